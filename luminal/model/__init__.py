@@ -1,0 +1,23 @@
+"""Values that travel through the house, and the one table of states.
+
+Everything here is immutable and does nothing: no I/O, no threads, no asyncio.
+"""
+
+from __future__ import annotations
+
+from luminal.model.candidate import Candidate, Problem, Source
+from luminal.model.report import Outcome, Report, Verdict
+from luminal.model.states import TABLE, State, Step, advance
+
+__all__ = [
+    "TABLE",
+    "Candidate",
+    "Outcome",
+    "Problem",
+    "Report",
+    "Source",
+    "State",
+    "Step",
+    "Verdict",
+    "advance",
+]

@@ -1,0 +1,117 @@
+"""Station one of the journey: what discovery found, before anything is imported."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from luminal.errors import ERROR_CODES, LuminalError
+
+__all__ = ["Candidate", "Problem", "Source"]
+
+
+class Source(str, enum.Enum):
+    """Where a photon comes from."""
+
+    DIRECTORY = "directory"
+    DISTRIBUTION = "distribution"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@attrs.frozen
+class Problem:
+    """Why a photon is not loaded, as a value that can be listed and serialised.
+
+    Attributes:
+        code: Code of the error class that it stands for, see `luminal.errors`.
+        phase: Station that refused it: ``discovery``, ``order``, ``read``,
+            ``compile``, ``import``, ``validate``, ``start`` or ``finalize``.
+        what: One line in lower case.
+        file: Path of the file to blame, or an empty string.
+        line: Line in *file*, counted from 1; 0 where there is none.
+        why: The cause, or an empty string.
+        hint: The mend, as an imperative, or an empty string.
+    """
+
+    code: str
+    phase: str
+    what: str
+    file: str = ""
+    line: int = 0
+    why: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: LuminalError, phase: str) -> Problem:
+        """Describe *error*, raised during *phase*."""
+        return cls(
+            code=error.code,
+            phase=phase,
+            what=error.what,
+            file=error.file or "",
+            line=error.line or 0,
+            why=error.why or "",
+            hint=error.hint or "",
+        )
+
+    def error(self, photon: str) -> LuminalError:
+        """Return the error that this problem stands for, naming *photon*."""
+        return ERROR_CODES.get(self.code, LuminalError)(
+            self.what,
+            photon=photon,
+            file=self.file or None,
+            line=self.line or None,
+            why=self.why or None,
+            hint=self.hint or None,
+        )
+
+
+@attrs.frozen
+class Candidate:
+    """A photon as discovery sees it: static facts only, nothing imported.
+
+    Attributes:
+        name: Name of the photon, unique in a host.
+        source: Whether a directory or an installed distribution brought it.
+        origin: That directory's absolute path, or ``name version`` of the
+            distribution.
+        location: Absolute path of the file that holds the photon (a package's
+            ``__init__.py``); empty where an entry point leads to no file.
+        target: The object in that file: a class's name for a directory, the entry
+            point's ``package.module:Photon`` for a distribution; empty where the
+            file could not be parsed.
+        line: Line of the class in *location*; 0 where unknown.
+        version: Version of the photon, or an empty string.
+        author: Author of the photon, or an empty string.
+        description: One-line description, or an empty string.
+        tags: Free labels.
+        checksum: SHA-512 hex digest of the file at *location*, or empty.
+        requirements: Names of other photons, with PEP 440 ranges
+            (``"geo>=1.2"``), that must be loaded before this one.
+        before: Names of photons that this one wants to come before.
+        after: Names of photons that this one wants to come after.
+        api: PEP 440 range of the host's API version that it asks for, or empty.
+        enabled: False where the author or the host has switched it off.
+        problem: Why it cannot be loaded, or None.
+    """
+
+    name: str
+    source: Source
+    origin: str
+    location: str
+    target: str = ""
+    line: int = 0
+    version: str = ""
+    author: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    checksum: str = ""
+    requirements: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    api: str = ""
+    enabled: bool = True
+    problem: Problem | None = None
