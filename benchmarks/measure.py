@@ -55,5 +55,5 @@ def table(times: Mapping[str, list[float]], base: str, per: int = 1) -> None:
         each = statistics.median(values) / per
         print(
             f"{name:<{width}}  {each * 1e6:12.2f} µs  "
-            f"{ratio(times, name, base):8.2f} × {base}"
+            f"{ratio(times, name, base):8.2f} x {base}"
         )

@@ -7,7 +7,7 @@ that too, so that ``except FileNotFoundError`` keeps working.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "ERROR_CODES",
@@ -222,11 +222,11 @@ class PhotonBatchError(LuminalError, ExceptionGroup[LuminalError]):
 
     code = "LUM117"
 
-    def __new__(cls, what: str, errors: list[LuminalError]) -> PhotonBatchError:
+    def __new__(cls, what: str, errors: list[LuminalError]) -> Self:
         """Make the group; `ExceptionGroup` fixes its members at creation."""
         return ExceptionGroup.__new__(cls, what, errors)
 
-    def __init__(self, what: str, errors: list[LuminalError]) -> None:
+    def __init__(self, what: str, errors: list[LuminalError]) -> None:  # noqa: ARG002 - `__new__` takes them
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -11,14 +11,11 @@ from luminal.errors import ERROR_CODES, LuminalError
 __all__ = ["Candidate", "Problem", "Source"]
 
 
-class Source(str, enum.Enum):
+class Source(enum.StrEnum):
     """Where a photon comes from."""
 
     DIRECTORY = "directory"
     DISTRIBUTION = "distribution"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @attrs.frozen

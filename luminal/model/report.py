@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.model.candidate import Problem
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from luminal.model.candidate import Problem
 
 __all__ = ["Outcome", "Report", "Verdict"]
 
 
-class Verdict(str, enum.Enum):
+class Verdict(enum.StrEnum):
     """What became of one photon of a batch."""
 
     LOADED = "loaded"
     SKIPPED = "skipped"
     FAILED = "failed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @attrs.frozen
@@ -96,10 +93,8 @@ class Report:
         )
 
     def __str__(self) -> str:
-        lines = [
-            f"{len(self.loaded)} loaded, {len(self.skipped)} skipped, "
-            f"{len(self.failed)} failed"
-        ]
+        counts = (len(self.loaded), len(self.skipped), len(self.failed))
+        lines = ["{} loaded, {} skipped, {} failed".format(*counts)]
         for outcome in (*self.skipped, *self.failed):
             lines.append(f"{outcome.verdict}: {outcome.photon}")
             if outcome.problem is not None:

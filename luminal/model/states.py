@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "State", "Step", "advance"]
 
 
-class State(str, enum.Enum):
+class State(enum.StrEnum):
     """Where a photon is in its life."""
 
     STAGED = "staged"
@@ -24,11 +24,8 @@ class State(str, enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Step(str, enum.Enum):
+class Step(enum.StrEnum):
     """What happens to a photon."""
 
     START = "start"
@@ -36,9 +33,6 @@ class Step(str, enum.Enum):
     STOP = "stop"
     STOPPED = "stopped"
     FAIL = "fail"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 TABLE: Mapping[tuple[State, Step], State] = MappingProxyType(
