@@ -1,0 +1,52 @@
+"""Which paths are slow, and how slow for whom."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import luminal
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value that *share* of the sorted, non-empty *values* do not exceed."""
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+class Latency(luminal.IPhoton):
+    """Keeps the seconds of every request, 8 bytes each, by path."""
+
+    photon_name = "latency"
+    photon_version = "1.0"
+    photon_description = "slow endpoints with percentiles"
+    photon_tags = ("aggregate", "report")
+
+    def start(self) -> None:
+        """Begin with no measurement."""
+        self.seconds: dict[str, array[float]] = {}
+
+    @luminal.hookimpl
+    def aggregate(self, record: dict[str, Any]) -> None:
+        """Keep the record's seconds, where the log says them."""
+        if record["seconds"] is not None:
+            path = record["path"]
+            self.seconds.setdefault(path, array("d")).append(record["seconds"])
+
+    @luminal.hookimpl
+    def report(self) -> dict[str, Any]:
+        """Return the eight slowest paths by their 95th percentile."""
+        rows = []
+        for path, unsorted in self.seconds.items():
+            values = sorted(unsorted)
+            points = [percentile(values, share) for share in (0.5, 0.95, 0.99)]
+            rows.append((path, len(values), *points, values[-1]))
+        rows.sort(key=lambda row: row[3], reverse=True)
+        return {
+            "rank": 40,
+            "title": "Slow endpoints",
+            "headings": ("path", "requests", "p50", "p95", "p99", "worst"),
+            "rows": [
+                (path, count, *(f"{1000 * value:.0f} ms" for value in points))
+                for path, count, *points in rows[:8]
+            ],
+        }

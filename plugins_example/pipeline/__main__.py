@@ -1,0 +1,94 @@
+"""Run the pipeline: ``python -m plugins_example.pipeline [LOG]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plugins_example.pipeline import generate, host, output, source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PHOTONS = Path(__file__).resolve().parent.parent / "photons"
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="pipeline", description="report on an access log, by way of photons"
+    )
+    parser.add_argument(
+        "log", nargs="?", help="a file, or - for standard input; generated otherwise"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on as the log grows")
+    parser.add_argument("--records", type=int, default=60_000, help="to generate")
+    parser.add_argument("--seed", type=int, default=1, help="of the generated log")
+    parser.add_argument(
+        "--photons", action="append", metavar="DIR", help="instead of the example's"
+    )
+    options = parser.parse_args(arguments)
+    if options.follow and options.log in (None, "-"):
+        parser.error("--follow needs the path of a log")
+    if options.log not in (None, "-") and not os.path.isfile(options.log):
+        parser.error(f"no such file: {options.log}")
+    if options.records < 1:
+        parser.error("--records must be at least 1")
+    return options
+
+
+def run(options: argparse.Namespace, log: str) -> None:
+    """Process the file at *log* and print the report.
+
+    The first Ctrl-C ends the reading, and the report tells of what has been read;
+    a second one ends the program.
+    """
+    over = threading.Event()
+
+    def stop(_signal: int, _frame: object) -> None:
+        over.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, stop)
+    if options.follow:
+        lines = source.follow_lines(log, is_over=over.is_set)
+    else:
+        lines = source.read_lines(log)
+    total = None if options.follow or log == "-" else os.path.getsize(log)
+    with output.progress(total) as tick:
+        result = asyncio.run(
+            host.process(
+                lines,
+                options.photons or [str(PHOTONS)],
+                tick=tick,
+                is_over=over.is_set,
+            )
+        )
+    output.print_result(result)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the pipeline on what the command line names; return the exit status."""
+    options = read_options(arguments)
+    if options.log is not None:
+        run(options, options.log)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="luminal-pipeline-") as directory:
+        log = os.path.join(directory, "access.log")
+        print(f"generating an access log of {options.records:,} records")
+        with open(log, "w", encoding="utf-8", newline="\n") as file:
+            lines = generate.generate(options.records, options.seed)
+            file.writelines(line + "\n" for line in lines)
+        run(options, log)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

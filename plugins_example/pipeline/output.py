@@ -1,0 +1,165 @@
+"""What a person sees: progress while it runs, then tables.
+
+With rich on a terminal, in plain lines elsewhere, so that a log of the run reads
+well too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from luminal.model import Candidate, Report
+    from plugins_example.pipeline.host import Result, Tally
+
+    Tick = Callable[[int], None]
+
+EVERY = 20_000
+
+
+def is_rich() -> bool:
+    """Return whether there is a terminal, and rich to draw on it."""
+    return sys.stdout.isatty() and find_spec("rich") is not None
+
+
+@contextlib.contextmanager
+def progress(total: int | None) -> Iterator[Tick]:
+    """Show how far the run is; the yielded callable takes each line's length.
+
+    Args:
+        total: Bytes to read in all; None where nobody knows.
+    """
+    with rich_progress(total) if is_rich() else plain_progress(total) as tick:
+        yield tick
+
+
+@contextlib.contextmanager
+def plain_progress(total: int | None) -> Iterator[Tick]:
+    """Print a line for every `EVERY` records."""
+    records = done = 0
+
+    def tick(size: int) -> None:
+        nonlocal records, done
+        records += 1
+        done += size
+        if records % EVERY == 0:
+            share = f" ({done / total:.0%})" if total else ""
+            print(f"  {records:,} records{share}", flush=True)
+
+    yield tick
+
+
+@contextlib.contextmanager
+def rich_progress(total: int | None) -> Iterator[Tick]:
+    """Draw a bar."""
+    from rich.progress import Progress, TextColumn
+
+    counter = TextColumn("{task.fields[records]:,} records")
+    with Progress(*Progress.get_default_columns(), counter) as bar:
+        task = bar.add_task("reading", total=total, records=0)
+        records = done = 0
+
+        def tick(size: int) -> None:
+            nonlocal records, done
+            records += 1
+            done += size
+            if records % 1000 == 0:  # drawing each would cost more than the work
+                bar.update(task, completed=done, records=records)
+
+        yield tick
+        bar.update(task, completed=done, records=records)
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Any]) -> None:
+    """Print one table; columns of numbers are set flush right."""
+    cells = [
+        [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
+        for row in rows
+    ]
+    right = [
+        bool(rows) and all(isinstance(row[at], int) for row in rows)
+        for at in range(len(headings))
+    ]
+    if is_rich():
+        print_rich_table(title, headings, cells, right)
+        return
+    print(f"\n{title}")
+    if not rows:
+        print("  nothing")
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    for row in (headings, *cells):
+        padded = (
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right, strict=True)
+        )
+        print(("  " + "  ".join(padded)).rstrip())
+
+
+def print_rich_table(
+    title: str,
+    headings: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: Sequence[bool],
+) -> None:
+    """Draw one table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading, is_right in zip(headings, right, strict=True):
+        table.add_column(heading, justify="right" if is_right else "left")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console()
+    console.print()
+    console.print(table if cells else Text(f"{title}: nothing"))
+
+
+def print_photons(candidates: Sequence[Candidate], report: Report) -> None:
+    """Print which photons took part, and why the others did not."""
+    versions = {found.name: found.version for found in candidates}
+    sources = {found.name: str(found.source) for found in candidates}
+    rows = [
+        (
+            each.photon,
+            versions.get(each.photon, ""),
+            sources.get(each.photon, ""),
+            str(each.verdict),
+        )
+        for each in sorted(
+            report, key=lambda each: (each.verdict != "loaded", each.photon)
+        )
+    ]
+    print_table("Photons", ("photon", "version", "from", "verdict"), rows)
+    for each in (*report.skipped, *report.failed):
+        if each.problem is not None:
+            print(f"\n{each.problem.error(each.photon)}")
+
+
+def print_tally(tally: Tally) -> None:
+    """Print what became of the lines, and how fast."""
+    print(
+        f"\n{tally.read:,} lines read: {tally.reported:,} reported, "
+        f"{tally.dropped:,} filtered, {tally.unparsed:,} of no known format, "
+        f"{tally.errors.total():,} failed"
+    )
+    for text, count in tally.errors.most_common(5):
+        print(f"  {count:,} times {text}")
+    if tally.seconds:
+        rate = tally.read / tally.seconds
+        print(f"{tally.seconds:.2f} s, {rate:,.0f} records per second")
+
+
+def print_result(result: Result) -> None:
+    """Print the whole report."""
+    for section in result.sections:
+        print_table(section["title"], section["headings"], section["rows"])
+    print_photons(result.candidates, result.report)
+    print_tally(result.tally)
