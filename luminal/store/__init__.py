@@ -1,0 +1,13 @@
+"""Files that outlive the process: where they are, and how they are trusted.
+
+Comes in: a name and a value. Goes out: the value that this user's own processes
+wrote last under that name, or None. Never raises for the state of the disk; a
+cache that does not work costs time, not a photon.
+"""
+
+from __future__ import annotations
+
+from luminal.store.places import cache_directory
+from luminal.store.sealed import SealedStore
+
+__all__ = ["SealedStore", "cache_directory"]

@@ -1,0 +1,138 @@
+"""Whole files or none: written beside their place, then moved into it.
+
+Readers see the old bytes or the new ones, never a part. Two writers do not meet:
+each has a file of its own until the move, and the last move wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+
+__all__ = ["check_owner", "create_once", "read_private", "sweep", "write_atomically"]
+
+_SUFFIX = ".tmp"
+_STALE = 3600.0  # seconds after which the file of a writer that was killed is litter
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_WRITE |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def read_private(path: str, limit: int, *, closed: int = 0o022) -> bytes:
+    """Return the bytes of a regular file that belongs to this user alone.
+
+    Args:
+        path: Its path.
+        limit: Most bytes that it may have.
+        closed: Permission bits that must not be set.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, is larger than *limit*,
+            belongs to another user, or is open to one.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError(f"{path!r} is not a regular file")
+        if status.st_size > limit:
+            raise OSError(f"{path!r} has more than {limit} bytes")
+        check_owner(path, status, closed)
+        return _read_all(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def check_owner(path: str, status: os.stat_result, closed: int = 0o022) -> None:
+    """Refuse what another user owns or, by the bits *closed*, can use.
+
+    Windows has no such bits: there the user's profile is private already.
+
+    Raises:
+        PermissionError: It is another's, or open to others.
+    """
+    if os.name == "nt":
+        return
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path!r} belongs to another user")
+    if status.st_mode & closed:
+        raise PermissionError(f"{path!r} is open to other users")
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Put *data* at *path*, mode 0600, replacing what is there.
+
+    Raises:
+        OSError: The disk is full or read-only, or permission is missing; then
+            *path* is as it was.
+    """
+    temporary = _write_beside(path, data)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+def create_once(path: str, data: bytes) -> None:
+    """Put *data* at *path* unless something is there already; whole or not at all.
+
+    Raises:
+        OSError: As for `write_atomically`.
+    """
+    temporary = _write_beside(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links: the last of two wins
+        if not os.path.lexists(path):
+            os.replace(temporary, path)
+    finally:
+        _forget(temporary)
+
+
+def sweep(directory: str) -> None:
+    """Remove what writers that were killed have left in *directory*."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.endswith(_SUFFIX):
+                continue
+            with contextlib.suppress(OSError):
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if age > _STALE:
+                    os.unlink(entry.path)
+
+
+def _write_beside(path: str, data: bytes) -> str:
+    temporary = f"{path}.{os.getpid()}-{os.urandom(6).hex()}{_SUFFIX}"
+    descriptor = os.open(temporary, _WRITE, 0o600)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        _forget(temporary)
+        raise
+    return temporary
+
+
+def _forget(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while len(parts[-1]) > 0:
+        parts.append(os.read(descriptor, 1 << 20))
+    return b"".join(parts)
