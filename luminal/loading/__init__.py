@@ -1,0 +1,35 @@
+"""From a candidate to modules: read, compile, execute apart, commit or discard.
+
+The only room that touches `sys.modules`. In come candidates, out come generations
+and the photons in them. Nothing of a photon is created or started here.
+"""
+
+from __future__ import annotations
+
+from luminal.loading.apart import Result, run_apart, run_each_apart
+from luminal.loading.code import CodeCache
+from luminal.loading.generation import Generation
+from luminal.loading.origin import DirectoryOrigin, DistributionOrigin, claim_directory
+from luminal.loading.selection import Selected, select_classes, select_target
+from luminal.loading.source import SourceFile, read_source
+from luminal.loading.staging import Attempt, Stage
+from luminal.loading.world import World
+
+__all__ = [
+    "Attempt",
+    "CodeCache",
+    "DirectoryOrigin",
+    "DistributionOrigin",
+    "Generation",
+    "Result",
+    "Selected",
+    "SourceFile",
+    "Stage",
+    "World",
+    "claim_directory",
+    "read_source",
+    "run_apart",
+    "run_each_apart",
+    "select_classes",
+    "select_target",
+]

@@ -1,0 +1,155 @@
+"""Run a photon's code on a thread of its own, each piece under a deadline.
+
+A photon's import and its plain functions may block. They never run on an event loop,
+and a loop that waits for them waits at most as long as it was told to.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from luminal.errors import PhotonTimeoutError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Event
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Result", "abandoned", "run_apart", "run_each_apart"]
+
+T = TypeVar("T")
+
+abandoned: set[threading.Thread] = set()
+"""Threads that were given up on and still run; each leaves when it ends."""
+
+
+@attrs.frozen
+class Result(Generic[T]):
+    """How a piece of work ended: with a value, or with what it raised."""
+
+    value: T | None = None
+    error: BaseException | None = None
+
+
+@attrs.define(eq=False)
+class _Worker(Generic[T]):
+    """A thread that does jobs in turn, and can be given up in the middle of one."""
+
+    jobs: Sequence[Callable[[], T]]
+    results: list[Result[T] | None]
+    loop: AbstractEventLoop
+    done: Event
+    position: int = 0
+    # `time.monotonic()` at which the present job began.
+    began: float = attrs.Factory(time.monotonic)
+    is_given_up: bool = False
+    # Guards position, results and is_given_up: a job's end and its deadline race.
+    lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    def run(self) -> None:
+        while self.position < len(self.jobs):
+            result = _capture(self.jobs[self.position])
+            with self.lock:
+                if self.is_given_up:
+                    abandoned.discard(threading.current_thread())
+                    return
+                self.results[self.position] = result
+                self.position += 1
+                self.began = time.monotonic()
+        try:
+            self.loop.call_soon_threadsafe(self.done.set)
+        except RuntimeError:  # the loop was closed; nobody waits any more
+            return
+
+    def give_up(self, thread: threading.Thread, deadline: float) -> bool:
+        """Leave the thread alone if its job is over *deadline*; tell whether it is."""
+        with self.lock:
+            is_late = time.monotonic() - self.began >= deadline
+            if not is_late or self.position >= len(self.jobs):
+                return False
+            self.is_given_up = True
+            abandoned.add(thread)
+            late = PhotonTimeoutError(
+                f"did not come back within {deadline:g} seconds",
+                why=f"it was {_where(thread)}",
+                hint="do less there, or give it a longer deadline",
+            )
+            self.results[self.position] = Result(error=late)
+            return True
+
+
+def _capture(job: Callable[[], T]) -> Result[T]:
+    try:
+        return Result(job())
+    except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure
+        return Result(error=error)
+
+
+def _where(thread: threading.Thread) -> str:
+    """Return what *thread* executes, as ``file:line``."""
+    import sys
+
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
+    if frame is None:
+        return "at an unknown place"
+    return f"at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+async def run_each_apart(
+    jobs: Sequence[Callable[[], T]], deadline: float, name: str
+) -> list[Result[T]]:
+    """Run *jobs* in turn on a thread of their own.
+
+    A job that is not over after *deadline* is given up, with its thread; the rest go
+    on, on another one.
+
+    Args:
+        jobs: Functions without arguments.
+        deadline: Seconds for each.
+        name: Name of the thread.
+
+    Returns:
+        A result for each job; `PhotonTimeoutError` for those that were given up.
+    """
+    import asyncio
+
+    results: list[Result[Any] | None] = [None] * len(jobs)
+    position = 0
+    while position < len(jobs):
+        done = asyncio.Event()
+        worker = _Worker(jobs, results, asyncio.get_running_loop(), done, position)
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(worker.run,), name=name, daemon=True
+        )
+        thread.start()
+        try:
+            position = await _wait(worker, thread, deadline)
+        except asyncio.CancelledError:
+            worker.give_up(thread, 0.0)
+            raise
+    return [result or Result() for result in results]
+
+
+async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float) -> int:
+    """Wait until the worker is through or stuck; return the next job's position."""
+    import asyncio
+
+    while True:
+        left = worker.began + deadline - time.monotonic()
+        try:
+            await asyncio.wait_for(worker.done.wait(), max(left, 0.001))
+        except TimeoutError:
+            if worker.give_up(thread, deadline):
+                return worker.position + 1
+        else:
+            return len(worker.jobs)
+
+
+async def run_apart(job: Callable[[], T], deadline: float, name: str) -> Result[T]:
+    """Run one *job* on a thread of its own, for at most *deadline* seconds."""
+    return (await run_each_apart([job], deadline, name))[0]

@@ -1,0 +1,232 @@
+"""One loaded version of a unit: its modules, executed apart from the running ones.
+
+In come names, out come modules. A generation keeps a table of its own modules;
+imports made by its code, also late ones inside functions, are answered from that
+table first, so that old code keeps finding old modules and new code new ones.
+What it must never do: decide when it becomes visible. `luminal.loading.staging` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from importlib import import_module
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from luminal.loading.facade import Facade
+from luminal.loading.loader import PhotonLoader
+from luminal.loading.source import SourceFile, read_source
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from luminal.loading.origin import Origin, Place
+
+__all__ = ["Generation", "Host", "namespace"]
+
+
+def namespace(fullname: str, directory: str) -> ModuleType:
+    """Return *directory* as a package without code; `sys.modules` is left alone."""
+    module = ModuleType(fullname)
+    spec = ModuleSpec(fullname, None, is_package=True)
+    spec.submodule_search_locations = [directory] if directory else []
+    module.__spec__ = spec
+    module.__path__ = spec.submodule_search_locations
+    module.__package__ = fullname
+    return module
+
+
+class Host(Protocol):
+    """What a generation asks of the attempt that stages it, or the world it serves."""
+
+    def provide(self, unit: str, origin: Origin) -> Generation:
+        """Return the generation of *unit* that the asking one is to see."""
+
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
+        """Let code that looks *fullname* up in `sys.modules` find *module*, if due."""
+
+    def withdraw(self, fullname: str, module: ModuleType) -> None:
+        """Take back what `expose` did."""
+
+    def compile(self, source: SourceFile) -> CodeType:
+        """Compile *source*, or return what it compiled to before."""
+
+
+@attrs.define(eq=False, repr=False, slots=False)
+class Generation:
+    """The modules of one unit, of one version of its files.
+
+    Attributes:
+        unit: Full name of the root module.
+        origin: Where names are looked for.
+        number: Counts the generations of the unit, from 1.
+        host: Whom to ask for other units: the attempt that stages it, later the
+            world that it is committed to. Owned by `luminal.loading.staging`.
+        modules: Full name → module; also the half-made ones, for circular imports.
+        views: Full name → this generation's own view of a package without code,
+            with the modules in it that it sees.
+        sources: Path → the bytes that were compiled.
+        needs: Units that this one imported from.
+        borrowed: The host had imported the root module before; its modules are the
+            interpreter's own and cannot be replaced.
+        has_extension: A compiled extension is among the modules.
+    """
+
+    unit: str
+    origin: Origin
+    number: int
+    host: Host
+    modules: dict[str, ModuleType] = attrs.Factory(dict)
+    views: dict[str, ModuleType] = attrs.Factory(dict)
+    sources: dict[str, SourceFile] = attrs.Factory(dict)
+    needs: set[str] = attrs.Factory(set)
+    borrowed: bool = False
+    has_extension: bool = False
+    # Bare names that were looked for beside the unit and are not there.
+    external: set[str] = attrs.Factory(set)
+    # Held while a module executes, so that other threads wait for whole modules.
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
+    _executing: set[str] = attrs.Factory(set)
+    # Full name → unit, of modules that turned out to be another unit's.
+    _foreign: dict[str, str] = attrs.Factory(dict)
+
+    def __repr__(self) -> str:
+        return f"<Generation {self.unit} #{self.number} modules={len(self.modules)}>"
+
+    @property
+    def root(self) -> ModuleType:
+        """The unit's root module."""
+        return self.modules[self.unit]
+
+    def require(self, fullname: str, place: Place | None = None) -> ModuleType:
+        """Return the module *fullname*, executing it where that has not been done.
+
+        Args:
+            fullname: Its full name.
+            place: Where it lies, where the caller knows.
+
+        Raises:
+            ModuleNotFoundError: There is no such module.
+            BaseException: Whatever the module's code raised.
+        """
+        module = self.modules.get(fullname)
+        if module is not None and fullname not in self._executing:
+            return module
+        if self.borrowed:
+            module = self.modules[fullname] = import_module(fullname)
+            return module
+        if fullname in self._foreign:
+            unit = self._foreign[fullname]
+            return self.host.provide(unit, self.origin).require(fullname)
+        with self._lock:
+            module = self.modules.get(fullname) or self.views.get(fullname)
+            if module is not None:
+                return module
+            place = place or self.origin.find(fullname)
+            if place is None:
+                raise ModuleNotFoundError(
+                    f"No module named {fullname!r}", name=fullname
+                )
+            if place.kind == "namespace":
+                module = self.views[fullname] = namespace(fullname, place.path)
+                return module
+            if place.unit == self.unit:
+                return self._load(fullname, place)
+            self.needs.add(place.unit)
+            self._foreign[fullname] = place.unit
+        # Without the lock: the other unit may be importing from this one.
+        return self.host.provide(place.unit, self.origin).require(fullname)
+
+    def view(self, fullname: str) -> ModuleType:
+        """Return a package that several owners share, with our modules in it."""
+        module = self.views.get(fullname)
+        if module is None:
+            module = self.views[fullname] = namespace(fullname, "")
+            # Members of other owners are found in the package that all share.
+            vars(module)["__getattr__"] = lambda name: getattr(
+                import_module(fullname), name
+            )
+        return module
+
+    def _load(self, fullname: str, place: Place) -> ModuleType:
+        parent, _, leaf = fullname.rpartition(".")
+        if fullname != self.unit and self.origin.owns(parent):
+            self.require(parent)
+            loaded = self.modules.get(fullname)
+            if loaded is not None:  # the parent imported it
+                return loaded
+        if place.kind == "extension":
+            module = self._execute_extension(fullname, place)
+        else:
+            module = self._execute(fullname, place)
+        above = self.modules.get(parent) or self.views.get(parent)
+        if above is not None:
+            setattr(above, leaf, module)
+        return module
+
+    def _execute(self, fullname: str, place: Place) -> ModuleType:
+        source = self.sources.get(place.path)
+        if source is None:
+            source = self.sources[place.path] = read_source(place.path)
+        code = self.host.compile(source)
+        module = self._bare_module(fullname, place)
+        self.modules[fullname] = module
+        self._executing.add(fullname)
+        is_exposed = self.host.expose(fullname, module, self)
+        try:
+            exec(code, module.__dict__)  # noqa: S102 - running photons is the purpose
+        except BaseException:
+            del self.modules[fullname]
+            self.host.withdraw(fullname, module)
+            raise
+        finally:
+            self._executing.discard(fullname)
+        stand_in = sys.modules.get(fullname) if is_exposed else None
+        if stand_in is not None and type(stand_in) is not Facade:
+            # A module may put another object into its own place.
+            self.modules[fullname] = stand_in
+        return self.modules[fullname]
+
+    def _bare_module(self, fullname: str, place: Place) -> ModuleType:
+        from luminal.loading.importing import PRIVATE_BUILTINS
+
+        is_package = place.kind == "package"
+        loader: Any = PhotonLoader(fullname, place.path, self)
+        spec = ModuleSpec(fullname, loader, origin=place.path, is_package=is_package)
+        spec.has_location = True
+        module = ModuleType(fullname)
+        names: dict[str, Any] = module.__dict__
+        names["__file__"] = place.path
+        names["__loader__"] = loader
+        names["__spec__"] = spec
+        names["__package__"] = fullname if is_package else fullname.rpartition(".")[0]
+        names["__builtins__"] = PRIVATE_BUILTINS
+        if is_package:
+            spec.submodule_search_locations = [os.path.dirname(place.path)]
+            names["__path__"] = spec.submodule_search_locations
+        return module
+
+    def _execute_extension(self, fullname: str, place: Place) -> ModuleType:
+        """Load a compiled module; the interpreter shares it with every generation."""
+        from importlib.util import module_from_spec, spec_from_file_location
+
+        self.has_extension = True
+        loader = ExtensionFileLoader(fullname, place.path)
+        spec = spec_from_file_location(fullname, place.path, loader=loader)
+        if spec is None:
+            raise ImportError(f"no loader for {place.path}", name=fullname)
+        module = module_from_spec(spec)
+        self.modules[fullname] = module
+        self.host.expose(fullname, module, self)
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            del self.modules[fullname]
+            self.host.withdraw(fullname, module)
+            raise
+        return module

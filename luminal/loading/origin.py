@@ -1,0 +1,299 @@
+"""Names to files: which module of an origin lies where, and to which unit it belongs.
+
+In comes a module's full name, out comes its place on disk. Nothing is read or
+executed here, and `sys.modules` is never looked at.
+
+A *unit* is what is loaded and replaced as one: a lone file, a package with all
+that lies below it, or the modules of an installed distribution. The modules of a
+directory live below a name of their own (``plugins_1a2b3c4d.weather``), so that a
+file may be called like a module of the standard library, and two directories may
+hold files of one name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from functools import cached_property
+from importlib.machinery import EXTENSION_SUFFIXES
+from typing import Literal, Protocol
+from weakref import WeakValueDictionary
+from zlib import crc32
+
+import attrs
+
+__all__ = [
+    "DirectoryOrigin",
+    "DistributionOrigin",
+    "Origin",
+    "Place",
+    "claim_directory",
+]
+
+
+@attrs.frozen
+class Place:
+    """Where a module lies.
+
+    Attributes:
+        kind: ``module``, ``package``, ``extension``, or ``namespace`` for a
+            directory without ``__init__.py``.
+        path: The file, or the directory of a namespace.
+        unit: Full name of the root module of the unit that it belongs to; empty
+            for a namespace, which belongs to nobody.
+    """
+
+    kind: Literal["module", "package", "extension", "namespace"]
+    path: str
+    unit: str
+
+    @property
+    def directory(self) -> str | None:
+        """The directory to look in for submodules; None for what has none."""
+        if self.kind == "package":
+            return os.path.dirname(self.path)
+        return self.path if self.kind == "namespace" else None
+
+
+class Origin(Protocol):
+    """What a generation asks about names."""
+
+    def owns(self, fullname: str) -> bool:
+        """Whether *fullname* is to be looked for here and nowhere else."""
+
+    def find(self, fullname: str) -> Place | None:
+        """Return where *fullname* lies, or None where there is no such module."""
+
+    def neighbour(self, top: str, unit: str) -> str | None:
+        """Return the full name that the bare name *top* has in *unit*, if any."""
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+# Directory → (its modification time, when it was listed, names in it). Photons'
+# imports ask for the same few directories again and again.
+_listings: dict[str, tuple[int, int, frozenset[str]]] = {}
+# A directory changed this shortly (ns) before it was listed may change once more
+# without another modification time: the clock of file systems ticks in milliseconds.
+_TICK = 50_000_000
+
+
+def _names_in(directory: str) -> frozenset[str]:
+    try:
+        changed = os.stat(directory).st_mtime_ns
+        known = _listings.get(directory)
+        if known is not None and known[0] == changed and known[1] - changed > _TICK:
+            return known[2]
+        listed = time.time_ns()
+        names = frozenset(os.listdir(directory))
+    except (OSError, ValueError):
+        return frozenset()
+    _listings[directory] = (changed, listed, names)
+    return names
+
+
+def _look(directory: str, stem: str, unit: str) -> Place | None:
+    """Find the module *stem* in *directory*; packages win, as in CPython."""
+    names = _names_in(directory)
+    inside = os.path.join(directory, stem)
+    if stem in names:
+        init = os.path.join(inside, "__init__.py")
+        if _is_file(init):
+            return Place("package", init, unit)
+    for suffix in EXTENSION_SUFFIXES:
+        if stem + suffix in names:
+            return Place("extension", inside + suffix, unit)
+    if stem + ".py" in names:
+        return Place("module", inside + ".py", unit)
+    if stem in names and os.path.isdir(inside):
+        return Place("namespace", inside, "")
+    return None
+
+
+def _descend(directory: str, start: str, parts: list[str]) -> Place | None:
+    """Walk *parts* down from *directory*, whose modules' names begin with *start*."""
+    unit = ""
+    place: Place | None = None
+    for index, part in enumerate(parts):
+        place = _look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
+        if place is None:
+            return None
+        unit = place.unit
+        if place.directory is None:
+            return place if index == len(parts) - 1 else None
+        directory = place.directory
+    return place
+
+
+@attrs.define(eq=False)
+class DirectoryOrigin:
+    """A directory of photons.
+
+    Args:
+        directory: Its absolute path.
+        salt: Told apart from an equal directory that another loader uses.
+    """
+
+    directory: str
+    salt: int = 0
+    name: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Derived from the path alone, so that pickles outlive the process.
+        label = re.sub(r"\W", "_", os.path.basename(self.directory)) or "root"
+        label = f"_{label}" if label[0].isdigit() else label
+        digest = crc32(os.fsencode(self.directory), self.salt)
+        self.name = f"{label}_{digest:08x}"
+
+    def name_of(self, path: str) -> str:
+        """Return the full module name of the file at *path*, below this directory."""
+        relative = os.path.relpath(path, self.directory)
+        stem = relative.removesuffix(".py").removesuffix(os.sep + "__init__")
+        return ".".join([self.name, *stem.split(os.sep)])
+
+    def owns(self, fullname: str) -> bool:
+        """Whether *fullname* is this directory's own name or below it."""
+        return fullname == self.name or fullname.startswith(self.name + ".")
+
+    def find(self, fullname: str) -> Place | None:
+        """Return where *fullname* lies; the directory itself is a namespace."""
+        if fullname == self.name:
+            return Place("namespace", self.directory, "")
+        parts = fullname[len(self.name) + 1 :].split(".")
+        return _descend(self.directory, self.name, parts)
+
+    def neighbour(self, top: str, unit: str) -> str | None:
+        """Return the full name of the module *top* beside *unit*.
+
+        As for a script, the importing file's own directory is looked in, then the
+        origin's. A lone file never finds itself: ``discord.py`` that imports
+        ``discord`` means the installed one.
+        """
+        beside = unit.rpartition(".")[0]
+        for package in dict.fromkeys((beside, self.name)):
+            fullname = f"{package}.{top}"
+            place = self.find(fullname)
+            if place is None or place.kind == "namespace":
+                continue
+            if fullname != unit or place.kind == "package":
+                return fullname
+        return None
+
+
+_claims: WeakValueDictionary[str, object] = WeakValueDictionary()
+
+
+def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
+    """Return *directory* under a name that no other living owner uses.
+
+    Args:
+        directory: An absolute path.
+        owner: Whoever loads from it; two loaders of one directory do not share.
+    """
+    salt = 0
+    while True:
+        origin = DirectoryOrigin(directory, salt)
+        if _claims.setdefault(origin.name, owner) is owner:
+            return origin
+        salt += 1
+
+
+@attrs.define(eq=False, slots=False)
+class DistributionOrigin:
+    """The modules of one installed distribution, under their real names.
+
+    Args:
+        distribution: Its name, as the metadata spell it.
+        version: Its version, likewise.
+        module: Full name of the module that the entry point names.
+        location: File of that module.
+    """
+
+    distribution: str
+    version: str
+    module: str
+    location: str
+
+    @cached_property
+    def root(self) -> tuple[str, str]:
+        """The topmost regular package above the module, and where it is looked for.
+
+        What lies above it is a namespace package (PEP 420), shared with others.
+        """
+        parts = self.module.split(".")
+        directory = os.path.dirname(self.location)
+        if os.path.basename(self.location) == "__init__.py":
+            directory = os.path.dirname(directory)
+        depth = len(parts)
+        while depth > 1 and _is_file(os.path.join(directory, "__init__.py")):
+            directory = os.path.dirname(directory)
+            depth -= 1
+        return ".".join(parts[:depth]), directory
+
+    @cached_property
+    def roots(self) -> dict[str, str]:
+        """Full name of each root of the distribution → directory it lies in."""
+        name, directory = self.root
+        found = {name: directory}
+        if "." not in name:
+            for top in _recorded_tops(self.distribution, self.version, directory):
+                found.setdefault(top, directory)
+        return found
+
+    def _root_of(self, fullname: str) -> str | None:
+        first = self.root[0]
+        if fullname == first or fullname.startswith(first + "."):
+            return first
+        top = fullname.partition(".")[0]
+        return top if top in self.roots else None
+
+    def owns(self, fullname: str) -> bool:
+        """Whether *fullname* belongs to a package that the distribution installed."""
+        return self._root_of(fullname) is not None
+
+    def find(self, fullname: str) -> Place | None:
+        """Return where *fullname* lies below the distribution's roots."""
+        root = self._root_of(fullname)
+        if root is None:
+            return None
+        unit = self.root[0]
+        directory = self.roots[root]
+        place: Place | None = None
+        tail = fullname[len(root) :].split(".")[1:]
+        for index, part in enumerate([root.rpartition(".")[2], *tail]):
+            place = _look(directory, part, unit)
+            if place is None or (place.directory is None and index < len(tail)):
+                return None
+            directory = place.directory or directory
+        return place
+
+    def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
+        """Return *top* itself where the distribution installed it."""
+        return top if self.owns(top) else None
+
+
+def _recorded_tops(distribution: str, version: str, directory: str) -> list[str]:
+    """Return the top-level modules that a distribution's RECORD lists (PEP 376)."""
+    normal = re.sub(r"[-_.]+", "_", distribution)
+    tops: dict[str, None] = {}
+    for stem in dict.fromkeys((normal, normal.lower(), distribution)):
+        record = os.path.join(directory, f"{stem}-{version}.dist-info", "RECORD")
+        try:
+            with open(record, "rb") as file:
+                lines = os.fsdecode(file.read()).splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            path = line.split(",", 1)[0].strip('"')
+            name = path.removesuffix(".py").removesuffix("/__init__")
+            if path.endswith(".py") and name.isidentifier():
+                tops[name] = None
+        break
+    return list(tops)

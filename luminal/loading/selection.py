@@ -1,0 +1,151 @@
+"""Which objects of a generation are photons, and what they are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+    from luminal.loading.generation import Generation
+
+__all__ = ["Selected", "select_classes", "select_target"]
+
+_IS_ABSTRACT = 1 << 20  # Py_TPFLAGS_IS_ABSTRACT, what `inspect.isabstract` looks at
+
+
+@attrs.frozen
+class Selected:
+    """A photon of a generation, before anything of it is created.
+
+    Attributes:
+        name: Its name.
+        obj: Its class, or the object that an entry point leads to.
+        generation: Where it comes from.
+    """
+
+    name: str
+    obj: Any
+    generation: Generation
+
+
+def select_classes(
+    generation: Generation, base: type, others: Sequence[str] = ()
+) -> list[Selected]:
+    """Return the photons of a unit, in the order in which they are defined.
+
+    A class counts where it derives from *base* and is defined in the unit; what is
+    imported from elsewhere belongs to its own file.
+
+    Args:
+        generation: Its root module is looked at.
+        base: What photons derive from.
+        others: Names of further classes that are wanted.
+
+    Raises:
+        PhotonValidationError: There is none, one is abstract, or one of *others* is
+            missing.
+    """
+    module = generation.root
+    found = dict.fromkeys(_deriving(module, generation, base))
+    for name in others:
+        extra = vars(module).get(name)
+        if not isinstance(extra, type):
+            raise PhotonValidationError(
+                f"has no class {name!r}",
+                file=module.__file__,
+                hint="correct the name in 'other_classes'",
+            )
+        found[extra] = None
+    chosen = [cls for cls in found if not _is_only_a_base(cls, found)]
+    if not chosen:
+        raise PhotonValidationError(
+            "holds no photon",
+            file=module.__file__,
+            why=f"no class in it derives from {base.__qualname__!r}",
+            hint=f"derive a class from {base.__module__}.{base.__qualname__}",
+        )
+    return [Selected(_name_of(cls, module), cls, generation) for cls in chosen]
+
+
+def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterator[type]:
+    unit = generation.unit
+    for value in list(vars(module).values()):
+        # Not `isinstance`: it would ask a photon's own objects for `__class__`.
+        if not issubclass(type(value), type) or value is base:
+            continue
+        home = type.__getattribute__(value, "__dict__").get("__module__", "")
+        if home != unit and not str(home).startswith(unit + "."):
+            continue
+        try:
+            if issubclass(value, base):
+                yield value
+        except Exception as error:
+            raise PhotonValidationError(
+                "has a class that cannot be looked at",
+                file=module.__file__,
+                why=f"{type(error).__name__}: {error}",
+                hint="correct the metaclass",
+            ) from error
+
+
+def _is_only_a_base(cls: type, found: dict[type, None]) -> bool:
+    if not type.__getattribute__(cls, "__flags__") & _IS_ABSTRACT:
+        return False
+    if any(other is not cls and issubclass(other, cls) for other in found):
+        return True
+    missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+    raise PhotonValidationError(
+        "is abstract",
+        photon=cls.__name__,
+        why=f"it does not implement {missing}",
+        hint="implement what is missing, or derive the photon from it",
+    )
+
+
+def _name_of(cls: type, module: ModuleType) -> str:
+    """Return ``photon_name``, or what stands for it where a class sets none."""
+    name = type.__getattribute__(cls, "__dict__").get("photon_name")
+    if name is None:
+        # A class called just "Photon" is told by its file.
+        is_plain = cls.__name__ == "Photon"
+        return module.__name__.rpartition(".")[2] if is_plain else cls.__name__
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise PhotonValidationError(
+            f"has an unusable photon_name {name!r}",
+            photon=cls.__name__,
+            file=module.__file__,
+            hint="set photon_name to a non-empty printable string",
+        )
+    return name
+
+
+def select_target(generation: Generation, target: str, name: str) -> Selected:
+    """Return the object that an entry point names.
+
+    Args:
+        generation: The distribution's.
+        target: ``package.module:attribute.path``, or a module alone.
+        name: Name that the photon goes by.
+
+    Raises:
+        PhotonValidationError: There is no such object.
+    """
+    module_name, _, path = target.partition(":")
+    obj: Any = generation.require(module_name.strip())
+    for part in filter(None, path.strip().split(".")):
+        try:
+            obj = getattr(obj, part)
+        except AttributeError as error:
+            raise PhotonValidationError(
+                f"its entry point {target!r} leads to nothing",
+                photon=name,
+                why=str(error),
+                hint="correct the entry point in the distribution's pyproject.toml",
+            ) from error
+    return Selected(name, obj, generation)
