@@ -208,7 +208,7 @@ def test(arguments: list[str], quick: bool) -> int:
         ("lint-imports", [tools / "lint-imports"]),
         ("docs", sphinx()),
         ("benchmarks, small", [PYTHON, "-m", "benchmarks", "--size", "small"]),
-        ("pytest", pytest),
+        ("pytest", [*pytest, "--junitxml", ENVIRONMENT.parent / "last-run.xml"]),
     ]
     results = []
     for name, command in steps:
