@@ -1,0 +1,223 @@
+"""News from the Linux kernel: one watch for each directory, none for files.
+
+In: directories and links. Out: what happened to which name, as the tree calls it.
+It never lists directories and never decides what matters. Facts: inotify(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+from typing import TYPE_CHECKING
+
+import attrs
+from inotify_simple import (  # type: ignore[import-untyped] # it has no types
+    INotify,
+    parse_events,
+)
+
+from luminal.reload.watching.links import steps
+from luminal.reload.watching.locks import GIT_LOCKS
+from luminal.reload.watching.source import News, add
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["InotifySource"]
+
+MODIFY, CLOSE_WRITE = 0x2, 0x8
+MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
+DELETE_SELF, MOVE_SELF = 0x400, 0x800
+UNMOUNT, OVERFLOW, IGNORED, ISDIR = 0x2000, 0x4000, 0x8000, 0x40000000
+ONLYDIR, MASK_ADD = 0x01000000, 0x20000000
+
+_NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE
+_APPEARED, _WENT = MOVED_TO | CREATE, MOVED_FROM | DELETE
+_SELF = DELETE_SELF | MOVE_SELF | UNMOUNT
+_TREE = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+
+# One read takes so many bytes; an event has 16 and its name. Small enough for the
+# allocator not to ask the system for it each time.
+_CHUNK = 65_536
+
+
+@attrs.define
+class _Watch:
+    """What one watched directory stands for."""
+
+    # The names that the tree has for this directory; links may give it several.
+    folders: set[str] = attrs.field(factory=set)
+    # Name in this directory → the tree's paths that depend on what it leads to.
+    pivots: dict[str, set[str]] = attrs.field(factory=dict)
+    # This is a git directory, under this path.
+    git: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.folders or self.pivots or self.git)
+
+
+class InotifySource:
+    """The kernel's events as news."""
+
+    def __init__(self) -> None:
+        self._kernel = INotify(nonblocking=True)
+        self._fd: int = self._kernel.fileno()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._poll.register(self._bell, select.POLLIN)
+        self._watches: dict[int, _Watch] = {}
+        self._folders: dict[str, int] = {}
+        self._links: dict[str, list[tuple[int, str]]] = {}
+        self._full = False
+        # A bell that is rung late must not write into a descriptor of somebody else.
+        self._closing = threading.Lock()
+
+    @property
+    def blind(self) -> str | None:
+        """Set when the limit of watches was reached."""
+        if not self._full:
+            return None
+        return "the limit of watches is reached (fs.inotify.max_user_watches)"
+
+    def enter(self, folder: str) -> None:
+        """Watch *folder*; one that is gone already is left to its parent's news."""
+        wd = self._add(folder, _TREE)
+        old = self._folders.get(folder)
+        if old is not None and old != wd:
+            self.leave(folder)
+        if wd is not None:
+            self._folders[folder] = wd
+            self._watches[wd].folders.add(folder)
+
+    def leave(self, folder: str) -> None:
+        """Stop watching *folder* under this name."""
+        wd = self._folders.pop(folder, None)
+        if wd is not None and wd in self._watches:
+            self._watches[wd].folders.discard(folder)
+            self._drop_idle(wd)
+
+    def link(self, path: str) -> None:
+        """Watch the directory of each link on the way to *path*, and its end."""
+        self.unlink(path)
+        pairs = self._links[path] = []
+        way = steps(path)
+        if os.path.isdir(path) and way and not os.path.islink(os.path.join(*way[-1])):
+            # A directory at the end tells of itself; its parent may be as busy as /tmp.
+            del way[-1]
+        for folder, name in way:
+            wd = self._add(folder, _NAMES | MODIFY | CLOSE_WRITE)
+            if wd is not None:
+                self._watches[wd].pivots.setdefault(name, set()).add(path)
+                pairs.append((wd, name))
+
+    def unlink(self, path: str) -> None:
+        """Forget what *path* leads to."""
+        for wd, name in self._links.pop(path, ()):
+            watch = self._watches.get(wd)
+            if watch is not None:
+                paths = watch.pivots.get(name, set())
+                paths.discard(path)
+                if not paths:
+                    watch.pivots.pop(name, None)
+                self._drop_idle(wd)
+
+    def guard(self, git_directory: str) -> None:
+        """Watch the names in *git_directory*."""
+        wd = self._add(git_directory, _NAMES)
+        if wd is not None:
+            self._watches[wd].git = git_directory
+
+    def wait(self, timeout: float | None) -> dict[str, News]:
+        """Sleep until the kernel has events, the bell rings or *timeout* is over."""
+        limit = None if timeout is None else max(0, round(timeout * 1000))
+        news: dict[str, News] = {}
+        for fd, _ in self._poll.poll(limit):
+            if fd == self._bell:
+                os.eventfd_read(self._bell)
+                continue
+            while True:
+                data = os.read(self._fd, _CHUNK)
+                self._translate(parse_events(data), news)
+                # A shorter answer means that the queue is empty: one system call,
+                # and one release of the GIL, less. A name has at most 255 bytes.
+                if len(data) < _CHUNK - 512 or not self._poll.poll(0):
+                    break
+        return news
+
+    def wake(self) -> None:
+        """Ring the bell."""
+        with self._closing:
+            if not self._kernel.closed:
+                os.eventfd_write(self._bell, 1)
+
+    def close(self) -> None:
+        """Close both descriptors; the kernel drops the watches."""
+        with self._closing:
+            if not self._kernel.closed:
+                self._kernel.close()
+                os.close(self._bell)
+
+    def _add(self, folder: str, mask: int) -> int | None:
+        try:
+            wd: int = self._kernel.add_watch(folder, mask | ONLYDIR | MASK_ADD)
+        except OSError as problem:
+            # ENOMEM and EMFILE do not happen here; anything else means that the
+            # directory cannot be watched now, and the next listing says why.
+            if problem.errno == errno.ENOSPC:
+                self._full = True
+            return None
+        self._watches.setdefault(wd, _Watch())
+        return wd
+
+    def _drop_idle(self, wd: int) -> None:
+        if self._watches[wd].is_idle:
+            del self._watches[wd]
+            try:
+                self._kernel.rm_watch(wd)
+            except OSError:
+                return  # the directory went first, and its watch with it
+
+    def _translate(
+        self, events: Iterable[tuple[int, int, int, str]], news: dict[str, News]
+    ) -> None:
+        for wd, mask, _, name in events:
+            if mask & OVERFLOW:
+                add(news, "", News.LOST)
+                continue
+            watch = self._watches.get(wd)
+            if watch is None:
+                continue
+            if mask & IGNORED:
+                self._forget(wd)
+            elif mask & _SELF:
+                for folder in watch.folders:
+                    add(news, folder, News.RELIST)
+            elif watch.git and name in GIT_LOCKS:
+                lock = os.path.join(watch.git, name)
+                add(news, lock, News.LOCKED if mask & _APPEARED else News.UNLOCKED)
+            else:
+                what = _news_of(mask)
+                for folder in watch.folders:
+                    add(news, f"{folder}/{name}", what)
+                for path in watch.pivots.get(name, ()):
+                    add(news, path, News.RELINKED if mask & _NAMES else what)
+
+    def _forget(self, wd: int) -> None:
+        watch = self._watches.pop(wd)
+        for folder in watch.folders:
+            if self._folders.get(folder) == wd:
+                del self._folders[folder]
+
+
+def _news_of(mask: int) -> News:
+    if mask & ISDIR:
+        return News.RELIST
+    if mask & (CLOSE_WRITE | MOVED_TO):
+        return News.WRITTEN
+    if mask & _WENT:
+        return News.GONE
+    return News.CREATED if mask & CREATE else News.WRITING

@@ -1,0 +1,68 @@
+"""Where news comes from: the interface that every back end answers.
+
+A source tells names; whether something changed is for the snapshot to find out. It
+must never lose news silently: what it cannot tell it reports as `News.LOST`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+__all__ = ["News", "Source"]
+
+
+class News(enum.Enum):
+    """What a source says of a path. The last news of a path counts, save two.
+
+    RELIST and RELINKED outlive later news of the same path: they ask for more.
+    """
+
+    CREATED = "a file appeared, possibly still empty"
+    WRITING = "a file was written and is still open"
+    WRITTEN = "a file was closed after writing, or moved here"
+    GONE = "a file was deleted or moved away"
+    RELIST = "a directory appeared, went or moved: list it again"
+    RELINKED = "a link on the way to the path leads elsewhere"
+    LOCKED = "a lock appeared: the tree is being changed"
+    UNLOCKED = "a lock went"
+    LOST = "news was lost: look at everything"
+
+
+class Source(Protocol):
+    """A back end. All but `wake` is called from one thread at a time."""
+
+    @property
+    def blind(self) -> str | None:
+        """Why the source misses changes and needs fast sweeps; None if it does not."""
+
+    def enter(self, folder: str) -> None:
+        """Tell news of *folder* from now on; called before it is listed."""
+
+    def leave(self, folder: str) -> None:
+        """Tell no more news of *folder*."""
+
+    def link(self, path: str) -> None:
+        """Tell `News.RELINKED` when what *path* leads to changes."""
+
+    def unlink(self, path: str) -> None:
+        """Take `link` back."""
+
+    def guard(self, git_directory: str) -> None:
+        """Tell of locks that come and go in *git_directory*."""
+
+    def wait(self, timeout: float | None) -> dict[str, News]:
+        """Return news in the order of arrival; after *timeout* seconds, none."""
+
+    def wake(self) -> None:
+        """Make `wait` return; may be called from any thread, and from a signal."""
+
+    def close(self) -> None:
+        """Give everything back to the system."""
+
+
+def add(news: dict[str, News], path: str, what: News) -> None:
+    """Put *what* at the end of *news*, unless *path* awaits something greater."""
+    before = news.pop(path, None)
+    lasting = before is News.RELIST or before is News.RELINKED
+    news[path] = before if lasting and before is not None else what

@@ -1,0 +1,269 @@
+"""What the watched trees looked like: a record by stat, and the comparison with it.
+
+In: a path to look at again. Out: the files that differ, as (path, was there, is
+there). It follows links, once each; it opens nothing, so that a FIFO or a device
+cannot hang it; directories are entered (watched) before they are listed, so that
+nothing falls between.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.reload.watching.links import LINK_DEPTH
+from luminal.reload.watching.locks import git_directory
+from luminal.reload.watching.noise import is_noisy_file, is_noisy_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from luminal.reload.watching.source import Source
+
+__all__ = ["Difference", "Snapshot"]
+
+Signature = tuple[int, int, int, int]
+"""Times of change of text and of inode, size, inode. The second time cannot be set
+by a program: it betrays an edit that keeps size and mtime."""
+
+Difference = tuple[str, bool, bool]
+
+
+def _signature(status: os.stat_result) -> Signature | None:
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+@attrs.define
+class _Folder:
+    identity: tuple[int, int]
+    # Linked directories on the way from the root to here.
+    depth: int
+    files: dict[str, Signature] = attrs.field(factory=dict)
+    folders: set[str] = attrs.field(factory=set)
+    links: set[str] = attrs.field(factory=set)
+
+
+@attrs.define
+class Snapshot:
+    """The record of every watched tree.
+
+    Attributes:
+        source: Told which folders are entered and left, and which links are met.
+        recursive: Whether folders inside of folders are read.
+        unreadable: Folders that could not be listed; their record is kept.
+        git_directories: Those of the trees that were met.
+    """
+
+    source: Source
+    recursive: bool = True
+    unreadable: set[str] = attrs.field(init=False, factory=set)
+    git_directories: set[str] = attrs.field(init=False, factory=set)
+    _folders: dict[str, _Folder] = attrs.field(init=False, factory=dict)
+
+    def __len__(self) -> int:
+        return sum(len(folder.files) for folder in self._folders.values())
+
+    def has_file(self, path: str) -> bool:
+        """Whether the record has a file at *path*."""
+        parent, name = os.path.split(path)
+        folder = self._folders.get(parent)
+        return folder is not None and name in folder.files
+
+    def has_folder(self, path: str) -> bool:
+        """Whether the record has a folder at *path*."""
+        return path in self._folders
+
+    def forget(self, path: str) -> None:
+        """Take the file at *path* out of the record."""
+        parent, name = os.path.split(path)
+        if parent in self._folders:
+            self._folders[parent].files.pop(name, None)
+
+    def look(self, path: str) -> os.stat_result | None:
+        """Record the file at *path* as it is now, and return its status.
+
+        Returns:
+            The status of what the path leads to; None where nothing is there.
+        """
+        parent, name = os.path.split(path)
+        folder = self._folders.get(parent)
+        status = _status(path, follow=False)
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            status = _status(path)
+            if folder is not None:
+                folder.links.add(name)
+            self.source.link(path)
+        signature = None if status is None else _signature(status)
+        if folder is not None:
+            if signature is None:
+                folder.files.pop(name, None)
+            else:
+                folder.files[name] = signature
+        return status
+
+    def guard(self, git_directory: str | None) -> None:
+        """Have the locks in *git_directory* told, once."""
+        if git_directory is not None and git_directory not in self.git_directories:
+            self.git_directories.add(git_directory)
+            self.source.guard(git_directory)
+
+    def rescan(self, path: str, *, forced: bool = False) -> list[Difference]:
+        """Bring the record of *path*, file or folder, in line with the disk.
+
+        Args:
+            path: An absolute path, there or not.
+            forced: Report every file, also those that look the same.
+        """
+        out: list[Difference] = []
+        todo = [path]
+        while todo:
+            todo.extend(self._renew(todo.pop(), forced, out))
+        return out
+
+    def sweep(self, root: str) -> Iterator[list[Difference]]:
+        """Compare folder by folder below *root*; yields after each, to be stopped."""
+        inside = root + os.sep
+        for path in [p for p in self._folders if p == root or p.startswith(inside)]:
+            if path in self._folders:
+                out: list[Difference] = []
+                for folder in self._renew(path, False, out, is_sweep=True):
+                    if folder not in self._folders:
+                        out += self.rescan(folder)
+                yield out
+
+    def drop(self, path: str) -> list[Difference]:
+        """Take the folder at *path* and all below out of the record."""
+        out: list[Difference] = []
+        todo = [path]
+        while todo:
+            here = todo.pop()
+            folder = self._folders.pop(here, None)
+            if folder is not None:
+                out += [(f"{here}/{name}", True, False) for name in folder.files]
+                todo += [f"{here}/{name}" for name in folder.folders]
+                for name in folder.links:
+                    self.source.unlink(f"{here}/{name}")
+                self.source.leave(here)
+        parent, name = os.path.split(path)
+        if parent in self._folders:
+            self._folders[parent].folders.discard(name)
+        return out
+
+    def _renew(
+        self, path: str, forced: bool, out: list[Difference], *, is_sweep: bool = False
+    ) -> list[str]:
+        """Compare one folder or file; return the folders inside, to be read next."""
+        try:
+            status = _status(path)
+        except OSError:
+            self.unreadable.add(path)
+            return []
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            self.unreadable.discard(path)
+            out += self.drop(path)
+            self._renew_file(path, forced, out)
+            return []
+        old = self._folders.get(path)
+        place = self._place(path, status)
+        if place is None:
+            return []
+        if not is_sweep or old is None or old.identity != place.identity:
+            self.source.enter(path)
+        if not self._list(path, place):
+            self.unreadable.add(path)
+            return []
+        self.unreadable.discard(path)
+        before = old.files if old else {}
+        if forced or before != place.files:
+            for name in {**before, **place.files}:
+                was, now = before.get(name), place.files.get(name)
+                if forced or was != now:
+                    out.append((f"{path}/{name}", was is not None, now is not None))
+        if old:
+            for name in old.folders - place.folders:
+                out += self.drop(f"{path}/{name}")
+        self._folders[path] = place
+        self._watch_links(path, old.links if old else set(), place.links, forced)
+        return [f"{path}/{name}" for name in place.folders]
+
+    def _renew_file(self, path: str, forced: bool, out: list[Difference]) -> None:
+        parent, name = os.path.split(path)
+        folder = self._folders.get(parent)
+        if folder is None or is_noisy_file(name):
+            return
+        was = folder.files.get(name)
+        self.look(path)
+        now = folder.files.get(name)
+        if was != now or (forced and now):
+            out.append((path, was is not None, now is not None))
+
+    def _place(self, path: str, status: os.stat_result) -> _Folder | None:
+        """Return an empty folder; None where links lead round or too deep."""
+        identity = (status.st_dev, status.st_ino)
+        parent, name = os.path.split(path)
+        above = self._folders.get(parent)
+        if above is None:
+            return _Folder(identity, 0)
+        depth = above.depth + os.path.islink(path)
+        here: _Folder | None = above
+        while here is not None and depth:
+            if here.identity == identity:
+                return None
+            parent = os.path.dirname(parent)
+            here = self._folders.get(parent)
+        if depth > LINK_DEPTH:
+            return None
+        above.folders.add(name)
+        return _Folder(identity, depth)
+
+    def _list(self, path: str, place: _Folder) -> bool:
+        """Fill *place* with what the folder holds; False where it cannot be read."""
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    is_link = entry.is_symlink()
+                    if name == ".git":
+                        self.guard(git_directory(path))
+                    if entry.is_dir():
+                        if not self.recursive or is_noisy_folder(name):
+                            continue
+                        place.folders.add(name)
+                    elif is_noisy_file(name):
+                        continue
+                    else:
+                        status = _status(f"{path}/{name}")
+                        signature = None if status is None else _signature(status)
+                        if signature is not None:
+                            place.files[name] = signature
+                    if is_link:
+                        place.links.add(name)
+        except OSError:
+            return False
+        return True
+
+    def _watch_links(
+        self, path: str, old: set[str], new: set[str], forced: bool
+    ) -> None:
+        for name in old - new:
+            self.source.unlink(f"{path}/{name}")
+        for name in new if forced else new - old:
+            self.source.link(f"{path}/{name}")
+
+
+def _status(path: str, *, follow: bool = True) -> os.stat_result | None:
+    """Return the status of *path*, None where nothing is; OSError: nobody knows."""
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            return None
+        raise
