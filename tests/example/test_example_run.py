@@ -1,0 +1,143 @@
+"""The example as a person runs it: a process, a report, an exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from plugins_example.pipeline.generate import generate
+
+ROOT = Path(__file__).resolve().parents[2]
+BROKEN = ROOT / "plugins_example" / "photons" / "country.py"
+TITLES = (
+    "Traffic by hour",
+    "Status classes",
+    "Top paths",
+    "Slow endpoints",
+    "Bots",
+    "Suspicious addresses",
+    "Photons",
+)
+
+
+def has_distribution() -> bool:
+    try:
+        distribution("luminal-pipeline-extras")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "plugins_example.pipeline", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def small_run() -> str:
+    done = run("--records", "3000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_report_has_every_section(small_run: str) -> None:
+    for title in TITLES:
+        assert f"\n{title}\n" in small_run
+
+
+def test_every_line_is_accounted_for(small_run: str) -> None:
+    """Read is reported plus filtered plus unknown plus failed; nothing failed."""
+    said = re.search(
+        r"([\d,]+) lines read: ([\d,]+) reported, ([\d,]+) filtered, "
+        r"([\d,]+) of no known format, ([\d,]+) failed",
+        small_run,
+    )
+    assert said is not None
+    read, *parts, failed = (int(part.replace(",", "")) for part in said.groups())
+    assert read == 3000
+    assert read == sum(parts) + failed
+    assert failed == 0
+    assert re.search(r"[\d,]+ records per second", small_run)
+
+
+def test_counts_agree_with_the_log(small_run: str) -> None:
+    """What the report says of one address is what a search of the log finds."""
+    probes = sum(line.startswith("192.0.2.66 ") for line in generate(3000))
+    assert re.search(rf"192\.0\.2\.66 +{probes} +asks", small_run)
+
+
+def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None:
+    assert re.search(r"country +0\.1 +directory +failed", small_run)
+    line = (
+        BROKEN.read_text()
+        .splitlines()
+        .index("import a_geography_library_that_nobody_has as geography")
+    )
+    assert f"{BROKEN}:{line + 1}" in small_run
+    assert "No module named 'a_geography_library_that_nobody_has'" in small_run
+
+
+def test_photons_of_a_directory_take_part(small_run: str) -> None:
+    taking_part = re.findall(
+        r"^  (\S+) +\S+ +directory +loaded$", small_run, re.MULTILINE
+    )
+    assert " ".join(taking_part) == (
+        "agents bots combined health-checks latency static-assets suspects traffic"
+    )
+
+
+@pytest.mark.skipif(not has_distribution(), reason="luminal-pipeline-extras is missing")
+def test_photons_of_an_installed_distribution_take_part(small_run: str) -> None:
+    for name in ("json-lines", "networks"):
+        assert re.search(rf"{name} +1\.4\.0 +distribution +loaded", small_run)
+    assert "the large access provider" in small_run
+
+
+def test_log_from_standard_input_and_from_a_file_give_one_report(
+    tmp_path: Path,
+) -> None:
+    text = "".join(line + "\n" for line in generate(500))
+    log = tmp_path / "access.log"
+    log.write_text(text)
+    reports = [run(str(log)), run("-", stdin=text)]
+    first, second = (
+        [line for line in each.stdout.splitlines() if "per second" not in line]
+        for each in reports
+    )
+    assert first == second
+    assert "500 lines read" in reports[0].stdout
+
+
+def test_without_photons_it_still_runs_and_reports_nothing(tmp_path: Path) -> None:
+    """The host knows nothing about logs: an empty directory is no error."""
+    done = run("--records", "50", "--photons", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Traffic by hour" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no-such-log"], "no such file: no-such-log"),
+        (["--follow"], "--follow needs the path of a log"),
+        (["--records", "0"], "--records must be at least 1"),
+    ],
+)
+def test_wrong_command_line_ends_with_a_reason(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
