@@ -1,0 +1,90 @@
+"""A watched directory, and an inbox for what the watcher delivers."""
+
+from __future__ import annotations
+
+import queue
+import time
+from pathlib import Path
+
+import pytest
+
+from luminal.reload.watching import Batch, Note, NoteCode, Pace, Watcher
+
+PATIENCE = 20.0  # seconds until a test gives up
+
+
+class Inbox:
+    """Runs watchers, and takes in what they deliver."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.batches: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self.notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self.watchers: list[Watcher] = []
+        self._marks = 0
+
+    def watch(self, *directories: Path, on_batch=None, **settings) -> Watcher:
+        settings.setdefault("on_note", self.notes.put)
+        watcher = Watcher(
+            directories or (self.root,), on_batch or self.batches.put, **settings
+        )
+        self.watchers.append(watcher)
+        return watcher.start()
+
+    def next(self) -> Batch:
+        return self.batches.get(timeout=PATIENCE)
+
+    def next_names(self) -> set[str]:
+        return self.names(self.next())
+
+    def names(self, batch: Batch) -> set[str]:
+        return {str(Path(path).relative_to(self.root)) for path in batch.paths}
+
+    def until(self, path: Path | str) -> list[Batch]:
+        """Take batches until one has *path*, which is the last of the list."""
+        found = [self.next()]
+        while str(path) not in found[-1].paths:
+            found.append(self.next())
+        return found
+
+    def rest(self, root: Path | None = None) -> list[Batch]:
+        """Return what came before a mark that is written now."""
+        self._marks += 1
+        mark = (root or self.root) / f"mark_{self._marks}.txt"
+        mark.write_text("x")
+        *before, last = self.until(mark)
+        if last.paths != {str(mark)}:
+            before.append(last)
+        return before
+
+    def note(self, code: NoteCode) -> Note:
+        """Return the next note of *code*; others are passed over."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            note = self.notes.get(timeout=max(0.0, end - time.monotonic()))
+            if note.code is code:
+                return note
+
+    def close(self) -> None:
+        ended = [watcher.stop(PATIENCE) for watcher in self.watchers]
+        assert all(ended)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "photons"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def inbox(root: Path):
+    box = Inbox(root)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def quick() -> Pace:
+    """Sweeps that a test can wait for."""
+    return Pace(sweep=0.05, poll=0.05)
