@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,16 @@ def test_every_import_keeps_to_the_floors() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_imports_run_in_no_circle() -> None:
+    """Module by module, imports for type checkers included."""
+    graph = grimp.build_graph("luminal", cache_dir=None)
+    imports = {
+        module: graph.find_modules_directly_imported_by(module)
+        for module in graph.modules
+    }
+    assert len(list(TopologicalSorter(imports).static_order())) == len(imports)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
