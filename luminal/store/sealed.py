@@ -29,7 +29,7 @@ from luminal.store.atomic import (
 )
 from luminal.store.places import cache_directory
 
-__all__ = ["SealedStore"]
+__all__ = ["SealedStore", "fingerprint"]
 
 _KEY = "key"
 _KEY_SIZE = 32
@@ -166,6 +166,11 @@ class SealedStore:
             self.directory,
             why,
         )
+
+
+def fingerprint(data: bytes) -> str:
+    """Return 32 hex digits that tell *data* apart, fit for a name in the store."""
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _head() -> bytes:

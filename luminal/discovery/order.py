@@ -1,0 +1,282 @@
+"""In which order photons load, and which cannot: conflicts, requirements, cycles.
+
+Pure functions from candidates to candidates: nothing is read. What requires
+something that cannot be loaded cannot be loaded either, and says through which
+chain. The result depends on the candidates alone, not on their order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery.names import fold
+from luminal.discovery.versions import fits, split_requirement
+from luminal.errors import (
+    LuminalError,
+    PhotonConflictError,
+    PhotonDependencyError,
+)
+from luminal.model import Candidate, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["arrange"]
+
+_Graph = dict[int, set[int]]
+
+
+def arrange(
+    candidates: Iterable[Candidate],
+    *,
+    api_version: str | None = None,
+    is_part: bool = False,
+) -> list[Candidate]:
+    """Return the candidates in load order, with the problems that come to light.
+
+    What a photon requires comes before it, ``before`` and ``after`` are respected,
+    and else the names decide. Disabled photons take part in no conflict and satisfy
+    no requirement.
+
+    Args:
+        candidates: All that were found, in any order.
+        api_version: The host's version of its API, None to ask no photon for it.
+        is_part: Whether there are more photons elsewhere, so that what is missing
+            here may be there.
+    """
+    found = sorted(candidates, key=_key)
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for index, candidate in enumerate(found):
+        by_name[fold(candidate.name)].append(index)
+    _refuse_conflicts(found, by_name)
+    requires: _Graph = {}
+    for index, candidate in enumerate(found):
+        if candidate.enabled and candidate.problem is None:
+            try:
+                requires[index] = _required(
+                    candidate, found, by_name, api_version, is_part
+                )
+            except LuminalError as error:
+                found[index] = _refuse(candidate, error)
+    edges = {index: set(others) for index, others in requires.items()}
+    for index in requires:  # only what can be loaded may wish, and be wished for
+        for name in found[index].after:
+            edges[index].update(i for i in by_name.get(fold(name), ()) if i in edges)
+        for name in found[index].before:
+            for other in by_name.get(fold(name), ()):
+                if other in edges:
+                    edges[other].add(index)
+    _refuse_cycles(found, edges)
+    _spread(found, requires)
+    return [found[index] for index in _sorted(len(found), edges)]
+
+
+def _key(candidate: Candidate) -> tuple[str, ...]:
+    c = candidate
+    return (fold(c.name), c.name, c.origin, c.location, c.target, str(c.source))
+
+
+def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:
+    error.file = error.file or candidate.location or None
+    error.line = error.line or candidate.line or None
+    return attrs.evolve(candidate, problem=Problem.of(error, "order"))
+
+
+def _refuse_conflicts(found: list[Candidate], by_name: dict[str, list[int]]) -> None:
+    """Refuse all photons of one name. What could not be read has no name to defend."""
+    for indexes in by_name.values():
+        rivals = [i for i in indexes if found[i].enabled and found[i].target]
+        if len(rivals) < 2:
+            continue
+        places = [f"{found[i].origin} ({found[i].location})" for i in rivals]
+        for index in rivals:
+            if found[index].problem is None:
+                error = PhotonConflictError(
+                    f"{len(rivals)} photons have this name",
+                    why="one is in " + ", another in ".join(places),
+                    hint="rename one with photon_name, or block it",
+                )
+                found[index] = _refuse(found[index], error)
+
+
+def _required(
+    candidate: Candidate,
+    found: Sequence[Candidate],
+    by_name: dict[str, list[int]],
+    api_version: str | None,
+    is_part: bool,
+) -> set[int]:
+    """Return the indexes of what *candidate* requires.
+
+    Raises:
+        PhotonDependencyError: Something is missing or of a wrong version.
+        PhotonValidationError: A requirement is not written as PEP 440 asks for.
+    """
+    asks = bool(candidate.api) and api_version is not None
+    if asks and not fits(str(api_version), candidate.api):
+        raise PhotonDependencyError(
+            f"asks for version {candidate.api} of the host's API",
+            why=f"the host offers {api_version}",
+            hint="install a version of the photon that fits this host",
+        )
+    indexes: set[int] = set()
+    for requirement in candidate.requirements:
+        name, range_ = split_requirement(requirement)
+        rivals = [i for i in by_name.get(fold(name), ()) if found[i].enabled]
+        if not rivals and is_part:
+            continue
+        if not rivals:
+            raise _missing(candidate, name, found, by_name)
+        for index in rivals:
+            version = found[index].version
+            if found[index].problem is None and range_ and not fits(version, range_):
+                raise PhotonDependencyError(
+                    f"requires {requirement!r}",
+                    why=f"{found[index].name!r} has "
+                    + (f"version {version}" if version else "no version"),
+                    hint=f"install a version of {name!r} that fits",
+                )
+        indexes.update(rivals)
+    return indexes
+
+
+def _missing(
+    candidate: Candidate,
+    name: str,
+    found: Sequence[Candidate],
+    by_name: dict[str, list[int]],
+) -> PhotonDependencyError:
+    if fold(name) in by_name:
+        why, hint = f"{name!r} is disabled", f"enable {name!r}"
+    else:
+        why, hint = f"there is no photon {name!r}", f"install or add {name!r}"
+        near = difflib.get_close_matches(fold(name), by_name, 1)
+        if near:
+            hint += f"; did you mean {found[by_name[near[0]][0]].name!r}?"
+    why += f" ({candidate.name} -> {name})"
+    return PhotonDependencyError(f"requires {name!r}", why=why, hint=hint)
+
+
+def _refuse_cycles(found: list[Candidate], edges: _Graph) -> None:
+    for component in _components(edges):
+        members = set(component)
+        for index in component:
+            chain = _way_back(index, members, edges)
+            if chain and found[index].problem is None and found[index].enabled:
+                error = PhotonDependencyError(
+                    "is in a circle of photons that wait for each other",
+                    why=" -> ".join(found[i].name for i in chain),
+                    hint="take one of the requirements, before or after, out",
+                )
+                found[index] = _refuse(found[index], error)
+
+
+def _way_back(start: int, members: set[int], edges: _Graph) -> list[int]:
+    """Return the shortest path from *start* to itself, empty if there is none."""
+    came: dict[int, int] = {}
+    queue = [start]
+    for index in queue:
+        for other in sorted(edges.get(index, ())):
+            if other == start:
+                back = [index]
+                while back[-1] != start:
+                    back.append(came[back[-1]])
+                return [*reversed(back), start]
+            if other in members and other not in came:
+                came[other] = index
+                queue.append(other)
+    return []
+
+
+def _components(edges: _Graph) -> list[list[int]]:
+    """Return the strongly connected components (Tarjan's way, without recursion)."""
+    number: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    on_stack: set[int] = set()
+    result: list[list[int]] = []
+    for root in sorted(edges):
+        if root in number:
+            continue
+        work = [(root, iter(sorted(edges.get(root, ()))))]
+        number[root] = low[root] = len(number)
+        stack.append(root)
+        on_stack.add(root)
+        while work:
+            node, others = work[-1]
+            for other in others:
+                if other not in number:
+                    number[other] = low[other] = len(number)
+                    stack.append(other)
+                    on_stack.add(other)
+                    work.append((other, iter(sorted(edges.get(other, ())))))
+                    break
+                if other in on_stack:
+                    low[node] = min(low[node], number[other])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == number[node]:
+                    cut = stack.index(node)
+                    result.append(sorted(stack[cut:]))
+                    on_stack.difference_update(stack[cut:])
+                    del stack[cut:]
+    return result
+
+
+def _spread(found: list[Candidate], requires: _Graph) -> None:
+    """Refuse what requires a refused photon, and name the chain to its cause."""
+    dependents: dict[int, list[int]] = defaultdict(list)
+    for index, others in requires.items():
+        for other in others:
+            dependents[other].append(index)
+    queue = [i for i in range(len(found)) if found[i].problem and found[i].enabled]
+    chains = {index: [index] for index in queue}
+    for index in queue:
+        for dependent in dependents[index]:
+            if found[dependent].problem is not None:
+                continue
+            chain = chains[dependent] = [dependent, *chains[index]]
+            cause = found[chain[-1]]
+            names = " -> ".join(found[i].name for i in chain)
+            error = PhotonDependencyError(
+                f"requires {found[index].name!r}, which cannot be loaded",
+                why=f"{names}: {cause.problem.what if cause.problem else ''}",
+                hint=f"mend {cause.name!r} ({cause.location}) first",
+            )
+            found[dependent] = _refuse(found[dependent], error)
+            queue.append(dependent)
+
+
+def _sorted(count: int, edges: _Graph) -> list[int]:
+    """Return 0 … *count* - 1, what *edges* name first; else the smaller first."""
+    waits = {index: len(others - {index}) for index, others in edges.items()}
+    followers: dict[int, list[int]] = defaultdict(list)
+    for index, others in edges.items():
+        for other in sorted(others - {index}):
+            followers[other].append(index)
+    ready = [index for index in range(count) if not waits.get(index)]
+    late = deque(sorted(index for index in waits if waits[index]))
+    result: list[int] = []
+    done: set[int] = set()
+    while ready or late:
+        if not ready:  # only circles are left: their first by name breaks the wait
+            ready = [late[0]]
+        index = heapq.heappop(ready)
+        if index in done:
+            continue
+        done.add(index)
+        result.append(index)
+        for follower in followers[index]:
+            waits[follower] -= 1
+            if waits[follower] == 0 and follower not in done:
+                heapq.heappush(ready, follower)
+        while late and (late[0] in done or waits[late[0]] <= 0):
+            late.popleft()
+    return result

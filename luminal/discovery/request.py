@@ -1,0 +1,73 @@
+"""What a host asks discovery for, in one normal form; the name of an index too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["PathLike", "Request", "normal_request"]
+
+PathLike = str | os.PathLike[str]
+
+
+class Request(NamedTuple):
+    """A normal form: equal requests on an equal disk have equal answers.
+
+    Attributes:
+        directories: Absolute paths, each once.
+        group: Entry-point group, None for no distributions.
+        recursive: Whether to descend into sub-directories.
+        base: Name of the photon base.
+        allow: The only names to enable, None for all.
+        block: Names to disable.
+        api_version: The host's version of its API, None not to check.
+        path: Absolute entries of ``sys.path`` to look for distributions in.
+    """
+
+    directories: tuple[str, ...]
+    group: str | None
+    recursive: bool
+    base: str
+    allow: tuple[str, ...] | None
+    block: tuple[str, ...]
+    api_version: str | None
+    path: tuple[str, ...]
+
+    def key(self) -> tuple[object, ...]:
+        """Return the request with what else an answer depends on, besides the disk."""
+        machine = tuple(os.uname()) if hasattr(os, "uname") else sys.platform
+        user = os.geteuid() if hasattr(os, "geteuid") else 0
+        return (*self, machine, user, sys.hexversion)
+
+
+def normal_request(
+    directories: Iterable[PathLike],
+    *,
+    group: str | None,
+    recursive: bool,
+    photon_base: type | str,
+    allow: Iterable[str] | None,
+    block: Iterable[str],
+    api_version: str | None,
+    path: Iterable[PathLike] | None,
+) -> Request:
+    """Return the request that the arguments of `discover` amount to."""
+    entries = () if group is None else (sys.path if path is None else path)
+    return Request(
+        directories=_absolute(directories),
+        group=group,
+        recursive=bool(recursive),
+        base=photon_base if isinstance(photon_base, str) else photon_base.__name__,
+        allow=None if allow is None else tuple(sorted(allow)),
+        block=tuple(sorted(block)),
+        api_version=api_version,
+        path=_absolute(entry or os.curdir for entry in entries),
+    )
+
+
+def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(os.path.abspath(os.fspath(path)) for path in paths))

@@ -1,0 +1,93 @@
+"""What `discover` returns: an immutable sequence whose records are made on access.
+
+On the start-up path: a host that finds nothing changed pays for no attrs class
+before it looks at a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from luminal.model import Candidate
+
+__all__ = ["Discovered"]
+
+
+class Discovered(Sequence["Candidate"]):
+    """Candidates in load order.
+
+    Args:
+        rows: Candidates, or rows that `luminal.discovery.index` has packed.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Iterable[Candidate | bytes] = ()) -> None:
+        # Private to this object; a row is replaced by the record that it means.
+        self._rows: list[Candidate | bytes] = list(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> Discovered: ...
+    def __getitem__(self, index: int | slice) -> Candidate | Discovered:
+        if isinstance(index, slice):
+            return Discovered(self._rows[index])
+        row = self._rows[index]
+        if isinstance(row, bytes):
+            from luminal.discovery.rows import unpack
+
+            row = self._rows[index] = unpack(row)
+        return row
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Discovered):
+            return NotImplemented
+        return tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        disabled = sum(not candidate.enabled for candidate in self)
+        return (
+            f"<Discovered photons={len(self)} problems={len(self.problems)} "
+            f"disabled={disabled}>"
+        )
+
+    @property
+    def problems(self) -> tuple[Candidate, ...]:
+        """The candidates that cannot be loaded, in order."""
+        return tuple(candidate for candidate in self if candidate.problem)
+
+    def by_name(self, name: str) -> Candidate:
+        """Return the candidate called *name*; of several, one that can be loaded.
+
+        Args:
+            name: A photon's name; case and normal form do not matter.
+
+        Raises:
+            PhotonNotFoundError: There is none.
+        """
+        from luminal.discovery.names import fold
+
+        found = [c for c in self if fold(c.name) == fold(name)]
+        found.sort(key=lambda c: (not c.enabled, c.problem is not None))
+        if found:
+            return found[0]
+        import difflib
+
+        from luminal.errors import PhotonNotFoundError
+
+        near = difflib.get_close_matches(name, [c.name for c in self], 1)
+        raise PhotonNotFoundError(
+            "was not found",
+            photon=name,
+            why=f"none of {len(self)} candidates has this name",
+            hint=f"did you mean {near[0]!r}?" if near else "check where you look",
+        )

@@ -1,0 +1,161 @@
+"""The eyes of a discovery: every look at the disk goes through here, and is kept.
+
+Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
+can check later. Each file is read and parsed once a run, or not at all where an
+earlier run knows its facts.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+
+from luminal.discovery.evidence import MODULES, PACKAGES, Listing, list_directory
+from luminal.discovery.facts import ModuleFacts
+from luminal.discovery.reading import read_bytes, settled, stamp_of
+from luminal.discovery.syntax import DepthError, facts_of
+from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
+from luminal.model import Problem
+
+__all__ = ["Witness"]
+
+_LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+"""Errors that a later look repeats as long as nobody changes anything."""
+
+
+class Witness:
+    """What one run of a discovery has seen.
+
+    Attributes:
+        now: The clock before the first look, in nanoseconds.
+        listings: See `luminal.discovery.evidence.holds`.
+        stamps: The same.
+        memo: Path → (digest, packed facts), of this run.
+        is_void: Whether something was seen that another look may not show again.
+    """
+
+    __slots__ = (
+        "_facts",
+        "_known",
+        "_seen",
+        "is_void",
+        "listings",
+        "memo",
+        "now",
+        "stamps",
+    )
+
+    def __init__(
+        self, now: int, known: dict[str, tuple[str, tuple[object, ...]]]
+    ) -> None:
+        self.now = now
+        self.listings: dict[tuple[str, bool], Listing] = {}
+        self.stamps: dict[str, tuple[object, str, bool]] = {}
+        self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
+        self.is_void = False
+        self._known = known
+        self._facts: dict[str, ModuleFacts] = {}
+        self._seen: dict[str, bytes | PhotonUnreadableError] = {}
+
+    def modules(self, directory: str) -> Listing:
+        """Return what *directory* holds for photons, or an error's number."""
+        return self._list(directory, True)
+
+    def packages(self, directory: str) -> Listing:
+        """Return what *directory*, an entry of ``sys.path``, says is installed."""
+        return self._list(directory, False)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a regular file at *path*."""
+        return stat.S_ISREG(self._mode(path))
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is anything at *path*, links followed."""
+        return self._mode(path) != 0
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of the file at *path*.
+
+        Raises:
+            PhotonUnreadableError: See `luminal.discovery.reading.read_bytes`.
+        """
+        seen = self._seen.get(path)
+        if seen is None:
+            self._mode(path)
+            try:
+                seen, stamp = read_bytes(path)
+                self._keep(path, stamp, hashlib.sha512(seen).hexdigest())
+            except PhotonUnreadableError as error:
+                seen = error
+                if error.errno is not None and error.errno not in _LASTING:
+                    self.is_void = True
+            self._seen[path] = seen
+        if isinstance(seen, PhotonUnreadableError):
+            raise seen
+        return seen
+
+    def facts(self, path: str) -> ModuleFacts:
+        """Return what the module at *path* says about itself."""
+        facts = self._facts.get(path)
+        if facts is None:
+            facts = self._facts[path] = self._look(path)
+        return facts
+
+    def _look(self, path: str) -> ModuleFacts:
+        try:
+            data = self.read(path)
+        except PhotonUnreadableError as error:
+            return ModuleFacts(problem=Problem.of(error, "read"))
+        del self._seen[path]  # read once more only if somebody asks for the bytes
+        digest = self.stamps[path][1]
+        known = self._known.get(path)
+        if known is not None and known[0] == digest:
+            self.memo[path] = known
+            return ModuleFacts.unpack(known[1])
+        try:
+            facts = facts_of(data, path)
+        except DepthError as error:
+            self.is_void = True
+            refusal = PhotonSyntaxError(
+                "is not readable Python",
+                file=path,
+                why=f"it is nested too deeply ({error})",
+                hint="break the expression up",
+            )
+            return ModuleFacts(digest, Problem.of(refusal, "compile"))
+        self.memo[path] = (digest, facts.pack())
+        return facts
+
+    def _list(self, directory: str, of_modules: bool) -> Listing:
+        key = (directory, of_modules)
+        listing = self.listings.get(key)
+        if listing is None:
+            listing = list_directory(directory, MODULES if of_modules else PACKAGES)
+            self.listings[key] = listing
+            if isinstance(listing, int) and listing not in _LASTING:
+                self.is_void = True
+        return listing
+
+    def _mode(self, path: str) -> int:
+        """Return the mode of what is at *path*, 0 if there is nothing."""
+        known = self.stamps.get(path)
+        if known is None:
+            try:
+                self._keep(path, stamp_of(os.stat(path)), "")
+            except OSError as error:
+                self.stamps[path] = (error.errno, "", True)
+                if error.errno not in _LASTING:
+                    self.is_void = True
+            except ValueError:  # a null byte in a name that a file gave us
+                return 0
+            known = self.stamps[path]
+        return known[0][0] if isinstance(known[0], tuple) else 0
+
+    def _keep(self, path: str, stamp: tuple[int, ...], digest: str) -> None:
+        before = self.stamps.get(path)
+        if before is not None and before[0] != stamp:
+            self.is_void = True  # it changes while we look
+        proof = settled(stamp, self.now)  # type: ignore[arg-type]
+        self.stamps[path] = (stamp, digest, proof)
