@@ -13,11 +13,14 @@ __all__ = [
     "ERROR_CODES",
     "DirectoryNotFoundError",
     "LuminalError",
+    "LuminalWarning",
     "MissingExtraError",
     "NoThreadsFoundError",
+    "PhotonAlreadyLoadedError",
     "PhotonBatchError",
     "PhotonConflictError",
     "PhotonDependencyError",
+    "PhotonDisabledError",
     "PhotonFinalizeError",
     "PhotonImportError",
     "PhotonNotFoundError",
@@ -234,6 +237,22 @@ class PhotonBatchError(LuminalError, ExceptionGroup[LuminalError]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.what, list(self.exceptions)))
+
+
+class PhotonDisabledError(LuminalError):
+    """A photon was left out on purpose: switched off, or not on the host's list."""
+
+    code = "LUM118"
+
+
+class PhotonAlreadyLoadedError(LuminalError):
+    """A file was to be loaded whose photons are loaded; nothing has changed."""
+
+    code = "LUM119"
+
+
+class LuminalWarning(UserWarning):
+    """Something was asked for that has no effect."""
 
 
 class ThreadManagerAlreadyRunningError(LuminalError, RuntimeError):

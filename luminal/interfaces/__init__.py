@@ -1,7 +1,18 @@
-"""What a photon's author imports."""
+"""What a photon's author imports: the base class, the context, and the hook markers."""
 
 from __future__ import annotations
 
+from luminal.interfaces.context import PhotonContext, Scope
 from luminal.interfaces.markers import hookimpl, hookspec
+from luminal.interfaces.photon import IPhoton
+from luminal.interfaces.specs import LifecycleSpecs, Subject
 
-__all__ = ["hookimpl", "hookspec"]
+__all__ = [
+    "IPhoton",
+    "LifecycleSpecs",
+    "PhotonContext",
+    "Scope",
+    "Subject",
+    "hookimpl",
+    "hookspec",
+]

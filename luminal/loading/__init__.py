@@ -9,7 +9,12 @@ from __future__ import annotations
 from luminal.loading.apart import Result, run_apart, run_each_apart
 from luminal.loading.code import CodeCache
 from luminal.loading.generation import Generation
-from luminal.loading.origin import DirectoryOrigin, DistributionOrigin, claim_directory
+from luminal.loading.origin import (
+    DirectoryOrigin,
+    DistributionOrigin,
+    Place,
+    claim_directory,
+)
 from luminal.loading.selection import Selected, select_classes, select_target
 from luminal.loading.source import SourceFile, read_source
 from luminal.loading.staging import Attempt, Stage
@@ -21,6 +26,7 @@ __all__ = [
     "DirectoryOrigin",
     "DistributionOrigin",
     "Generation",
+    "Place",
     "Result",
     "Selected",
     "SourceFile",

@@ -100,7 +100,10 @@ def _where(thread: threading.Thread) -> str:
 
 
 async def run_each_apart(
-    jobs: Sequence[Callable[[], T]], deadline: float, name: str
+    jobs: Sequence[Callable[[], T]],
+    deadline: float,
+    name: str,
+    on_give_up: Callable[[int], object] = lambda _: None,
 ) -> list[Result[T]]:
     """Run *jobs* in turn on a thread of their own.
 
@@ -111,6 +114,8 @@ async def run_each_apart(
         jobs: Functions without arguments.
         deadline: Seconds for each.
         name: Name of the thread.
+        on_give_up: Called with the index of a job that was given up, also when the
+            caller itself is cancelled.
 
     Returns:
         A result for each job; `PhotonTimeoutError` for those that were given up.
@@ -130,8 +135,11 @@ async def run_each_apart(
         try:
             position = await _wait(worker, thread, deadline)
         except asyncio.CancelledError:
-            worker.give_up(thread, 0.0)
+            if worker.give_up(thread, 0.0):
+                on_give_up(worker.position)
             raise
+        if worker.is_given_up:
+            on_give_up(position - 1)
     return [result or Result() for result in results]
 
 

@@ -8,7 +8,9 @@ can go unnoticed, and anybody who can write beside the source can forge them.
 from __future__ import annotations
 
 import marshal
+import os
 import threading
+from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from luminal.store import SealedStore
 
 __all__ = ["CodeCache", "compile_source"]
+
+_Kept = dict[str, tuple[str, bytes]]
 
 
 def compile_source(source: SourceFile) -> CodeType:
@@ -52,23 +56,30 @@ def compile_source(source: SourceFile) -> CodeType:
 
 @attrs.define(eq=False)
 class CodeCache:
-    """Compiled code by path and digest, in memory and for one origin on disk.
+    """Compiled code by path and digest, in memory and, sealed, on disk.
+
+    On disk there is one file for each directory of sources, read at the first file
+    of that directory and written by `save`.
 
     Args:
         store: Where it outlives the process; None for memory alone.
-        name: Name of its file there.
         limit: Most files whose code is kept in memory.
     """
 
     store: SealedStore | None = None
-    name: str = ""
     limit: int = 20_000
     # (path, digest) → code. The path is part of it: tracebacks name it.
     _codes: dict[tuple[str, str], CodeType] = attrs.Factory(dict)
-    # path → (digest, marshalled code), as on disk; read at the first miss.
-    _kept: dict[str, tuple[str, bytes]] | None = None
-    _changed: bool = False
+    # Directory → path → (digest, marshalled code), as on disk.
+    _kept: dict[str, _Kept] = attrs.Factory(dict)
+    _changed: set[str] = attrs.Factory(set)
+    # Late imports compile in any thread.
     _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether `save` has something to write."""
+        return bool(self._changed)
 
     def compile(self, source: SourceFile) -> CodeType:
         """Return the code of *source*, compiled now or before.
@@ -78,27 +89,32 @@ class CodeCache:
         """
         key = (source.path, source.checksum)
         code = self._codes.get(key)
-        if code is None:
+        if code is not None:
+            return code
+        with self._lock:
             code = self._from_disk(source)
-            if code is None:
-                code = compile_source(source)
-                self._keep(source, code)
-            with self._lock:
-                while len(self._codes) >= self.limit:
-                    del self._codes[next(iter(self._codes))]
-                self._codes[key] = code
+        if code is None:
+            code = compile_source(source)
+            self._keep(source, code)
+        with self._lock:
+            while len(self._codes) >= self.limit:
+                del self._codes[next(iter(self._codes))]
+            self._codes[key] = code
         return code
 
-    def _read(self) -> dict[str, tuple[str, bytes]]:
-        if self._kept is None:
-            kept = self.store.load(self.name) if self.store is not None else None
-            self._kept = kept if isinstance(kept, dict) else {}
-        return self._kept
+    def _read(self, directory: str) -> _Kept:
+        kept = self._kept.get(directory)
+        if kept is None:
+            loaded = self.store.load(_file_of(directory)) if self.store else None
+            kept = loaded if isinstance(loaded, dict) else {}
+            self._kept[directory] = kept
+        return kept
 
     def _from_disk(self, source: SourceFile) -> CodeType | None:
         if self.store is None:
             return None
-        digest, data = self._read().get(source.path, ("", b""))
+        kept = self._read(os.path.dirname(source.path))
+        digest, data = kept.get(source.path, ("", b""))
         if digest != source.checksum:
             return None
         # The store has authenticated the file that these bytes come from.
@@ -106,12 +122,23 @@ class CodeCache:
 
     def _keep(self, source: SourceFile, code: CodeType) -> None:
         if self.store is not None:
-            self._read()[source.path] = (source.checksum, marshal.dumps(code))
-            self._changed = True
+            directory = os.path.dirname(source.path)
+            with self._lock:
+                entry = (source.checksum, marshal.dumps(code))
+                self._read(directory)[source.path] = entry
+                self._changed.add(directory)
 
     def save(self) -> None:
         """Write what has been compiled since the last call, and free its memory."""
-        if self.store is not None and self._changed and self._kept is not None:
-            self.store.save(self.name, self._kept)
-        self._changed = False
-        self._kept = None
+        with self._lock:
+            changed = {d: self._kept[d] for d in self._changed}
+            self._changed.clear()
+            self._kept.clear()
+        if self.store is not None:
+            for directory, kept in changed.items():
+                there = {p: e for p, e in kept.items() if os.path.exists(p)}
+                self.store.save(_file_of(directory), there)
+
+
+def _file_of(directory: str) -> str:
+    return f"code-{sha256(os.fsencode(directory)).hexdigest()[:32]}"

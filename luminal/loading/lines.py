@@ -43,6 +43,6 @@ def show_lines(source: SourceFile) -> None:
 def forget_lines(source: SourceFile) -> None:
     """Let `linecache` read the file of *source* again."""
     entry = linecache.cache.get(source.path)
-    if entry is not None and len(entry) == 4:
-        if getattr(entry[2], "source", None) is source:
-            del linecache.cache[source.path]
+    lines = entry[2] if entry is not None and len(entry) == 4 else None
+    if getattr(lines, "source", None) is source:
+        del linecache.cache[source.path]

@@ -75,7 +75,9 @@ def select_classes(
 
 def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterator[type]:
     unit = generation.unit
-    for value in list(vars(module).values()):
+    for name, value in list(vars(module).items()):
+        if name.startswith("_"):
+            continue
         # Not `isinstance`: it would ask a photon's own objects for `__class__`.
         if not issubclass(type(value), type) or value is base:
             continue

@@ -45,5 +45,5 @@ def read_source(path: str) -> SourceFile:
     """
     from hashlib import sha512
 
-    data = read_bytes(path)
+    data, _ = read_bytes(path)
     return SourceFile(path, data, sha512(data).hexdigest())

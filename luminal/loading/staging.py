@@ -64,14 +64,18 @@ class Stage:
     def commit(self) -> None:
         """Let all that is ready serve from now on."""
         self.world.accept(self.ready)
-        self.ready = {}
-        self._attempts.clear()
+        self._forget()
 
     def discard(self) -> None:
         """Forget all of it."""
         for attempt in reversed(self._attempts):
             attempt.discard()
+        self._forget()
+
+    def _forget(self) -> None:
         self.ready = {}
+        for attempt in self._attempts:
+            attempt.pending = {}
         self._attempts.clear()
 
     def _keep(self, attempt: Attempt) -> None:
@@ -162,7 +166,13 @@ class Attempt:
         self.pending.clear()
 
     def keep(self) -> None:
-        """Hand the units to the stage, to be committed with it."""
+        """Hand the units to the stage, to be committed with it.
+
+        Raises:
+            ImportError: They have been given up in the meantime.
+        """
+        if self.is_over:
+            raise ImportError("the staging has been given up")
         self.stage._keep(self)  # noqa: SLF001 - one noun in two classes
 
 

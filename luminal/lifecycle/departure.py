@@ -1,0 +1,48 @@
+"""From running photons to nothing: stop, forget, retire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from luminal.model import Happening, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from luminal.lifecycle.handler import Handler
+    from luminal.lifecycle.ports import Ports
+    from luminal.lifecycle.registry import Registry
+    from luminal.loading import World
+
+__all__ = ["depart"]
+
+
+async def depart(
+    leaving: Mapping[str, list[Handler]],
+    registry: Registry,
+    world: World,
+    ports: Ports,
+    is_forced: bool,
+) -> None:
+    """Unload the photons of some files, the last loaded first.
+
+    What one of them does while it is finalized keeps no other from leaving.
+
+    Args:
+        leaving: File → its Handlers.
+        registry: Where they are forgotten.
+        world: Where their generations are retired.
+        ports: Who is told.
+        is_forced: Skip ``finalize``.
+    """
+    order = {handler: at for at, handler in enumerate(registry.all().values())}
+    handlers = [handler for of_file in leaving.values() for handler in of_file]
+    for handler in sorted(handlers, key=lambda h: order.get(h, 0), reverse=True):
+        if handler.state is not State.STAGED:
+            await handler.stop(is_forced)
+        registry.remove([handler])
+        ports.tell(Happening.UNLOADED, handler)
+    generations = (handler.generation for handler in registry.all().values())
+    world.retire_all_but([g.unit for g in generations if g is not None])
+    for handler in handlers:
+        handler.release()

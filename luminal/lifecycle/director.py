@@ -1,0 +1,84 @@
+"""Luminal's own implementation of the lifecycle hooks: call the photon's methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from luminal.interfaces import IPhoton, hookimpl
+from luminal.lifecycle.step import run_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from luminal.interfaces import Subject
+
+__all__ = ["Director"]
+
+_MARK = "luminal_impl"
+
+
+class Director:
+    """Comes last, after whoever guards or replaces a step."""
+
+    @hookimpl(trylast=True)
+    async def photon_create(self, handler: Subject) -> object:
+        """Create the photon, its context in place before ``__init__`` runs."""
+        if handler.factory is None:
+            return handler.instance
+        factory = handler.factory
+        if type(factory).__call__ is not type.__call__:  # a metaclass creates it
+            created = await self._run(handler, factory)
+            _hand_over(created, handler)
+            return created
+        instance = factory.__new__(factory)
+        _hand_over(instance, handler)
+        await self._run(handler, instance.__init__)
+        return instance
+
+    @hookimpl(trylast=True)
+    async def photon_start(self, handler: Subject) -> object:
+        """Call ``start``, if the photon has one."""
+        start = method_of(handler, "start")
+        if start is not None:
+            await self._run(handler, start)
+        return True
+
+    @hookimpl(trylast=True)
+    async def photon_finalize(self, handler: Subject) -> object:
+        """Call ``finalize``; None and true values say that it went well."""
+        finalize = method_of(handler, "finalize")
+        if finalize is None:
+            return True
+        deadline = handler.deadlines.finalize
+        name = f"finalize {handler.name}"
+        answer = await run_step(finalize, deadline=deadline, name=name)
+        return answer is None or bool(answer)
+
+    @staticmethod
+    async def _run(handler: Subject, function: Callable[..., Any]) -> Any:
+        deadline = handler.deadlines.start
+        return await run_step(function, deadline=deadline, name=f"start {handler.name}")
+
+
+def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
+    """Return the lifecycle method *name* of a photon, or None.
+
+    An object that an entry point names and that is no class of ours (a module, say)
+    has no lifecycle, and a method that implements a hook of that name is a hook.
+    """
+    instance = handler.instance
+    if handler.factory is None and not isinstance(instance, IPhoton):
+        return None
+    method = getattr(instance, name, None)
+    return method if callable(method) and not hasattr(method, _MARK) else None
+
+
+def _hand_over(instance: object, handler: Subject) -> None:
+    """Set ``context``, unless the photon's class has an idea of its own about it."""
+    if hasattr(type(instance), "context"):
+        return
+    try:
+        # Past an author's own __setattr__, which may expect a finished instance.
+        object.__setattr__(instance, "context", handler.context)
+    except (AttributeError, TypeError):
+        return  # no room for attributes: such a photon does without

@@ -1,0 +1,96 @@
+"""What connects a Handler to its host: hooks, settings, deadlines, news.
+
+A Handler that somebody makes by hand has ports of its own, connected to nothing.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.hooks import PluginManager
+from luminal.interfaces import LifecycleSpecs, PhotonContext
+from luminal.lifecycle.director import Director
+from luminal.lifecycle.events import Events
+from luminal.model import Deadlines, Event, Happening, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from luminal.interfaces import Scope, Subject
+
+__all__ = ["Ports"]
+
+
+@attrs.define(eq=False)
+class Ports:
+    """One set for all the photons of a host.
+
+    Attributes:
+        plugins: Where photons' hooks are seated, and where lifecycle hooks live.
+        settings: Photon name → its settings.
+        deadlines: For each step of a photon's life.
+        events: Who hears what happens.
+    """
+
+    plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
+    settings: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
+    deadlines: Deadlines = attrs.Factory(Deadlines)
+    events: Events = attrs.Factory(Events)
+
+    def __attrs_post_init__(self) -> None:
+        # A manager may serve several hosts.
+        if not self.plugins.has_plugin("luminal.director"):
+            self.plugins.add_hookspecs(LifecycleSpecs)
+            self.plugins.register(Director(), "luminal.director")
+
+    def context(self, name: str, scope: Scope) -> PhotonContext:
+        """Return what the photon *name* is handed."""
+        import logging
+
+        logger = logging.getLogger(f"luminal.photon.{name}")
+        settings = MappingProxyType(dict(self.settings.get(name, {})))
+        return PhotonContext(name, logger, settings, scope)
+
+    async def create(self, handler: Subject) -> object:
+        """Return the photon, created where there is no instance yet."""
+        return await self.plugins.ahook.photon_create(handler=handler)
+
+    async def start(self, handler: Subject) -> None:
+        """Start the photon."""
+        await self.plugins.ahook.photon_start(handler=handler)
+
+    async def finalize(self, handler: Subject) -> object:
+        """Finalize the photon."""
+        return await self.plugins.ahook.photon_finalize(handler=handler)
+
+    def seat(self, handler: Subject) -> None:
+        """Let the photon's hook implementations be called from now on."""
+        self.plugins.register(handler.instance, handler.name, generation=handler.number)
+
+    def unseat(self, handler: Subject) -> None:
+        """Let them be called no more."""
+        if self.plugins.get_plugin(handler.name) is handler.instance:
+            self.plugins.unregister(name=handler.name)
+
+    def tell(
+        self,
+        happening: Happening,
+        handler: Subject,
+        *,
+        seconds: float = 0.0,
+        problem: Problem | None = None,
+    ) -> None:
+        """Say what happened to a photon."""
+        self.events.emit(
+            Event(
+                happening,
+                handler.name,
+                handler.number,
+                handler.filepath,
+                seconds,
+                problem,
+            )
+        )

@@ -1,0 +1,89 @@
+"""The loaded photons of one host: by name, and by the file that they came from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery.names import fold
+from luminal.errors import PhotonNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from luminal.lifecycle.handler import Handler
+
+__all__ = ["Registry"]
+
+
+@attrs.define(eq=False)
+class Registry:
+    """Handlers by name. Two photons of one name: the second one is refused."""
+
+    _by_name: dict[str, Handler] = attrs.Factory(dict)
+    _by_file: dict[str, list[Handler]] = attrs.Factory(dict)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def all(self) -> dict[str, Handler]:
+        """Return all Handlers by their photons' names, in the order of loading."""
+        return {handler.name: handler for handler in list(self._by_name.values())}
+
+    def get(self, name: str) -> Handler | None:
+        """Return the Handler of the photon called *name*, or None."""
+        return self._by_name.get(fold(name))
+
+    def of_file(self, path: str) -> list[Handler]:
+        """Return the Handlers of the photons of the file at *path*."""
+        return list(self._by_file.get(path, ()))
+
+    def files(self) -> list[str]:
+        """Return the files that photons were loaded from, in the order of loading."""
+        return list(self._by_file)
+
+    def add(self, handlers: Iterable[Handler]) -> None:
+        """Add *handlers*, whose names are free."""
+        for handler in handlers:
+            self._by_name[fold(handler.name)] = handler
+            self._by_file.setdefault(handler.filepath, []).append(handler)
+
+    def remove(self, handlers: Iterable[Handler]) -> None:
+        """Forget *handlers*."""
+        for handler in handlers:
+            self._by_name.pop(fold(handler.name), None)
+            left = [
+                h for h in self._by_file.get(handler.filepath, ()) if h is not handler
+            ]
+            if left:
+                self._by_file[handler.filepath] = left
+            else:
+                self._by_file.pop(handler.filepath, None)
+
+    def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
+        """Return all Handlers of the file that *photon* came from.
+
+        Args:
+            photon: A Handler, the path of a file, or a photon's name.
+
+        Raises:
+            PhotonNotFoundError: It is not loaded.
+        """
+        if isinstance(photon, str | os.PathLike):
+            known = self.get(os.fspath(photon))
+            path = os.path.abspath(photon) if known is None else known.filepath
+            found = self.of_file(path) or self.of_file(os.path.realpath(path))
+            label = os.fspath(photon)
+        else:
+            is_ours = self.get(photon.name) is photon
+            found = self.of_file(photon.filepath) if is_ours else []
+            label = photon.name
+        if not found:
+            raise PhotonNotFoundError(
+                "is not loaded",
+                photon=label,
+                hint="load it first; 'loader.photons' has the names that are",
+            )
+        return found

@@ -1,0 +1,78 @@
+"""What went wrong while a unit was staged, as one of our errors."""
+
+from __future__ import annotations
+
+import os
+
+from luminal.errors import (
+    LuminalError,
+    PhotonConflictError,
+    PhotonDependencyError,
+    PhotonImportError,
+    PhotonSyntaxError,
+    PhotonUnreadableError,
+    PhotonValidationError,
+)
+
+__all__ = ["blame", "explain"]
+
+_PHASES: tuple[tuple[type[LuminalError], str], ...] = (
+    (PhotonUnreadableError, "read"),
+    (PhotonSyntaxError, "compile"),
+    (PhotonDependencyError, "order"),
+    (PhotonValidationError, "validate"),
+    (PhotonConflictError, "validate"),
+)
+
+
+def explain(
+    cause: BaseException, photon: str, location: str
+) -> tuple[LuminalError, str]:
+    """Return *cause* as an error that names *photon*, and the phase it struck in.
+
+    Args:
+        cause: What was raised.
+        photon: Name of the photon.
+        location: Its file.
+    """
+    if isinstance(cause, LuminalError):
+        phase = next((p for kind, p in _PHASES if isinstance(cause, kind)), "import")
+        cause.photon = cause.photon or photon
+        cause.file = cause.file or location
+        return cause, phase
+    file, line = blame(cause, location)
+    why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    error: LuminalError
+    if isinstance(cause, ModuleNotFoundError) and cause.name:
+        error = PhotonDependencyError(
+            f"needs the module {cause.name!r}",
+            photon=photon,
+            file=file,
+            line=line,
+            why=why,
+            hint=f"install what brings {cause.name!r}, or correct the import",
+        )
+    else:
+        error = PhotonImportError(
+            "could not be imported",
+            photon=photon,
+            file=file,
+            line=line,
+            why=why,
+            hint="correct the line, then load it again",
+        )
+    error.__cause__ = cause
+    return error, "import"
+
+
+def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:
+    """Return the innermost ``file, line`` of *error* below the photon's directory."""
+    directory = os.path.dirname(filepath) + os.sep
+    found: tuple[str, int | None] = (filepath, None)
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name == filepath or name.startswith(directory):
+            found = (name, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
