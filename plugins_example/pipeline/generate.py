@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 BURSTS = (9 * 60 + 30, 13 * 60 + 5, 20 * 60)  # minutes of the day
 OUTAGE = range(14 * 60 + 10, 14 * 60 + 25)
+GUESSING = range(3 * 60, 5 * 60)
 PAGES = {
     "/": (30, 0.02),
     "/products": (18, 0.04),
@@ -82,7 +83,7 @@ def request(minute: int, dice: random.Random) -> tuple[str, str, str, int, str, 
         return "10.0.0.5", "GET", "/healthz", 200, "kube-probe/1.31", 0.001
     if who < 0.03:
         return "192.0.2.66", "GET", dice.choice(PROBES), 404, "-", 0.002
-    if who < 0.037 and 120 <= minute < 300:
+    if who < 0.1 and minute in GUESSING:
         return "192.0.2.99", "POST", "/login", 401, "curl/8.11.0", 0.05
     path = dice.choices(list(PAGES), [weight for weight, _ in PAGES.values()])[0]
     seconds = PAGES[path][1] * dice.lognormvariate(0, 0.6)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import luminal
+from luminal.model import Report
 from plugins_example.pipeline.hookspecs import PipelineSpecs, Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from luminal.model import Candidate, Report
+    from luminal.model import Candidate
 
 GROUP = "luminal.photons"
 
@@ -120,9 +121,10 @@ async def process(
     tally = Tally()
     async with luminal.Loader(suppress_errors=True) as loader:
         loader.plugins.add_hookspecs(PipelineSpecs)
-        await loader.load(found)
-        await loader.start()
+        loaded = await loader.load(found)
+        started = await loader.start()
         # Reading blocks, so it has a thread; the loop stays free for the photons.
         await asyncio.to_thread(pump, loader.hook, lines, tally, tick, is_over)
         sections = in_order(loader.hook.report())
-        return Result(tuple(found), loader.report, sections, tally)
+        report = Report((*loaded.skipped, *loaded.failed, *started))
+        return Result(tuple(found), report, sections, tally)

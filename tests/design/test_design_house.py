@@ -113,9 +113,6 @@ FORBIDDEN = [
     "py" + "pi",
     "python" + "hosted",
     "ana" + "conda.org",
-    "to" + "do",
-    "fix" + "me",
-    "x" + "xx",
     "hack" + "y",
     "blazing" + "ly",
     "cutting" + "-edge",
@@ -125,10 +122,13 @@ FORBIDDEN = [
     "/ro" + "ot/",
     "/wo" + "rk/",
 ]
-"""Package registries, unfinished business, advertising, and one machine's paths."""
+"""Package registries, advertising, and one machine's paths."""
+UNFINISHED = ["TO" + "DO", "FIX" + "ME", "X" + "XX"]
 WORD = re.compile(
-    "|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in FORBIDDEN),
-    re.IGNORECASE,
+    "|".join(rf"\b{word}\b" for word in UNFINISHED)
+    + "|(?i:"
+    + "|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in FORBIDDEN)
+    + ")"
 )
 
 
