@@ -50,7 +50,7 @@ class Specs:
     @luminal.hookspec
     def report(self): ...
 
-LINE = ('{"remote_addr": "198.18.64.1", "time": "2026-03-02T13:05:59+00:00", '
+LINE = ('{"remote_addr": "198.18.0.200", "time": "2026-03-02T13:05:59+00:00", '
         '"request": "GET /a HTTP/2.0", "status": 200, "bytes": 5, "agent": "x"}')
 
 async def main():

@@ -167,7 +167,7 @@ def test_suspects_are_scanners_and_guessers_and_nobody_else() -> None:
 def test_networks_take_the_longest_prefix() -> None:
     networks = Networks()
     networks.start()
-    for address in ("198.18.1.1", "198.18.64.1", "8.8.8.8", "nonsense", "::1"):
+    for address in ("198.18.1.1", "198.18.0.200", "8.8.8.8", "nonsense", "::1"):
         networks.enrich(each := record(address=address))
         networks.aggregate(each)
     assert dict(row[:2] for row in networks.report()["rows"]) == {
