@@ -17,6 +17,7 @@ from luminal.reload.watching.batch import Cause, Note, NoteCode
 from luminal.reload.watching.hurry import Hurry
 from luminal.reload.watching.mounts import silent_file_system
 from luminal.reload.watching.polling import PollingSource
+from luminal.reload.watching.reporter import Reporter
 from luminal.reload.watching.settle import Pace, Settle
 from luminal.reload.watching.source import News
 from luminal.reload.watching.sweep import Snapshot
@@ -33,8 +34,8 @@ __all__ = ["Duty", "new_source"]
 
 # Sleeps are whole milliseconds, rounded: a batch due within half of one is due now.
 _SLACK = 0.0006
-# While a batch is open and the source is blind, locks and files are looked at so often.
-_BLIND_LOOK = 0.050
+# While a batch is open and nobody tells of locks, they are looked at so often.
+_LOOK = 0.050
 # Longer sleeps than this are not spent in a hurry.
 _HURRY_LIMIT = 0.010
 
@@ -73,14 +74,16 @@ class Duty:
     say: Callable[[Note], None]
     pace: Pace
     force_polling: bool | None = None
-    # Notes that hold at present, so that each is said once.
-    _said: set[tuple[NoteCode, str]] = attrs.field(init=False, factory=set)
-    # Roots on file systems that send no events.
-    _silent: set[str] = attrs.field(init=False, factory=set)
+    # Roots on file systems that send no events → the file system's type.
+    _silent: dict[str, str] = attrs.field(init=False, factory=dict)
+    _reporter: Reporter = attrs.field(init=False)
     # The sweep under way: interrupted where its budget is used up.
     _sweep: Iterator[list[Difference]] | None = attrs.field(init=False, default=None)
     _next_sweep: float = attrs.field(init=False, default=0.0)
     _hurry: Hurry = attrs.field(init=False, factory=Hurry)
+
+    def __attrs_post_init__(self) -> None:
+        self._reporter = Reporter(self.say, self.pace.poll)
 
     @classmethod
     def begin(
@@ -117,15 +120,15 @@ class Duty:
             self.tracker.plant(root)
         kind = silent_file_system(os.path.realpath(root))
         if kind and self.force_polling is None:
-            self._silent.add(root)
-        self._report(kind)
+            self._silent[root] = kind
+        self._report()
         self._plan_sweep()
 
     def uproot(self, root: str) -> None:
         """Watch the tree at *root* no more."""
         self.tracker.uproot(root)
-        self._silent.discard(root)
-        self._said = {said for said in self._said if said[1] != root}
+        self._silent.pop(root, None)
+        self._reporter.forget(root)
 
     def wake(self) -> None:
         """Make a sleeping `turn` return; from any thread."""
@@ -151,9 +154,9 @@ class Duty:
             if tracker.clock() >= self._next_sweep:
                 self._look_around()
             return
-        if self._is_blind or settle.is_uncertain:
+        if self._must_look:
             tracker.believe_locks()
-            if settle.is_due(tracker.clock() + _SLACK):
+            if settle.is_uncertain and settle.is_due(tracker.clock() + _SLACK):
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
         if batch is not None:
@@ -170,23 +173,27 @@ class Duty:
             or not all(self.tracker.roots.values())
         )
 
+    @property
+    def _must_look(self) -> bool:
+        """Whether the end of an open batch is not told, and has to be looked for."""
+        source = self.tracker.snapshot.source
+        return (
+            not source.tells_locks
+            or source.blind is not None
+            or self.tracker.settle.is_uncertain
+        )
+
     def _sleep(self) -> float:
         now, due = self.tracker.clock(), self.tracker.settle.due()
         if due is None:
             return max(0.0, self._next_sweep - now)
-        is_blind = self._is_blind or self.tracker.settle.is_uncertain
-        return max(0.0, min(due - now, _BLIND_LOOK) if is_blind else due - now)
+        return max(0.0, min(due - now, _LOOK) if self._must_look else due - now)
 
     def _hear(self, news: dict[str, News]) -> None:
         was_there = dict(self.tracker.roots)
         if self.tracker.hear(news):
-            self.say(
-                Note(
-                    NoteCode.OVERFLOW,
-                    "",
-                    "more changes than the system's queue holds: looked at every file",
-                )
-            )
+            text = "more changes than the system's queue holds: looked at every file"
+            self.say(Note(NoteCode.OVERFLOW, "", text))
         if self.tracker.roots != was_there:
             self._plan_sweep()
         self._report()
@@ -220,34 +227,11 @@ class Duty:
             else:
                 yield from snapshot.sweep(root)
 
-    def _report(self, silent: str | None = None) -> None:
-        """Say what has become different about the watcher itself."""
-        blind = self.tracker.snapshot.source.blind
-        every = f"every file is looked at every {self.pace.poll:g} s"
-        self._state(NoteCode.WATCH_LIMIT, "", bool(blind), f"{blind}: {every}")
-        for root, is_there in self.tracker.roots.items():
-            text = f"{root!r} is on a file system without events ({silent}): {every}"
-            self._state(NoteCode.NO_EVENTS, root, root in self._silent, text)
-            gone = f"the watched directory {root!r} is gone: waiting for its return"
-            if self._state(NoteCode.GONE, root, not is_there, gone) is False:
-                text = f"the watched directory {root!r} is back"
-                self.say(Note(NoteCode.RETURNED, root, text))
-        unreadable = self.tracker.snapshot.unreadable
-        for path in unreadable:
-            text = f"{path!r} cannot be read: what was known of it is kept"
-            self._state(NoteCode.UNREADABLE, path, True, text)
-        for code, path in list(self._said):
-            if code is NoteCode.UNREADABLE and path not in unreadable:
-                self._said.discard((code, path))
-
-    def _state(self, code: NoteCode, root: str, holds: bool, text: str) -> bool | None:
-        """Say *text* when a state begins; return whether it began (True) or ended."""
-        key = (code, root)
-        if holds is (key in self._said):
-            return None
-        if holds:
-            self._said.add(key)
-            self.say(Note(code, root, text))
-        else:
-            self._said.discard(key)
-        return holds
+    def _report(self) -> None:
+        snapshot = self.tracker.snapshot
+        self._reporter.report(
+            blind=snapshot.source.blind,
+            silent=self._silent,
+            gone=[root for root, there in self.tracker.roots.items() if not there],
+            unreadable=snapshot.unreadable,
+        )

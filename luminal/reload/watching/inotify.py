@@ -62,6 +62,8 @@ class _Watch:
 class InotifySource:
     """The kernel's events as news."""
 
+    tells_locks = True
+
     def __init__(self) -> None:
         self._kernel = INotify(nonblocking=True)
         self._fd: int = self._kernel.fileno()

@@ -17,6 +17,8 @@ __all__ = ["PollingSource"]
 class PollingSource:
     """Sleeps, and says that it is blind."""
 
+    tells_locks = False
+
     def __init__(self, why: str = "polling was asked for") -> None:
         self.blind: str | None = why
         self._bell = threading.Event()

@@ -30,7 +30,13 @@ class News(enum.Enum):
 
 
 class Source(Protocol):
-    """A back end. All but `wake` is called from one thread at a time."""
+    """A back end. All but `wake` is called from one thread at a time.
+
+    Attributes:
+        tells_locks: Whether it says LOCKED and UNLOCKED; else they are looked at.
+    """
+
+    tells_locks: bool
 
     @property
     def blind(self) -> str | None:

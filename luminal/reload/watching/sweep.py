@@ -8,7 +8,6 @@ nothing falls between.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.reload.watching.links import LINK_DEPTH
+from luminal.reload.watching.listing import Folder, fill, signature_of, status_of
 from luminal.reload.watching.locks import git_directory
-from luminal.reload.watching.noise import is_noisy_file, is_noisy_folder
+from luminal.reload.watching.noise import is_noisy_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,27 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "Snapshot"]
 
-Signature = tuple[int, int, int, int]
-"""Times of change of text and of inode, size, inode. The second time cannot be set
-by a program: it betrays an edit that keeps size and mtime."""
-
 Difference = tuple[str, bool, bool]
-
-
-def _signature(status: os.stat_result) -> Signature | None:
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-
-
-@attrs.define
-class _Folder:
-    identity: tuple[int, int]
-    # Linked directories on the way from the root to here.
-    depth: int
-    files: dict[str, Signature] = attrs.field(factory=dict)
-    folders: set[str] = attrs.field(factory=set)
-    links: set[str] = attrs.field(factory=set)
+"""A path, whether it was there, whether it is."""
 
 
 @attrs.define
@@ -64,7 +45,7 @@ class Snapshot:
     recursive: bool = True
     unreadable: set[str] = attrs.field(init=False, factory=set)
     git_directories: set[str] = attrs.field(init=False, factory=set)
-    _folders: dict[str, _Folder] = attrs.field(init=False, factory=dict)
+    _folders: dict[str, Folder] = attrs.field(init=False, factory=dict)
 
     def __len__(self) -> int:
         return sum(len(folder.files) for folder in self._folders.values())
@@ -93,13 +74,13 @@ class Snapshot:
         """
         parent, name = os.path.split(path)
         folder = self._folders.get(parent)
-        status = _status(path, follow=False)
+        status = status_of(path, follow=False)
         if status is not None and stat.S_ISLNK(status.st_mode):
-            status = _status(path)
+            status = status_of(path)
             if folder is not None:
                 folder.links.add(name)
             self.source.link(path)
-        signature = None if status is None else _signature(status)
+        signature = None if status is None else signature_of(status)
         if folder is not None:
             if signature is None:
                 folder.files.pop(name, None)
@@ -160,7 +141,7 @@ class Snapshot:
     ) -> list[str]:
         """Compare one folder or file; return the folders inside, to be read next."""
         try:
-            status = _status(path)
+            status = status_of(path)
         except OSError:
             self.unreadable.add(path)
             return []
@@ -175,10 +156,12 @@ class Snapshot:
             return []
         if not is_sweep or old is None or old.identity != place.identity:
             self.source.enter(path)
-        if not self._list(path, place):
+        if not fill(path, place, recursive=self.recursive):
             self.unreadable.add(path)
             return []
         self.unreadable.discard(path)
+        if place.is_tree:
+            self.guard(git_directory(path))
         before = old.files if old else {}
         if forced or before != place.files:
             for name in {**before, **place.files}:
@@ -203,15 +186,15 @@ class Snapshot:
         if was != now or (forced and now):
             out.append((path, was is not None, now is not None))
 
-    def _place(self, path: str, status: os.stat_result) -> _Folder | None:
+    def _place(self, path: str, status: os.stat_result) -> Folder | None:
         """Return an empty folder; None where links lead round or too deep."""
         identity = (status.st_dev, status.st_ino)
         parent, name = os.path.split(path)
         above = self._folders.get(parent)
         if above is None:
-            return _Folder(identity, 0)
+            return Folder(identity, 0)
         depth = above.depth + os.path.islink(path)
-        here: _Folder | None = above
+        here: Folder | None = above
         while here is not None and depth:
             if here.identity == identity:
                 return None
@@ -220,33 +203,7 @@ class Snapshot:
         if depth > LINK_DEPTH:
             return None
         above.folders.add(name)
-        return _Folder(identity, depth)
-
-    def _list(self, path: str, place: _Folder) -> bool:
-        """Fill *place* with what the folder holds; False where it cannot be read."""
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    is_link = entry.is_symlink()
-                    if name == ".git":
-                        self.guard(git_directory(path))
-                    if entry.is_dir():
-                        if not self.recursive or is_noisy_folder(name):
-                            continue
-                        place.folders.add(name)
-                    elif is_noisy_file(name):
-                        continue
-                    else:
-                        status = _status(f"{path}/{name}")
-                        signature = None if status is None else _signature(status)
-                        if signature is not None:
-                            place.files[name] = signature
-                    if is_link:
-                        place.links.add(name)
-        except OSError:
-            return False
-        return True
+        return Folder(identity, depth)
 
     def _watch_links(
         self, path: str, old: set[str], new: set[str], forced: bool
@@ -255,15 +212,3 @@ class Snapshot:
             self.source.unlink(f"{path}/{name}")
         for name in new if forced else new - old:
             self.source.link(f"{path}/{name}")
-
-
-def _status(path: str, *, follow: bool = True) -> os.stat_result | None:
-    """Return the status of *path*, None where nothing is; OSError: nobody knows."""
-    try:
-        return os.stat(path, follow_symlinks=follow)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as problem:
-        if problem.errno == errno.ELOOP:
-            return None
-        raise

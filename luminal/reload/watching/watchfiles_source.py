@@ -23,6 +23,8 @@ _DELETED = 3  # watchfiles.Change.deleted
 class WatchfilesSource:
     """One native watch for each tree, each with a thread that waits for it."""
 
+    tells_locks = False
+
     def __init__(self) -> None:
         import watchfiles._rust_notify as native  # the documented low-level interface
 

@@ -119,9 +119,10 @@ def test_the_kernels_own_limit_of_watches(tmp_path):
     root = tmp_path / "photons"
     root.mkdir()
     limit = "echo 6 > /proc/sys/user/max_inotify_watches && exec"
+    namespace = ["unshare", "-Ur", "sh", "-c", f'{limit} "$@"', "sh"]
     outcome = subprocess.run(
-        ["unshare", "-Ur", "sh", "-c", f'{limit} "$@"', "sh", sys.executable]
-        + [str(program), str(root)],
+        [*namespace, sys.executable, str(program), str(root)],
+        check=False,
         capture_output=True,
         text=True,
         timeout=60,
@@ -373,6 +374,19 @@ def test_directories_come_and_go_while_it_runs(inbox, root, tmp_path):
     watcher.remove(other)
     (other / "a.py").write_text("y")
     assert inbox.rest() == []
+
+
+def test_a_directory_that_is_gone_can_be_given_up(inbox, root, tmp_path, quick):
+    other = tmp_path / "other"
+    other.mkdir()
+    watcher = inbox.watch(root, other, pace=quick)
+    other.rmdir()
+    assert inbox.note(NoteCode.GONE).directory == str(other)
+    watcher.remove(other)
+    other.mkdir()
+    (other / "a.py").write_text("nobody's")
+    assert inbox.rest() == []
+    assert inbox.notes.empty()
 
 
 def test_overlapping_directories_are_one_change(inbox, root):

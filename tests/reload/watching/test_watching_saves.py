@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import threading
 from pathlib import Path
@@ -146,10 +147,14 @@ def test_a_text_in_two_openings_with_an_empty_moment_is_never_seen_empty(inbox, 
     assert 0 not in sizes
 
 
+def compiled(file: Path) -> None:
+    py_compile.compile(str(file), doraise=True)
+
+
 @pytest.mark.parametrize(
     "look_alike",
     [
-        lambda file: os.utime(file),
+        os.utime,
         lambda file: file.chmod(0o600),
         lambda file: file.read_text(),
         lambda file: file.with_name("x.py.swp").write_text("x"),
@@ -157,7 +162,7 @@ def test_a_text_in_two_openings_with_an_empty_moment_is_never_seen_empty(inbox, 
         lambda file: file.with_name(".#x.py").symlink_to("me@here.1"),
         lambda file: file.with_name("4913").write_text("x"),
         lambda file: os.mkfifo(file.with_name("pipe.py")),
-        lambda file: _compile(file),
+        compiled,
     ],
     ids=["touch", "chmod", "read", "swap", "backup", "lock", "probe", "fifo", "pyc"],
 )
@@ -167,12 +172,6 @@ def test_what_cannot_matter_is_not_delivered(inbox, root, look_alike):
     inbox.watch()
     look_alike(file)
     assert inbox.rest() == []
-
-
-def _compile(file: Path) -> None:
-    import py_compile
-
-    py_compile.compile(str(file), doraise=True)
 
 
 def test_new_files_and_packages_are_found_to_the_bottom(inbox, root, tmp_path):
