@@ -16,7 +16,7 @@ __all__ = ["Facade"]
 
 
 class Facade(ModuleType):
-    """Stands for *staged* in threads that stage, for *serving* in all others.
+    """Stands for *staged* where it is being staged, for *serving* everywhere else.
 
     Args:
         name: Full name of the module.
@@ -46,8 +46,9 @@ class Facade(ModuleType):
 
 
 def _resolve(facade: ModuleType) -> ModuleType:
-    """Return the module that *facade* stands for in the calling thread."""
+    """Return the module that *facade* stands for for the caller."""
     own = object.__getattribute__(facade, "__dict__")
-    is_staging = staging.answers is not None and staging.answers.stage is own["_stage"]
+    answers = staging.get()
+    is_staging = answers is not None and answers.stage is own["_stage"]
     module: ModuleType = own["_staged" if is_staging else "_serving"]
     return module

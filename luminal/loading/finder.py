@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from luminal.loading.loader import PhotonLoader
@@ -38,13 +39,9 @@ class StagingAnswers(Answers, Protocol):
         """The transaction that the thread works on."""
 
 
-class _Staging(threading.local):
-    """What the calling thread stages, if anything."""
-
-    answers: StagingAnswers | None = None
-
-
-staging = _Staging()
+# What the calling thread or task stages, if anything. Threads that run a photon's
+# steps are started in a copy of the context, so they stage what their caller does.
+staging: ContextVar[StagingAnswers | None] = ContextVar("luminal_staging", default=None)
 # Replaced as a whole, so that a lookup needs no lock.
 _worlds: tuple[Answers, ...] = ()
 _lock = threading.Lock()
@@ -60,7 +57,7 @@ class _PhotonFinder:
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
         """Return how to get the module *fullname*, or None where it is not ours."""
-        first = staging.answers
+        first = staging.get()
         asked: tuple[Answers, ...] = _worlds if first is None else (first, *_worlds)
         for answers in asked:
             generation = answers.owner(fullname)

@@ -20,12 +20,12 @@ import attrs
 
 from luminal.loading.facade import Facade
 from luminal.loading.loader import PhotonLoader
-from luminal.loading.source import SourceFile, read_source
 
 if TYPE_CHECKING:
     from types import CodeType
 
     from luminal.loading.origin import Origin, Place
+    from luminal.loading.source import SourceFile
 
 __all__ = ["Generation", "Host", "namespace"]
 
@@ -53,6 +53,9 @@ class Host(Protocol):
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Take back what `expose` did."""
 
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of the file at *path*."""
+
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
@@ -71,6 +74,7 @@ class Generation:
         views: Full name → this generation's own view of a package without code,
             with the modules in it that it sees.
         sources: Path → the bytes that were compiled.
+        places: Full name → where its module was found.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
@@ -84,6 +88,7 @@ class Generation:
     modules: dict[str, ModuleType] = attrs.Factory(dict)
     views: dict[str, ModuleType] = attrs.Factory(dict)
     sources: dict[str, SourceFile] = attrs.Factory(dict)
+    places: dict[str, Place] = attrs.Factory(dict)
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
@@ -127,7 +132,7 @@ class Generation:
             module = self.modules.get(fullname) or self.views.get(fullname)
             if module is not None:
                 return module
-            place = place or self.origin.find(fullname)
+            place = place or self.places.get(fullname) or self.origin.find(fullname)
             if place is None:
                 raise ModuleNotFoundError(
                     f"No module named {fullname!r}", name=fullname
@@ -172,8 +177,9 @@ class Generation:
     def _execute(self, fullname: str, place: Place) -> ModuleType:
         source = self.sources.get(place.path)
         if source is None:
-            source = self.sources[place.path] = read_source(place.path)
+            source = self.sources[place.path] = self.host.read(place.path)
         code = self.host.compile(source)
+        self.places[fullname] = place
         module = self._bare_module(fullname, place)
         self.modules[fullname] = module
         self._executing.add(fullname)

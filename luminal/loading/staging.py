@@ -18,9 +18,10 @@ from luminal.loading.facade import Facade
 from luminal.loading.finder import staging
 from luminal.loading.generation import Generation
 from luminal.loading.importing import refresh_builtins
+from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import CodeType, ModuleType
 
     from luminal.loading.origin import Origin, Place
@@ -37,12 +38,23 @@ class Stage:
     Args:
         world: What it is staged for.
         replacing: Units whose serving generation is not to be seen by the new ones.
+        snapshot: Path → bytes that have been read already, and are to be used.
     """
 
     world: World
     replacing: frozenset[str] = frozenset()
+    snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
     ready: dict[str, Generation] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run a block as part of the transaction: it sees what is ready."""
+        token = staging.set(self._attempts[-1] if self._attempts else Attempt(self))
+        try:
+            yield
+        finally:
+            staging.reset(token)
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
@@ -50,15 +62,14 @@ class Stage:
         refresh_builtins()
         finder.join(self.world)
         attempt = Attempt(self)
-        before = staging.answers
-        staging.answers = attempt
+        token = staging.set(attempt)
         try:
             yield attempt
         except BaseException:
             attempt.discard()
             raise
         finally:
-            staging.answers = before
+            staging.reset(token)
         attempt.keep()
 
     def commit(self) -> None:
@@ -153,6 +164,14 @@ class Attempt:
             if self._covered[index][0] == fullname:
                 _restore(*self._covered.pop(index))
                 return
+
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of the file at *path*, of the snapshot where it has them.
+
+        Raises:
+            PhotonUnreadableError: It cannot be read.
+        """
+        return self.stage.snapshot.get(path) or read_source(path)
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""

@@ -11,6 +11,7 @@ import attrs
 from luminal.loading import finder
 from luminal.loading.generation import Generation, namespace
 from luminal.loading.lines import forget_lines, show_lines
+from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,6 +81,14 @@ class World:
         """Take back a late import that failed."""
         if sys.modules.get(fullname) is module:
             del sys.modules[fullname]
+
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of the file at *path*.
+
+        Raises:
+            PhotonUnreadableError: It cannot be read.
+        """
+        return read_source(path)
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
