@@ -155,6 +155,8 @@ async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float)
             if worker.give_up(thread, deadline):
                 return worker.position + 1
         else:
+            # It has nothing left to do; after this it is gone from every list.
+            thread.join()
             return len(worker.jobs)
 
 
