@@ -16,7 +16,6 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the one place where it can be sa
 import argparse
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -26,10 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 DISTRIBUTION = ROOT / "plugins_example" / "distribution"
-ENVIRONMENT = ROOT / ".dev" / "venv-{}.{}".format(*sys.version_info[:2])
-PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-STAMP = ENVIRONMENT / "luminal-stamp.json"
-NEEDS = {"run": [], "bench": ["bench"], "docs": ["docs"]}
+PLACE = ROOT / ".dev"
+TOOLS = "Scripts" if os.name == "nt" else "bin"
+STAMP = "luminal-stamp.json"
 
 # Each of these would make the environment see another one's packages, or install
 # into another one.
@@ -79,87 +77,107 @@ def call(command: list[object], *, quiet: bool = False) -> int:
     return done.returncode
 
 
-# --- the environment -------------------------------------------------------
+# --- environments ----------------------------------------------------------
 
 
-def fingerprint() -> str:
+def python_of(environment: Path) -> Path:
+    """Return the interpreter of *environment*, whether it is there or not."""
+    return environment / TOOLS / ("python.exe" if os.name == "nt" else "python")
+
+
+def fingerprint(wanted: list[object]) -> str:
     """Return a digest of everything that decides what has to be installed."""
-    digest = hashlib.sha256(f"{sys.version} {ROOT}".encode())
+    digest = hashlib.sha256(f"{sys.version} {ROOT} {wanted}".encode())
     for project in (ROOT, DISTRIBUTION):
         digest.update((project / "pyproject.toml").read_bytes())
     return digest.hexdigest()
 
 
-def stamp() -> tuple[str, set[str]]:
-    """Return the fingerprint and the groups of the last finished installation."""
+def last_fingerprint(environment: Path) -> str:
+    """Return the fingerprint of the last installation that was finished."""
     try:
-        read = json.loads(STAMP.read_text())
-        return read["fingerprint"], set(read["groups"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "", set()
+        return (environment / STAMP).read_text()
+    except OSError:
+        return ""
 
 
-def requirements(groups: set[str]) -> list[object]:
-    """Return what an installer is to install: both projects and *groups*."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    wanted = {entry for group in groups for entry in listed[group]}
-    return ["-e", ".[cli]", "-e", DISTRIBUTION, *sorted(wanted)]
-
-
-def install_with_uv(wanted: list[object]) -> bool:
-    """Make the environment with uv; return whether that went well."""
+def with_uv(environment: Path, wanted: list[object]) -> bool:
+    """Make *environment* with uv; return whether that went well."""
     uv = shutil.which("uv")
     if uv is None:
         return False
-    make = [uv, "venv", "-q", "--python", sys.executable, ENVIRONMENT]
-    fill = [uv, "pip", "install", "-q", "--python", PYTHON, *wanted]
+    python = python_of(environment)
+    make = [uv, "venv", "-q", "--python", sys.executable, environment]
+    fill = [uv, "pip", "install", "-q", "--python", python, *wanted]
     if call(make) == 0 and call(fill) == 0:
         return True
     say("uv failed, see above; trying again with venv and pip")
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    shutil.rmtree(environment, ignore_errors=True)
     return False
 
 
-def install_with_pip(wanted: list[object]) -> None:
-    """Make the environment with venv and pip; a failure ends the program."""
-    if importlib.util.find_spec("ensurepip"):
-        made = call([sys.executable, "-m", "venv", ENVIRONMENT], quiet=True)
-        pip = [PYTHON, "-m", "pip"]
-    elif importlib.util.find_spec("pip"):
+def with_pip(environment: Path, wanted: list[object]) -> None:
+    """Make *environment* with venv and pip; a failure ends the program."""
+    make = [sys.executable, "-m", "venv", environment]
+    pip = [python_of(environment), "-m", "pip"]
+    if importlib.util.find_spec("ensurepip") is None:
         # Some systems ship pip but leave ensurepip out of their Python.
-        bare = [sys.executable, "-m", "venv", "--without-pip", ENVIRONMENT]
-        made = call(bare, quiet=True)
-        pip = [sys.executable, "-m", "pip", "--python", PYTHON]
-    else:
-        sys.exit(
-            "dev.py: this Python has neither ensurepip nor pip; install uv, or "
-            "your system's package for venv (Debian and Ubuntu: python3-venv)"
-        )
-    if made:
-        sys.exit(f"dev.py: cannot make an environment in {ENVIRONMENT}, see above")
+        if importlib.util.find_spec("pip") is None:
+            sys.exit(
+                "dev.py: this Python has neither ensurepip nor pip; install uv, or "
+                "your system's package for venv (Debian and Ubuntu: python3-venv)"
+            )
+        make.append("--without-pip")
+        pip = [sys.executable, "-m", "pip", "--python", python_of(environment)]
+    if call(make, quiet=True):
+        sys.exit(f"dev.py: cannot make an environment in {environment}, see above")
     if call([*pip, "install", "-q", "--disable-pip-version-check", *wanted]):
         sys.exit("dev.py: pip could not install what is needed, see above")
 
 
-def prepare(needs: list[str]) -> None:
-    """Bring the environment up to date for *needs*; instant where it is already."""
-    for name in FOREIGN:
-        if name in os.environ:
-            say(f"ignoring {name} of the surrounding shell")
-    known, installed = stamp()
-    now = fingerprint()
-    if known == now and set(needs) <= installed and PYTHON.exists():
-        return
-    groups = set(needs) | installed
+def prepare(name: str, wanted: list[object]) -> Path:
+    """Bring an environment up to date; instant where it is already.
+
+    Args:
+        name: Name of the environment, beside the version of Python.
+        wanted: What an installer is to install there.
+
+    Returns:
+        The environment's interpreter.
+    """
+    for variable in FOREIGN:
+        if variable in os.environ:
+            say(f"ignoring {variable} of the surrounding shell")
+    environment = PLACE / "{}-{}.{}".format(name, *sys.version_info[:2])
+    python = python_of(environment)
+    now = fingerprint(wanted)
+    if last_fingerprint(environment) == now and python.exists():
+        return python
     began = time.perf_counter()
-    say(f"installing into {ENVIRONMENT.relative_to(ROOT)} (the first time: a minute)")
-    ENVIRONMENT.parent.mkdir(exist_ok=True)
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    wanted = requirements(groups)
-    if not install_with_uv(wanted):
-        install_with_pip(wanted)
-    STAMP.write_text(json.dumps({"fingerprint": now, "groups": sorted(groups)}))
+    say(f"installing into {environment.relative_to(ROOT)} (may take a minute)")
+    PLACE.mkdir(exist_ok=True)
+    shutil.rmtree(environment, ignore_errors=True)
+    if not with_uv(environment, wanted):
+        with_pip(environment, wanted)
+    (environment / STAMP).write_text(now)
     say(f"installed in {time.perf_counter() - began:.1f} s")
+    return python
+
+
+def user_environment() -> Path:
+    """Return the Python of somebody who uses Luminal: it and the example, no more."""
+    return prepare("example", ["-e", ".[cli]", DISTRIBUTION])
+
+
+def work_environment() -> Path:
+    """Return the Python of somebody who works on Luminal.
+
+    The example's distribution is not there: its photons would turn up in every test
+    that looks for installed ones.
+    """
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    groups = sorted({entry for group in listed.values() for entry in group})
+    return prepare("venv", ["-e", ".[cli]", *groups])
 
 
 # --- the verbs -------------------------------------------------------------
@@ -167,26 +185,23 @@ def prepare(needs: list[str]) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the example host on a generated access log."""
-    prepare(NEEDS["run"])
-    return call([PYTHON, "-m", "plugins_example.pipeline", *arguments])
+    return call([user_environment(), "-m", "plugins_example.pipeline", *arguments])
 
 
 def docs(arguments: list[str]) -> int:
     """Build the documentation, warnings being errors."""
-    prepare(NEEDS["docs"])
-    return call([*sphinx(), *arguments])
+    return call([*sphinx(work_environment()), *arguments])
 
 
-def sphinx() -> list[object]:
+def sphinx(python: Path) -> list[object]:
     """Return the command that builds the documentation."""
     options = ["-q", "-E", "-W", "--keep-going"]
-    return [PYTHON, "-m", "sphinx", *options, "docs", "docs/_build/html"]
+    return [python, "-m", "sphinx", *options, "docs", "docs/_build/html"]
 
 
 def bench(arguments: list[str]) -> int:
     """Run one benchmark, or all."""
-    prepare(NEEDS["bench"])
-    return call([PYTHON, "-m", "benchmarks", *arguments])
+    return call([work_environment(), "-m", "benchmarks", *arguments])
 
 
 def test(arguments: list[str], quick: bool) -> int:
@@ -196,19 +211,18 @@ def test(arguments: list[str], quick: bool) -> int:
         arguments: Further arguments for pytest.
         quick: Only pytest, and that without what is marked slow.
     """
-    prepare(["bench", "docs", "test"])
-    pytest = [PYTHON, "-m", "pytest", "-n", "2", *arguments]
+    python = work_environment()
+    pytest = [python, "-m", "pytest", "-n", "2", *arguments]
     if quick:
         return call([*pytest, "-m", "not slow"])
-    tools = PYTHON.parent
     steps = [
-        ("ruff check", [tools / "ruff", "check", "."]),
-        ("ruff format", [tools / "ruff", "format", "--check", "."]),
-        ("mypy --strict", [PYTHON, "-m", "mypy", "--strict", "luminal"]),
-        ("lint-imports", [tools / "lint-imports"]),
-        ("docs", sphinx()),
-        ("benchmarks, small", [PYTHON, "-m", "benchmarks", "--size", "small"]),
-        ("pytest", [*pytest, "--junitxml", ENVIRONMENT.parent / "last-run.xml"]),
+        ("ruff check", [python, "-m", "ruff", "check", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
+        ("mypy --strict", [python, "-m", "mypy", "--strict", "luminal"]),
+        ("lint-imports", [python.with_name("lint-imports")]),
+        ("docs", sphinx(python)),
+        ("benchmarks, small", [python, "-m", "benchmarks", "--size", "small"]),
+        ("pytest", [*pytest, "--junitxml", PLACE / "last-run.xml"]),
     ]
     results = []
     for name, command in steps:
@@ -218,9 +232,8 @@ def test(arguments: list[str], quick: bool) -> int:
         results.append((name, status, time.perf_counter() - began))
     say("--- summary")
     for name, status, seconds in results:
-        say(
-            "{:<18} {:<6} {:7.1f} s".format(name, "FAILED" if status else "ok", seconds)
-        )
+        verdict = "FAILED" if status else "ok"
+        say(f"{name:<18} {verdict:<6} {seconds:7.1f} s")
     failed = [name for name, status, _ in results if status]
     say("failed: " + ", ".join(failed) if failed else "all checks passed")
     return 1 if failed else 0

@@ -207,6 +207,8 @@ def api_page(room: str) -> str:
     names = [name for name in getattr(module, "__all__", []) if name[0] != "_"]
     if not names:
         return f"# `{room}`\n\n{inspect.getdoc(module)}\n"
+    for name in names:  # a lazy room has its names only once they were asked for
+        vars(module)[name] = getattr(module, name)
     return textwrap.dedent(
         f"""\
         # `{room}`
