@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import heapq
-from collections import defaultdict, deque
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import attrs
 
 from luminal.discovery.names import fold
-from luminal.discovery.versions import fits, split_requirement
+from luminal.discovery.versions import check_range, fits, split_requirement
 from luminal.errors import (
     LuminalError,
     PhotonConflictError,
@@ -73,7 +73,7 @@ def arrange(
                     edges[other].add(index)
     _refuse_cycles(found, edges)
     _spread(found, requires)
-    return [found[index] for index in _sorted(len(found), edges)]
+    return [found[index] for index in _sorted(found, edges)]
 
 
 def _key(candidate: Candidate) -> tuple[str, ...]:
@@ -127,7 +127,10 @@ def _required(
     indexes: set[int] = set()
     for requirement in candidate.requirements:
         name, range_ = split_requirement(requirement)
+        check_range(range_)
         rivals = [i for i in by_name.get(fold(name), ()) if found[i].enabled]
+        # A file that could not be read may be called so; one that is so counts.
+        rivals = [i for i in rivals if found[i].target] or rivals
         if not rivals and is_part:
             continue
         if not rivals:
@@ -254,29 +257,25 @@ def _spread(found: list[Candidate], requires: _Graph) -> None:
             queue.append(dependent)
 
 
-def _sorted(count: int, edges: _Graph) -> list[int]:
-    """Return 0 … *count* - 1, what *edges* name first; else the smaller first."""
-    waits = {index: len(others - {index}) for index, others in edges.items()}
+def _sorted(found: Sequence[Candidate], edges: _Graph) -> list[int]:
+    """Return all indexes, what a sound photon waits for before it, else by name.
+
+    What waits in a circle has been refused, so the sound ones hold no circle.
+    """
+    waits = [0] * len(found)
     followers: dict[int, list[int]] = defaultdict(list)
     for index, others in edges.items():
-        for other in sorted(others - {index}):
-            followers[other].append(index)
-    ready = [index for index in range(count) if not waits.get(index)]
-    late = deque(sorted(index for index in waits if waits[index]))
+        for other in others:
+            if found[index].problem is None and found[other].problem is None:
+                waits[index] += 1
+                followers[other].append(index)
+    ready = [index for index, count in enumerate(waits) if not count]
     result: list[int] = []
-    done: set[int] = set()
-    while ready or late:
-        if not ready:  # only circles are left: their first by name breaks the wait
-            ready = [late[0]]
+    while ready:
         index = heapq.heappop(ready)
-        if index in done:
-            continue
-        done.add(index)
         result.append(index)
         for follower in followers[index]:
             waits[follower] -= 1
-            if waits[follower] == 0 and follower not in done:
+            if not waits[follower]:
                 heapq.heappush(ready, follower)
-        while late and (late[0] in done or waits[late[0]] <= 0):
-            late.popleft()
     return result

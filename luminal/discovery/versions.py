@@ -7,7 +7,7 @@ from packaging.version import InvalidVersion, Version
 
 from luminal.errors import PhotonValidationError
 
-__all__ = ["fits", "split_requirement"]
+__all__ = ["check_range", "fits", "split_requirement"]
 
 _OPERATORS = "<>=!~"
 
@@ -30,15 +30,24 @@ def fits(version: str, range_: str) -> bool:
     Raises:
         PhotonValidationError: The range is malformed.
     """
+    specifiers = check_range(range_)
     try:
-        specifiers = SpecifierSet(range_)
+        return specifiers.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def check_range(range_: str) -> SpecifierSet:
+    """Return *range_* parsed.
+
+    Raises:
+        PhotonValidationError: It is malformed.
+    """
+    try:
+        return SpecifierSet(range_)
     except InvalidSpecifier:
         raise PhotonValidationError(
             f"{range_!r} is not a range of versions",
             why="PEP 440 knows ==, !=, <, <=, >, >=, ~= and ===",
             hint="write it like '>=1.2,<2'",
         ) from None
-    try:
-        return specifiers.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return False
