@@ -1,0 +1,74 @@
+"""Calls under way, found in the frames of running threads.
+
+In comes nothing, out come the views that calls under way see. Sync calls are not
+counted while they run: whoever wants to know looks at the stacks. The frame of a
+caller has its view among the constants of its code.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from typing import TYPE_CHECKING, Any, Final
+
+from luminal.hooks.failure import GENERATED
+from luminal.hooks.running import arun, run
+from luminal.hooks.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["outermost", "views_of_threads"]
+
+_COROUTINE: Final = 0x80
+
+
+def _view_of(code: types.CodeType) -> View | None:
+    for constant in code.co_consts:
+        if type(constant) is types.MethodType and type(constant.__self__) is View:
+            return constant.__self__
+    return None
+
+
+def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
+    """Yield (view, is async) of each call on a stack, the innermost first."""
+    general: View | None = None
+    while frame is not None:
+        code = frame.f_code
+        if code in _GENERAL:
+            general = frame.f_locals["course"].view
+        elif code.co_filename.startswith(GENERATED):
+            # The caller in front of a general run, or a gate, which knows no view.
+            view = _view_of(code) or general
+            general = None
+            if view is not None:
+                yield view, bool(code.co_flags & _COROUTINE)
+        frame = frame.f_back
+
+
+_GENERAL: Final = frozenset({run.__code__, arun.__code__})
+
+
+def outermost(policy: Any) -> View | None:
+    """Return the view of this thread's outermost call of *policy*'s hooks."""
+    found = None
+    for view, _ in _views(sys._getframe(1)):  # noqa: SLF001 - the stack is the point
+        if view.hook.policy is policy:
+            found = view
+    return found
+
+
+def views_of_threads(policy: Any) -> list[tuple[int, View]]:
+    """Return (thread, view) for every sync call of *policy*'s hooks under way."""
+    found = []
+    for thread, frame in sys._current_frames().items():  # noqa: SLF001 - as above
+        for view, awaited in _views(frame):
+            if not awaited and view.hook.policy is policy:
+                found.append((thread, view))
+    return found
+
+
+def this_thread() -> int:
+    """Return the number that `views_of_threads` knows this thread by."""
+    return threading.get_ident()

@@ -1,0 +1,165 @@
+"""One call that runs in the general way: its occupants, its options, its answers.
+
+In come a view and who serves, out come attributions and, where asked for, a record
+of who answered what.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.hooks.failure import HookFailure, blame, is_own
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from luminal.hooks.occupant import Occupant
+    from luminal.hooks.policy import Policy
+    from luminal.hooks.view import View
+
+__all__ = ["Answer", "Course", "attribute"]
+
+
+@attrs.frozen
+class Answer:
+    """What one photon answered in a detailed call.
+
+    Attributes:
+        photon: Name of the photon.
+        generation: Its generation.
+        value: What it returned; None where it raised.
+        error: What it raised, or None.
+    """
+
+    photon: str
+    generation: int
+    value: Any = None
+    error: BaseException | None = attrs.field(default=None, eq=False)
+
+
+def attribute(
+    policy: Policy,
+    hook: str,
+    occupants: Sequence[Occupant],
+    place: int,
+    error: BaseException,
+    *,
+    spared: bool,
+) -> None:
+    """Count and name the *error* of the occupant at *place*; report it if *spared*."""
+    occupant = occupants[place]
+    missed = () if spared else occupants[place + 1 :]
+    where = blame(error, occupant, hook, missed)
+    seconds = policy.failed(occupant, hook, where, error)
+    if spared or seconds:
+        policy.tell(
+            HookFailure(
+                occupant.photon, hook, occupant.generation, where, error, seconds
+            )
+        )
+
+
+class Course:
+    """A call under way.
+
+    Attributes:
+        view: What it sees.
+        hook: Name of the hook.
+        is_first: Whether the first result ends the call.
+        isolated: Whether a failure leaves the others to answer.
+        concurrent: Whether implementations are awaited side by side.
+        answers: Where answers are kept, or None.
+    """
+
+    __slots__ = (
+        "answers",
+        "concurrent",
+        "hook",
+        "is_first",
+        "isolated",
+        "occupants",
+        "policy",
+        "view",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        view: View,
+        occupants: Sequence[Occupant],
+        *,
+        is_first: bool,
+        isolated: bool,
+        concurrent: bool = False,
+        answers: list[Answer] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.view = view
+        self.hook = view.hook.name
+        self.occupants = occupants
+        self.is_first = is_first
+        self.isolated = isolated
+        self.concurrent = concurrent
+        self.answers = answers
+
+    def blame(self, place: int, error: BaseException) -> None:
+        """Attribute *error*, which ends the call."""
+        attribute(self.policy, self.hook, self.occupants, place, error, spared=False)
+
+    def spare(self, place: int, error: BaseException) -> bool:
+        """Attribute *error*; return whether the call goes on without it."""
+        if not is_own(error):
+            return False
+        spared = self.isolated and not isinstance(error, KeyboardInterrupt)
+        attribute(self.policy, self.hook, self.occupants, place, error, spared=spared)
+        return spared
+
+    def answered(
+        self, occupant: Occupant, value: Any, error: BaseException | None
+    ) -> None:
+        """Keep an answer where answers are kept."""
+        if self.answers is not None and not (value is None and error is None):
+            self.answers.append(
+                Answer(occupant.photon, occupant.generation, value, error)
+            )
+
+    def deadline(self, occupant: Occupant) -> float | None:
+        """Return the seconds that *occupant* may take, or None."""
+        return self.policy.deadline(occupant)
+
+    async def side_by_side(
+        self, occupants: Sequence[Occupant], kwargs: Mapping[str, Any], weight: int
+    ) -> list[Any]:
+        """Await *occupants* in a task group; return results in the usual order."""
+        import asyncio
+
+        from luminal.hooks.running import call_one, pick
+
+        chosen = [(o, *pick(o, kwargs)) for o in occupants]
+        offset = len(self.occupants) - len(chosen)
+
+        async def one(place: int) -> Any:
+            occupant, args, named = chosen[place]
+            try:
+                value = await call_one(self, occupant, args, named, weight)
+            except (Exception, SystemExit) as error:
+                self.answered(occupant, None, error)
+                if self.spare(offset + place, error):
+                    return None
+                raise
+            self.answered(occupant, value, None)
+            return value
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(n)) for n in range(len(chosen))]
+        except BaseExceptionGroup as errors:
+            # Callers expect what the photon raised, as in a call in turn; further
+            # failures of the same moment go with it.
+            cause = errors.exceptions[0]
+            for other in errors.exceptions[1:]:
+                cause.add_note(f"beside it: {other!r}")
+            raise cause from None
+        return [v for task in tasks if (v := task.result()) is not None]

@@ -1,0 +1,284 @@
+"""What a host can ask of one hook beside calling it: pluggy's whole interface.
+
+In come questions and rare calls (historic, with extra functions, detailed), out come
+answers. Its methods are also the attributes of the function behind
+``manager.hook.NAME``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from luminal.hooks.course import Answer, Course
+from luminal.hooks.monitoring import monitored
+from luminal.hooks.occupant import Occupant
+from luminal.hooks.running import complete, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from luminal.hooks.hook import HookCaller
+
+__all__ = ["HookDesk"]
+
+_FACE = (
+    "_add_hookimpl",
+    "_remove_plugin",
+    "call_extra",
+    "call_historic",
+    "detailed",
+    "forget",
+    "get_hookimpls",
+    "has_spec",
+    "is_historic",
+    "name",
+    "set_specification",
+    "spec",
+)
+
+
+class HookDesk:
+    """Answers questions about one hook.
+
+    Attributes:
+        hook: The hook.
+        name: Its name.
+        history: Earlier calls of a historic hook, or None.
+    """
+
+    def __init__(self, hook: HookCaller) -> None:
+        self.hook = hook
+        self.name = hook.name
+        self.history: list[_Past] | None = None
+        self._loose = 0
+        self._dress()
+
+    def _dress(self) -> None:
+        face = {name: getattr(self, name) for name in _FACE}
+        for function in (self.hook.sync, self.hook.awaited):
+            function.__func__.__dict__.update(face)
+        self.hook.awaited.__func__.__dict__["detailed"] = self.adetailed
+
+    @property
+    def spec(self) -> Any:
+        """pluggy's record of the specification, or None."""
+        return self.hook.spec
+
+    def has_spec(self) -> bool:
+        """Return whether the hook has a specification."""
+        return self.hook.spec is not None
+
+    def is_historic(self) -> bool:
+        """Return whether earlier calls are repeated for those who come later."""
+        return self.history is not None
+
+    def set_specification(self, namespace: Any, options: Any) -> None:
+        """Take the specification from *namespace*.
+
+        Raises:
+            ValueError: The hook has one.
+        """
+        hook = self.hook
+        if hook.spec is not None:
+            raise ValueError(
+                f"Hook {hook.name!r} is already registered "
+                f"within namespace {hook.spec.namespace}"
+            )
+        with hook.lock:
+            parsed = pluggy.HookCaller(hook.name, _never, namespace, options)
+            hook.spec = parsed.spec
+            if options.get("historic"):
+                self.history = []
+            hook.renew(hook.view.again(hook.policy.epoch))
+        self._dress()
+
+    def get_hookimpls(self) -> list[pluggy.HookImpl]:
+        """Return pluggy's records of the implementations, the last called first."""
+        with self.hook.lock:
+            return [o.impl for o in reversed(self.hook.order.occupants())]
+
+    def call_historic(
+        self,
+        result_callback: Callable[[Any], object] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        owner: str | None = None,
+        removed: Collection[int] = (),
+    ) -> None:
+        """Call the hook, now and for everyone who is registered later.
+
+        Args:
+            result_callback: Is told every result that is not None.
+            kwargs: The arguments.
+            owner: Photon with which the memory of this call ends.
+            removed: Ids of plugins that are not called now.
+        """
+        assert self.history is not None, f"hook {self.name!r} is not historic"
+        given = complete(self.hook.spec, kwargs or {})
+        self.history.append(_Past(given, result_callback, owner))
+        for result in self._call(self._without(removed), given, first=False):
+            if result_callback is not None:
+                result_callback(result)
+
+    def repeat(self, occupant: Occupant) -> None:
+        """Repeat earlier calls for *occupant*."""
+        for past in tuple(self.history or ()):
+            result = self._call((occupant,), past.kwargs, first=False)
+            if result and past.callback is not None:
+                past.callback(result[0])
+
+    def forget(self, plugin: object = None, photon: str | None = None) -> int:
+        """Forget earlier calls; return how many.
+
+        Args:
+            plugin: Forget only those that hold this photon or a method of it.
+            photon: And those that belong to the photon of this name.
+        """
+        if not self.history:
+            return 0
+        kept = []
+        if plugin is not None or photon is not None:
+            kept = [p for p in self.history if not p.belongs_to(plugin, photon)]
+        gone = len(self.history) - len(kept)
+        self.history[:] = kept
+        return gone
+
+    def call_extra(
+        self,
+        methods: Sequence[Callable[..., object]],
+        kwargs: Mapping[str, Any],
+        *,
+        removed: Collection[int] = (),
+    ) -> Any:
+        """Call the hook with *methods* taking part this once.
+
+        Args:
+            methods: Functions that are called as implementations are.
+            kwargs: The arguments.
+            removed: Ids of plugins that are left out.
+        """
+        self._not_historic()
+        given = complete(self.hook.spec, kwargs)
+        occupants = self._without(removed)
+        place = next(
+            (n for n, o in enumerate(occupants) if not (o.is_wrapper or o.tryfirst)),
+            len(occupants),
+        )
+        for method in methods:
+            occupants.insert(place, _guest(method))
+        return self._call(occupants, given, first=self.hook.is_first)
+
+    def call_subset(self, removed: Collection[int], kwargs: Mapping[str, Any]) -> Any:
+        """Call the hook without the plugins whose ids are *removed*."""
+        self._not_historic()
+        given = complete(self.hook.spec, kwargs)
+        kept = self._without(removed)
+        return self._call(kept, given, first=self.hook.is_first)
+
+    def _without(self, removed: Collection[int]) -> list[Occupant]:
+        return [o for o in self.hook.view.occupants if id(o.plugin) not in removed]
+
+    def detailed(self, **kwargs: Any) -> list[Answer]:
+        """Call the hook and return who answered what, in the order of calls.
+
+        In an isolated hook, failures are among the answers.
+        """
+        self._not_historic()
+        answers: list[Answer] = []
+        self.hook.tick()
+        self.hook.run(self.hook.view, kwargs, 1, answers)
+        return answers
+
+    async def adetailed(self, **kwargs: Any) -> list[Answer]:
+        """Await the hook and return who answered what; see `detailed`."""
+        self._not_historic()
+        answers: list[Answer] = []
+        view = self.hook.view
+        view.enter()
+        try:
+            await self.hook.arun(view, kwargs, 1, answers)
+        finally:
+            next(view.left)
+        return answers
+
+    def _not_historic(self) -> None:
+        assert not self.is_historic(), (
+            "Cannot directly call a historic hook - use call_historic instead."
+        )
+
+    def _call(
+        self, occupants: Sequence[Occupant], given: Mapping[str, Any], *, first: bool
+    ) -> Any:
+        policy = self.hook.policy
+        course = Course(
+            policy,
+            self.hook.view,
+            tuple(policy.serving(occupants)),
+            is_first=first,
+            isolated=self.hook.is_isolated,
+        )
+        return monitored(policy.monitors, course, given)
+
+    # What pluggy's tests and tools reach for.
+
+    def _add_hookimpl(self, impl: pluggy.HookImpl) -> None:
+        with self.hook.lock:
+            self._loose -= 1  # seats of photons are positive
+            occupant = Occupant(impl)
+            occupant.tally.born = self.hook.calls
+            self.hook.order.seat(self._loose, occupant)
+            self.hook.changed()
+
+    def _remove_plugin(self, plugin: object) -> None:
+        with self.hook.lock:
+            seats = [s for s, o in self.hook.order.items() if o.plugin is plugin]
+            if not seats:
+                raise ValueError(f"plugin {plugin!r} not found")
+            for seat in seats:
+                self.hook.order.unseat(seat)
+            self.hook.changed()
+
+
+class _Past:
+    """An earlier call of a historic hook."""
+
+    __slots__ = ("callback", "kwargs", "owner")
+
+    def __init__(
+        self,
+        kwargs: Mapping[str, Any],
+        callback: Callable[[Any], object] | None,
+        owner: str | None,
+    ) -> None:
+        self.kwargs = kwargs
+        self.callback = callback
+        self.owner = owner
+
+    def belongs_to(self, plugin: object, photon: str | None) -> bool:
+        """Return whether this memory would keep *plugin* alive, or is *photon*'s."""
+        if photon is not None and self.owner == photon:
+            return True
+        held = (*self.kwargs.values(), self.callback)
+        return plugin is not None and any(
+            value is plugin or getattr(value, "__self__", None) is plugin
+            for value in held
+            if value is not None
+        )
+
+
+def _guest(method: Any) -> Occupant:
+    options: Any = {
+        "wrapper": False,
+        "hookwrapper": False,
+        "optionalhook": False,
+        "trylast": False,
+        "tryfirst": False,
+        "specname": None,
+    }
+    return Occupant(pluggy.HookImpl(None, "<temp>", method, options))
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("this caller only reads a specification")

@@ -1,0 +1,280 @@
+"""One hook: its seats, its present view, and the two functions that call it.
+
+In come changes of the order, out goes a new body for the functions that hosts hold:
+first one that looks up, and once the hook is warm one prepared for exactly these
+implementations. The functions themselves never change, so they can be kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import types
+from typing import TYPE_CHECKING, Any, Final
+
+from luminal.hooks.awaiting import block
+from luminal.hooks.course import Course, attribute
+from luminal.hooks.failure import is_own
+from luminal.hooks.monitoring import monitored
+from luminal.hooks.order import Order
+from luminal.hooks.prepare import (
+    ABSENT,
+    LIMIT,
+    agateway,
+    gateway,
+    parameters,
+    prepare,
+)
+from luminal.hooks.running import arun, complete, run
+from luminal.hooks.view import View, read
+
+if TYPE_CHECKING:
+    from luminal.hooks.course import Answer
+    from luminal.hooks.gate import Gate
+    from luminal.hooks.policy import Policy
+
+__all__ = ["HookCaller"]
+
+WARM: Final = 8
+"""Calls of one view after which a prepared caller pays."""
+
+
+class HookCaller:
+    """One hook of a manager.
+
+    Attributes:
+        name: Its name.
+        policy: What it shares with the manager's other hooks.
+        lock: The manager's lock.
+        order: Its seats.
+        spec: pluggy's record of its specification, or None.
+        view: What a call that begins now sees.
+        sync: The bound function behind ``manager.hook.NAME``.
+        awaited: The bound function behind ``manager.ahook.NAME``.
+    """
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.lock = policy.lock
+        self.order = Order()
+        self.spec: Any = None
+        self._ticks = itertools.count()
+        self.tick = self._ticks.__next__
+        self._past = 0
+        self.view = View(self, policy.epoch)
+        # Set while calls from before a swap are under way.
+        self.gate: Gate | None = None
+        self._body = _blank("__call__")
+        self._abody = _blank("__call__")
+        self.sync = types.MethodType(self._body, self)
+        self.awaited = types.MethodType(self._abody, self)
+        self.install(self.view)
+
+    def __repr__(self) -> str:
+        return f"<HookCaller {self.name!r}>"
+
+    def option(self, name: str) -> Any:
+        """Return an option of the specification, or None."""
+        return None if self.spec is None else self.spec.opts.get(name)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the first result that is not None ends a call."""
+        return bool(self.option("firstresult"))
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether one photon's failure leaves the others to answer."""
+        asked = self.option("isolate")
+        return self.policy.isolate if asked is None else bool(asked)
+
+    @property
+    def calls(self) -> int:
+        """Calls of this hook so far, sync and async."""
+        return read(self._ticks) + self._past + read(self.view.entered)
+
+    # Changing what a call sees. All of these are called with the lock held.
+
+    def changed(self) -> None:
+        """Let calls that begin from now on see the order as it is now."""
+        if not self.view.is_pending:
+            self.renew(View(self, self.policy.epoch))
+
+    def renew(self, view: View) -> None:
+        """Put *view* in the place of the present one."""
+        old = self.view
+        self._past += read(old.entered)
+        if old.awaited:
+            self.policy.leaving.append(old)
+        self.view = view
+        if self.gate is not None and self.gate.swap.done:
+            # A registration after the swap: it changes what new calls see.
+            self.gate.new = view
+        else:
+            self.install(view)
+
+    def settle(self, view: View) -> None:
+        """Make *view* the present one, behind the gate that leads to it."""
+        old = self.view
+        self._past += read(old.entered)
+        if old.awaited:
+            self.policy.leaving.append(old)
+        self.view = view
+
+    def shut(self, gate: Gate) -> None:
+        """Hand calls that begin from now on to *gate*."""
+        self._body.__code__ = gateway(gate.enter, self.name)
+        self._abody.__code__ = agateway(gate.aenter, self.name)
+
+    def install(self, view: View) -> None:
+        """Hand calls that begin from now on to *view*."""
+        self._body.__code__ = gateway(view.cold, self.name)
+        self._abody.__code__ = agateway(view.acold, self.name)
+
+    # Running calls in the general way.
+
+    def _course(self, view: View, *, awaits: bool) -> Course:
+        return Course(
+            self.policy,
+            view,
+            tuple(self.policy.serving(view.occupants)),
+            is_first=self.is_first,
+            isolated=self.is_isolated,
+            concurrent=awaits and bool(self.option("concurrent")),
+        )
+
+    def run(
+        self,
+        view: View,
+        kwargs: dict[str, Any],
+        weight: int,
+        answers: list[Answer] | None = None,
+    ) -> Any:
+        """Call the occupants of *view*; arguments may be marked absent."""
+        self._may_be_called()
+        given = complete(self.spec, _present(kwargs))
+        stranger = next((o for o in view.occupants if o.is_async), None)
+        if stranger is not None:
+            return block(
+                self.name,
+                stranger.photon,
+                lambda: self.arun(view, kwargs, weight, answers),
+            )
+        course = self._course(view, awaits=False)
+        course.answers = answers
+        if self.policy.monitors:
+            return monitored(self.policy.monitors, course, given)
+        return run(course, course.occupants, given, weight)
+
+    async def arun(
+        self,
+        view: View,
+        kwargs: dict[str, Any],
+        weight: int,
+        answers: list[Answer] | None = None,
+    ) -> Any:
+        """Await the occupants of *view*; arguments may be marked absent."""
+        self._may_be_called()
+        given = complete(self.spec, _present(kwargs))
+        course = self._course(view, awaits=True)
+        course.answers = answers
+        return await arun(course, course.occupants, given, weight)
+
+    def _may_be_called(self) -> None:
+        if self.option("historic"):
+            raise AssertionError(
+                "Cannot directly call a historic hook - use call_historic instead."
+            )
+
+    # Preparing callers.
+
+    def _pays(self, view: View, heat: int) -> bool:
+        if heat < WARM or self.policy.monitors or len(view.occupants) > LIMIT:
+            return False
+        if self.option("historic"):
+            return False
+        breaker = self.policy.breaker
+        if breaker is not None and (breaker.open_until or breaker.on_trial):
+            return False
+        return not (self.is_isolated and any(o.is_wrapper for o in view.occupants))
+
+    def warm(self, view: View) -> None:
+        """Prepare the sync caller of *view* if it pays."""
+        if self._pays(view, view.heat) and not any(o.is_async for o in view.occupants):
+            code, view.lines = self._prepared(view, awaits=False)
+            self._put(view, self._body, code)
+
+    def awarm(self, view: View) -> None:
+        """Prepare the async caller of *view* if it pays."""
+        if self._pays(view, view.aheat) and not self.option("concurrent"):
+            code, view.alines = self._prepared(view, awaits=True)
+            self._put(view, self._abody, code)
+
+    def _prepared(
+        self, view: View, *, awaits: bool
+    ) -> tuple[types.CodeType, dict[int, int]]:
+        policy = self.policy
+        asked = {o: policy.deadline(o) for o in view.occupants if awaits}
+        return prepare(
+            view,
+            awaits=awaits,
+            isolated=self.is_isolated,
+            armed=policy.breaker is not None,
+            deadlines={o: s for o, s in asked.items() if s is not None},
+        )
+
+    def _put(self, view: View, body: types.FunctionType, code: types.CodeType) -> None:
+        with self.lock:
+            if self.view is not view or self.gate or self.policy.monitors:
+                return
+            defaults = dict(self.spec.kwargdefaults) if self.spec is not None else {}
+            must, may = parameters(view)
+            # A superset of what the present body asks for, and set before the new
+            # body: whichever body a call finds, its defaults are there.
+            body.__kwdefaults__ = {
+                **(body.__kwdefaults__ or {}),
+                **{name: ABSENT for name in (*must, *may)},
+                **defaults,
+            }
+            body.__code__ = code
+
+    # Failures of prepared callers, by the place of whose they are.
+
+    def blame(self, view: View, place: int, error: BaseException) -> None:
+        """Attribute *error*, which ends a prepared call."""
+        if is_own(error) or not isinstance(error, _cancellations()):
+            attribute(
+                self.policy, self.name, view.occupants, place, error, spared=False
+            )
+
+    def spare(self, view: View, place: int, error: BaseException) -> bool:
+        """Attribute *error*; return whether the call goes on without it."""
+        spared = self.is_isolated and not isinstance(error, KeyboardInterrupt)
+        attribute(self.policy, self.name, view.occupants, place, error, spared=spared)
+        return spared
+
+
+def _cancellations() -> tuple[type[BaseException], ...]:
+    import sys
+
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return (GeneratorExit,)
+    return (GeneratorExit, asyncio.CancelledError)
+
+
+def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
+    # Identity alone: an argument's own ``==`` is none of our business.
+    if any(value is ABSENT for value in kwargs.values()):
+        return {n: v for n, v in kwargs.items() if v is not ABSENT}
+    return kwargs
+
+
+def _blank(name: str) -> types.FunctionType:
+    """Make a function whose body is put in later."""
+
+    def body() -> None: ...
+
+    body.__name__ = name
+    body.__qualname__ = f"HookCaller.{name}"
+    return body

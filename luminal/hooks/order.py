@@ -1,0 +1,161 @@
+"""The order of one hook's seats, kept so that taking and leaving one is cheap.
+
+In come occupants, out comes the tuple of them in the order of their calls. The
+rules are pluggy's: wrappers first, then ``tryfirst``, then the rest with the latest
+first, then ``trylast``; ``before`` and ``after`` bend that order. It never calls
+anything and knows no lock: its owner holds one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from luminal.hooks.precedence import bend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from luminal.hooks.occupant import Occupant
+
+__all__ = ["Order"]
+
+
+class _Group:
+    """Wrappers, or the others: three bands, each a dict of seat → occupant."""
+
+    # A dict keeps the order of insertion and gives up a key without a scan. Each
+    # band lists its seats in the order in which they were taken.
+    __slots__ = ("early", "late", "plain")
+
+    def __init__(self) -> None:
+        self.late: dict[int, Occupant] = {}
+        self.plain: dict[int, Occupant] = {}
+        self.early: dict[int, Occupant] = {}
+
+    def bands(self) -> tuple[dict[int, Occupant], ...]:
+        return (self.early, self.plain, self.late)
+
+    def band_of(self, occupant: Occupant) -> dict[int, Occupant]:
+        if occupant.trylast:
+            return self.late
+        return self.early if occupant.tryfirst else self.plain
+
+    def seat(self, seat: int, occupant: Occupant) -> None:
+        band = self.band_of(occupant)
+        if band is self.plain and not band:
+            self._lift_undecided()
+        band[seat] = occupant
+
+    def _lift_undecided(self) -> None:
+        # pluggy looks for the last place that is not ``tryfirst``. Who asks for
+        # both sits at the end until a plain one comes while nobody else is there;
+        # from then on it counts as early.
+        lifted = {}
+        for seat, occupant in self.late.items():
+            if not occupant.tryfirst:
+                break
+            lifted[seat] = occupant
+        if lifted:
+            for seat in lifted:
+                del self.late[seat]
+            reversed_lifted = dict(reversed(lifted.items()))
+            self.early = {**reversed_lifted, **self.early}
+
+    def __iter__(self) -> Iterator[tuple[int, Occupant]]:
+        """Yield seats in the order of calls."""
+        yield from reversed(self.early.items())
+        yield from reversed(self.plain.items())
+        yield from self.late.items()
+
+
+class Order:
+    """The seats of one hook.
+
+    A seat is a number that stays with its photon through every swap.
+    """
+
+    __slots__ = ("_bent", "_others", "_wrappers")
+
+    def __init__(self) -> None:
+        self._wrappers = _Group()
+        self._others = _Group()
+        # How many occupants ask for ``before`` or ``after``: mostly none, and then
+        # nothing is sorted.
+        self._bent = 0
+
+    def _group(self, occupant: Occupant) -> _Group:
+        return self._wrappers if occupant.is_wrapper else self._others
+
+    def seat(self, seat: int, occupant: Occupant) -> None:
+        """Give *seat*, which is free, to *occupant*."""
+        self._bent += bool(occupant.before or occupant.after)
+        self._group(occupant).seat(seat, occupant)
+
+    def unseat(self, seat: int) -> None:
+        """Free *seat*.
+
+        Raises:
+            KeyError: Nobody sits there.
+        """
+        for group in (self._others, self._wrappers):
+            for band in group.bands():
+                if seat in band:
+                    gone = band.pop(seat)
+                    self._bent -= bool(gone.before or gone.after)
+                    return
+        raise KeyError(seat)
+
+    def reseat(self, seat: int, occupant: Occupant) -> None:
+        """Put *occupant* on *seat* instead of who sits there.
+
+        It keeps the place where it belongs to the same band; where its options
+        changed, it goes where a new one with these options would have gone when the
+        seat was taken.
+        """
+        group = self._group(occupant)
+        for other in (self._others, self._wrappers):
+            for band in other.bands():
+                if seat in band:
+                    old = band[seat]
+                    same = other is group and (old.tryfirst, old.trylast) == (
+                        occupant.tryfirst,
+                        occupant.trylast,
+                    )
+                    if same:
+                        self._bent += bool(occupant.before or occupant.after)
+                        self._bent -= bool(old.before or old.after)
+                        band[seat] = occupant
+                        return
+                    self.unseat(seat)
+                    self.insert(seat, occupant)
+                    return
+        raise KeyError(seat)
+
+    def insert(self, seat: int, occupant: Occupant) -> None:
+        """Give *seat* to *occupant* in the place that its number says."""
+        group = self._group(occupant)
+        self.seat(seat, occupant)
+        band = next(b for b in group.bands() if seat in b)
+        if len(band) > 1 and seat < max(band):
+            ordered = sorted(band.items())
+            band.clear()
+            band.update(ordered)
+
+    def items(self) -> list[tuple[int, Occupant]]:
+        """Return (seat, occupant) in the order of calls, wrappers first.
+
+        Raises:
+            PhotonConflictError: ``before`` and ``after`` go round in a circle.
+        """
+        wrappers, others = list(self._wrappers), list(self._others)
+        if self._bent:
+            wrappers, others = bend(wrappers), bend(others)
+        return [*wrappers, *others]
+
+    def occupants(self) -> tuple[Occupant, ...]:
+        """Return the occupants in the order of calls, wrappers first.
+
+        Raises:
+            PhotonConflictError: ``before`` and ``after`` go round in a circle.
+        """
+        return tuple([occupant for _, occupant in self.items()])

@@ -1,0 +1,149 @@
+"""What all hooks of one manager share: its lock, its epoch, who listens, what is asked.
+
+In come the host's wishes, out come answers to callers. Callers look here when they are
+prepared or run in the general way, never in a prepared call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from luminal.hooks.failure import HookFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from luminal.hooks.occupant import Occupant
+    from luminal.hooks.view import View
+
+__all__ = ["Breaker", "Policy"]
+
+
+class Breaker:
+    """Passes a photon over after failures in a row, for a while.
+
+    Attributes:
+        failures: So many in a row open the circuit.
+        seconds: So long the photon is passed over; then one failure opens it again,
+            one success closes it.
+        open_until: Photon → time of `time.monotonic` until which it is passed over.
+        on_trial: Photons whose time is over and who have not succeeded yet.
+    """
+
+    __slots__ = ("failures", "on_trial", "open_until", "seconds")
+
+    def __init__(self, failures: int, seconds: float) -> None:
+        self.failures = failures
+        self.seconds = seconds
+        self.open_until: dict[str, float] = {}
+        self.on_trial: set[str] = set()
+
+    def is_open(self, photon: str) -> bool:
+        """Return whether *photon* is passed over now."""
+        until = self.open_until.get(photon)
+        if until is None:
+            return False
+        if time.monotonic() < until:
+            return True
+        self.open_until.pop(photon, None)
+        self.on_trial.add(photon)
+        return False
+
+    def failed(self, occupant: Occupant) -> bool:
+        """Return whether a failure of *occupant* opens the circuit now."""
+        photon, streak = occupant.photon, occupant.tally.streak
+        if photon in self.open_until:
+            return False
+        # A success sets the streak of its implementation to nought, and so tells a
+        # trial that went well from one that did not.
+        if streak < self.failures and not (photon in self.on_trial and streak > 0):
+            return False
+        self.on_trial.discard(photon)
+        self.open_until[photon] = time.monotonic() + self.seconds
+        occupant.tally.streak = 0
+        return True
+
+
+class Policy:
+    """The shared state of one manager's hooks.
+
+    Attributes:
+        lock: Guards orders, views and epochs. Held for registrations and swaps, never
+            for a call, never while code of a photon runs.
+        epoch: Number of swaps so far; views know theirs.
+        isolate: Whether hooks that do not say isolate failures.
+        report: Is told every `HookFailure` of an isolated hook.
+        lost_reports: Exceptions that *report* raised.
+        monitors: Pairs of functions around every call, the outermost last.
+        breaker: None while no circuit may open.
+        deadlines: Photon → seconds that its ``async`` implementations may take.
+        leaving: Views that were replaced while async calls of them were under way.
+    """
+
+    __slots__ = (
+        "breaker",
+        "deadlines",
+        "epoch",
+        "isolate",
+        "leaving",
+        "lock",
+        "lost_reports",
+        "monitors",
+        "refresh",
+        "report",
+    )
+
+    def __init__(
+        self, *, isolate: bool, report: Callable[[HookFailure], object] | None
+    ) -> None:
+        self.lock = threading.RLock()
+        self.epoch = 0
+        self.isolate = isolate
+        self.report = report
+        self.lost_reports = 0
+        self.monitors: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
+        self.breaker: Breaker | None = None
+        self.deadlines: dict[str, float] = {}
+        self.leaving: list[View] = []
+        # Makes callers of a photon's hooks anew; set by the manager.
+        self.refresh: Callable[[str], None] = lambda _photon: None
+
+    def tell(self, failure: HookFailure) -> None:
+        """Hand *failure* to who listens; what the listener raises is counted."""
+        if self.report is None:
+            return
+        try:
+            self.report(failure)
+        except Exception:  # noqa: BLE001 - a listener must not end a photon's call
+            self.lost_reports += 1
+
+    def deadline(self, occupant: Occupant) -> float | None:
+        """Return the seconds that *occupant* may take, or None."""
+        if occupant.deadline is not None:
+            return occupant.deadline
+        return self.deadlines.get(occupant.photon)
+
+    def failed(
+        self, occupant: Occupant, hook: str, where: str, error: BaseException
+    ) -> float:
+        """Open the circuit of *occupant*'s photon if it is time; return the seconds."""
+        breaker = self.breaker
+        if breaker is None or not breaker.failed(occupant):
+            return 0.0
+        self.refresh(occupant.photon)
+        return breaker.seconds
+
+    def serving(self, occupants: Collection[Occupant]) -> Collection[Occupant]:
+        """Return those of *occupants* whose circuit is closed."""
+        breaker = self.breaker
+        if breaker is None or not breaker.open_until:
+            return occupants
+        kept = []
+        for occupant in occupants:
+            if breaker.is_open(occupant.photon):
+                occupant.tally.skipped += 1
+            else:
+                kept.append(occupant)
+        return kept

@@ -1,0 +1,290 @@
+"""Prepares callers: writes, for one view, the function that a call of it runs.
+
+In comes a view, out comes a code object in which every implementation is a constant,
+every argument a local variable, and the line of a call says whose it is. Putting that
+code into a hook's function is one attribute store: a call runs wholly the old body or
+wholly the new one. It never calls an implementation.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any, Final
+
+from luminal.hooks.awaiting import within
+from luminal.hooks.failure import GENERATED, ISOLATED
+from luminal.hooks.view import PERIOD
+from luminal.hooks.wrapping import asteady, aunwind, old_style, steady, unwind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from luminal.hooks.occupant import Occupant
+    from luminal.hooks.view import View
+
+__all__ = ["ABSENT", "LIMIT", "agateway", "gateway", "parameters", "prepare"]
+
+ABSENT: Final = object()
+"""Stands for an argument that the caller did not give."""
+
+LIMIT: Final = 400
+"""Occupants beyond which a caller is not worth compiling."""
+
+_cache: dict[str, types.CodeType] = {}
+"""Source → code with placeholders. Hooks of one shape share the compilation."""
+
+_CACHE_LIMIT: Final = 512
+
+
+class _Writer:
+    """The lines of one caller and the constants in them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.constants: dict[str, object] = {}
+
+    def constant(self, value: object) -> str:
+        """Return an expression that evaluates to *value*."""
+        key = f"\0{len(self.constants)}"
+        self.constants[key] = value
+        # The compiler folds the condition away but does not warn of a call of a
+        # string, as it would without it.
+        return f"({key!r} if 1 else 0)"
+
+    def add(self, depth: int, *lines: str) -> None:
+        self.lines.extend(" " * depth + line for line in lines)
+
+    def code(self, name: str) -> types.CodeType:
+        """Compile the lines and put the constants in place of their keys."""
+        source = "\n".join(self.lines)
+        code = _cache.get(source)
+        if code is None:
+            if len(_cache) >= _CACHE_LIMIT:
+                _cache.clear()
+            module = compile(source, GENERATED, "exec", dont_inherit=True)
+            code = _function_in(module)
+            _cache[source] = code
+        constants = self.constants
+        return code.replace(
+            co_consts=tuple(
+                [constants.get(c, c) if type(c) is str else c for c in code.co_consts]
+            ),
+            co_filename=f"{GENERATED}{name}>",
+        )
+
+
+def _function_in(module: types.CodeType) -> types.CodeType:
+    return next(c for c in module.co_consts if isinstance(c, types.CodeType))
+
+
+def gateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
+    """Return code that hands a call's arguments to *target* as a dict."""
+    writer = _Writer()
+    writer.add(
+        0,
+        "def __call__(luminal_self, /, **luminal_kwargs):",
+        f" return {writer.constant(target)}(luminal_kwargs)",
+    )
+    return writer.code(name)
+
+
+def agateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
+    """Return code that hands an async call's arguments to *target* as a dict."""
+    writer = _Writer()
+    writer.add(
+        0,
+        "async def __call__(luminal_self, /, **luminal_kwargs):",
+        f" return await {writer.constant(target)}(luminal_kwargs)",
+    )
+    return writer.code(name)
+
+
+def parameters(view: View) -> tuple[list[str], list[str]]:
+    """Return the arguments that a call of *view* must have, and those it may."""
+    spec = view.hook.spec
+    must: dict[str, None] = {}
+    may: dict[str, None] = {}
+    if spec is not None:
+        must.update(dict.fromkeys((*spec.argnames, *spec.kwargnames)))
+    for occupant in view.occupants:
+        must.update(dict.fromkeys(occupant.argnames))
+    for occupant in view.occupants:
+        may.update(dict.fromkeys(n for n in occupant.kwargnames if n not in must))
+    return list(must), list(may)
+
+
+def prepare(
+    view: View,
+    *,
+    awaits: bool,
+    isolated: bool,
+    armed: bool,
+    deadlines: Mapping[Occupant, float],
+) -> tuple[types.CodeType, dict[int, int]]:
+    """Return the body of a call of *view*, and line → place of the occupant there.
+
+    Args:
+        view: What the call sees.
+        awaits: Whether it is the body of the async call.
+        isolated: Whether a failure leaves the others to answer.
+        armed: Whether a success ends a streak of failures.
+        deadlines: Seconds that each of these occupants may take when awaited.
+    """
+    writer = _Writer()
+    must, may = parameters(view)
+    # The names of a hook's arguments are the photons' own: ours must not meet them.
+    names = "".join(f", {name}=None" for name in (*must, *may))
+    star = ", *" if names else ""
+    define = "async def" if awaits else "def"
+    writer.add(0, f"{define} __call__(luminal_self, /{star}{names}, **luminal_extra):")
+    absent = writer.constant(ABSENT)
+    tests = ["luminal_extra"]
+    tests += [f"{name} is {absent}" for name in must]
+    tests += [f"{name} is not {absent}" for name in may]
+    given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
+    tick = writer.constant(view.enter if awaits else view.hook.tick)
+    slow = writer.constant(view.asampled if awaits else view.sampled)
+    writer.add(
+        1,
+        f"if not {tick}() & {PERIOD - 1} or {' or '.join(tests)}:",
+        f" return {'await ' if awaits else ''}{slow}({{{given}**luminal_extra}})",
+    )
+    body = _Body(writer, view, frozenset(must), awaits, isolated, armed, deadlines)
+    body.write()
+    return writer.code(view.hook.name), body.lines
+
+
+class _Body:
+    """Writes the calls of all occupants; `lines` is line → place."""
+
+    def __init__(
+        self,
+        writer: _Writer,
+        view: View,
+        given: frozenset[str],
+        awaits: bool,
+        isolated: bool,
+        armed: bool,
+        deadlines: Mapping[Occupant, float],
+    ) -> None:
+        self.deadlines = deadlines
+        self.writer = writer
+        self.view = view
+        self.given = given
+        self.awaits = awaits
+        self.isolated = isolated
+        self.armed = armed
+        self.is_wrapped = any(o.is_wrapper for o in view.occupants)
+        self.is_first = view.hook.is_first
+        self.lines: dict[int, int] = {}
+
+    def write(self) -> None:
+        """Write the body."""
+        add, constant, view = self.writer.add, self.writer.constant, self.view
+        wait = "await " if self.awaits else ""
+        if self.awaits:
+            add(1, "try:")
+        depth = 2 if self.awaits else 1
+        add(depth, f"luminal_result = {'None' if self.is_first else '[]'}")
+        if self.is_wrapped:
+            add(depth, "luminal_open = []", "luminal_error = None")
+        add(depth, "try:", " pass")
+        for place in range(len(view.occupants)):
+            start = len(self.writer.lines) + 1
+            self._occupant(depth + 1, place)
+            self.lines.update(
+                dict.fromkeys(range(start, len(self.writer.lines) + 1), place)
+            )
+        fail = constant(view.afail if self.awaits else view.fail)
+        add(
+            depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
+        )
+        if self.is_wrapped:
+            add(depth, " luminal_error = luminal_raised")
+            unwinder = constant(aunwind if self.awaits else unwind)
+            failed = constant(view.wrapper_failed)
+            add(
+                depth,
+                f"return {wait}{unwinder}"
+                f"(luminal_open, luminal_result, luminal_error, {failed})",
+            )
+        else:
+            add(depth, " raise", "return luminal_result")
+        if self.awaits:
+            add(1, "finally:", f" {constant(view.left.__next__)}()")
+
+    def _occupant(self, depth: int, place: int) -> None:
+        add, occupant = self.writer.add, self.view.occupants[place]
+        if occupant.is_wrapper:
+            add(depth, *self._first_half(occupant))
+            return
+        if self.is_first and self.is_wrapped:
+            add(depth, "if luminal_result is None:", *self._answer(occupant, 1))
+            return
+        add(depth, *self._answer(occupant, 0))
+        if self.is_first:
+            add(depth, "if luminal_value is not None:", " return luminal_value")
+        else:
+            add(
+                depth,
+                "if luminal_value is not None:",
+                " luminal_result.append(luminal_value)",
+            )
+
+    def _answer(self, occupant: Occupant, depth: int) -> Iterator[str]:
+        """Yield the lines that call *occupant*, which is no wrapper."""
+        constant, indent = self.writer.constant, " " * depth
+        target = "luminal_result" if depth else "luminal_value"
+        call = f"{constant(occupant.function)}({self._arguments(occupant)})"
+        lines = []
+        if not self.awaits:
+            lines.append(f"{target} = {call}")
+        elif self.deadlines.get(occupant) is not None:
+            seconds = constant(self.deadlines[occupant])
+            hook = constant(self.view.hook.name)
+            lines.append(
+                f"{target} = await {constant(within)}"
+                f"({constant(occupant)}, {hook}, {seconds}, {call})"
+            )
+        elif occupant.is_async:
+            lines.append(f"{target} = await {call}")
+        else:
+            lines.append(f"{target} = {call}")
+            lines.append(f"if {target} is not None and hasattr({target}, '__await__'):")
+            lines.append(f" {target} = await {target}")
+        if self.armed:
+            lines.append(f"{constant(occupant.tally)}.streak = 0")
+        if self.isolated:
+            spare = constant(self.view.aspare if self.awaits else self.view.spare)
+            lines = [
+                f"{target} = None",
+                "try:",
+                *[f" {line}" for line in lines],
+                f"except {constant(ISOLATED)} as luminal_raised:",
+                f" {target} = {spare}(luminal_raised)",
+            ]
+        for line in lines:
+            yield indent + line
+
+    def _first_half(self, occupant: Occupant) -> Iterator[str]:
+        """Yield the lines that bring *occupant*, a wrapper, to its ``yield``."""
+        constant, listed = self.writer.constant, self._arguments(occupant)
+        if occupant.is_old_style:
+            yield (
+                f"luminal_value = {constant(old_style)}({constant(occupant)}, "
+                f"{constant(self.view.hook.name)}, {listed})"
+            )
+        else:
+            yield f"luminal_value = {constant(occupant.function)}({listed})"
+        if self.awaits and occupant.is_async:
+            yield f"await {constant(asteady)}(luminal_value)"
+        else:
+            yield f"{constant(steady)}(luminal_value)"
+        yield "luminal_open.append(luminal_value)"
+
+    def _arguments(self, occupant: Occupant) -> str:
+        """Return the arguments that *occupant* is called with, as source."""
+        named = [name for name in occupant.kwargnames if name in self.given]
+        if not occupant.is_direct or len(named) < len(occupant.kwargnames):
+            named = [f"{name}={name}" for name in named]
+        return ", ".join([*occupant.argnames, *named])

@@ -1,0 +1,178 @@
+"""One hook as a call sees it: an unchanging list of occupants.
+
+In comes an order, out comes what the callers are prepared from. A call uses one view
+from its first implementation to its last; a change makes a new view and never
+touches an old one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from luminal.hooks.occupant import Occupant
+    from luminal.hooks.order import Order
+
+    class Hook(Protocol):
+        """What a view asks of its hook."""
+
+        name: str
+        lock: threading.RLock
+        order: Order
+        is_first: bool
+        spec: Any
+        tick: Callable[[], int]
+        policy: Any
+
+        def run(self, view: View, kwargs: dict[str, Any], weight: int) -> Any: ...
+        async def arun(
+            self, view: View, kwargs: dict[str, Any], weight: int
+        ) -> Any: ...
+        def warm(self, view: View) -> None: ...
+        def awarm(self, view: View) -> None: ...
+        def blame(self, view: View, place: int, error: BaseException) -> None: ...
+        def spare(self, view: View, place: int, error: BaseException) -> bool: ...
+
+
+__all__ = ["PERIOD", "View", "read"]
+
+PERIOD: Final = 128
+"""Of so many calls of a prepared caller one is timed; a power of two."""
+
+
+def read(counter: itertools.count[int]) -> int:
+    """Return how often ``next`` was called on *counter*, without counting."""
+    # A `count` is the one counter that is exact under threads without a lock; its
+    # text is the one way to look at it that neither advances it nor is deprecated.
+    return int(repr(counter)[6:-1])
+
+
+class View:
+    """What a call of one hook sees.
+
+    Attributes:
+        hook: The hook.
+        epoch: Number of the manager's last swap when it was made; a call belongs to
+            the epoch of its outermost view.
+        occupants: In the order of calls, wrappers first; None until the first call,
+            so that thousands of registrations in a row sort nothing.
+        heat, aheat: Calls made before a caller was prepared.
+        lines, alines: Line of the prepared caller → place of the occupant.
+        entered, left: Async calls that began and ended.
+    """
+
+    __slots__ = (
+        "_occupants",
+        "aheat",
+        "alines",
+        "enter",
+        "entered",
+        "epoch",
+        "heat",
+        "hook",
+        "left",
+        "lines",
+    )
+
+    def __init__(self, hook: Hook, epoch: int) -> None:
+        self.hook = hook
+        self.epoch = epoch
+        self._occupants: tuple[Occupant, ...] | None = None
+        self.heat = 0
+        self.aheat = 0
+        self.lines: dict[int, int] = {}
+        self.alines: dict[int, int] = {}
+        self.entered = itertools.count()
+        self.enter = self.entered.__next__
+        self.left = itertools.count()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the occupants have not been looked up yet."""
+        return self._occupants is None
+
+    @property
+    def occupants(self) -> tuple[Occupant, ...]:
+        """The occupants in the order of calls, wrappers first."""
+        if self._occupants is None:
+            with self.hook.lock:
+                if self._occupants is None:
+                    self._occupants = self.hook.order.occupants()
+        return self._occupants
+
+    def again(self, epoch: int) -> View:
+        """Return a view of the same occupants for *epoch*."""
+        view = View(self.hook, epoch)
+        view._occupants = self._occupants  # noqa: SLF001 - same class
+        return view
+
+    @property
+    def awaited(self) -> int:
+        """Number of async calls under way."""
+        # `left` first: a call that ends in between is counted as under way.
+        left = read(self.left)
+        return read(self.entered) - left
+
+    # What callers without a prepared body, and sampled calls, are bound to. The
+    # bound method among a caller's constants is also how a frame leads to its view.
+
+    def cold(self, kwargs: dict[str, Any]) -> Any:
+        """Call without a prepared caller, and prepare one when it pays."""
+        self.hook.tick()
+        self.heat += 1
+        self.hook.warm(self)
+        return self.hook.run(self, kwargs, 1)
+
+    def sampled(self, kwargs: dict[str, Any]) -> Any:
+        """Call with a clock at every implementation, for all calls of a period."""
+        return self.hook.run(self, kwargs, PERIOD)
+
+    async def acold(self, kwargs: dict[str, Any]) -> Any:
+        """Await without a prepared caller, and prepare one when it pays."""
+        self.enter()
+        try:
+            self.aheat += 1
+            self.hook.awarm(self)
+            return await self.hook.arun(self, kwargs, 1)
+        finally:
+            next(self.left)
+
+    async def asampled(self, kwargs: dict[str, Any]) -> Any:
+        """Await with a clock at every implementation."""
+        try:
+            return await self.hook.arun(self, kwargs, PERIOD)
+        finally:
+            next(self.left)
+
+    # A prepared caller has a line of its own for each occupant, so that the line of
+    # the traceback tells whose an exception is, and calls that go well pay nothing.
+
+    def fail(self, error: BaseException) -> None:
+        """Attribute *error*, which ends a prepared sync call."""
+        self.hook.blame(self, self.lines[_line(error)], error)
+
+    def afail(self, error: BaseException) -> None:
+        """Attribute *error*, which ends a prepared async call."""
+        self.hook.blame(self, self.alines[_line(error)], error)
+
+    def spare(self, error: BaseException) -> None:
+        """Report *error* of a prepared sync call, which goes on."""
+        self.hook.spare(self, self.lines[_line(error)], error)
+
+    def aspare(self, error: BaseException) -> None:
+        """Report *error* of a prepared async call, which goes on."""
+        self.hook.spare(self, self.alines[_line(error)], error)
+
+    def wrapper_failed(self, place: int, error: BaseException) -> bool:
+        """Attribute the *error* of a wrapper's second half; True: it is dealt with."""
+        return self.hook.spare(self, place, error)
+
+
+def _line(error: BaseException) -> int:
+    assert error.__traceback__ is not None
+    return error.__traceback__.tb_lineno
