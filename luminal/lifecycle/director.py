@@ -44,6 +44,14 @@ class Director:
         return True
 
     @hookimpl(trylast=True)
+    async def photon_reload(self, handler: Subject, previous: object) -> object:
+        """Call ``on_reload`` with what came before, if the photon has one."""
+        on_reload = method_of(handler, "on_reload")
+        if on_reload is not None:
+            await self._run(handler, on_reload, previous)
+        return True
+
+    @hookimpl(trylast=True)
     async def photon_finalize(self, handler: Subject) -> object:
         """Call ``finalize``; None and true values say that it went well."""
         finalize = method_of(handler, "finalize")
@@ -55,9 +63,12 @@ class Director:
         return answer is None or bool(answer)
 
     @staticmethod
-    async def _run(handler: Subject, function: Callable[..., Any]) -> Any:
+    async def _run(
+        handler: Subject, function: Callable[..., Any], *args: object
+    ) -> Any:
         deadline = handler.deadlines.start
-        return await run_step(function, deadline=deadline, name=f"start {handler.name}")
+        name = f"start {handler.name}"
+        return await run_step(function, *args, deadline=deadline, name=name)
 
 
 def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:

@@ -25,13 +25,28 @@ from luminal.lifecycle.wreck import blame
 from luminal.model import Happening, Problem, State, Step, advance
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from luminal.interfaces import PhotonContext
-    from luminal.loading import Generation
+    from luminal.loading import Choice, Generation
     from luminal.model import Candidate, Deadlines
 
 __all__ = ["Handler"]
 
 _frozen = attrs.setters.frozen
+# What makes up one life of a photon, see `Handler.exchange`.
+_LIFE = (
+    "checksum",
+    "instance",
+    "generation",
+    "candidate",
+    "factory",
+    "context",
+    "since",
+    "problem",
+    "_state",
+    "_scope",
+)
 
 
 @attrs.define(eq=False, repr=False)
@@ -48,6 +63,7 @@ class Handler:
         instance: The photon; a class is created when it is started.
         generation: The generation that it belongs to, where it was loaded.
         candidate: What discovery knows of it.
+        choice: How it was chosen among the objects of its file.
         ports: What connects it to a host.
     """
 
@@ -58,6 +74,7 @@ class Handler:
     instance: Any = None
     generation: Generation | None = attrs.field(default=None, kw_only=True)
     candidate: Candidate | None = attrs.field(default=None, kw_only=True)
+    choice: Choice | None = attrs.field(default=None, kw_only=True)
     ports: Ports = attrs.field(factory=Ports, kw_only=True)
     factory: Any = attrs.field(init=False, default=None)
     context: PhotonContext = attrs.field(init=False)
@@ -116,6 +133,24 @@ class Handler:
                 again.
             PhotonTimeoutError: It passed its deadline; likewise.
         """
+        await self.bring_up(seat=self.ports.seat)
+
+    async def bring_up(
+        self,
+        *,
+        prepare: Callable[[Handler], Awaitable[object]] | None = None,
+        seat: Callable[[Handler], object] | None = None,
+    ) -> None:
+        """Do what `start` does, with something between creation and start.
+
+        Args:
+            prepare: Awaited when the photon is created and not started yet.
+            seat: Called when it has started; None leaves its hooks alone.
+
+        Raises:
+            PhotonStartError: As for `start`.
+            PhotonTimeoutError: Likewise.
+        """
         async with self._turn:
             if self._state is State.RUNNING:
                 return
@@ -125,8 +160,11 @@ class Handler:
             began = time.perf_counter()
             try:
                 self.instance = await self.ports.create(self)
+                if prepare is not None:
+                    await prepare(self)
                 await self.ports.start(self)
-                self.ports.seat(self)
+                if seat is not None:
+                    seat(self)
             except BaseException as error:
                 await self._fail(error)
                 if not _is_containable(error):
@@ -137,6 +175,22 @@ class Handler:
             self.ports.tell(
                 Happening.STARTED, self, seconds=time.perf_counter() - began
             )
+
+    def exchange(self, other: Handler) -> None:
+        """Trade lives with *other*: each goes on with the photon that the other had.
+
+        Name and path stay, and so does the identity that a host holds on to.
+        """
+        for field in _LIFE:
+            mine, theirs = getattr(self, field), getattr(other, field)
+            # Past the setters: a host must not write these, we may.
+            object.__setattr__(self, field, theirs)
+            object.__setattr__(other, field, mine)
+
+    @property
+    def turn(self) -> Turn:
+        """Held while the photon starts or stops."""
+        return self._turn
 
     async def _fail(self, error: BaseException) -> None:
         """Bring a photon whose start failed to rest."""

@@ -18,6 +18,7 @@ from luminal.lifecycle.handler import Handler
 from luminal.lifecycle.ledger import Ledger
 from luminal.loading import (
     Attempt,
+    Choice,
     DirectoryOrigin,
     DistributionOrigin,
     Place,
@@ -28,8 +29,6 @@ from luminal.loading import (
     claim_directory,
     run_apart,
     run_each_apart,
-    select_classes,
-    select_target,
 )
 from luminal.model import Candidate, Happening, Report, Source
 
@@ -49,8 +48,16 @@ class _Unit:
     name: str
     origin: DirectoryOrigin | DistributionOrigin
     place: Place | None
+    choice: Choice
     candidates: list[Candidate] = attrs.Factory(list)
     attempt: Attempt | None = None
+
+    def final_choice(self) -> Choice:
+        """Return how its photons are chosen, now that all candidates are known."""
+        if self.place is not None:
+            return self.choice
+        targets = tuple((c.name, c.target) for c in self.candidates)
+        return attrs.evolve(self.choice, targets=targets)
 
     def candidate_of(self, chosen: Selected) -> Candidate:
         """Return what discovery knows of a photon of this unit."""
@@ -113,12 +120,12 @@ class Intake:
             others: Names of further classes that are wanted of each file.
         """
         ledger = Ledger(self.ports.events)
-        units = self._sort(candidates, ledger)
+        units = self._sort(candidates, Choice(base, tuple(others)), ledger)
         stage = Stage(self.world)
         admission = Admission(self.registry)
         try:
             results = await run_each_apart(
-                [_job(unit, stage, admission, base, others) for unit in units],
+                [_job(unit, stage, admission) for unit in units],
                 self.ports.deadlines.load,
                 "luminal-load",
                 lambda index: _give_up(units[index]),
@@ -135,7 +142,9 @@ class Intake:
             self.ports.tell(Happening.LOADED, handler)
         return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
 
-    def _sort(self, candidates: Iterable[Candidate], ledger: Ledger) -> list[_Unit]:
+    def _sort(
+        self, candidates: Iterable[Candidate], choice: Choice, ledger: Ledger
+    ) -> list[_Unit]:
         """Group *candidates* by unit; settle those that are not to be loaded."""
         units: dict[str, _Unit] = {}
         for candidate in candidates:
@@ -145,22 +154,23 @@ class Intake:
             elif candidate.problem is not None:
                 ledger.refuse(candidate, candidate.problem)
             else:
-                unit = self._unit_of(candidate)
+                unit = self._unit_of(candidate, choice)
                 units.setdefault(unit.name, unit).candidates.append(candidate)
         return list(units.values())
 
-    def _unit_of(self, candidate: Candidate) -> _Unit:
+    def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:
         location = candidate.location
         if candidate.source is Source.DIRECTORY:
             origin = claim_directory(candidate.origin, self.world)
             name = origin.name_of(location)
             is_package = os.path.basename(location) == "__init__.py"
             kind: str = "package" if is_package else "module"
-            return _Unit(name, origin, Place(kind, location, name))  # type: ignore[arg-type]
+            place = Place(kind, location, name)  # type: ignore[arg-type]
+            return _Unit(name, origin, place, choice)
         distribution, _, version = candidate.origin.rpartition(" ")
         module = candidate.target.partition(":")[0].strip()
         shipped = DistributionOrigin(distribution, version, module, location)
-        return _Unit(shipped.root[0], shipped, None)
+        return _Unit(shipped.root[0], shipped, None, choice)
 
     def _settle(
         self, units: list[_Unit], results: list[Result[list[Selected]]], ledger: Ledger
@@ -172,12 +182,13 @@ class Intake:
                 ledger.fail(unit.candidates, result.error)
                 continue
             for chosen in result.value or ():
-                handler = self._handler(chosen, unit.candidate_of(chosen))
+                handler = self._handler(chosen, unit)
                 handlers.append(handler)
                 ledger.load(handler)
         return handlers
 
-    def _handler(self, chosen: Selected, candidate: Candidate) -> Handler:
+    def _handler(self, chosen: Selected, unit: _Unit) -> Handler:
+        candidate = unit.candidate_of(chosen)
         source = chosen.generation.sources.get(candidate.location)
         return Handler(
             self.is_logging,
@@ -187,12 +198,13 @@ class Intake:
             chosen.obj,
             generation=chosen.generation,
             candidate=candidate,
+            choice=unit.final_choice(),
             ports=self.ports,
         )
 
 
 def _job(
-    unit: _Unit, stage: Stage, admission: Admission, base: type, others: Sequence[str]
+    unit: _Unit, stage: Stage, admission: Admission
 ) -> Callable[[], list[Selected]]:
     """Return the work of one unit: execute it, and choose its photons."""
 
@@ -201,12 +213,7 @@ def _job(
         with stage.attempt() as attempt:
             unit.attempt = attempt
             generation = attempt.provide(unit.name, unit.origin, unit.place)
-            if isinstance(unit.origin, DirectoryOrigin):
-                selected = select_classes(generation, base, others)
-            else:
-                selected = [
-                    select_target(generation, c.target, c.name) for c in unit.candidates
-                ]
+            selected = unit.final_choice().select(generation)
             admission.check_names(selected, unit.candidates)
         admission.admit(selected, unit.candidates)
         return selected

@@ -62,6 +62,10 @@ class Ports:
         """Start the photon."""
         await self.plugins.ahook.photon_start(handler=handler)
 
+    async def reload(self, handler: Subject, previous: object) -> None:
+        """Hand what came before to the photon."""
+        await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
+
     async def finalize(self, handler: Subject) -> object:
         """Finalize the photon."""
         return await self.plugins.ahook.photon_finalize(handler=handler)

@@ -15,13 +15,14 @@ from luminal.loading.origin import (
     Place,
     claim_directory,
 )
-from luminal.loading.selection import Selected, select_classes, select_target
+from luminal.loading.selection import Choice, Selected
 from luminal.loading.source import SourceFile, read_source
 from luminal.loading.staging import Attempt, Stage
 from luminal.loading.world import World
 
 __all__ = [
     "Attempt",
+    "Choice",
     "CodeCache",
     "DirectoryOrigin",
     "DistributionOrigin",
@@ -36,6 +37,4 @@ __all__ = [
     "read_source",
     "run_apart",
     "run_each_apart",
-    "select_classes",
-    "select_target",
 ]

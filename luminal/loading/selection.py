@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from luminal.loading.generation import Generation
 
-__all__ = ["Selected", "select_classes", "select_target"]
+__all__ = ["Choice", "Selected", "select_classes", "select_target"]
 
 _IS_ABSTRACT = 1 << 20  # Py_TPFLAGS_IS_ABSTRACT, what `inspect.isabstract` looks at
 
@@ -32,6 +32,31 @@ class Selected:
     name: str
     obj: Any
     generation: Generation
+
+
+@attrs.frozen
+class Choice:
+    """How the photons of a unit are chosen, also of its next generations.
+
+    Attributes:
+        base: What photons of directories derive from.
+        others: Names of further classes that are wanted.
+        targets: For a distribution, photon name → its entry point.
+    """
+
+    base: type
+    others: tuple[str, ...] = ()
+    targets: tuple[tuple[str, str], ...] = ()
+
+    def select(self, generation: Generation) -> list[Selected]:
+        """Return the photons of *generation*.
+
+        Raises:
+            PhotonValidationError: See `select_classes` and `select_target`.
+        """
+        if not self.targets:
+            return select_classes(generation, self.base, self.others)
+        return [select_target(generation, to, name) for name, to in self.targets]
 
 
 def select_classes(
