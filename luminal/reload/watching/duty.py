@@ -145,10 +145,10 @@ class Duty:
         sleep = self._sleep()
         if sleep > _HURRY_LIMIT:
             self._hurry.end()
-        news = tracker.snapshot.source.wait(sleep)
-        if news:
+        source = tracker.snapshot.source
+        if source.wait(sleep):
             self._hurry.begin()
-            self._hear(news)
+            self._hear(source.read())
         if not settle.is_pending:
             self._hurry.end()
             if tracker.clock() >= self._next_sweep:

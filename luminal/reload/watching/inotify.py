@@ -133,22 +133,29 @@ class InotifySource:
         if wd is not None:
             self._watches[wd].git = git_directory
 
-    def wait(self, timeout: float | None) -> dict[str, News]:
+    def wait(self, timeout: float) -> bool:
         """Sleep until the kernel has events, the bell rings or *timeout* is over."""
-        limit = None if timeout is None else max(0, round(timeout * 1000))
-        news: dict[str, News] = {}
-        for fd, _ in self._poll.poll(limit):
+        has_events = False
+        for fd, _ in self._poll.poll(max(0, round(timeout * 1000))):
             if fd == self._bell:
                 os.eventfd_read(self._bell)
-                continue
-            while True:
+            else:
+                has_events = True
+        return has_events
+
+    def read(self) -> dict[str, News]:
+        """Empty the kernel's queue."""
+        news: dict[str, News] = {}
+        while True:
+            try:
                 data = os.read(self._fd, _CHUNK)
-                self._translate(parse_events(data), news)
-                # A shorter answer means that the queue is empty: one system call,
-                # and one release of the GIL, less. A name has at most 255 bytes.
-                if len(data) < _CHUNK - 512 or not self._poll.poll(0):
-                    break
-        return news
+            except BlockingIOError:
+                return news
+            self._translate(parse_events(data), news)
+            # A shorter answer means that the queue is empty: one system call, and one
+            # release of the GIL, less. A name has at most 255 bytes.
+            if len(data) < _CHUNK - 512:
+                return news
 
     def wake(self) -> None:
         """Ring the bell."""

@@ -38,10 +38,14 @@ class PollingSource:
     def guard(self, git_directory: str) -> None:
         """Nothing to do: locks are looked at while a batch is open."""
 
-    def wait(self, timeout: float | None) -> dict[str, News]:
+    def wait(self, timeout: float) -> bool:
         """Sleep for *timeout* seconds or until `wake`."""
         self._bell.wait(timeout)
         self._bell.clear()
+        return False
+
+    def read(self) -> dict[str, News]:
+        """Return nothing."""
         return {}
 
     def wake(self) -> None:

@@ -57,8 +57,11 @@ class Source(Protocol):
     def guard(self, git_directory: str) -> None:
         """Tell of locks that come and go in *git_directory*."""
 
-    def wait(self, timeout: float | None) -> dict[str, News]:
-        """Return news in the order of arrival; after *timeout* seconds, none."""
+    def wait(self, timeout: float) -> bool:
+        """Sleep; return whether news came within *timeout* seconds."""
+
+    def read(self) -> dict[str, News]:
+        """Return the news that came, in the order of arrival."""
 
     def wake(self) -> None:
         """Make `wait` return; may be called from any thread, and from a signal."""

@@ -33,6 +33,7 @@ class WatchfilesSource:
         self._queue: queue.SimpleQueue[set[tuple[int, str]] | None] = (
             queue.SimpleQueue()
         )
+        self._changes: set[tuple[int, str]] = set()
         # Real path of a native watch → the watch.
         self._watches: dict[str, Any] = {}
         # Real path of a folder → the tree's names for it.
@@ -78,14 +79,18 @@ class WatchfilesSource:
     def guard(self, git_directory: str) -> None:
         """Nothing to do: locks are looked at while a batch is open."""
 
-    def wait(self, timeout: float | None) -> dict[str, News]:
-        """Return what the pumps brought, as news to look."""
-        news: dict[str, News] = {}
+    def wait(self, timeout: float) -> bool:
+        """Sleep until a pump brings something."""
         try:
-            changes = self._queue.get(timeout=timeout)
+            self._changes = self._queue.get(timeout=timeout) or set()
         except queue.Empty:
-            return news
-        for change, path in changes or ():
+            return False
+        return bool(self._changes)
+
+    def read(self) -> dict[str, News]:
+        """Return what the pump brought, as news to look."""
+        news: dict[str, News] = {}
+        for change, path in self._changes:
             parent, name = os.path.split(path)
             is_folder = path in self._folders or os.path.isdir(path)
             for folder in self._folders.get(parent, ()):
