@@ -139,13 +139,23 @@ class Generation:
                 )
             if place.kind == "namespace":
                 module = self.views[fullname] = namespace(fullname, place.path)
+                self._attach(fullname, module)
                 return module
             if place.unit == self.unit:
                 return self._load(fullname, place)
             self.needs.add(place.unit)
             self._foreign[fullname] = place.unit
         # Without the lock: the other unit may be importing from this one.
-        return self.host.provide(place.unit, self.origin).require(fullname)
+        module = self.host.provide(place.unit, self.origin).require(fullname)
+        if fullname == place.unit:
+            self._attach(fullname, module)
+        return module
+
+    def _attach(self, fullname: str, module: ModuleType) -> None:
+        """Let ``above.leaf`` lead to what lies in our view of a namespace."""
+        above, _, leaf = fullname.rpartition(".")
+        if self.origin.owns(above):
+            vars(self.require(above)).setdefault(leaf, module)
 
     def view(self, fullname: str) -> ModuleType:
         """Return a package that several owners share, with our modules in it."""

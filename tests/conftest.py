@@ -1,0 +1,45 @@
+"""What every room's tests share: a cache of their own, and a folder of photons."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+
+class Photons:
+    """A directory that tests write photons into."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """Write *text*, dedented, at *name* below the directory; return its path."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = text if isinstance(text, bytes) else textwrap.dedent(text).encode()
+        path.write_bytes(data)
+        return path
+
+    def photon(self, name: str, body: str = "", head: str = "") -> Path:
+        """Write a file with one photon called like it, with *body* in its class."""
+        text = "from luminal import IPhoton\n" + textwrap.dedent(head)
+        text += "\n\nclass Photon(IPhoton):\n    photon_version = '1'\n"
+        text += textwrap.indent(textwrap.dedent(body), "    ")
+        return self.write(name + ".py", text)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what a test caches away from the user, and from other tests."""
+    directory = tmp_path / "cache"
+    monkeypatch.setenv("LUMINAL_CACHE_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def photons(tmp_path: Path) -> Photons:
+    """An empty directory for photons."""
+    return Photons(tmp_path / "photons")
