@@ -85,7 +85,7 @@ def python_of(environment: Path) -> Path:
     return environment / TOOLS / ("python.exe" if os.name == "nt" else "python")
 
 
-def fingerprint(wanted: list[object]) -> str:
+def fingerprint(wanted: object) -> str:
     """Return a digest of everything that decides what has to be installed."""
     digest = hashlib.sha256(f"{sys.version} {ROOT} {wanted}".encode())
     for project in (ROOT, DISTRIBUTION):
@@ -101,22 +101,22 @@ def last_fingerprint(environment: Path) -> str:
         return ""
 
 
-def with_uv(environment: Path, wanted: list[object]) -> bool:
+def with_uv(environment: Path, batches: list[list[object]]) -> bool:
     """Make *environment* with uv; return whether that went well."""
     uv = shutil.which("uv")
     if uv is None:
         return False
     python = python_of(environment)
     make = [uv, "venv", "-q", "--python", sys.executable, environment]
-    fill = [uv, "pip", "install", "-q", "--python", python, *wanted]
-    if call(make) == 0 and call(fill) == 0:
+    fill = [uv, "pip", "install", "-q", "--python", python]
+    if call(make) == 0 and all(call(fill + batch) == 0 for batch in batches):
         return True
     say("uv failed, see above; trying again with venv and pip")
     shutil.rmtree(environment, ignore_errors=True)
     return False
 
 
-def with_pip(environment: Path, wanted: list[object]) -> None:
+def with_pip(environment: Path, batches: list[list[object]]) -> None:
     """Make *environment* with venv and pip; a failure ends the program."""
     make = [sys.executable, "-m", "venv", environment]
     pip = [python_of(environment), "-m", "pip"]
@@ -131,16 +131,18 @@ def with_pip(environment: Path, wanted: list[object]) -> None:
         pip = [sys.executable, "-m", "pip", "--python", python_of(environment)]
     if call(make, quiet=True):
         sys.exit(f"dev.py: cannot make an environment in {environment}, see above")
-    if call([*pip, "install", "-q", "--disable-pip-version-check", *wanted]):
-        sys.exit("dev.py: pip could not install what is needed, see above")
+    for batch in batches:
+        install = [*pip, "install", "--disable-pip-version-check", *batch]
+        if call(install, quiet=True):
+            sys.exit("dev.py: pip could not install what is needed, see above")
 
 
-def prepare(name: str, wanted: list[object]) -> Path:
+def prepare(name: str, *batches: list[object]) -> Path:
     """Bring an environment up to date; instant where it is already.
 
     Args:
         name: Name of the environment, beside the version of Python.
-        wanted: What an installer is to install there.
+        batches: What an installer is to install there, one after the other.
 
     Returns:
         The environment's interpreter.
@@ -150,15 +152,15 @@ def prepare(name: str, wanted: list[object]) -> Path:
             say(f"ignoring {variable} of the surrounding shell")
     environment = PLACE / "{}-{}.{}".format(name, *sys.version_info[:2])
     python = python_of(environment)
-    now = fingerprint(wanted)
+    now = fingerprint(batches)
     if last_fingerprint(environment) == now and python.exists():
         return python
     began = time.perf_counter()
     say(f"installing into {environment.relative_to(ROOT)} (may take a minute)")
     PLACE.mkdir(exist_ok=True)
     shutil.rmtree(environment, ignore_errors=True)
-    if not with_uv(environment, wanted):
-        with_pip(environment, wanted)
+    if not with_uv(environment, list(batches)):
+        with_pip(environment, list(batches))
     (environment / STAMP).write_text(now)
     say(f"installed in {time.perf_counter() - began:.1f} s")
     return python
@@ -166,7 +168,9 @@ def prepare(name: str, wanted: list[object]) -> Path:
 
 def user_environment() -> Path:
     """Return the Python of somebody who uses Luminal: it and the example, no more."""
-    return prepare("example", ["-e", ".[cli]", DISTRIBUTION])
+    # One after the other: some versions of pip look for Luminal in an index when the
+    # distribution that requires it stands beside it.
+    return prepare("example", ["-e", ".[cli]"], [DISTRIBUTION])
 
 
 def work_environment() -> Path:

@@ -12,13 +12,16 @@ import inspect
 import os
 import re
 import shutil
-import textwrap
 import xml.etree.ElementTree as ET
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luminal.errors import ERROR_CODES
 from luminal.model import TABLE, State
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Results = dict[tuple[str, str], bool]
 """(test file, test name) → whether all its cases passed in the last run."""
@@ -204,22 +207,32 @@ def rooms(root: Path) -> list[str]:
 def api_page(room: str) -> str:
     """Return the page of *room*: its docstring, and every name in its ``__all__``."""
     module = import_module(room)
-    names = [name for name in getattr(module, "__all__", []) if name[0] != "_"]
-    if not names:
-        return f"# `{room}`\n\n{inspect.getdoc(module)}\n"
-    for name in names:  # a lazy room has its names only once they were asked for
-        vars(module)[name] = getattr(module, name)
-    return textwrap.dedent(
-        f"""\
-        # `{room}`
+    names = [name for name in module.__all__ if not name.startswith("_")]
+    own = []
+    lines = [f"# `{room}`", ""]
+    for name in names:
+        value = vars(module)[name] = getattr(module, name)  # wakes a lazy name up
+        home = getattr(value, "__module__", None) or room
+        if home == room or home.startswith(f"{room}."):
+            own.append(name)
+    lines += ["```{eval-rst}", f".. automodule:: {room}"]
+    if own:
+        lines += [f"   :members: {', '.join(own)}", "   :show-inheritance:"]
+    lines += ["```", ""]
+    others = [name for name in names if name not in own]
+    if others:
+        lines += ["Also to be had here, and described where they are made:", ""]
+        lines += [
+            f"- {{py:obj}}`{name} <{canonical(module, name)}>`" for name in others
+        ]
+    return "\n".join([*lines, ""])
 
-        ```{{eval-rst}}
-        .. automodule:: {room}
-           :members: {", ".join(names)}
-           :show-inheritance:
-        ```
-        """
-    )
+
+def canonical(module: ModuleType, name: str) -> str:
+    """Return the dotted name under which the pages describe *name* of *module*."""
+    value = getattr(module, name)
+    home = str(value.__module__).split(".")
+    return ".".join([*home[:2], getattr(value, "__name__", name)])
 
 
 if __name__ == "__main__":
