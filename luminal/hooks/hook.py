@@ -83,6 +83,11 @@ class HookCaller:
         return bool(self.option("firstresult"))
 
     @property
+    def is_historic(self) -> bool:
+        """Whether calls are repeated for those who are registered later."""
+        return bool(self.option("historic"))
+
+    @property
     def is_isolated(self) -> bool:
         """Whether one photon's failure leaves the others to answer."""
         asked = self.option("isolate")
@@ -181,7 +186,7 @@ class HookCaller:
         return await arun(course, course.occupants, given, weight)
 
     def _may_be_called(self) -> None:
-        if self.option("historic"):
+        if self.is_historic:
             raise AssertionError(
                 "Cannot directly call a historic hook - use call_historic instead."
             )
@@ -191,7 +196,7 @@ class HookCaller:
     def _pays(self, view: View, heat: int) -> bool:
         if heat < WARM or self.policy.monitors or len(view.occupants) > LIMIT:
             return False
-        if self.option("historic"):
+        if self.is_historic:
             return False
         breaker = self.policy.breaker
         if breaker is not None and (breaker.open_until or breaker.on_trial):

@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from luminal.hooks.census import awhen_idle, flights, statistics, when_idle
 from luminal.hooks.desk import HookDesk
 from luminal.hooks.enrolment import Enrolment
+from luminal.hooks.explaining import explain
 from luminal.hooks.finding import bound, marked
 from luminal.hooks.hook import HookCaller
-from luminal.hooks.policy import Policy
+from luminal.hooks.policy import Breaker, Policy
 from luminal.hooks.registry import Record, Registry
 from luminal.hooks.relay import AsyncHookRelay, HookRelay
 from luminal.hooks.subset import SubsetCaller
 from luminal.hooks.swapping import swap
+from luminal.hooks.typed import TypedHooks
 from luminal.hooks.verifying import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeVar
 
+    from luminal.hooks.census import HookStatistics
+    from luminal.hooks.explaining import OrderExplanation
     from luminal.hooks.failure import HookFailure
+
+    T = TypeVar("T")
 
 __all__ = ["PluginManager"]
 
@@ -52,6 +60,7 @@ class PluginManager(pluggy.PluginManager):
     ) -> None:
         super().__init__(project_name)
         self._policy = Policy(isolate=isolate, report=report)
+        self._policy.refresh = self._refresh
         self._registry = Registry()
         self._desks: dict[str, HookDesk] = {}
         self.hook: Any = HookRelay()
@@ -275,6 +284,93 @@ class PluginManager(pluggy.PluginManager):
     def _verify_hook(self, hook: Any, hookimpl: Any) -> None:
         verify(hook, hookimpl, super()._verify_hook)
 
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of specifications that was given to `add_hookspecs`. Its
+                ``def`` are called, its ``async def`` are awaited; all with keywords.
+        """
+        view: Any = TypedHooks(
+            specs, self.hook, self.ahook, f"{self.project_name}_spec"
+        )
+        found: T = view
+        return found
+
+    # What runs, and in which order.
+
+    def in_flight(self, plugin: object) -> int:
+        """Return how many calls under way may be in *plugin*, registered or not."""
+        return flights(self._policy, self._all_desks(), plugin)[0]
+
+    def wait_until_idle(self, plugin: object, deadline: float) -> bool:
+        """Wait until no call may be in *plugin*.
+
+        Args:
+            plugin: A plugin, mostly one that was swapped out.
+            deadline: Seconds to wait at most.
+
+        Returns:
+            Whether it is idle. False at once where only calls on this thread's own
+            stack are left, which cannot end while it waits.
+        """
+        return when_idle(self._policy, self._all_desks(), plugin, deadline)
+
+    async def wait_idle(self, plugin: object, deadline: float) -> bool:
+        """Wait as `wait_until_idle` does, while the loop goes on."""
+        return await awhen_idle(self._policy, self._all_desks(), plugin, deadline)
+
+    def statistics(self) -> tuple[HookStatistics, ...]:
+        """Return what every photon did in every hook, in the order of calls."""
+        return statistics(self._policy, self._all_desks())
+
+    def explain_order(self, hook_name: str) -> OrderExplanation:
+        """Return who is called when in hook *hook_name*, and why.
+
+        Raises:
+            AttributeError: There is no such hook.
+        """
+        desk = self._desks.get(hook_name)
+        if desk is None:
+            raise AttributeError(f"there is no hook {hook_name!r}")
+        with self._policy.lock:
+            return explain(hook_name, desk.hook.order.occupants())
+
+    def _all_desks(self) -> list[HookDesk]:
+        with self._policy.lock:
+            return list(self._desks.values())
+
+    # What photons may do.
+
+    def set_breaker(self, failures: int, seconds: float) -> None:
+        """Pass a photon over for *seconds* after *failures* in a row of one hook.
+
+        ``failures=0`` switches it off, which is the default.
+        """
+        self._policy.breaker = Breaker(failures, seconds) if failures else None
+        self._renew(self._all_desks())
+
+    def set_deadline(self, name: str, seconds: float | None) -> None:
+        """Cancel ``async`` implementations of photon *name* after *seconds*.
+
+        None takes the limit away. A deadline of the implementation itself wins.
+        """
+        if seconds is None:
+            self._policy.deadlines.pop(name, None)
+        else:
+            self._policy.deadlines[name] = seconds
+        self._refresh(name)
+
+    def _refresh(self, name: str) -> None:
+        record = self._registry.find(self._name2plugin.get(name))
+        if record is not None:
+            self._renew(record.desks())
+
+    def _renew(self, desks: Iterable[HookDesk]) -> None:
+        with self._policy.lock:
+            for desk in desks:
+                desk.hook.renew(desk.hook.view.again(self._policy.epoch))
+
     # Monitoring.
 
     def add_hookcall_monitoring(
@@ -290,7 +386,5 @@ class PluginManager(pluggy.PluginManager):
         return undo
 
     def _monitor(self, monitors: tuple[Any, ...]) -> None:
-        with self._policy.lock:
-            self._policy.monitors = monitors
-            for desk in self._desks.values():
-                desk.hook.renew(desk.hook.view.again(self._policy.epoch))
+        self._policy.monitors = monitors
+        self._renew(self._all_desks())

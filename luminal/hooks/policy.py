@@ -135,6 +135,12 @@ class Policy:
         self.refresh(occupant.photon)
         return breaker.seconds
 
+    def succeeded(self, occupant: Occupant) -> None:
+        """End a streak of failures of *occupant*, and its photon's trial."""
+        occupant.tally.streak = 0
+        if self.breaker is not None:
+            self.breaker.on_trial.discard(occupant.photon)
+
     def serving(self, occupants: Collection[Occupant]) -> Collection[Occupant]:
         """Return those of *occupants* whose circuit is closed."""
         breaker = self.breaker

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from luminal.hooks.awaiting import within
 from luminal.hooks.failure import GENERATED, ISOLATED
 from luminal.hooks.view import PERIOD
-from luminal.hooks.wrapping import asteady, aunwind, old_style, steady, unwind
+from luminal.hooks.wrapping import (
+    asteady,
+    aunwind,
+    no_yield,
+    old_style,
+    second_yield,
+    unwind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -174,20 +181,24 @@ class _Body:
         self.awaits = awaits
         self.isolated = isolated
         self.armed = armed
-        self.is_wrapped = any(o.is_wrapper for o in view.occupants)
+        self.wrappers = [
+            f"luminal_wrapper{n}" for n, o in enumerate(view.occupants) if o.is_wrapper
+        ]
+        # One implementation and nothing around it: the list is made at the end.
+        self.is_alone = len(view.occupants) == 1 and not self.wrappers
         self.is_first = view.hook.is_first
         self.lines: dict[int, int] = {}
 
     def write(self) -> None:
         """Write the body."""
         add, constant, view = self.writer.add, self.writer.constant, self.view
-        wait = "await " if self.awaits else ""
+        depth = 2 if self.awaits else 1
         if self.awaits:
             add(1, "try:")
-        depth = 2 if self.awaits else 1
-        add(depth, f"luminal_result = {'None' if self.is_first else '[]'}")
-        if self.is_wrapped:
-            add(depth, "luminal_open = []", "luminal_error = None")
+        if self.is_first or not self.is_alone:
+            add(depth, f"luminal_result = {'None' if self.is_first else '[]'}")
+        if self.wrappers:
+            add(depth, f"{' = '.join(self.wrappers)} = None")
         add(depth, "try:", " pass")
         for place in range(len(view.occupants)):
             start = len(self.writer.lines) + 1
@@ -199,31 +210,64 @@ class _Body:
         add(
             depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
         )
-        if self.is_wrapped:
-            add(depth, " luminal_error = luminal_raised")
-            unwinder = constant(aunwind if self.awaits else unwind)
-            failed = constant(view.wrapper_failed)
-            add(
-                depth,
-                f"return {wait}{unwinder}"
-                f"(luminal_open, luminal_result, luminal_error, {failed})",
-            )
+        if self.wrappers:
+            add(depth, f" return {self._unwinding(self.wrappers, 'luminal_raised')}")
+            self._second_halves(depth)
         else:
-            add(depth, " raise", "return luminal_result")
+            add(depth, " raise")
+        if not self.wrappers or not self.awaits:
+            add(depth, "return luminal_result")
         if self.awaits:
             add(1, "finally:", f" {constant(view.left.__next__)}()")
+
+    def _unwinding(self, wrappers: list[str], error: str) -> str:
+        """Return the expression that runs second halves in the general way."""
+        constant = self.writer.constant
+        unwinder = constant(aunwind if self.awaits else unwind)
+        failed = constant(self.view.wrapper_failed)
+        opened = "".join(f"{wrapper}, " for wrapper in wrappers)
+        wait = "await " if self.awaits else ""
+        return f"{wait}{unwinder}(({opened}), luminal_result, {error}, {failed})"
+
+    def _second_halves(self, depth: int) -> None:
+        """Write the second halves for a call that went well."""
+        add, constant = self.writer.add, self.writer.constant
+        if self.awaits:
+            add(depth, f"return {self._unwinding(self.wrappers, 'None')}")
+            return
+        for place in range(len(self.wrappers) - 1, -1, -1):
+            wrapper = self.wrappers[place]
+            failed = f"{constant(self.view.wrapper_failed)}({place}, luminal_raised)"
+            rest = self._unwinding(self.wrappers[:place], "luminal_raised")
+            add(
+                depth,
+                "try:",
+                f" {wrapper}.send(luminal_result)",
+                "except StopIteration as luminal_stop:",
+                " luminal_result = luminal_stop.value",
+                "except BaseException as luminal_raised:",
+                f" {failed}",
+                f" return {rest}",
+                "else:",
+                f" {constant(second_yield)}({wrapper})",
+            )
 
     def _occupant(self, depth: int, place: int) -> None:
         add, occupant = self.writer.add, self.view.occupants[place]
         if occupant.is_wrapper:
-            add(depth, *self._first_half(occupant))
+            add(depth, *self._first_half(occupant, self.wrappers[place]))
             return
-        if self.is_first and self.is_wrapped:
+        if self.is_first and self.wrappers:
             add(depth, "if luminal_result is None:", *self._answer(occupant, 1))
             return
         add(depth, *self._answer(occupant, 0))
         if self.is_first:
             add(depth, "if luminal_value is not None:", " return luminal_value")
+        elif self.is_alone:
+            add(
+                depth,
+                "luminal_result = [] if luminal_value is None else [luminal_value]",
+            )
         else:
             add(
                 depth,
@@ -266,7 +310,7 @@ class _Body:
         for line in lines:
             yield indent + line
 
-    def _first_half(self, occupant: Occupant) -> Iterator[str]:
+    def _first_half(self, occupant: Occupant, name: str) -> Iterator[str]:
         """Yield the lines that bring *occupant*, a wrapper, to its ``yield``."""
         constant, listed = self.writer.constant, self._arguments(occupant)
         if occupant.is_old_style:
@@ -279,8 +323,12 @@ class _Body:
         if self.awaits and occupant.is_async:
             yield f"await {constant(asteady)}(luminal_value)"
         else:
-            yield f"{constant(steady)}(luminal_value)"
-        yield "luminal_open.append(luminal_value)"
+            yield "try:"
+            yield f" {constant(next)}(luminal_value)"
+            yield "except StopIteration:"
+            yield f" {constant(no_yield)}(luminal_value)"
+        # Only now: a wrapper whose first half failed has no second half to run.
+        yield f"{name} = luminal_value"
 
     def _arguments(self, occupant: Occupant) -> str:
         """Return the arguments that *occupant* is called with, as source."""

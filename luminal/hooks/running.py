@@ -111,7 +111,7 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
             tally = occupant.tally
             tally.calls += weight
             tally.nanoseconds += (perf_counter_ns() - start) * weight
-            tally.streak = 0
+            course.policy.succeeded(occupant)
             course.answered(occupant, value, None)
             if value is not None:
                 if first:
@@ -207,5 +207,5 @@ async def call_one(
     tally = occupant.tally
     tally.calls += weight
     tally.nanoseconds += (perf_counter_ns() - start) * weight
-    tally.streak = 0
+    course.policy.succeeded(occupant)
     return value

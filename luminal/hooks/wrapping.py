@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from luminal.hooks.occupant import Occupant
 
-__all__ = ["asteady", "aunwind", "old_style", "outside", "steady", "unwind"]
+__all__ = [
+    "asteady",
+    "aunwind",
+    "no_yield",
+    "old_style",
+    "outside",
+    "second_yield",
+    "steady",
+    "unwind",
+]
 
 
 def outside() -> int:
@@ -40,6 +49,17 @@ def _wrong(wrapper: Any, what: str) -> NoReturn:
         f"wrap_controller at {code.co_name!r} "
         f"{code.co_filename}:{code.co_firstlineno} {what}"
     )
+
+
+def no_yield(wrapper: Any) -> NoReturn:
+    """Raise for a *wrapper* that ended before its ``yield``."""
+    _wrong(wrapper, "did not yield")
+
+
+def second_yield(wrapper: Any) -> NoReturn:
+    """Raise for a *wrapper* that yielded twice."""
+    wrapper.close()
+    _wrong(wrapper, "has second yield")
 
 
 def steady(wrapper: Generator[Any, Any, Any]) -> None:
@@ -103,7 +123,7 @@ def old_style(
 
 
 def unwind(
-    wrappers: Sequence[Generator[Any, Any, Any]],
+    wrappers: Sequence[Generator[Any, Any, Any] | None],
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
@@ -111,7 +131,8 @@ def unwind(
     """Run the second halves of *wrappers*, the innermost first.
 
     Args:
-        wrappers: Generators at their ``yield``, in the order of their calls.
+        wrappers: Generators at their ``yield``, in the order of their calls; None
+            for those whose first half did not get there.
         result: What the call they wrap came to.
         error: The exception that it ended with, or None.
         failed: Is told a wrapper's place and its own exception; returns whether the
@@ -122,6 +143,8 @@ def unwind(
     """
     for place in range(len(wrappers) - 1, -1, -1):
         wrapper = wrappers[place]
+        if wrapper is None:
+            continue
         try:
             if error is None:
                 wrapper.send(result)
@@ -168,6 +191,8 @@ async def aunwind(
     """
     for place in range(len(wrappers) - 1, -1, -1):
         wrapper = wrappers[place]
+        if wrapper is None:
+            continue
         if hasattr(wrapper, "asend"):
             try:
                 if error is None:
