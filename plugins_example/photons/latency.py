@@ -35,18 +35,18 @@ class Latency(luminal.IPhoton):
     @luminal.hookimpl
     def report(self) -> dict[str, Any]:
         """Return the eight slowest paths by their 95th percentile."""
-        rows = []
+        rows: list[tuple[str, int, list[float]]] = []
         for path, unsorted in self.seconds.items():
             values = sorted(unsorted)
-            points = [percentile(values, share) for share in (0.5, 0.95, 0.99)]
-            rows.append((path, len(values), *points, values[-1]))
-        rows.sort(key=lambda row: row[3], reverse=True)
+            points = [percentile(values, share) for share in (0.5, 0.95, 0.99, 1.0)]
+            rows.append((path, len(values), points))
+        rows.sort(key=lambda row: row[2][1], reverse=True)
         return {
             "rank": 40,
             "title": "Slow endpoints",
             "headings": ("path", "requests", "p50", "p95", "p99", "worst"),
             "rows": [
                 (path, count, *(f"{1000 * value:.0f} ms" for value in points))
-                for path, count, *points in rows[:8]
+                for path, count, points in rows[:8]
             ],
         }

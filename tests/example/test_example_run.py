@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -96,11 +97,8 @@ def test_counts_agree_with_the_log(small_run: str) -> None:
 
 def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None:
     assert re.search(r"country +0\.1 +directory +failed", small_run)
-    line = (
-        BROKEN.read_text()
-        .splitlines()
-        .index("import a_geography_library_that_nobody_has as geography")
-    )
+    lines = BROKEN.read_text().splitlines()
+    (line,) = (n for n, text in enumerate(lines) if text.startswith("import a_"))
     assert f"{BROKEN}:{line + 1}" in small_run
     assert "No module named 'a_geography_library_that_nobody_has'" in small_run
 
@@ -154,3 +152,28 @@ def test_wrong_command_line_ends_with_a_reason(arguments: list[str], said: str) 
     done = run(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be sent Ctrl-C there")
+def test_following_reports_at_ctrl_c_on_all_that_was_appended(tmp_path: Path) -> None:
+    """The line about progress is the sign that what was written has been read."""
+    half = "".join(line + "\n" for line in generate(20_000))
+    log = tmp_path / "access.log"
+    log.write_text(half)
+    command = [sys.executable, "-u", "-m", "plugins_example.pipeline", "--follow", log]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "  20,000 records\n"
+            with log.open("a") as file:
+                file.write(half)
+            assert process.stdout.readline() == "  40,000 records\n"
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "40,000 lines read" in rest
