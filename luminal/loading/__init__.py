@@ -17,7 +17,7 @@ from luminal.loading.origin import (
 )
 from luminal.loading.selection import Choice, Selected
 from luminal.loading.source import SourceFile, read_source
-from luminal.loading.staging import Attempt, Stage
+from luminal.loading.staging import Attempt, Pinned, Stage, is_in_transaction
 from luminal.loading.world import World
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "DirectoryOrigin",
     "DistributionOrigin",
     "Generation",
+    "Pinned",
     "Place",
     "Result",
     "Selected",
@@ -34,6 +35,7 @@ __all__ = [
     "Stage",
     "World",
     "claim_directory",
+    "is_in_transaction",
     "read_source",
     "run_apart",
     "run_each_apart",

@@ -28,7 +28,31 @@ if TYPE_CHECKING:
     from luminal.loading.source import SourceFile
     from luminal.loading.world import World
 
-__all__ = ["Attempt", "Stage"]
+__all__ = ["Attempt", "Pinned", "Stage", "is_in_transaction"]
+
+
+@attrs.frozen
+class Pinned:
+    """The files of a generation as it found them.
+
+    Attributes:
+        places: Full name → where the module was found.
+        sources: Path → its bytes.
+    """
+
+    places: Mapping[str, Place]
+    sources: Mapping[str, SourceFile]
+
+    @classmethod
+    def of(cls, generation: Generation) -> Pinned:
+        """Return the files of *generation*."""
+        return cls(dict(generation.places), dict(generation.sources))
+
+
+def is_in_transaction() -> bool:
+    """Whether the caller runs as part of a stage that is not over yet."""
+    attempt = staging.get()
+    return isinstance(attempt, Attempt) and not attempt.stage.is_over
 
 
 @attrs.define(eq=False, slots=False)
@@ -39,11 +63,16 @@ class Stage:
         world: What it is staged for.
         replacing: Units whose serving generation is not to be seen by the new ones.
         snapshot: Path → bytes that have been read already, and are to be used.
+        pinned: Unit → files of an earlier generation, to be used instead of the
+            disk's.
+        is_over: It has been committed or discarded.
     """
 
     world: World
     replacing: frozenset[str] = frozenset()
     snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
+    pinned: Mapping[str, Pinned] = attrs.Factory(dict)
+    is_over: bool = False
     ready: dict[str, Generation] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
 
@@ -84,6 +113,7 @@ class Stage:
         self._forget()
 
     def _forget(self) -> None:
+        self.is_over = True
         self.ready = {}
         for attempt in self._attempts:
             attempt.pending = {}
@@ -136,6 +166,10 @@ class Attempt:
             number = self.stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
             generation.borrowed = self._is_the_hosts(unit)
+            pinned = self.stage.pinned.get(unit)
+            if pinned is not None:
+                generation.places.update(pinned.places)
+                generation.sources.update(pinned.sources)
             self.pending[unit] = generation
             generation.require(unit, place)
         return generation

@@ -20,7 +20,13 @@ class Happening(enum.StrEnum):
     REFUSED = "refused"
     STARTED = "started"
     FAILED = "failed"
+    STAGED = "staged"
+    SWAPPED = "swapped"
+    DRAINED = "drained"
+    CONFIRMED = "confirmed"
+    ROLLED_BACK = "rolled back"
     FINALIZED = "finalized"
+    RETIRED = "retired"
     UNLOADED = "unloaded"
 
 

@@ -1,0 +1,100 @@
+"""Who takes whose place: old Handlers and the photons of the new generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.discovery.names import fold
+from luminal.lifecycle import Handler
+from luminal.model import Candidate, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from luminal.lifecycle import Ports
+    from luminal.loading import Selected
+
+__all__ = ["Pair", "pair_up"]
+
+
+@attrs.define(eq=False)
+class Pair:
+    """A photon before and after.
+
+    Attributes:
+        old: The Handler that the host knows; None for a photon that appears.
+        new: The next life; None for a photon that disappears.
+        state: State of *old* when the transaction began.
+        old_seat: What is registered for its hooks; None where nothing is.
+    """
+
+    old: Handler | None
+    new: Handler | None
+    state: State = State.STAGED
+    old_seat: object | None = None
+
+    @property
+    def is_to_start(self) -> bool:
+        """Whether the new photon is started: where the old one ran, or had tried to."""
+        return self.old is None or self.state in (State.RUNNING, State.FAILED)
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the old photon must stop before the new one can start."""
+        if self.old is None or self.state is not State.RUNNING:
+            return False
+        return bool(getattr(self.old.instance, "photon_exclusive", False))
+
+
+def pair_up(
+    selected: Iterable[Selected], handlers: Sequence[Handler], ports: Ports
+) -> list[Pair]:
+    """Match new photons with *handlers* by name, in the order of loading."""
+    by_name = {fold(chosen.name): chosen for chosen in selected}
+    by_unit = {h.generation.unit: h for h in handlers if h.generation is not None}
+    pairs: list[Pair] = []
+    for old in handlers:
+        chosen = by_name.pop(fold(old.name), None)
+        new = _successor(chosen, old, ports) if chosen is not None else None
+        seat = ports.plugins.get_plugin(old.name)
+        seat = seat if seat is not None and seat is old.instance else None
+        pairs.append(Pair(old, new, old.state, seat))
+    for chosen in by_name.values():
+        neighbour = by_unit[chosen.generation.unit]
+        pairs.append(Pair(None, _successor(chosen, neighbour, ports)))
+    return pairs
+
+
+def _successor(chosen: Selected, like: Handler, ports: Ports) -> Handler:
+    source = chosen.generation.sources.get(like.filepath)
+    checksum = source.checksum if source is not None else like.checksum
+    return Handler(
+        like.logging,
+        chosen.name,
+        like.filepath,
+        checksum,
+        chosen.obj,
+        generation=chosen.generation,
+        candidate=_renewed(like.candidate, chosen, checksum),
+        choice=like.choice,
+        ports=ports,
+    )
+
+
+def _renewed(
+    candidate: Candidate | None, chosen: Selected, checksum: str
+) -> Candidate | None:
+    """Return *candidate* with what the new class says of itself."""
+    if candidate is None:
+        return None
+    said: dict[str, Any] = {}
+    for key in ("author", "version", "description"):
+        value = getattr(chosen.obj, f"photon_{key}", None)
+        if isinstance(value, str) and value:
+            said[key] = value
+    tags = getattr(chosen.obj, "photon_tags", ())
+    if isinstance(tags, list | tuple):
+        said["tags"] = tuple(str(tag) for tag in tags)
+    return attrs.evolve(candidate, name=chosen.name, checksum=checksum, **said)

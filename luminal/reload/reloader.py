@@ -1,0 +1,205 @@
+"""Reload photons: from what somebody asks for to a transaction, and its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from luminal.errors import LuminalError, PhotonRollbackError
+from luminal.lifecycle.wreck import explain
+from luminal.loading import Pinned, SourceFile, read_source, run_apart
+from luminal.model import Event, Happening, Outcome, Problem, Report, Verdict
+from luminal.reload.plan import affected, components, in_order, upstream
+from luminal.reload.retirement import retire
+from luminal.reload.swap import Swap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from luminal.lifecycle import Handler, Ports, Registry
+    from luminal.loading import World
+
+__all__ = ["Policy", "Reloaded", "Reloader"]
+
+Policy = Literal["all", "component"]
+"""What fails together: the whole batch, or only what is connected by imports."""
+
+
+@attrs.frozen
+class Reloaded:
+    """What came of a reload.
+
+    Attributes:
+        handlers: Of the photons that live on in a new generation.
+        report: An outcome for every photon that was affected.
+        errors: Why those that were refused were.
+    """
+
+    handlers: tuple[Handler, ...] = ()
+    report: Report = attrs.Factory(Report)
+    errors: tuple[LuminalError, ...] = ()
+
+
+@attrs.define(eq=False)
+class Reloader:
+    """Replaces generations of one host.
+
+    Args:
+        world: Where generations are committed.
+        registry: Where Handlers are kept.
+        ports: What connects the photons to the host.
+    """
+
+    world: World
+    registry: Registry
+    ports: Ports
+    # Unit → files of the generation before the serving one, for `roll_back`.
+    _before: dict[str, Pinned] = attrs.Factory(dict)
+
+    async def reload(
+        self, handlers: Iterable[Handler], policy: Policy = "all"
+    ) -> Reloaded:
+        """Replace the units of *handlers*, and what their changed helpers affect."""
+        asked = {h.generation.unit for h in handlers if h.generation is not None}
+        wider = upstream(asked, self._needs()) - asked
+        result = await run_apart(
+            lambda: self._changed(wider), self.ports.deadlines.load, "luminal-read"
+        )
+        if result.error is not None:
+            raise result.error
+        changed, snapshot = result.value or (set(), {})
+        return await self.replace(asked | changed, snapshot, policy)
+
+    async def replace(
+        self,
+        units: Iterable[str],
+        snapshot: Mapping[str, SourceFile] | None = None,
+        policy: Policy = "all",
+        pinned: Mapping[str, Pinned] | None = None,
+    ) -> Reloaded:
+        """Replace *units* and all that imports from them.
+
+        Args:
+            units: Units whose files have changed.
+            snapshot: Path → bytes that have been read already.
+            policy: What fails together.
+            pinned: Unit → earlier files to go back to.
+        """
+        needs = self._needs()
+        whole = affected([u for u in units if u in needs], needs)
+        groups = components(whole, needs) if policy == "component" else [whole]
+        done = Reloaded()
+        for group in groups:
+            ordered = in_order(group, needs)
+            swap = Swap(
+                self.world,
+                self.registry,
+                self.ports,
+                ordered,
+                snapshot or {},
+                pinned or {},
+            )
+            done = _together(done, await self._run(swap))
+        return done
+
+    async def _run(self, swap: Swap) -> Reloaded:
+        old = {u: Pinned.of(self.world.generations[u]) for u in swap.units}
+        concerned = swap.handlers()
+        try:
+            pairs = await swap.run()
+        except BaseException as cause:
+            if not isinstance(cause, Exception | SystemExit):
+                raise
+            return self._refused(concerned, cause)
+        self._before.update(old)
+        survivors = [p.old or p.new for p in pairs if p.new is not None]
+        handlers = tuple(h for h in survivors if h is not None)
+        await retire(pairs, self.ports)
+        self.retire_unneeded()
+        return Reloaded(handlers, Report(tuple(map(_outcome, handlers))))
+
+    def _refused(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
+        """Tell that the old generations go on, and why."""
+        outcomes, errors = [], []
+        blamed = getattr(cause, "photon", None)
+        for handler in handlers:
+            error, phase = explain(cause, blamed or handler.name, handler.filepath)
+            error.add_note(f"generation {handler.number} goes on unchanged")
+            errors.append(error)
+            problem = Problem.of(error, phase)
+            event = Event(
+                Happening.REFUSED,
+                handler.name,
+                handler.number,
+                handler.filepath,
+                problem=problem,
+            )
+            self.ports.events.emit(event)
+            outcomes.append(attrs.evolve(_outcome(handler, Verdict.FAILED, problem)))
+        return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
+
+    async def roll_back(self, handler: Handler) -> Reloaded:
+        """Return to the files of the generation before, as a new generation.
+
+        Raises:
+            PhotonRollbackError: There is none.
+        """
+        unit = handler.generation.unit if handler.generation is not None else ""
+        before = self._before.get(unit)
+        if before is None:
+            raise PhotonRollbackError(
+                "cannot be rolled back",
+                photon=handler.name,
+                file=handler.filepath,
+                why="it has had one generation only",
+                hint="roll back after a reload",
+            )
+        done = await self.replace([unit], pinned={unit: before})
+        for back in done.handlers:
+            self.ports.tell(Happening.ROLLED_BACK, back)
+        return done
+
+    def retire_unneeded(self) -> None:
+        """Forget helpers that no photon imports from any more."""
+        generations = (h.generation for h in self.registry.all().values())
+        kept = [g.unit for g in generations if g is not None]
+        for generation in self.world.retire_all_but(kept):
+            self._before.pop(generation.unit, None)
+
+    def _needs(self) -> dict[str, set[str]]:
+        return {unit: g.needs for unit, g in self.world.generations.items()}
+
+    def _changed(self, units: set[str]) -> tuple[set[str], dict[str, SourceFile]]:
+        """Return those of *units* whose files have other bytes now, and the bytes."""
+        changed: set[str] = set()
+        snapshot: dict[str, SourceFile] = {}
+        for unit in units:
+            for path, known in self.world.generations[unit].sources.items():
+                try:
+                    source = snapshot[path] = read_source(path)
+                except LuminalError:
+                    changed.add(unit)  # staging it will say what is wrong
+                    continue
+                if source.checksum != known.checksum:
+                    changed.add(unit)
+        return changed, snapshot
+
+
+def _outcome(
+    handler: Handler,
+    verdict: Verdict = Verdict.LOADED,
+    problem: Problem | None = None,
+) -> Outcome:
+    origin = handler.candidate.origin if handler.candidate is not None else ""
+    return Outcome(
+        handler.name, verdict, origin, handler.filepath, handler.number, problem
+    )
+
+
+def _together(one: Reloaded, other: Reloaded) -> Reloaded:
+    return Reloaded(
+        one.handlers + other.handlers,
+        Report(one.report.outcomes + other.report.outcomes),
+        one.errors + other.errors,
+    )

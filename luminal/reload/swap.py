@@ -1,0 +1,212 @@
+"""The swap: build the new generation beside the old one, exchange, retire the old.
+
+In comes a set of units to replace; out come Handlers that go on with new lives, or an
+error and a host that is as it was. The old photons are not touched before the new ones
+have been imported, chosen and started.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonReloadError
+from luminal.lifecycle.admission import Admission
+from luminal.loading import Attempt, Selected, Stage, run_apart
+from luminal.model import Event, Happening, State
+from luminal.reload.handover import hand_over
+from luminal.reload.pairing import Pair, pair_up
+from luminal.reload.standing import Absent, stand_aside, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from luminal.lifecycle import Handler, Ports, Registry
+    from luminal.loading import Pinned, SourceFile, World
+
+__all__ = ["Swap"]
+
+
+@attrs.define(eq=False)
+class Swap:
+    """One transaction over some units.
+
+    Args:
+        world: Where generations are committed.
+        registry: Where Handlers are kept.
+        ports: What connects the photons to the host.
+        units: What is replaced, in load order.
+        snapshot: Path → bytes that have been read already.
+        pinned: Unit → an earlier generation whose files are to be used instead of
+            those on disk.
+    """
+
+    world: World
+    registry: Registry
+    ports: Ports
+    units: Sequence[str]
+    snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
+    pinned: Mapping[str, Pinned] = attrs.Factory(dict)
+    pairs: list[Pair] = attrs.Factory(list)
+    _stage: Stage = attrs.field(init=False)
+    _attempt: Attempt | None = None
+    # Exclusive photons that were stopped to make room.
+    _aside: list[Absent] = attrs.Factory(list)
+
+    def __attrs_post_init__(self) -> None:
+        self._stage = Stage(
+            self.world, frozenset(self.units), self.snapshot, self.pinned
+        )
+
+    async def run(self) -> list[Pair]:
+        """Stage, start and exchange; or raise and leave everything as it was.
+
+        Returns:
+            The photons: in ``new`` of each pair lives the old one by now, to be
+            retired.
+
+        Raises:
+            BaseException: Whatever went wrong, also a cancellation.
+        """
+        try:
+            self.pairs = pair_up(await self._select(), self.handlers(), self.ports)
+            self._check_names()
+            for pair in self.pairs:
+                await self._start(pair)
+            await self._commit()
+        except BaseException:
+            await self._undo()
+            raise
+        return self.pairs
+
+    def handlers(self) -> list[Handler]:
+        """Return the Handlers of the photons that are to be replaced."""
+        units = set(self.units)
+        return [
+            handler
+            for handler in self.registry.all().values()
+            if handler.generation is not None and handler.generation.unit in units
+        ]
+
+    async def _select(self) -> list[Selected]:
+        """Stage the units, apart from the event loop, and choose their photons."""
+        chosen_by = {
+            h.generation.unit: h.choice for h in self.handlers() if h.generation
+        }
+        began = time.perf_counter()
+
+        def stage() -> list[Selected]:
+            selected: list[Selected] = []
+            with self._stage.attempt() as attempt:
+                self._attempt = attempt
+                for unit in self.units:
+                    old = self.world.generations[unit]
+                    generation = attempt.provide(unit, old.origin)
+                    choice = chosen_by.get(unit)
+                    if choice is not None:
+                        selected += choice.select(generation)
+            return selected
+
+        result = await run_apart(stage, self.ports.deadlines.load, "luminal-stage")
+        if result.error is not None:
+            raise result.error
+        seconds = time.perf_counter() - began
+        selected = result.value or []
+        for chosen in selected:
+            number = chosen.generation.number
+            event = Event(Happening.STAGED, chosen.name, number, seconds=seconds)
+            self.ports.events.emit(event)
+        return selected
+
+    def _check_names(self) -> None:
+        """Refuse names that photons outside of the transaction have."""
+        admission = Admission(self.registry)
+        admission = Admission(self.registry)
+        for pair in self.pairs:
+            new = pair.new
+            if pair.old is None and new and new.generation and new.candidate:
+                selected = Selected(new.name, new.factory, new.generation)
+                admission.check_names([selected], [new.candidate])
+
+    async def _start(self, pair: Pair) -> None:
+        """Start a new photon while the old one serves, or after an exclusive one."""
+        old, new = pair.old, pair.new
+        if new is None or not pair.is_to_start:
+            return
+        if old is not None and pair.is_exclusive:
+            absent = await stand_aside(old, self.ports)
+            self._aside.append(absent)
+            pair.state, pair.old_seat = old.state, absent
+
+        async def prepare(handler: Handler) -> None:
+            if old is not None:
+                await self.ports.reload(handler, previous)
+
+        previous: Any = hand_over(old, new) if old is not None else None
+        with self._stage.entered():
+            await new.bring_up(prepare=prepare)
+
+    async def _commit(self) -> None:
+        """Exchange old and new; nothing in here waits once all turns are held."""
+        async with AsyncExitStack() as turns:
+            for pair in self.pairs:
+                if pair.old is not None:
+                    await turns.enter_async_context(pair.old.turn)
+            self._check_still_there()
+            self._exchange()
+
+    def _check_still_there(self) -> None:
+        for pair in self.pairs:
+            if pair.old is not None and pair.old.state is not pair.state:
+                raise PhotonReloadError(
+                    "changed while its next generation was being started",
+                    photon=pair.old.name,
+                    file=pair.old.filepath,
+                    why=f"it was {pair.state} and is {pair.old.state}",
+                    hint="reload it once more",
+                )
+
+    def _exchange(self) -> None:
+        seated = [p for p in self.pairs if p.old and p.new and p.old_seat is not None]
+        added = [p.new for p in self.pairs if p.new and p.old_seat is None]
+        removed = [p.old for p in self.pairs if p.old and not p.new]
+        plugins = self.ports.plugins
+        running = [handler for handler in added if handler.state is State.RUNNING]
+        taken: list[Handler] = []
+        try:
+            for handler in running:
+                self.ports.seat(handler)
+                taken.append(handler)
+            plugins.swap_many([(p.old_seat, p.new.instance) for p in seated if p.new])
+        except BaseException:
+            for handler in taken:
+                self.ports.unseat(handler)
+            raise
+        self._stage.commit()
+        for handler in removed:
+            self.ports.unseat(handler)
+        self.registry.remove(removed)
+        self.registry.add([p.new for p in self.pairs if p.new and not p.old])
+        for pair in self.pairs:
+            if pair.old is not None and pair.new is not None:
+                pair.old.exchange(pair.new)
+            self._tell_swapped(pair)
+
+    def _tell_swapped(self, pair: Pair) -> None:
+        handler = pair.old if pair.new is not None and pair.old else pair.new
+        if handler is not None:
+            self.ports.tell(Happening.SWAPPED, handler)
+
+    async def _undo(self) -> None:
+        """Finalize what was started, forget what was staged, wake what was stopped."""
+        if self._attempt is not None:
+            self._attempt.discard()
+        self._stage.discard()
+        for pair in reversed(self.pairs):
+            if pair.new is not None and pair.new.state is State.RUNNING:
+                await pair.new.stop()
+        for absent in reversed(self._aside):
+            await stand_in(absent, self.ports)
