@@ -1,0 +1,188 @@
+"""Where verbs look for photons: the paths and options that they share.
+
+Comes in: what was typed. Goes out: candidates in load order, or names for completion.
+Must never import a photon.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from luminal.errors import LuminalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from luminal.cli.exits import Exit
+    from luminal.model import Candidate
+
+__all__ = ["Look", "complete_photon", "looking", "state_of"]
+
+GROUP = "luminal.photons"
+
+
+@attrs.frozen
+class Look:
+    """What to look for, and where.
+
+    Attributes:
+        paths: Directories and files.
+        group: Entry-point group of installed photons; None for none of them.
+        recursive: Whether to look below sub-directories.
+        only: Names of the only photons to enable; none enables all.
+        without: Names of photons to disable.
+        api: The host's version of its API, None not to check it.
+    """
+
+    paths: tuple[str, ...] = ()
+    group: str | None = GROUP
+    recursive: bool = False
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    api: str | None = None
+
+    def find(self) -> Sequence[Candidate]:
+        """Return what is there, in load order; nothing is imported.
+
+        Raises:
+            PhotonNotFoundError: A path leads to nothing.
+        """
+        from luminal.discovery import discover, discover_file
+
+        files = [path for path in self.paths if _is_file(path)]
+        found: Sequence[Candidate] = discover(
+            *(path for path in self.paths if path not in files),
+            group=self.group,
+            recursive=self.recursive,
+            allow=self.only or None,
+            block=self.without,
+            api_version=self.api,
+        )
+        if not files:
+            return found
+        from luminal.discovery.order import arrange
+
+        seen = {candidate.location for candidate in found}
+        more = [
+            self._switched(candidate)
+            for path in dict.fromkeys(map(os.path.abspath, files))
+            if path not in seen
+            for candidate in discover_file(path, api_version=self.api)
+        ]
+        return arrange([*found, *more], api_version=self.api)
+
+    def _switched(self, candidate: Candidate) -> Candidate:
+        is_wanted = not self.only or candidate.name in self.only
+        if is_wanted and candidate.name not in self.without:
+            return candidate
+        return attrs.evolve(candidate, enabled=False, problem=None)
+
+
+def _is_file(path: str) -> bool:
+    """Whether *path* is to be read as a file; nothing at all may have become one."""
+    is_file_name = path.endswith(".py") and not os.path.isdir(path)
+    return is_file_name or (os.path.exists(path) and not os.path.isdir(path))
+
+
+def state_of(candidate: Candidate) -> str:
+    """Return ``ok``, ``disabled``, or the code of the candidate's problem."""
+    if not candidate.enabled:
+        return "disabled"
+    return candidate.problem.code if candidate.problem is not None else "ok"
+
+
+def complete_photon(
+    ctx: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Complete the name of a photon from what discovery finds on the paths so far."""
+    from click.shell_completion import CompletionItem
+
+    look = Look(
+        paths=tuple(p for p in ctx.params.get("paths") or () if os.path.exists(p)),
+        group=None
+        if ctx.params.get("no_installed")
+        else ctx.params.get("group") or GROUP,
+        recursive=bool(ctx.params.get("recursive")),
+    )
+    try:
+        found = look.find()
+    except LuminalError:
+        return []
+    return [
+        CompletionItem(candidate.name, help=candidate.description or None)
+        for candidate in found
+        if candidate.name.startswith(incomplete)
+    ]
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--group",
+        default=GROUP,
+        show_default=True,
+        metavar="NAME",
+        help="Entry-point group of installed photons.",
+    ),
+    click.option("--no-installed", is_flag=True, help="Leave installed photons out."),
+    click.option("-r", "--recursive", is_flag=True, help="Look below sub-directories."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="PHOTON",
+        shell_complete=complete_photon,
+        help="Enable this photon and no other; may be repeated.",
+    ),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="PHOTON",
+        shell_complete=complete_photon,
+        help="Disable this photon; may be repeated.",
+    ),
+    click.option(
+        "--api",
+        metavar="VERSION",
+        help="The host's version of its API, for photons that ask for one.",
+    ),
+)
+
+_PATHS = click.argument(
+    "paths",
+    nargs=-1,
+    metavar="[PATH]...",
+    envvar="LUMINAL_PATHS",
+    type=click.Path(),
+)
+
+
+def looking(function: Callable[..., Exit]) -> Callable[..., Exit]:
+    """Give a verb ``[PATH]...`` and the options of discovery, as one ``look``."""
+
+    @functools.wraps(function)
+    def gathered(
+        paths: tuple[str, ...],
+        group: str,
+        no_installed: bool,
+        recursive: bool,
+        only: tuple[str, ...],
+        without: tuple[str, ...],
+        api: str | None,
+        **others: Any,
+    ) -> Exit:
+        chosen = None if no_installed else group
+        look = Look(paths, chosen, recursive, only, without, api)
+        return function(look=look, **others)
+
+    made: Callable[..., Exit] = gathered
+    for option in (*reversed(_OPTIONS), _PATHS):
+        made = option(made)
+    return made

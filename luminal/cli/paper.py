@@ -1,0 +1,162 @@
+"""How things are put on paper: tables, JSON documents, problems.
+
+Data goes to standard output, talk to standard error. What comes from photons and
+file names is cleaned first: it must not be able to steer a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from luminal.errors import LuminalError
+    from luminal.model import Problem
+
+__all__ = [
+    "SCHEMA",
+    "clean",
+    "print_json",
+    "print_table",
+    "say",
+    "short",
+    "tell_error",
+    "tell_problem",
+]
+
+SCHEMA = 1
+"""Number of the form of all JSON documents; raised when a key changes its meaning."""
+
+_STYLES = {
+    "ok": "green",
+    "running": "green",
+    "disabled": "bright_black",
+    "skipped": "bright_black",
+    "failed": "red",
+}
+
+
+def clean(text: str) -> str:
+    """Return *text* with everything escaped that is no printable character."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def short(path: str) -> str:
+    """Return *path* from here, where it lies below the current directory."""
+    try:
+        here = os.getcwd()
+    except OSError:  # the current directory is gone
+        return clean(path)
+    below = os.path.join(here, "")
+    return clean(path.removeprefix(below))
+
+
+def say(text: str = "", **style: Any) -> None:
+    """Tell *text* to whoever sits there; *style* is that of `click.style`."""
+    wants_color = "NO_COLOR" not in os.environ
+    click.echo(
+        click.style(text, **style), err=True, color=None if wants_color else False
+    )
+
+
+def print_json(verb: str, code: int, *, indent: int | None = 2, **data: Any) -> None:
+    """Print one document: ``schema``, ``verb``, ``exit``, and *data*.
+
+    Args:
+        verb: The verb that answers.
+        code: Its exit code.
+        indent: Columns of indentation; None prints the document on one line.
+        **data: Values of JSON, and attrs records.
+    """
+    import json
+
+    document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **data}
+    text = json.dumps(document, indent=indent, default=_plain)
+    click.echo(text)
+
+
+def _plain(value: object) -> object:
+    import attrs
+
+    if attrs.has(type(value)):
+        return attrs.asdict(value)  # type: ignore[arg-type]
+    return list(value)  # type: ignore[call-overload]
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; in a terminal with colour, folded to its width.
+
+    Args:
+        headings: One word a column.
+        rows: As many cells each; an empty one is shown as a dash, so that every
+            line has the same number of columns.
+    """
+    rows = [[clean(cell) or "-" for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(headings, rows)
+        return
+    lines = [list(headings), *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(headings))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # Text, not str: a name with brackets is no markup.
+        cells = [Text(cell, _STYLES.get(cell, "")) for cell in row]
+        if row and row[-1].startswith("LUM"):
+            cells[-1].stylize("red")
+        table.add_row(*cells)
+    Console(highlight=False).print(table)
+
+
+def tell_error(error: LuminalError) -> None:
+    """Tell what *error* says."""
+    from luminal.model import Problem
+
+    tell_problem(error.photon or "", Problem.of(error, ""))
+
+
+def tell_problem(photon: str, problem: Problem) -> None:
+    """Tell which photon, what, where with the line itself, why, and what to do."""
+    subject = f"photon {clean(photon)!r}: " if photon else ""
+    say(f"{subject}{clean(problem.what)} [{problem.code}]", fg="red")
+    if problem.file:
+        line = f":{problem.line}" if problem.line else ""
+        say(f"  at: {short(problem.file)}{line}")
+        text = _line_of(problem.file, problem.line)
+        if text:
+            say(f"    {problem.line} | {text}", dim=True)
+    for label, value in (("because", problem.why), ("try", problem.hint)):
+        if value:
+            say(f"  {label}: {clean(value)}")
+
+
+def _line_of(path: str, number: int) -> str:
+    """Return line *number* of a regular file of sensible size, else nothing."""
+    import linecache
+
+    try:
+        is_sensible = os.path.isfile(path) and os.path.getsize(path) < 2**20
+    except OSError:
+        return ""
+    text = linecache.getline(path, number) if is_sensible and number else ""
+    return clean(text.strip().expandtabs())[:200]

@@ -1,0 +1,51 @@
+"""What verbs share: ``--json``, exit codes, and errors that are said, not thrown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from luminal.cli.exits import Exit, exit_for
+from luminal.cli.paper import print_json, tell_error
+from luminal.errors import LuminalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Verb", "verb"]
+
+
+class Verb(click.Command):
+    """A command that answers as text or as JSON, and turns errors into exit codes."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the verb and return its exit code."""
+        try:
+            code: Exit = super().invoke(ctx)
+        except LuminalError as error:
+            code = exit_for(error)
+            tell_error(error)
+            if ctx.params.get("as_json"):
+                from luminal.model import Problem
+
+                problem = Problem.of(error, "command")
+                print_json(str(ctx.info_name), code, error=problem)
+        return int(code)
+
+
+def verb(name: str) -> Callable[[Callable[..., Exit]], click.Command]:
+    """Make the decorated function the verb *name*.
+
+    It takes what its options say, and ``as_json``: whether it is to print one JSON
+    document instead of text. It returns the exit code.
+    """
+
+    def decorate(function: Callable[..., Exit]) -> click.Command:
+        option: Any = click.option(
+            "--json", "as_json", is_flag=True, help="Print one JSON document."
+        )
+        made: click.Command = click.command(name, cls=Verb)(option(function))
+        return made
+
+    return decorate
