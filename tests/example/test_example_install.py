@@ -108,7 +108,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [build(ROOT, target), build(EXTRAS, target)]
 
 
-@pytest.mark.fault(41)
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_photons_of_an_installed_distribution_work(
     kind: str, wheels: list[Path], tmp_path: Path
