@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Index"]
 
 _FORMAT = 1
+_KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
 
 class Index:
@@ -78,3 +79,5 @@ class Index:
             rows = [pack(candidate) for candidate in found]
             answer = (self._key, witness.listings, witness.stamps, rows)
             self._store.save(f"discovery-{self._name}", answer)
+        for prefix in ("discovery-", "facts-"):
+            self._store.prune(prefix, _KEEP)

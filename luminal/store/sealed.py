@@ -10,6 +10,7 @@ run code as this user.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import sys
@@ -31,6 +32,7 @@ from luminal.store.places import cache_directory
 
 __all__ = ["SealedStore", "fingerprint"]
 
+_ENDING = ".sealed"
 _KEY = "key"
 _KEY_SIZE = 32
 _CODE_SIZE = 32
@@ -127,10 +129,27 @@ class SealedStore:
             return False
         return True
 
+    def prune(self, prefix: str, keep: int) -> None:
+        """Remove the oldest files whose names begin with *prefix*, but for *keep*.
+
+        Args:
+            prefix: Beginning of their names.
+            keep: How many stay, those that were written last.
+        """
+        found: list[tuple[int, str]] = []
+        with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.name.startswith(prefix) and entry.name.endswith(_ENDING):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((status.st_mtime_ns, entry.path))
+        for _, path in sorted(found)[:-keep]:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def _path(self, name: str) -> str:
         # One file per interpreter: what one writes, another could not read.
         tag = sys.implementation.cache_tag or sys.implementation.name
-        return os.path.join(self.directory, f"{name}.{tag}.sealed")
+        return os.path.join(self.directory, f"{name}.{tag}{_ENDING}")
 
     def _prepare(self) -> None:
         """Make the directory and the key where they are missing."""
