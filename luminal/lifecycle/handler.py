@@ -19,7 +19,7 @@ from luminal.errors import (
 )
 from luminal.lifecycle.ports import Ports
 from luminal.lifecycle.scope import PhotonScope
-from luminal.lifecycle.step import is_real_interrupt
+from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.turn import Turn
 from luminal.lifecycle.wreck import blame
 from luminal.model import Happening, Problem, State, Step, advance
@@ -167,7 +167,7 @@ class Handler:
                     seat(self)
             except BaseException as error:
                 await self._fail(error)
-                if not _is_containable(error):
+                if not is_containable(error):
                     raise
                 raise self._start_error(error) from error
             self._go(Step.STARTED)
@@ -260,7 +260,7 @@ class Handler:
             try:
                 went_well = await self.ports.finalize(self)
             except BaseException as error:
-                if not _is_containable(error):
+                if not is_containable(error):
                     raise
                 problem = Problem.of(self._finalize_error(error), "finalize")
             else:
@@ -283,10 +283,3 @@ class Handler:
             why=f"{type(error).__name__}: {error}",
             hint="correct 'finalize'; what it held has been ended by force",
         )
-
-
-def _is_containable(error: BaseException) -> bool:
-    """Whether *error* is the photon's own failure, not a cancellation or Ctrl-C."""
-    from asyncio import CancelledError
-
-    return not isinstance(error, CancelledError) and not is_real_interrupt(error)

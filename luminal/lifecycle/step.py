@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Callable
 
-__all__ = ["is_real_interrupt", "run_step"]
+__all__ = ["is_containable", "is_real_interrupt", "run_step"]
 
 GRACE = 1.0
 """Seconds that a coroutine has to end after it was cancelled."""
@@ -45,6 +45,13 @@ def is_real_interrupt(error: BaseException) -> bool:
     is_raised = code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     # asyncio's own handler of the signal raises as well.
     return not is_raised or code.co_filename.endswith("runners.py")
+
+
+def is_containable(error: BaseException) -> bool:
+    """Whether *error* is the photon's own failure, not a cancellation or a Ctrl-C."""
+    from asyncio import CancelledError
+
+    return not isinstance(error, CancelledError) and not is_real_interrupt(error)
 
 
 async def run_step(

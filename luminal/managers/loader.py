@@ -1,100 +1,33 @@
-"""`Loader`: where a host's rooms are put together, and where it gives its orders."""
+"""`Loader`: the orders that a host gives."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from luminal.discovery import discover, discover_file
-from luminal.errors import LuminalError, PhotonNotFoundError
-from luminal.hooks import PluginManager
+from luminal.errors import ThreadManagerAlreadyRunningError
 from luminal.interfaces import IPhoton
-from luminal.lifecycle import Batch, Events, Handler, Intake, Ports, Registry, Turn
-from luminal.lifecycle.departure import depart
-from luminal.loading import CodeCache, World, run_apart
+from luminal.managers.desk import Desk
 from luminal.managers.handlers import Handlers, start_all
-from luminal.managers.logbook import log_events
-from luminal.model import Deadlines, Report
-from luminal.store import SealedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Iterable, Sequence
 
-    from luminal.model import Candidate
+    from luminal.lifecycle import Handler
+    from luminal.model import Candidate, Report
+    from luminal.reload import Policy, Reloaded
 
 __all__ = ["Loader"]
 
 _Path = str | os.PathLike[str]
 
 
-class Loader:
-    """Loads, starts, calls and unloads the photons of one host.
+class Loader(Desk):
+    """Loads, starts, calls, reloads and unloads the photons of one host.
 
-    It belongs to no event loop: each call runs on the loop that it is awaited on.
-
-    Args:
-        logging: Whether each operation is logged, by the logger ``luminal.loader``.
-        suppress_errors: Whether a photon that cannot be loaded or started is logged
-            instead of raised.
-        plugins: Where hooks are registered; by default a manager of its own.
-        settings: Photon name → what it finds in ``self.context.settings``.
-        deadlines: How long photons may take.
-        cache: Whether compiled code is kept between runs, see `luminal.store`.
+    See `luminal.managers.desk.Desk` for its arguments and for what it shows.
     """
-
-    def __init__(
-        self,
-        logging: bool = False,
-        suppress_errors: bool = False,
-        *,
-        plugins: PluginManager | None = None,
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
-        deadlines: Deadlines | None = None,
-        cache: bool = True,
-    ) -> None:
-        self.logging = logging
-        self.suppress_errors = suppress_errors
-        self.report = Report()
-        self._turn = Turn()
-        self._registry = Registry()
-        self._world = World(CodeCache(SealedStore() if cache else None))
-        self._ports = Ports(
-            plugins=plugins or PluginManager("luminal"),
-            settings=settings or {},
-            deadlines=deadlines or Deadlines(),
-        )
-        self._intake = Intake(self._world, self._registry, self._ports, logging)
-        if logging:
-            log_events(self.events)
-
-    def __repr__(self) -> str:
-        return f"<Loader photons={len(self._registry)}>"
-
-    @property
-    def photons(self) -> dict[str, Handler]:
-        """The loaded photons by name, in the order of loading; a copy."""
-        return self._registry.all()
-
-    @property
-    def plugins(self) -> PluginManager:
-        """Where the host adds its hook specifications."""
-        return self._ports.plugins
-
-    @property
-    def hook(self) -> Any:
-        """Calls hooks: ``loader.hook.name(argument=value)``."""
-        return self._ports.plugins.hook
-
-    @property
-    def ahook(self) -> Any:
-        """Awaits hooks: ``await loader.ahook.name(argument=value)``."""
-        return self._ports.plugins.ahook
-
-    @property
-    def events(self) -> Events:
-        """Who hears what happens; holds the journal."""
-        return self._ports.events
 
     async def load(
         self,
@@ -218,66 +151,118 @@ class Loader:
         Raises:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
         """
-        async with self._turn:
-            leaving: dict[str, list[Handler]] = {}
-            for photon in photons:
-                try:
-                    handlers = self._registry.find(photon)
-                except PhotonNotFoundError as error:
-                    self._raise(error)
-                else:
-                    leaving[handlers[0].filepath] = handlers
-            await depart(leaving, self._registry, self._world, self._ports, force_stop)
-        return list(leaving)
+        return await self._unload(photons, force_stop)
 
-    async def close(self, force_stop: bool = False) -> None:
-        """Unload everything, the last loaded first.
+    async def reload_photon(self, photon: Handler | _Path) -> Handler | list[Handler]:
+        """Replace all photons of the file that *photon* came from, in one swap.
+
+        On any failure everything is as it was before, the old photons running with
+        their state.
 
         Args:
-            force_stop: Skip ``finalize`` and end what photons own at once.
+            photon: A Handler, the path of a file, or a photon's name.
+
+        Returns:
+            The Handler of the photon, the same as before; a list where the file has
+            several.
+
+        Raises:
+            PhotonNotFoundError: It is not loaded.
+            LuminalError: The new generation was refused, and why.
         """
-        await self.unload_photons(self._registry.files(), force_stop)
+        handlers = await self.reload_photons([photon])
+        return handlers[0] if len(handlers) == 1 else handlers
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def reload_photons(
+        self, photons: Iterable[Handler | _Path], policy: Policy = "all"
+    ) -> list[Handler]:
+        """Replace the photons of several files in one transaction.
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
+        Args:
+            photons: Handlers, paths of files, or names.
+            policy: ``all`` for all or nothing; ``component`` lets those go on that no
+                import connects to a failure.
 
-    async def _find(
-        self, look: Callable[[], Sequence[Candidate]]
-    ) -> Sequence[Candidate]:
-        """Read the disk, apart from the event loop."""
-        found = await run_apart(look, self._ports.deadlines.load, "luminal-discover")
-        if isinstance(found.error, LuminalError):
-            self._raise(found.error)
-        elif found.error is not None:
-            raise found.error
-        return found.value or ()
+        Returns:
+            Handlers of the photons of these files, the same as before.
 
-    async def _take(
-        self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
-    ) -> Batch:
-        async with self._turn:
-            batch = await self._intake.take(candidates, base, others)
-        self.report = batch.report
-        return batch
+        Raises:
+            PhotonNotFoundError: One is not loaded; nothing is reloaded then.
+            LuminalError: New generations were refused, and why.
+        """
+        async with self._order():
+            asked = self._registered(photons)
+            done = await self._reloader.reload(asked, policy)
+        self._hear(done)
+        files = {handler.filepath for handler in asked}
+        return [h for file in files for h in self._registry.of_file(file)]
 
-    def _hand_out(self, batch: Batch) -> Handlers:
-        error = batch.error()
-        if error is not None:
-            self._raise(error)
-        return Handlers(batch.handlers, suppress_errors=self.suppress_errors)
+    async def roll_back(self, photon: Handler | _Path) -> list[Handler]:
+        """Return to the generation before, as it was read then, by another swap.
 
-    def _raise(self, error: LuminalError) -> None:
-        """Raise *error*, or log it where the host wants that."""
-        if not self.suppress_errors:
-            raise error
-        import logging
+        Args:
+            photon: A Handler, the path of a file, or a photon's name.
 
-        logging.getLogger("luminal.loader").error("%s", error)
+        Returns:
+            The Handlers of the file's photons.
+
+        Raises:
+            PhotonNotFoundError: It is not loaded.
+            PhotonRollbackError: It has had one generation only.
+        """
+        async with self._order():
+            asked = self._registered([photon])
+            done = await self._reloader.roll_back(asked[0])
+        self._hear(done)
+        return list(done.handlers)
+
+    async def watch_photons(self, photons_directory: _Path) -> None:
+        """Keep what runs as the directory is, from a background thread.
+
+        Loads and starts what is there, reloads what changes, loads and starts what
+        appears, unloads what is deleted. Returns at once; the watch goes on when the
+        calling event loop has ended.
+
+        Args:
+            photons_directory: Path of the directory.
+
+        Raises:
+            TypeError: It is no path.
+            DirectoryNotFoundError: There is no such directory.
+            ThreadManagerAlreadyRunningError: A directory is watched already.
+        """
+        if not isinstance(photons_directory, str | os.PathLike):
+            raise TypeError(f"not a path of a directory: {photons_directory!r}")
+        if self._keeper is not None:
+            raise ThreadManagerAlreadyRunningError(
+                f"{self._keeper.directory!r} is watched already",
+                hint="stop that first with stop_watching_photons",
+            )
+        import asyncio
+
+        from luminal.reload.keeper import Keeper
+
+        path = os.fspath(photons_directory)
+        keeper = Keeper(path, self._intake, self._reloader, self._turn)
+        keeper.start(asyncio.get_running_loop())
+        self._keeper = keeper
+
+    async def stop_watching_photons(self, halt_threads: bool = False) -> None:
+        """End the watch, and unload what it has loaded.
+
+        Args:
+            halt_threads: Skip ``finalize`` and end at once what the photons own.
+        """
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.stop(halt_threads)
+
+    def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
+        return [
+            handler for photon in photons for handler in self._registry.find(photon)
+        ]
+
+    def _hear(self, done: Reloaded) -> None:
+        self.report = done.report
+        if done.errors:
+            self._raise(done.errors[0])

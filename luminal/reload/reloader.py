@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from luminal.errors import LuminalError, PhotonRollbackError
+from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.wreck import explain
 from luminal.loading import Pinned, SourceFile, read_source, run_apart
 from luminal.model import Event, Happening, Outcome, Problem, Report, Verdict
@@ -109,12 +110,11 @@ class Reloader:
         try:
             pairs = await swap.run()
         except BaseException as cause:
-            if not isinstance(cause, Exception | SystemExit):
+            if not is_containable(cause):
                 raise
             return self._refused(concerned, cause)
         self._before.update(old)
-        survivors = [p.old or p.new for p in pairs if p.new is not None]
-        handlers = tuple(h for h in survivors if h is not None)
+        handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         await retire(pairs, self.ports)
         self.retire_unneeded()
         return Reloaded(handlers, Report(tuple(map(_outcome, handlers))))

@@ -107,9 +107,7 @@ class Duty:
         """Go on with a fresh source, and look at everything once."""
         self.end()
         tracker = self.tracker
-        tracker.snapshot.source = new_source(self.force_polling)
-        for git in tracker.snapshot.git_directories:
-            tracker.snapshot.source.guard(git)
+        tracker.snapshot.attach(new_source(self.force_polling))
         for root in tracker.roots:
             tracker.snapshot.source.link(root)
         tracker.rescan(Cause.RESCAN)

@@ -211,7 +211,7 @@ class InotifySource:
             else:
                 what = _news_of(mask)
                 for folder in watch.folders:
-                    add(news, f"{folder}/{name}", what)
+                    add(news, f"{folder}{os.sep}{name}", what)
                 for path in watch.pivots.get(name, ()):
                     add(news, path, News.RELINKED if mask & _NAMES else what)
 

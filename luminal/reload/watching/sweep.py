@@ -94,6 +94,15 @@ class Snapshot:
             self.git_directories.add(git_directory)
             self.source.guard(git_directory)
 
+    def attach(self, source: Source) -> None:
+        """Go on with another *source*, which has yet to be told of everything."""
+        self.source = source
+        for git in self.git_directories:
+            source.guard(git)
+        for path, folder in self._folders.items():
+            for name in folder.links:
+                source.link(f"{path}{os.sep}{name}")
+
     def rescan(self, path: str, *, forced: bool = False) -> list[Difference]:
         """Bring the record of *path*, file or folder, in line with the disk.
 
@@ -126,10 +135,10 @@ class Snapshot:
             here = todo.pop()
             folder = self._folders.pop(here, None)
             if folder is not None:
-                out += [(f"{here}/{name}", True, False) for name in folder.files]
-                todo += [f"{here}/{name}" for name in folder.folders]
+                out += [(f"{here}{os.sep}{name}", True, False) for name in folder.files]
+                todo += [f"{here}{os.sep}{name}" for name in folder.folders]
                 for name in folder.links:
-                    self.source.unlink(f"{here}/{name}")
+                    self.source.unlink(f"{here}{os.sep}{name}")
                 self.source.leave(here)
         parent, name = os.path.split(path)
         if parent in self._folders:
@@ -167,13 +176,15 @@ class Snapshot:
             for name in {**before, **place.files}:
                 was, now = before.get(name), place.files.get(name)
                 if forced or was != now:
-                    out.append((f"{path}/{name}", was is not None, now is not None))
+                    out.append(
+                        (f"{path}{os.sep}{name}", was is not None, now is not None)
+                    )
         if old:
             for name in old.folders - place.folders:
-                out += self.drop(f"{path}/{name}")
+                out += self.drop(f"{path}{os.sep}{name}")
         self._folders[path] = place
         self._watch_links(path, old.links if old else set(), place.links, forced)
-        return [f"{path}/{name}" for name in place.folders]
+        return [f"{path}{os.sep}{name}" for name in place.folders]
 
     def _renew_file(self, path: str, forced: bool, out: list[Difference]) -> None:
         parent, name = os.path.split(path)
@@ -209,6 +220,6 @@ class Snapshot:
         self, path: str, old: set[str], new: set[str], forced: bool
     ) -> None:
         for name in old - new:
-            self.source.unlink(f"{path}/{name}")
+            self.source.unlink(f"{path}{os.sep}{name}")
         for name in new if forced else new - old:
-            self.source.link(f"{path}/{name}")
+            self.source.link(f"{path}{os.sep}{name}")

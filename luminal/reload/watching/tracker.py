@@ -15,6 +15,7 @@ import attrs
 from luminal.reload.watching.batch import Cause
 from luminal.reload.watching.locks import (
     GIT_LOCKS,
+    git_directory,
     git_directory_above,
     is_unfinished_distribution,
 )
@@ -73,6 +74,8 @@ class Tracker:
                 self._relist(path, forced=what is News.RELINKED)
             elif what is News.LOST:
                 self.rescan(Cause.OVERFLOW)
+            elif os.path.basename(path) == ".git":
+                self.snapshot.guard(git_directory(os.path.dirname(path)))
             elif not is_noisy_file(os.path.basename(path)):
                 self._file(path, what)
         return "" in news
@@ -113,7 +116,10 @@ class Tracker:
                 return self._relist(path)  # a link to a directory was deleted
             phase = Phase.GONE
         else:
-            status = snapshot.look(path)
+            try:
+                status = snapshot.look(path)
+            except OSError:
+                return None  # nobody knows: left to the sweep
             if status is None:
                 phase = Phase.GONE
             elif stat.S_ISDIR(status.st_mode) or snapshot.has_folder(path):
@@ -132,6 +138,8 @@ class Tracker:
     def _relist(self, path: str, *, forced: bool = False) -> None:
         was_there = self.roots.get(path)
         if was_there is None and self._is_unwanted(path):
+            if os.path.basename(path) == ".git":
+                self.snapshot.guard(git_directory(os.path.dirname(path)))
             return
         if forced or was_there is not None:
             self.snapshot.source.link(path)

@@ -70,7 +70,7 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         # What other threads want done between two batches.
-        self._wishes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wishes: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -146,6 +146,13 @@ class Watcher:
         if path in self._directories:
             self._directories.remove(path)
             self._do(lambda duty: duty.uproot(path))
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call *function* in the watcher's thread, between two batches; do not wait."""
+        duty = self._duty
+        if duty is not None:
+            self._wishes.put(lambda: _contained(function))
+            duty.wake()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -228,6 +235,13 @@ class Watcher:
             self._on_note(note)
         except Exception:  # noqa: BLE001 - a note is a courtesy
             _log.exception("the receiver of %r failed", note)
+
+
+def _contained(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except BaseException:  # noqa: BLE001 - it must not end the watch
+        _log.exception("%r failed", function)
 
 
 def _absolute(directory: str | os.PathLike[str]) -> str:

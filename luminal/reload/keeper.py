@@ -1,0 +1,212 @@
+"""The keeper: what a watched directory holds is what runs.
+
+In come settled batches of paths, out go orders: reload what has changed, load and
+start what has appeared, unload what is gone. It works in the watcher's thread, and
+nothing that goes wrong ends the watch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery import discover
+from luminal.errors import LuminalError
+from luminal.interfaces import IPhoton
+from luminal.lifecycle.departure import depart
+from luminal.loading import SourceFile, read_source, run_apart
+from luminal.reload.home import Home
+from luminal.reload.watching import Batch, Watcher
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from luminal.lifecycle import Handler, Intake, Turn
+    from luminal.model import Candidate, Outcome
+    from luminal.reload.reloader import Reloader
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger("luminal.watch")
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)
+
+
+@attrs.define(eq=False)
+class Keeper:
+    """Keeps one directory and the running photons the same.
+
+    Args:
+        directory: Path of the directory.
+        intake: Loads what appears.
+        reloader: Replaces what changes.
+        turn: The host's; one change at a time.
+        recursive: Whether directories below are kept too.
+    """
+
+    directory: str = attrs.field(converter=_absolute)
+    intake: Intake
+    reloader: Reloader
+    turn: Turn
+    recursive: bool = False
+    _home: Home = attrs.field(init=False)
+    _watcher: Watcher = attrs.field(init=False)
+    # Path → what it is called in the log; the files that the watch has loaded.
+    _loaded: set[str] = attrs.Factory(set)
+
+    def __attrs_post_init__(self) -> None:
+        self._home = Home()
+        self._watcher = Watcher([self.directory], self._take, recursive=True)
+
+    def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Begin to watch; what is there is loaded in the background.
+
+        Args:
+            loop: Where photons' coroutines run as long as it does.
+        """
+        self._home.host = loop
+        self._watcher.start()
+        everything = Batch(created=frozenset([self.directory]))
+        self._watcher.call(lambda: self._take(everything))
+
+    async def stop(self, is_forced: bool) -> None:
+        """End the watch, and unload what it has loaded.
+
+        Args:
+            is_forced: Skip ``finalize``.
+        """
+        stopped = await run_apart(self._watcher.stop, 60.0, "luminal-stop")
+        if stopped.error is not None:
+            raise stopped.error
+        async with self.turn:
+            await self._unload(self._loaded, is_forced)
+        closed = await run_apart(self._home.close, 10.0, "luminal-stop")
+        if closed.error is not None:
+            raise closed.error
+
+    def _take(self, batch: Batch) -> None:
+        """Act on *batch*; in the watcher's thread."""
+        self._home.run(lambda: self._act(batch))
+
+    async def _act(self, batch: Batch) -> None:
+        began = time.perf_counter()
+        async with self.turn:
+            gone = await self._unload_deleted(batch)
+            known = await self._reload_changed(batch)
+            if batch.paths - known - gone:
+                await self._load_new()
+        _log.debug("%r acted on in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
+
+    async def _unload_deleted(self, batch: Batch) -> set[str]:
+        gone = {path for path in batch.deleted if self._is_gone(path)}
+        await self._unload(gone, is_forced=False)
+        return gone
+
+    def _is_gone(self, path: str) -> bool:
+        """Whether a photon's file has been deleted, and not the whole directory."""
+        # A directory that vanished may be mounted again: its photons stay.
+        is_ours = bool(self.intake.registry.of_file(path))
+        return is_ours and os.path.isdir(self.directory) and not os.path.lexists(path)
+
+    async def _unload(self, files: set[str], is_forced: bool) -> None:
+        registry = self.intake.registry
+        leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
+        for path, handlers in leaving.items():
+            _log.info("%s: %s unloaded", self._short(path), _names(handlers))
+        await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
+        self._loaded -= files
+
+    async def _reload_changed(self, batch: Batch) -> set[str]:
+        """Reload the units whose files have other bytes; return the files we know."""
+        owners: dict[str, str] = {}
+        for unit, generation in self.intake.world.generations.items():
+            for path in generation.sources:
+                if path in batch.paths:
+                    owners[path] = unit
+        if not owners:
+            return set()
+        result = await run_apart(lambda: self._differing(owners), 30.0, "luminal-read")
+        if result.error is not None:
+            raise result.error
+        units, snapshot = result.value or (set(), {})
+        if units:
+            before = {n: h.number for n, h in self.intake.registry.all().items()}
+            began = time.perf_counter()
+            done = await self.reloader.replace(units, snapshot, policy="component")
+            seconds = time.perf_counter() - began
+            for outcome in done.report:
+                self._say(outcome, before.get(outcome.photon, 0), seconds)
+        return set(owners)
+
+    def _differing(
+        self, owners: dict[str, str]
+    ) -> tuple[set[str], dict[str, SourceFile]]:
+        """Return the units that have changed, and the bytes of their changed files."""
+        units: set[str] = set()
+        snapshot: dict[str, SourceFile] = {}
+        for path, unit in owners.items():
+            known = self.intake.world.generations[unit].sources[path]
+            try:
+                source = read_source(path)
+            except LuminalError:
+                units.add(unit)  # staging it will say what is wrong
+                continue
+            if source.checksum != known.checksum:
+                units.add(unit)
+                snapshot[path] = source
+        return units, snapshot
+
+    async def _load_new(self) -> None:
+        found = await run_apart(self._look, 60.0, "luminal-discover")
+        if found.error is not None:
+            raise found.error
+        batch = await self.intake.take(found.value or (), IPhoton)
+        for outcome in batch.report.failed:
+            self._say(outcome, 0, 0.0)
+        for handler in batch.handlers:
+            self._loaded.add(handler.filepath)
+            began = time.perf_counter()
+            try:
+                await handler.start()
+            except LuminalError as error:
+                _log.error("%s: %s", self._short(handler.filepath), error)
+            else:
+                milliseconds = (time.perf_counter() - began) * 1e3
+                path = self._short(handler.filepath)
+                _log.info("%s: %r started, %.1f ms", path, handler.name, milliseconds)
+
+    def _look(self) -> list[Candidate]:
+        registry = self.intake.registry
+        if not os.path.isdir(self.directory):
+            return []
+        found = discover(self.directory, group=None, recursive=self.recursive)
+        return [c for c in found if not registry.of_file(c.location)]
+
+    def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
+        path = self._short(outcome.file)
+        if outcome.problem is not None:
+            error = outcome.problem.error(outcome.photon)
+            serving = f"generation {before} goes on" if before else "not loaded"
+            _log.error("%s: %s; %s", path, error, serving)
+        else:
+            _log.info(
+                "%s: %r generation %d -> %d, %.1f ms",
+                path,
+                outcome.photon,
+                before,
+                outcome.generation,
+                seconds * 1e3,
+            )
+
+    def _short(self, path: str) -> str:
+        return os.path.relpath(path, self.directory)
+
+
+def _names(handlers: list[Handler]) -> str:
+    return ", ".join(repr(handler.name) for handler in handlers)
