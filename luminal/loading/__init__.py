@@ -12,9 +12,9 @@ from luminal.loading.generation import Generation
 from luminal.loading.origin import (
     DirectoryOrigin,
     DistributionOrigin,
-    Place,
     claim_directory,
 )
+from luminal.loading.place import Place
 from luminal.loading.selection import Choice, Selected
 from luminal.loading.source import SourceFile, read_source
 from luminal.loading.staging import Attempt, Pinned, Stage, is_in_transaction

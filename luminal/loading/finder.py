@@ -7,19 +7,22 @@ run whatever ``.pyc`` lies beside them.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextvars import ContextVar
+from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from luminal.loading.loader import PhotonLoader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
     from luminal.loading.generation import Generation
+    from luminal.loading.origin import Origin
+    from luminal.loading.place import Place
 
 __all__ = ["Answers", "StagingAnswers", "join", "leave", "staging"]
 
@@ -29,6 +32,15 @@ class Answers(Protocol):
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the generation that *fullname* belongs to, or None."""
+
+    def origin(self, fullname: str) -> Origin | None:
+        """Return where *fullname* is to be looked for, or None where not with us."""
+
+    def provide(self, unit: str, origin: Origin) -> Generation:
+        """Return the generation of *unit*, loading it where that is due."""
+
+    def share(self, fullname: str, origin: Origin) -> ModuleType:
+        """Return a package without code as everybody sees it, made where missing."""
 
 
 class StagingAnswers(Answers, Protocol):
@@ -53,7 +65,7 @@ class _PhotonFinder:
     @staticmethod
     def find_spec(
         fullname: str,
-        path: Sequence[str] | None = None,  # noqa: ARG004 - the protocol's
+        path: Sequence[str] | None = None,
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
         """Return how to get the module *fullname*, or None where it is not ours."""
@@ -61,23 +73,85 @@ class _PhotonFinder:
         asked: tuple[Answers, ...] = _worlds if first is None else (first, *_worlds)
         for answers in asked:
             generation = answers.owner(fullname)
-            if generation is not None and not generation.borrowed:
-                return _spec(fullname, generation)
+            if generation is not None:
+                if generation.borrowed:
+                    continue
+                origin: Origin | None = generation.origin
+            else:
+                origin = answers.origin(fullname)
+            place = origin.find(fullname) if origin is not None else None
+            if origin is not None and place is not None:
+                if generation is not None:
+                    loader: Any = PhotonLoader(fullname, place.path, generation)
+                else:
+                    loader = _LateLoader(origin, place, answers)
+                return _spec(fullname, place, loader)
+            if origin is not None:
+                _refuse_sourceless(fullname, path or ())
         return None
 
 
-def _spec(fullname: str, generation: Generation) -> ModuleSpec | None:
-    from importlib.util import spec_from_loader
+class _LateLoader:
+    """Loads a module that no import statement of a photon has reached so far."""
 
-    place = generation.origin.find(fullname)
-    if place is None:
-        return None
-    loader = cast("Any", PhotonLoader(fullname, place.path, generation))
+    def __init__(self, origin: Origin, place: Place, answers: Answers) -> None:
+        self.origin = origin
+        self.place = place
+        self.answers = answers
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module, executed."""
+        unit = self.place.unit
+        if not unit:
+            return self.answers.share(spec.name, self.origin)
+        generation = self.answers.provide(unit, self.origin)
+        asking = _asking()
+        if asking is not None and asking is not generation:
+            asking.needs.add(unit)
+        return generation.require(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own specification back."""
+        loader = getattr(module, "__loader__", None)
+        if module.__spec__ is not None and type(loader) is PhotonLoader:
+            module.__spec__.loader = cast("Any", loader)
+
+
+def _asking() -> Generation | None:
+    """Return the generation whose code asks for a module, if one does."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
+    while frame is not None:
+        loader = frame.f_globals.get("__loader__")
+        if type(loader) is PhotonLoader:
+            return loader.generation
+        frame = frame.f_back
+    return None
+
+
+def _spec(fullname: str, place: Place, loader: Any) -> ModuleSpec:
     is_package = place.directory is not None
-    spec = spec_from_loader(fullname, loader, origin=place.path, is_package=is_package)
-    if spec is not None and place.directory is not None:
+    spec = ModuleSpec(fullname, loader, origin=place.path, is_package=is_package)
+    if place.directory is not None:
         spec.submodule_search_locations = [place.directory]
     return spec
+
+
+def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
+    """Keep the finders behind ours from code that has no source.
+
+    Raises:
+        ModuleNotFoundError: They would find some.
+    """
+    leaf = fullname.rpartition(".")[2]
+    for directory in path:
+        for suffix in BYTECODE_SUFFIXES:
+            for stem in (leaf, os.path.join(leaf, "__init__")):
+                if os.path.lexists(os.path.join(directory, stem + suffix)):
+                    raise ModuleNotFoundError(
+                        f"No module named {fullname!r}: compiled code without its "
+                        f"source is not executed",
+                        name=fullname,
+                    )
 
 
 def join(answers: Answers) -> None:

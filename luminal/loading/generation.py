@@ -24,7 +24,8 @@ from luminal.loading.loader import PhotonLoader
 if TYPE_CHECKING:
     from types import CodeType
 
-    from luminal.loading.origin import Origin, Place
+    from luminal.loading.origin import Origin
+    from luminal.loading.place import Place
     from luminal.loading.source import SourceFile
 
 __all__ = ["Generation", "Host", "namespace"]

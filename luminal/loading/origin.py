@@ -14,51 +14,27 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import time
 from functools import cached_property
-from importlib.machinery import EXTENSION_SUFFIXES
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 from zlib import crc32
 
 import attrs
 
-__all__ = [
-    "DirectoryOrigin",
-    "DistributionOrigin",
-    "Origin",
-    "Place",
-    "claim_directory",
-]
+from luminal.loading.place import Place, is_file, look
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-@attrs.frozen
-class Place:
-    """Where a module lies.
-
-    Attributes:
-        kind: ``module``, ``package``, ``extension``, or ``namespace`` for a
-            directory without ``__init__.py``.
-        path: The file, or the directory of a namespace.
-        unit: Full name of the root module of the unit that it belongs to; empty
-            for a namespace, which belongs to nobody.
-    """
-
-    kind: Literal["module", "package", "extension", "namespace"]
-    path: str
-    unit: str
-
-    @property
-    def directory(self) -> str | None:
-        """The directory to look in for submodules; None for what has none."""
-        if self.kind == "package":
-            return os.path.dirname(self.path)
-        return self.path if self.kind == "namespace" else None
+__all__ = ["DirectoryOrigin", "DistributionOrigin", "Origin", "claim_directory"]
 
 
 class Origin(Protocol):
     """What a generation asks about names."""
+
+    @property
+    def tops(self) -> Iterable[str]:
+        """First parts of the names that are looked for here."""
 
     def owns(self, fullname: str) -> bool:
         """Whether *fullname* is to be looked for here and nowhere else."""
@@ -70,59 +46,12 @@ class Origin(Protocol):
         """Return the full name that the bare name *top* has in *unit*, if any."""
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-# Directory → (its modification time, when it was listed, names in it). Photons'
-# imports ask for the same few directories again and again.
-_listings: dict[str, tuple[int, int, frozenset[str]]] = {}
-# A directory changed this shortly (ns) before it was listed may change once more
-# without another modification time: the clock of file systems ticks in milliseconds.
-_TICK = 50_000_000
-
-
-def _names_in(directory: str) -> frozenset[str]:
-    try:
-        changed = os.stat(directory).st_mtime_ns
-        known = _listings.get(directory)
-        if known is not None and known[0] == changed and known[1] - changed > _TICK:
-            return known[2]
-        listed = time.time_ns()
-        names = frozenset(os.listdir(directory))
-    except (OSError, ValueError):
-        return frozenset()
-    _listings[directory] = (changed, listed, names)
-    return names
-
-
-def _look(directory: str, stem: str, unit: str) -> Place | None:
-    """Find the module *stem* in *directory*; packages win, as in CPython."""
-    names = _names_in(directory)
-    inside = os.path.join(directory, stem)
-    if stem in names:
-        init = os.path.join(inside, "__init__.py")
-        if _is_file(init):
-            return Place("package", init, unit)
-    for suffix in EXTENSION_SUFFIXES:
-        if stem + suffix in names:
-            return Place("extension", inside + suffix, unit)
-    if stem + ".py" in names:
-        return Place("module", inside + ".py", unit)
-    if stem in names and os.path.isdir(inside):
-        return Place("namespace", inside, "")
-    return None
-
-
 def _descend(directory: str, start: str, parts: list[str]) -> Place | None:
     """Walk *parts* down from *directory*, whose modules' names begin with *start*."""
     unit = ""
     place: Place | None = None
     for index, part in enumerate(parts):
-        place = _look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
+        place = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
         if place is None:
             return None
         unit = place.unit
@@ -157,6 +86,11 @@ class DirectoryOrigin:
         relative = os.path.relpath(path, self.directory)
         stem = relative.removesuffix(".py").removesuffix(os.sep + "__init__")
         return ".".join([self.name, *stem.split(os.sep)])
+
+    @property
+    def tops(self) -> tuple[str]:
+        """The directory's own name."""
+        return (self.name,)
 
     def owns(self, fullname: str) -> bool:
         """Whether *fullname* is this directory's own name or below it."""
@@ -232,7 +166,7 @@ class DistributionOrigin:
         if os.path.basename(self.location) == "__init__.py":
             directory = os.path.dirname(directory)
         depth = len(parts)
-        while depth > 1 and _is_file(os.path.join(directory, "__init__.py")):
+        while depth > 1 and is_file(os.path.join(directory, "__init__.py")):
             directory = os.path.dirname(directory)
             depth -= 1
         return ".".join(parts[:depth]), directory
@@ -246,6 +180,11 @@ class DistributionOrigin:
             for top in _recorded_tops(self.distribution, self.version, directory):
                 found.setdefault(top, directory)
         return found
+
+    @property
+    def tops(self) -> set[str]:
+        """First parts of the names of the distribution's modules."""
+        return {root.partition(".")[0] for root in self.roots}
 
     def _root_of(self, fullname: str) -> str | None:
         first = self.root[0]
@@ -268,7 +207,7 @@ class DistributionOrigin:
         place: Place | None = None
         tail = fullname[len(root) :].split(".")[1:]
         for index, part in enumerate([root.rpartition(".")[2], *tail]):
-            place = _look(directory, part, unit)
+            place = look(directory, part, unit)
             if place is None or (place.directory is None and index < len(tail)):
                 return None
             directory = place.directory or directory

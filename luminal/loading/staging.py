@@ -16,7 +16,7 @@ import attrs
 from luminal.loading import finder
 from luminal.loading.facade import Facade
 from luminal.loading.finder import staging
-from luminal.loading.generation import Generation
+from luminal.loading.generation import Generation, namespace
 from luminal.loading.importing import refresh_builtins
 from luminal.loading.source import read_source
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import CodeType, ModuleType
 
-    from luminal.loading.origin import Origin, Place
+    from luminal.loading.origin import Origin
+    from luminal.loading.place import Place
     from luminal.loading.source import SourceFile
     from luminal.loading.world import World
 
@@ -74,6 +75,8 @@ class Stage:
     pinned: Mapping[str, Pinned] = attrs.Factory(dict)
     is_over: bool = False
     ready: dict[str, Generation] = attrs.Factory(dict)
+    # First part of a directory's modules' names → that directory.
+    origins: dict[str, Origin] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
 
     @contextmanager
@@ -113,6 +116,8 @@ class Stage:
         self._forget()
 
     def _forget(self) -> None:
+        if not self.world.generations:
+            finder.leave(self.world)
         self.is_over = True
         self.ready = {}
         for attempt in self._attempts:
@@ -151,6 +156,23 @@ class Attempt:
             unit = unit.rpartition(".")[0]
         return None
 
+    def origin(self, fullname: str) -> Origin | None:
+        """Return where *fullname* is to be looked for, or None where not with us."""
+        return self.stage.origins.get(fullname.partition(".")[0])
+
+    def share(self, fullname: str, origin: Origin) -> ModuleType:
+        """Return a package without code as everybody sees it, made where missing."""
+        module = sys.modules.get(fullname)
+        if module is None:
+            above = fullname.rpartition(".")[0]
+            if above:
+                self.share(above, origin)
+            place = origin.find(fullname)
+            module = namespace(fullname, place.path if place is not None else "")
+            self._covered.append((fullname, None))
+            sys.modules[fullname] = module
+        return module
+
     def provide(
         self, unit: str, origin: Origin, place: Place | None = None
     ) -> Generation:
@@ -171,6 +193,11 @@ class Attempt:
                 generation.places.update(pinned.places)
                 generation.sources.update(pinned.sources)
             self.pending[unit] = generation
+            above = unit.rpartition(".")[0]
+            if origin.owns(above):
+                # For code that asks by name, past the import statement.
+                self.stage.origins[unit.partition(".")[0]] = origin
+                self.share(above, origin)
             generation.require(unit, place)
         return generation
 

@@ -42,6 +42,10 @@ class World:
     numbers: dict[str, int] = attrs.Factory(dict)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
+    # First part of a name → where names that begin so are looked for.
+    _origins: Mapping[str, Origin] = attrs.Factory(dict)
+    # Held for a moment, while `generations` is exchanged.
+    _exchange: threading.Lock = attrs.Factory(threading.Lock)
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
@@ -55,6 +59,14 @@ class World:
                 return generation
             unit = unit.rpartition(".")[0]
         return None
+
+    def origin(self, fullname: str) -> Origin | None:
+        """Return where *fullname* is to be looked for, or None where not with us."""
+        return self._origins.get(fullname.partition(".")[0])
+
+    def share(self, fullname: str, origin: Origin) -> ModuleType:
+        """Return a package without code as everybody sees it, made where missing."""
+        return _public_namespace(fullname, origin)
 
     def provide(self, unit: str, origin: Origin) -> Generation:
         """Return the serving generation of *unit*; a late import may stage it."""
@@ -96,10 +108,12 @@ class World:
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
         """Let *staged* serve from now on, each in the place of its predecessor."""
-        before = self.generations
         for generation in staged.values():
             generation.host = self
-        self.generations = {**before, **staged}
+        with self._exchange:
+            before = self.generations
+            self.generations = {**before, **staged}
+            self._origins = {**self._origins, **_tops(staged.values())}
         for unit, generation in staged.items():
             self.numbers[unit] = generation.number
             if not generation.borrowed:
@@ -111,10 +125,12 @@ class World:
         Returns:
             The retired generations.
         """
-        kept = set(self._reachable(wanted))
-        serving = self.generations
-        retired = [g for unit, g in serving.items() if unit not in kept]
-        self.generations = {u: g for u, g in serving.items() if u in kept}
+        with self._exchange:
+            kept = set(self._reachable(wanted))
+            serving = self.generations
+            retired = [g for unit, g in serving.items() if unit not in kept]
+            self.generations = {u: g for u, g in serving.items() if u in kept}
+            self._origins = _tops(self.generations.values())
         for generation in retired:
             if not generation.borrowed:
                 _withdraw_all(generation)
@@ -133,6 +149,12 @@ class World:
                 needs = self.generations[unit].needs
                 queue.extend(n for n in needs if n in self.generations)
         return found
+
+
+def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
+    # Most of a thousand units have one origin.
+    origins = {id(g.origin): g.origin for g in generations if not g.borrowed}
+    return {top: origin for origin in origins.values() for top in origin.tops}
 
 
 def _publish(generation: Generation, before: Generation | None) -> None:
@@ -185,7 +207,9 @@ def _drop_empty_namespaces(
         while above and generation.origin.owns(above):
             if any(unit.startswith(above + ".") for unit in serving):
                 break
-            sys.modules.pop(above, None)
+            if sys.modules.pop(above, None) is not None:
+                for name in [n for n in sys.modules if n.startswith(above + ".")]:
+                    del sys.modules[name]  # packages without code
             parent, _, leaf = above.rpartition(".")
             if parent in sys.modules:
                 vars(sys.modules[parent]).pop(leaf, None)
