@@ -16,6 +16,7 @@ __all__ = [
     "LuminalWarning",
     "MissingExtraError",
     "NoThreadsFoundError",
+    "PathTakenError",
     "PhotonAlreadyLoadedError",
     "PhotonBatchError",
     "PhotonConflictError",
@@ -283,3 +284,9 @@ class MissingExtraError(LuminalError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
     code = "LUM401"
+
+
+class PathTakenError(LuminalError, FileExistsError):
+    """A file was to be written where there is one; nothing has changed."""
+
+    code = "LUM402"

@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
     from luminal.errors import LuminalError
     from luminal.model import Problem
@@ -60,28 +61,36 @@ def short(path: str) -> str:
     return clean(path.removeprefix(below))
 
 
-def say(text: str = "", **style: Any) -> None:
+def say(text: str = "", *, err: bool = True, **style: Any) -> None:
     """Tell *text* to whoever sits there; *style* is that of `click.style`."""
     wants_color = "NO_COLOR" not in os.environ
     click.echo(
-        click.style(text, **style), err=True, color=None if wants_color else False
+        click.style(text, **style), err=err, color=None if wants_color else False
     )
 
 
-def print_json(verb: str, code: int, *, indent: int | None = 2, **data: Any) -> None:
+def print_json(
+    verb: str,
+    code: int,
+    *,
+    indent: int | None = 2,
+    file: TextIO | None = None,
+    **data: Any,
+) -> None:
     """Print one document: ``schema``, ``verb``, ``exit``, and *data*.
 
     Args:
         verb: The verb that answers.
         code: Its exit code.
         indent: Columns of indentation; None prints the document on one line.
+        file: Where it is printed, by default standard output.
         **data: Values of JSON, and attrs records.
     """
     import json
 
     document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **data}
     text = json.dumps(document, indent=indent, default=_plain)
-    click.echo(text)
+    click.echo(text, file=file)
 
 
 def _plain(value: object) -> object:
@@ -135,19 +144,25 @@ def tell_error(error: LuminalError) -> None:
     tell_problem(error.photon or "", Problem.of(error, ""))
 
 
-def tell_problem(photon: str, problem: Problem) -> None:
-    """Tell which photon, what, where with the line itself, why, and what to do."""
+def tell_problem(photon: str, problem: Problem, *, err: bool = True) -> None:
+    """Tell which photon, what, where with the line itself, why, and what to do.
+
+    Args:
+        photon: Its name; empty where none is concerned.
+        problem: What there is to tell.
+        err: Whether this is talk; else it is what was asked for.
+    """
     subject = f"photon {clean(photon)!r}: " if photon else ""
-    say(f"{subject}{clean(problem.what)} [{problem.code}]", fg="red")
+    say(f"{subject}{clean(problem.what)} [{problem.code}]", fg="red", err=err)
     if problem.file:
         line = f":{problem.line}" if problem.line else ""
-        say(f"  at: {short(problem.file)}{line}")
+        say(f"  at: {short(problem.file)}{line}", err=err)
         text = _line_of(problem.file, problem.line)
         if text:
-            say(f"    {problem.line} | {text}", dim=True)
+            say(f"    {problem.line} | {text}", dim=True, err=err)
     for label, value in (("because", problem.why), ("try", problem.hint)):
         if value:
-            say(f"  {label}: {clean(value)}")
+            say(f"  {label}: {clean(value)}", err=err)
 
 
 def _line_of(path: str, number: int) -> str:

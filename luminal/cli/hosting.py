@@ -1,0 +1,199 @@
+"""A host of the command line's own: load, start, stay, and leave when told to.
+
+Comes in: candidates. Goes out: what became of them, through two callables. The first
+SIGINT or SIGTERM finalizes, the second skips that, the third leaves at once; each wait
+at the end has a limit, and whatever is left behind is named.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.cli.exits import Exit
+from luminal.errors import LuminalError
+from luminal.model import Happening, State
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from luminal.managers import Loader
+    from luminal.model import Candidate, Event, Outcome
+
+__all__ = ["Hosting"]
+
+PATIENCE = 5.0
+"""Seconds that threads have to end after everything was unloaded."""
+
+
+@attrs.define(eq=False)
+class Hosting:
+    """Runs photons until it is told to stop. Belongs to the main thread, used once.
+
+    Args:
+        found: Candidates in load order.
+        loader: What loads them.
+        is_once: Whether to stop as soon as all have been started.
+        on_started: Is told what became of each photon.
+        on_stopped: Is told the exit code and what was left behind.
+    """
+
+    found: Sequence[Candidate]
+    loader: Loader
+    is_once: bool
+    on_started: Callable[[list[Outcome]], object]
+    on_stopped: Callable[[Exit, list[str]], object]
+    failures: list[Event] = attrs.field(init=False, factory=list)
+    # Signals that have come. Written by the handler only, in the main thread.
+    _presses: list[int] = attrs.field(init=False, factory=list)
+    _is_over: bool = attrs.field(init=False, default=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _asked: asyncio.Event = attrs.field(init=False)
+    _hurried: asyncio.Event = attrs.field(init=False)
+
+    def run(self) -> Exit:
+        """Run, and return the exit code.
+
+        The signal handlers stay: threads that are left may need another signal.
+        """
+        import asyncio
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._press)
+        self.loader.events.subscribe(self._hear)
+        return asyncio.run(self._live())
+
+    def _hear(self, event: Event) -> None:
+        if event.problem is not None and event.happening is not Happening.SKIPPED:
+            self.failures.append(event)
+
+    # Signals.
+
+    def _press(self, number: int, frame: object) -> None:  # noqa: ARG002 - Python's
+        """Note a signal. Runs between any two instructions: it must not print."""
+        self._presses.append(number)
+        if self._is_over or len(self._presses) > 2:
+            self._leave(Exit.INTERRUPTED)
+        later = (
+            "finalizing; once more to hurry"
+            if len(self._presses) == 1
+            else "hurrying, without finalize; once more to leave"
+        )
+        _write(f"\nluminal: {later}\n")
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._presses:
+            self._asked.set()
+        if len(self._presses) > 1:
+            self._hurried.set()
+
+    def _leave(self, code: Exit) -> None:
+        """End the process now, and say what is abandoned."""
+        for each in self._left():
+            _write(f"luminal: abandoned {each}\n")
+        os._exit(code)
+
+    def _left(self) -> list[str]:
+        """Name the photons that are not at rest, and the threads that would wait."""
+        photons = [
+            f"photon {handler.name!r} ({handler.state})"
+            for handler in self.loader.photons.values()
+            if handler.state not in (State.STAGED, State.STOPPED, State.FAILED)
+        ]
+        threads = [
+            f"thread {thread.name!r}"
+            for thread in threading.enumerate()
+            if thread is not threading.main_thread() and not thread.daemon
+        ]
+        return photons + threads
+
+    # The life of the host.
+
+    async def _live(self) -> Exit:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._asked, self._hurried = asyncio.Event(), asyncio.Event()
+        self._wake()  # a signal may have come before there was a loop
+        begin = asyncio.create_task(self._begin())
+        if not await _until(begin, self._asked):
+            begin.cancel()
+            await asyncio.wait({begin}, timeout=PATIENCE)
+        elif not self.is_once and begin.result():
+            await self._asked.wait()
+        abandoned = await self._end()
+        code = self._code(bool(abandoned))
+        self.on_stopped(code, abandoned)
+        self._guard(code)
+        return code
+
+    async def _begin(self) -> bool:
+        """Load and start; return whether any photon runs."""
+        loaded = await self.loader.load(self.found)
+        started = await self.loader.start()
+        outcomes = [*loaded.skipped, *loaded.failed, *started]
+        places = {candidate.name: at for at, candidate in enumerate(self.found)}
+        outcomes.sort(key=lambda outcome: places.get(outcome.photon, len(places)))
+        self.on_started(outcomes)
+        return bool(started.loaded)
+
+    async def _end(self) -> list[str]:
+        """Unload everything; return what did not come to rest."""
+        import asyncio
+
+        close = asyncio.create_task(self.loader.close())
+        if not await _until(close, self._hurried):
+            close.cancel()
+            await asyncio.wait({close}, timeout=PATIENCE)
+        elif close.exception() is None:
+            return []
+        for handler in reversed(self.loader.photons.values()):
+            if handler.name not in self.loader.photons:
+                continue  # it left together with another one of its file
+            try:
+                await self.loader.unload_photon(handler, force_stop=True)
+            except LuminalError:
+                continue  # it stays where it is, and `_left` names it
+        return [each for each in self._left() if each.startswith("photon")]
+
+    def _code(self, is_incomplete: bool) -> Exit:
+        if len(self._presses) > 1 or signal.SIGINT in self._presses:
+            return Exit.INTERRUPTED
+        return Exit.FAILED if self.failures or is_incomplete else Exit.FINE
+
+    def _guard(self, code: Exit) -> None:
+        """See to it that no thread keeps the interpreter from ending."""
+        self._is_over = True
+
+        def wait() -> None:
+            threading.Event().wait(PATIENCE)
+            sys.stdout.flush()
+            self._leave(code or Exit.FAILED)
+
+        threading.Thread(target=wait, name="luminal-leave", daemon=True).start()
+
+
+async def _until(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
+    """Wait for *task* or for *event*; return whether the task is done."""
+    import asyncio
+
+    waiter = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    return task.done()
+
+
+def _write(text: str) -> None:
+    """Write past the buffers, which a signal handler must not touch."""
+    try:
+        os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        return  # nobody listens any more
