@@ -1,4 +1,4 @@
-"""The watcher's peers, each behind one function; those not installed are left out."""
+"""The watcher and its peers, one function each; what is not installed is left out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import banner
 from benchmarks.watching_saver import SAVES, Saver
+from luminal.reload.watching import Batch, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Contestant = Callable[[Path, "Heard"], Callable[[], object]]
+
 Heard = queue.SimpleQueue[tuple[float, frozenset[str]]]
+
+
+def luminal(root: Path, heard: Heard) -> Callable[[], object]:
+    def receive(batch: Batch) -> None:
+        heard.put((time.monotonic(), batch.paths))
+
+    return Watcher([root], receive).start().stop
 
 
 def watchfiles_defaults(root: Path, heard: Heard) -> Callable[[], object]:
@@ -99,7 +109,7 @@ def polling(root: Path, heard: Heard) -> Callable[[], object]:
     return stop
 
 
-def _installed() -> dict[str, Callable[[Path, Heard], Callable[[], object]]]:
+def _installed() -> dict[str, Contestant]:
     peers = {"watchfiles": watchfiles_defaults, "watchdog": watchdog}
     found = {}
     for name, peer in peers.items():
@@ -107,10 +117,10 @@ def _installed() -> dict[str, Callable[[Path, Heard], Callable[[], object]]]:
             found[name] = peer
         else:
             print(f"{name} is not installed: left out")
-    return {**found, "polling 1 s": polling}
+    return {"luminal": luminal, **found, "polling 1 s": polling}
 
 
-PEERS = _installed()
+CONTESTANTS = _installed()
 
 _JURIGGED = """
 import sys, time, jurigged

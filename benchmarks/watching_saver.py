@@ -1,4 +1,4 @@
-"""Saves files from a process of its own, as an editor does.
+"""Trees of files, and saving them from a process of its own, as an editor does.
 
 In the watching process a save would itself wait for the GIL, and be counted.
 """
@@ -6,13 +6,19 @@ In the watching process a save would itself wait for the GIL, and be counted.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-__all__ = ["SAVES", "Saver"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SAVES", "Saver", "tree"]
 
 
 def _in_place(file: Path, text: str) -> None:
@@ -49,6 +55,22 @@ class Saver:
         assert self._process.stdout is not None
         print(f"{way}\t{file}\t{text!r}", file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
+
+
+@contextmanager
+def tree(count: int) -> Iterator[list[Path]]:
+    """Make *count* files, a hundred a directory."""
+    root = Path(tempfile.mkdtemp(prefix="watching_"))
+    try:
+        files = []
+        for number in range(count):
+            folder = root / f"p{number // 100}"
+            folder.mkdir(exist_ok=True)
+            files.append(folder / f"m{number}.py")
+            files[-1].write_text("value = 0\n")
+        yield files
+    finally:
+        shutil.rmtree(root)
 
 
 def _serve() -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "GIT_LOCKS",
     "git_directory",
     "git_directory_above",
+    "is_stash",
     "is_unfinished_distribution",
 ]
 
@@ -61,4 +62,17 @@ def is_unfinished_distribution(folder: str) -> bool:
 
     Installers write RECORD last (PyPA specification "Recording installed projects").
     """
-    return os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "RECORD"))
+    return (
+        folder.endswith(".dist-info")
+        and os.path.isdir(folder)
+        and not os.path.exists(os.path.join(folder, "RECORD"))
+    )
+
+
+def is_stash(folder: str) -> bool:
+    """Return whether *folder* is where pip keeps what it replaces.
+
+    pip renames the old version to a name with a tilde in front, and deletes it once the
+    new one is complete. Source: AdjacentTempDirectory in pip's temp_dir.py.
+    """
+    return os.path.basename(folder).startswith("~")

@@ -17,6 +17,7 @@ from luminal.reload.watching.locks import (
     GIT_LOCKS,
     git_directory,
     git_directory_above,
+    is_stash,
     is_unfinished_distribution,
 )
 from luminal.reload.watching.noise import is_noisy_file, is_noisy_folder
@@ -103,7 +104,7 @@ class Tracker:
             found = Phase.WRITING if cause is Cause.SWEEP else Phase.DONE
             phase = found if is_there else Phase.GONE
             self.settle.note(path, phase, was_there=was_there, now=now, cause=cause)
-            self._distribution(path, now)
+            self._distribution(path)
 
     def _file(self, path: str, what: News) -> None:
         snapshot = self.snapshot
@@ -132,15 +133,17 @@ class Tracker:
                 phase = Phase.DONE if status.st_size else Phase.EMPTY
         now = self.clock()
         self.settle.note(path, phase, was_there=was_there, now=now)
-        self._distribution(path, now)
+        self._distribution(path)
         return None
 
     def _relist(self, path: str, *, forced: bool = False) -> None:
         was_there = self.roots.get(path)
+        if is_stash(path):
+            return self._hold(path, is_held=os.path.isdir(path))
         if was_there is None and self._is_unwanted(path):
             if os.path.basename(path) == ".git":
                 self.snapshot.guard(git_directory(os.path.dirname(path)))
-            return
+            return None
         if forced or was_there is not None:
             self.snapshot.source.link(path)
         differences = self.snapshot.rescan(path, forced=forced)
@@ -150,20 +153,24 @@ class Tracker:
             if self.roots[path] is not was_there:
                 cause = Cause.RESCAN
         self.note(differences, cause)
-        self._distribution(path, self.clock())
+        self._distribution(path)
+        return None
 
     def _is_unwanted(self, path: str) -> bool:
         is_out = not self.snapshot.recursive or is_noisy_folder(os.path.basename(path))
         return is_out and os.path.isdir(path)
 
-    def _distribution(self, path: str, now: float) -> None:
+    def _distribution(self, path: str) -> None:
         """Hold the batch while a ``.dist-info`` waits for its RECORD."""
         folder = path if path.endswith(".dist-info") else os.path.dirname(path)
         if folder.endswith(".dist-info"):
-            if is_unfinished_distribution(folder):
-                self.settle.hold(folder, now)
-            elif self.settle.has_lock(folder):
-                self.settle.release(folder, now)
+            self._hold(folder, is_held=is_unfinished_distribution(folder))
+
+    def _hold(self, lock: str, *, is_held: bool) -> None:
+        if is_held:
+            self.settle.hold(lock, self.clock())
+        elif self.settle.has_lock(lock):
+            self.settle.release(lock, self.clock())
 
     def believe_locks(self) -> None:
         """Bring the locks in line with those that exist, where no news may tell."""
@@ -176,7 +183,8 @@ class Tracker:
         present.update(
             lock
             for lock in self.settle.locks
-            if lock.endswith(".dist-info") and is_unfinished_distribution(lock)
+            if is_unfinished_distribution(lock)
+            or (is_stash(lock) and os.path.isdir(lock))
         )
         self.settle.keep_only(present, self.clock())
 

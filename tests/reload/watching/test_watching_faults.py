@@ -23,6 +23,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's queue")
 
 
 @LINUX
+@pytest.mark.fault(30)
 def test_an_overflow_is_repaired_by_one_rescan(inbox, root):
     """More events than the kernel's queue holds, while the receiver is busy."""
     with open("/proc/sys/fs/inotify/max_queued_events") as file:
@@ -67,6 +68,7 @@ def test_an_overflow_is_repaired_by_one_rescan(inbox, root):
 
 
 @LINUX
+@pytest.mark.fault(30)
 def test_the_limit_of_watches_leads_to_polling_said_once(
     inbox, root, quick, monkeypatch
 ):
@@ -93,6 +95,7 @@ def test_the_limit_of_watches_leads_to_polling_said_once(
 
 
 @LINUX
+@pytest.mark.fault(30)
 def test_the_kernels_own_limit_of_watches(tmp_path):
     """The same with a limit of the kernel, in a user namespace of its own."""
     program = tmp_path / "program.py"
@@ -134,6 +137,7 @@ def test_the_kernels_own_limit_of_watches(tmp_path):
 
 
 @LINUX
+@pytest.mark.fault(30)
 def test_no_descriptor_left_for_the_kernels_events(inbox, root, quick, monkeypatch):
     def refuse(self, **settings):
         raise OSError(errno.EMFILE, "too many open files")
@@ -146,6 +150,7 @@ def test_no_descriptor_left_for_the_kernels_events(inbox, root, quick, monkeypat
     assert inbox.next().cause is Cause.SWEEP
 
 
+@pytest.mark.fault(30)
 def test_a_file_system_without_events_is_swept_and_that_is_said_once(
     inbox, root, quick, monkeypatch
 ):
@@ -200,6 +205,7 @@ def test_a_sweep_within_its_budget_gets_round(inbox, root):
     assert found == {f"p{number}/a.py" for number in range(5)}
 
 
+@pytest.mark.fault(31)
 def test_a_directory_that_goes_and_comes_back(inbox, root, tmp_path, quick):
     (root / "a.py").write_text("x")
     inbox.watch(pace=quick)
@@ -223,6 +229,7 @@ def test_a_directory_that_goes_and_comes_back(inbox, root, tmp_path, quick):
     assert inbox.until(root / "a.py")
 
 
+@pytest.mark.fault(31)
 def test_the_directory_above_goes_and_comes_back(inbox, tmp_path, quick):
     above = tmp_path / "above"
     root = above / "photons"
@@ -238,6 +245,7 @@ def test_the_directory_above_goes_and_comes_back(inbox, tmp_path, quick):
     assert inbox.until(root / "b.py")
 
 
+@pytest.mark.fault(31)
 def test_a_directory_replaced_in_one_step(inbox, root, tmp_path):
     (root / "a.py").write_text("old")
     fresh = tmp_path / "fresh"
@@ -253,6 +261,7 @@ def test_a_directory_replaced_in_one_step(inbox, root, tmp_path):
     assert inbox.next_names() == {"a.py"}
 
 
+@pytest.mark.fault(31)
 def test_a_directory_that_cannot_be_read_loses_nothing(inbox, root, quick, monkeypatch):
     """An error that is not 'not found' says nothing about the files."""
     package = root / "package"
@@ -290,8 +299,11 @@ def test_a_receiver_that_fails_does_not_end_the_watch(inbox, root, error, caplog
     assert "from the receiver" in caplog.text
 
 
-def test_a_watcher_that_fails_begins_anew(inbox, root, monkeypatch, caplog):
+def test_a_watcher_that_fails_begins_anew(inbox, root, tmp_path, monkeypatch):
     """Whatever the source raises; what changed meanwhile is delivered."""
+    outside = tmp_path / "outside.py"
+    outside.write_text("x")
+    (root / "link.py").symlink_to(outside)
     watcher = inbox.watch()
     source = watcher._duty.tracker.snapshot.source
 
@@ -307,8 +319,11 @@ def test_a_watcher_that_fails_begins_anew(inbox, root, monkeypatch, caplog):
     assert batch.created == {str(root / "meanwhile.py")}
     (root / "a.py").write_text("x")
     assert inbox.next_names() == {"a.py"}
+    outside.write_text("y")
+    assert inbox.next_names() == {"link.py"}
 
 
+@pytest.mark.fault(38)
 def test_the_wall_clock_plays_no_part(inbox, root, monkeypatch):
     """A jump of a day, forwards or backwards, neither hurries nor delays."""
     inbox.watch()

@@ -123,6 +123,19 @@ def test_a_lock_that_was_there_before_the_watch_counts(inbox, repository):
     assert inbox.next_names() == {"package_0/m0.py"}
 
 
+def test_a_tree_that_becomes_gits_while_it_is_watched(inbox, root):
+    inbox.watch(pace=Pace(cap=60.0))
+    git(root, "init", "-q")
+    lock = root / ".git" / "index.lock"
+    inbox.rest()
+    lock.touch()
+    (root / "a.py").write_text("x")
+    time.sleep(0.2)
+    assert inbox.batches.empty()
+    lock.unlink()
+    assert inbox.next_names() == {"a.py"}
+
+
 def test_a_stale_lock_costs_the_cap_once(inbox, repository):
     inbox.watch(pace=Pace(cap=0.5))
     (repository / ".git" / "index.lock").touch()

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from luminal.reload.watching import Cause, NoteCode
 from luminal.reload.watching.links import steps
 
@@ -127,6 +129,7 @@ def test_a_linked_directory_is_watched_under_its_name(inbox, root, tmp_path):
     assert inbox.next_names() == {"one/sub/a.py"}
 
 
+@pytest.mark.fault(32)
 def test_loops_and_tangles_end(inbox, root):
     """Links to above, to themselves and to each other; one edit is one path or few."""
     for name in ("a", "b", "c", "d"):

@@ -96,6 +96,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("save", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.fault(28)
 def test_a_save_is_one_batch_that_says_changed(inbox, root, save):
     file = root / "photon.py"
     file.write_text("old = 0\n")
@@ -111,6 +112,7 @@ def test_a_save_is_one_batch_that_says_changed(inbox, root, save):
 
 
 @pytest.mark.parametrize("save", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.fault(27)
 def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, save):
     """Whoever reads when the batch arrives finds the last text, never a half one."""
     file = root / "photon.py"
@@ -129,6 +131,7 @@ def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, save):
     assert texts == [wanted]
 
 
+@pytest.mark.fault(27)
 def test_a_text_in_two_openings_with_an_empty_moment_is_never_seen_empty(inbox, root):
     """The empty file is held until its text comes, even if the writer is slow."""
     file = root / "photon.py"
@@ -166,6 +169,7 @@ def compiled(file: Path) -> None:
     ],
     ids=["touch", "chmod", "read", "swap", "backup", "lock", "probe", "fifo", "pyc"],
 )
+@pytest.mark.fault(32)
 def test_what_cannot_matter_is_not_delivered(inbox, root, look_alike):
     file = root / "photon.py"
     file.write_text("old = 0\n")
@@ -223,6 +227,7 @@ def test_a_name_that_is_not_utf8_is_a_name_like_any_other(inbox, root):
     assert inbox.next_names() == {"after.py"}
 
 
+@pytest.mark.fault(29)
 def test_a_storm_is_few_batches_and_the_last_text_is_in_them(inbox, root):
     file = root / "photon.py"
     texts = []

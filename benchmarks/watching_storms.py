@@ -1,0 +1,136 @@
+"""The watcher in extremes: nothing happens, git happens, more than the queue holds."""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import banner
+from benchmarks.watching_peers import CONTESTANTS
+from benchmarks.watching_saver import tree
+from luminal.reload.watching import Batch, Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchmarks.watching_peers import Contestant, Heard
+
+__all__ = ["STORMS"]
+
+
+def idle(size: dict) -> None:
+    """Measure the CPU time of watching files that do not change."""
+    count, seconds = size["sizes"][-1], size["idle"]
+    banner(f"idle, {count:,} files, CPU time a minute (measured for {seconds:g} s)")
+    with tree(count) as files:
+        for name, contestant in CONTESTANTS.items():
+            stop = contestant(files[0].parent.parent, queue.SimpleQueue())
+            time.sleep(0.5)
+            began = time.process_time()
+            # One second more than a minute, so that the slow sweep is in it.
+            time.sleep(seconds + 1 if name == "luminal" else min(seconds, 10))
+            used = time.process_time() - began
+            took = seconds if name == "luminal" else min(seconds, 10)
+            print(f"{name:<22} {used * 60 / took:8.4f} s")
+            stop()
+
+
+def git(root: Path, *words: str) -> None:
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    )
+
+
+def branch_switch(size: dict) -> None:
+    """Switch between branches that differ in 500 of 1,000 files."""
+    banner("git checkout, 500 of 1,000 files: batches, and ms after git's end")
+    with tree(1000) as files:
+        root = files[0].parent.parent
+        git(root, "init", "-q", "-b", "one")
+        git(root, "add", ".")
+        git(root, "commit", "-qm", "one")
+        git(root, "checkout", "-qb", "two")
+        for file in files[::2]:
+            file.write_text("value = 2\n")
+        git(root, "commit", "-qam", "two")
+        for name, contestant in CONTESTANTS.items():
+            print(f"{name:<22} {switches(contestant, root, size['switches'])}")
+
+
+def switches(contestant: Contestant, root: Path, count: int) -> str:
+    """Return batches a switch, and when the first and the last came."""
+    heard: Heard = queue.SimpleQueue()
+    stop = contestant(root, heard)
+    batches, first, last, files = [], [], [], []
+    for number in range(count):
+        git(root, "checkout", "-q", ("one", "two")[number % 2])
+        ended = time.monotonic()
+        time.sleep(1.5)
+        came = [heard.get() for _ in range(heard.qsize())]
+        python = [
+            (at, found)
+            for at, paths in came
+            if (found := {path for path in paths if path.endswith(".py")})
+        ]
+        if not python:
+            continue
+        batches.append(len(python))
+        files.append(len(set().union(*(found for _, found in python))))
+        first.append((python[0][0] - ended) * 1000)
+        last.append((python[-1][0] - ended) * 1000)
+    stop()
+    if not batches:
+        return "no batch"
+    return (
+        f"batches {min(batches)} to {max(batches)}, "
+        f"files {min(files)} to {max(files)}, "
+        f"first {statistics.median(first):+.1f} ms, "
+        f"last {statistics.median(last):+.1f} (most {max(last):+.1f})"
+    )
+
+
+def overflow(size: dict) -> None:
+    """Fill the kernel's queue while the receiver is held; time the repair."""
+    count = size["sizes"][-1]
+    banner(f"queue overflow, {count:,} files: from reading the queue to the change")
+    if sys.platform != "linux":
+        print("skipped: the kernel's queue is Linux's")
+        return
+    found: queue.SimpleQueue[tuple[float, Batch]] = queue.SimpleQueue()
+    go_on = threading.Event()
+
+    def receive(batch: Batch) -> None:
+        found.put((time.monotonic(), batch))
+        go_on.wait()
+
+    with tree(count) as files, Watcher([files[0].parent.parent], receive):
+        files[0].write_text("value = 1\n")
+        found.get()
+        with open(files[1], "w") as one, open(files[2], "w") as two:
+            for _ in range(10_000):
+                one.write("#")
+                one.flush()
+                two.write("#")
+                two.flush()
+        files[3].write_text("value = 3\n")
+        began = time.monotonic()
+        go_on.set()
+        at, batch = found.get()
+        hit = str(files[3]) in batch.paths
+        print(f"luminal  {(at - began) * 1000:.1f} ms, {batch!r}, found: {hit}")
+
+
+STORMS: dict[str, Callable[[dict], None]] = {
+    "idle": idle,
+    "switch": branch_switch,
+    "overflow": overflow,
+}
