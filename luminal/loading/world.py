@@ -115,7 +115,7 @@ class World:
             self.generations = {**before, **staged}
             self._origins = {**self._origins, **_tops(staged.values())}
         for unit, generation in staged.items():
-            self.numbers[unit] = generation.number
+            self.numbers[unit] = max(generation.number, self.numbers.get(unit, 0))
             if not generation.borrowed:
                 _publish(generation, before.get(unit))
 

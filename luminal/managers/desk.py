@@ -11,7 +11,7 @@ from luminal.lifecycle.departure import depart
 from luminal.loading import CodeCache, World, is_in_transaction, run_apart
 from luminal.managers.handlers import Handlers
 from luminal.managers.logbook import log_events
-from luminal.model import Deadlines, Report
+from luminal.model import Deadlines, Probation, Report
 from luminal.reload import Reloader
 from luminal.store import SealedStore
 
@@ -38,6 +38,8 @@ class Desk:
         plugins: Where hooks are registered; by default a manager of its own.
         settings: Photon name → what it finds in ``self.context.settings``.
         deadlines: How long photons may take.
+        probation: Terms under which a new generation is provisional, or seconds that
+            it lasts; 0 for swaps that are final at once.
         cache: Whether compiled code is kept between runs, see `luminal.store`.
     """
 
@@ -49,6 +51,7 @@ class Desk:
         plugins: PluginManager | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         deadlines: Deadlines | None = None,
+        probation: Probation | float = 0.0,
         cache: bool = True,
     ) -> None:
         self.logging = logging
@@ -63,7 +66,13 @@ class Desk:
             deadlines=deadlines or Deadlines(),
         )
         self._intake = Intake(self._world, self._registry, self._ports, logging)
-        self._reloader = Reloader(self._world, self._registry, self._ports)
+        self._reloader = Reloader(
+            self._world,
+            self._registry,
+            self._ports,
+            self._turn,
+            _terms(probation),
+        )
         # What is watched, see `Loader.watch_photons`.
         self._keeper: Keeper | None = None
         if logging:
@@ -132,6 +141,8 @@ class Desk:
                     self._raise(error)
                 else:
                     leaving[handlers[0].filepath] = handlers
+            generations = (h.generation for of in leaving.values() for h in of)
+            await self._reloader.confirm([g.unit for g in generations if g])
             await depart(leaving, self._registry, self._world, self._ports, force_stop)
         return list(leaving)
 
@@ -183,3 +194,9 @@ class Desk:
         import logging
 
         logging.getLogger("luminal.loader").error("%s", error)
+
+
+def _terms(probation: Probation | float) -> Probation:
+    return (
+        probation if isinstance(probation, Probation) else Probation(float(probation))
+    )

@@ -36,6 +36,13 @@ class Pair:
     old_seat: object | None = None
 
     @property
+    def is_one_sided(self) -> bool:
+        """Whether nobody could come back: a photon appeared, went, or stood aside."""
+        if self.old is None or self.new is None:
+            return True
+        return self.state is not State.RUNNING
+
+    @property
     def is_to_start(self) -> bool:
         """Whether the new photon is started: where the old one ran, or had tried to."""
         return self.old is None or self.state in (State.RUNNING, State.FAILED)

@@ -10,16 +10,26 @@ from luminal.errors import LuminalError, PhotonRollbackError
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.wreck import explain
 from luminal.loading import Pinned, SourceFile, read_source, run_apart
-from luminal.model import Event, Happening, Outcome, Problem, Report, Verdict
+from luminal.model import (
+    Event,
+    Happening,
+    Outcome,
+    Probation,
+    Problem,
+    Report,
+    Verdict,
+)
 from luminal.reload.plan import affected, components, in_order, upstream
+from luminal.reload.probation import Provisional
 from luminal.reload.retirement import retire
 from luminal.reload.swap import Swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from luminal.lifecycle import Handler, Ports, Registry
-    from luminal.loading import World
+    from luminal.lifecycle import Handler, Ports, Registry, Turn
+    from luminal.loading import Generation, World
+    from luminal.reload.pairing import Pair
 
 __all__ = ["Policy", "Reloaded", "Reloader"]
 
@@ -50,11 +60,17 @@ class Reloader:
         world: Where generations are committed.
         registry: Where Handlers are kept.
         ports: What connects the photons to the host.
+        turn: The host's; one change at a time.
+        probation: Terms under which a swap is provisional.
     """
 
     world: World
     registry: Registry
     ports: Ports
+    turn: Turn
+    probation: Probation = attrs.Factory(Probation)
+    # Swaps that may still be taken back.
+    _provisional: list[Provisional] = attrs.Factory(list)
     # Unit → files of the generation before the serving one, for `roll_back`.
     _before: dict[str, Pinned] = attrs.Factory(dict)
 
@@ -91,6 +107,7 @@ class Reloader:
         whole = affected([u for u in units if u in needs], needs)
         groups = components(whole, needs) if policy == "component" else [whole]
         done = Reloaded()
+        await self.confirm(whole)
         for group in groups:
             ordered = in_order(group, needs)
             swap = Swap(
@@ -105,7 +122,8 @@ class Reloader:
         return done
 
     async def _run(self, swap: Swap) -> Reloaded:
-        old = {u: Pinned.of(self.world.generations[u]) for u in swap.units}
+        before = {u: self.world.generations[u] for u in swap.units}
+        old = {unit: Pinned.of(generation) for unit, generation in before.items()}
         concerned = swap.handlers()
         try:
             pairs = await swap.run()
@@ -115,9 +133,43 @@ class Reloader:
             return self._refused(concerned, cause)
         self._before.update(old)
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        await retire(pairs, self.ports)
-        self.retire_unneeded()
+        await self._conclude(pairs, before)
         return Reloaded(handlers, Report(tuple(map(_outcome, handlers))))
+
+    async def _conclude(self, pairs: list[Pair], before: dict[str, Generation]) -> None:
+        """Retire what was replaced, now or after probation."""
+        if not self.probation.seconds or any(p.is_one_sided for p in pairs):
+            await retire(pairs, self.ports)
+            self.retire_unneeded()
+            return
+        import asyncio
+
+        provisional = Provisional(
+            pairs,
+            before,
+            self.world,
+            self.ports,
+            self.probation,
+            self.turn,
+            self._over,
+        )
+        self._provisional.append(provisional)
+        provisional.begin(asyncio.get_running_loop())
+
+    async def _over(self, provisional: Provisional) -> None:
+        self._provisional.remove(provisional)
+        self.retire_unneeded()
+
+    async def confirm(self, units: Iterable[str]) -> None:
+        """Make swaps of *units* final that are on probation; the turn is held.
+
+        At most two generations of a photon live: a third one ends the probation of
+        the second.
+        """
+        concerned = set(units)
+        for provisional in list(self._provisional):
+            if provisional.units & concerned:
+                await provisional.confirm()
 
     def _refused(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
         """Tell that the old generations go on, and why."""

@@ -116,9 +116,7 @@ class Duty:
         """Watch the tree at *root*."""
         with self._hurry:
             self.tracker.plant(root)
-        kind = silent_file_system(os.path.realpath(root))
-        if kind and self.force_polling is None:
-            self._silent[root] = kind
+        self._learn_file_systems()
         self._report()
         self._plan_sweep()
 
@@ -192,9 +190,18 @@ class Duty:
         if self.tracker.hear(news):
             text = "more changes than the system's queue holds: looked at every file"
             self.say(Note(NoteCode.OVERFLOW, "", text))
-        if self.tracker.roots != was_there:
+        if self.tracker.roots != was_there or News.MOUNTED in news.values():
+            self._learn_file_systems()
             self._plan_sweep()
         self._report()
+
+    def _learn_file_systems(self) -> None:
+        if self.force_polling is None:
+            kinds = {
+                root: silent_file_system(os.path.realpath(root))
+                for root in self.tracker.roots
+            }
+            self._silent = {root: kind for root, kind in kinds.items() if kind}
 
     def _plan_sweep(self) -> None:
         wait = self.pace.poll if self._is_blind else self.pace.sweep

@@ -71,6 +71,11 @@ class InotifySource:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._bell, select.POLLIN)
+        # A mount over a watched directory hides it without an event. The table of
+        # mounts can be waited for: it reports an error when it changes, proc(5).
+        self._mounts = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
+        self._poll.register(self._mounts, select.POLLPRI)
+        self._has_mounted = False
         self._watches: dict[int, _Watch] = {}
         self._folders: dict[str, int] = {}
         self._links: dict[str, list[tuple[int, str]]] = {}
@@ -135,17 +140,15 @@ class InotifySource:
 
     def wait(self, timeout: float) -> bool:
         """Sleep until the kernel has events, the bell rings or *timeout* is over."""
-        has_events = False
-        for fd, _ in self._poll.poll(max(0, round(timeout * 1000))):
-            if fd == self._bell:
-                os.eventfd_read(self._bell)
-            else:
-                has_events = True
-        return has_events
+        ready = {fd for fd, _ in self._poll.poll(max(0, round(timeout * 1000)))}
+        if self._bell in ready:
+            os.eventfd_read(self._bell)
+        self._has_mounted = self._mounts in ready
+        return self._has_mounted or self._fd in ready
 
     def read(self) -> dict[str, News]:
         """Empty the kernel's queue."""
-        news: dict[str, News] = {}
+        news: dict[str, News] = {"mounts": News.MOUNTED} if self._has_mounted else {}
         while True:
             try:
                 data = os.read(self._fd, _CHUNK)
@@ -164,11 +167,12 @@ class InotifySource:
                 os.eventfd_write(self._bell, 1)
 
     def close(self) -> None:
-        """Close both descriptors; the kernel drops the watches."""
+        """Close the descriptors; the kernel drops the watches."""
         with self._closing:
             if not self._kernel.closed:
                 self._kernel.close()
                 os.close(self._bell)
+                os.close(self._mounts)
 
     def _add(self, folder: str, mask: int) -> int | None:
         try:

@@ -26,6 +26,7 @@ class News(enum.Enum):
     RELINKED = "a link on the way to the path leads elsewhere"
     LOCKED = "a lock appeared: the tree is being changed"
     UNLOCKED = "a lock went"
+    MOUNTED = "file systems came or went: look whether the trees are the same"
     LOST = "news was lost: look at everything"
 
 

@@ -60,6 +60,16 @@ class Snapshot:
         """Whether the record has a folder at *path*."""
         return path in self._folders
 
+    def is_replaced(self, path: str) -> bool:
+        """Whether another folder, or none, is at *path* than the recorded one."""
+        folder = self._folders.get(path)
+        try:
+            status = status_of(path)
+        except OSError:
+            return False
+        now = None if status is None else (status.st_dev, status.st_ino)
+        return now != (None if folder is None else folder.identity)
+
     def forget(self, path: str) -> None:
         """Take the file at *path* out of the record."""
         parent, name = os.path.split(path)

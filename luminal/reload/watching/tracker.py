@@ -73,6 +73,9 @@ class Tracker:
                 self.settle.release(path, self.clock())
             elif what is News.RELIST or what is News.RELINKED:
                 self._relist(path, forced=what is News.RELINKED)
+            elif what is News.MOUNTED:
+                for root in filter(self.snapshot.is_replaced, list(self.roots)):
+                    self._relist(root)
             elif what is News.LOST:
                 self.rescan(Cause.OVERFLOW)
             elif os.path.basename(path) == ".git":

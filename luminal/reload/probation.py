@@ -1,0 +1,194 @@
+"""Probation: a new generation serves, and the old one waits, whole, to come back.
+
+In comes a swap that has been made; out comes its confirmation, or the world as it was
+before, automatically and once.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonRollbackError
+from luminal.lifecycle.director import method_of
+from luminal.lifecycle.step import run_step
+from luminal.model import Event, Happening, Problem, State
+from luminal.reload.home import Home
+from luminal.reload.retirement import retire
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from luminal.lifecycle import Handler, Ports, Turn
+    from luminal.loading import Generation, World
+    from luminal.model import Probation
+    from luminal.reload.pairing import Pair
+
+__all__ = ["Provisional"]
+
+
+@attrs.define(eq=False)
+class Provisional:
+    """A swap on probation.
+
+    Args:
+        pairs: What was exchanged: in ``old`` lives the new photon by now, in ``new``
+            the old one, which still runs.
+        before: Unit → the generation that served before.
+        world: Where generations are committed.
+        ports: What connects the photons to the host.
+        terms: How long, and what counts against it.
+        turn: The host's; one change at a time.
+        when_over: Called when it is confirmed or reverted.
+    """
+
+    pairs: Sequence[Pair]
+    before: Mapping[str, Generation]
+    world: World
+    ports: Ports
+    terms: Probation
+    turn: Turn
+    when_over: Callable[[Provisional], Awaitable[object]]
+    is_over: bool = False
+    _ended: threading.Event = attrs.Factory(threading.Event)
+    _home: Home = attrs.Factory(Home)
+
+    @property
+    def units(self) -> frozenset[str]:
+        """The units that are on probation."""
+        return frozenset(self.before)
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look after the new photons from a background thread.
+
+        Args:
+            loop: Where their ``async`` methods run as long as it does.
+        """
+        self._home.host = loop
+        name = "luminal-probation"
+        threading.Thread(target=self._watch, name=name, daemon=True).start()
+
+    def _watch(self) -> None:
+        looks = max(1, round(self.terms.seconds / self.terms.interval))
+        try:
+            for look in range(1, looks + 1):
+                if self._ended.wait(self.terms.seconds / looks):
+                    return
+                if self._home.run(functools.partial(self._look, look == looks)):
+                    return
+        finally:
+            self._home.close()
+
+    async def _look(self, is_last: bool) -> bool:
+        """Judge the new photons; return whether that was the end of it."""
+        why = await self._complaint()
+        if why is None and not is_last:
+            return False
+        async with self.turn:
+            if self.is_over:
+                return True
+            if why is None:
+                await self.confirm()
+            else:
+                await self.revert(*why)
+        return True
+
+    async def _complaint(self) -> tuple[Handler, str] | None:
+        """Return who has failed, and how."""
+        for pair in self.pairs:
+            if pair.old is None or pair.old.state is not State.RUNNING:
+                continue
+            why = await _unhealthy(pair.old) or self._too_many_errors(pair.old)
+            if why:
+                return pair.old, why
+        return None
+
+    def _too_many_errors(self, handler: Handler) -> str:
+        calls = errors = 0
+        for row in self.ports.plugins.statistics():
+            if row.photon == handler.name:
+                calls += row.calls
+                errors += row.errors
+        if calls < self.terms.min_calls or errors <= calls * self.terms.error_rate:
+            return ""
+        return f"{errors} of {calls} calls raised"
+
+    async def confirm(self) -> None:
+        """Retire the old photons; the new ones are final. The turn is held."""
+        self._close()
+        for pair in self.pairs:
+            if pair.old is not None:
+                self.ports.tell(Happening.CONFIRMED, pair.old)
+        await retire(self.pairs, self.ports)
+        await self.when_over(self)
+
+    async def revert(self, failed: Handler, why: str) -> None:
+        """Let the old photons serve again, and retire the new ones. The turn is held.
+
+        An old photon that has become unhealthy as well is stopped, which is logged
+        loudly: there is no third generation to turn to.
+        """
+        self._close()
+        error = PhotonRollbackError(
+            "failed on probation and was rolled back",
+            photon=failed.name,
+            file=failed.filepath,
+            why=why,
+            hint="correct it, then reload the photon",
+        )
+        problem = Problem.of(error, "probation")
+        plugins = self.ports.plugins
+        back = [p for p in self.pairs if p.old is not None and p.new is not None]
+        seats: list[tuple[Any, Any]] = [
+            (p.old.instance, p.new.instance) for p in back if p.old and p.new
+        ]
+        seats = [s for s in seats if plugins.is_registered(s[0]) and s[1] is not None]
+        number = min((p.new.number for p in back if p.new), default=0)
+        plugins.swap_many(seats, generation=number)
+        self.world.accept(self.before)
+        for pair in back:
+            if pair.old is not None and pair.new is not None:
+                pair.old.exchange(pair.new)
+                self.ports.tell(Happening.ROLLED_BACK, pair.old, problem=problem)
+        await retire(self.pairs, self.ports)
+        for pair in back:
+            if pair.old is not None:
+                await self._check_again(pair.old)
+        await self.when_over(self)
+
+    async def _check_again(self, handler: Handler) -> None:
+        why = await _unhealthy(handler)
+        if not why or handler.state is not State.RUNNING:
+            return
+        import logging
+
+        logging.getLogger("luminal.reload").critical(
+            "photon %r is off: its new generation failed on probation, and the one "
+            "before is not healthy any more: %s",
+            handler.name,
+            why,
+        )
+        event = Event(Happening.FAILED, handler.name, handler.number, handler.filepath)
+        self.ports.events.emit(event)
+        await handler.stop()
+
+    def _close(self) -> None:
+        self.is_over = True
+        self._ended.set()
+
+
+async def _unhealthy(handler: Handler) -> str:
+    """Return why the photon is not healthy; empty where it is."""
+    check = method_of(handler, "is_healthy")
+    if check is None:
+        return ""
+    deadline = handler.deadlines.start
+    try:
+        answer = await run_step(check, deadline=deadline, name=f"check {handler.name}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not healthy
+        return f"'is_healthy' raised {type(error).__name__}: {error}"
+    return "" if answer else "'is_healthy' says no"
