@@ -1,0 +1,174 @@
+"""The halt of one thread: a ladder of rungs, climbed until it is dead or reported.
+
+What comes in is a running thread, what goes out is its end, or a record that says
+where it stands and why it cannot be stopped. The rungs: a flag that cooperative code
+sees; a polite `SystemExit` at a safe point, so that ``finally`` and ``with`` run;
+waking what blocks; pressure on those that swallow it; a report. It never waits for
+the thread, and never installs anything before a halt is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable  # noqa: TC003 - attrs reads it
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.supervise import asynchronous, monitored
+from luminal.supervise.leftovers import Leftover
+from luminal.supervise.points import is_own, is_safe_point, stack_of, where
+from luminal.supervise.waking import wake
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["ABANDON_SECONDS", "PATIENCE_SECONDS", "Halt"]
+
+PATIENCE_SECONDS = 0.5
+"""How long a thread may spend in its own clean-up before that is cut short as well."""
+ABANDON_SECONDS = 2.0
+"""After this time a thread that lives on is listed as abandoned."""
+_WAKE_EVERY = 0.02
+
+
+@attrs.define(eq=False)
+class Halt:
+    """What is known of one thread that was told to end.
+
+    Attributes:
+        name: Name of the thread.
+        ident: Its identifier; meaningful only while `is_open` says so, because
+            CPython gives the number to the next thread at once.
+        is_open: Whether the thread still runs Python code under that identifier.
+        native_id: The kernel's number of the thread, or 0.
+        owner: Name of the photon that it belongs to, or an empty string.
+        begun: `time.monotonic` of the request, in seconds.
+        raises: How many times `SystemExit` was raised or sent.
+        is_abandoned: It outlived every rung and was reported.
+    """
+
+    name: str
+    ident: int
+    is_open: Callable[[], bool]
+    native_id: int = 0
+    owner: str = ""
+    begun: float = attrs.field(factory=time.monotonic)
+    raises: int = 0
+    is_abandoned: bool = False
+    # Where the trace of 3.11 last was; only the halted thread itself writes it.
+    last_line: tuple[int, int] = (0, 0)
+    # When the last attempt to wake it was made; only the reaper writes it.
+    _woken: float = 0.0
+    # Frame, offset and CPU time at the last look; equal twice means blocked.
+    _look: tuple[int, int, int] = (0, -1, -1)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the halt was asked for."""
+        return time.monotonic() - self.begun
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether its time for clean-up is over."""
+        return self.seconds > PATIENCE_SECONDS
+
+    @property
+    def is_desperate(self) -> bool:
+        """Whether any instruction will do, safe or not: it swallows all the same."""
+        return self.seconds > 2 * PATIENCE_SECONDS
+
+    def may_raise(self) -> bool:
+        """Decide, in the thread itself, whether `SystemExit` is raised here and now.
+
+        The first time, yes. Later: where no exception is being handled, the last one
+        was swallowed, so yes; where one is, the thread is cleaning up, so only when
+        its time is over.
+        """
+        if not self.is_open():
+            return False  # the number is another thread's by now
+        if self.raises and not self.is_pressing:
+            mine = self.ident == threading.get_ident()
+            if not mine or sys.exc_info()[1] is not None:
+                return False
+        self.raises += 1
+        return True
+
+    def climb(self) -> bool:
+        """Do what is due now; tell whether the thread has ended.
+
+        Called by the thread that asks for the halt, then by the reaper.
+        """
+        if not self.is_open():
+            monitored.disarm(self)
+            asynchronous.forget(self)
+            return True
+        if monitored.is_available():
+            monitored.arm(self)
+        elif not self.raises or self.is_pressing:
+            asynchronous.raise_at_safe_point(self)
+        self._unblock()
+        return False
+
+    def _unblock(self) -> None:
+        frame = stack_of(self.ident)
+        if frame is None or is_safe_point(frame):
+            return
+        look = (id(frame), frame.f_lasti, _cpu_time(self.native_id))
+        is_still, self._look = look == self._look, look
+        now = time.monotonic()
+        if now - self._woken < _WAKE_EVERY:
+            return
+        if is_still or frame.f_code.co_name == "wait" or not is_own(frame.f_code):
+            self._woken = now
+            if wake(self, is_blocked=is_still) or monitored.is_available():
+                return
+            # Nothing wakes it, but it may return by itself, and is told so then.
+            if is_still and (not self.raises or self.is_pressing):
+                asynchronous.raise_at_return(self, frame)
+        elif self.is_pressing:
+            asynchronous.raise_anywhere(self)
+
+    def leftover(self) -> Leftover:
+        """Describe the thread as it stands now."""
+        frame = stack_of(self.ident)
+        is_blocked = frame is not None and not self._has_moved(frame)
+        return Leftover(
+            kind="thread",
+            name=self.name,
+            owner=self.owner,
+            where=where(frame),
+            why=(
+                "blocked in a call that does not return to Python"
+                if is_blocked
+                else f"it swallowed SystemExit {self.raises} times"
+                if self.raises
+                else "it runs code that cannot be interrupted"
+            ),
+            seconds=round(self.seconds, 3),
+            stack=_lines_of(frame),
+        )
+
+    def _has_moved(self, frame: FrameType) -> bool:
+        look = (id(frame), frame.f_lasti, _cpu_time(self.native_id))
+        return look != self._look
+
+
+def _cpu_time(native_id: int) -> int:
+    """Nanoseconds that the thread has run; -1 where the system does not tell."""
+    try:
+        with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
+            return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def _lines_of(frame: FrameType | None) -> tuple[str, ...]:
+    lines: list[str] = []
+    while frame is not None:
+        code = frame.f_code
+        lines.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}")
+        frame = frame.f_back
+    return tuple(reversed(lines))

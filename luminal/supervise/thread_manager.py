@@ -1,0 +1,196 @@
+"""A queue of threads, started within a limit, stopped or halted together."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from luminal.errors import (
+    NoThreadsFoundError,
+    ThreadLimitReachedError,
+    ThreadManagerAlreadyRunningError,
+    ThreadsAlreadyRunningError,
+)
+from luminal.supervise.thread import TracedThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from luminal.supervise.leftovers import Leftover
+
+__all__ = ["ThreadManager"]
+
+
+class ThreadManager:
+    """Starts queued functions on `TracedThread` objects, at most a few at once.
+
+    Args:
+        thread_limit: Most threads running at once; 0 means no limit.
+
+    Attributes:
+        id: Unique identifier of this manager.
+        thread_limit: As above; may be changed at any time.
+    """
+
+    def __init__(self, thread_limit: int = 0) -> None:
+        self.id = uuid.uuid4().hex
+        self.thread_limit = thread_limit
+        # Guards the three below; notified when a thread ends, when one is queued
+        # and when the manager stops.
+        self._changed = threading.Condition()
+        self._queued: deque[TracedThread] = deque()
+        self._running: list[TracedThread] = []
+        self._watcher: TracedThread | None = None
+
+    @property
+    def threads(self) -> tuple[TracedThread, ...]:
+        """The threads that run now; those that have ended are forgotten."""
+        with self._changed:
+            self._forget_ended()
+            return tuple(self._running)
+
+    def append_thread(
+        self,
+        function: Callable[..., object],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Queue a call of *function* for a thread of its own.
+
+        Args:
+            function: What the thread runs.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            True; the thread waits for `run` or `watch`.
+
+        Raises:
+            TypeError: *function* cannot be called.
+        """
+        if not callable(function):
+            raise TypeError(f"a thread needs a callable, not {function!r}")
+        thread = TracedThread(
+            target=self._run_one, args=(function, tuple(args), dict(kwargs or {}))
+        )
+        thread.daemon = True
+        with self._changed:
+            self._queued.append(thread)
+            self._changed.notify_all()
+        return True
+
+    def _run_one(
+        self,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        try:
+            function(*args, **kwargs)
+        finally:
+            with self._changed:
+                me = threading.current_thread()
+                if me in self._running:
+                    self._running.remove(me)
+                self._changed.notify_all()
+
+    def run(self) -> None:
+        """Start what is queued, as far as the limit allows, and return.
+
+        Raises:
+            ThreadsAlreadyRunningError: All of its threads run; none is queued.
+            NoThreadsFoundError: Nothing is queued and nothing runs.
+            ThreadLimitReachedError: As many threads as the limit allows run already.
+        """
+        with self._changed:
+            self._forget_ended()
+            if not self._queued and self._running:
+                raise ThreadsAlreadyRunningError(
+                    f"all {len(self._running)} threads run already",
+                    hint="append another thread, or wait for these to end",
+                )
+            if not self._queued:
+                raise NoThreadsFoundError(
+                    "no thread is queued", hint="call append_thread() first"
+                )
+            if not self._has_room():
+                raise ThreadLimitReachedError(
+                    f"{len(self._running)} of {self.thread_limit} threads run",
+                    hint="raise thread_limit, or wait for one to end",
+                )
+            self._start_queued()
+
+    def watch(self) -> None:
+        """Start queued threads from a background thread as soon as there is room.
+
+        Raises:
+            ThreadManagerAlreadyRunningError: It watches already.
+        """
+        with self._changed:
+            if self._watcher is not None and self._watcher.is_alive():
+                raise ThreadManagerAlreadyRunningError(
+                    f"thread manager {self.id!r} watches already",
+                    hint="call stop() or halt() first",
+                )
+            self._watcher = TracedThread(
+                target=self._watch, name=f"luminal-manager-{self.id[:8]}", daemon=True
+            )
+            self._watcher.start()
+
+    def _watch(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._changed:
+                if self._watcher is not me:
+                    return
+                self._forget_ended()
+                self._start_queued()
+                # A halted thread may end without a word: look once a second.
+                self._changed.wait(1.0)
+
+    def _has_room(self) -> bool:
+        return not self.thread_limit or len(self._running) < self.thread_limit
+
+    def _start_queued(self) -> None:
+        while self._queued and self._has_room():
+            thread = self._queued.popleft()
+            self._running.append(thread)
+            thread.start()
+
+    def _forget_ended(self) -> None:
+        self._running[:] = [t for t in self._running if t.is_alive() or not t.ident]
+
+    def stop(self) -> None:
+        """Stop starting threads and ask those that run to end.
+
+        Cooperative code sees it by `checkpoint`, `sleep` or its thread's ``halting``
+        event. What is queued is dropped. Returns at once.
+        """
+        with self._changed:
+            self._watcher = None
+            self._queued.clear()
+            running = list(self._running)
+            self._changed.notify_all()
+        for thread in running:
+            thread.halting.set()
+
+    def halt(self, timeout: float = 2.0) -> tuple[Leftover, ...]:
+        """Halt every thread now and join them all, under one deadline.
+
+        Args:
+            timeout: Longest time to wait for all of them together, in seconds.
+
+        Returns:
+            What is known of each thread that lives on; empty where all have ended.
+        """
+        self.stop()
+        me = threading.current_thread()
+        threads = [t for t in self.threads if t is not me]
+        for thread in threads:
+            thread.halt()
+        end = time.monotonic() + timeout
+        found = (t.halt_and_join(max(0.0, end - time.monotonic())) for t in threads)
+        return tuple(leftover for leftover in found if leftover is not None)
