@@ -6,9 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from luminal.discovery.index import Index
 from luminal.discovery.request import PathLike, normal_request
 from luminal.discovery.sequence import Discovered
 from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError
+from luminal.store import SealedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,9 +69,6 @@ def discover(
         _check_directory(directory)
     kept = None
     if index is not False:
-        from luminal.discovery.index import Index
-        from luminal.store import SealedStore
-
         place = None if index is True else os.path.abspath(os.fspath(index))
         kept = Index(request, SealedStore(place))
         answer = kept.answer()

@@ -8,10 +8,11 @@ On the start-up path: this file imports nothing heavy.
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
-from luminal.discovery.reading import read_bytes, settled
+from luminal.discovery.reading import Stamp, read_bytes, settled, stamp_of
 
-__all__ = ["MODULES", "PACKAGES", "holds", "list_directory"]
+__all__ = ["MODULES", "PACKAGES", "Evidence", "Listing", "list_directory"]
 
 MODULES = (".py",)
 """Endings of the files that matter in a directory of photons."""
@@ -61,64 +62,65 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def holds(
-    listings: dict[tuple[str, bool], Listing],
-    stamps: dict[str, tuple[object, str, bool]],
-    now: int,
-) -> int:
-    """Return whether everything is as it was: 0 for no, 1 for yes.
+class Evidence(NamedTuple):
+    """All looks of one discovery, in the form in which they are compared fastest.
 
-    A file whose stamp cannot tell is read, and its digest compared. Where that was
-    needed and will not be needed again, because the file has aged meanwhile, the
-    answer is 2: the caller may write the evidence down anew.
-
-    Args:
+    Attributes:
         listings: (directory, whether of modules) → what `list_directory` returned.
-        stamps: Path → (stamp or error number, digest or empty, is the stamp proof).
-        now: The clock before this call, in nanoseconds.
+        paths: Paths of what was there.
+        stamps: The stamp of each of *paths*.
+        absent: Path → number of the error that said so.
+        doubtful: Path → (stamp, SHA-512 hex digest or empty where it was not read),
+            of those that a stamp does not tell of, see `settled`.
     """
-    for (directory, of_modules), listing in listings.items():
-        if list_directory(directory, MODULES if of_modules else PACKAGES) != listing:
-            return 0
-    doubtful: list[str] = []
-    stat = os.stat
-    for path, (stamp, _, proof) in stamps.items():
+
+    listings: dict[tuple[str, bool], Listing]
+    paths: list[str]
+    stamps: list[Stamp]
+    absent: dict[str, int | None]
+    doubtful: dict[str, tuple[Stamp, str]]
+
+    def holds(self) -> bool:
+        """Return whether everything is as it was."""
+        for (directory, of_modules), listing in self.listings.items():
+            endings = MODULES if of_modules else PACKAGES
+            if list_directory(directory, endings) != listing:
+                return False
         try:
-            status = stat(path)
+            if list(map(stamp_of, map(os.stat, self.paths))) != self.stamps:
+                return False
+        except OSError:
+            return False
+        return all(map(self._is_absent, self.absent)) and all(
+            _has_digest(path, *kept) for path, kept in self.doubtful.items()
+        )
+
+    def aged(self, now: int) -> Evidence | None:
+        """Return it with less doubt if files have aged meanwhile, else None.
+
+        Args:
+            now: The clock before `holds` was asked, in nanoseconds.
+        """
+        doubtful = {p: k for p, k in self.doubtful.items() if not settled(k[0], now)}
+        if len(doubtful) == len(self.doubtful):
+            return None
+        return self._replace(doubtful=doubtful)
+
+    def _is_absent(self, path: str) -> bool:
+        try:
+            os.stat(path)
         except OSError as error:
-            if error.errno != stamp:
-                return 0
-            continue
-        if stamp != (
-            status.st_mode,
-            status.st_ino,
-            status.st_dev,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        ):
-            return 0
-        if not proof:
-            doubtful.append(path)
-    return _reread(doubtful, stamps, now) if doubtful else 1
+            return error.errno == self.absent[path]
+        return False
 
 
-def _reread(
-    paths: list[str], stamps: dict[str, tuple[object, str, bool]], now: int
-) -> int:
+def _has_digest(path: str, stamp: Stamp, digest: str) -> bool:
+    if not digest:
+        return True
     import hashlib
 
-    aged = 1
-    for path in paths:
-        stamp, digest, _ = stamps[path]
-        if digest:
-            try:
-                data, seen = read_bytes(path)
-            except OSError:
-                return 0
-            if seen != stamp or hashlib.sha512(data).hexdigest() != digest:
-                return 0
-        if settled(stamp, now):  # type: ignore[arg-type]
-            stamps[path] = (stamp, digest, True)
-            aged = 2
-    return aged
+    try:
+        data, seen = read_bytes(path)
+    except OSError:
+        return False
+    return seen == stamp and hashlib.sha512(data).hexdigest() == digest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from luminal.discovery.evidence import holds
+from luminal.discovery.evidence import Evidence
 from luminal.discovery.sequence import Discovered
 from luminal.store import SealedStore, fingerprint
 
@@ -45,12 +45,13 @@ class Index:
         kept: Any = self._store.load(f"discovery-{self._name}")
         if kept is None or kept[0] != self._key:
             return None
-        _, listings, stamps, rows = kept
-        verdict = holds(listings, stamps, time.time_ns())
-        if verdict == 0:
+        key, seen, rows = kept
+        now = time.time_ns()
+        evidence = Evidence(*seen)
+        if not evidence.holds():
             return None
-        if verdict == 2:
-            self._store.save(f"discovery-{self._name}", kept)
+        if (aged := evidence.aged(now)) is not None:
+            self._store.save(f"discovery-{self._name}", (key, tuple(aged), rows))
         return Discovered(rows)
 
     def facts(self) -> dict[str, tuple[str, tuple[object, ...]]]:
@@ -77,7 +78,7 @@ class Index:
             self._store.save(f"facts-{self._name}", (self._key, witness.memo))
         if not witness.is_void:
             rows = [pack(candidate) for candidate in found]
-            answer = (self._key, witness.listings, witness.stamps, rows)
+            answer = (self._key, tuple(witness.evidence()), rows)
             self._store.save(f"discovery-{self._name}", answer)
         for prefix in ("discovery-", "facts-"):
             self._store.prune(prefix, _KEEP)

@@ -89,9 +89,15 @@ class _Reader:
             problem = Problem.of(error, "discovery")
         version = metadata.version or self.distribution.version
         name = metadata.name or self.distribution.name
-        bare = attrs.evolve(bare, origin=f"{name} {version}".strip(), version=version)
-        bare = attrs.evolve(bare, author=metadata.author, description=metadata.summary)
-        bare = attrs.evolve(bare, tags=metadata.keywords, problem=problem)
+        bare = attrs.evolve(
+            bare,
+            origin=f"{name} {version}".strip(),
+            version=version,
+            author=metadata.author,
+            description=metadata.summary,
+            tags=metadata.keywords,
+            problem=problem,
+        )
         for entry in entries:
             found = attrs.evolve(bare, name=entry.name, target=entry.target)
             try:

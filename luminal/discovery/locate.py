@@ -36,18 +36,12 @@ def locate(
         path: Entries of ``sys.path``.
     """
     parts = module.split(".")
-    folders = dict.fromkeys(
-        (
-            distribution.site,
-            *_pth_folders(witness, distribution.site),
-            *_project(witness, distribution),
-            *path,
-        )
-    )
-    # Where one folder has it all, the first that has it wins, as in an import.
-    for root in folders:
-        if file := _file(witness, os.path.join(root, *parts)):
-            return file, root
+    # Where one folder has it all, the first that has it wins, as in an import. What
+    # is written down about editable installations is read only if it must be.
+    for places in (_site, _pth_folders, _project):
+        for root in places(witness, distribution):
+            if file := _file(witness, os.path.join(root, *parts)):
+                return file, root
     for top, target in _mapped(witness, distribution.site):
         known = top.split(".")
         if parts[: len(known)] == known:
@@ -56,6 +50,9 @@ def locate(
                 stem = target.removesuffix(".py")
             if file := _file(witness, stem):
                 return file, os.path.dirname(target)
+    for root in path:
+        if file := _file(witness, os.path.join(root, *parts)):
+            return file, root
     return None
 
 
@@ -66,7 +63,13 @@ def _file(witness: Witness, stem: str) -> str | None:
     return None
 
 
-def _pth_folders(witness: Witness, site: str) -> Iterator[str]:
+def _site(witness: Witness, distribution: Distribution) -> Iterator[str]:
+    del witness  # the one place that needs no look
+    yield distribution.site
+
+
+def _pth_folders(witness: Witness, distribution: Distribution) -> Iterator[str]:
+    site = distribution.site
     for path in _beside(witness, site, ".pth"):
         try:
             text = witness.read(path).decode("utf-8", "surrogateescape")

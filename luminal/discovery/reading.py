@@ -9,8 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonUnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["LIMIT", "MARGIN", "Stamp", "read_bytes", "settled", "stamp_of"]
 
@@ -45,16 +50,10 @@ _HINTS = {
 }
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """Return what changes whenever the file does, see `settled`."""
-    return (
-        status.st_mode,
-        status.st_ino,
-        status.st_dev,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+stamp_of: Callable[[os.stat_result], Stamp] = attrgetter(
+    "st_mode", "st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""Return what changes whenever the file does, see `settled`."""
 
 
 def settled(stamp: Stamp, now: int) -> bool:

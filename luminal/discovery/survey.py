@@ -73,8 +73,7 @@ def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candida
     """Drop what was found before: overlapping directories, an editable install."""
     seen: set[object] = set()
     for candidate in candidates:
-        stamp = witness.stamps.get(candidate.location, ("",))[0]
-        file = stamp[1:3] if isinstance(stamp, tuple) else candidate.location
+        file = witness.identity(candidate.location)
         attribute = candidate.target.rpartition(":")[2]
         same_file = (candidate.location, attribute, candidate.name)
         installed = (file, attribute)

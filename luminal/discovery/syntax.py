@@ -8,8 +8,9 @@ encodings) end the discovery of its neighbours.
 from __future__ import annotations
 
 import ast
-import hashlib
 from typing import TYPE_CHECKING
+
+import attrs
 
 from luminal.discovery.facts import ClassFacts, ModuleFacts
 from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
@@ -22,7 +23,7 @@ __all__ = ["DepthError", "facts_of", "parse", "plain_value"]
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after"})
-_BINDERS = frozenset({"exec", "eval", "globals", "vars", "setattr", "locals"})
+_BINDERS = (b"exec", b"globals", b"locals", b"vars", b"setattr", b"__dict__")
 _PREFIX = "photon_"
 _BODIES = ("body", "orelse", "handlers", "finalbody")
 
@@ -31,21 +32,27 @@ class DepthError(Exception):
     """The text is nested so deeply that the answer depends on the stack's depth."""
 
 
-def facts_of(data: bytes, path: str) -> ModuleFacts:
-    """Return what *data*, the bytes of the module at *path*, says about itself.
+def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
+    """Return what the bytes of a module say about it.
+
+    Args:
+        data: The bytes.
+        path: Path of the module, for errors.
+        checksum: SHA-512 hex digest of the bytes.
 
     Raises:
         DepthError: The text is nested too deeply to be read here and now.
     """
-    checksum = hashlib.sha512(data).hexdigest()
     try:
-        tree = parse(data, path)
-        return _walk(tree, checksum)
+        facts = _walk(parse(data, path), checksum)
     except LuminalError as error:
         phase = "compile" if isinstance(error, PhotonSyntaxError) else "read"
         return ModuleFacts(checksum, Problem.of(error, phase))
     except (RecursionError, MemoryError) as error:
         raise DepthError(type(error).__name__) from None
+    if any(word in data for word in _BINDERS):
+        return attrs.evolve(facts, is_dynamic=True)
+    return facts
 
 
 def parse(data: bytes, path: str) -> ast.Module:
@@ -129,11 +136,7 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
             for part in ast.walk(node):
                 if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
                     bound[part.id] = None
-    is_dynamic = (
-        bool(stars)
-        or "__getattr__" in bound
-        or any(isinstance(n, ast.Name) and n.id in _BINDERS for n in ast.walk(tree))
-    )
+    is_dynamic = bool(stars) or "__getattr__" in bound
     return ModuleFacts(
         checksum, None, classes, imports, tuple(stars), tuple(bound), is_dynamic
     )

@@ -12,9 +12,15 @@ import hashlib
 import os
 import stat
 
-from luminal.discovery.evidence import MODULES, PACKAGES, Listing, list_directory
+from luminal.discovery.evidence import (
+    MODULES,
+    PACKAGES,
+    Evidence,
+    Listing,
+    list_directory,
+)
 from luminal.discovery.facts import ModuleFacts
-from luminal.discovery.reading import read_bytes, settled, stamp_of
+from luminal.discovery.reading import Stamp, read_bytes, settled, stamp_of
 from luminal.discovery.syntax import DepthError, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
 from luminal.model import Problem
@@ -30,8 +36,6 @@ class Witness:
 
     Attributes:
         now: The clock before the first look, in nanoseconds.
-        listings: See `luminal.discovery.evidence.holds`.
-        stamps: The same.
         memo: Path → (digest, packed facts), of this run.
         is_void: Whether something was seen that another look may not show again.
     """
@@ -39,25 +43,42 @@ class Witness:
     __slots__ = (
         "_facts",
         "_known",
+        "_listings",
         "_seen",
+        "_stamps",
         "is_void",
-        "listings",
         "memo",
         "now",
-        "stamps",
     )
 
     def __init__(
         self, now: int, known: dict[str, tuple[str, tuple[object, ...]]]
     ) -> None:
         self.now = now
-        self.listings: dict[tuple[str, bool], Listing] = {}
-        self.stamps: dict[str, tuple[object, str, bool]] = {}
+        self._listings: dict[tuple[str, bool], Listing] = {}
+        # Path → (stamp, digest or empty); or the number of the error.
+        self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
         self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
         self.is_void = False
         self._known = known
         self._facts: dict[str, ModuleFacts] = {}
         self._seen: dict[str, bytes | PhotonUnreadableError] = {}
+
+    def evidence(self) -> Evidence:
+        """Return all that was seen."""
+        there = {p: s for p, s in self._stamps.items() if isinstance(s, tuple)}
+        return Evidence(
+            self._listings,
+            list(there),
+            [stamp for stamp, _ in there.values()],
+            {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)},
+            {p: s for p, s in there.items() if not settled(s[0], self.now)},
+        )
+
+    def identity(self, path: str) -> tuple[int, int] | str:
+        """Return (inode, device) of a file that was looked at, else its path."""
+        seen = self._stamps.get(path)
+        return seen[0][1:3] if isinstance(seen, tuple) else path
 
     def modules(self, directory: str) -> Listing:
         """Return what *directory* holds for photons, or an error's number."""
@@ -83,12 +104,12 @@ class Witness:
         """
         seen = self._seen.get(path)
         if seen is None:
-            self._mode(path)
             try:
                 seen, stamp = read_bytes(path)
                 self._keep(path, stamp, hashlib.sha512(seen).hexdigest())
             except PhotonUnreadableError as error:
                 seen = error
+                self._mode(path)
                 if error.errno is not None and error.errno not in _LASTING:
                     self.is_void = True
             self._seen[path] = seen
@@ -109,13 +130,15 @@ class Witness:
         except PhotonUnreadableError as error:
             return ModuleFacts(problem=Problem.of(error, "read"))
         del self._seen[path]  # read once more only if somebody asks for the bytes
-        digest = self.stamps[path][1]
+        stamp_and_digest = self._stamps[path]
+        assert isinstance(stamp_and_digest, tuple)  # noqa: S101  (it was read)
+        digest = stamp_and_digest[1]
         known = self._known.get(path)
         if known is not None and known[0] == digest:
             self.memo[path] = known
             return ModuleFacts.unpack(known[1])
         try:
-            facts = facts_of(data, path)
+            facts = facts_of(data, path, digest)
         except DepthError as error:
             self.is_void = True
             refusal = PhotonSyntaxError(
@@ -130,32 +153,30 @@ class Witness:
 
     def _list(self, directory: str, of_modules: bool) -> Listing:
         key = (directory, of_modules)
-        listing = self.listings.get(key)
+        listing = self._listings.get(key)
         if listing is None:
             listing = list_directory(directory, MODULES if of_modules else PACKAGES)
-            self.listings[key] = listing
+            self._listings[key] = listing
             if isinstance(listing, int) and listing not in _LASTING:
                 self.is_void = True
         return listing
 
     def _mode(self, path: str) -> int:
         """Return the mode of what is at *path*, 0 if there is nothing."""
-        known = self.stamps.get(path)
-        if known is None:
+        if path not in self._stamps:
             try:
                 self._keep(path, stamp_of(os.stat(path)), "")
             except OSError as error:
-                self.stamps[path] = (error.errno, "", True)
+                self._stamps[path] = error.errno
                 if error.errno not in _LASTING:
                     self.is_void = True
             except ValueError:  # a null byte in a name that a file gave us
                 return 0
-            known = self.stamps[path]
-        return known[0][0] if isinstance(known[0], tuple) else 0
+        seen = self._stamps[path]
+        return seen[0][0] if isinstance(seen, tuple) else 0
 
-    def _keep(self, path: str, stamp: tuple[int, ...], digest: str) -> None:
-        before = self.stamps.get(path)
-        if before is not None and before[0] != stamp:
+    def _keep(self, path: str, stamp: Stamp, digest: str) -> None:
+        before = self._stamps.get(path)
+        if before is not None and (isinstance(before, int) or before[0] != stamp):
             self.is_void = True  # it changes while we look
-        proof = settled(stamp, self.now)  # type: ignore[arg-type]
-        self.stamps[path] = (stamp, digest, proof)
+        self._stamps[path] = (stamp, digest)

@@ -71,9 +71,9 @@ def test_one_edit_parses_one_file(
     parsed: list[str] = []
     original = witness.facts_of
 
-    def parse(data: bytes, path: str) -> object:
+    def parse(data: bytes, path: str, checksum: str) -> object:
         parsed.append(path)
-        return original(data, path)
+        return original(data, path, checksum)
 
     monkeypatch.setattr(witness, "facts_of", parse)
     path = write("m3.py", GOOD.format("Changed"))
