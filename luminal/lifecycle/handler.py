@@ -21,7 +21,7 @@ from luminal.lifecycle.ports import Ports
 from luminal.lifecycle.scope import PhotonScope
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.turn import Turn
-from luminal.lifecycle.wreck import blame
+from luminal.lifecycle.wreck import blame, words_of
 from luminal.model import Happening, Problem, State, Step, advance
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Handler:
             photon=self.name,
             file=file,
             line=line,
-            why=f"{type(error).__name__}: {error}",
+            why=words_of(error),
             hint="correct it, then start or reload the photon",
         )
 
@@ -280,6 +280,6 @@ class Handler:
             "could not be finalized",
             file=file,
             line=line,
-            why=f"{type(error).__name__}: {error}",
+            why=words_of(error),
             hint="correct 'finalize'; what it held has been ended by force",
         )

@@ -10,7 +10,7 @@ from luminal.lifecycle.wreck import explain
 from luminal.model import Event, Happening, Outcome, Problem, Report, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from luminal.errors import LuminalError
     from luminal.lifecycle.events import Events
@@ -54,12 +54,18 @@ class Ledger:
         self.errors.append(problem.error(candidate.name))
         self._note(candidate, Verdict.FAILED, Happening.REFUSED, problem)
 
-    def fail(self, candidates: Iterable[Candidate], cause: BaseException) -> None:
-        """Note that the unit of *candidates* could not be loaded because of *cause*."""
+    def fail(self, candidates: Sequence[Candidate], cause: BaseException) -> None:
+        """Note that the unit of *candidates* could not be loaded because of *cause*.
+
+        It is one error, however many photons the unit has.
+        """
+        first = candidates[0]
+        error, phase = explain(cause, first.name, first.location)
+        if error.line is None and error.file == first.location:
+            error.line = first.line or None
+        self.errors.append(error)
+        problem = Problem.of(error, phase)
         for candidate in candidates:
-            error, phase = explain(cause, candidate.name, candidate.location)
-            self.errors.append(error)
-            problem = Problem.of(error, phase)
             self._note(candidate, Verdict.FAILED, Happening.REFUSED, problem)
 
     def _note(

@@ -14,7 +14,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 
-__all__ = ["blame", "explain"]
+__all__ = ["blame", "explain", "words_of"]
 
 _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
     (PhotonUnreadableError, "read"),
@@ -41,7 +41,7 @@ def explain(
         cause.file = cause.file or location
         return cause, phase
     file, line = blame(cause, location)
-    why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    why = words_of(cause)
     error: LuminalError
     if isinstance(cause, ModuleNotFoundError) and cause.name:
         error = PhotonDependencyError(
@@ -63,6 +63,15 @@ def explain(
         )
     error.__cause__ = cause
     return error, "import"
+
+
+def words_of(error: BaseException) -> str:
+    """Return the kind of *error* and what it says, if it can say it."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a photon's own exception class
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:

@@ -115,8 +115,8 @@ def test_sourceless_pyc_is_no_module(photons, start, tmp_path):
     marker = tmp_path / "marker"
     evil = f"open({str(marker)!r}, 'w')\n"
     forge(photons.path / "ghost.py", evil, kind="sourceless")
-    (photons.path / 'pack').mkdir()
-    forge(photons.path / 'pack' / '__init__.py', evil, kind='sourceless')
+    (photons.path / "pack").mkdir()
+    forge(photons.path / "pack" / "__init__.py", evil, kind="sourceless")
     (photons.path / "pack" / "sub").mkdir()
     forge(photons.path / "pack" / "inner.py", evil, kind="sourceless")
     photon = start(
