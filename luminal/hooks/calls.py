@@ -19,7 +19,7 @@ from luminal.hooks.view import View
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["outermost", "views_of_threads"]
+__all__ = ["GENERAL", "outermost", "this_thread", "views_of_threads"]
 
 _COROUTINE: Final = 0x80
 
@@ -36,8 +36,10 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
     general: View | None = None
     while frame is not None:
         code = frame.f_code
-        if code in _GENERAL:
-            general = frame.f_locals["course"].view
+        if code in GENERAL:
+            local = frame.f_locals
+            course = local.get("course")
+            general = local.get("view", general) if course is None else course.view
         elif code.co_filename.startswith(GENERATED):
             # The caller in front of a general run, or a gate, which knows no view.
             view = _view_of(code) or general
@@ -47,7 +49,8 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
         frame = frame.f_back
 
 
-_GENERAL: Final = frozenset({run.__code__, arun.__code__})
+GENERAL: Final = {run.__code__, arun.__code__}
+"""Code that runs a call in the general way, with its view among its variables."""
 
 
 def outermost(policy: Any) -> View | None:
@@ -59,12 +62,17 @@ def outermost(policy: Any) -> View | None:
     return found
 
 
-def views_of_threads(policy: Any) -> list[tuple[int, View]]:
-    """Return (thread, view) for every sync call of *policy*'s hooks under way."""
+def views_of_threads(policy: Any, *, awaited_too: bool = False) -> list[Any]:
+    """Return (thread, view) for every sync call of *policy*'s hooks under way.
+
+    Args:
+        policy: What the hooks share.
+        awaited_too: Also for async calls that a thread runs at this moment.
+    """
     found = []
     for thread, frame in sys._current_frames().items():  # noqa: SLF001 - as above
         for view, awaited in _views(frame):
-            if not awaited and view.hook.policy is policy:
+            if (awaited_too or not awaited) and view.hook.policy is policy:
                 found.append((thread, view))
     return found
 

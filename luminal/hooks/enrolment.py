@@ -93,4 +93,4 @@ class Enrolment:
                 occupant.tally.born = hook.calls
                 hook.order.seat(seat, occupant)
                 record.seats.append((desk, seat, occupant))
-                hook.changed()
+                hook.changed(grown=True)

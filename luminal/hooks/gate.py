@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks.calls import outermost, views_of_threads
+from luminal.hooks.calls import GENERAL, outermost, views_of_threads
 
 if TYPE_CHECKING:
     from luminal.hooks.policy import Policy
@@ -33,7 +33,7 @@ class Swap:
 def oldest_epoch(policy: Policy) -> int:
     """Return the epoch of the oldest call under way; the present one if none is."""
     oldest = policy.epoch
-    for _, view in views_of_threads(policy):
+    for _, view in views_of_threads(policy, awaited_too=True):
         oldest = min(oldest, view.epoch)
     policy.leaving[:] = [view for view in policy.leaving if view.awaited]
     for view in policy.leaving:
@@ -102,5 +102,9 @@ class Gate:
         with self.policy.lock:
             if hook.gate is self:
                 hook.gate = None
-                hook.install(hook.view)
+                hook.install()
         return True
+
+
+# A call that has chosen its view and not yet begun to run it.
+GENERAL.update((Gate.enter.__code__, Gate.aenter.__code__))

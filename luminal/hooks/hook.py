@@ -12,20 +12,15 @@ import types
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks.awaiting import block
+from luminal.hooks.calls import GENERAL
 from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
 from luminal.hooks.monitoring import monitored
 from luminal.hooks.order import Order
-from luminal.hooks.prepare import (
-    ABSENT,
-    LIMIT,
-    agateway,
-    gateway,
-    parameters,
-    prepare,
-)
+from luminal.hooks.prepare import ABSENT, LIMIT, parameters, prepare
 from luminal.hooks.running import arun, complete, run
 from luminal.hooks.view import View, read
+from luminal.hooks.writer import agateway, gateway
 
 if TYPE_CHECKING:
     from luminal.hooks.course import Answer
@@ -62,13 +57,16 @@ class HookCaller:
         self.tick = self._ticks.__next__
         self._past = 0
         self.view = View(self, policy.epoch)
+        self.spent: View | None = None
         # Set while calls from before a swap are under way.
         self.gate: Gate | None = None
         self._body = _blank("__call__")
         self._abody = _blank("__call__")
         self.sync = types.MethodType(self._body, self)
         self.awaited = types.MethodType(self._abody, self)
-        self.install(self.view)
+        self._cold = gateway(self.cold, name)
+        self._acold = agateway(self.acold, name)
+        self.install()
 
     def __repr__(self) -> str:
         return f"<HookCaller {self.name!r}>"
@@ -100,27 +98,31 @@ class HookCaller:
 
     # Changing what a call sees. All of these are called with the lock held.
 
-    def changed(self) -> None:
-        """Let calls that begin from now on see the order as it is now."""
+    def changed(self, *, grown: bool = False) -> None:
+        """Let calls that begin from now on see the order as it is now.
+
+        Args:
+            grown: Whether somebody came and nobody left.
+        """
+        # Freeing a view of thousands takes longer than a registration may. While
+        # everyone in it keeps a seat, the next call can do it.
+        self.spent = self.view if grown and not self.view.is_pending else None
         if not self.view.is_pending:
             self.renew(View(self, self.policy.epoch))
 
     def renew(self, view: View) -> None:
         """Put *view* in the place of the present one."""
-        old = self.view
-        self._past += read(old.entered)
-        if old.awaited:
-            self.policy.leaving.append(old)
-        self.view = view
+        self.settle(view)
         if self.gate is not None and self.gate.swap.done:
             # A registration after the swap: it changes what new calls see.
             self.gate.new = view
         else:
-            self.install(view)
+            self.install()
 
     def settle(self, view: View) -> None:
-        """Make *view* the present one, behind the gate that leads to it."""
+        """Make *view* the present one; the callers stay as they are."""
         old = self.view
+        old.is_gone = True
         self._past += read(old.entered)
         if old.awaited:
             self.policy.leaving.append(old)
@@ -131,10 +133,37 @@ class HookCaller:
         self._body.__code__ = gateway(gate.enter, self.name)
         self._abody.__code__ = agateway(gate.aenter, self.name)
 
-    def install(self, view: View) -> None:
-        """Hand calls that begin from now on to *view*."""
-        self._body.__code__ = gateway(view.cold, self.name)
-        self._abody.__code__ = agateway(view.acold, self.name)
+    def install(self) -> None:
+        """Hand calls that begin from now on to the present view."""
+        self._body.__code__ = self._cold
+        self._abody.__code__ = self._acold
+
+    # Calls without a prepared caller.
+
+    def cold(self, kwargs: dict[str, Any]) -> Any:
+        """Call, and prepare a caller when it pays."""
+        view = self.view
+        self.tick()
+        view.heat += 1
+        if view.heat >= WARM:
+            self.warm(view)
+        return self.run(view, kwargs, 1)
+
+    async def acold(self, kwargs: dict[str, Any]) -> Any:
+        """Await, and prepare a caller when it pays."""
+        view = self.view
+        view.enter()
+        try:
+            view.aheat += 1
+            if view.aheat >= WARM:
+                self.awarm(view)
+            return await self.arun(view, kwargs, 1)
+        finally:
+            next(view.left)
+
+    def given(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return those of *kwargs* that the caller gave."""
+        return _present(kwargs)
 
     # Running calls in the general way.
 
@@ -193,8 +222,8 @@ class HookCaller:
 
     # Preparing callers.
 
-    def _pays(self, view: View, heat: int) -> bool:
-        if heat < WARM or self.policy.monitors or len(view.occupants) > LIMIT:
+    def _pays(self, view: View) -> bool:
+        if self.policy.monitors or len(view.occupants) > LIMIT:
             return False
         if self.is_historic:
             return False
@@ -205,13 +234,13 @@ class HookCaller:
 
     def warm(self, view: View) -> None:
         """Prepare the sync caller of *view* if it pays."""
-        if self._pays(view, view.heat) and not any(o.is_async for o in view.occupants):
+        if self._pays(view) and not any(o.is_async for o in view.occupants):
             code, view.lines = self._prepared(view, awaits=False)
             self._put(view, self._body, code)
 
     def awarm(self, view: View) -> None:
         """Prepare the async caller of *view* if it pays."""
-        if self._pays(view, view.aheat) and not self.option("concurrent"):
+        if self._pays(view) and not self.option("concurrent"):
             code, view.alines = self._prepared(view, awaits=True)
             self._put(view, self._abody, code)
 
@@ -283,3 +312,6 @@ def _blank(name: str) -> types.FunctionType:
     body.__name__ = name
     body.__qualname__ = f"HookCaller.{name}"
     return body
+
+
+GENERAL.update((HookCaller.cold.__code__, HookCaller.acold.__code__))

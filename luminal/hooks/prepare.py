@@ -8,11 +8,10 @@ wholly the new one. It never calls an implementation.
 
 from __future__ import annotations
 
-import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from luminal.hooks.awaiting import within
-from luminal.hooks.failure import GENERATED, ISOLATED
+from luminal.hooks.failure import ISOLATED
 from luminal.hooks.view import PERIOD
 from luminal.hooks.wrapping import (
     asteady,
@@ -22,88 +21,22 @@ from luminal.hooks.wrapping import (
     second_yield,
     unwind,
 )
+from luminal.hooks.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import types
+    from collections.abc import Iterator, Mapping
 
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.view import View
 
-__all__ = ["ABSENT", "LIMIT", "agateway", "gateway", "parameters", "prepare"]
+__all__ = ["ABSENT", "LIMIT", "parameters", "prepare"]
 
 ABSENT: Final = object()
 """Stands for an argument that the caller did not give."""
 
 LIMIT: Final = 400
 """Occupants beyond which a caller is not worth compiling."""
-
-_cache: dict[str, types.CodeType] = {}
-"""Source → code with placeholders. Hooks of one shape share the compilation."""
-
-_CACHE_LIMIT: Final = 512
-
-
-class _Writer:
-    """The lines of one caller and the constants in them."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.constants: dict[str, object] = {}
-
-    def constant(self, value: object) -> str:
-        """Return an expression that evaluates to *value*."""
-        key = f"\0{len(self.constants)}"
-        self.constants[key] = value
-        # The compiler folds the condition away but does not warn of a call of a
-        # string, as it would without it.
-        return f"({key!r} if 1 else 0)"
-
-    def add(self, depth: int, *lines: str) -> None:
-        self.lines.extend(" " * depth + line for line in lines)
-
-    def code(self, name: str) -> types.CodeType:
-        """Compile the lines and put the constants in place of their keys."""
-        source = "\n".join(self.lines)
-        code = _cache.get(source)
-        if code is None:
-            if len(_cache) >= _CACHE_LIMIT:
-                _cache.clear()
-            module = compile(source, GENERATED, "exec", dont_inherit=True)
-            code = _function_in(module)
-            _cache[source] = code
-        constants = self.constants
-        return code.replace(
-            co_consts=tuple(
-                [constants.get(c, c) if type(c) is str else c for c in code.co_consts]
-            ),
-            co_filename=f"{GENERATED}{name}>",
-        )
-
-
-def _function_in(module: types.CodeType) -> types.CodeType:
-    return next(c for c in module.co_consts if isinstance(c, types.CodeType))
-
-
-def gateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
-    """Return code that hands a call's arguments to *target* as a dict."""
-    writer = _Writer()
-    writer.add(
-        0,
-        "def __call__(luminal_self, /, **luminal_kwargs):",
-        f" return {writer.constant(target)}(luminal_kwargs)",
-    )
-    return writer.code(name)
-
-
-def agateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
-    """Return code that hands an async call's arguments to *target* as a dict."""
-    writer = _Writer()
-    writer.add(
-        0,
-        "async def __call__(luminal_self, /, **luminal_kwargs):",
-        f" return await {writer.constant(target)}(luminal_kwargs)",
-    )
-    return writer.code(name)
 
 
 def parameters(view: View) -> tuple[list[str], list[str]]:
@@ -137,7 +70,7 @@ def prepare(
         armed: Whether a success ends a streak of failures.
         deadlines: Seconds that each of these occupants may take when awaited.
     """
-    writer = _Writer()
+    writer = Writer()
     must, may = parameters(view)
     # The names of a hook's arguments are the photons' own: ours must not meet them.
     names = "".join(f", {name}=None" for name in (*must, *may))
@@ -146,6 +79,9 @@ def prepare(
     writer.add(0, f"{define} __call__(luminal_self, /{star}{names}, **luminal_extra):")
     absent = writer.constant(ABSENT)
     tests = ["luminal_extra"]
+    if awaits:
+        # Begun, that is counted as under way, before it is asked for.
+        tests.append(f"{writer.constant(view)}.is_gone")
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
@@ -166,7 +102,7 @@ class _Body:
 
     def __init__(
         self,
-        writer: _Writer,
+        writer: Writer,
         view: View,
         given: frozenset[str],
         awaits: bool,

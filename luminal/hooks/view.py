@@ -24,17 +24,19 @@ if TYPE_CHECKING:
         name: str
         lock: threading.RLock
         order: Order
-        is_first: bool
         spec: Any
+        awaited: Any
+        spent: View | None
         tick: Callable[[], int]
         policy: Any
 
+        @property
+        def is_first(self) -> bool: ...
         def run(self, view: View, kwargs: dict[str, Any], weight: int) -> Any: ...
         async def arun(
             self, view: View, kwargs: dict[str, Any], weight: int
         ) -> Any: ...
-        def warm(self, view: View) -> None: ...
-        def awarm(self, view: View) -> None: ...
+        def given(self, kwargs: dict[str, Any]) -> dict[str, Any]: ...
         def blame(self, view: View, place: int, error: BaseException) -> None: ...
         def spare(self, view: View, place: int, error: BaseException) -> bool: ...
 
@@ -61,6 +63,7 @@ class View:
             the epoch of its outermost view.
         occupants: In the order of calls, wrappers first; None until the first call,
             so that thousands of registrations in a row sort nothing.
+        is_gone: Whether another view has taken its place.
         heat, aheat: Calls made before a caller was prepared.
         lines, alines: Line of the prepared caller → place of the occupant.
         entered, left: Async calls that began and ended.
@@ -75,6 +78,7 @@ class View:
         "epoch",
         "heat",
         "hook",
+        "is_gone",
         "left",
         "lines",
     )
@@ -83,6 +87,7 @@ class View:
         self.hook = hook
         self.epoch = epoch
         self._occupants: tuple[Occupant, ...] | None = None
+        self.is_gone = False
         self.heat = 0
         self.aheat = 0
         self.lines: dict[int, int] = {}
@@ -103,6 +108,7 @@ class View:
             with self.hook.lock:
                 if self._occupants is None:
                     self._occupants = self.hook.order.occupants()
+                    self.hook.spent = None
         return self._occupants
 
     def again(self, epoch: int) -> View:
@@ -118,33 +124,22 @@ class View:
         left = read(self.left)
         return read(self.entered) - left
 
-    # What callers without a prepared body, and sampled calls, are bound to. The
-    # bound method among a caller's constants is also how a frame leads to its view.
-
-    def cold(self, kwargs: dict[str, Any]) -> Any:
-        """Call without a prepared caller, and prepare one when it pays."""
-        self.hook.tick()
-        self.heat += 1
-        self.hook.warm(self)
-        return self.hook.run(self, kwargs, 1)
+    # What sampled calls of a prepared caller are bound to. The bound method among a
+    # caller's constants is also how a frame leads to its view.
 
     def sampled(self, kwargs: dict[str, Any]) -> Any:
         """Call with a clock at every implementation, for all calls of a period."""
         return self.hook.run(self, kwargs, PERIOD)
 
-    async def acold(self, kwargs: dict[str, Any]) -> Any:
-        """Await without a prepared caller, and prepare one when it pays."""
-        self.enter()
-        try:
-            self.aheat += 1
-            self.hook.awarm(self)
-            return await self.hook.arun(self, kwargs, 1)
-        finally:
-            next(self.left)
-
     async def asampled(self, kwargs: dict[str, Any]) -> Any:
-        """Await with a clock at every implementation."""
+        """Await with a clock at every implementation.
+
+        A coroutine that was made before a change and is awaited after it comes here
+        too: it has not begun, so it sees what is there now.
+        """
         try:
+            if self.is_gone:
+                return await self.hook.awaited(**self.hook.given(kwargs))
             return await self.hook.arun(self, kwargs, PERIOD)
         finally:
             next(self.left)
