@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index"]
 
-_FORMAT = 1
+_FORMAT = 2
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
 

@@ -52,6 +52,7 @@ def read_installed(
             source=Source.DISTRIBUTION,
             origin=f"{distribution.name} {distribution.version}".strip(),
             location="",
+            group=group,
         )
         try:
             entries = entries_of(witness.read(file), file, group)

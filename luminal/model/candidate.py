@@ -91,6 +91,8 @@ class Candidate:
         before: Names of photons that this one wants to come before.
         after: Names of photons that this one wants to come after.
         api: PEP 440 range of the host's API version that it asks for, or empty.
+        group: Entry-point group that a distribution names it in; empty for a
+            directory.
         enabled: False where the author or the host has switched it off.
         problem: Why it cannot be loaded, or None.
     """
@@ -110,5 +112,6 @@ class Candidate:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     api: str = ""
+    group: str = ""
     enabled: bool = True
     problem: Problem | None = None
