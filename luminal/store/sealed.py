@@ -119,6 +119,8 @@ class SealedStore:
         if not self.directory:
             return False
         try:
+            if len(payload) > _LIMIT - 1024:  # room for the head
+                raise OSError(f"{name!r} would have more than {_LIMIT:,} bytes")
             self._prepare()
             key = self._read_key()
             write_atomically(
