@@ -1,0 +1,171 @@
+"""Some units on their way: seen by the code that stages them, and by nobody else.
+
+In come names, out come half-made generations; what `sys.modules` held before is put
+back when the attempt fails. When all of it is over is decided by its stage.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.loading.facade import Facade
+from luminal.loading.generation import Generation, namespace
+from luminal.loading.source import read_source
+
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+
+    from luminal.loading.origin import Origin
+    from luminal.loading.place import Place
+    from luminal.loading.source import SourceFile
+    from luminal.loading.staging import Stage
+
+__all__ = ["Attempt"]
+
+
+@attrs.define(eq=False, slots=False)
+class Attempt:
+    """Units that come out of a stage together or not at all.
+
+    Attributes:
+        stage: The stage it is part of.
+        pending: Unit → its new generation, half-made ones included.
+        is_over: It has been discarded; a thread that still runs in it, because its
+            import never returned in time, gets an error at its next import.
+    """
+
+    stage: Stage
+    pending: dict[str, Generation] = attrs.Factory(dict)
+    is_over: bool = False
+    # What stood in `sys.modules` before, in the order in which it was covered.
+    _covered: list[tuple[str, ModuleType | None]] = attrs.Factory(list)
+
+    def owner(self, fullname: str) -> Generation | None:
+        """Return the new generation that *fullname* belongs to, or None."""
+        unit = fullname
+        while unit:
+            generation = self.pending.get(unit) or self.stage.ready.get(unit)
+            if generation is not None:
+                return generation
+            unit = unit.rpartition(".")[0]
+        return None
+
+    def origin(self, fullname: str) -> Origin | None:
+        """Return where *fullname* is to be looked for, or None where not with us."""
+        return self.stage.origins.get(fullname.partition(".")[0])
+
+    def share(self, fullname: str, origin: Origin) -> ModuleType:
+        """Return a package without code as everybody sees it, made where missing."""
+        self._check()
+        module = sys.modules.get(fullname)
+        if module is None:
+            above = fullname.rpartition(".")[0]
+            if above:
+                self.share(above, origin)
+            place = origin.find(fullname)
+            module = namespace(fullname, place.path if place is not None else "")
+            self._covered.append((fullname, None))
+            sys.modules[fullname] = module
+        return module
+
+    def provide(
+        self, unit: str, origin: Origin, place: Place | None = None
+    ) -> Generation:
+        """Return the generation of *unit* that new code is to see, staging it if due.
+
+        Raises:
+            BaseException: Whatever the unit's code raised.
+        """
+        generation = self.pending.get(unit) or self.stage.ready.get(unit)
+        if generation is None and unit not in self.stage.replacing:
+            generation = self.stage.world.generations.get(unit)
+        if generation is None:
+            number = self.stage.world.numbers.get(unit, 0) + 1
+            generation = Generation(unit, origin, number, self)
+            generation.borrowed = self._is_the_hosts(unit)
+            pinned = self.stage.pinned.get(unit)
+            if pinned is not None:
+                generation.places.update(pinned.places)
+                generation.sources.update(pinned.sources)
+            self.pending[unit] = generation
+            above = unit.rpartition(".")[0]
+            if origin.owns(above):
+                # For code that asks by name, past the import statement.
+                self.stage.origins[unit.partition(".")[0]] = origin
+                self.share(above, origin)
+            generation.require(unit, place)
+        return generation
+
+    def _is_the_hosts(self, unit: str) -> bool:
+        """Whether somebody else in the program has imported *unit* before."""
+        serving = self.stage.world.generations.get(unit)
+        return serving.borrowed if serving is not None else unit in sys.modules
+
+    def _check(self) -> None:
+        """Stop a thread that everybody else has given up."""
+        if self.is_over:
+            raise ImportError("the staging has been given up")
+
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:  # noqa: ARG002
+        """Let the staging thread find *module* in `sys.modules`, and nobody else."""
+        self._check()
+        serving = sys.modules.get(fullname)
+        if type(serving) is Facade:
+            raise ImportError(f"{fullname!r} is being staged already")
+        self._covered.append((fullname, serving))
+        sys.modules[fullname] = (
+            module if serving is None else Facade(fullname, serving, module, self.stage)
+        )
+        return True
+
+    def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
+        """Uncover what `expose` covered."""
+        for index in range(len(self._covered) - 1, -1, -1):
+            if self._covered[index][0] == fullname:
+                _restore(*self._covered.pop(index))
+                return
+
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of the file at *path*, of the snapshot where it has them.
+
+        Raises:
+            PhotonUnreadableError: It cannot be read.
+        """
+        return self.stage.snapshot.get(path) or read_source(path)
+
+    def compile(self, source: SourceFile) -> CodeType:
+        """Compile *source*, or return what it compiled to before."""
+        return self.stage.world.compile(source)
+
+    def discard(self) -> None:
+        """Forget the units, and leave `sys.modules` as it was."""
+        self.is_over = True
+        while self._covered:
+            _restore(*self._covered.pop())
+        ready = self.stage.ready
+        for unit, generation in list(self.pending.items()):
+            if ready.get(unit) is generation:
+                del ready[unit]
+        self.pending.clear()
+
+    def keep(self) -> None:
+        """Hand the units to the stage, to be committed with it.
+
+        Raises:
+            ImportError: They have been given up in the meantime.
+        """
+        self.stage.keep(self)
+        # Asked last: who waits for us may give up at any moment.
+        if self.is_over:
+            self.discard()
+            raise ImportError("the staging has been given up")
+
+
+def _restore(fullname: str, serving: ModuleType | None) -> None:
+    if serving is None:
+        sys.modules.pop(fullname, None)
+    else:
+        sys.modules[fullname] = serving
