@@ -6,6 +6,7 @@ It never lists directories and never decides what matters. Facts: inotify(7).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -73,8 +74,10 @@ class InotifySource:
         self._poll.register(self._bell, select.POLLIN)
         # A mount over a watched directory hides it without an event. The table of
         # mounts can be waited for: it reports an error when it changes, proc(5).
-        self._mounts = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
-        self._poll.register(self._mounts, select.POLLPRI)
+        self._mounts: int | None = None
+        with contextlib.suppress(OSError):  # some sandboxes have no /proc
+            self._mounts = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
+            self._poll.register(self._mounts, select.POLLPRI)
         self._has_mounted = False
         self._watches: dict[int, _Watch] = {}
         self._folders: dict[str, int] = {}
@@ -172,7 +175,8 @@ class InotifySource:
             if not self._kernel.closed:
                 self._kernel.close()
                 os.close(self._bell)
-                os.close(self._mounts)
+                if self._mounts is not None:
+                    os.close(self._mounts)
 
     def _add(self, folder: str, mask: int) -> int | None:
         try:

@@ -7,9 +7,7 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 
@@ -92,48 +90,6 @@ def test_the_limit_of_watches_leads_to_polling_said_once(
         (root / f"p{number}" / "a.py").write_text("x")
         assert inbox.next_names() == {f"p{number}/a.py"}
     assert inbox.notes.empty()
-
-
-@LINUX
-@pytest.mark.fault(30)
-def test_the_kernels_own_limit_of_watches(tmp_path):
-    """The same with a limit of the kernel, in a user namespace of its own."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            """
-            import pathlib, queue, sys
-            from luminal.reload.watching import Pace, Watcher
-            root = pathlib.Path(sys.argv[1])
-            for number in range(20):
-                (root / f"p{number}").mkdir()
-            batches, notes = queue.SimpleQueue(), queue.SimpleQueue()
-            pace = Pace(poll=0.05)
-            with Watcher([root], batches.put, on_note=notes.put, pace=pace):
-                print(notes.get(timeout=20).code)
-                for number in range(20):
-                    file = root / f"p{number}" / "a.py"
-                    file.write_text("x")
-                    assert batches.get(timeout=20).paths == {str(file)}
-            print("done", notes.empty())
-            """
-        )
-    )
-    root = tmp_path / "photons"
-    root.mkdir()
-    limit = "echo 6 > /proc/sys/user/max_inotify_watches && exec"
-    namespace = ["unshare", "-Ur", "sh", "-c", f'{limit} "$@"', "sh"]
-    outcome = subprocess.run(
-        [*namespace, sys.executable, str(program), str(root)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    if "unshare" in outcome.stderr or "max_inotify_watches" in outcome.stderr:
-        pytest.skip("no user namespaces here")
-    assert outcome.stdout.split() == ["watch-limit", "done", "True"], outcome.stderr
 
 
 @LINUX
