@@ -241,12 +241,21 @@ class Handler:
                 return self._state is State.STOPPED
             self._go(Step.STOP)
             self.ports.unseat(self)
-            problem = await self._end(force_stop)
-            self.problem = problem
-            self._go(Step.FAIL if problem is not None else Step.STOPPED)
-            self._forget_instance()
-            self.ports.tell(Happening.FINALIZED, self, problem=problem)
+            try:
+                problem = await self._end(force_stop)
+            except BaseException as error:
+                # Cancelled: what it owns is ended all the same, and so is its life.
+                self._rest(Problem.of(self._finalize_error(error), "finalize"))
+                await self._scope.close(self.deadlines.close)
+                raise
+            self._rest(problem)
             return problem is None
+
+    def _rest(self, problem: Problem | None) -> None:
+        self.problem = problem
+        self._go(Step.FAIL if problem is not None else Step.STOPPED)
+        self._forget_instance()
+        self.ports.tell(Happening.FINALIZED, self, problem=problem)
 
     def release(self) -> None:
         """Let go of the photon's class and modules, so that they can be collected."""

@@ -115,6 +115,7 @@ class Desk:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.stop(force_stop)
+        await self._reloader.retirements.end()
         await self._unload(self._registry.files(), force_stop)
 
     async def __aenter__(self) -> Self:

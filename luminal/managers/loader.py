@@ -193,6 +193,7 @@ class Loader(Desk):
         async with self._order():
             asked = self._registered(photons)
             done = await self._reloader.reload(asked, policy)
+        await done.settle()
         self._hear(done)
         files = {handler.filepath for handler in asked}
         return [h for file in files for h in self._registry.of_file(file)]
@@ -213,6 +214,7 @@ class Loader(Desk):
         async with self._order():
             asked = self._registered([photon])
             done = await self._reloader.roll_back(asked[0])
+        await done.settle()
         self._hear(done)
         return list(done.handlers)
 

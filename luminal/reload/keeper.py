@@ -119,6 +119,8 @@ class Keeper:
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
             _log.info("%s: %s unloaded", self._short(path), _names(handlers))
+        names = {h.name for handlers in leaving.values() for h in handlers}
+        await self.reloader.retirements.end(names)
         await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
         self._loaded -= files
 

@@ -17,7 +17,6 @@ from luminal.lifecycle.director import method_of
 from luminal.lifecycle.step import run_step
 from luminal.model import Event, Happening, Problem, State
 from luminal.reload.home import Home
-from luminal.reload.retirement import retire
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from luminal.loading import Generation, World
     from luminal.model import Probation
     from luminal.reload.pairing import Pair
+    from luminal.reload.retirement import Retirements
 
 __all__ = ["Provisional"]
 
@@ -43,6 +43,7 @@ class Provisional:
         ports: What connects the photons to the host.
         terms: How long, and what counts against it.
         turn: The host's; one change at a time.
+        retirements: Takes over what is replaced for good.
         when_over: Called when it is confirmed or reverted.
     """
 
@@ -52,6 +53,7 @@ class Provisional:
     ports: Ports
     terms: Probation
     turn: Turn
+    retirements: Retirements
     when_over: Callable[[Provisional], Awaitable[object]]
     is_over: bool = False
     _ended: threading.Event = attrs.Factory(threading.Event)
@@ -123,7 +125,7 @@ class Provisional:
         for pair in self.pairs:
             if pair.old is not None:
                 self.ports.tell(Happening.CONFIRMED, pair.old)
-        await retire(self.pairs, self.ports)
+        self.retirements.begin(self.pairs)
         await self.when_over(self)
 
     async def revert(self, failed: Handler, why: str) -> None:
@@ -154,7 +156,7 @@ class Provisional:
             if pair.old is not None and pair.new is not None:
                 pair.old.exchange(pair.new)
                 self.ports.tell(Happening.ROLLED_BACK, pair.old, problem=problem)
-        await retire(self.pairs, self.ports)
+        self.retirements.begin(self.pairs)
         for pair in back:
             if pair.old is not None:
                 await self._check_again(pair.old)

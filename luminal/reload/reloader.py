@@ -21,7 +21,7 @@ from luminal.model import (
 )
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
-from luminal.reload.retirement import retire
+from luminal.reload.retirement import Retirement, Retirements
 from luminal.reload.swap import Swap
 
 if TYPE_CHECKING:
@@ -45,11 +45,18 @@ class Reloaded:
         handlers: Of the photons that live on in a new generation.
         report: An outcome for every photon that was affected.
         errors: Why those that were refused were.
+        retirements: What the swaps have left behind.
     """
 
     handlers: tuple[Handler, ...] = ()
     report: Report = attrs.Factory(Report)
     errors: tuple[LuminalError, ...] = ()
+    retirements: tuple[Retirement, ...] = ()
+
+    async def settle(self) -> None:
+        """Wait until the old photons are finalized, if no long call keeps them."""
+        for retirement in self.retirements:
+            await retirement.wait()
 
 
 @attrs.define(eq=False)
@@ -62,6 +69,9 @@ class Reloader:
         ports: What connects the photons to the host.
         turn: The host's; one change at a time.
         probation: Terms under which a swap is provisional.
+
+    Attributes:
+        retirements: What earlier swaps have left behind.
     """
 
     world: World
@@ -69,10 +79,14 @@ class Reloader:
     ports: Ports
     turn: Turn
     probation: Probation = attrs.Factory(Probation)
+    retirements: Retirements = attrs.field(init=False)
     # Swaps that may still be taken back.
     _provisional: list[Provisional] = attrs.Factory(list)
     # Unit → files of the generation before the serving one, for `roll_back`.
     _before: dict[str, Pinned] = attrs.Factory(dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.retirements = Retirements(self.ports)
 
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
@@ -133,15 +147,17 @@ class Reloader:
             return self._refused(concerned, cause)
         self._before.update(old)
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        await self._conclude(pairs, before)
-        return Reloaded(handlers, Report(tuple(map(_outcome, handlers))))
+        report = Report(tuple(map(_outcome, handlers)))
+        return Reloaded(handlers, report, retirements=self._conclude(pairs, before))
 
-    async def _conclude(self, pairs: list[Pair], before: dict[str, Generation]) -> None:
+    def _conclude(
+        self, pairs: list[Pair], before: dict[str, Generation]
+    ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
-            await retire(pairs, self.ports)
+            retirement = self.retirements.begin(pairs)
             self.retire_unneeded()
-            return
+            return (retirement,)
         import asyncio
 
         provisional = Provisional(
@@ -151,10 +167,12 @@ class Reloader:
             self.ports,
             self.probation,
             self.turn,
+            self.retirements,
             self._over,
         )
         self._provisional.append(provisional)
         provisional.begin(asyncio.get_running_loop())
+        return ()
 
     async def _over(self, provisional: Provisional) -> None:
         self._provisional.remove(provisional)
@@ -254,4 +272,5 @@ def _together(one: Reloaded, other: Reloaded) -> Reloaded:
         one.handlers + other.handlers,
         Report(one.report.outcomes + other.report.outcomes),
         one.errors + other.errors,
+        one.retirements + other.retirements,
     )

@@ -1,59 +1,200 @@
-"""After the swap: calls end, the old photons are finalized, nothing refers to them."""
+"""After the swap: calls end, the old photons are finalized, nothing refers to them.
+
+In come the pairs of a swap, out comes news. A reload may be asked for by the very call
+that the old photon has to finish first, so this is a task of its own, which nobody who
+holds the host's turn waits for.
+"""
 
 from __future__ import annotations
 
 import time
 import weakref
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
+
+import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.model import Event, Happening, Problem, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import asyncio
+    from collections.abc import Container, Iterable
 
     from luminal.lifecycle import Handler, Ports
     from luminal.reload.pairing import Pair
 
-__all__ = ["retire"]
+__all__ = ["Retirement", "Retirements"]
+
+PATIENCE = 0.1
+"""Seconds that a reload waits for calls of the old; then they end without it."""
+
+_SLICE = 0.05
+"""Seconds after which a wait for calls notices that it has been hurried."""
 
 
-async def retire(pairs: Iterable[Pair], ports: Ports) -> None:
-    """Drain, finalize and forget what the *pairs* have left behind.
+@attrs.define(eq=False)
+class Retirement:
+    """What one swap has left behind.
 
-    What goes wrong here is told and does not undo the swap.
+    Args:
+        leaving: The old Handlers, the last loaded first.
+        ports: What connects them to the host.
+        until: `time.monotonic()` after which their calls are waited for no more.
     """
-    for pair in reversed(list(pairs)):
-        # After the exchange the old life is in the new Handler's place.
-        leaving = pair.new if pair.old is not None and pair.new else pair.old
-        if leaving is None:
-            continue
-        if leaving.state is State.RUNNING:
-            await _drain(leaving, ports)
+
+    leaving: list[Handler]
+    ports: Ports
+    until: float
+    # It belongs to no loop: who waits may be on another one.
+    _ended: Future[None] = attrs.Factory(Future)
+    _task: asyncio.Task[None] | None = None
+    _is_drained: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of the old generation that we hold."""
+        return self._ended.done()
+
+    def begin(self) -> None:
+        """Start on the running loop."""
+        import asyncio
+
+        self._ended.set_running_or_notify_cancel()  # who waits cannot cancel it
+        task = asyncio.create_task(self._carry_out(), name="luminal-retire")
+        self._task = task
+
+    def hurry(self) -> None:
+        """Wait for calls no longer; may be called in any thread."""
+        self.until = time.monotonic()
+
+    async def wait(self) -> None:
+        """Wait for the end, but only a moment for calls that are still under way."""
+        if not await self._wait(PATIENCE) and self._is_drained:
+            await self._wait(None)
+
+    async def end(self) -> None:
+        """Wait for the end; bring it about where the loop it began on has stopped."""
+        loop = self._task.get_loop() if self._task is not None else None
+        if loop is not None and not loop.is_running() and not self.is_over:
+            await self._carry_out()
+        await self._wait(None)
+
+    async def _wait(self, seconds: float | None) -> bool:
+        import asyncio
+
+        ended = asyncio.wrap_future(self._ended)
+        done, _ = await asyncio.wait({ended}, timeout=seconds)
+        ended.cancel()
+        return bool(done)
+
+    async def _carry_out(self) -> None:
+        try:
+            running = [h for h in self.leaving if h.state is State.RUNNING]
+            for handler in running:
+                await self._drain(handler)
+            self._is_drained = True
+            for handler in running:
+                await self._finalize(handler)
+            for handler in self.leaving:
+                _announce_retirement(handler)
+                handler.release()
+        finally:
+            if not self.is_over:
+                self._ended.set_result(None)
+
+    async def _drain(self, leaving: Handler) -> None:
+        """Wait until no call of the old photon is under way, or the limit is over."""
+        began = time.monotonic()
+        while not await self._is_idle(leaving) and time.monotonic() < self.until:
+            pass
+        seconds = time.monotonic() - began
+        problem = None
+        if not await self._is_idle(leaving, 0.0):
+            late = PhotonTimeoutError(
+                f"calls were still under way after {seconds:.3g} seconds",
+                hint="let hooks return sooner, or give them a longer drain deadline",
+            )
+            problem = Problem.of(late, "drain")
+        self.ports.tell(Happening.DRAINED, leaving, seconds=seconds, problem=problem)
+
+    async def _is_idle(self, leaving: Handler, patience: float = _SLICE) -> bool:
+        import asyncio
+
+        left = max(min(patience, self.until - time.monotonic()), 0.0)
+        try:
+            return await self.ports.plugins.wait_idle(leaving.instance, left)
+        except asyncio.CancelledError:
+            # `asyncio.run` ends. What has been swapped out is brought to its end.
+            return False
+
+    async def _finalize(self, leaving: Handler) -> None:
+        import asyncio
+
+        try:
             await leaving.stop()
-        _announce_retirement(leaving, ports)
-        leaving.release()
+        except asyncio.CancelledError:
+            return  # as above; the Handler has ended by force what it began
 
 
-async def _drain(leaving: Handler, ports: Ports) -> None:
-    """Wait until no call of the old photon is under way, or the deadline has passed."""
-    began = time.perf_counter()
-    deadline = ports.deadlines.drain
-    is_idle = await ports.plugins.wait_idle(leaving.instance, deadline)
-    problem = None
-    if not is_idle:
-        late = PhotonTimeoutError(
-            f"calls were still under way after {deadline:g} seconds",
-            hint="let hooks return sooner, or give them a longer drain deadline",
-        )
-        problem = Problem.of(late, "drain")
-    seconds = time.perf_counter() - began
-    ports.tell(Happening.DRAINED, leaving, seconds=seconds, problem=problem)
-
-
-def _announce_retirement(leaving: Handler, ports: Ports) -> None:
+def _announce_retirement(leaving: Handler) -> None:
     """Tell when the generation has really been collected."""
     if leaving.generation is None:
         return
     event = Event(Happening.RETIRED, leaving.name, leaving.number, leaving.filepath)
-    weakref.finalize(leaving.generation, ports.events.emit, event).atexit = False
+    emit = leaving.ports.events.emit
+    weakref.finalize(leaving.generation, emit, event).atexit = False
+
+
+@attrs.define(eq=False)
+class Retirements:
+    """All that one host has under way.
+
+    Args:
+        ports: What connects its photons to it.
+    """
+
+    ports: Ports
+    _under_way: list[Retirement] = attrs.Factory(list)
+
+    def begin(self, pairs: Iterable[Pair]) -> Retirement:
+        """Let go of what the *pairs* have left behind; the caller need not wait.
+
+        What goes wrong here is told and does not undo the swap. A photon has two
+        generations at most: one that leaves already is given its limit at once.
+        """
+        leaving = []
+        for pair in reversed(list(pairs)):
+            # After the exchange the old life is in the new Handler's place.
+            handler = pair.new if pair.old is not None and pair.new else pair.old
+            if handler is not None:
+                leaving.append(handler)
+        self._of({handler.name for handler in leaving}, is_hurried=True)
+        until = time.monotonic() + self.ports.deadlines.drain
+        retirement = Retirement(leaving, self.ports, until)
+        self._under_way.append(retirement)
+        retirement.begin()
+        return retirement
+
+    async def end(self, names: Container[str] | None = None) -> None:
+        """Wait until the earlier generations of photons have been retired.
+
+        Args:
+            names: Of which photons, whose calls are waited for no longer; None for
+                all, which are given the time that they have.
+        """
+        for retirement in self._of(names, is_hurried=names is not None):
+            await retirement.end()
+
+    def _of(
+        self, names: Container[str] | None, *, is_hurried: bool
+    ) -> list[Retirement]:
+        self._under_way = [r for r in self._under_way if not r.is_over]
+        found = [
+            retirement
+            for retirement in self._under_way
+            if names is None or any(h.name in names for h in retirement.leaving)
+        ]
+        for retirement in found if is_hurried else ():
+            retirement.hurry()
+        return found

@@ -124,7 +124,6 @@ class Swap:
     def _check_names(self) -> None:
         """Refuse names that photons outside of the transaction have."""
         admission = Admission(self.registry)
-        admission = Admission(self.registry)
         for pair in self.pairs:
             new = pair.new
             if pair.old is None and new and new.generation and new.candidate:
