@@ -98,6 +98,20 @@ def state_of(candidate: Candidate) -> str:
     return candidate.problem.code if candidate.problem is not None else "ok"
 
 
+def _typed_paths() -> tuple[str, ...]:
+    """Return the paths on the line that is being completed.
+
+    While an option waits for its value, click has not looked at the arguments yet;
+    the line is what click's completion scripts hand over, in ``COMP_WORDS``.
+    """
+    from click.shell_completion import split_arg_string
+
+    words = split_arg_string(os.environ.get("COMP_WORDS", ""))[2:]
+    paths = words or os.environ.get("LUMINAL_PATHS", "").split(os.pathsep)
+    full = [os.path.expanduser(path) for path in paths]
+    return tuple(p for p in full if os.path.isdir(p) or p.endswith(".py"))
+
+
 def complete_photon(
     ctx: click.Context,
     parameter: click.Parameter,  # noqa: ARG001 - click's
@@ -107,7 +121,7 @@ def complete_photon(
     from click.shell_completion import CompletionItem
 
     look = Look(
-        paths=tuple(p for p in ctx.params.get("paths") or () if os.path.exists(p)),
+        paths=_typed_paths(),
         group=None
         if ctx.params.get("no_installed")
         else ctx.params.get("group") or GROUP,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +25,7 @@ class Verb(click.Command):
         """Run the verb and return its exit code."""
         try:
             code: Exit = super().invoke(ctx)
+            sys.stdout.flush()
         except LuminalError as error:
             code = exit_for(error)
             tell_error(error)
@@ -31,6 +34,10 @@ class Verb(click.Command):
 
                 problem = Problem.of(error, "command")
                 print_json(str(ctx.info_name), code, error=problem)
+        except BrokenPipeError:
+            # Whoever read has read enough. The interpreter must not flush again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            code = Exit.FINE
         return int(code)
 
 

@@ -110,10 +110,10 @@ async def _play(show: _Show) -> None:
     help="Write the photons there, and leave them for you to change.",
 )
 def command(keep: str | None, as_json: bool) -> Exit:
-    """Show what Luminal does: a small host, with photons of its own.
+    """Show what Luminal does, with photons of its own.
 
-    A weather station with three photons that work and two that do not. They are
-    discovered, loaded, started, called and unloaded.
+    The host is a weather station, with three photons that work and two that do not.
+    They are discovered, loaded, started, called and unloaded.
     """
     import asyncio
     import tempfile

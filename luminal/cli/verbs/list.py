@@ -21,10 +21,10 @@ __all__ = ["command"]
 @verb("list")
 @looking
 def command(look: Look, as_json: bool) -> Exit:
-    """Show which photons there are, in load order, without importing any.
+    """Show which photons there are, without importing any.
 
-    PATH is a directory or a file; installed photons are listed as well. Without PATH,
-    the directories in $LUMINAL_PATHS.
+    In load order. PATH is a directory or a file; installed photons are listed as well.
+    Without PATH, the directories in $LUMINAL_PATHS.
     """
     found = look.find()
     code = _code(found)

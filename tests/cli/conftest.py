@@ -1,0 +1,59 @@
+"""A terminal of its own for each test: an empty directory and a clean environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Said, Terminal
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    place = tmp_path / "here"
+    place.mkdir()
+    bin_directory = tmp_path / "bin"
+    bin_directory.mkdir()
+    program = bin_directory / "luminal"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m luminal "$@"\n')
+    program.chmod(0o755)
+    env = {
+        "PATH": f"{bin_directory}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONSAFEPATH": "1",
+        "HOME": str(tmp_path),
+        "LUMINAL_CACHE_DIR": str(tmp_path / "cache"),
+        "LANG": "C.UTF-8",
+    }
+    return Terminal(place, env)
+
+
+@pytest.fixture
+def golden(terminal: Terminal) -> Callable[..., Said]:
+    """Compare a command with what is on record, as text and as JSON.
+
+    With ``LUMINAL_WRITE_GOLDEN`` in the environment the record is written instead;
+    look at the difference before you commit it.
+    """
+
+    def compare(name: str, *arguments: str) -> Said:
+        said = terminal.luminal(*arguments)
+        found = (
+            f"$ luminal {' '.join(arguments)}\n{said.out}"
+            f"--- standard error\n{said.err}--- exit {said.code}\n"
+        )
+        found = terminal.normal(found)
+        record = GOLDEN / f"{name}.txt"
+        if "LUMINAL_WRITE_GOLDEN" in os.environ:
+            record.write_text(found, encoding="utf-8")
+        assert found == record.read_text(encoding="utf-8")
+        return said
+
+    return compare

@@ -1,0 +1,80 @@
+"""A terminal for tests: runs ``luminal`` as a process, and compares what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Said:
+    """What a command printed, and how it ended."""
+
+    out: str
+    err: str
+    code: int
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@attrs.define
+class Terminal:
+    """Runs ``luminal`` in a directory of the test's own."""
+
+    place: Path
+    env: dict[str, str]
+
+    def write(self, files: Mapping[str, str | bytes]) -> None:
+        for name, text in files.items():
+            path = self.place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(text, bytes):
+                path.write_bytes(text)
+            else:
+                path.write_text(text, encoding="utf-8")
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "luminal", *arguments],
+            cwd=self.place,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def luminal(self, *arguments: str, timeout: float = 60, **options: Any) -> Said:
+        with self.start(*arguments, **options) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Said(out, err, process.returncode)
+
+    def shell(self, command: str, timeout: float = 60) -> Said:
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-c", command],
+            cwd=self.place,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+        return Said(done.stdout, done.stderr, done.returncode)
+
+    def normal(self, text: str) -> str:
+        """Return *text* without what differs from run to run and place to place."""
+        text = text.replace(str(self.place), "<here>")
+        text = re.sub(r"/\S*/luminal-demo-\w+", "<demo>", text)
+        return re.sub(r"\b[0-9a-f]{128}\b", "<sha512>", text)
