@@ -148,7 +148,7 @@ def statistics(
     for view in _awaited_views(policy, desks):
         for occupant in view.occupants if view.awaited else ():
             running[id(occupant)] = running.get(id(occupant), 0) + view.awaited
-    found = []
+    found: list[HookStatistics] = []
     for desk in desks:
         with policy.lock:
             occupants = desk.hook.order.occupants()

@@ -52,7 +52,7 @@ def attribute(
     occupant = occupants[place]
     missed = () if spared else occupants[place + 1 :]
     where = blame(error, occupant, hook, missed)
-    seconds = policy.failed(occupant, hook, where, error)
+    seconds = policy.failed(occupant)
     if spared or seconds:
         policy.tell(
             HookFailure(

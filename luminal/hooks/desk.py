@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from luminal.hooks.course import Answer, Course
+from luminal.hooks.history import Past
 from luminal.hooks.monitoring import monitored
 from luminal.hooks.occupant import Occupant
-from luminal.hooks.running import complete, run
+from luminal.hooks.running import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -51,7 +52,7 @@ class HookDesk:
     def __init__(self, hook: HookCaller) -> None:
         self.hook = hook
         self.name = hook.name
-        self.history: list[_Past] | None = None
+        self.history: list[Past] | None = None
         self._loose = 0
         self._dress()
 
@@ -63,7 +64,7 @@ class HookDesk:
 
     @property
     def spec(self) -> Any:
-        """pluggy's record of the specification, or None."""
+        """Pluggy's record of the specification, or None."""
         return self.hook.spec
 
     def has_spec(self) -> bool:
@@ -115,9 +116,10 @@ class HookDesk:
             owner: Photon with which the memory of this call ends.
             removed: Ids of plugins that are not called now.
         """
-        assert self.history is not None, f"hook {self.name!r} is not historic"
+        if self.history is None:
+            raise AssertionError(f"hook {self.name!r} is not historic")
         given = complete(self.hook.spec, kwargs or {})
-        self.history.append(_Past(given, result_callback, owner))
+        self.history.append(Past(given, result_callback, owner))
         for result in self._call(self._without(removed), given, first=False):
             if result_callback is not None:
                 result_callback(result)
@@ -204,9 +206,10 @@ class HookDesk:
         return answers
 
     def _not_historic(self) -> None:
-        assert not self.is_historic(), (
-            "Cannot directly call a historic hook - use call_historic instead."
-        )
+        if self.is_historic():
+            raise AssertionError(
+                "Cannot directly call a historic hook - use call_historic instead."
+            )
 
     def _call(
         self, occupants: Sequence[Occupant], given: Mapping[str, Any], *, first: bool
@@ -239,33 +242,6 @@ class HookDesk:
             for seat in seats:
                 self.hook.order.unseat(seat)
             self.hook.changed()
-
-
-class _Past:
-    """An earlier call of a historic hook."""
-
-    __slots__ = ("callback", "kwargs", "owner")
-
-    def __init__(
-        self,
-        kwargs: Mapping[str, Any],
-        callback: Callable[[Any], object] | None,
-        owner: str | None,
-    ) -> None:
-        self.kwargs = kwargs
-        self.callback = callback
-        self.owner = owner
-
-    def belongs_to(self, plugin: object, photon: str | None) -> bool:
-        """Return whether this memory would keep *plugin* alive, or is *photon*'s."""
-        if photon is not None and self.owner == photon:
-            return True
-        held = (*self.kwargs.values(), self.callback)
-        return plugin is not None and any(
-            value is plugin or getattr(value, "__self__", None) is plugin
-            for value in held
-            if value is not None
-        )
 
 
 def _guest(method: Any) -> Occupant:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from luminal.hooks.occupant import Occupant
+from luminal.hooks.order import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from luminal.hooks.desk import HookDesk
     from luminal.hooks.registry import Record
 
-__all__ = ["Enrolment"]
+__all__ = ["Enrolment", "check_orders"]
 
 _DEFAULTS = {
     "tryfirst": False,
@@ -34,16 +35,16 @@ class Enrolment:
     """The implementations of one photon, verified but not seated.
 
     Args:
-        desks: Finds or makes the desk of a hook.
+        known: Finds the desk of a hook.
         verify: Raises where an implementation does not fit its hook.
     """
 
     def __init__(
         self,
-        desks: Callable[[str], HookDesk],
+        known: Callable[[str], HookDesk | None],
         verify: Callable[[Any, Any], None],
     ) -> None:
-        self._desks = desks
+        self._known = known
         self._verify = verify
         self.chosen: list[tuple[str, Occupant, bool]] = []
 
@@ -71,18 +72,15 @@ class Enrolment:
         verified = desk is not None and desk.has_spec()
         self.chosen.append((hook, Occupant(impl, generation), verified))
 
-    def _known(self, hook: str) -> HookDesk | None:
-        owner: Any = getattr(self._desks, "__self__", None)
-        found: HookDesk | None = owner._desks.get(hook)  # noqa: SLF001
-        return found
+    def seat(self, record: Record, desks: Callable[[str], HookDesk]) -> None:
+        """Give every implementation its seat; repeat historic calls for it.
 
-    def check(self) -> None:
-        """Raise where ``before`` and ``after`` would go round in a circle."""
-
-    def seat(self, record: Record) -> None:
-        """Give every implementation its seat; repeat historic calls for it."""
+        Args:
+            record: Gets the seats.
+            desks: Finds or makes the desk of a hook.
+        """
         for name, occupant, verified in self.chosen:
-            desk = self._desks(name)
+            desk = desks(name)
             if not verified and desk.has_spec():
                 self._verify(desk, occupant.impl)
             if desk.history:
@@ -94,3 +92,29 @@ class Enrolment:
                 hook.order.seat(seat, occupant)
                 record.seats.append((desk, seat, occupant))
                 hook.changed(grown=True)
+
+
+def check_orders(
+    known: Callable[[str], HookDesk | None],
+    changes: Iterable[tuple[Enrolment, Record | None]],
+) -> None:
+    """Raise where *changes* together would make an order impossible.
+
+    Args:
+        known: Finds the desk of a hook.
+        changes: Who comes, and whose seats they take.
+
+    Raises:
+        PhotonConflictError: ``before`` and ``after`` would go round in a circle.
+    """
+    coming: dict[str, list[Occupant]] = {}
+    leaving: set[tuple[str, int]] = set()
+    for enrolment, old in changes:
+        for hook, occupant, _ in enrolment.chosen:
+            coming.setdefault(hook, []).append(occupant)
+        for desk, seat, _ in old.seats if old is not None else ():
+            leaving.add((desk.name, seat))
+    for hook, occupants in coming.items():
+        found = known(hook)
+        order = Order() if found is None else found.hook.order
+        order.check(occupants, {seat for name, seat in leaving if name == hook})

@@ -8,10 +8,10 @@ implementations. The functions themselves never change, so they can be kept.
 from __future__ import annotations
 
 import itertools
-import types
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks.awaiting import block
+from luminal.hooks.body import Body
 from luminal.hooks.calls import GENERAL
 from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
@@ -23,6 +23,8 @@ from luminal.hooks.view import View, read
 from luminal.hooks.writer import agateway, gateway
 
 if TYPE_CHECKING:
+    import types
+
     from luminal.hooks.course import Answer
     from luminal.hooks.gate import Gate
     from luminal.hooks.policy import Policy
@@ -60,13 +62,10 @@ class HookCaller:
         self.spent: View | None = None
         # Set while calls from before a swap are under way.
         self.gate: Gate | None = None
-        self._body = _blank("__call__")
-        self._abody = _blank("__call__")
-        self.sync = types.MethodType(self._body, self)
-        self.awaited = types.MethodType(self._abody, self)
-        self._cold = gateway(self.cold, name)
-        self._acold = agateway(self.acold, name)
-        self.install()
+        self._body = Body(self, gateway(self.cold, name))
+        self._abody = Body(self, agateway(self.acold, name))
+        self.sync = self._body.bound
+        self.awaited = self._abody.bound
 
     def __repr__(self) -> str:
         return f"<HookCaller {self.name!r}>"
@@ -90,6 +89,11 @@ class HookCaller:
         """Whether one photon's failure leaves the others to answer."""
         asked = self.option("isolate")
         return self.policy.isolate if asked is None else bool(asked)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the specification gives for arguments that a call leaves out."""
+        return {} if self.spec is None else dict(self.spec.kwargdefaults)
 
     @property
     def calls(self) -> int:
@@ -130,13 +134,13 @@ class HookCaller:
 
     def shut(self, gate: Gate) -> None:
         """Hand calls that begin from now on to *gate*."""
-        self._body.__code__ = gateway(gate.enter, self.name)
-        self._abody.__code__ = agateway(gate.aenter, self.name)
+        self._body.put(gateway(gate.enter, self.name))
+        self._abody.put(agateway(gate.aenter, self.name))
 
     def install(self) -> None:
         """Hand calls that begin from now on to the present view."""
-        self._body.__code__ = self._cold
-        self._abody.__code__ = self._acold
+        self._body.chill()
+        self._abody.chill()
 
     # Calls without a prepared caller.
 
@@ -257,26 +261,19 @@ class HookCaller:
             deadlines={o: s for o, s in asked.items() if s is not None},
         )
 
-    def _put(self, view: View, body: types.FunctionType, code: types.CodeType) -> None:
+    def _put(self, view: View, body: Body, code: types.CodeType) -> None:
         with self.lock:
-            if self.view is not view or self.gate or self.policy.monitors:
-                return
-            defaults = dict(self.spec.kwargdefaults) if self.spec is not None else {}
-            must, may = parameters(view)
-            # A superset of what the present body asks for, and set before the new
-            # body: whichever body a call finds, its defaults are there.
-            body.__kwdefaults__ = {
-                **(body.__kwdefaults__ or {}),
-                **{name: ABSENT for name in (*must, *may)},
-                **defaults,
-            }
-            body.__code__ = code
+            if self.view is view and not self.gate and not self.policy.monitors:
+                must, may = parameters(view)
+                body.put(
+                    code, {**dict.fromkeys((*must, *may), ABSENT), **self.defaults}
+                )
 
     # Failures of prepared callers, by the place of whose they are.
 
     def blame(self, view: View, place: int, error: BaseException) -> None:
         """Attribute *error*, which ends a prepared call."""
-        if is_own(error) or not isinstance(error, _cancellations()):
+        if is_own(error):
             attribute(
                 self.policy, self.name, view.occupants, place, error, spared=False
             )
@@ -288,30 +285,11 @@ class HookCaller:
         return spared
 
 
-def _cancellations() -> tuple[type[BaseException], ...]:
-    import sys
-
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return (GeneratorExit,)
-    return (GeneratorExit, asyncio.CancelledError)
-
-
 def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
     # Identity alone: an argument's own ``==`` is none of our business.
     if any(value is ABSENT for value in kwargs.values()):
         return {n: v for n, v in kwargs.items() if v is not ABSENT}
     return kwargs
-
-
-def _blank(name: str) -> types.FunctionType:
-    """Make a function whose body is put in later."""
-
-    def body() -> None: ...
-
-    body.__name__ = name
-    body.__qualname__ = f"HookCaller.{name}"
-    return body
 
 
 GENERAL.update((HookCaller.cold.__code__, HookCaller.acold.__code__))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from luminal.hooks.precedence import bend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from luminal.hooks.occupant import Occupant
 
@@ -140,6 +140,27 @@ class Order:
             ordered = sorted(band.items())
             band.clear()
             band.update(ordered)
+
+    def check(self, coming: Iterable[Occupant], leaving: Collection[int] = ()) -> None:
+        """Raise if the order could not be had with others in it.
+
+        Args:
+            coming: Occupants who would come.
+            leaving: Seats that would be free.
+
+        Raises:
+            PhotonConflictError: ``before`` and ``after`` would go round in a circle.
+        """
+        coming = list(coming)
+        if not self._bent and not any(o.before or o.after for o in coming):
+            return
+        stay = [o for seat, o in self._unbent() if seat not in leaving]
+        for is_wrapper in (True, False):
+            group = [o for o in (*stay, *coming) if o.is_wrapper is is_wrapper]
+            bend(list(enumerate(group)))
+
+    def _unbent(self) -> list[tuple[int, Occupant]]:
+        return [*self._wrappers, *self._others]
 
     def items(self) -> list[tuple[int, Occupant]]:
         """Return (seat, occupant) in the order of calls, wrappers first.

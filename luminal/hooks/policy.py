@@ -10,11 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from luminal.hooks.failure import HookFailure
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from luminal.hooks.failure import HookFailure
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.view import View
 
@@ -125,9 +124,7 @@ class Policy:
             return occupant.deadline
         return self.deadlines.get(occupant.photon)
 
-    def failed(
-        self, occupant: Occupant, hook: str, where: str, error: BaseException
-    ) -> float:
+    def failed(self, occupant: Occupant) -> float:
         """Open the circuit of *occupant*'s photon if it is time; return the seconds."""
         breaker = self.breaker
         if breaker is None or not breaker.failed(occupant):

@@ -25,6 +25,7 @@ class SubsetCaller:
         self._removed = removed
 
     def __call__(self, **kwargs: Any) -> Any:
+        """Call the hook with *kwargs*."""
         return self._desk.call_subset(self._removed, kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luminal.hooks.gate import Gate, Swap
-from luminal.hooks.registry import Record
 from luminal.hooks.view import View
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from luminal.hooks.desk import HookDesk
     from luminal.hooks.enrolment import Enrolment
     from luminal.hooks.policy import Policy
+    from luminal.hooks.registry import Record
 
 __all__ = ["swap"]
 
@@ -79,7 +79,7 @@ def _flip(
         _ = new.occupants
         before = [old] if hook.gate is None else [*hook.gate.old, old]
         hook.gate = Gate(policy, before, new, step)
-        gates.append(hook.gate)
+        gates.append((hook, hook.gate))
         hook.shut(hook.gate)
     # A call of another hook that begins from here on belongs to the new epoch: it
     # must be told from one that began before, so that hook's view is made anew.
@@ -88,10 +88,8 @@ def _flip(
         if desk not in affected:
             desk.hook.renew(desk.hook.view.again(epoch))
     step.done = True
-    for gate in gates:
-        gate.new.hook.settle(gate.new)
-    if gates:
-        idle = gates[0].close_if_idle()
-        for gate in gates[1:]:
-            if idle:
-                gate.close_if_idle()
+    for hook, gate in gates:
+        hook.settle(gate.new)
+    for _, gate in gates:
+        if not gate.close_if_idle():
+            break  # the same calls keep the others open

@@ -22,8 +22,8 @@ def verify(hook: Any, impl: Any, by_pluggy: Callable[[Any, Any], None]) -> None:
     Raises:
         pluggy.PluginValidationError: It does not fit.
     """
-    code = getattr(impl.function, "__code__", None)
-    flags = code.co_flags if code is not None else 0
+    code: Any = getattr(impl.function, "__code__", None)
+    flags: int = code.co_flags if code is not None else 0
     if flags & _ASYNC and hook.spec.opts.get("sync_only"):
         raise pluggy.PluginValidationError(
             impl.plugin,

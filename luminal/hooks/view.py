@@ -114,7 +114,7 @@ class View:
     def again(self, epoch: int) -> View:
         """Return a view of the same occupants for *epoch*."""
         view = View(self.hook, epoch)
-        view._occupants = self._occupants  # noqa: SLF001 - same class
+        view._occupants = self._occupants
         return view
 
     @property
@@ -169,5 +169,4 @@ class View:
 
 
 def _line(error: BaseException) -> int:
-    assert error.__traceback__ is not None
-    return error.__traceback__.tb_lineno
+    return error.__traceback__.tb_lineno if error.__traceback__ is not None else 0

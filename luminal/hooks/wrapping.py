@@ -220,5 +220,5 @@ async def aunwind(
     return result
 
 
-def _nobody(place: int, error: BaseException) -> bool:
+def _nobody(_place: int, _error: BaseException) -> bool:
     return False

@@ -39,6 +39,7 @@ class Writer:
         return f"({key!r} if 1 else 0)"
 
     def add(self, depth: int, *lines: str) -> None:
+        """Add *lines*, indented by *depth*."""
         self.lines.extend(" " * depth + line for line in lines)
 
     def code(self, name: str) -> types.CodeType:

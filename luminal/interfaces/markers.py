@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
     P = ParamSpec("P")
-    R = TypeVar("R", covariant=True)
+    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
     F = TypeVar("F", bound=Callable[..., object])
 
     class ManyHook(Protocol[P, R]):
@@ -23,26 +24,38 @@ if TYPE_CHECKING:
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
 
-    class FirstHook(Protocol[P, R]):
+    class FirstHook(Protocol[P, R_co]):
         """A specification whose hook answers with the first result, or None."""
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R | None: ...
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co | None: ...
 
     class AsyncManyHook(Protocol[P, R]):
         """The same as `ManyHook`, of a specification made with ``async def``."""
 
         async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
 
-    class AsyncFirstHook(Protocol[P, R]):
+    class AsyncFirstHook(Protocol[P, R_co]):
         """The same as `FirstHook`, of a specification made with ``async def``."""
 
-        async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R | None: ...
+        async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co | None: ...
+
+    class ImplMarker(Protocol[P, R]):
+        """``@hookimpl(spec=...)``: takes what the specification takes."""
+
+        @overload
+        def __call__(
+            self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R | None]]
+        ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R | None]]: ...
+        @overload
+        def __call__(
+            self, function: Callable[Concatenate[Any, P], R | None]
+        ) -> Callable[Concatenate[Any, P], R | None]: ...
 
     class ManyMarker(Protocol):
         """``@hookspec(...)`` without ``firstresult``."""
 
         @overload
-        def __call__(
+        def __call__(  # type: ignore[overload-overlap] # the first that fits is meant
             self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]
         ) -> AsyncManyHook[P, R]: ...
         @overload
@@ -79,7 +92,7 @@ class HookspecMarker:
         self.project_name = project_name
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap] # the first that fits is meant
         self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
     ) -> AsyncManyHook[P, R]: ...
     @overload
@@ -111,7 +124,6 @@ class HookspecMarker:
     def __call__(
         self,
         function: Callable[..., Any] | None = None,
-        /,
         *,
         firstresult: bool = False,
         historic: bool = False,
@@ -192,17 +204,49 @@ class HookimplMarker:
     def __call__(
         self,
         *,
-        spec: Callable[P, list[R] | Coroutine[Any, Any, list[R]]],
+        spec: AsyncManyHook[P, R],
         tryfirst: bool = ...,
         trylast: bool = ...,
         before: str | Sequence[str] = ...,
         after: str | Sequence[str] = ...,
         deadline: float | None = ...,
-    ) -> Callable[[F], F]: ...
+    ) -> ImplMarker[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        spec: AsyncFirstHook[P, R],
+        tryfirst: bool = ...,
+        trylast: bool = ...,
+        before: str | Sequence[str] = ...,
+        after: str | Sequence[str] = ...,
+        deadline: float | None = ...,
+    ) -> ImplMarker[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        spec: ManyHook[P, R],
+        tryfirst: bool = ...,
+        trylast: bool = ...,
+        before: str | Sequence[str] = ...,
+        after: str | Sequence[str] = ...,
+        deadline: float | None = ...,
+    ) -> ImplMarker[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        spec: FirstHook[P, R],
+        tryfirst: bool = ...,
+        trylast: bool = ...,
+        before: str | Sequence[str] = ...,
+        after: str | Sequence[str] = ...,
+        deadline: float | None = ...,
+    ) -> ImplMarker[P, R]: ...
     def __call__(
         self,
         function: Callable[..., Any] | None = None,
-        /,
         *,
         hookwrapper: bool = False,
         optionalhook: bool = False,
