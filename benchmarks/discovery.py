@@ -13,11 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import banner
 from luminal.discovery.reading import MARGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -90,7 +93,9 @@ def contestant(
     return [sys.executable, "-I", "-c", program]
 
 
-def race(commands: dict[str, list[str]], rounds: int, before: Callable[[], None]) -> None:
+def race(
+    commands: dict[str, list[str]], rounds: int, before: Callable[[], None]
+) -> None:
     """Run all *commands* in turn, *rounds* times, and print medians."""
     bare = [sys.executable, "-I", "-c", "print(0)"]
     calls: dict[str, list[float]] = {name: [] for name in commands}
@@ -154,10 +159,8 @@ def distributions(count: int, photons: int, rounds: int, work: Path) -> None:
                 found.format(peer), here, photons, f"import {peer}"
             )
     if _has("stevedore"):
-        manager = "ExtensionManager('luminal.photons')"
         stevedore = "from stevedore._cache import get_group_all"
         call = "found = get_group_all('luminal.photons')"
-        assert manager
         commands["stevedore, its cache warm"] = contestant(
             call, here, photons, stevedore
         )

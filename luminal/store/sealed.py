@@ -118,9 +118,10 @@ class SealedStore:
         """Keep *payload* under *name*, and say whether that worked."""
         if not self.directory:
             return False
+        if len(payload) > _LIMIT - 1024:  # room for the head
+            self._warn(f"{name!r} would have more than {_LIMIT:,} bytes")
+            return False
         try:
-            if len(payload) > _LIMIT - 1024:  # room for the head
-                raise OSError(f"{name!r} would have more than {_LIMIT:,} bytes")
             self._prepare()
             key = self._read_key()
             write_atomically(
