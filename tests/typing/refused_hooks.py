@@ -1,0 +1,49 @@
+"""A program in which every line that is marked must not type-check."""
+
+from __future__ import annotations
+
+from luminal.hooks import PluginManager
+from luminal.interfaces import hookimpl, hookspec
+
+
+class Specs:
+    @hookspec
+    def parse(self, line: str, number: int) -> dict[str, str]: ...  # type: ignore[empty-body]
+
+    @hookspec(firstresult=True)
+    def choose(self, names: list[str]) -> str: ...  # type: ignore[empty-body]
+
+    @hookspec
+    async def fetch(self, url: str) -> bytes: ...  # type: ignore[empty-body]
+
+
+@hookspec(firstresult=True, historic=True)  # refused
+def both() -> None: ...
+
+
+class Photon:
+    @hookimpl(spec=Specs.parse)  # refused
+    def misnamed(self, row: str, number: int) -> dict[str, str]:
+        return {}
+
+    @hookimpl(spec=Specs.parse)  # refused
+    def mistyped(self, line: bytes, number: int) -> dict[str, str]:
+        return {}
+
+    @hookimpl(spec=Specs.choose)  # refused
+    def misanswered(self, names: list[str]) -> int:
+        return 1
+
+    @hookimpl(trifirst=True)  # refused
+    def misspelt(self) -> None: ...
+
+
+async def use(manager: PluginManager) -> None:
+    hooks = manager.hooks(Specs)
+    hooks.parse(line=1, number=1)  # refused
+    hooks.parse(line="a")  # refused
+    hooks.misspelt()  # refused
+    one: dict[str, str] = hooks.parse(line="a", number=1)  # refused
+    chosen: str = hooks.choose(names=[])  # refused
+    pages: list[bytes] = hooks.fetch(url="x")  # refused
+    print(one, chosen, pages)
