@@ -37,12 +37,20 @@ async def depart(
     """
     order = {handler: at for at, handler in enumerate(registry.all().values())}
     handlers = [handler for of_file in leaving.values() for handler in of_file]
-    for handler in sorted(handlers, key=lambda h: order.get(h, 0), reverse=True):
-        if handler.state is not State.STAGED:
-            await handler.stop(is_forced)
-        registry.remove([handler])
-        ports.tell(Happening.UNLOADED, handler)
-    generations = (handler.generation for handler in registry.all().values())
-    world.retire_all_but([g.unit for g in generations if g is not None])
-    for handler in handlers:
-        handler.release()
+    handlers.sort(key=lambda h: order.get(h, 0), reverse=True)
+    gone: list[Handler] = []
+    try:
+        for handler in handlers:
+            try:
+                if handler.state is not State.STAGED:
+                    await handler.stop(is_forced)
+            finally:
+                # Also one whose end was cut short runs no more.
+                registry.remove([handler])
+                gone.append(handler)
+                ports.tell(Happening.UNLOADED, handler)
+    finally:
+        generations = (handler.generation for handler in registry.all().values())
+        world.retire_all_but([g.unit for g in generations if g is not None])
+        for handler in gone:
+            handler.release()

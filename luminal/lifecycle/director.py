@@ -30,10 +30,18 @@ class Director:
             created = await self._run(handler, factory)
             _hand_over(created, handler)
             return created
-        instance = factory.__new__(factory)
-        _hand_over(instance, handler)
-        await self._run(handler, instance.__init__)
-        return instance
+        made: list[object] = []
+
+        def create() -> object:
+            instance = factory.__new__(factory)
+            made.append(instance)
+            if not isinstance(instance, factory):
+                return None
+            _hand_over(instance, handler)
+            return instance.__init__()
+
+        await self._run(handler, create)
+        return made[0]
 
     @hookimpl(trylast=True)
     async def photon_start(self, handler: Subject) -> object:

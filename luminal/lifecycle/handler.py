@@ -36,6 +36,7 @@ __all__ = ["Handler"]
 _frozen = attrs.setters.frozen
 # What makes up one life of a photon, see `Handler.exchange`.
 _LIFE = (
+    "filepath",
     "checksum",
     "instance",
     "generation",
@@ -179,7 +180,7 @@ class Handler:
     def exchange(self, other: Handler) -> None:
         """Trade lives with *other*: each goes on with the photon that the other had.
 
-        Name and path stay, and so does the identity that a host holds on to.
+        The name stays, and so does the identity that a host holds on to.
         """
         for field in _LIFE:
             mine, theirs = getattr(self, field), getattr(other, field)
@@ -194,13 +195,19 @@ class Handler:
 
     async def _fail(self, error: BaseException) -> None:
         """Bring a photon whose start failed to rest."""
-        self.ports.unseat(self)
-        await self._end(is_forced=self.instance is None)
-        self._forget_instance()
-        self._go(Step.FAIL)
         problem = Problem.of(self._start_error(error), "start")
+        try:
+            self.ports.unseat(self)
+            await self._end(is_forced=self.instance is None)
+        finally:
+            self._rest(Step.FAIL, Happening.FAILED, problem)
+
+    def _rest(self, step: Step, happening: Happening, problem: Problem | None) -> None:
+        """Note that the photon's life is over, however that came about."""
+        self._forget_instance()
         self.problem = problem
-        self.ports.tell(Happening.FAILED, self, problem=problem)
+        self._go(step)
+        self.ports.tell(happening, self, problem=problem)
 
     def _start_error(self, error: BaseException) -> LuminalError:
         if isinstance(error, LuminalError):
@@ -240,22 +247,18 @@ class Handler:
             if self._state in (State.STOPPED, State.FAILED):
                 return self._state is State.STOPPED
             self._go(Step.STOP)
-            self.ports.unseat(self)
+            problem: Problem | None = None
             try:
+                self.ports.unseat(self)
                 problem = await self._end(force_stop)
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and so is its life.
-                self._rest(Problem.of(self._finalize_error(error), "finalize"))
-                await self._scope.close(self.deadlines.close)
+                problem = Problem.of(self._finalize_error(error), "finalize")
                 raise
-            self._rest(problem)
+            finally:
+                step = Step.FAIL if problem is not None else Step.STOPPED
+                self._rest(step, Happening.FINALIZED, problem)
             return problem is None
-
-    def _rest(self, problem: Problem | None) -> None:
-        self.problem = problem
-        self._go(Step.FAIL if problem is not None else Step.STOPPED)
-        self._forget_instance()
-        self.ports.tell(Happening.FINALIZED, self, problem=problem)
 
     def release(self) -> None:
         """Let go of the photon's class and modules, so that they can be collected."""
@@ -265,20 +268,18 @@ class Handler:
     async def _end(self, is_forced: bool) -> Problem | None:
         """Finalize the photon and close its scope; return what went wrong."""
         problem: Problem | None = None
-        if not is_forced:
-            try:
-                went_well = await self.ports.finalize(self)
-            except BaseException as error:
-                if not is_containable(error):
-                    raise
-                problem = Problem.of(self._finalize_error(error), "finalize")
-            else:
-                if went_well is False:
-                    refusal = PhotonFinalizeError("'finalize' returned a false value")
-                    problem = Problem.of(refusal, "finalize")
-        errors = await self._scope.close(self.deadlines.close)
-        if errors and problem is None:
-            problem = Problem.of(self._finalize_error(errors[0]), "finalize")
+        try:
+            if not is_forced and await self.ports.finalize(self) is False:
+                refusal = PhotonFinalizeError("'finalize' returned a false value")
+                problem = Problem.of(refusal, "finalize")
+        except BaseException as error:
+            if not is_containable(error):
+                raise
+            problem = Problem.of(self._finalize_error(error), "finalize")
+        finally:
+            errors = await self._scope.close(self.deadlines.close)
+            if errors and problem is None:
+                problem = Problem.of(self._finalize_error(errors[0]), "finalize")
         return problem
 
     def _finalize_error(self, error: BaseException) -> LuminalError:

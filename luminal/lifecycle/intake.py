@@ -30,6 +30,7 @@ from luminal.loading import (
     run_apart,
     run_each_apart,
 )
+from luminal.loading.shipment import read_shipment
 from luminal.model import Candidate, Happening, Report, Source
 
 if TYPE_CHECKING:
@@ -133,13 +134,14 @@ class Intake:
         except BaseException:
             stage.discard()
             raise
+        # From here to the registry nothing is awaited: all of it is in, or nothing.
         stage.commit()
-        if self.world.codes.has_changed:
-            await run_apart(self.world.codes.save, 60.0, "luminal-cache")
         handlers = self._settle(units, results, ledger)
         self.registry.add(handlers)
         for handler in handlers:
             self.ports.tell(Happening.LOADED, handler)
+        if self.world.codes.has_changed:
+            await run_apart(self.world.codes.save, 60.0, "luminal-cache")
         return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
 
     def _sort(
@@ -212,6 +214,10 @@ def _job(
         admission.check_requirements(unit.candidates)
         with stage.attempt() as attempt:
             unit.attempt = attempt
+            if isinstance(unit.origin, DistributionOrigin):
+                shipped = read_shipment(unit.origin, is_checked=False)
+                if shipped is not None:
+                    stage.pinned[unit.name] = shipped
             generation = attempt.provide(unit.name, unit.origin, unit.place)
             selected = unit.final_choice().select(generation)
             admission.check_names(selected, unit.candidates)

@@ -76,11 +76,10 @@ async def run_step(
     if iscoroutinefunction(function):
         return await _await_until(function(*args), until, deadline, name)
     result = await run_apart(lambda: function(*args), deadline, name)
-    if result.error is not None:
-        raise result.error
-    if isawaitable(result.value):
-        return await _await_until(result.value, until, deadline, name)
-    return result.value
+    value = _value_of(result)
+    if isawaitable(value):
+        return await _await_until(value, until, deadline, name)
+    return value
 
 
 async def _await_until(
@@ -103,10 +102,24 @@ async def _await_until(
             why=f"it was {where}",
             hint="do less there, or give it a longer deadline",
         )
-    result = task.result()
-    if result.error is not None:
-        raise result.error
-    return result.value
+    return _value_of(task.result())
+
+
+def _value_of(result: Result[Any]) -> Any:
+    """Return a step's value, or raise what it raised.
+
+    What means something else to whoever awaits the step (that it was cancelled, that
+    an iteration is over) is raised as a `RuntimeError` instead.
+    """
+    error = result.error
+    if error is None:
+        return result.value
+    from asyncio import CancelledError
+
+    if isinstance(error, CancelledError | StopIteration):
+        disguised = RuntimeError(f"it raised {type(error).__name__}")
+        raise disguised.with_traceback(error.__traceback__) from error
+    raise error
 
 
 async def _contain(awaitable: Awaitable[Any]) -> Result[Any]:

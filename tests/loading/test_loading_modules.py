@@ -402,7 +402,9 @@ def test_a_shared_helper_is_one_module(photons, loader):
 
     async def go():
         await (await loader.load_photons(photons.path)).start()
-        name = next(n for n in sys.modules if n.endswith(".shared"))
+        (name,) = (
+            n for n in sys.modules if n.startswith("photons_") and n.endswith(".shared")
+        )
         return sys.modules[name].ITEMS
 
     assert asyncio.run(go()) == [1, 1, 1]
