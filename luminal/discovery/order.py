@@ -8,12 +8,12 @@ chain. The result depends on the candidates alone, not on their order.
 from __future__ import annotations
 
 import difflib
-import heapq
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal.discovery.graph import Graph, circles, in_order
 from luminal.discovery.names import fold
 from luminal.discovery.versions import check_range, fits, split_requirement
 from luminal.errors import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arrange"]
 
-_Graph = dict[int, set[int]]
+_ByName = dict[str, list[int]]
 
 
 def arrange(
@@ -50,30 +50,39 @@ def arrange(
             here may be there.
     """
     found = sorted(candidates, key=_key)
-    by_name: dict[str, list[int]] = defaultdict(list)
+    by_name: _ByName = defaultdict(list)
     for index, candidate in enumerate(found):
         by_name[fold(candidate.name)].append(index)
     _refuse_conflicts(found, by_name)
-    requires: _Graph = {}
+    requires: Graph = {}
     for index, candidate in enumerate(found):
         if candidate.enabled and candidate.problem is None:
             try:
-                requires[index] = _required(
-                    candidate, found, by_name, api_version, is_part
-                )
+                _check_api(candidate, api_version)
+                requires[index] = _required(candidate, found, by_name, is_part)
             except LuminalError as error:
                 found[index] = _refuse(candidate, error)
+    edges = _with_wishes(requires, found, by_name)
+    _refuse_circles(found, edges)
+    _spread(found, requires)
+    sound = {i for i in edges if found[i].problem is None}
+    edges = {i: others & sound for i, others in edges.items() if i in sound}
+    return [found[index] for index in in_order(len(found), edges)]
+
+
+def _with_wishes(
+    requires: Graph, found: Sequence[Candidate], by_name: _ByName
+) -> Graph:
+    """Return *requires* and ``before`` and ``after``, of and for what can be loaded."""
     edges = {index: set(others) for index, others in requires.items()}
-    for index in requires:  # only what can be loaded may wish, and be wished for
+    for index in requires:
         for name in found[index].after:
             edges[index].update(i for i in by_name.get(fold(name), ()) if i in edges)
         for name in found[index].before:
             for other in by_name.get(fold(name), ()):
                 if other in edges:
                     edges[other].add(index)
-    _refuse_cycles(found, edges)
-    _spread(found, requires)
-    return [found[index] for index in _sorted(found, edges)]
+    return edges
 
 
 def _key(candidate: Candidate) -> tuple[str, ...]:
@@ -87,7 +96,7 @@ def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:
     return attrs.evolve(candidate, problem=Problem.of(error, "order"))
 
 
-def _refuse_conflicts(found: list[Candidate], by_name: dict[str, list[int]]) -> None:
+def _refuse_conflicts(found: list[Candidate], by_name: _ByName) -> None:
     """Refuse all photons of one name. What could not be read has no name to defend."""
     for indexes in by_name.values():
         rivals = [i for i in indexes if found[i].enabled and found[i].target]
@@ -104,11 +113,20 @@ def _refuse_conflicts(found: list[Candidate], by_name: dict[str, list[int]]) -> 
                 found[index] = _refuse(found[index], error)
 
 
+def _check_api(candidate: Candidate, api_version: str | None) -> None:
+    asks = bool(candidate.api) and api_version is not None
+    if asks and not fits(str(api_version), candidate.api):
+        raise PhotonDependencyError(
+            f"asks for version {candidate.api} of the host's API",
+            why=f"the host offers {api_version}",
+            hint="install a version of the photon that fits this host",
+        )
+
+
 def _required(
     candidate: Candidate,
     found: Sequence[Candidate],
-    by_name: dict[str, list[int]],
-    api_version: str | None,
+    by_name: _ByName,
     is_part: bool,
 ) -> set[int]:
     """Return the indexes of what *candidate* requires.
@@ -117,13 +135,6 @@ def _required(
         PhotonDependencyError: Something is missing or of a wrong version.
         PhotonValidationError: A requirement is not written as PEP 440 asks for.
     """
-    asks = bool(candidate.api) and api_version is not None
-    if asks and not fits(str(api_version), candidate.api):
-        raise PhotonDependencyError(
-            f"asks for version {candidate.api} of the host's API",
-            why=f"the host offers {api_version}",
-            hint="install a version of the photon that fits this host",
-        )
     indexes: set[int] = set()
     for requirement in candidate.requirements:
         name, range_ = split_requirement(requirement)
@@ -152,7 +163,7 @@ def _missing(
     candidate: Candidate,
     name: str,
     found: Sequence[Candidate],
-    by_name: dict[str, list[int]],
+    by_name: _ByName,
 ) -> PhotonDependencyError:
     if fold(name) in by_name:
         why, hint = f"{name!r} is disabled", f"enable {name!r}"
@@ -165,75 +176,17 @@ def _missing(
     return PhotonDependencyError(f"requires {name!r}", why=why, hint=hint)
 
 
-def _refuse_cycles(found: list[Candidate], edges: _Graph) -> None:
-    for component in _components(edges):
-        members = set(component)
-        for index in component:
-            chain = _way_back(index, members, edges)
-            if chain and found[index].problem is None and found[index].enabled:
-                error = PhotonDependencyError(
-                    "is in a circle of photons that wait for each other",
-                    why=" -> ".join(found[i].name for i in chain),
-                    hint="take one of the requirements, before or after, out",
-                )
-                found[index] = _refuse(found[index], error)
+def _refuse_circles(found: list[Candidate], edges: Graph) -> None:
+    for index, way in circles(edges).items():
+        error = PhotonDependencyError(
+            "is in a circle of photons that wait for each other",
+            why=" -> ".join(found[i].name for i in way),
+            hint="take one of the requirements, before or after, out",
+        )
+        found[index] = _refuse(found[index], error)
 
 
-def _way_back(start: int, members: set[int], edges: _Graph) -> list[int]:
-    """Return the shortest path from *start* to itself, empty if there is none."""
-    came: dict[int, int] = {}
-    queue = [start]
-    for index in queue:
-        for other in sorted(edges.get(index, ())):
-            if other == start:
-                back = [index]
-                while back[-1] != start:
-                    back.append(came[back[-1]])
-                return [*reversed(back), start]
-            if other in members and other not in came:
-                came[other] = index
-                queue.append(other)
-    return []
-
-
-def _components(edges: _Graph) -> list[list[int]]:
-    """Return the strongly connected components (Tarjan's way, without recursion)."""
-    number: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    on_stack: set[int] = set()
-    result: list[list[int]] = []
-    for root in sorted(edges):
-        if root in number:
-            continue
-        work = [(root, iter(sorted(edges.get(root, ()))))]
-        number[root] = low[root] = len(number)
-        stack.append(root)
-        on_stack.add(root)
-        while work:
-            node, others = work[-1]
-            for other in others:
-                if other not in number:
-                    number[other] = low[other] = len(number)
-                    stack.append(other)
-                    on_stack.add(other)
-                    work.append((other, iter(sorted(edges.get(other, ())))))
-                    break
-                if other in on_stack:
-                    low[node] = min(low[node], number[other])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == number[node]:
-                    cut = stack.index(node)
-                    result.append(sorted(stack[cut:]))
-                    on_stack.difference_update(stack[cut:])
-                    del stack[cut:]
-    return result
-
-
-def _spread(found: list[Candidate], requires: _Graph) -> None:
+def _spread(found: list[Candidate], requires: Graph) -> None:
     """Refuse what requires a refused photon, and name the chain to its cause."""
     dependents: dict[int, list[int]] = defaultdict(list)
     for index, others in requires.items():
@@ -255,27 +208,3 @@ def _spread(found: list[Candidate], requires: _Graph) -> None:
             )
             found[dependent] = _refuse(found[dependent], error)
             queue.append(dependent)
-
-
-def _sorted(found: Sequence[Candidate], edges: _Graph) -> list[int]:
-    """Return all indexes, what a sound photon waits for before it, else by name.
-
-    What waits in a circle has been refused, so the sound ones hold no circle.
-    """
-    waits = [0] * len(found)
-    followers: dict[int, list[int]] = defaultdict(list)
-    for index, others in edges.items():
-        for other in others:
-            if found[index].problem is None and found[other].problem is None:
-                waits[index] += 1
-                followers[other].append(index)
-    ready = [index for index, count in enumerate(waits) if not count]
-    result: list[int] = []
-    while ready:
-        index = heapq.heappop(ready)
-        result.append(index)
-        for follower in followers[index]:
-            waits[follower] -= 1
-            if not waits[follower]:
-                heapq.heappush(ready, follower)
-    return result

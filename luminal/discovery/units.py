@@ -61,27 +61,30 @@ def read_unit(
     root = os.path.dirname(os.path.dirname(path) if is_package else path)
     found = _photons(Resolver(witness, root, base), path, facts, is_package)
     if not found:
-        refusal = PhotonValidationError(
+        return [attrs.evolve(bare, problem=_no_photon(path, base))] if asked_for else []
+    defaults: dict[str, object] = {}
+    try:
+        check_module(unit_name(path), path)
+        defaults = _table(witness, path) if is_package else {}
+    except LuminalError as error:
+        bare = attrs.evolve(bare, problem=_problem(error))
+    if len(found) > 1:
+        defaults.pop("name", None)  # one name cannot serve several photons
+    return [
+        described(bare, definition, target, line, defaults)
+        for target, line, definition in found
+    ]
+
+
+def _no_photon(path: str, base: str) -> Problem:
+    return _problem(
+        PhotonValidationError(
             "holds no photon",
             file=path,
             why=f"no class in it derives from {base!r} or sets photon_name",
             hint=f"derive a class from {base}",
         )
-        return [attrs.evolve(bare, problem=_problem(refusal))] if asked_for else []
-    defaults: dict[str, object] = {}
-    problem: Problem | None = None
-    try:
-        check_module(unit_name(path), path)
-        defaults = _table(witness, path) if is_package else {}
-    except LuminalError as error:
-        problem = _problem(error)
-    if len(found) > 1:
-        defaults.pop("name", None)  # one name cannot serve several photons
-    bare = attrs.evolve(bare, problem=problem)
-    return [
-        described(bare, definition, target, line, defaults)
-        for target, line, definition in found
-    ]
+    )
 
 
 def described(
