@@ -16,7 +16,7 @@ import attrs
 from luminal.errors import PhotonTimeoutError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Event
+    from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Sequence
 
 __all__ = ["Result", "abandoned", "run_apart", "run_each_apart"]
@@ -42,7 +42,7 @@ class _Worker(Generic[T]):
     jobs: Sequence[Callable[[], T]]
     results: list[Result[T] | None]
     loop: AbstractEventLoop
-    done: Event
+    done: Future[None]
     position: int = 0
     # `time.monotonic()` at which the present job began.
     began: float = attrs.Factory(time.monotonic)
@@ -61,9 +61,13 @@ class _Worker(Generic[T]):
                 self.position += 1
                 self.began = time.monotonic()
         try:
-            self.loop.call_soon_threadsafe(self.done.set)
+            self.loop.call_soon_threadsafe(self._tell)
         except RuntimeError:  # the loop was closed; nobody waits any more
             return
+
+    def _tell(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
         """Leave the thread alone if its job is over *deadline*; tell whether it is."""
@@ -125,8 +129,8 @@ async def run_each_apart(
     results: list[Result[Any] | None] = [None] * len(jobs)
     position = 0
     while position < len(jobs):
-        done = asyncio.Event()
-        worker = _Worker(jobs, results, asyncio.get_running_loop(), done, position)
+        loop = asyncio.get_running_loop()
+        worker = _Worker(jobs, results, loop, loop.create_future(), position)
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run, args=(worker.run,), name=name, daemon=True
@@ -149,15 +153,13 @@ async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float)
 
     while True:
         left = worker.began + deadline - time.monotonic()
-        try:
-            await asyncio.wait_for(worker.done.wait(), max(left, 0.001))
-        except TimeoutError:
-            if worker.give_up(thread, deadline):
-                return worker.position + 1
-        else:
+        await asyncio.wait({worker.done}, timeout=max(left, 0.001))
+        if worker.done.done():
             # It has nothing left to do; after this it is gone from every list.
             thread.join()
             return len(worker.jobs)
+        if worker.give_up(thread, deadline):
+            return worker.position + 1
 
 
 async def run_apart(job: Callable[[], T], deadline: float, name: str) -> Result[T]:

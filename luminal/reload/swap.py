@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["Swap"]
 
 
+def _contained(error: BaseException) -> BaseException:
+    """Return what an import raised, so that it does not look like a cancellation."""
+    from asyncio import CancelledError
+
+    if not isinstance(error, CancelledError):
+        return error
+    disguised = RuntimeError("it raised CancelledError")
+    disguised.__cause__ = error
+    return disguised.with_traceback(error.__traceback__)
+
+
 @attrs.define(eq=False)
 class Swap:
     """One transaction over some units.
@@ -112,7 +123,7 @@ class Swap:
 
         result = await run_apart(stage, self.ports.deadlines.load, "luminal-stage")
         if result.error is not None:
-            raise result.error
+            raise _contained(result.error)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
