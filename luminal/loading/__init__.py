@@ -13,6 +13,7 @@ from luminal.loading.generation import Generation
 from luminal.loading.origin import (
     DirectoryOrigin,
     DistributionOrigin,
+    Origin,
     claim_directory,
 )
 from luminal.loading.place import Place
@@ -28,6 +29,7 @@ __all__ = [
     "DirectoryOrigin",
     "DistributionOrigin",
     "Generation",
+    "Origin",
     "Pinned",
     "Place",
     "Result",

@@ -172,13 +172,30 @@ class DistributionOrigin:
         return ".".join(parts[:depth]), directory
 
     @cached_property
+    def record(self) -> str | None:
+        """The text of the distribution's RECORD, None where it has none (PEP 376)."""
+        normal = re.sub(r"[-_.]+", "_", self.distribution)
+        for stem in dict.fromkeys((normal, normal.lower(), self.distribution)):
+            folder = f"{stem}-{self.version}.dist-info"
+            path = os.path.join(self.root[1], folder, "RECORD")
+            try:
+                with open(path, "rb") as file:
+                    return os.fsdecode(file.read())
+            except OSError:
+                continue
+        return None
+
+    @cached_property
     def roots(self) -> dict[str, str]:
         """Full name of each root of the distribution → directory it lies in."""
         name, directory = self.root
         found = {name: directory}
         if "." not in name:
-            for top in _recorded_tops(self.distribution, self.version, directory):
-                found.setdefault(top, directory)
+            for line in (self.record or "").splitlines():
+                path = line.split(",", 1)[0].strip('"')
+                top = path.removesuffix(".py").removesuffix("/__init__")
+                if path.endswith(".py") and top.isidentifier():
+                    found.setdefault(top, directory)
         return found
 
     @property
@@ -216,23 +233,3 @@ class DistributionOrigin:
     def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
         """Return *top* itself where the distribution installed it."""
         return top if self.owns(top) else None
-
-
-def _recorded_tops(distribution: str, version: str, directory: str) -> list[str]:
-    """Return the top-level modules that a distribution's RECORD lists (PEP 376)."""
-    normal = re.sub(r"[-_.]+", "_", distribution)
-    tops: dict[str, None] = {}
-    for stem in dict.fromkeys((normal, normal.lower(), distribution)):
-        record = os.path.join(directory, f"{stem}-{version}.dist-info", "RECORD")
-        try:
-            with open(record, "rb") as file:
-                lines = os.fsdecode(file.read()).splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            path = line.split(",", 1)[0].strip('"')
-            name = path.removesuffix(".py").removesuffix("/__init__")
-            if path.endswith(".py") and name.isidentifier():
-                tops[name] = None
-        break
-    return list(tops)

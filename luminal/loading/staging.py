@@ -31,7 +31,7 @@ __all__ = ["Pinned", "Stage", "is_in_transaction"]
 
 @attrs.frozen
 class Pinned:
-    """The files of a generation as it found them.
+    """The files of a unit as they were at one moment.
 
     Attributes:
         places: Full name → where the module was found.
@@ -61,15 +61,15 @@ class Stage:
         world: What it is staged for.
         replacing: Units whose serving generation is not to be seen by the new ones.
         snapshot: Path → bytes that have been read already, and are to be used.
-        pinned: Unit → files of an earlier generation, to be used instead of the
-            disk's.
+        pinned: Unit → files to be used instead of the disk's: of an earlier
+            generation, or of a distribution as it was shipped.
         is_over: It has been committed or discarded.
     """
 
     world: World
     replacing: frozenset[str] = frozenset()
     snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
-    pinned: Mapping[str, Pinned] = attrs.Factory(dict)
+    pinned: dict[str, Pinned] = attrs.Factory(dict)
     is_over: bool = False
     ready: dict[str, Generation] = attrs.Factory(dict)
     # First part of a directory's modules' names → that directory.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.model import Candidate
+    from luminal.reload.depot import Depot
     from luminal.reload.keeper import Keeper
 
 __all__ = ["Desk"]
@@ -75,6 +76,7 @@ class Desk:
         )
         # What is watched, see `Loader.watch_photons`.
         self._keeper: Keeper | None = None
+        self._depot: Depot | None = None
         if logging:
             log_events(self.events)
 
@@ -115,6 +117,9 @@ class Desk:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.stop(force_stop)
+        depot, self._depot = self._depot, None
+        if depot is not None:
+            await depot.stop()
         await self._reloader.retirements.end()
         await self._unload(self._registry.files(), force_stop)
 

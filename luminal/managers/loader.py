@@ -259,6 +259,33 @@ class Loader(Desk):
         if keeper is not None:
             await keeper.stop(halt_threads)
 
+    async def watch_distributions(self) -> None:
+        """Swap in what pip installs for the photons that are loaded.
+
+        Watches from a background thread, also when the calling event loop has ended.
+        Sources of editable installations are watched too.
+
+        Raises:
+            ThreadManagerAlreadyRunningError: They are watched already.
+        """
+        if self._depot is not None:
+            raise ThreadManagerAlreadyRunningError(
+                "distributions are watched already",
+                hint="stop that first with stop_watching_distributions",
+            )
+        import asyncio
+
+        from luminal.reload.depot import Depot
+
+        self._depot = Depot(self._reloader, self._turn)
+        self._depot.start(asyncio.get_running_loop())
+
+    async def stop_watching_distributions(self) -> None:
+        """End that watch; the photons go on."""
+        depot, self._depot = self._depot, None
+        if depot is not None:
+            await depot.stop()
+
     def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
         return [
             handler for photon in photons for handler in self._registry.find(photon)

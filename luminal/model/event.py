@@ -26,6 +26,7 @@ class Happening(enum.StrEnum):
     CONFIRMED = "confirmed"
     ROLLED_BACK = "rolled back"
     FINALIZED = "finalized"
+    ORPHANED = "orphaned"
     RETIRED = "retired"
     UNLOADED = "unloaded"
 

@@ -18,7 +18,8 @@ from luminal.discovery import discover
 from luminal.errors import LuminalError
 from luminal.interfaces import IPhoton
 from luminal.lifecycle.departure import depart
-from luminal.loading import SourceFile, read_source, run_apart
+from luminal.loading import run_apart
+from luminal.reload.change import Change
 from luminal.reload.home import Home
 from luminal.reload.watching import Batch, Watcher
 
@@ -136,33 +137,23 @@ class Keeper:
         result = await run_apart(lambda: self._differing(owners), 30.0, "luminal-read")
         if result.error is not None:
             raise result.error
-        units, snapshot = result.value or (set(), {})
-        if units:
+        change = result.value
+        if change is not None and change.units:
             before = {n: h.number for n, h in self.intake.registry.all().items()}
             began = time.perf_counter()
-            done = await self.reloader.replace(units, snapshot, policy="component")
+            done = await self.reloader.replace(change, policy="component")
             seconds = time.perf_counter() - began
             for outcome in done.report:
                 self._say(outcome, before.get(outcome.photon, 0), seconds)
         return set(owners)
 
-    def _differing(
-        self, owners: dict[str, str]
-    ) -> tuple[set[str], dict[str, SourceFile]]:
-        """Return the units that have changed, and the bytes of their changed files."""
-        units: set[str] = set()
-        snapshot: dict[str, SourceFile] = {}
+    def _differing(self, owners: dict[str, str]) -> Change:
+        """Return which of the files, given with their units, have other bytes."""
+        change = Change()
         for path, unit in owners.items():
             known = self.intake.world.generations[unit].sources[path]
-            try:
-                source = read_source(path)
-            except LuminalError:
-                units.add(unit)  # staging it will say what is wrong
-                continue
-            if source.checksum != known.checksum:
-                units.add(unit)
-                snapshot[path] = source
-        return units, snapshot
+            change.compare(unit, path, known)
+        return change
 
     async def _load_new(self) -> None:
         found = await run_apart(self._look, 60.0, "luminal-discover")

@@ -56,35 +56,52 @@ class Pair:
 
 
 def pair_up(
-    selected: Iterable[Selected], handlers: Sequence[Handler], ports: Ports
+    selected: Iterable[Selected],
+    handlers: Sequence[Handler],
+    ports: Ports,
+    known: Iterable[Candidate] = (),
 ) -> list[Pair]:
-    """Match new photons with *handlers* by name, in the order of loading."""
+    """Match new photons with *handlers* by name, in the order of loading.
+
+    Args:
+        selected: The new photons.
+        handlers: Of the old ones.
+        ports: What connects them to the host.
+        known: What discovery says of the new ones, where it was asked.
+    """
+    facts = {fold(candidate.name): candidate for candidate in known}
     by_name = {fold(chosen.name): chosen for chosen in selected}
     by_unit = {h.generation.unit: h for h in handlers if h.generation is not None}
     pairs: list[Pair] = []
     for old in handlers:
         chosen = by_name.pop(fold(old.name), None)
-        new = _successor(chosen, old, ports) if chosen is not None else None
+        new = None
+        if chosen is not None:
+            new = _successor(chosen, old, ports, facts.get(fold(old.name)))
         seat = ports.plugins.get_plugin(old.name)
         seat = seat if seat is not None and seat is old.instance else None
         pairs.append(Pair(old, new, old.state, seat))
     for chosen in by_name.values():
         neighbour = by_unit[chosen.generation.unit]
-        pairs.append(Pair(None, _successor(chosen, neighbour, ports)))
+        fact = facts.get(fold(chosen.name))
+        pairs.append(Pair(None, _successor(chosen, neighbour, ports, fact)))
     return pairs
 
 
-def _successor(chosen: Selected, like: Handler, ports: Ports) -> Handler:
-    source = chosen.generation.sources.get(like.filepath)
+def _successor(
+    chosen: Selected, like: Handler, ports: Ports, fact: Candidate | None
+) -> Handler:
+    filepath = fact.location if fact is not None else like.filepath
+    source = chosen.generation.sources.get(filepath)
     checksum = source.checksum if source is not None else like.checksum
     return Handler(
         like.logging,
         chosen.name,
-        like.filepath,
+        filepath,
         checksum,
         chosen.obj,
         generation=chosen.generation,
-        candidate=_renewed(like.candidate, chosen, checksum),
+        candidate=fact or _renewed(like.candidate, chosen, checksum),
         choice=like.choice,
         ports=ports,
     )

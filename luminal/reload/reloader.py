@@ -9,7 +9,7 @@ import attrs
 from luminal.errors import LuminalError, PhotonRollbackError
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.wreck import explain
-from luminal.loading import Pinned, SourceFile, read_source, run_apart
+from luminal.loading import Pinned, run_apart
 from luminal.model import (
     Event,
     Happening,
@@ -19,13 +19,15 @@ from luminal.model import (
     Report,
     Verdict,
 )
+from luminal.reload.change import Change
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
 from luminal.reload.retirement import Retirement, Retirements
 from luminal.reload.swap import Swap
+from luminal.reload.upgrade import distribution_of, look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from luminal.lifecycle import Handler, Ports, Registry, Turn
     from luminal.loading import Generation, World
@@ -91,47 +93,28 @@ class Reloader:
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
     ) -> Reloaded:
-        """Replace the units of *handlers*, and what their changed helpers affect."""
-        asked = {h.generation.unit for h in handlers if h.generation is not None}
-        wider = upstream(asked, self._needs()) - asked
+        """Replace the units of *handlers*, and what their changed helpers affect.
+
+        Photons of a distribution are replaced by what is installed now.
+        """
+        asked = list(handlers)
         result = await run_apart(
-            lambda: self._changed(wider), self.ports.deadlines.load, "luminal-read"
+            lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
         )
         if result.error is not None:
             raise result.error
-        changed, snapshot = result.value or (set(), {})
-        return await self.replace(asked | changed, snapshot, policy)
+        return await self.replace(result.value or Change(), policy)
 
-    async def replace(
-        self,
-        units: Iterable[str],
-        snapshot: Mapping[str, SourceFile] | None = None,
-        policy: Policy = "all",
-        pinned: Mapping[str, Pinned] | None = None,
-    ) -> Reloaded:
-        """Replace *units* and all that imports from them.
-
-        Args:
-            units: Units whose files have changed.
-            snapshot: Path → bytes that have been read already.
-            policy: What fails together.
-            pinned: Unit → earlier files to go back to.
-        """
+    async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
+        """Replace the units of *change* and all that imports from them."""
         needs = self._needs()
-        whole = affected([u for u in units if u in needs], needs)
+        whole = affected([u for u in change.units if u in needs], needs)
         groups = components(whole, needs) if policy == "component" else [whole]
         done = Reloaded()
         await self.confirm(whole)
         for group in groups:
             ordered = in_order(group, needs)
-            swap = Swap(
-                self.world,
-                self.registry,
-                self.ports,
-                ordered,
-                snapshot or {},
-                pinned or {},
-            )
+            swap = Swap(self.world, self.registry, self.ports, ordered, change)
             done = _together(done, await self._run(swap))
         return done
 
@@ -225,7 +208,7 @@ class Reloader:
                 why="it has had one generation only",
                 hint="roll back after a reload",
             )
-        done = await self.replace([unit], pinned={unit: before})
+        done = await self.replace(Change({unit}, pinned={unit: before}))
         for back in done.handlers:
             self.ports.tell(Happening.ROLLED_BACK, back)
         return done
@@ -240,20 +223,21 @@ class Reloader:
     def _needs(self) -> dict[str, set[str]]:
         return {unit: g.needs for unit, g in self.world.generations.items()}
 
-    def _changed(self, units: set[str]) -> tuple[set[str], dict[str, SourceFile]]:
-        """Return those of *units* whose files have other bytes now, and the bytes."""
-        changed: set[str] = set()
-        snapshot: dict[str, SourceFile] = {}
-        for unit in units:
+    def _look(self, handlers: list[Handler]) -> Change:
+        """Read the disk: which units are to be replaced, and by what."""
+        change = Change()
+        by_distribution: dict[str, list[Handler]] = {}
+        for handler in handlers:
+            if handler.generation is not None:
+                change.units.add(handler.generation.unit)
+                by_distribution.setdefault(distribution_of(handler), []).append(handler)
+        by_distribution.pop("", None)
+        for of_one in by_distribution.values():
+            change.include(look_up(of_one))
+        for unit in upstream(change.units, self._needs()) - change.units:
             for path, known in self.world.generations[unit].sources.items():
-                try:
-                    source = snapshot[path] = read_source(path)
-                except LuminalError:
-                    changed.add(unit)  # staging it will say what is wrong
-                    continue
-                if source.checksum != known.checksum:
-                    changed.add(unit)
-        return changed, snapshot
+                change.compare(unit, path, known)
+        return change
 
 
 def _outcome(

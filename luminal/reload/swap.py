@@ -22,10 +22,11 @@ from luminal.reload.pairing import Pair, pair_up
 from luminal.reload.standing import Absent, stand_aside, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from luminal.lifecycle import Handler, Ports, Registry
-    from luminal.loading import Pinned, SourceFile, World
+    from luminal.loading import World
+    from luminal.reload.change import Change
 
 __all__ = ["Swap"]
 
@@ -50,17 +51,14 @@ class Swap:
         registry: Where Handlers are kept.
         ports: What connects the photons to the host.
         units: What is replaced, in load order.
-        snapshot: Path → bytes that have been read already.
-        pinned: Unit → an earlier generation whose files are to be used instead of
-            those on disk.
+        change: What they are replaced by.
     """
 
     world: World
     registry: Registry
     ports: Ports
     units: Sequence[str]
-    snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
-    pinned: Mapping[str, Pinned] = attrs.Factory(dict)
+    change: Change
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
@@ -69,7 +67,10 @@ class Swap:
 
     def __attrs_post_init__(self) -> None:
         self._stage = Stage(
-            self.world, frozenset(self.units), self.snapshot, self.pinned
+            self.world,
+            frozenset(self.units),
+            self.change.snapshot,
+            dict(self.change.pinned),
         )
 
     async def run(self) -> list[Pair]:
@@ -83,7 +84,9 @@ class Swap:
             BaseException: Whatever went wrong, also a cancellation.
         """
         try:
-            self.pairs = pair_up(await self._select(), self.handlers(), self.ports)
+            selected = await self._select()
+            known = [c for r in self.change.renewals.values() for c in r.candidates]
+            self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
             for pair in self.pairs:
                 await self._start(pair)
@@ -114,9 +117,11 @@ class Swap:
             with self._stage.attempt() as attempt:
                 self._attempt = attempt
                 for unit in self.units:
-                    old = self.world.generations[unit]
-                    generation = attempt.provide(unit, old.origin)
-                    choice = chosen_by.get(unit)
+                    renewal = self.change.renewals.get(unit)
+                    serving = self.world.generations[unit]
+                    origin = renewal.origin if renewal is not None else serving.origin
+                    generation = attempt.provide(unit, origin)
+                    choice = renewal.choice if renewal else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
             return selected
@@ -202,7 +207,9 @@ class Swap:
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
+                self.registry.remove([pair.old])  # its file may be another one now
                 pair.old.exchange(pair.new)
+                self.registry.add([pair.old])
             self._tell_swapped(pair)
 
     def _tell_swapped(self, pair: Pair) -> None:

@@ -43,6 +43,9 @@ _TREE = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
 # allocator not to ask the system for it each time.
 _CHUNK = 65_536
 
+# How often the way of a link is read until it is the same twice.
+_ATTEMPTS = 5
+
 
 @attrs.define
 class _Watch:
@@ -112,17 +115,21 @@ class InotifySource:
 
     def link(self, path: str) -> None:
         """Watch the directory of each link on the way to *path*, and its end."""
-        self.unlink(path)
-        pairs = self._links[path] = []
-        way = steps(path)
-        if os.path.isdir(path) and way and not os.path.islink(os.path.join(*way[-1])):
-            # A directory at the end tells of itself; its parent may be as busy as /tmp.
-            del way[-1]
-        for folder, name in way:
-            wd = self._add(folder, _NAMES | MODIFY | CLOSE_WRITE)
-            if wd is not None:
-                self._watches[wd].pivots.setdefault(name, set()).add(path)
-                pairs.append((wd, name))
+        way: list[tuple[str, str]] = []
+        # Until it holds still: a link may change before its directory is watched.
+        for _ in range(_ATTEMPTS):
+            before, way = way, steps(path)
+            if way == before:
+                return
+            self.unlink(path)
+            pairs = self._links[path] = []
+            # A real directory tells of itself; its parent may be as busy as /tmp.
+            is_plain = not os.path.islink(path) and os.path.isdir(path)
+            for folder, name in way[:-1] if is_plain else way:
+                wd = self._add(folder, _NAMES | MODIFY | CLOSE_WRITE)
+                if wd is not None:
+                    self._watches[wd].pivots.setdefault(name, set()).add(path)
+                    pairs.append((wd, name))
 
     def unlink(self, path: str) -> None:
         """Forget what *path* leads to."""

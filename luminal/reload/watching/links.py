@@ -5,6 +5,7 @@ Reads links only; never opens or lists anything.
 
 from __future__ import annotations
 
+import errno
 import os
 
 __all__ = ["LINK_DEPTH", "steps"]
@@ -24,7 +25,8 @@ def steps(path: str) -> list[tuple[str, str]]:
 
     Returns:
         One pair for each symbolic link on the way, then the pair at which the way
-        ends, whether or not something exists there. Each directory is free of links.
+        ends: where *path* leads, or the first name that does not exist. Each directory
+        is free of links.
     """
     pairs: list[tuple[str, str]] = []
     todo = [part for part in reversed(path.split(os.sep)) if part]
@@ -39,9 +41,9 @@ def steps(path: str) -> list[tuple[str, str]]:
         full = os.path.join(here, name)
         try:
             target = os.readlink(full)
-        except OSError:
-            if not todo:
-                pairs.append((here, name))
+        except OSError as problem:
+            if not todo or problem.errno == errno.ENOENT:
+                return [*pairs, (here, name)]
             here = full
             continue
         pairs.append((here, name))

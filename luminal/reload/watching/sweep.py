@@ -90,6 +90,8 @@ class Snapshot:
             if folder is not None:
                 folder.links.add(name)
             self.source.link(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return status  # for a rescan to record
         signature = None if status is None else signature_of(status)
         if folder is not None:
             if signature is None:
@@ -168,8 +170,11 @@ class Snapshot:
             self.unreadable.discard(path)
             out += self.drop(path)
             self._renew_file(path, forced, out)
-            return []
+            return [path] if status is None and self._is_back(path) else []
         old = self._folders.get(path)
+        if self.has_file(path):  # a link to a file leads to a folder now
+            self.forget(path)
+            out.append((path, True, False))
         place = self._place(path, status)
         if place is None:
             return []
@@ -195,6 +200,15 @@ class Snapshot:
         self._folders[path] = place
         self._watch_links(path, old.links if old else set(), place.links, forced)
         return [f"{path}{os.sep}{name}" for name in place.folders]
+
+    def _is_back(self, path: str) -> bool:
+        """Have the end of a link that leads nowhere watched; whether it is back."""
+        parent, name = os.path.split(path)
+        above = self._folders.get(parent)
+        if above is not None and name not in above.links:
+            return False
+        self.source.link(path)
+        return os.path.isdir(path)
 
     def _renew_file(self, path: str, forced: bool, out: list[Difference]) -> None:
         parent, name = os.path.split(path)

@@ -119,6 +119,8 @@ class Tracker:
             if not was_there and snapshot.has_folder(path):
                 return self._relist(path)  # a link to a directory was deleted
             phase = Phase.GONE
+        elif snapshot.has_folder(path):
+            return self._relist(path)
         else:
             try:
                 status = snapshot.look(path)
@@ -126,7 +128,7 @@ class Tracker:
                 return None  # nobody knows: left to the sweep
             if status is None:
                 phase = Phase.GONE
-            elif stat.S_ISDIR(status.st_mode) or snapshot.has_folder(path):
+            elif stat.S_ISDIR(status.st_mode):
                 return self._relist(path)
             elif not stat.S_ISREG(status.st_mode):
                 return None
