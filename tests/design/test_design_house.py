@@ -26,6 +26,7 @@ FILES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "_build" not in path.parts
 )
+FILES.append(ROOT / "dev.py")
 SOURCES = [path for path in FILES if path.parts[len(ROOT.parts)] == "luminal"]
 REFUSED_NAMES = {"utils", "helpers", "common", "base", "misc", "core"}
 
