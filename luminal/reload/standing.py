@@ -27,13 +27,16 @@ class Absent:
     handler: Handler
     data: dict[str, Any]
 
+    @classmethod
+    def of(cls, handler: Handler) -> Absent:
+        """Return what keeps the place of *handler*'s photon, and its data."""
+        return cls(handler, handler.context.data)
 
-async def stand_aside(handler: Handler, ports: Ports) -> Absent:
-    """Stop an exclusive photon, and keep its place and its data."""
-    absent = Absent(handler, handler.context.data)
-    ports.plugins.swap(handler.instance, absent)
-    await handler.stop()
-    return absent
+
+async def stand_aside(absent: Absent, ports: Ports) -> None:
+    """Stop an exclusive photon, its place kept."""
+    ports.plugins.swap(absent.handler.instance, absent)
+    await absent.handler.stop()
 
 
 async def stand_in(absent: Absent, ports: Ports) -> None:

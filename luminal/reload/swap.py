@@ -18,6 +18,7 @@ from luminal.lifecycle.admission import Admission
 from luminal.loading import Attempt, Selected, Stage, run_apart
 from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over
+from luminal.reload.insistence import see_through
 from luminal.reload.pairing import Pair, pair_up
 from luminal.reload.standing import Absent, stand_aside, stand_in
 
@@ -92,7 +93,7 @@ class Swap:
                 await self._start(pair)
             await self._commit()
         except BaseException:
-            await self._undo()
+            await see_through(self._undo())
             raise
         return self.pairs
 
@@ -152,8 +153,9 @@ class Swap:
         if new is None or not pair.is_to_start:
             return
         if old is not None and pair.is_exclusive:
-            absent = await stand_aside(old, self.ports)
+            absent = Absent.of(old)
             self._aside.append(absent)
+            await see_through(stand_aside(absent, self.ports))
             pair.state, pair.old_seat = old.state, absent
 
         async def prepare(handler: Handler) -> None:
@@ -219,11 +221,12 @@ class Swap:
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""
+        with self._stage.entered():  # to finalize may import
+            for pair in reversed(self.pairs):
+                if pair.new is not None and pair.new.state is State.RUNNING:
+                    await pair.new.stop()
         if self._attempt is not None:
             self._attempt.discard()
         self._stage.discard()
-        for pair in reversed(self.pairs):
-            if pair.new is not None and pair.new.state is State.RUNNING:
-                await pair.new.stop()
         for absent in reversed(self._aside):
             await stand_in(absent, self.ports)
