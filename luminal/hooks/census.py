@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from luminal.hooks.calls import this_thread, views_of_threads
 
 if TYPE_CHECKING:
@@ -19,39 +17,13 @@ if TYPE_CHECKING:
     from luminal.hooks.desk import HookDesk
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.policy import Policy
+    from luminal.hooks.records import HookStatistics
     from luminal.hooks.view import View
 
-__all__ = ["HookStatistics", "awhen_idle", "flights", "statistics", "when_idle"]
+__all__ = ["awhen_idle", "flights", "statistics", "when_idle"]
 
 _SHORTEST: Final = 0.0002  # seconds between two looks at the stacks, at first
 _LONGEST: Final = 0.01
-
-
-@attrs.frozen
-class HookStatistics:
-    """What one photon did in one hook since it took its seat.
-
-    Attributes:
-        photon: Name of the photon.
-        hook: Name of the hook.
-        generation: Generation of the photon; a swap begins anew.
-        calls: Calls of its implementation. Exact, within the calls that are under way
-            while seats change; an estimate from sampled calls where the first result
-            ends a call.
-        errors: Exceptions that it raised; exact.
-        seconds: Time in its implementation, measured in one call of 128.
-        in_flight: Calls under way that may be in it.
-        skipped: Calls that passed it over while its circuit was open.
-    """
-
-    photon: str
-    hook: str
-    generation: int
-    calls: int
-    errors: int
-    seconds: float
-    in_flight: int
-    skipped: int
 
 
 def _awaited_views(policy: Policy, desks: Iterable[HookDesk]) -> Iterator[View]:
@@ -159,6 +131,8 @@ def statistics(
 
 
 def _one(desk: HookDesk, occupant: Occupant, in_flight: int) -> HookStatistics:
+    from luminal.hooks.records import HookStatistics
+
     tally, hook = occupant.tally, desk.hook
     calls = tally.calls
     if not hook.is_first and not hook.is_historic:

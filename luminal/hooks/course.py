@@ -8,35 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from luminal.hooks.failure import HookFailure, blame, is_own
+from luminal.hooks.failure import blame, is_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.policy import Policy
+    from luminal.hooks.records import Answer
     from luminal.hooks.view import View
 
-__all__ = ["Answer", "Course", "attribute"]
-
-
-@attrs.frozen
-class Answer:
-    """What one photon answered in a detailed call.
-
-    Attributes:
-        photon: Name of the photon.
-        generation: Its generation.
-        value: What it returned; None where it raised.
-        error: What it raised, or None.
-    """
-
-    photon: str
-    generation: int
-    value: Any = None
-    error: BaseException | None = attrs.field(default=None, eq=False)
+__all__ = ["Course", "attribute"]
 
 
 def attribute(
@@ -54,6 +36,8 @@ def attribute(
     where = blame(error, occupant, hook, missed)
     seconds = policy.failed(occupant)
     if spared or seconds:
+        from luminal.hooks.records import HookFailure
+
         policy.tell(
             HookFailure(
                 occupant.photon, hook, occupant.generation, where, error, seconds
@@ -121,6 +105,8 @@ class Course:
     ) -> None:
         """Keep an answer where answers are kept."""
         if self.answers is not None and not (value is None and error is None):
+            from luminal.hooks.records import Answer
+
             self.answers.append(
                 Answer(occupant.photon, occupant.generation, value, error)
             )

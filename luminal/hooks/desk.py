@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from luminal.hooks.course import Answer, Course
+from luminal.hooks.course import Course
 from luminal.hooks.history import Past
 from luminal.hooks.monitoring import monitored
 from luminal.hooks.occupant import Occupant
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from luminal.hooks.hook import HookCaller
+    from luminal.hooks.records import Answer
 
 __all__ = ["HookDesk"]
 

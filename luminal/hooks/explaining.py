@@ -4,59 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+from luminal.hooks.records import OrderExplanation, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from luminal.hooks.occupant import Occupant
 
-__all__ = ["OrderExplanation", "Place", "explain"]
-
-
-@attrs.frozen
-class Place:
-    """One implementation's place in the order.
-
-    Attributes:
-        position: Counted from 1, in the order of calls.
-        photon: Name of the photon.
-        generation: Its generation.
-        kind: ``"wrapper"`` or ``"implementation"``.
-        why: What put it there.
-        where: ``file:line`` of the implementation.
-    """
-
-    position: int
-    photon: str
-    generation: int
-    kind: str
-    why: str
-    where: str
-
-
-@attrs.frozen
-class OrderExplanation:
-    """The order of one hook.
-
-    Attributes:
-        hook: Name of the hook.
-        places: In the order of calls.
-    """
-
-    hook: str
-    places: tuple[Place, ...]
-
-    def __str__(self) -> str:
-        if not self.places:
-            return f"{self.hook}: nobody implements it"
-        width = max(len(place.photon) for place in self.places)
-        lines = [f"{self.hook}: {len(self.places)} in the order of calls"]
-        lines += [
-            f"{p.position:>4}  {p.photon:<{width}}  {p.kind:<14}  {p.why}  ({p.where})"
-            for p in self.places
-        ]
-        return "\n".join(lines)
+__all__ = ["explain"]
 
 
 def _reason(occupant: Occupant) -> str:

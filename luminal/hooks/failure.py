@@ -11,14 +11,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from luminal.hooks.occupant import Occupant
 
-__all__ = ["ISOLATED", "HookFailure", "blame", "is_own", "where_raised"]
+__all__ = ["ENGINE", "GENERATED", "ISOLATED", "blame", "is_own", "where_raised"]
 
 ISOLATED: Final = (Exception, SystemExit)
 """What an isolated hook turns into a report. A real Ctrl-C passes."""
@@ -31,28 +29,6 @@ GENERATED: Final = "<luminal.hooks "
 
 # Guards the tallies of failures: they are exact, and failing is rare.
 _LOCK = threading.Lock()
-
-
-@attrs.frozen
-class HookFailure:
-    """One photon's failure in one hook, while the others answered.
-
-    Attributes:
-        photon: Name of the photon.
-        hook: Name of the hook.
-        generation: Generation of the photon.
-        where: ``file:line`` in the photon where the exception came from.
-        error: The exception.
-        skipped_for: Seconds that the photon is passed over now, where this failure
-            opened its circuit; else 0.
-    """
-
-    photon: str
-    hook: str
-    generation: int
-    where: str
-    error: BaseException = attrs.field(eq=False)
-    skipped_for: float = 0.0
 
 
 def is_own(error: BaseException) -> bool:

@@ -25,9 +25,9 @@ from luminal.hooks.writer import agateway, gateway
 if TYPE_CHECKING:
     import types
 
-    from luminal.hooks.course import Answer
     from luminal.hooks.gate import Gate
     from luminal.hooks.policy import Policy
+    from luminal.hooks.records import Answer
 
 __all__ = ["HookCaller"]
 

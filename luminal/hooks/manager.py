@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.hooks.census import awhen_idle, flights, statistics, when_idle
 from luminal.hooks.enrolment import check_orders
-from luminal.hooks.explaining import explain
 from luminal.hooks.policy import Breaker
 from luminal.hooks.registry import Record
 from luminal.hooks.roster import Roster
@@ -21,10 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
-    from luminal.hooks.census import HookStatistics
     from luminal.hooks.enrolment import Enrolment
-    from luminal.hooks.explaining import OrderExplanation
-    from luminal.hooks.failure import HookFailure
+    from luminal.hooks.records import HookFailure, HookStatistics, OrderExplanation
 
     T = TypeVar("T")
 
@@ -155,6 +152,8 @@ class PluginManager(Roster):
         Raises:
             AttributeError: There is no such hook.
         """
+        from luminal.hooks.explaining import explain
+
         desk = self._desks.get(hook_name)
         if desk is None:
             raise AttributeError(f"there is no hook {hook_name!r}")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from luminal.hooks.failure import HookFailure
     from luminal.hooks.occupant import Occupant
+    from luminal.hooks.records import HookFailure
     from luminal.hooks.view import View
 
 __all__ = ["Breaker", "Policy"]

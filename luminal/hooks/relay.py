@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-    from luminal.hooks.course import Answer
+    from luminal.hooks.records import Answer
 
     class HookFunction(Protocol):
         """The function behind ``manager.hook.NAME``."""

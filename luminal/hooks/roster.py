@@ -22,7 +22,7 @@ from luminal.hooks.verifying import verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from luminal.hooks.failure import HookFailure
+    from luminal.hooks.records import HookFailure
     from luminal.hooks.registry import Record
 
 __all__ = ["Roster"]

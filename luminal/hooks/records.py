@@ -1,0 +1,124 @@
+"""What the engine tells: failures, answers, numbers, orders, as frozen values.
+
+Loaded by the first of them that is made: a host that only calls hooks never pays for
+attrs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+__all__ = ["Answer", "HookFailure", "HookStatistics", "OrderExplanation", "Place"]
+
+
+@attrs.frozen
+class HookFailure:
+    """One photon's failure in one hook, while the others answered.
+
+    Attributes:
+        photon: Name of the photon.
+        hook: Name of the hook.
+        generation: Generation of the photon.
+        where: ``file:line`` in the photon where the exception came from.
+        error: The exception.
+        skipped_for: Seconds that the photon is passed over now, where this failure
+            opened its circuit; else 0.
+    """
+
+    photon: str
+    hook: str
+    generation: int
+    where: str
+    error: BaseException = attrs.field(eq=False)
+    skipped_for: float = 0.0
+
+
+@attrs.frozen
+class Answer:
+    """What one photon answered in a detailed call.
+
+    Attributes:
+        photon: Name of the photon.
+        generation: Its generation.
+        value: What it returned; None where it raised.
+        error: What it raised, or None.
+    """
+
+    photon: str
+    generation: int
+    value: Any = None
+    error: BaseException | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen
+class HookStatistics:
+    """What one photon did in one hook since it took its seat.
+
+    Attributes:
+        photon: Name of the photon.
+        hook: Name of the hook.
+        generation: Generation of the photon; a swap begins anew.
+        calls: Calls of its implementation. Exact, within the calls that are under way
+            while seats change; an estimate from sampled calls where the first result
+            ends a call.
+        errors: Exceptions that it raised; exact.
+        seconds: Time in its implementation, measured in one call of 128.
+        in_flight: Calls under way that may be in it.
+        skipped: Calls that passed it over while its circuit was open.
+    """
+
+    photon: str
+    hook: str
+    generation: int
+    calls: int
+    errors: int
+    seconds: float
+    in_flight: int
+    skipped: int
+
+
+@attrs.frozen
+class Place:
+    """One implementation's place in the order.
+
+    Attributes:
+        position: Counted from 1, in the order of calls.
+        photon: Name of the photon.
+        generation: Its generation.
+        kind: ``"wrapper"`` or ``"implementation"``.
+        why: What put it there.
+        where: ``file:line`` of the implementation.
+    """
+
+    position: int
+    photon: str
+    generation: int
+    kind: str
+    why: str
+    where: str
+
+
+@attrs.frozen
+class OrderExplanation:
+    """The order of one hook.
+
+    Attributes:
+        hook: Name of the hook.
+        places: In the order of calls.
+    """
+
+    hook: str
+    places: tuple[Place, ...]
+
+    def __str__(self) -> str:
+        if not self.places:
+            return f"{self.hook}: nobody implements it"
+        width = max(len(place.photon) for place in self.places)
+        lines = [f"{self.hook}: {len(self.places)} in the order of calls"]
+        lines += [
+            f"{p.position:>4}  {p.photon:<{width}}  {p.kind:<14}  {p.why}  ({p.where})"
+            for p in self.places
+        ]
+        return "\n".join(lines)
