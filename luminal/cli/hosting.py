@@ -7,15 +7,13 @@ at the end has a limit, and whatever is left behind is named.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.cli.exits import Exit
+from luminal.cli.leaving import PATIENCE, leave, leave_soon, write_now
 from luminal.errors import LuminalError
 from luminal.model import Happening, State
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from luminal.model import Candidate, Event, Outcome
 
 __all__ = ["Hosting"]
-
-PATIENCE = 5.0
-"""Seconds that threads have to end after everything was unloaded."""
 
 
 @attrs.define(eq=False)
@@ -79,13 +74,13 @@ class Hosting:
         """Note a signal. Runs between any two instructions: it must not print."""
         self._presses.append(number)
         if self._is_over or len(self._presses) > 2:
-            self._leave(Exit.INTERRUPTED)
+            leave(Exit.INTERRUPTED, self._left())
         later = (
             "finalizing; once more to hurry"
             if len(self._presses) == 1
             else "hurrying, without finalize; once more to leave"
         )
-        _write(f"\nluminal: {later}\n")
+        write_now(f"\nluminal: {later}\n")
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -95,25 +90,13 @@ class Hosting:
         if len(self._presses) > 1:
             self._hurried.set()
 
-    def _leave(self, code: Exit) -> None:
-        """End the process now, and say what is abandoned."""
-        for each in self._left():
-            _write(f"luminal: abandoned {each}\n")
-        os._exit(code)
-
     def _left(self) -> list[str]:
-        """Name the photons that are not at rest, and the threads that would wait."""
-        photons = [
+        """Name the photons that are not at rest."""
+        return [
             f"photon {handler.name!r} ({handler.state})"
             for handler in self.loader.photons.values()
             if handler.state not in (State.STAGED, State.STOPPED, State.FAILED)
         ]
-        threads = [
-            f"thread {thread.name!r}"
-            for thread in threading.enumerate()
-            if thread is not threading.main_thread() and not thread.daemon
-        ]
-        return photons + threads
 
     # The life of the host.
 
@@ -132,7 +115,8 @@ class Hosting:
         abandoned = await self._end()
         code = self._code(bool(abandoned))
         self.on_stopped(code, abandoned)
-        self._guard(code)
+        self._is_over = True
+        leave_soon(code or Exit.FAILED)
         return code
 
     async def _begin(self) -> bool:
@@ -162,23 +146,12 @@ class Hosting:
                 await self.loader.unload_photon(handler, force_stop=True)
             except LuminalError:
                 continue  # it stays where it is, and `_left` names it
-        return [each for each in self._left() if each.startswith("photon")]
+        return self._left()
 
     def _code(self, is_incomplete: bool) -> Exit:
         if len(self._presses) > 1 or signal.SIGINT in self._presses:
             return Exit.INTERRUPTED
         return Exit.FAILED if self.failures or is_incomplete else Exit.FINE
-
-    def _guard(self, code: Exit) -> None:
-        """See to it that no thread keeps the interpreter from ending."""
-        self._is_over = True
-
-        def wait() -> None:
-            threading.Event().wait(PATIENCE)
-            sys.stdout.flush()
-            self._leave(code or Exit.FAILED)
-
-        threading.Thread(target=wait, name="luminal-leave", daemon=True).start()
 
 
 async def _until(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
@@ -189,11 +162,3 @@ async def _until(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
     return task.done()
-
-
-def _write(text: str) -> None:
-    """Write past the buffers, which a signal handler must not touch."""
-    try:
-        os.write(2, text.encode(errors="backslashreplace"))
-    except OSError:
-        return  # nobody listens any more

@@ -20,6 +20,12 @@ __all__ = ["VERBS", "run_root"]
 VERBS = {
     "list": "Show which photons there are, without importing any.",
     "run": "Load and start photons, and stay until Ctrl-C.",
+    "inspect": "Show all that is known about photons, without importing any.",
+    "check": "Say whether photons can be loaded, and reloaded safely.",
+    "order": "Show the order of loading, or of a hook's calls.",
+    "graph": "Show photons and what they wait for.",
+    "new": "Write a photon to begin with, and its test.",
+    "doctor": "Say what is amiss, and how to mend it.",
     "demo": "Show what Luminal does, with photons of its own.",
 }
 """Verb → its help line. Help and completion read it instead of the verbs' modules."""
