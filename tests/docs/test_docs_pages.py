@@ -62,7 +62,7 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
     mark = "@pytest.mark." + "fault"
     (tests / "test_a.py").write_text(
         f"{mark}(1)\ndef test_good(): ...\n\n{mark}(2, 3)\ndef test_bad(): ...\n\n"
-        f"{mark}(4)\nasync def test_new(): ...\n"
+        f"{mark}(4)\nasync def test_new(): ...\n\n{mark}(5)\ndef test_left_out(): ...\n"
     )
     results = tmp_path / pages.LAST_RUN
     results.parent.mkdir()
@@ -70,11 +70,12 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
         '<testsuites><testsuite><testcase classname="tests.room.test_a" '
         'name="test_good[1]"/><testcase classname="tests.room.test_a" '
         'name="test_bad[1]"><failure/></testcase><testcase '
-        'classname="tests.room.test_a" name="test_bad[2]"/></testsuite></testsuites>'
+        'classname="tests.room.test_a" name="test_bad[2]"/><testcase classname="tests.room.test_a" '
+        'name="test_left_out"><skipped/></testcase></testsuite></testsuites>'
     )
     rows = tmp_path / "docs" / "reference"
     rows.mkdir(parents=True)
-    text = "".join(f"{number} | fault | expected\n" for number in range(1, 6))
+    text = "".join(f"{number} | fault | expected\n" for number in range(1, 7))
     (rows / "faults.txt").write_text(text)
 
     last = [
@@ -87,6 +88,7 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
         f"failed: `{file}::test_bad` |",
         f"failed: `{file}::test_bad` |",
         f"not run: `{file}::test_new` |",
+        f"not run: `{file}::test_left_out` |",
         "planned |",
     ]
 
