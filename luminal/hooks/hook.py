@@ -17,10 +17,9 @@ from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
 from luminal.hooks.monitoring import monitored
 from luminal.hooks.order import Order
-from luminal.hooks.prepare import ABSENT, LIMIT, parameters, prepare
 from luminal.hooks.running import arun, complete, run
 from luminal.hooks.view import View, read
-from luminal.hooks.writer import agateway, gateway
+from luminal.hooks.writer import ABSENT, agateway, gateway
 
 if TYPE_CHECKING:
     import types
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from luminal.hooks.records import Answer
 
 __all__ = ["HookCaller"]
+
+LIMIT: Final = 400
+"""Occupants beyond which a caller is not worth compiling."""
 
 WARM: Final = 8
 """Calls of one view after which a prepared caller pays."""
@@ -251,6 +253,8 @@ class HookCaller:
     def _prepared(
         self, view: View, *, awaits: bool
     ) -> tuple[types.CodeType, dict[int, int]]:
+        from luminal.hooks.prepare import prepare
+
         policy = self.policy
         asked = {o: policy.deadline(o) for o in view.occupants if awaits}
         return prepare(
@@ -262,6 +266,8 @@ class HookCaller:
         )
 
     def _put(self, view: View, body: Body, code: types.CodeType) -> None:
+        from luminal.hooks.prepare import parameters
+
         with self.lock:
             if self.view is view and not self.gate and not self.policy.monitors:
                 must, may = parameters(view)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from luminal.hooks.census import awhen_idle, flights, statistics, when_idle
 from luminal.hooks.enrolment import check_orders
 from luminal.hooks.policy import Breaker
 from luminal.hooks.registry import Record
 from luminal.hooks.roster import Roster
-from luminal.hooks.swapping import swap
-from luminal.hooks.typed import TypedHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,6 +76,8 @@ class PluginManager(Roster):
 
         Calls that are under way end on what they began with.
         """
+        from luminal.hooks.swapping import swap
+
         changes: list[tuple[Record, Record, Enrolment]] = []
         with self._policy.lock:
             for old, new in pairs:
@@ -113,6 +112,8 @@ class PluginManager(Roster):
             specs: A class of specifications that was given to `add_hookspecs`. Its
                 ``def`` are called, its ``async def`` are awaited; all with keywords.
         """
+        from luminal.hooks.typed import TypedHooks
+
         view: Any = TypedHooks(
             specs, self.hook, self.ahook, f"{self.project_name}_spec"
         )
@@ -123,6 +124,8 @@ class PluginManager(Roster):
 
     def in_flight(self, plugin: object) -> int:
         """Return how many calls under way may be in *plugin*, registered or not."""
+        from luminal.hooks.census import flights
+
         return flights(self._policy, self._all_desks(), plugin)[0]
 
     def wait_until_idle(self, plugin: object, deadline: float) -> bool:
@@ -136,14 +139,20 @@ class PluginManager(Roster):
             Whether it is idle. False at once where only calls on this thread's own
             stack are left, which cannot end while it waits.
         """
+        from luminal.hooks.census import when_idle
+
         return when_idle(self._policy, self._all_desks(), plugin, deadline)
 
     async def wait_idle(self, plugin: object, deadline: float) -> bool:
         """Wait as `wait_until_idle` does, while the loop goes on."""
+        from luminal.hooks.census import awhen_idle
+
         return await awhen_idle(self._policy, self._all_desks(), plugin, deadline)
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""
+        from luminal.hooks.census import statistics
+
         return statistics(self._policy, self._all_desks())
 
     def explain_order(self, hook_name: str) -> OrderExplanation:

@@ -8,7 +8,7 @@ wholly the new one. It never calls an implementation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from luminal.hooks.awaiting import within
 from luminal.hooks.failure import ISOLATED
@@ -21,7 +21,7 @@ from luminal.hooks.wrapping import (
     second_yield,
     unwind,
 )
-from luminal.hooks.writer import Writer
+from luminal.hooks.writer import ABSENT, Writer
 
 if TYPE_CHECKING:
     import types
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.view import View
 
-__all__ = ["ABSENT", "LIMIT", "parameters", "prepare"]
-
-ABSENT: Final = object()
-"""Stands for an argument that the caller did not give."""
-
-LIMIT: Final = 400
-"""Occupants beyond which a caller is not worth compiling."""
+__all__ = ["parameters", "prepare"]
 
 
 def parameters(view: View) -> tuple[list[str], list[str]]:

@@ -16,7 +16,6 @@ from luminal.hooks.hook import HookCaller
 from luminal.hooks.policy import Policy
 from luminal.hooks.registry import Registry
 from luminal.hooks.relay import AsyncHookRelay, HookRelay
-from luminal.hooks.subset import SubsetCaller
 from luminal.hooks.verifying import verify
 
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ class Roster(pluggy.PluginManager):
         present = {id(impl.plugin) for impl in desk.get_hookimpls()}
         if not removed & present:
             return getattr(self.hook, name)
+        from luminal.hooks.subset import SubsetCaller
+
         return SubsetCaller(desk, removed & present)
 
     # Plugins.

@@ -15,7 +15,10 @@ from luminal.hooks.failure import GENERATED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Writer", "agateway", "gateway"]
+__all__ = ["ABSENT", "Writer", "agateway", "gateway"]
+
+ABSENT: Final = object()
+"""Stands for an argument that the caller did not give."""
 
 _cache: dict[str, types.CodeType] = {}
 """Source → code with placeholders. Hooks of one shape share the compilation."""
