@@ -71,7 +71,8 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
         'name="test_good[1]"/><testcase classname="tests.room.test_a" '
         'name="test_bad[1]"><failure/></testcase><testcase '
         'classname="tests.room.test_a" name="test_bad[2]"/><testcase '
-        'classname="tests.room.test_a" name="test_left_out"><skipped/></testcase></testsuite></testsuites>'
+        'classname="tests.room.test_a" name="test_left_out"><skipped/></testcase>'
+        "</testsuite></testsuites>"
     )
     rows = tmp_path / "docs" / "reference"
     rows.mkdir(parents=True)
