@@ -86,10 +86,10 @@ class Snapshot:
         folder = self._folders.get(parent)
         status = status_of(path, follow=False)
         if status is not None and stat.S_ISLNK(status.st_mode):
-            status = status_of(path)
             if folder is not None:
                 folder.links.add(name)
-            self.source.link(path)
+            self.source.link(path)  # first: what it leads to may change meanwhile
+            status = status_of(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             return status  # for a rescan to record
         signature = None if status is None else signature_of(status)
@@ -186,6 +186,7 @@ class Snapshot:
         self.unreadable.discard(path)
         if place.is_tree:
             self.guard(git_directory(path))
+        self._watch_links(path, old.links if old else set(), place, forced)
         before = old.files if old else {}
         if forced or before != place.files:
             for name in {**before, **place.files}:
@@ -198,7 +199,6 @@ class Snapshot:
             for name in old.folders - place.folders:
                 out += self.drop(f"{path}{os.sep}{name}")
         self._folders[path] = place
-        self._watch_links(path, old.links if old else set(), place.links, forced)
         return [f"{path}{os.sep}{name}" for name in place.folders]
 
     def _is_back(self, path: str) -> bool:
@@ -241,9 +241,15 @@ class Snapshot:
         return Folder(identity, depth)
 
     def _watch_links(
-        self, path: str, old: set[str], new: set[str], forced: bool
+        self, path: str, old: set[str], place: Folder, forced: bool
     ) -> None:
-        for name in old - new:
+        """Have new links told of, and look at their files once more after that."""
+        for name in old - place.links:
             self.source.unlink(f"{path}{os.sep}{name}")
-        for name in new if forced else new - old:
-            self.source.link(f"{path}{os.sep}{name}")
+        for name in place.links if forced else place.links - old:
+            full = f"{path}{os.sep}{name}"
+            self.source.link(full)
+            status = None if name in place.folders else status_of(full)
+            signature = None if status is None else signature_of(status)
+            if signature is not None:
+                place.files[name] = signature

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracker"]
 
+_LISTINGS = frozenset({News.RELIST, News.RELINKED, News.MOUNTED, News.LOST})
+
 
 @attrs.define
 class Tracker:
@@ -66,7 +68,9 @@ class Tracker:
 
     def hear(self, news: Mapping[str, News]) -> bool:
         """Take *news*; returns whether the source had lost some."""
-        for path, what in news.items():
+        # Names first, listings then: a listing sees the disk as it is, and must not be
+        # overruled by older news of a name. Locks last: they end what came before.
+        for path, what in sorted(news.items(), key=_rank):
             if what is News.LOCKED:
                 self.settle.hold(path, self.clock())
             elif what is News.UNLOCKED:
@@ -192,6 +196,12 @@ class Tracker:
             or (is_stash(lock) and os.path.isdir(lock))
         )
         self.settle.keep_only(present, self.clock())
+
+
+def _rank(news: tuple[str, News]) -> int:
+    if news[1] in (News.LOCKED, News.UNLOCKED):
+        return 2
+    return 1 if news[1] in _LISTINGS else 0
 
 
 def _is_linked(path: str, status: os.stat_result) -> bool:
