@@ -1,0 +1,190 @@
+"""A host with hooks, and a picture of everything that a failed reload must not touch."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import linecache
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luminal import Loader, hookspec
+from luminal.model import Deadlines, Event, Happening
+
+PATIENCE = 20.0  # seconds until a test gives up
+
+
+class Specs:
+    """The hooks of the test host."""
+
+    @hookspec
+    def who(self) -> Any: ...
+
+    @hookspec
+    def visit(self, go: Any) -> Any: ...
+
+
+class Host(Loader):
+    """A Loader with the hooks above and short deadlines."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("deadlines", Deadlines(2.0, 2.0, 2.0, 2.0, 2.0))
+        super().__init__(**options)
+        self.plugins.add_hookspecs(Specs)
+        self.heard: list[Event] = []
+        self._news = threading.Condition()
+        self.events.subscribe(self._hear_event)
+
+    def _hear_event(self, event: Event) -> None:
+        with self._news:
+            self.heard.append(event)
+            self._news.notify_all()
+
+    def happened(self, happening: Happening, photon: str | None = None) -> list[Event]:
+        """Return the events of one kind so far."""
+        return [
+            event
+            for event in list(self.heard)
+            if event.happening is happening and photon in (None, event.photon)
+        ]
+
+    def wait_for(self, condition: Callable[[], Any]) -> Any:
+        """Wait in a thread until news make *condition* true; return what it is."""
+        end = time.monotonic() + PATIENCE
+        with self._news:
+            while not (found := condition()):
+                left = end - time.monotonic()
+                assert left > 0, f"it did not happen; {self.heard[-20:]}"
+                # Not everything is an event: look again now and then.
+                self._news.wait(min(left, 0.02))
+        return found
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait as `wait_for` does, while the loop goes on."""
+        return await asyncio.to_thread(self.wait_for, condition)
+
+    async def run(self, *paths: Path) -> list[Any]:
+        """Load and start photons; return their Handlers."""
+        handlers = []
+        for path in paths:
+            loaded = await self.load_photon(path)
+            await loaded.start()
+            handlers += loaded
+        return handlers
+
+    def answers(self) -> list[Any]:
+        """Call the hook, and return the answers in the order of loading."""
+        return list(reversed(self.hook.who()))
+
+
+async def unchanged(host: Host, before: Picture) -> None:
+    """Wait until threads that were given up have ended; nothing may differ then."""
+    end = time.monotonic() + 5
+    while changed := before.differences(Picture(host, before.root)):
+        assert time.monotonic() < end, changed
+        await asyncio.sleep(0.005)
+
+
+class Picture:
+    """What a failed operation leaves as it was."""
+
+    def __init__(self, host: Host, root: Path) -> None:
+        self.root = root
+        self.photons = {
+            name: (
+                id(h),
+                id(h.instance),
+                id(h.factory),
+                id(h.context),
+                h.state,
+                h.number,
+                h.checksum,
+                str(h.context.data),
+            )
+            for name, h in host.photons.items()
+        }
+        self.order = list(host.photons)
+        self.hooks = {
+            name: [id(impl.plugin) for impl in getattr(host.hook, name).get_hookimpls()]
+            for name in ("who", "visit")
+        }
+        self.registered = {id(plugin) for plugin in host.plugins.get_plugins()}
+        self.modules = {
+            name: id(module)
+            for name, module in list(sys.modules.items())
+            if _is_ours(module, root)
+        }
+        self.members = {
+            (name, member): id(value)
+            for name, module in list(sys.modules.items())
+            if _is_ours(module, root)
+            for member, value in vars(module).items()
+        }
+        self.names = {n for n in sys.modules if n.partition(".")[0] not in _BY_THE_WAY}
+        self.finders = list(map(id, sys.meta_path))
+        self.threads = {t for t in threading.enumerate() if not _is_pool(t)}
+        self.lines = {
+            name: hash(tuple(linecache.getlines(name)))
+            for name in list(linecache.cache)
+            if name.startswith(str(root))
+        }
+        self.answers = host.answers()
+
+    def differences(self, other: Picture) -> dict[str, Any]:
+        """Return what differs, for a test's message."""
+        return {
+            key: (mine, vars(other)[key])
+            for key, mine in vars(self).items()
+            if mine != vars(other)[key]
+        }
+
+
+# What the first use of something else may import.
+_BY_THE_WAY = sys.stdlib_module_names | {"luminal", "_pytest", "pygments"}
+
+
+def _is_pool(thread: threading.Thread) -> bool:
+    return thread.name.startswith(("asyncio_", "ThreadPool"))
+
+
+def _is_ours(module: Any, root: Path) -> bool:
+    kind = type(module).__name__
+    if kind == "Facade":
+        return True
+    names = getattr(module, "__dict__", None) or {}
+    places = [names.get("__file__"), *list(names.get("__path__", ()))]
+    return any(str(place).startswith(str(root)) for place in places if place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run tests that are coroutines, each on a loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{n: pyfuncitem.funcargs[n] for n in names}))
+    return True
+
+
+@pytest.fixture
+def picture(photons: Any) -> Callable[[Host], Picture]:
+    """Takes a picture of a host."""
+    return lambda host: Picture(host, photons.path)
+
+
+@pytest.fixture(name="unchanged")
+def unchanged_fixture() -> Any:
+    """Compares a host with a picture of it."""
+    return unchanged
+
+
+@pytest.fixture
+def make_host() -> Callable[..., Host]:
+    """Makes hosts."""
+    return Host
