@@ -7,12 +7,14 @@ attribute store, and calls under way keep the body they began with.
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Body"]
+
+_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
 
 
 class Body:
@@ -30,8 +32,11 @@ class Body:
 
     def __init__(self, owner: object, cold: types.CodeType) -> None:
         def body() -> None: ...
+        async def abody() -> None: ...
 
-        self._function = cast("types.FunctionType", body)
+        # CPython wants a function's bodies to be all of one kind.
+        awaits = cold.co_flags & _COROUTINE
+        self._function = cast("types.FunctionType", abody if awaits else body)
         self._function.__name__ = "__call__"
         self._function.__qualname__ = f"{type(owner).__name__}.__call__"
         self._cold = cold
