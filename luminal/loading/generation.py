@@ -98,8 +98,9 @@ class Generation:
     # Held while a module executes, so that other threads wait for whole modules.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
-    # Full name → unit, of modules that turned out to be another unit's.
-    _foreign: dict[str, str] = attrs.Factory(dict)
+    # Full name → whose module it is, where that is another unit. Old code goes on
+    # finding what it was linked to; when that is replaced, so are all its users.
+    _foreign: dict[str, Generation] = attrs.Factory(dict)
 
     def __repr__(self) -> str:
         return f"<Generation {self.unit} #{self.number} modules={len(self.modules)}>"
@@ -127,8 +128,7 @@ class Generation:
             module = self.modules[fullname] = import_module(fullname)
             return module
         if fullname in self._foreign:
-            unit = self._foreign[fullname]
-            return self.host.provide(unit, self.origin).require(fullname)
+            return self._foreign[fullname].require(fullname)
         with self._lock:
             module = self.modules.get(fullname) or self.views.get(fullname)
             if module is not None:
@@ -145,9 +145,10 @@ class Generation:
             if place.unit == self.unit:
                 return self._load(fullname, place)
             self.needs.add(place.unit)
-            self._foreign[fullname] = place.unit
         # Without the lock: the other unit may be importing from this one.
-        module = self.host.provide(place.unit, self.origin).require(fullname)
+        other = self.host.provide(place.unit, self.origin)
+        module = other.require(fullname)
+        self._foreign[fullname] = other
         if fullname == place.unit:
             self._attach(fullname, module)
         return module
