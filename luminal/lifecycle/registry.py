@@ -54,13 +54,20 @@ class Registry:
         """Forget *handlers*."""
         for handler in handlers:
             self._by_name.pop(fold(handler.name), None)
-            left = [
-                h for h in self._by_file.get(handler.filepath, ()) if h is not handler
-            ]
-            if left:
-                self._by_file[handler.filepath] = left
-            else:
-                self._by_file.pop(handler.filepath, None)
+            self._drop(handler, handler.filepath)
+
+    def refile(self, handler: Handler, before: str) -> None:
+        """Note that *handler*, until now from the file *before*, has another file."""
+        if handler.filepath != before:
+            self._drop(handler, before)
+            self._by_file.setdefault(handler.filepath, []).append(handler)
+
+    def _drop(self, handler: Handler, path: str) -> None:
+        left = [h for h in self._by_file.get(path, ()) if h is not handler]
+        if left:
+            self._by_file[path] = left
+        else:
+            self._by_file.pop(path, None)
 
     def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
         """Return all Handlers of the file that *photon* came from.

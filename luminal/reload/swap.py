@@ -209,9 +209,9 @@ class Swap:
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
-                self.registry.remove([pair.old])  # its file may be another one now
+                before = pair.old.filepath
                 pair.old.exchange(pair.new)
-                self.registry.add([pair.old])
+                self.registry.refile(pair.old, before)
             self._tell_swapped(pair)
 
     def _tell_swapped(self, pair: Pair) -> None:
