@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from luminal.supervise.async_loop import AsyncLoop
+from luminal.supervise.controller import GroupGaveUp, LoopController
+from luminal.supervise.greenlight import GreenLight
 from luminal.supervise.leftovers import Leftover
+from luminal.supervise.loop_factory import super_loop_factory
 from luminal.supervise.looptest import LoopTask, LoopTrace
+from luminal.supervise.process_loop import ChildEnded, ProcessLoop
 from luminal.supervise.reaper import abandoned_threads, halt_thread
+from luminal.supervise.restarts import Backoff, Intensity, Restart, Strategy
+from luminal.supervise.snapshot import LoopState, snapshot
+from luminal.supervise.superloop import SuperLoop
 from luminal.supervise.thread import (
     TracedThread,
     checkpoint,
@@ -14,9 +22,21 @@ from luminal.supervise.thread import (
 from luminal.supervise.thread_manager import ThreadManager
 
 __all__ = [
+    "AsyncLoop",
+    "Backoff",
+    "ChildEnded",
+    "GreenLight",
+    "GroupGaveUp",
+    "Intensity",
     "Leftover",
+    "LoopController",
+    "LoopState",
     "LoopTask",
     "LoopTrace",
+    "ProcessLoop",
+    "Restart",
+    "Strategy",
+    "SuperLoop",
     "ThreadManager",
     "TracedThread",
     "abandoned_threads",
@@ -24,4 +44,6 @@ __all__ = [
     "current_owner",
     "halt_thread",
     "sleep",
+    "snapshot",
+    "super_loop_factory",
 ]

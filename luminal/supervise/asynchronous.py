@@ -14,7 +14,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from luminal.supervise.points import is_clear, is_own, is_safe_point, stack_of
+from luminal.supervise.points import (
+    is_clear,
+    is_covered,
+    is_own,
+    is_safe_point,
+    stack_of,
+    takes_locks,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,13 +34,12 @@ __all__ = [
     "raise_anywhere",
     "raise_at_return",
     "raise_at_safe_point",
+    "raise_if_covered",
     "send",
 ]
 
 
 _PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
-# Names in a function that takes locks by hand.
-_TAKERS = frozenset({"acquire", "acquire_lock", "lock", "__enter__", "wait"})
 # Identifier of the thread → its halt, for the exception that comes back.
 _sent: dict[int, Halt] = {}
 
@@ -78,6 +84,16 @@ def raise_at_safe_point(halt: Halt) -> bool:
     )
 
 
+def raise_if_covered(halt: Halt) -> bool:
+    """Send to a thread that is always met inside of logging, where that is harmless.
+
+    A logging thread lets go of the interpreter's lock while it writes, so it is met
+    there and nowhere else; the call that writes stands inside a ``try``.
+    """
+    frame = stack_of(halt.ident)
+    return frame is not None and is_covered(frame) and send(halt)
+
+
 def raise_at_return(halt: Halt, frame: FrameType) -> bool:
     """Send to a thread that is blocked in *frame*'s call: raised when that returns.
 
@@ -85,7 +101,7 @@ def raise_at_return(halt: Halt, frame: FrameType) -> bool:
     ``acquire()`` leaves the lock held.
     """
     code = frame.f_code
-    if not _TAKERS.isdisjoint(code.co_names) or not is_own(code):
+    if takes_locks(code) or not is_own(code):
         return False
     return is_clear(frame) and send(halt)
 

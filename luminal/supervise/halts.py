@@ -32,6 +32,7 @@ PATIENCE_SECONDS = 0.5
 ABANDON_SECONDS = 2.0
 """After this time a thread that lives on is listed as abandoned."""
 _WAKE_EVERY = 0.02
+_LUCK_SECONDS = 0.03
 
 
 @attrs.define(eq=False)
@@ -62,6 +63,8 @@ class Halt:
     last_line: tuple[int, int] = (0, 0)
     # When the last attempt to wake it was made; only the reaper writes it.
     _woken: float = 0.0
+    # Held while a rung is climbed, so that caller and reaper do not both raise.
+    _turn: threading.Lock = attrs.field(factory=threading.Lock)
     # Frame, offset and CPU time at the last look; equal twice means blocked.
     _look: tuple[int, int, int] = (0, -1, -1)
 
@@ -101,16 +104,24 @@ class Halt:
 
         Called by the thread that asks for the halt, then by the reaper.
         """
-        if not self.is_open():
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self.is_open():
+                self._press()
+                return False
             monitored.disarm(self)
             asynchronous.forget(self)
             return True
+        finally:
+            self._turn.release()
+
+    def _press(self) -> None:
         if monitored.is_available():
             monitored.arm(self)
         elif not self.raises or self.is_pressing:
             asynchronous.raise_at_safe_point(self)
         self._unblock()
-        return False
 
     def _unblock(self) -> None:
         frame = stack_of(self.ident)
@@ -118,6 +129,14 @@ class Halt:
             return
         look = (id(frame), frame.f_lasti, _cpu_time(self.native_id))
         is_still, self._look = look == self._look, look
+        # Its chances to be met at a safe point may be slim: take a covered one.
+        is_unlucky = not self.raises and self.seconds > _LUCK_SECONDS
+        if (
+            is_unlucky
+            and not monitored.is_available()
+            and asynchronous.raise_if_covered(self)
+        ):
+            return
         now = time.monotonic()
         if now - self._woken < _WAKE_EVERY:
             return

@@ -54,6 +54,11 @@ _UNTOUCHED = (
     os.path.join(_STDLIB, "subprocess.py"),
     _HERE + os.sep,
 )
+_IMPORTING = (os.path.join(_STDLIB, "importlib") + os.sep, "<frozen importlib")
+# Names in a function that takes locks, or gives them back, by hand.
+_TAKERS = frozenset(
+    {"acquire", "release", "acquire_lock", "lock", "__enter__", "__exit__", "wait"}
+)
 # Functions that give something back: cut at their entry, it would stay taken.
 _CLOSERS = frozenset(
     {"__exit__", "__aexit__", "__del__", "release", "close", "unlock", "shutdown"}
@@ -88,6 +93,38 @@ def is_clear(frame: FrameType | None) -> bool:
     while frame is not None:
         code = frame.f_code
         if code.co_name in _CLOSERS or _is_shielded(code.co_filename, code.co_name):
+            return False
+        frame = frame.f_back
+    return True
+
+
+def takes_locks(code: CodeType) -> bool:
+    """Tell whether *code* mentions what takes or gives back a lock by hand."""
+    return not _TAKERS.isdisjoint(code.co_names)
+
+
+@functools.lru_cache(maxsize=512)
+def _tries(code: CodeType) -> tuple[tuple[int, int], ...]:
+    """Ranges of offsets inside a ``try``, clean-up code not counted."""
+    import dis
+
+    table = dis._parse_exception_table(code)  # type: ignore[attr-defined]  # noqa: SLF001
+    return tuple((e.start, e.end) for e in table if not e.lasti)
+
+
+def is_covered(frame: FrameType | None) -> bool:
+    """Tell whether every lock that is taken by hand has its ``finally`` already.
+
+    True where each frame from *frame* outwards either mentions no lock or stands
+    inside a ``try`` that is not yet being cleaned up.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _CLOSERS or code.co_filename.startswith(_IMPORTING):
+            return False
+        at = frame.f_lasti
+        is_taking = takes_locks(code) and code.co_name not in _BOOTSTRAP
+        if is_taking and not any(start <= at < end for start, end in _tries(code)):
             return False
         frame = frame.f_back
     return True

@@ -23,9 +23,7 @@ _logger = logging.getLogger("luminal.supervise")
 
 # While a young halt is under way, threads take turns more often: with two busy
 # threads beside it, the default of 5 ms makes one look at the victim cost 10 ms.
-# On 3.11 a look must besides find the thread outside of the calls in which it lets
-# go of the interpreter's lock by itself, so it must be able to come at any time.
-_HURRIED_INTERVAL = 0.0005 if sys.version_info >= (3, 12) else 0.000005
+_HURRIED_INTERVAL = 0.0005
 _YOUNG_SECONDS = 0.25
 
 # Owner of everything below. The condition wakes the reaper for a new halt.

@@ -1,0 +1,43 @@
+"""One start of a loop, with a stop flag of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import attrs
+
+from luminal.supervise.thread import TracedThread  # noqa: TC001 - attrs reads it
+
+__all__ = ["Run"]
+
+
+@attrs.define(eq=False)
+class Run:
+    """One start of a loop: its thread, and what that thread was told.
+
+    Attributes:
+        stopping: Set once; the thread ends after the cycle under way.
+        begun: Set when ``on_thread_start`` has run.
+        asked: When it was first asked to stop, `time.monotonic`; 0 before.
+        beat: When the last cycle began, `time.monotonic`.
+        error: What ended it, where that was an exception.
+        is_killed: It was given up; it may still be alive.
+        on_stop: Arguments for ``on_stop``, while that is still owed.
+    """
+
+    thread: TracedThread
+    stopping: threading.Event = attrs.field(factory=threading.Event)
+    begun: threading.Event = attrs.field(factory=threading.Event)
+    asked: float = 0.0
+    beat: float = attrs.field(factory=time.monotonic)
+    error: BaseException | None = None
+    is_killed: bool = False
+    on_stop: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def ask(self) -> None:
+        """Tell the thread to end after its present cycle."""
+        if not self.asked:
+            self.asked = time.monotonic()
+        self.stopping.set()

@@ -1,0 +1,281 @@
+"""A supervised loop: `SuperLoop` runs ``cycle()`` again and again on its own thread.
+
+What comes in is a subclass with a ``cycle``, what goes out is a thread that can be
+started, stopped, reset and asked how it is. Each start is a *run* with a stop flag of
+its own, so that a thread that was given up can never come back to life. No lock is
+held while code of the subclass runs.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from luminal.supervise.at_exit import stop_at_exit
+from luminal.supervise.liveness import Liveness
+from luminal.supervise.restarts import Backoff, Restart
+from luminal.supervise.run import Run
+from luminal.supervise.thread import TracedThread
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Supervisor(Protocol):
+        """Who hears that a loop has ended unasked."""
+
+        def heard_of_end(self, loop: SuperLoop, run: Run) -> bool:
+            """Return whether it answers to that by itself."""
+
+
+__all__ = ["SuperLoop"]
+
+# `start` returns when `on_thread_start` has run, or after this time.
+_BEGIN_SECONDS = 0.1
+
+_logger = logging.getLogger("luminal.supervise")
+
+
+class SuperLoop(Liveness, abc.ABC):
+    """Runs `cycle` again and again on a thread of its own.
+
+    Args:
+        green_light: Event that is set while the group is well; put out by `failure`.
+        grace_period: Longest time that `stop` waits for the thread, in seconds.
+        max_loop_failures: More failures than this put the light out.
+        stop_on_failure: Stop this loop as well when that happens.
+        reset_globally: Take part in a reset of the whole group.
+        restart: Which ends a controller answers by a restart.
+        backoff: How long it waits before that.
+        stall_after: Seconds without a new cycle after which the loop counts as hung;
+            None where a cycle may take any time.
+    """
+
+    def __init__(
+        self,
+        green_light: threading.Event | None = None,
+        grace_period: float = 5,
+        max_loop_failures: int = 10,
+        stop_on_failure: bool = False,
+        reset_globally: bool = True,
+        *,
+        restart: Restart = Restart.PERMANENT,
+        backoff: Backoff | None = None,
+        stall_after: float | None = None,
+    ) -> None:
+        super().__init__(stall_after)
+        self._green_light = green_light
+        self._grace_period = grace_period
+        self._max_loop_failures = max_loop_failures
+        self._stop_on_failure = stop_on_failure
+        self.reset_globally = reset_globally
+        self.restart = restart
+        self.backoff = backoff or Backoff()
+        # Written under `_state` only.
+        self._failures = 0
+        self._thread_index = 0
+        self._is_starting = False
+        self._controller: Supervisor | None = None
+
+    @abc.abstractmethod
+    def cycle(self) -> Any:
+        """Do one turn of the work."""
+
+    def on_start(self, *_args: Any, **_kwargs: Any) -> bool | None:
+        """Prepare, in the caller's thread; ``False`` or an exception cancels."""
+        return True
+
+    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
+        """Clean up after the thread has ended, in the thread that stopped it."""
+
+    def on_thread_start(self) -> None:
+        """Prepare, in the loop's own thread."""
+
+    def on_thread_stop(self) -> None:
+        """Clean up, in the loop's own thread, however it ends."""
+
+    # Up and down ------------------------------------------------------------------
+
+    def start(self, *args: Any, **kwargs: Any) -> None:
+        """Start a new thread unless one runs; arguments go to `on_start`.
+
+        Returns when `on_thread_start` has run, or after a tenth of a second.
+        """
+        with self._state:
+            if self._is_starting or self.is_alive:
+                return
+            self._is_starting = True
+            self._is_stopped = False
+        try:
+            run = self._new_run() if self._may_start(args, kwargs) else None
+            if run is not None:
+                run.thread.start()
+                stop_at_exit(self)
+        finally:
+            self._is_starting = False
+        if run is not None:
+            run.begun.wait(_BEGIN_SECONDS)
+
+    def _may_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        try:
+            answer = self.on_start(*args, **kwargs)
+        except Exception:
+            _logger.exception("%s: on_start raised, not started", self)
+            return False
+        # Only an explicit False cancels: a function that forgets to return does not.
+        if answer is False:
+            _logger.info("%s: on_start returned False, not started", self)
+            return False
+        return True
+
+    def _new_run(self) -> Run | None:
+        in_use = {thread.name for thread in threading.enumerate()}
+        with self._state:
+            if self._is_stopped:
+                return None  # a `stop` that came while `on_start` ran is obeyed
+            while (name := self.make_name(self._thread_index)) in in_use:
+                self._thread_index += 1
+            self._thread_index += 1
+            self._failures = 0
+            self._abandoned = [r for r in self._abandoned if r.thread.is_alive()]
+            run = Run(TracedThread(name=name, daemon=True))
+            run.thread.run = functools.partial(self._live, run)  # type: ignore[method-assign]
+            self._run = run
+            return run
+
+    def _live(self, run: Run) -> None:
+        try:
+            try:
+                self.on_thread_start()
+            finally:
+                run.begun.set()
+            try:
+                self._turn(run)
+            finally:
+                self.on_thread_stop()
+        except Exception as error:
+            run.error = error
+            _logger.exception("%s: ended by an exception", run.thread.name)
+        except BaseException as error:
+            run.error = error
+            if not isinstance(error, SystemExit):
+                raise
+        finally:
+            self._ended(run)
+
+    def _turn(self, run: Run) -> None:
+        while not run.stopping.is_set():
+            run.beat = time.monotonic()
+            self.cycle()
+
+    def _ended(self, run: Run) -> None:
+        self._pay_on_stop(run)
+        if run.stopping.is_set() or run.is_killed:
+            return
+        # It was not asked to: its group hears of it.
+        controller = self._controller
+        is_heard = controller is not None and controller.heard_of_end(self, run)
+        if not is_heard and run.error is not None and self._green_light is not None:
+            self._green_light.clear()
+
+    def stop(self, *args: Any, **kwargs: Any) -> bool:
+        """Stop the thread and wait for it, at most `grace_period` seconds in all.
+
+        Called in the loop's own thread, it returns at once; the thread ends after the
+        cycle under way. Arguments go to `on_stop`, which runs when the thread has
+        ended, in the caller's thread, or in the loop's where the caller did not wait
+        for long enough.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        with self._state:
+            self._is_stopped = True
+            run = self._run
+            if run is None:
+                return True
+            if not run.asked and not run.is_killed:
+                run.on_stop = (args, kwargs)
+            run.ask()
+        self._wake()
+        if threading.current_thread() is run.thread:
+            return False
+        run.thread.join(max(0.0, run.asked + self._grace_period - time.monotonic()))
+        if run.thread.is_alive():
+            return False
+        self._pay_on_stop(run)
+        return True
+
+    def ask_to_stop(self) -> None:
+        """Tell the thread to end, and do not wait; `stop` then does, from now on."""
+        with self._state:
+            run = self._run
+            if run is not None and run.thread.is_alive() and not run.asked:
+                run.on_stop = ((), {})
+                run.ask()
+        self._wake()
+
+    def _wake(self) -> None:
+        """End what the present cycle waits for; for subclasses that know it."""
+
+    def _pay_on_stop(self, run: Run) -> None:
+        with self._state:
+            owed, run.on_stop = run.on_stop, None
+        if owed is not None:
+            try:
+                self.on_stop(*owed[0], **owed[1])
+            except Exception:
+                _logger.exception("%s: on_stop raised", self)
+
+    def hard_reset(self) -> None:
+        """Give the old thread up and start a new one at once, whatever the old does.
+
+        The old thread is told to stop and to halt, never waited for, and listed in
+        `abandoned` until it ends. `on_stop` and `on_start` run in between.
+        """
+        with self._state:
+            run, self._run = self._run, None
+            if run is not None:
+                run.is_killed = True
+                run.on_stop = run.on_stop or ((), {})
+                run.ask()
+                self._abandoned.append(run)
+        self._wake()
+        if run is not None:
+            if threading.current_thread() is not run.thread:
+                run.thread.halt()
+            self._pay_on_stop(run)
+        self.start()
+
+    def failure(self) -> bool:
+        """Count a critical failure.
+
+        Returns:
+            Whether that was one too many: the green light is out now.
+        """
+        with self._state:
+            self._failures += 1
+            if self._failures <= self._max_loop_failures:
+                return False
+            self._failures = 0
+        _logger.warning("%s: more than %d failures", self, self._max_loop_failures)
+        if self._stop_on_failure:
+            self.stop()
+            self._is_stopped = False  # not on purpose: a reset starts it again
+        if self._green_light is not None:
+            self._green_light.clear()
+        return True
+
+    def make_name(self, index: int) -> str:
+        """Return the name of the thread number *index*."""
+        return f"{type(self).__qualname__}_{index}"
+
+    def set_green_light(self, light: threading.Event | None) -> None:
+        """Share *light* from now on."""
+        self._green_light = light
+
+    def __str__(self) -> str:
+        return type(self).__qualname__
