@@ -181,6 +181,8 @@ class Snapshot:
         if not is_sweep or old is None or old.identity != place.identity:
             self.source.enter(path)
         if not fill(path, place, recursive=self.recursive):
+            if not os.path.isdir(path):
+                return [path]  # it went just now
             self.unreadable.add(path)
             return []
         self.unreadable.discard(path)
