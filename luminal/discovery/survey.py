@@ -34,8 +34,7 @@ def survey(request: Request, witness: Witness) -> list[Candidate]:
         # What the compiler has to say about a photon's text is for its author.
         warnings.simplefilter("ignore")
         found = _once(_everything(request, witness), witness)
-        switched = [_switched(candidate, request) for candidate in found]
-        return arrange(switched, api_version=request.api_version)
+        return arrange(_switched(found, request), api_version=request.api_version)
 
 
 def survey_file(
@@ -85,11 +84,14 @@ def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candida
         yield candidate
 
 
-def _switched(candidate: Candidate, request: Request) -> Candidate:
-    name = fold(candidate.name)
-    allowed = request.allow is None or name in map(fold, request.allow)
-    blocked = name in map(fold, request.block)
-    if candidate.enabled and allowed and not blocked:
-        return candidate
-    # Nobody wants it, so nothing is wrong with it.
-    return attrs.evolve(candidate, enabled=False, problem=None)
+def _switched(candidates: Iterable[Candidate], request: Request) -> Iterator[Candidate]:
+    """Switch off what the host does not want."""
+    allowed = None if request.allow is None else set(map(fold, request.allow))
+    blocked = set(map(fold, request.block))
+    for candidate in candidates:
+        name = fold(candidate.name)
+        is_wanted = (allowed is None or name in allowed) and name not in blocked
+        if candidate.enabled and is_wanted:
+            yield candidate
+        else:  # nobody wants it, so nothing is wrong with it
+            yield attrs.evolve(candidate, enabled=False, problem=None)

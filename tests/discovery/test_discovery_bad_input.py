@@ -333,3 +333,18 @@ print(len(found), [m for m in sys.modules if m in {list(HOSTILE)!r}])
         assert (run.returncode, run.stderr) == (0, "")
         assert run.stdout == f"{2 * (len(HOSTILE) + 3)} []\n"
         assert not os.path.exists(marker)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files(folder: Path) -> None:
+    """Each is looked at once; the one that is broken is named, the rest are fine."""
+    count = 100_000
+    for number in range(count):
+        text = "def" if number == 7 else GOOD.replace("Good", f"P{number}")
+        with open(folder / f"m{number}.py", "w") as file:
+            file.write(text)
+    for _ in range(2):
+        found = discover(folder, group=None)
+        assert len(found) == count
+        assert found.by_name("P99999").problem is None
+        assert [c.name for c in found.problems] == ["m7"]

@@ -43,6 +43,11 @@ def test_bytes_come_back(store: SealedStore) -> None:
     assert bytes(blob) == b"\x00\x01"
 
 
+def the_path(store: SealedStore, name: str) -> Path:
+    (path,) = Path(store.directory).glob(f"{name}.*.sealed")
+    return path
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no permission bits")
 def test_directory_key_and_file_are_private(store: SealedStore) -> None:
     """The directory is 0700, key and files 0600, and no temporary file stays."""
@@ -225,3 +230,28 @@ def test_the_place_follows_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_directory() == expected
+
+
+def test_pruning_keeps_the_latest_of_a_kind(store: SealedStore) -> None:
+    """Others and the key stay."""
+    for number in range(5):
+        store.save(f"answer-{number}", number)
+        os.utime(the_path(store, f"answer-{number}"), (number, number))
+    store.save("other", 1)
+    store.prune("answer-", 2)
+    kept = [store.load(f"answer-{number}") for number in range(5)]
+    assert kept == [None, None, None, 3, 4]
+    assert store.load("other") == 1
+
+
+def test_what_is_too_large_is_not_written(
+    store: SealedStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What could not be read again is refused, with the old value kept."""
+    store.save("index", 1)
+    monkeypatch.setattr(sealed_module, "_LIMIT", 2000)
+    assert not store.put("index", b"x" * 1000)
+    assert store.load("index") == 1
+    assert "more than" in caplog.text
