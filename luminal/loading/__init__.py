@@ -7,7 +7,7 @@ and the photons in them. Nothing of a photon is created or started here.
 from __future__ import annotations
 
 from luminal.loading.apart import Result, run_apart, run_each_apart
-from luminal.loading.attempt import Attempt
+from luminal.loading.attempt import Attempt, Pinned
 from luminal.loading.code import CodeCache
 from luminal.loading.generation import Generation
 from luminal.loading.origin import (
@@ -19,7 +19,7 @@ from luminal.loading.origin import (
 from luminal.loading.place import Place
 from luminal.loading.selection import Choice, Selected
 from luminal.loading.source import SourceFile, read_source
-from luminal.loading.staging import Pinned, Stage, is_in_transaction
+from luminal.loading.staging import Stage, is_in_transaction
 from luminal.loading.world import World
 
 __all__ = [

@@ -7,7 +7,7 @@ back when the attempt fails. When all of it is over is decided by its stage.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -16,14 +16,72 @@ from luminal.loading.generation import Generation, namespace
 from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import CodeType, ModuleType
 
     from luminal.loading.origin import Origin
     from luminal.loading.place import Place
     from luminal.loading.source import SourceFile
-    from luminal.loading.staging import Stage
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "Committed", "Pinned", "Transaction"]
+
+
+@attrs.frozen
+class Pinned:
+    """The files of a unit as they were at one moment.
+
+    Attributes:
+        places: Full name → where the module was found.
+        sources: Path → its bytes.
+    """
+
+    places: Mapping[str, Place]
+    sources: Mapping[str, SourceFile]
+
+    @classmethod
+    def of(cls, generation: Generation) -> Pinned:
+        """Return the files of *generation*."""
+        return cls(dict(generation.places), dict(generation.sources))
+
+
+class Committed(Protocol):
+    """What an attempt asks of the world that it is made for."""
+
+    generations: Mapping[str, Generation]
+    numbers: dict[str, int]
+
+    def owner(self, fullname: str) -> Generation | None:
+        """Return the serving generation that *fullname* belongs to, or None."""
+
+    def origin(self, fullname: str) -> Origin | None:
+        """Return where *fullname* is to be looked for, or None where not with us."""
+
+    def provide(self, unit: str, origin: Origin) -> Generation:
+        """Return the serving generation of *unit*."""
+
+    def share(self, fullname: str, origin: Origin) -> ModuleType:
+        """Return a package without code as everybody sees it, made where missing."""
+
+    def compile(self, source: SourceFile) -> CodeType:
+        """Compile *source*, or return what it compiled to before."""
+
+    def accept(self, staged: Mapping[str, Generation]) -> None:
+        """Let *staged* serve from now on."""
+
+
+class Transaction(Protocol):
+    """What an attempt asks of its stage, see `Stage` for each."""
+
+    world: Committed
+    replacing: frozenset[str]
+    snapshot: Mapping[str, SourceFile]
+    pinned: dict[str, Pinned]
+    origins: dict[str, Origin]
+    ready: dict[str, Generation]
+    is_over: bool
+
+    def keep(self, attempt: Attempt) -> None:
+        """Take over what *attempt* has staged."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -37,7 +95,7 @@ class Attempt:
             import never returned in time, gets an error at its next import.
     """
 
-    stage: Stage
+    stage: Transaction
     pending: dict[str, Generation] = attrs.Factory(dict)
     is_over: bool = False
     # What stood in `sys.modules` before, in the order in which it was covered.

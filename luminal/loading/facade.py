@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from luminal.loading.finder import staging
+from luminal.loading.onstage import staging
 
 __all__ = ["Facade"]
 

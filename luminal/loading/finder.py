@@ -10,50 +10,23 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextvars import ContextVar
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from luminal.loading.loader import PhotonLoader
+from luminal.loading.onstage import staging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, ModuleType
 
-    from luminal.loading.generation import Generation
+    from luminal.loading.loader import Modules
+    from luminal.loading.onstage import Answers
     from luminal.loading.origin import Origin
     from luminal.loading.place import Place
 
-__all__ = ["Answers", "StagingAnswers", "join", "leave", "staging"]
+__all__ = ["join", "leave"]
 
-
-class Answers(Protocol):
-    """Who knows which generation a name belongs to: a world, or an attempt."""
-
-    def owner(self, fullname: str) -> Generation | None:
-        """Return the generation that *fullname* belongs to, or None."""
-
-    def origin(self, fullname: str) -> Origin | None:
-        """Return where *fullname* is to be looked for, or None where not with us."""
-
-    def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the generation of *unit*, loading it where that is due."""
-
-    def share(self, fullname: str, origin: Origin) -> ModuleType:
-        """Return a package without code as everybody sees it, made where missing."""
-
-
-class StagingAnswers(Answers, Protocol):
-    """Who answers in a thread that stages."""
-
-    @property
-    def stage(self) -> object:
-        """The transaction that the thread works on."""
-
-
-# What the calling thread or task stages, if anything. Threads that run a photon's
-# steps are started in a copy of the context, so they stage what their caller does.
-staging: ContextVar[StagingAnswers | None] = ContextVar("luminal_staging", default=None)
 # Replaced as a whole, so that a lookup needs no lock.
 _worlds: tuple[Answers, ...] = ()
 _lock = threading.Lock()
@@ -117,7 +90,7 @@ class _LateLoader:
             module.__spec__.loader = cast("Any", loader)
 
 
-def _asking() -> Generation | None:
+def _asking() -> Modules | None:
     """Return the generation whose code asks for a module, if one does."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:

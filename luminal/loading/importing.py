@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-    from luminal.loading.generation import Generation
+    from luminal.loading.loader import Modules
 
 __all__ = ["PRIVATE_BUILTINS", "refresh_builtins"]
 
@@ -60,7 +60,7 @@ def _import(
     return generation.view(start)
 
 
-def _neighbour(top: str, generation: Generation) -> str | None:
+def _neighbour(top: str, generation: Modules) -> str | None:
     """Return the full name for the bare name *top*; None means: not ours."""
     if top in generation.external:
         return None
@@ -86,7 +86,7 @@ def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:  # noqa
 
 
 def _import_submodules(
-    generation: Generation, module: ModuleType, names: Sequence[str]
+    generation: Modules, module: ModuleType, names: Sequence[str]
 ) -> None:
     """Import the submodules among *names*, as ``from package import name`` does."""
     for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from luminal.loading.source import read_source
 
@@ -10,9 +10,28 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-    from luminal.loading.generation import Generation
+    from luminal.loading.origin import Origin
+    from luminal.loading.source import SourceFile
 
-__all__ = ["PhotonLoader"]
+__all__ = ["Modules", "PhotonLoader"]
+
+
+class Modules(Protocol):
+    """What the import system asks of a generation, see `Generation` for each."""
+
+    unit: str
+    origin: Origin
+    number: int
+    borrowed: bool
+    external: set[str]
+    needs: set[str]
+    sources: dict[str, SourceFile]
+
+    def require(self, fullname: str) -> ModuleType:
+        """Return the module *fullname*, executed."""
+
+    def view(self, fullname: str) -> ModuleType:
+        """Return a package that several owners share, with our modules in it."""
 
 
 class PhotonLoader:
@@ -29,7 +48,7 @@ class PhotonLoader:
 
     __slots__ = ("__weakref__", "generation", "name", "path")
 
-    def __init__(self, name: str, path: str, generation: Generation) -> None:
+    def __init__(self, name: str, path: str, generation: Modules) -> None:
         self.name = name
         self.path = path
         self.generation = generation

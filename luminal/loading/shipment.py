@@ -16,9 +16,9 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonUnreadableError
+from luminal.loading.attempt import Pinned
 from luminal.loading.place import Place
 from luminal.loading.source import SourceFile, read_source
-from luminal.loading.staging import Pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,38 +13,18 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.loading import finder
-from luminal.loading.attempt import Attempt
-from luminal.loading.finder import staging
+from luminal.loading.attempt import Attempt, Committed, Pinned
 from luminal.loading.importing import refresh_builtins
+from luminal.loading.onstage import staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from luminal.loading.generation import Generation
     from luminal.loading.origin import Origin
-    from luminal.loading.place import Place
     from luminal.loading.source import SourceFile
-    from luminal.loading.world import World
 
-__all__ = ["Pinned", "Stage", "is_in_transaction"]
-
-
-@attrs.frozen
-class Pinned:
-    """The files of a unit as they were at one moment.
-
-    Attributes:
-        places: Full name → where the module was found.
-        sources: Path → its bytes.
-    """
-
-    places: Mapping[str, Place]
-    sources: Mapping[str, SourceFile]
-
-    @classmethod
-    def of(cls, generation: Generation) -> Pinned:
-        """Return the files of *generation*."""
-        return cls(dict(generation.places), dict(generation.sources))
+__all__ = ["Stage", "is_in_transaction"]
 
 
 def is_in_transaction() -> bool:
@@ -66,7 +46,7 @@ class Stage:
         is_over: It has been committed or discarded.
     """
 
-    world: World
+    world: Committed
     replacing: frozenset[str] = frozenset()
     snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
