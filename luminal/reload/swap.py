@@ -215,9 +215,12 @@ class Swap:
             self._tell_swapped(pair)
 
     def _tell_swapped(self, pair: Pair) -> None:
-        handler = pair.old if pair.new is not None and pair.old else pair.new
-        if handler is not None:
-            self.ports.tell(Happening.SWAPPED, handler)
+        if pair.old is None and pair.new is not None:
+            self.ports.tell(Happening.LOADED, pair.new)
+        elif pair.new is None and pair.old is not None:
+            self.ports.tell(Happening.UNLOADED, pair.old)
+        elif pair.old is not None:
+            self.ports.tell(Happening.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""
