@@ -12,7 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from luminal.discovery.syntax import DepthError, parse
+from luminal.discovery.parsing import parse
 from luminal.errors import LuminalError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _mapped(witness: Witness, site: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             tree = parse(witness.read(finder), finder)
-        except (LuminalError, DepthError, RecursionError, MemoryError):
+        except (LuminalError, RecursionError, MemoryError):
             continue
         for node in tree.body:
             yield from _mapping(node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,11 +29,8 @@ def survey(request: Request, witness: Witness) -> list[Candidate]:
         request: What to look for, and where.
         witness: Keeps what is looked at.
     """
-    with warnings.catch_warnings():
-        # What the compiler has to say about a photon's text is for its author.
-        warnings.simplefilter("ignore")
-        found = _once(_everything(request, witness), witness)
-        return arrange(_switched(found, request), api_version=request.api_version)
+    found = _once(_everything(request, witness), witness)
+    return arrange(_switched(found, request), api_version=request.api_version)
 
 
 def survey_file(
@@ -48,13 +44,11 @@ def survey_file(
         api_version: See `luminal.discovery.discover`.
         witness: Keeps what is looked at.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        origin = os.path.dirname(path)
-        if os.path.basename(path) == "__init__.py":
-            origin = os.path.dirname(origin)
-        found = read_unit(witness, path, origin, base, asked_for=True)
-        return arrange(found, api_version=api_version, is_part=True)
+    origin = os.path.dirname(path)
+    if os.path.basename(path) == "__init__.py":
+        origin = os.path.dirname(origin)
+    found = read_unit(witness, path, origin, base, asked_for=True)
+    return arrange(found, api_version=api_version, is_part=True)
 
 
 def _everything(request: Request, witness: Witness) -> Iterator[Candidate]:

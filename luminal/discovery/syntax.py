@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.discovery.facts import ClassFacts, ModuleFacts
-from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
+from luminal.discovery.parsing import parse
+from luminal.errors import LuminalError, PhotonSyntaxError
 from luminal.model import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["DepthError", "facts_of", "parse", "plain_value"]
+__all__ = ["DepthError", "facts_of", "plain_value"]
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after"})
@@ -53,62 +54,6 @@ def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     if any(word in data for word in _BINDERS):
         return attrs.evolve(facts, is_dynamic=True)
     return facts
-
-
-def parse(data: bytes, path: str) -> ast.Module:
-    """Return the syntax tree of *data*; encoding cookies and marks are honoured.
-
-    Raises:
-        PhotonUnreadableError: It holds null bytes or is not in its encoding.
-        PhotonSyntaxError: It is not Python.
-    """
-    null = data.find(b"\0")
-    if null >= 0:
-        raise PhotonUnreadableError(
-            "is not text",
-            file=path,
-            line=data.count(b"\n", 0, null) + 1,
-            why="it holds null bytes",
-            hint="save it as UTF-8",
-        )
-    try:
-        flags = ast.PyCF_ONLY_AST
-        tree = compile(data, path, "exec", flags, dont_inherit=True)
-    except SyntaxError as error:
-        _check_encoding(data, path)
-        raise PhotonSyntaxError(
-            "is not valid Python",
-            file=path,
-            line=error.lineno,
-            why=error.msg,
-            hint="mend the syntax",
-        ) from None
-    except (ValueError, LookupError, OverflowError) as error:
-        _check_encoding(data, path)
-        raise PhotonSyntaxError(
-            "is not valid Python", file=path, why=str(error), hint="mend the syntax"
-        ) from None
-    assert isinstance(tree, ast.Module)  # noqa: S101  (what "exec" makes)
-    return tree
-
-
-def _check_encoding(data: bytes, path: str) -> None:
-    import io
-    import tokenize
-
-    encoding = "utf-8"
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        data.decode(encoding)
-    except (SyntaxError, ValueError, LookupError) as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        raise PhotonUnreadableError(
-            "is not in its encoding",
-            file=path,
-            line=data.count(b"\n", 0, start) + 1,
-            why=str(error),
-            hint="save it as UTF-8, or name its encoding in the first line (PEP 263)",
-        ) from None
 
 
 def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:

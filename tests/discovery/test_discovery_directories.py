@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -310,3 +312,17 @@ def test_the_order_of_creation_does_not_matter(tmp_path: Path) -> None:
         answers.append(look(folder, index=False))
         os.rename(folder, tmp_path / f"old{len(answers)}")
     assert answers[0] == answers[1]
+
+
+def test_threads_leave_the_warning_filters_as_they_are(
+    folder: Path, write: Write
+) -> None:
+    """Discoveries at once, with text that the parser warns of."""
+    for number in range(20):
+        write(f"m{number}.py", f"x = '\\d'\n{PHOTON.format(f'P{number}')}")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: look(folder, index=False), range(40)))
+    assert warnings.filters == before
+    assert not any(answer.problems for answer in answers)
+    assert {len(answer) for answer in answers} == {20}
