@@ -110,7 +110,7 @@ def _cache() -> Iterator[Finding]:
     there = place
     while not os.path.exists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         yield Finding(
             "the cache cannot be written: start-up is slower",
             "make it writable, or set LUMINAL_CACHE_DIR to another directory",

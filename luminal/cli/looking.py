@@ -76,7 +76,14 @@ class Look:
             if path not in seen
             for candidate in discover_file(path, api_version=self.api)
         ]
-        return arrange([*found, *more], api_version=self.api)
+        # What a directory lacks may be in a file: who waits for whom is asked anew.
+        apart = [
+            attrs.evolve(candidate, problem=None)
+            if candidate.problem is not None and candidate.problem.phase == "order"
+            else candidate
+            for candidate in found
+        ]
+        return arrange([*apart, *more], api_version=self.api)
 
     def _switched(self, candidate: Candidate) -> Candidate:
         is_wanted = not self.only or candidate.name in self.only

@@ -132,14 +132,11 @@ class _Reader:
             yield from self._call(node, at_import)
         if isinstance(node, ast.Assign | ast.AugAssign) and at_import:
             yield from self._assignment(node)
-        is_function = isinstance(
-            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-        )
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for decorator in node.decorator_list:
                 yield from self._registration(decorator)
-        for child in ast.iter_child_nodes(node):
-            yield from self._statement(child, at_import and not is_function)
+        for child, runs_now in _children(node):
+            yield from self._statement(child, at_import and runs_now)
 
     def _call(self, node: ast.Call, at_import: bool) -> Iterator[Obstacle]:
         name = self._dotted(node.func)
@@ -185,3 +182,19 @@ class _Reader:
         if not isinstance(node, ast.Name) or node.id not in self.imports:
             return ""
         return ".".join([self.imports[node.id], *reversed(parts)])
+
+
+def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield what is in *node*, and whether it runs when *node* does."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield child, True
+        return
+    yield node.args, True  # the defaults
+    if isinstance(node, ast.Lambda):
+        yield node.body, False
+        return
+    for decorator in node.decorator_list:
+        yield decorator, True
+    for statement in node.body:
+        yield statement, False

@@ -116,7 +116,9 @@ def _print(outcomes: Sequence[Outcome], safety: dict[str, list[Obstacle]]) -> No
     rows = []
     for outcome in outcomes:
         against = safety.get(outcome.photon)
-        line = f"no because line {against[0].line}" if against else "yes"
+        line = "yes" if outcome.verdict is Verdict.LOADED else ""
+        if against:
+            line = f"no because line {against[0].line}"
         rows.append(
             (outcome.photon, short(outcome.file), line, _WORDS[outcome.verdict])
         )

@@ -59,35 +59,39 @@ def command(look: Look, form: str, as_json: bool) -> Exit:
     return code
 
 
+_LABELS = {"after": "(after) ", "before": "(wants to be earlier) "}
+
+
 def _text(
     found: Sequence[Candidate], states: Mapping[str, str], edges: Sequence[Edge]
 ) -> Iterator[str]:
-    """Yield a tree for each photon that none waits for; circles are cut."""
+    """Yield a tree for each photon that none waits for; what was shown is cut short."""
+    below: dict[str, list[Edge]] = {}
+    for edge in edges:
+        below.setdefault(edge.later, []).append(edge)
     awaited = {edge.earlier for edge in edges}
+    names = [candidate.name for candidate in found]
     shown: set[str] = set()
+    # The rest stands in circles, and is reached only if it is begun with.
+    for root in [*(name for name in names if name not in awaited), *names]:
+        todo = [] if root in shown else [(root, "", "")]
+        while todo:
+            name, lead, margin = todo.pop()
+            state = "" if states[name] == "ok" else f"  [{states[name]}]"
+            is_again = name in shown and name in below
+            yield f"{lead}{clean(name)}{state}{'  (see above)' if is_again else ''}"
+            if name not in shown:
+                todo += reversed([*_branches(below.get(name, []), margin)])
+            shown.add(name)
 
-    def lines(
-        name: str, said: str, before: str, path: tuple[str, ...]
-    ) -> Iterator[str]:
-        state = "" if states[name] == "ok" else f"  [{states[name]}]"
-        again = name in path
-        yield f"{said}{clean(name)}{state}{'  (again: a circle)' if again else ''}"
-        shown.add(name)
-        below = [] if again else [edge for edge in edges if edge.later == name]
-        for at, edge in enumerate(below):
-            is_last = at == len(below) - 1
-            kind = edge.text if edge.kind == "requires" else f"{edge.kind} {edge.text}"
-            branch = f"{before}{'└─ ' if is_last else '├─ '}"
-            label = "" if kind == edge.earlier else f"({clean(kind)}) "
-            onward = before + ("   " if is_last else "│  ")
-            yield from lines(edge.earlier, branch + label, onward, (*path, name))
 
-    for candidate in found:
-        if candidate.name not in awaited:
-            yield from lines(candidate.name, "", "", ())
-    for candidate in found:  # what is left stands in circles
-        if candidate.name not in shown:
-            yield from lines(candidate.name, "", "", ())
+def _branches(edges: Sequence[Edge], margin: str) -> Iterator[tuple[str, str, str]]:
+    """Yield for each edge the name below it, what leads there, and its own margin."""
+    for at, edge in enumerate(edges, 1):
+        is_last = at == len(edges)
+        label = _LABELS.get(edge.kind, f"({clean(edge.text)}) ")
+        lead = f"{margin}{'└─ ' if is_last else '├─ '}{label}"
+        yield edge.earlier, lead, margin + ("   " if is_last else "│  ")
 
 
 def _dot(states: Mapping[str, str], edges: Sequence[Edge]) -> str:

@@ -104,7 +104,12 @@ def _required_by(candidate: Candidate, everything: Sequence[Candidate]) -> list[
 def _print(candidate: Candidate, everything: Sequence[Candidate]) -> None:
     line = f":{candidate.line}" if candidate.line else ""
     hooks = [
-        hook.hook + "".join(f" {key}={value!r}" for key, value in hook.options.items())
+        hook.hook
+        + "".join(
+            f" {key}={value!r}"
+            for key, value in hook.options.items()
+            if key != "specname"
+        )
         for hook in hooks_of(candidate)
     ]
     facts = {
