@@ -149,6 +149,8 @@ class Desk:
                     leaving[handlers[0].filepath] = handlers
             generations = (h.generation for of in leaving.values() for h in of)
             await self._reloader.confirm([g.unit for g in generations if g])
+            names = {h.name for of in leaving.values() for h in of}
+            await self._reloader.retirements.end(names)
             await depart(leaving, self._registry, self._world, self._ports, force_stop)
         return list(leaving)
 

@@ -7,6 +7,7 @@ holds the host's turn waits for.
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from concurrent.futures import Future
@@ -48,6 +49,7 @@ class Retirement:
     until: float
     # It belongs to no loop: who waits may be on another one.
     _ended: Future[None] = attrs.Factory(Future)
+    # None where a thread of its own has taken over.
     _task: asyncio.Task[None] | None = None
     _is_drained: bool = False
 
@@ -89,11 +91,17 @@ class Retirement:
         return bool(done)
 
     async def _carry_out(self) -> None:
+        import asyncio
+
+        running = [h for h in self.leaving if h.state is State.RUNNING]
         try:
-            running = [h for h in self.leaving if h.state is State.RUNNING]
             for handler in running:
                 await self._drain(handler)
-            self._is_drained = True
+        except asyncio.CancelledError:
+            self._move()
+            raise
+        self._is_drained = True
+        try:
             for handler in running:
                 await self._finalize(handler)
             for handler in self.leaving:
@@ -102,6 +110,18 @@ class Retirement:
         finally:
             if not self.is_over:
                 self._ended.set_result(None)
+
+    def _move(self) -> None:
+        """Go on in a thread: the loop ends, and the calls have not.
+
+        The loop may have been run by one of these calls, so it must not wait for them.
+        """
+        import asyncio
+
+        self._task = None
+        threading.Thread(
+            target=lambda: asyncio.run(self._carry_out()), name="luminal-retire"
+        ).start()
 
     async def _drain(self, leaving: Handler) -> None:
         """Wait until no call of the old photon is under way, or the limit is over."""
@@ -122,11 +142,14 @@ class Retirement:
         import asyncio
 
         left = max(min(patience, self.until - time.monotonic()), 0.0)
+        wait_idle = self.ports.plugins.wait_idle
         try:
-            return await self.ports.plugins.wait_idle(leaving.instance, left)
+            return await wait_idle(leaving.instance, left)
         except asyncio.CancelledError:
             # `asyncio.run` ends. What has been swapped out is brought to its end.
-            return False
+            if await wait_idle(leaving.instance, PATIENCE):
+                return True
+            raise
 
     async def _finalize(self, leaving: Handler) -> None:
         import asyncio
