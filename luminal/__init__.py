@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from luminal.hooks import PluginManager
     from luminal.interfaces import IPhoton, PhotonContext, hookimpl, hookspec
     from luminal.managers import Handler, Loader
+    from luminal.reload import Previous
 
 __all__ = [
     "Handler",
@@ -22,6 +23,7 @@ __all__ = [
     "LuminalError",
     "PhotonContext",
     "PluginManager",
+    "Previous",
     "__version__",
     "discover",
     "hookimpl",
@@ -37,6 +39,7 @@ _ROOMS = {
     "LuminalError": "luminal.errors",
     "PhotonContext": "luminal.interfaces",
     "PluginManager": "luminal.hooks",
+    "Previous": "luminal.reload",
     "discover": "luminal.discovery",
     "hookimpl": "luminal.interfaces",
     "hookspec": "luminal.interfaces",

@@ -1,0 +1,1 @@
+"""An ASGI server whose routes are photons: edit one while it answers."""

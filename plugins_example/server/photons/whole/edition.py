@@ -1,0 +1,3 @@
+"""The number that the other modules of this package take over."""
+
+EDITION = 1

@@ -1,0 +1,5 @@
+"""Takes the number over when it is imported."""
+
+from .edition import EDITION
+
+__all__ = ["EDITION"]

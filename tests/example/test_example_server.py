@@ -1,0 +1,43 @@
+"""The example server: no request fails and no answer is torn while a route changes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.server import ROOT, get, run, server
+
+pytestmark = pytest.mark.slow
+
+
+def test_answers_stay_whole_under_load_and_edits() -> None:
+    found = run(seconds=2)
+    assert found["calm"]["failed"] == found["edited"]["failed"] == 0
+    assert found["failed"] == 0
+    assert found["torn"] == 0
+    assert found["answers"] > 0
+    assert found["generation"] > 2
+
+
+def test_a_route_keeps_its_state_over_an_edit(tmp_path: Path) -> None:
+    photons = tmp_path / "photons"
+    shutil.copytree(ROOT / "plugins_example" / "server" / "photons", photons)
+    with server(photons, tmp_path / "log") as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        for count in (1, 2, 3):
+            assert json.loads(get(connection, "/visits")[1]) == {"count": count}
+        visits = photons / "visits.py"
+        visits.write_text(visits.read_text().replace('"count": data', '"visits": data'))
+        deadline = time.monotonic() + 30
+        while b"visits" not in (body := get(connection, "/visits")[1]):
+            assert time.monotonic() < deadline, "the edit never came alive"
+        assert json.loads(body)["visits"] > 4 - 1
+        assert get(connection, "/nowhere")[0] == 404
+        state = json.loads(get(connection, "/_photons")[1])
+        generations = {row["name"]: row["generation"] for row in state["photons"]}
+        assert generations == {"greeting": 1, "visits": 2, "whole": 1}
