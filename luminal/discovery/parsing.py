@@ -1,4 +1,4 @@
-"""Bytes → syntax tree, as the interpreter would read them, or an error with its line."""
+"""Bytes → syntax tree, as the interpreter reads them, or an error with its line."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from luminal import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,7 +43,7 @@ class Request(NamedTuple):
         """Return the request with what else an answer depends on, besides the disk."""
         machine = tuple(os.uname()) if hasattr(os, "uname") else sys.platform
         user = os.geteuid() if hasattr(os, "geteuid") else 0
-        return (*self, machine, user, sys.hexversion)
+        return (*self, machine, user, sys.hexversion, *_own_code())
 
 
 def normal_request(
@@ -67,6 +69,22 @@ def normal_request(
         api_version=api_version,
         path=_absolute(entry or os.curdir for entry in entries),
     )
+
+
+def _own_code() -> tuple[object, ...]:
+    """Return what changes when Luminal itself does: another code, another answer."""
+    here = os.path.dirname(__file__)
+    values = os.path.join(os.path.dirname(here), "model", "candidate.py")
+    found: list[tuple[str, int, int]] = []
+    try:
+        with os.scandir(here) as entries:
+            paths = [entry.path for entry in entries if entry.name.endswith(".py")]
+        for path in (values, *sorted(paths)):
+            status = os.stat(path)
+            found.append((path, status.st_size, status.st_mtime_ns))
+    except OSError:  # imported from an archive: it changes with its version only
+        return (__version__,)
+    return (__version__, *found)
 
 
 def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:

@@ -150,6 +150,18 @@ def test_other_questions_have_other_answers(folder: Path, write: Write) -> None:
         assert look(allow=["a"]) == [("A", True)]
 
 
+def test_another_luminal_asks_again(
+    folder: Path, write: Write, surveys: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of other code is no answer, an upgrade's or an editor's."""
+    write("a.py", GOOD.format("A"))
+    discover(folder, group=None)
+    discover(folder, group=None)
+    monkeypatch.setattr("luminal.discovery.request._own_code", lambda: ("other",))
+    discover(folder, group=None)
+    assert len(surveys) == 2
+
+
 def test_a_damaged_index_costs_one_warning(
     folder: Path, write: Write, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,22 @@ def test_what_others_can_write_is_not_trusted(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.skipif(
+    getattr(os, "geteuid", int)() != 0 or os.name == "nt", reason="not root"
+)
+@pytest.mark.parametrize("name", ["key", "", "index"])
+def test_what_belongs_to_another_user_is_not_trusted(
+    store: SealedStore, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it for root: another user's key could seal anything."""
+    store.save("index", VALUE)
+    os.chown(
+        the_file(store) if name == "index" else f"{store.directory}/{name}", 65534, -1
+    )
+    assert SealedStore(store.directory).load("index") is None
+    assert "another user" in caplog.text
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO here")
 def test_a_fifo_in_the_place_of_a_file_does_not_hang(store: SealedStore) -> None:
     """Neither file nor key may be a FIFO, and neither blocks."""
