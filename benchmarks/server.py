@@ -59,11 +59,21 @@ def server(photons: Path, log: Path) -> Iterator[int]:
 def _until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            if get(http.client.HTTPConnection("127.0.0.1", port), "/whole")[0] == 200:
+        with contextlib.suppress(OSError), connect(port) as connection:
+            if get(connection, "/whole")[0] == 200:
                 return
         time.sleep(0.05)
     raise SystemExit("the server did not come up")
+
+
+@contextlib.contextmanager
+def connect(port: int) -> Iterator[http.client.HTTPConnection]:
+    """Open a connection to the server, and close it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
@@ -106,7 +116,10 @@ class Checker(threading.Thread):
 
     def run(self) -> None:
         """Ask until told to stop."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        with connect(self.port) as connection:
+            self._ask(connection)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
         seen: set[int] = set()
         while not self.is_over.is_set():
             try:
@@ -154,14 +167,14 @@ def load(port: int, seconds: int) -> dict[str, float]:
 
 
 def _plain_load(port: int, seconds: int) -> dict[str, float]:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
     times: list[float] = []
     failed = 0
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        began = time.perf_counter()
-        failed += get(connection, "/whole")[0] != 200
-        times.append((time.perf_counter() - began) * 1e3)
+    with connect(port) as connection:
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            failed += get(connection, "/whole")[0] != 200
+            times.append((time.perf_counter() - began) * 1e3)
     times.sort()
     return {
         "requests": len(times),
@@ -185,9 +198,8 @@ def run(seconds: int) -> dict[str, Any]:
             for thread in (editor, checker):
                 thread.is_over.set()
                 thread.join()
-            status, body = get(
-                http.client.HTTPConnection("127.0.0.1", port), "/_photons"
-            )
+            with connect(port) as connection:
+                status, body = get(connection, "/_photons")
         rows = json.loads(body)["photons"] if status == 200 else []
         generation = next(r["generation"] for r in rows if r["name"] == "whole")
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.server import ROOT, get, run, server
+from benchmarks.server import ROOT, connect, get, run, server
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +26,7 @@ def test_answers_stay_whole_under_load_and_edits() -> None:
 def test_a_route_keeps_its_state_over_an_edit(tmp_path: Path) -> None:
     photons = tmp_path / "photons"
     shutil.copytree(ROOT / "plugins_example" / "server" / "photons", photons)
-    with server(photons, tmp_path / "log") as port:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+    with server(photons, tmp_path / "log") as port, connect(port) as connection:
         for count in (1, 2, 3):
             assert json.loads(get(connection, "/visits")[1]) == {"count": count}
         visits = photons / "visits.py"
