@@ -69,6 +69,11 @@ def flights(
         under_way = view.awaited
         if under_way and (view.epoch <= reach or _holds(view, plugin)):
             count += under_way
+    if not count:
+        # Nobody needs the old generation: let go of it before the next call does.
+        for desk in desks:
+            if desk.hook.gate is not None:
+                desk.hook.gate.close_if_idle()
     return count, own
 
 

@@ -125,9 +125,14 @@ class HookDesk:
             if result_callback is not None:
                 result_callback(result)
 
-    def repeat(self, occupant: Occupant) -> None:
-        """Repeat earlier calls for *occupant*."""
+    def repeat(self, occupant: Occupant, leaving: object = None) -> None:
+        """Repeat earlier calls for *occupant*.
+
+        Those of *leaving*, a photon whose seat it takes, are not among them.
+        """
         for past in tuple(self.history or ()):
+            if leaving is not None and past.belongs_to(leaving, occupant.photon):
+                continue
             result = self._call((occupant,), past.kwargs, first=False)
             if result and past.callback is not None:
                 past.callback(result[0])

@@ -72,6 +72,16 @@ class Enrolment:
         verified = desk is not None and desk.has_spec()
         self.chosen.append((hook, Occupant(impl, generation), verified))
 
+    def repeat_history(self, old: Record) -> None:
+        """Repeat historic calls for who will take the seats of *old*.
+
+        Calls that *old*'s photon made itself, or that hold it, are not among them.
+        """
+        for hook, occupant, _ in self.chosen:
+            desk = self._known(hook)
+            if desk is not None and desk.history:
+                desk.repeat(occupant, leaving=old.plugin)
+
     def seat(self, record: Record, desks: Callable[[str], HookDesk]) -> None:
         """Give every implementation its seat; repeat historic calls for it.
 
@@ -87,6 +97,8 @@ class Enrolment:
                 desk.repeat(occupant)
             hook = desk.hook
             with hook.lock:
+                if record.is_gone:  # unregistered by what it was told of
+                    return
                 seat = record.next_seat()
                 occupant.tally.born = hook.calls
                 hook.order.seat(seat, occupant)

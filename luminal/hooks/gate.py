@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from luminal.hooks.calls import GENERAL, outermost, views_of_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from luminal.hooks.policy import Policy
     from luminal.hooks.view import View
 
-__all__ = ["Gate", "Swap", "oldest_epoch"]
+__all__ = ["Gate", "Swap", "epochs_under_way"]
 
 _LOOK_EVERY: Final = 0.001  # seconds between looks at the threads' stacks
 
@@ -30,15 +32,17 @@ class Swap:
         self.done = False
 
 
-def oldest_epoch(policy: Policy) -> int:
-    """Return the epoch of the oldest call under way; the present one if none is."""
-    oldest = policy.epoch
-    for _, view in views_of_threads(policy, awaited_too=True):
-        oldest = min(oldest, view.epoch)
-    policy.leaving[:] = [view for view in policy.leaving if view.awaited]
-    for view in policy.leaving:
-        oldest = min(oldest, view.epoch)
-    return oldest
+def epochs_under_way(policy: Policy) -> set[int]:
+    """Return the epochs of all calls under way."""
+    found = {view.epoch for _, view in views_of_threads(policy, awaited_too=True)}
+    with policy.lock:
+        policy.leaving[:] = [view for view in policy.leaving if view.awaited]
+        found.update(view.epoch for view in policy.leaving)
+    return found
+
+
+def _of_epoch(views: Sequence[View], epoch: int) -> View | None:
+    return next((v for v in reversed(views) if v.epoch <= epoch), None)
 
 
 class Gate:
@@ -48,33 +52,36 @@ class Gate:
         old: Views of earlier epochs, the oldest first.
         new: The view that the swap brings.
         swap: The swap.
+        is_over: Whether callers do not lead here any more.
     """
 
-    __slots__ = ("_looked", "new", "old", "policy", "swap")
+    __slots__ = ("_looked", "is_over", "new", "old", "policy", "swap")
 
     def __init__(self, policy: Policy, old: list[View], new: View, swap: Swap) -> None:
         self.policy = policy
         self.old = old
         self.new = new
         self.swap = swap
+        self.is_over = False
         self._looked = 0.0
 
     def choose(self) -> View:
         """Return the view for the call that this thread makes now."""
-        first = outermost(self.policy)
+        old, first = self.old, outermost(self.policy)
         if first is None:
-            return self.new if self.swap.done else self.old[-1]
+            return self.new if self.swap.done or not old else old[-1]
         if first.epoch >= self.new.epoch:
             return self.new
-        for view in reversed(self.old):
-            if view.epoch <= first.epoch:
-                return view
-        return self.old[0]
+        return _of_epoch(old, first.epoch) or self.new
 
     def enter(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call."""
         self._look()
         view = self.choose()
+        if self.is_over:
+            # Overtaken between the gate's door and the choice. From the choice on,
+            # this frame tells a swap that a call is under way; before, it does not.
+            return self.new.hook.sync(**kwargs)
         view.hook.tick()
         return view.hook.run(view, kwargs, 1)
 
@@ -82,6 +89,8 @@ class Gate:
         """Make an async call."""
         self._look()
         view = self.choose()
+        if self.is_over:
+            return await self.new.hook.awaited(**kwargs)
         view.enter()
         try:
             return await view.hook.arun(view, kwargs, 1)
@@ -94,16 +103,23 @@ class Gate:
             self._looked = now
             self.close_if_idle()
 
-    def close_if_idle(self) -> bool:
-        """Close the gate if no call from before it is left; return whether it is."""
+    def close_if_idle(self) -> None:
+        """Close the gate if no call from before it is left."""
+        self.keep(epochs_under_way(self.policy))
+
+    def keep(self, epochs: Iterable[int]) -> None:
+        """Keep the views that calls of *epochs* see; close the gate if there is none.
+
+        However many swaps one long call outlives, it keeps alive what it sees.
+        """
         hook: Any = self.new.hook
-        if oldest_epoch(self.policy) < self.new.epoch:
-            return False
         with self.policy.lock:
-            if hook.gate is self:
+            seen = {id(_of_epoch(self.old, e)) for e in epochs if e < self.new.epoch}
+            self.old = [view for view in self.old if id(view) in seen]
+            if not self.old and hook.gate is self:
                 hook.gate = None
                 hook.install()
-        return True
+                self.is_over = True
 
 
 # A call that has chosen its view and not yet begun to run it.

@@ -78,7 +78,27 @@ class PluginManager(Roster):
         """
         from luminal.hooks.swapping import swap
 
-        changes: list[tuple[Record, Record, Enrolment]] = []
+        changes = self._changes(pairs, generation)
+        # Code of photons: without the lock, and before anything is changed.
+        for record, _, enrolment in changes:
+            enrolment.repeat_history(record)
+        with self._policy.lock:
+            for record, _, _ in changes:
+                if record.is_gone:
+                    raise ValueError(f"plugin {record.name!r} is not registered")
+            check_orders(self._desks.get, [(e, r) for r, _, e in changes])
+            swap(self._policy, self._desks.values(), self._desk, changes)
+            for record, successor, _ in changes:
+                self._registry.replace(record, successor)
+                self._name2plugin[record.name] = successor.plugin
+                self._forget(record)
+        return [record.name for record, _, _ in changes]
+
+    def _changes(
+        self, pairs: Iterable[tuple[object, object]], generation: int | None
+    ) -> list[tuple[Record, Record, Enrolment]]:
+        """Return (old record, new record, verified implementations) of *pairs*."""
+        changes = []
         with self._policy.lock:
             for old, new in pairs:
                 record = self._registered(old)
@@ -89,12 +109,7 @@ class PluginManager(Roster):
                 successor = Record(record.name, new, record.rank, number)
                 changes.append((record, successor, enrolment))
             check_orders(self._desks.get, [(e, r) for r, _, e in changes])
-            swap(self._policy, self._desks.values(), self._desk, changes)
-            for record, successor, _ in changes:
-                self._registry.replace(record, successor)
-                self._name2plugin[record.name] = successor.plugin
-                self._forget(record)
-        return [record.name for record, _, _ in changes]
+        return changes
 
     def _registered(self, plugin_or_name: object) -> Record:
         plugin = plugin_or_name

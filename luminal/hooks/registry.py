@@ -24,15 +24,17 @@ class Record:
         rank: Its number in the order of registrations; a swap keeps it.
         generation: Its generation.
         seats: (desk of the hook, seat there, who sits on it).
+        is_gone: Whether it has been unregistered.
     """
 
-    __slots__ = ("generation", "name", "plugin", "rank", "seats")
+    __slots__ = ("generation", "is_gone", "name", "plugin", "rank", "seats")
 
     def __init__(self, name: str, plugin: object, rank: int, generation: int) -> None:
         self.name = name
         self.plugin = plugin
         self.rank = rank
         self.generation = generation
+        self.is_gone = False
         self.seats: list[tuple[HookDesk, int, Occupant]] = []
 
     def next_seat(self) -> int:
@@ -67,9 +69,11 @@ class Registry:
 
     def remove(self, record: Record) -> None:
         """Forget *record*."""
+        record.is_gone = True
         del self._by_id[id(record.plugin)]
 
     def replace(self, old: Record, new: Record) -> None:
         """Keep *new* instead of *old*, with the old one's rank."""
+        old.is_gone = True
         del self._by_id[id(old.plugin)]
         self._by_id[id(new.plugin)] = new

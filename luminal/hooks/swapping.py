@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal.hooks.gate import Gate, Swap
+from luminal.hooks.gate import Gate, Swap, epochs_under_way
 from luminal.hooks.view import View
 
 if TYPE_CHECKING:
@@ -77,10 +77,13 @@ def _flip(
         hook = desk.hook
         new = View(hook, epoch)
         _ = new.occupants
-        before = [old] if hook.gate is None else [*hook.gate.old, old]
+        last = hook.gate
+        before = [old] if last is None else [*last.old, old]
         hook.gate = Gate(policy, before, new, step)
         gates.append((hook, hook.gate))
         hook.shut(hook.gate)
+        if last is not None:
+            last.is_over = True
     # A call of another hook that begins from here on belongs to the new epoch: it
     # must be told from one that began before, so that hook's view is made anew.
     policy.epoch = epoch
@@ -90,6 +93,6 @@ def _flip(
     step.done = True
     for hook, gate in gates:
         hook.settle(gate.new)
+    under_way = epochs_under_way(policy)
     for _, gate in gates:
-        if not gate.close_if_idle():
-            break  # the same calls keep the others open
+        gate.keep(under_way)

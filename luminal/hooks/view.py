@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         lock: threading.RLock
         order: Order
         spec: Any
+        sync: Any
         awaited: Any
         spent: View | None
         tick: Callable[[], int]

@@ -88,8 +88,8 @@ def test_any_series_of_swaps_and_calls_keeps_every_place(
         pm.register(photon((number, 0), **options), str(number))
     order = [tag[0] for tag, _ in pm.hook.first(x=1)]
     current = [0] * len(flags)
-    for number, by_name, call in steps:
-        number %= len(flags)
+    for choice, by_name, call in steps:
+        number = choice % len(flags)
         current[number] += 1
         old = str(number) if by_name else pm.get_plugin(str(number))
         pm.swap(old, photon((number, current[number]), **flags[number]))
@@ -193,6 +193,70 @@ def test_an_old_call_keeps_its_generation_while_new_calls_have_the_next() -> Non
     # Nobody is left: calls have their prepared bodies again.
     pm.hook.first(x=1)
     assert pm.in_flight(old) == 0
+
+
+def test_the_old_generation_goes_when_its_last_call_ends() -> None:
+    """Waited for and idle, it is let go of without another call of any hook."""
+    pm = manager()
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Outer:
+        @hookimpl
+        def outer(self, run: Any) -> Any:
+            inside.set()
+            assert go_on.wait(10)
+
+    pm.register(Outer())
+    pm.register(photon("old"), "p")
+    warm(pm)
+    thread = threading.Thread(target=lambda: pm.hook.outer(run=None))
+    thread.start()
+    assert inside.wait(10)
+    old = pm.get_plugin("p")
+    for number in range(5):  # generations in between nobody can see
+        gone = weakref.ref(pm.get_plugin("p"))
+        pm.swap("p", photon(number))
+        gc.collect()
+        assert (gone() is None) == (number > 0)
+    go_on.set()
+    thread.join(10)
+    assert pm.wait_until_idle(old, 10)
+    gone = weakref.ref(old)
+    del old
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_successor_is_told_what_its_predecessor_was_told() -> None:
+    """Historic calls are repeated for a new generation before it takes its seat."""
+
+    class Historic:
+        @hookspec(historic=True)
+        def told(self, x: Any) -> Any: ...
+
+    def hearing(into: list[Any], *, fail: bool = False) -> Any:
+        class Hears:
+            @hookimpl
+            def told(self, x: Any) -> Any:
+                if fail:
+                    raise LookupError(x)
+                into.append(x)
+
+        return Hears()
+
+    pm = PluginManager("luminal")
+    pm.add_hookspecs(Historic)
+    old: list[Any] = []
+    pm.register(hearing(old), "p")
+    pm.hook.told.call_historic(kwargs={"x": 1})
+    pm.hook.told.call_historic(kwargs={"x": pm.get_plugin("p")})
+    with pytest.raises(LookupError):
+        pm.swap("p", hearing([], fail=True))
+    new: list[Any] = []
+    pm.swap("p", hearing(new))
+    pm.hook.told.call_historic(kwargs={"x": 2})
+    assert (old[0], new) == (1, [1, 2])
+    assert len(old) == 2
 
 
 def test_two_swaps_while_one_call_waits() -> None:

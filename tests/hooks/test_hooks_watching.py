@@ -1,4 +1,4 @@
-"""Failures have names, isolation spares the others, numbers are right, orders explain."""
+"""Failures have names, isolation spares the others, numbers and orders are told."""
 
 from __future__ import annotations
 

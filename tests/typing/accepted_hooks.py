@@ -40,11 +40,11 @@ class Photon:
     def finish(self) -> None: ...
 
 
-async def use(manager: PluginManager) -> None:
+async def use(manager: PluginManager) -> object:
     hooks = manager.hooks(Specs)
     rows: list[dict[str, str]] = hooks.parse(line="a", number=1)
     chosen: str | None = hooks.choose(names=["a"])
     pages: list[bytes] = await hooks.fetch(url="x")
     found: int | None = await hooks.resolve(name="x")
     hooks.finish()
-    print(rows, chosen, pages, found)
+    return rows, chosen, pages, found

@@ -38,7 +38,7 @@ class Photon:
     def misspelt(self) -> None: ...
 
 
-async def use(manager: PluginManager) -> None:
+async def use(manager: PluginManager) -> object:
     hooks = manager.hooks(Specs)
     hooks.parse(line=1, number=1)  # refused
     hooks.parse(line="a")  # refused
@@ -46,4 +46,4 @@ async def use(manager: PluginManager) -> None:
     one: dict[str, str] = hooks.parse(line="a", number=1)  # refused
     chosen: str = hooks.choose(names=[])  # refused
     pages: list[bytes] = hooks.fetch(url="x")  # refused
-    print(one, chosen, pages)
+    return one, chosen, pages
