@@ -149,6 +149,7 @@ class Intake:
     ) -> list[_Unit]:
         """Group *candidates* by unit; settle those that are not to be loaded."""
         units: dict[str, _Unit] = {}
+        left_out: dict[str, set[str]] = {}
         for candidate in candidates:
             skipped = Admission.reason_to_skip(candidate, self.registry)
             if skipped is not None:
@@ -158,6 +159,12 @@ class Intake:
             else:
                 unit = self._unit_of(candidate, choice)
                 units.setdefault(unit.name, unit).candidates.append(candidate)
+                continue
+            left_out.setdefault(candidate.location, set()).add(candidate.name)
+        for unit in units.values():
+            # A file may hold photons that are wanted and others that are not.
+            excluded = frozenset(left_out.get(unit.candidates[0].location, ()))
+            unit.choice = attrs.evolve(unit.choice, excluded=excluded)
         return list(units.values())
 
     def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:

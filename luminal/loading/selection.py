@@ -42,11 +42,13 @@ class Choice:
         base: What photons of directories derive from.
         others: Names of further classes that are wanted.
         targets: For a distribution, photon name → its entry point.
+        excluded: Names of photons of the unit that are not to be loaded.
     """
 
     base: type
     others: tuple[str, ...] = ()
     targets: tuple[tuple[str, str], ...] = ()
+    excluded: frozenset[str] = frozenset()
 
     def select(self, generation: Generation) -> list[Selected]:
         """Return the photons of *generation*.
@@ -55,7 +57,8 @@ class Choice:
             PhotonValidationError: See `select_classes` and `select_target`.
         """
         if not self.targets:
-            return select_classes(generation, self.base, self.others)
+            found = select_classes(generation, self.base, self.others)
+            return [photon for photon in found if photon.name not in self.excluded]
         return [select_target(generation, to, name) for name, to in self.targets]
 
 

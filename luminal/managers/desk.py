@@ -186,7 +186,7 @@ class Desk:
     ) -> Batch:
         async with self._order():
             batch = await self._intake.take(candidates, base, others)
-        self.report = batch.report
+        self.report = self.report.followed_by(batch.report)
         return batch
 
     def _hand_out(self, batch: Batch) -> Handlers:

@@ -43,7 +43,7 @@ class Loader(Desk):
             other_classes: Names of further classes to wrap in Handlers.
 
         Returns:
-            What became of each photon; also kept as `report`.
+            What became of each photon of this batch; `report` has those before as well.
         """
         batch = await self._take(candidates, photon_base, other_classes)
         return batch.report
@@ -54,8 +54,9 @@ class Loader(Desk):
         Returns:
             What became of each one; a failure keeps no other from being started.
         """
-        self.report = await start_all(self._registry.all().values())
-        return self.report
+        report = await start_all(self._registry.all().values())
+        self.report = self.report.followed_by(report)
+        return report
 
     async def load_photon(
         self,
@@ -292,6 +293,6 @@ class Loader(Desk):
         ]
 
     def _hear(self, done: Reloaded) -> None:
-        self.report = done.report
+        self.report = self.report.followed_by(done.report)
         if done.errors:
             self._raise(done.errors[0])

@@ -74,6 +74,12 @@ class Report:
         """Outcomes of the photons that could not be loaded."""
         return self._of(Verdict.FAILED)
 
+    def followed_by(self, later: Report) -> Report:
+        """Return both, with the later outcome of each photon that is in both."""
+        decided = {outcome.photon for outcome in later}
+        kept = tuple(o for o in self.outcomes if o.photon not in decided)
+        return Report(kept + later.outcomes)
+
     def to_json(self) -> str:
         """Return the report as one JSON object, keys as the attributes are named."""
         import json
