@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from luminal.interfaces import IPhoton, hookimpl
@@ -27,21 +28,23 @@ class Director:
             return handler.instance
         factory = handler.factory
         if type(factory).__call__ is not type.__call__:  # a metaclass creates it
-            created = await self._run(handler, factory)
+            created = await self._run(handler, lambda: factory())  # noqa: PLW0108
             _hand_over(created, handler)
             return created
-        made: list[object] = []
+        is_async = iscoroutinefunction(factory.__init__)
 
         def create() -> object:
             instance = factory.__new__(factory)
-            made.append(instance)
-            if not isinstance(instance, factory):
-                return None
-            _hand_over(instance, handler)
-            return instance.__init__()
+            if isinstance(instance, factory):
+                _hand_over(instance, handler)
+                if not is_async:
+                    instance.__init__()
+            return instance
 
-        await self._run(handler, create)
-        return made[0]
+        created = await self._run(handler, create)
+        if is_async and isinstance(created, factory):
+            await self._run(handler, created.__init__)
+        return created
 
     @hookimpl(trylast=True)
     async def photon_start(self, handler: Subject) -> object:
@@ -94,8 +97,10 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
 
 def _hand_over(instance: object, handler: Subject) -> None:
     """Set ``context``, unless the photon's class has an idea of its own about it."""
-    if hasattr(type(instance), "context"):
-        return
+    # Past the photon's metaclass, which may do anything.
+    for cls in type.__getattribute__(type(instance), "__mro__"):
+        if "context" in type.__getattribute__(cls, "__dict__"):
+            return
     try:
         # Past an author's own __setattr__, which may expect a finished instance.
         object.__setattr__(instance, "context", handler.context)

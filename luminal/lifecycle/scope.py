@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.lifecycle.step import run_step
+from luminal.lifecycle.step import is_containable, run_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ class PhotonScope:
             closer = self._closers.pop()
             try:
                 await run_step(closer, deadline=deadline, name=f"close {self.name}")
-            except Exception as error:  # noqa: BLE001 - reported, the others go on
-                errors.append(error)
+            except BaseException as error:
+                if not is_containable(error):
+                    raise
+                errors.append(error)  # the others go on
         return errors

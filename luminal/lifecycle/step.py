@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.loading import Result, run_apart
+from luminal.loading.apart import place_of
 
 if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Callable
+    from types import FrameType
 
-__all__ = ["is_containable", "is_real_interrupt", "run_step"]
+__all__ = ["abandoned_tasks", "is_containable", "is_real_interrupt", "run_step"]
 
 GRACE = 1.0
 """Seconds that a coroutine has to end after it was cancelled."""
+
+abandoned_tasks: set[Task[Any]] = set()
+"""Tasks that swallowed their cancellation and run on, or did when their loop ended."""
 
 
 def is_real_interrupt(error: BaseException) -> bool:
@@ -140,17 +145,27 @@ async def _contain(awaitable: Awaitable[Any]) -> Result[Any]:
 
 
 async def _cancel(task: Task[Any]) -> None:
-    """Cancel *task* and wait a little; one that swallows it is left behind."""
+    """Cancel *task* and wait a little; one that swallows it is given up."""
     import asyncio
 
     task.cancel()
     await asyncio.wait({task}, timeout=GRACE)
-    if task.done() and not task.cancelled():
+    if not task.done():
+        abandoned_tasks.add(task)
+        task.add_done_callback(abandoned_tasks.discard)
+        # Else `asyncio.run` would wait for it at its end, for ever.
+        asyncio._unregister_task(task)  # noqa: SLF001 - documented
+    elif not task.cancelled():
         task.exception()  # seen, so that the loop does not complain about it
 
 
 def _where(task: Task[Any]) -> str:
-    frames = task.get_stack(limit=10)
-    if not frames:
-        return "at an unknown place"
-    return f"at {frames[-1].f_code.co_filename}:{frames[-1].f_lineno}"
+    """Return what *task* waits in, as ``at file:line``."""
+    frames: list[FrameType] = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None)
+        if frame is not None:
+            frames.insert(0, frame)
+        inner = getattr(inner, "cr_await", None)
+    return place_of(frames)

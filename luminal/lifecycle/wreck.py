@@ -78,10 +78,15 @@ def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:
     """Return the innermost ``file, line`` of *error* below the photon's directory."""
     directory = os.path.dirname(filepath) + os.sep
     found: tuple[str, int | None] = (filepath, None)
-    trace = error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if name == filepath or name.startswith(directory):
-            found = (name, trace.tb_lineno)
-        trace = trace.tb_next
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and found[1] is None and id(cause) not in seen:
+        seen.add(id(cause))
+        trace = cause.__traceback__
+        while trace is not None:
+            name = trace.tb_frame.f_code.co_filename
+            if name == filepath or name.startswith(directory):
+                found = (name, trace.tb_lineno)
+            trace = trace.tb_next
+        cause = cause.__cause__
     return found

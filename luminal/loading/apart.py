@@ -7,6 +7,8 @@ and a loop that waits for them waits at most as long as it was told to.
 from __future__ import annotations
 
 import contextvars
+import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,8 +20,11 @@ from luminal.errors import PhotonTimeoutError
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
-__all__ = ["Result", "abandoned", "run_apart", "run_each_apart"]
+__all__ = ["Result", "abandoned", "place_of", "run_apart", "run_each_apart"]
+
+_STANDARD = os.path.dirname(os.__file__) + os.sep
 
 T = TypeVar("T")
 
@@ -95,12 +100,25 @@ def _capture(job: Callable[[], T]) -> Result[T]:
 
 def _where(thread: threading.Thread) -> str:
     """Return what *thread* executes, as ``file:line``."""
-    import sys
-
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
-    if frame is None:
-        return "at an unknown place"
-    return f"at {frame.f_code.co_filename}:{frame.f_lineno}"
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return place_of(frames)
+
+
+def place_of(frames: Sequence[FrameType]) -> str:
+    """Return where *frames* stand, as ``at file:line``.
+
+    Args:
+        frames: The innermost first. One of the standard library says little; the
+            first one outside of it is named.
+    """
+    for frame in frames:
+        if not frame.f_code.co_filename.startswith(_STANDARD):
+            return f"at {frame.f_code.co_filename}:{frame.f_lineno}"
+    return "at an unknown place"
 
 
 async def run_each_apart(
