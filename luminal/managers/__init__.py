@@ -10,10 +10,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
+    from luminal.supervise import (
+        GreenLight,
+        LoopController,
+        LoopTask,
+        LoopTrace,
+        SuperLoop,
+        ThreadManager,
+        TracedThread,
+        super_loop_factory,
+    )
 
-__all__ = ["Handler", "Loader"]
+__all__ = [
+    "GreenLight",
+    "Handler",
+    "Loader",
+    "LoopController",
+    "LoopTask",
+    "LoopTrace",
+    "SuperLoop",
+    "ThreadManager",
+    "TracedThread",
+    "super_loop_factory",
+]
 
 _ROOMS = {
+    **dict.fromkeys(__all__, "luminal.supervise"),
     "Handler": "luminal.lifecycle",
     "Loader": "luminal.managers.loader",
 }
@@ -29,3 +51,7 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(room), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
