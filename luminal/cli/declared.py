@@ -78,7 +78,11 @@ def _files(location: str) -> Iterator[str]:
     yield location
     if os.path.basename(location) == "__init__.py":
         folder = os.path.dirname(location)
-        for name in sorted(os.listdir(folder)):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            return
+        for name in names:
             if name.endswith(".py") and name != "__init__.py":
                 yield os.path.join(folder, name)
 

@@ -144,25 +144,28 @@ def tell_error(error: LuminalError) -> None:
     tell_problem(error.photon or "", Problem.of(error, ""))
 
 
-def tell_problem(photon: str, problem: Problem, *, err: bool = True) -> None:
+def tell_problem(
+    photon: str, problem: Problem, *, err: bool = True, indent: str = ""
+) -> None:
     """Tell which photon, what, where with the line itself, why, and what to do.
 
     Args:
         photon: Its name; empty where none is concerned.
         problem: What there is to tell.
         err: Whether this is talk; else it is what was asked for.
+        indent: Blanks before each line.
     """
     subject = f"photon {clean(photon)!r}: " if photon else ""
-    say(f"{subject}{clean(problem.what)} [{problem.code}]", fg="red", err=err)
+    say(f"{indent}{subject}{clean(problem.what)} [{problem.code}]", fg="red", err=err)
     if problem.file:
         line = f":{problem.line}" if problem.line else ""
-        say(f"  at: {short(problem.file)}{line}", err=err)
+        say(f"{indent}  at: {short(problem.file)}{line}", err=err)
         text = _line_of(problem.file, problem.line)
         if text:
-            say(f"    {problem.line} | {text}", dim=True, err=err)
+            say(f"{indent}    {problem.line} | {text}", dim=True, err=err)
     for label, value in (("because", problem.why), ("try", problem.hint)):
         if value:
-            say(f"  {label}: {clean(value)}", err=err)
+            say(f"{indent}  {label}: {clean(value)}", err=err)
 
 
 def _line_of(path: str, number: int) -> str:

@@ -202,3 +202,27 @@ def test_version_is_the_packages(terminal: Terminal) -> None:
 def test_the_current_directory_may_be_gone(terminal: Terminal, tmp_path: Path) -> None:
     said = terminal.shell("mkdir gone && cd gone && rmdir ../gone && luminal --help")
     assert said.code == 0, said.err
+
+
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_reference_has_each_verb_and_option(verb: str) -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{verb}` \|", text, re.MULTILINE)
+    command = import_module(f"luminal.cli.verbs.{verb}").command
+    shared = {"paths", "group", "no_installed", "recursive", "only", "without", "api"}
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and parameter.name != "as_json":
+            option = max(parameter.opts, key=len)
+            prefix = "" if parameter.name in shared else f"{verb} "
+            assert re.search(rf"`{prefix}{option}\b", text), option
+
+
+def test_the_reference_has_each_exit_code() -> None:
+    from luminal.cli.exits import Exit
+
+    text = REFERENCE.read_text(encoding="utf-8")
+    for code in Exit:
+        assert re.search(rf"^\| {code.value} \|", text, re.MULTILINE)

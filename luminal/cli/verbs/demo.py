@@ -63,7 +63,7 @@ class _Show:
         for outcome in report:
             self.text(f"{outcome.photon}: {outcome.verdict}")
             if outcome.problem is not None and not self.is_json:
-                tell_problem(outcome.photon, outcome.problem, err=False)
+                tell_problem(outcome.photon, outcome.problem, err=False, indent="     ")
         photons = [{"name": o.photon, "verdict": o.verdict} for o in report]
         self.step("load", photons=photons)
 
