@@ -15,6 +15,7 @@ __all__ = ["Event", "Happening"]
 class Happening(enum.StrEnum):
     """A step of a photon's journey that somebody may want to know of."""
 
+    DISCOVERED = "discovered"
     LOADED = "loaded"
     SKIPPED = "skipped"
     REFUSED = "refused"
