@@ -8,15 +8,16 @@ from luminal.supervise.greenlight import GreenLight
 from luminal.supervise.leftovers import Leftover
 from luminal.supervise.loop_factory import super_loop_factory
 from luminal.supervise.looptest import LoopTask, LoopTrace
+from luminal.supervise.owners import current_owner
 from luminal.supervise.process_loop import ChildEnded, ProcessLoop
 from luminal.supervise.reaper import abandoned_threads, halt_thread
 from luminal.supervise.restarts import Backoff, Intensity, Restart, Strategy
+from luminal.supervise.scope import Scope
 from luminal.supervise.snapshot import LoopState, snapshot
 from luminal.supervise.superloop import SuperLoop
 from luminal.supervise.thread import (
     TracedThread,
     checkpoint,
-    current_owner,
     sleep,
 )
 from luminal.supervise.thread_manager import ThreadManager
@@ -35,6 +36,7 @@ __all__ = [
     "LoopTrace",
     "ProcessLoop",
     "Restart",
+    "Scope",
     "Strategy",
     "SuperLoop",
     "ThreadManager",

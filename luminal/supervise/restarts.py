@@ -7,7 +7,6 @@ rule can be tested by itself. The words are Erlang/OTP's.
 from __future__ import annotations
 
 import enum
-import random
 from collections import deque
 
 import attrs
@@ -55,6 +54,8 @@ class Backoff:
         """Return how many seconds to wait before the next restart."""
         if restarts_in_a_row <= 0:
             return 0.0
+        import random
+
         exponent = min(restarts_in_a_row - 1, 64)
         bound = min(self.cap, self.initial * self.factor**exponent)
         # Full jitter: the pauses of many loops that failed together spread out.

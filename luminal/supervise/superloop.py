@@ -218,6 +218,13 @@ class SuperLoop(Liveness, abc.ABC):
                 run.ask()
         self._wake()
 
+    def halt(self) -> None:
+        """Tell the thread to stop and halt it: a cycle under way does not go on."""
+        self.ask_to_stop()
+        run = self._run
+        if run is not None and threading.current_thread() is not run.thread:
+            run.thread.halt()
+
     def _wake(self) -> None:
         """End what the present cycle waits for; for subclasses that know it."""
 

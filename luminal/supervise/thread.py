@@ -6,12 +6,12 @@ It runs at a plain thread's speed; everything that halting needs is installed wh
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from luminal.supervise.owners import owner_name
 from luminal.supervise.reaper import halt_thread
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
     from luminal.supervise.leftovers import Leftover
 
-__all__ = ["TracedThread", "checkpoint", "current_owner", "sleep"]
-
-current_owner: contextvars.ContextVar[str] = contextvars.ContextVar(
-    "luminal_current_owner", default=""
-)
-"""Name of the photon whose code runs in this context; empty for the host's own."""
+__all__ = ["TracedThread", "checkpoint", "sleep"]
 
 
 class TracedThread(threading.Thread):
@@ -43,7 +38,7 @@ class TracedThread(threading.Thread):
     def __init__(self, *args: Any, trace: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.halting = threading.Event()
-        self.owner = current_owner.get()
+        self.owner = owner_name()
         kind = type(self)
         self._is_traced = (
             trace
@@ -103,7 +98,7 @@ class TracedThread(threading.Thread):
 
 
 def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
-    del thread.run  # a method again, and no reference to itself
+    vars(thread).pop("run", None)  # a method again, and no reference to itself
     if thread._is_traced:  # noqa: SLF001 - ours
         sys.settrace(thread.globaltrace)  # type: ignore[arg-type]
     try:

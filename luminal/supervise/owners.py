@@ -1,0 +1,51 @@
+"""Whose code runs now: a context variable, and the owner of the running thread."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import weakref
+from typing import Protocol
+
+__all__ = ["Owner", "current_owner", "find_owner", "own_thread", "owner_name"]
+
+
+class Owner(Protocol):
+    """Who may own things; a `Scope`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the photon."""
+
+    def adopt(self, belonging: object) -> None:
+        """Take *belonging*, and stop it when the life of the photon ends."""
+
+
+current_owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar(
+    "luminal_current_owner", default=None
+)
+"""Owner of what is started in this context; None for the host's own code."""
+
+# Context variables do not follow threads: this does, from a thread to those it starts.
+_of_threads: weakref.WeakKeyDictionary[threading.Thread, Owner] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def find_owner() -> Owner | None:
+    """Return the owner of what is started here and now, or None."""
+    owner = current_owner.get()
+    if owner is None and _of_threads:
+        owner = _of_threads.get(threading.current_thread())
+    return owner
+
+
+def own_thread(thread: threading.Thread, owner: Owner) -> None:
+    """Let what *thread* starts belong to *owner*."""
+    _of_threads[thread] = owner
+
+
+def owner_name() -> str:
+    """Return the name of the present owner, or an empty string."""
+    owner = find_owner()
+    return owner.name if owner is not None else ""

@@ -1,0 +1,302 @@
+"""A scope owns what a photon starts, with its context and without it."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.pool
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from luminal.errors import PhotonStateError
+from luminal.supervise import Scope, SuperLoop, attribution
+
+DEADLINE = 10.0
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+POINTS = [
+    (threading.Thread, "start"),
+    (_thread, "start_new_thread"),
+    (asyncio.BaseEventLoop, "create_task"),
+    (subprocess.Popen, "__init__"),
+    (atexit, "register"),
+    (logging.Logger, "addHandler"),
+    (signal, "signal"),
+]
+
+
+def wait_until(condition, deadline=DEADLINE):
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        threading.Event().wait(0.002)
+
+
+class Ticking(SuperLoop):
+    def cycle(self):
+        threading.Event().wait(0.001)
+
+
+async def for_ever():
+    await asyncio.sleep(3600)
+
+
+def spin():
+    while True:
+        time.sleep(0.001)
+
+
+def with_context(scope):
+    """Start one of each through the context."""
+    scope.spawn(for_ever())
+    scope.thread(spin)
+    scope.process(SLEEPER)
+    scope.loop(Ticking())
+    scope.every(3600, print)
+    scope.executor().submit(spin)
+    scope.enter(contextlib.closing(socketpair_end()))
+
+
+def socketpair_end():
+    import socket
+
+    one, other = socket.socketpair()
+    other.close()
+    return one
+
+
+def without_context(kept):
+    """Start one of each behind the context's back."""
+    threading.Thread(target=spin, daemon=True).start()
+    threading.Timer(3600, print).start()
+    _thread.start_new_thread(spin, ())
+    kept.append(asyncio.create_task(for_ever()))
+    asyncio.get_running_loop().call_later(3600, print)
+    kept.append(concurrent.futures.ThreadPoolExecutor(1))
+    kept[-1].submit(spin)
+    kept.append(subprocess.Popen(SLEEPER))
+    atexit.register(without_context, kept)
+    logging.getLogger("test.scope").addHandler(logging.NullHandler())
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+
+
+def test_what_the_context_starts_ends_with_the_scope():
+    """One of each, through the context, is alive before and gone after `close`."""
+
+    async def main():
+        scope = Scope("through")
+        with_context(scope)
+        kinds = sorted({one.kind for one in scope.living()})
+        left = await scope.close(5)
+        return kinds, left, scope
+
+    kinds, left, scope = asyncio.run(main())
+    assert kinds == ["executor", "loop", "process", "task", "thread"]
+    assert left == ()
+    assert scope.living() == []
+    assert scope.errors == []
+    assert not attribution.is_installed()
+
+
+def test_what_is_started_without_the_context_is_attributed_and_ended():
+    """Threads of all kinds, tasks, timers, children, registrations are found."""
+    before_signal = signal.getsignal(signal.SIGUSR2)
+
+    async def main():
+        scope = Scope("behind")
+        kept = []
+        with scope.owning():
+            without_context(kept)
+        kinds = sorted(one.kind for one in scope.living())
+        left = await scope.close(5)
+        return kinds, left
+
+    kinds, left = asyncio.run(main())
+    assert kinds == sorted(
+        ["thread"] * 4  # a thread, a timer, a raw one, the executor's worker
+        + ["task", "timer", "executor", "process", "atexit", "logging", "signal"]
+    )
+    assert left == ()
+    assert logging.getLogger("test.scope").handlers == []
+    assert signal.getsignal(signal.SIGUSR2) is before_signal
+
+
+@pytest.mark.slow
+def test_a_multiprocessing_pool_is_ended_as_a_whole():
+    """Its workers are not replaced behind our back."""
+
+    async def main():
+        scope = Scope("pool")
+        with scope.owning():
+            pool = multiprocessing.get_context("spawn").Pool(1)
+        workers = list(pool._pool)
+        left = await scope.close(8)
+        return left, workers
+
+    left, workers = asyncio.run(main())
+    assert left == ()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_everything_is_put_back_after_the_last_scope():
+    """Each wrapped function is the very object that it was before."""
+
+    def state():
+        return [vars(holder)[name] for holder, name in POINTS]
+
+    before = state()
+    one, other = Scope("one"), Scope("other")
+    assert state() != before
+    one.close_sync(1)
+    assert state() != before
+    other.close_sync(1)
+    assert state() == before
+
+
+def test_the_hosts_own_things_are_nobodys():
+    """While a scope lives, what the host starts is neither owned nor stopped."""
+    scope = Scope("watched")
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait, args=(DEADLINE,))
+    thread.start()
+    assert scope.living() == []
+    scope.close_sync(1)
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(DEADLINE)
+
+
+def test_a_pool_of_the_hosts_stays_the_hosts():
+    """A photon that submits to it does not become the owner of its workers."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        scope = Scope("user")
+        with scope.owning():
+            assert pool.submit(lambda: 1).result(DEADLINE) == 1
+        scope.close_sync(1)
+        assert pool.submit(lambda: 2).result(DEADLINE) == 2
+
+
+def test_threads_started_by_threads_are_attributed():
+    """The owner follows from a thread to those it starts."""
+    scope = Scope("deep")
+    inner = threading.Event()
+
+    def outer():
+        threading.Thread(target=lambda: (inner.set(), spin()), daemon=True).start()
+        spin()
+
+    with scope.owning():
+        threading.Thread(target=outer, daemon=True).start()
+    assert inner.wait(DEADLINE)
+    assert [one.kind for one in scope.living()] == ["thread", "thread"]
+    assert scope.close_sync(3) == ()
+
+
+def test_closers_run_in_reverse_and_their_errors_are_collected():
+    """Each runs, whatever another raises; async ones are awaited."""
+    done = []
+    scope = Scope("closers")
+
+    async def last():
+        await asyncio.sleep(0)
+        done.append("async")
+
+    scope.on_close(lambda: done.append("first"))
+    scope.on_close(last)
+    scope.on_close(lambda: 1 / 0)
+    scope.enter(
+        contextlib.closing(type("C", (), {"close": lambda s: done.append("c")})())
+    )
+    assert scope.close_sync(3) == ()
+    assert done == ["c", "async", "first"]
+    assert [type(error) for error in scope.errors] == [ZeroDivisionError]
+
+
+def test_a_closer_that_hangs_is_named_and_the_others_run():
+    """Its deadline passes, it is halted and reported; the rest is closed."""
+    done = []
+    scope = Scope("hanging")
+    scope.on_close(lambda: done.append(1))
+    scope.on_close(spin)
+    (left,) = scope.close_sync(0.5)
+    assert (left.kind, left.name, left.owner) == ("callback", "spin", "hanging")
+    assert done == [1]
+
+
+def test_what_cannot_be_stopped_is_named_with_place_and_reason():
+    """A thread in a C call that does not return is listed, not waited for."""
+    lock = threading.Lock()
+    lock.acquire()
+    scope = Scope("stuck")
+    scope.thread(lock.acquire)
+    (left,) = scope.close_sync(0.3)
+    assert (left.kind, left.owner) == ("thread", "stuck")
+    assert "test_supervise_scope.py" in left.where
+    assert left.why
+    lock.release()
+
+
+def test_nothing_is_started_for_a_life_that_has_ended():
+    """The context refuses, and says whose life it was."""
+    scope = Scope("late")
+    scope.close_sync(1)
+    with pytest.raises(PhotonStateError, match="late"):
+        scope.thread(spin)
+
+
+def test_what_a_survivor_starts_is_ended_at_once():
+    """A thread that outlives its scope cannot leave another behind."""
+    other = Scope("other")
+    scope = Scope("survivor")
+    lock = threading.Lock()
+    lock.acquire()
+    second = []
+
+    def survive():
+        lock.acquire()
+        second.append(threading.Thread(target=spin, daemon=True))
+        second[0].start()
+
+    scope.thread(survive)
+    assert len(scope.close_sync(0.3)) == 1
+    lock.release()
+    wait_until(lambda: scope.living() == [])
+    assert not second or not second[0].is_alive()
+    other.close_sync(1)
+
+
+def test_spawn_without_a_running_loop_uses_one_of_its_own():
+    """The coroutine runs, its value comes back, and the loop ends with the scope."""
+    scope = Scope("apart")
+
+    async def work():
+        return threading.current_thread().name
+
+    assert scope.spawn(work()).result(DEADLINE) == "luminal-loop"
+    waiting = scope.spawn(for_ever())
+    assert scope.close_sync(3) == ()
+    assert waiting.cancelled() or waiting.done()
+    wait_until(lambda: "luminal-loop" not in [t.name for t in threading.enumerate()])
+
+
+def test_every_calls_again_and_again_and_goes_on_after_an_error():
+    """A call that raises is logged; the next one comes."""
+    calls = []
+    scope = Scope("timed")
+
+    def call():
+        calls.append(1)
+        raise ValueError("once more")
+
+    scope.every(0.001, call)
+    wait_until(lambda: len(calls) > 3)
+    assert scope.close_sync(3) == ()
