@@ -14,7 +14,7 @@ from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
 from typing import TYPE_CHECKING, Any, cast
 
 from luminal.loading.loader import PhotonLoader
-from luminal.loading.onstage import staging
+from luminal.loading.onstage import on_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class _PhotonFinder:
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
         """Return how to get the module *fullname*, or None where it is not ours."""
-        first = staging.get()
+        first = on_stage()
         asked: tuple[Answers, ...] = _worlds if first is None else (first, *_worlds)
         for answers in asked:
             generation = answers.owner(fullname)

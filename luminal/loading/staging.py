@@ -15,7 +15,7 @@ import attrs
 from luminal.loading import finder
 from luminal.loading.attempt import Attempt, Committed, Pinned
 from luminal.loading.importing import refresh_builtins
-from luminal.loading.onstage import staging
+from luminal.loading.onstage import on_stage, staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,8 +29,7 @@ __all__ = ["Stage", "is_in_transaction"]
 
 def is_in_transaction() -> bool:
     """Whether the caller runs as part of a stage that is not over yet."""
-    attempt = staging.get()
-    return isinstance(attempt, Attempt) and not attempt.stage.is_over
+    return on_stage() is not None
 
 
 @attrs.define(eq=False, slots=False)
