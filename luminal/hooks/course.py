@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luminal.hooks.failure import blame, is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.policy import Policy
@@ -114,38 +114,3 @@ class Course:
     def deadline(self, occupant: Occupant) -> float | None:
         """Return the seconds that *occupant* may take, or None."""
         return self.policy.deadline(occupant)
-
-    async def side_by_side(
-        self, occupants: Sequence[Occupant], kwargs: Mapping[str, Any], weight: int
-    ) -> list[Any]:
-        """Await *occupants* in a task group; return results in the usual order."""
-        import asyncio
-
-        from luminal.hooks.running import call_one, pick
-
-        chosen = [(o, *pick(o, kwargs)) for o in occupants]
-        offset = len(self.occupants) - len(chosen)
-
-        async def one(place: int) -> Any:
-            occupant, args, named = chosen[place]
-            try:
-                value = await call_one(self, occupant, args, named, weight)
-            except (Exception, SystemExit) as error:
-                self.answered(occupant, None, error)
-                if self.spare(offset + place, error):
-                    return None
-                raise
-            self.answered(occupant, value, None)
-            return value
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(n)) for n in range(len(chosen))]
-        except BaseExceptionGroup as errors:
-            # Callers expect what the photon raised, as in a call in turn; further
-            # failures of the same moment go with it.
-            cause = errors.exceptions[0]
-            for other in errors.exceptions[1:]:
-                cause.add_note(f"beside it: {other!r}")
-            raise cause from None
-        return [v for task in tasks if (v := task.result()) is not None]

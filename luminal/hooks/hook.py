@@ -15,6 +15,7 @@ from luminal.hooks.body import Body
 from luminal.hooks.calls import GENERAL
 from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
+from luminal.hooks.features import Features
 from luminal.hooks.monitoring import monitored
 from luminal.hooks.order import Order
 from luminal.hooks.running import arun, complete, run
@@ -37,26 +38,21 @@ WARM: Final = 8
 """Calls of one view after which a prepared caller pays."""
 
 
-class HookCaller:
+class HookCaller(Features):
     """One hook of a manager.
 
     Attributes:
-        name: Its name.
-        policy: What it shares with the manager's other hooks.
         lock: The manager's lock.
         order: Its seats.
-        spec: pluggy's record of its specification, or None.
         view: What a call that begins now sees.
         sync: The bound function behind ``manager.hook.NAME``.
         awaited: The bound function behind ``manager.ahook.NAME``.
     """
 
     def __init__(self, name: str, policy: Policy) -> None:
-        self.name = name
-        self.policy = policy
+        super().__init__(name, policy)
         self.lock = policy.lock
         self.order = Order()
-        self.spec: Any = None
         self._ticks = itertools.count()
         self.tick = self._ticks.__next__
         self._past = 0
@@ -71,31 +67,6 @@ class HookCaller:
 
     def __repr__(self) -> str:
         return f"<HookCaller {self.name!r}>"
-
-    def option(self, name: str) -> Any:
-        """Return an option of the specification, or None."""
-        return None if self.spec is None else self.spec.opts.get(name)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the first result that is not None ends a call."""
-        return bool(self.option("firstresult"))
-
-    @property
-    def is_historic(self) -> bool:
-        """Whether calls are repeated for those who are registered later."""
-        return bool(self.option("historic"))
-
-    @property
-    def is_isolated(self) -> bool:
-        """Whether one photon's failure leaves the others to answer."""
-        asked = self.option("isolate")
-        return self.policy.isolate if asked is None else bool(asked)
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What the specification gives for arguments that a call leaves out."""
-        return {} if self.spec is None else dict(self.spec.kwargdefaults)
 
     @property
     def calls(self) -> int:

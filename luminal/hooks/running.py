@@ -11,9 +11,8 @@ import warnings
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from luminal.hooks.awaiting import within
+from luminal.hooks.calling import call_one, pick
+from luminal.hooks.concurrency import side_by_side
 from luminal.hooks.failure import ISOLATED, is_own
 from luminal.hooks.wrapping import (
     asteady,
@@ -47,23 +46,6 @@ def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
             stacklevel=outside(),
         )
     return kwargs
-
-
-def pick(
-    occupant: Occupant, kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of *occupant* among those of the call.
-
-    Raises:
-        pluggy.HookCallError: One is missing.
-    """
-    try:
-        args = [kwargs[name] for name in occupant.argnames]
-    except KeyError as error:
-        raise pluggy.HookCallError(
-            f"hook call must provide argument {error.args[0]!r}"
-        ) from error
-    return args, {n: kwargs[n] for n in occupant.kwargnames if n in kwargs}
 
 
 def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int) -> Any:
@@ -149,7 +131,7 @@ async def arun(
         for place, occupant in enumerate(occupants):
             args, named = pick(occupant, kwargs)
             if course.concurrent and not occupant.is_wrapper:
-                result = await course.side_by_side(occupants[place:], kwargs, weight)
+                result = await side_by_side(course, occupants[place:], kwargs, weight)
                 break
             try:
                 if occupant.is_wrapper:
@@ -186,26 +168,3 @@ async def arun(
         return await aunwind(opened, result, error, course.spare)
     finally:
         del error
-
-
-async def call_one(
-    course: Course,
-    occupant: Occupant,
-    args: Sequence[Any],
-    named: Mapping[str, Any],
-    weight: int,
-) -> Any:
-    """Call *occupant*, await what it returns, and count."""
-    start = perf_counter_ns()
-    value = occupant.function(*args, **named)
-    if hasattr(value, "__await__"):
-        seconds = course.deadline(occupant)
-        if seconds is None:
-            value = await value
-        else:
-            value = await within(occupant, course.hook, seconds, value)
-    tally = occupant.tally
-    tally.calls += weight
-    tally.nanoseconds += (perf_counter_ns() - start) * weight
-    course.policy.succeeded(occupant)
-    return value
