@@ -189,7 +189,7 @@ class Reloader:
                 problem=problem,
             )
             self.ports.events.emit(event)
-            outcomes.append(attrs.evolve(_outcome(handler, Verdict.FAILED, problem)))
+            outcomes.append(_outcome(handler, Verdict.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:
