@@ -53,7 +53,7 @@ def versions() -> dict[str, str]:
         "platform": platform.platform(terse=True),
     }
     watcher = "inotify-simple" if sys.platform == "linux" else "watchfiles"
-    libraries = ("attrs", "importlib-metadata", "packaging", "pluggy", watcher)
+    libraries = ("attrs", "packaging", "pluggy", watcher)
     for library in (*libraries, "click", "rich"):
         try:
             found[library] = version(library)
