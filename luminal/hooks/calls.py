@@ -12,6 +12,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal.hooks.concurrency import answer_of
 from luminal.hooks.failure import GENERATED
 from luminal.hooks.running import arun, run
 from luminal.hooks.view import View
@@ -36,7 +37,10 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
     general: View | None = None
     while frame is not None:
         code = frame.f_code
-        if code in GENERAL:
+        if code is _OF_ITS_OWN:
+            # The bottom of a task's stack, which belongs to a call all the same.
+            yield frame.f_locals["course"].view, True
+        elif code in GENERAL:
             local = frame.f_locals
             course = local.get("course")
             general = local.get("view", general) if course is None else course.view
@@ -48,6 +52,8 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
                 yield view, bool(code.co_flags & _COROUTINE)
         frame = frame.f_back
 
+
+_OF_ITS_OWN: Final = answer_of.__code__
 
 GENERAL: Final = {run.__code__, arun.__code__}
 """Code that runs a call in the general way, with its view among its variables."""

@@ -12,7 +12,27 @@ if TYPE_CHECKING:
     from luminal.hooks.course import Course
     from luminal.hooks.occupant import Occupant
 
-__all__ = ["side_by_side"]
+__all__ = ["answer_of", "side_by_side"]
+
+
+async def answer_of(
+    course: Course,
+    place: int,
+    weight: int,
+    occupant: Occupant,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+) -> Any:
+    """Await the occupant at *place*; None where its failure is spared."""
+    try:
+        value = await call_one(course, occupant, args, named, weight)
+    except (Exception, SystemExit) as error:
+        course.answered(occupant, None, error)
+        if course.spare(place, error):
+            return None
+        raise
+    course.answered(occupant, value, None)
+    return value
 
 
 async def side_by_side(
@@ -27,21 +47,12 @@ async def side_by_side(
     chosen = [(o, *pick(o, kwargs)) for o in occupants]
     offset = len(course.occupants) - len(chosen)
 
-    async def one(place: int) -> Any:
-        occupant, args, named = chosen[place]
-        try:
-            value = await call_one(course, occupant, args, named, weight)
-        except (Exception, SystemExit) as error:
-            course.answered(occupant, None, error)
-            if course.spare(offset + place, error):
-                return None
-            raise
-        course.answered(occupant, value, None)
-        return value
-
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(n)) for n in range(len(chosen))]
+            tasks = [
+                group.create_task(answer_of(course, offset + n, weight, *item))
+                for n, item in enumerate(chosen)
+            ]
     except BaseExceptionGroup as errors:
         # Callers expect what the photon raised, as in a call in turn; further
         # failures of the same moment go with it.

@@ -28,11 +28,22 @@ def attribute(
     place: int,
     error: BaseException,
     *,
-    spared: bool,
+    spared: bool = False,
+    ends: bool = False,
 ) -> None:
-    """Count and name the *error* of the occupant at *place*; report it if *spared*."""
+    """Count and name the *error* of the occupant at *place*.
+
+    Args:
+        policy: What the hooks share.
+        hook: Name of the hook.
+        occupants: Those of the call.
+        place: Whose error it is.
+        error: What it raised.
+        spared: Whether it is reported and the call goes on.
+        ends: Whether those behind it are not called because of it.
+    """
     occupant = occupants[place]
-    missed = () if spared else occupants[place + 1 :]
+    missed = occupants[place + 1 :] if ends else ()
     where = blame(error, occupant, hook, missed)
     seconds = policy.failed(occupant)
     if spared or seconds:
@@ -90,7 +101,7 @@ class Course:
 
     def blame(self, place: int, error: BaseException) -> None:
         """Attribute *error*, which ends the call."""
-        attribute(self.policy, self.hook, self.occupants, place, error, spared=False)
+        attribute(self.policy, self.hook, self.occupants, place, error, ends=True)
 
     def spare(self, place: int, error: BaseException) -> bool:
         """Attribute *error*; return whether the call goes on without it."""

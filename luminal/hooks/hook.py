@@ -251,12 +251,12 @@ class HookCaller(Features):
     def blame(self, view: View, place: int, error: BaseException) -> None:
         """Attribute *error*, which ends a prepared call."""
         if is_own(error):
-            attribute(
-                self.policy, self.name, view.occupants, place, error, spared=False
-            )
+            attribute(self.policy, self.name, view.occupants, place, error, ends=True)
 
     def spare(self, view: View, place: int, error: BaseException) -> bool:
         """Attribute *error*; return whether the call goes on without it."""
+        if not is_own(error):
+            return False
         spared = self.is_isolated and not isinstance(error, KeyboardInterrupt)
         attribute(self.policy, self.name, view.occupants, place, error, spared=spared)
         return spared

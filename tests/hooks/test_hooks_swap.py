@@ -315,9 +315,47 @@ def test_async_calls_keep_their_generation() -> None:
             pm.swap("p", old)
             for _ in range(12):
                 await pm.ahook.first(x=1)
-                await pm.ahook.outer(run=asyncio.sleep.__call__ and _nothing)
+                await pm.ahook.outer(run=_nothing)
 
     asyncio.run(main())
+
+
+def test_a_concurrent_call_keeps_its_generation() -> None:
+    """What a concurrent hook awaits calls hooks of the generation it began with."""
+
+    class Concurrent:
+        @hookspec(concurrent=True)
+        def both(self, run: Any) -> Any: ...
+
+    pm = manager()
+    pm.add_hookspecs(Concurrent)
+
+    class Asks:
+        @hookimpl
+        async def both(self, run: Any) -> Any:
+            await run()
+            return pm.hook.first(x=1)
+
+    pm.register(Asks())
+    pm.register(Asks())
+    pm.register(photon("old"), "p")
+
+    async def main() -> Any:
+        reached = asyncio.Barrier(3)
+        go_on = asyncio.Event()
+
+        async def run() -> None:
+            await reached.wait()
+            await go_on.wait()
+
+        task = asyncio.create_task(pm.ahook.both(run=run))
+        await reached.wait()
+        pm.swap("p", photon("new"))
+        go_on.set()
+        return await task
+
+    assert asyncio.run(main()) == [[("old", "first")]] * 2
+    assert pm.hook.first(x=1) == [("new", "first")]
 
 
 async def _nothing() -> None:

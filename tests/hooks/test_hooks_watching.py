@@ -211,6 +211,28 @@ def test_calls_and_errors_are_exact(wishes: list[str]) -> None:
     assert {n: s.errors for n, s in found.items()} == errors
 
 
+def test_a_wrapper_that_fails_late_takes_no_call_from_the_others() -> None:
+    """Its second half raises: what it wraps has been called and counted."""
+
+    class Late:
+        @hookimpl(wrapper=True)
+        def work(self, x: int) -> Any:
+            yield
+            raise LookupError
+
+    pm = manager()
+    pm.register(Good(), "good")
+    pm.register(Late(), "late")
+    for _ in range(20):
+        with pytest.raises(LookupError):
+            pm.hook.work(x=1)
+        with pytest.raises(LookupError):
+            asyncio.run(pm.ahook.work(x=1))
+    found = {s.photon: s for s in pm.statistics() if s.hook == "work"}
+    assert (found["good"].calls, found["good"].errors) == (40, 0)
+    assert (found["late"].calls, found["late"].errors) == (40, 40)
+
+
 def test_errors_are_exact_under_threads() -> None:
     """Eight threads fail side by side; none is lost."""
     pm = manager()
