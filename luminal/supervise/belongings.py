@@ -93,10 +93,12 @@ class OwnedThread(Belonging):
 
     Attributes:
         is_starting: It is about to run.
+        is_halted: It was told to end.
     """
 
     kind = "thread"
     is_starting: bool = False
+    is_halted: bool = False
 
     _halt: Halt | None = None
 
@@ -118,12 +120,13 @@ class OwnedThread(Belonging):
         try:
             run()
         except BaseException as error:
-            if isinstance(error, Exception) or self._halt is None:
+            if isinstance(error, Exception) or not self.is_halted:
                 raise
 
     def press(self) -> None:
         """Halt it, unless it is the caller's own thread."""
         if self._halt is None and self.thing is not threading.current_thread():
+            self.is_halted = True
             self._halt = halt_thread(self.thing)
 
     def leftover(self, owner: str, seconds: float) -> Leftover:

@@ -17,6 +17,10 @@ class Owner(Protocol):
     def name(self) -> str:
         """Name of the photon."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its life has ended."""
+
     def adopt(self, belonging: object) -> None:
         """Take *belonging*, and stop it when the life of the photon ends."""
 

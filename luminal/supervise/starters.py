@@ -41,6 +41,9 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
             start(self)
         finally:
             owned.is_starting = False
+        if owner.is_closed:
+            owned.ask()
+            owned.press()
 
     return wrapper
 

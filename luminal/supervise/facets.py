@@ -1,0 +1,195 @@
+"""The facets of the interpreter's shared state, and how each is read and put back.
+
+Each facet is read into a plain value that can be compared; where a public way exists,
+it can be put back. Reading imports nothing, calls nothing of a photon's, and costs a
+few microseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FACETS", "Facet"]
+
+
+@attrs.frozen
+class Facet:
+    """One kind of shared state.
+
+    Attributes:
+        name: Its name, as in a policy.
+        read: Returns its present value: a mapping or a sequence of hashable items,
+            compared by identity or equality, or a plain value.
+        restore: Puts an earlier value back; None where there is no public way.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    restore: Callable[[Any], None] | None = None
+
+
+def _module(name: str) -> Any:
+    return sys.modules.get(name)
+
+
+def _children() -> tuple[str, ...]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return tuple(file.read().decode().split())
+    except OSError:
+        return ()
+
+
+def _descriptors() -> tuple[str, ...]:
+    try:
+        return tuple(os.listdir("/proc/self/fd"))
+    except OSError:
+        return ()
+
+
+_SIGNALS = tuple(
+    number
+    for number in signal.valid_signals()
+    if number not in {signal.SIGKILL, signal.SIGSTOP}
+)
+
+
+def _signals() -> tuple[Any, ...]:
+    read = signal.getsignal
+    return tuple((number, read(number)) for number in _SIGNALS[:31])
+
+
+def _restore_signals(before: tuple[Any, ...]) -> None:
+    for number, handler in before:
+        if signal.getsignal(number) is not handler and handler is not None:
+            signal.signal(number, handler)
+
+
+def _log_handlers() -> tuple[Any, ...]:
+    logging = _module("logging")
+    if logging is None:
+        return ()
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return tuple(
+        (logger.name, handler)
+        for logger in loggers
+        for handler in getattr(logger, "handlers", ())
+    )
+
+
+def _restore_log_handlers(before: tuple[Any, ...]) -> None:
+    logging = _module("logging")
+    for name, handler in _log_handlers():
+        if (name, handler) not in before:
+            logging.getLogger(name if name != "root" else None).removeHandler(handler)
+
+
+def _tasks() -> tuple[Any, ...]:
+    asyncio = _module("asyncio.tasks")
+    if asyncio is None:
+        return ()
+    # Names only: the set of all tasks is walked without touching any of them.
+    known = getattr(asyncio, "_scheduled_tasks", getattr(asyncio, "_all_tasks", None))
+    return tuple(id(ref()) for ref in list(getattr(known, "data", ())))
+
+
+def _list_of(holder: str, attribute: str) -> Facet:
+    """Return the facet of a list that is restored in place."""
+
+    def read() -> tuple[Any, ...]:
+        return tuple(getattr(_module(holder), attribute, ()))
+
+    def restore(before: tuple[Any, ...]) -> None:
+        getattr(_module(holder), attribute)[:] = before
+
+    return Facet(f"{holder}.{attribute}", read, restore)
+
+
+def _value_of(holder: str, attribute: str) -> Facet:
+    """Return the facet of one attribute."""
+
+    def read() -> Any:
+        return getattr(_module(holder), attribute, None)
+
+    def restore(before: Any) -> None:
+        setattr(_module(holder), attribute, before)
+
+    return Facet(f"{holder}.{attribute}", read, restore)
+
+
+def _table_of(holder: str, attribute: str) -> Facet:
+    """Return the facet of a dictionary that is restored in place."""
+
+    def read() -> dict[Any, Any]:
+        return dict(getattr(_module(holder), attribute, None) or {})
+
+    def restore(before: dict[Any, Any]) -> None:
+        table = getattr(_module(holder), attribute)
+        for key in [key for key in table if key not in before]:
+            del table[key]
+        table.update(before)
+
+    return Facet(f"{holder}.{attribute}", read, restore)
+
+
+def _restore_environ(before: dict[Any, Any]) -> None:
+    table = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
+    for key in set(table) - set(before):
+        os.unsetenv(key)
+    for key, value in before.items():
+        if table.get(key) != value:
+            os.putenv(key, value)
+    table.clear()
+    table.update(before)
+
+
+def _environ() -> dict[Any, Any]:
+    return dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _exit_functions() -> Any:
+    import atexit
+
+    return atexit._ncallbacks()  # noqa: SLF001
+
+
+FACETS: tuple[Facet, ...] = (
+    Facet("threads", lambda: tuple(threading._active)),  # type: ignore[attr-defined]  # noqa: SLF001
+    Facet("tasks", _tasks),
+    Facet("children", _children),
+    Facet("descriptors", _descriptors),
+    Facet("signals", _signals, _restore_signals),
+    Facet("atexit", _exit_functions),
+    Facet("logging.handlers", _log_handlers, _restore_log_handlers),
+    _list_of("sys", "meta_path"),
+    _list_of("sys", "path"),
+    _list_of("sys", "path_hooks"),
+    _list_of("warnings", "filters"),
+    _value_of("warnings", "showwarning"),
+    Facet("os.environ", _environ, _restore_environ),
+    Facet("cwd", functools.partial(os.getcwd), os.chdir),
+    _table_of("copyreg", "dispatch_table"),
+    _value_of("sys", "excepthook"),
+    _value_of("sys", "unraisablehook"),
+    _value_of("sys", "displayhook"),
+    _value_of("threading", "excepthook"),
+    _value_of("sys", "stdout"),
+    _value_of("sys", "stderr"),
+    _list_of("gc", "callbacks"),
+    Facet("gc.enabled", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    Facet("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    Facet("switch interval", sys.getswitchinterval, sys.setswitchinterval),
+    _table_of("builtins", "__dict__"),
+)
+"""In the order in which they are compared, and restored in reverse."""

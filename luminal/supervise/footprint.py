@@ -1,0 +1,165 @@
+"""What a photon changed of the interpreter's shared state, facet by facet.
+
+What comes in is a moment before a photon's code runs and one after, what goes out are
+the changes, each of them allowed, warned of, restored or refused by the host's policy.
+A moment costs a fraction of a millisecond, so every load, swap and unload can have
+two.
+"""
+
+from __future__ import annotations
+
+import enum
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonStateError
+from luminal.supervise.facets import FACETS, Facet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Change", "Footprint", "FootprintWarning", "Policy", "hold_to"]
+
+
+class Policy(enum.StrEnum):
+    """What is done about a change of one facet."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    RESTORE = "restore"
+    REFUSE = "refuse"
+
+
+class FootprintWarning(UserWarning):
+    """A photon changed shared state."""
+
+
+@attrs.frozen
+class Change:
+    """One facet that is not as it was.
+
+    Attributes:
+        facet: Its name, see `luminal.supervise.facets`.
+        added: What is there now and was not, as text.
+        removed: What was there and is not, as text.
+        can_restore: Whether there is a way to put it back.
+        is_restored: Whether that has been done.
+    """
+
+    facet: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    can_restore: bool = False
+    is_restored: bool = False
+
+    def __str__(self) -> str:
+        words = [*(f"+{text}" for text in self.added)]
+        words += [f"-{text}" for text in self.removed]
+        return f"{self.facet}: {', '.join(words)}"
+
+
+@attrs.frozen(repr=False)
+class Footprint:
+    """The facets' values at one moment."""
+
+    _values: tuple[Any, ...]
+
+    @classmethod
+    def take(cls) -> Footprint:
+        """Read every facet now."""
+        return cls(tuple([facet.read() for facet in FACETS]))
+
+    def since(self, before: Footprint) -> tuple[Change, ...]:
+        """Return what changed from *before* to this."""
+        return tuple(
+            _change(facet, old, new)
+            for facet, old, new in zip(
+                FACETS, before._values, self._values, strict=True
+            )
+            if old is not new and old != new
+        )
+
+    def restore(self, change: Change) -> Change:
+        """Put the facet of *change* back to what it was at this moment."""
+        for facet, value in zip(FACETS, self._values, strict=True):
+            if facet.name == change.facet and facet.restore is not None:
+                facet.restore(value)
+                return attrs.evolve(change, is_restored=True)
+        return change
+
+    def __repr__(self) -> str:
+        return f"<Footprint facets={len(self._values)}>"
+
+
+def _change(facet: Facet, old: Any, new: Any) -> Change:
+    added, removed = _difference(old, new)
+    return Change(facet.name, added, removed, facet.restore is not None)
+
+
+def _difference(old: Any, new: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(old, dict):
+        keys = [k for k in {**old, **new} if old.get(k, ...) is not new.get(k, ...)]
+        changed = [k for k in keys if old.get(k, ...) != new.get(k, ...)]
+        return (
+            tuple(_text(k) for k in changed if k in new),
+            tuple(_text(k) for k in changed if k in old),
+        )
+    if isinstance(old, tuple):
+        return (
+            tuple(_text(item) for item in new if item not in old),
+            tuple(_text(item) for item in old if item not in new),
+        )
+    return (_text(new),), (_text(old),)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else repr(value)[:120]
+
+
+def hold_to(
+    before: Footprint,
+    policies: Mapping[str, Policy],
+    *,
+    photon: str,
+    default: Policy = Policy.ALLOW,
+) -> tuple[Change, ...]:
+    """Compare with *before* and do what the policies say.
+
+    Args:
+        before: The moment before the photon's code ran.
+        policies: Facet → policy.
+        photon: Whose code ran in between.
+        default: Policy of the facets that *policies* does not name.
+
+    Returns:
+        Every change, those that were restored marked so.
+
+    Raises:
+        PhotonStateError: A facet that is refused has changed; what can be restored
+            of the refused ones has been.
+    """
+    changes = []
+    refused = []
+    for change in Footprint.take().since(before):
+        policy = policies.get(change.facet, default)
+        if policy is Policy.WARN:
+            text = f"photon {photon!r} changed {change}"
+            warnings.warn(text, FootprintWarning, stacklevel=2)
+        if policy in (Policy.RESTORE, Policy.REFUSE):
+            change = before.restore(change)  # noqa: PLW2901 - the same one, restored
+        if policy is Policy.REFUSE:
+            refused.append(change)
+        changes.append(change)
+    if refused:
+        raise PhotonStateError(
+            "changed what the host refuses to have changed",
+            photon=photon,
+            why="; ".join(str(change) for change in refused),
+            hint="leave it alone, or ask the host for another policy",
+        )
+    return tuple(changes)

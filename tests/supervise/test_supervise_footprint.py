@@ -1,0 +1,170 @@
+"""What a photon leaves in the interpreter is seen, named, and put back or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import copyreg
+import functools
+import logging
+import os
+import signal
+import string
+import sys
+import threading
+import types
+import typing
+import warnings
+import weakref
+
+import pytest
+
+from luminal.errors import PhotonStateError
+from luminal.supervise.footprint import Footprint, FootprintWarning, Policy, hold_to
+from luminal.supervise.pins import find_pins
+
+SOURCE = """
+import threading
+class Thing: pass
+class Finder:
+    def find_spec(self, name, path=None, target=None): return None
+def function(*args): return None
+async def wait(event): await event.wait()
+def block(event): event.wait()
+def fail(): raise ValueError("kept")
+"""
+
+
+def photon():
+    module = types.ModuleType("retired_photon")
+    exec(compile(SOURCE, "retired.py", "exec"), vars(module))
+    return module
+
+
+@functools.singledispatch
+def host_function(value):
+    """A host's generic function."""
+
+
+class Host:
+    """Something of the host's that a finalizer is hung on."""
+
+
+def pins_of(module):
+    return {(pin.kind, pin.name) for pin in find_pins([vars(module)], photon="p")}
+
+
+def test_a_photon_that_left_nothing_has_no_pins():
+    assert pins_of(photon()) == set()
+
+
+def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
+    """Each of them is in the report, under its own kind."""
+    p = photon()
+    event = threading.Event()
+    host, local = Host(), threading.local()
+    variable = contextvars.ContextVar("host_variable")
+    handler = logging.StreamHandler()
+    handler.addFilter(p.function)
+    before_signal = signal.signal(signal.SIGUSR1, p.function)
+    thread = threading.Thread(target=p.block, args=(event,), name="left", daemon=True)
+    finder = p.Finder()
+    kept = None
+    try:
+        p.fail()
+    except ValueError as error:
+        kept = error
+
+    async def main():
+        task = asyncio.create_task(p.wait(asyncio.Event()), name="pending")
+        await asyncio.sleep(0)
+        found = pins_of(p)
+        task.cancel()
+        return found
+
+    atexit.register(p.function)
+    logging.root.addHandler(handler)
+    thread.start()
+    host_function.register(p.Thing, p.function)
+    sys.meta_path.append(finder)
+    monkeypatch.setattr(string, "capwords", p.function)
+    monkeypatch.setattr(logging, "photon_was_here", p.Thing(), raising=False)
+    monkeypatch.setattr(warnings, "showwarning", p.function)
+    monkeypatch.setitem(copyreg.dispatch_table, p.Thing, p.function)
+    token = variable.set(p.Thing())
+    local.kept = p.Thing()
+    finalizer = weakref.finalize(host, p.function)
+    alias = typing.List[p.Thing]  # noqa: UP006 - the habit
+    try:
+        found = asyncio.run(main())
+    finally:
+        atexit.unregister(p.function)
+        logging.root.removeHandler(handler)
+        event.set()
+        thread.join()
+        sys.meta_path.remove(finder)
+        signal.signal(signal.SIGUSR1, before_signal)
+        variable.reset(token)
+        finalizer.detach()
+    assert found >= {
+        ("atexit", "function"),
+        ("logging", "StreamHandler of logger 'root'"),
+        ("thread", "left"),
+        ("singledispatch", "host_function for Thing"),
+        ("signal", "SIGUSR1"),
+        ("finder", "Finder in sys.meta_path"),
+        ("attribute", "string.capwords"),
+        ("attribute", "logging.photon_was_here"),
+        ("contextvar", "host_variable"),
+        ("threading.local", "local.kept"),
+        ("copyreg", "Thing"),
+        ("task", "pending"),
+        ("hook", "warnings.showwarning"),
+        ("weakref.finalize", "function"),
+        ("typing", repr(alias)),
+    }
+    assert [name for kind, name in found if kind == "traceback"]
+    assert kept is not None
+
+
+def test_a_change_is_named_and_restored():
+    """The environment, the path and hooks are as before after `restore`."""
+    before = Footprint.take()
+    os.environ["LUMINAL_TEST_FOOTPRINT"] = "1"
+    sys.path.append("/nowhere")
+    changes = hold_to(before, {}, photon="p", default=Policy.RESTORE)
+    assert {c.facet for c in changes} >= {"os.environ", "sys.path"}
+    assert all(c.is_restored for c in changes if c.can_restore)
+    assert "LUMINAL_TEST_FOOTPRINT" not in os.environ
+    assert "/nowhere" not in sys.path
+    assert {c.facet for c in Footprint.take().since(before)}.isdisjoint(
+        {"os.environ", "sys.path"}
+    )
+
+
+def test_policies_allow_warn_and_refuse():
+    """An allowed change stays, one is warned of, a refused one is undone."""
+
+    def change():
+        sys.path.append("/nowhere")
+
+    try:
+        before = Footprint.take()
+        change()
+        assert "sys.path" in {c.facet for c in hold_to(before, {}, photon="p")}
+        assert "/nowhere" in sys.path
+        with pytest.warns(FootprintWarning, match=r"'p' changed sys\.path"):
+            hold_to(before, {"sys.path": Policy.WARN}, photon="p")
+        with pytest.raises(PhotonStateError, match=r"sys\.path"):
+            hold_to(before, {"sys.path": Policy.REFUSE}, photon="p")
+        assert "/nowhere" not in sys.path
+    finally:
+        sys.path[:] = [entry for entry in sys.path if entry != "/nowhere"]
+
+
+def test_nothing_changes_nothing():
+    """Two moments with nothing in between differ in nothing that can be restored."""
+    before = Footprint.take()
+    changes = Footprint.take().since(before)
+    assert [change for change in changes if change.can_restore] == []
