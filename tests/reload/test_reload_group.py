@@ -129,7 +129,7 @@ async def test_photons_that_import_each_other(make_host, photons):
 
 
 async def test_a_photon_that_imports_a_photon(make_host, photons):
-    """The importer is replaced with what it imports, its class a subclass of the new."""
+    """The importer is replaced with what it imports, and meets the new class."""
     first = photons.write("first.py", photon("first", 1))
     head = "from .first import Photon as Above\nfrom . import first"
     says = "(first.Photon is Above, Above.N)"
@@ -257,7 +257,7 @@ async def test_the_place_in_the_order_is_kept(make_host, photons):
 
 
 async def test_a_photon_that_is_not_running_stays_so(make_host, photons):
-    """A loaded photon is reloaded without being started, a failed one is tried again."""
+    """A loaded photon is reloaded without being started, a failed one tried again."""
     path = photons.write("a.py", photon("a", 1))
     async with make_host() as host:
         (a,) = await host.load_photon(path)
