@@ -20,6 +20,7 @@ from luminal.model import (
     Verdict,
 )
 from luminal.reload.change import Change
+from luminal.reload.history import History
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
 from luminal.reload.retirement import Retirement, Retirements
@@ -84,8 +85,7 @@ class Reloader:
     retirements: Retirements = attrs.field(init=False)
     # Swaps that may still be taken back.
     _provisional: list[Provisional] = attrs.Factory(list)
-    # Unit → files of the generation before the serving one, for `roll_back`.
-    _before: dict[str, Pinned] = attrs.Factory(dict)
+    _history: History = attrs.Factory(History)
 
     def __attrs_post_init__(self) -> None:
         self.retirements = Retirements(self.ports)
@@ -128,7 +128,7 @@ class Reloader:
             if not is_containable(cause):
                 raise
             return self._refused(concerned, cause)
-        self._before.update(old)
+        self._history.note(old)
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(map(_outcome, handlers)))
         return Reloaded(handlers, report, retirements=self._conclude(pairs, before))
@@ -199,8 +199,8 @@ class Reloader:
             PhotonRollbackError: There is none.
         """
         unit = handler.generation.unit if handler.generation is not None else ""
-        before = self._before.get(unit)
-        if before is None:
+        before = self._history.before(unit, self._needs())
+        if not before:
             raise PhotonRollbackError(
                 "cannot be rolled back",
                 photon=handler.name,
@@ -208,7 +208,7 @@ class Reloader:
                 why="it has had one generation only",
                 hint="roll back after a reload",
             )
-        done = await self.replace(Change({unit}, pinned={unit: before}))
+        done = await self.replace(Change(set(before), pinned=before))
         for back in done.handlers:
             self.ports.tell(Happening.ROLLED_BACK, back)
         return done
@@ -218,7 +218,7 @@ class Reloader:
         generations = (h.generation for h in self.registry.all().values())
         kept = [g.unit for g in generations if g is not None]
         for generation in self.world.retire_all_but(kept):
-            self._before.pop(generation.unit, None)
+            self._history.forget(generation.unit)
 
     def _needs(self) -> dict[str, set[str]]:
         return {unit: g.needs for unit, g in self.world.generations.items()}

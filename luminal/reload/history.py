@@ -1,0 +1,54 @@
+"""What served before: the files that a roll-back returns to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.reload.plan import components
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from luminal.loading import Pinned
+
+__all__ = ["History"]
+
+
+@attrs.define(eq=False)
+class History:
+    """One step back for every unit, together with what changed along with it."""
+
+    # Unit → the files, before the swap that made its serving generation, of all units
+    # that took part in that swap.
+    _before: dict[str, Mapping[str, Pinned]] = attrs.Factory(dict)
+
+    def note(self, before: Mapping[str, Pinned]) -> None:
+        """Note that the units of *before* have been replaced in one swap."""
+        self._before.update(dict.fromkeys(before, before))
+
+    def forget(self, unit: str) -> None:
+        """Forget a unit that serves no more."""
+        self._before.pop(unit, None)
+
+    def before(
+        self, unit: str, needs: Mapping[str, AbstractSet[str]]
+    ) -> dict[str, Pinned]:
+        """Return what *unit* and all that changed with it and is connected were.
+
+        Args:
+            unit: What is to be rolled back.
+            needs: Unit → units that it imports from.
+
+        Returns:
+            Nothing where it has had one generation only.
+        """
+        swap = self._before.get(unit, {})
+        # A unit that has been replaced once more since then has another past.
+        same = {u: files for u, files in swap.items() if self._before.get(u) is swap}
+        for group in components(same.keys(), needs):
+            if unit in group:
+                return {u: same[u] for u in group}
+        return {}
