@@ -280,7 +280,10 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
         thread.join(10)
 
 
-def test_the_breaker_skips_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("calls_before", [0, 20])
+def test_the_breaker_skips_and_tries_again(
+    monkeypatch: pytest.MonkeyPatch, calls_before: int
+) -> None:
     """After failures in a row a photon is passed over, reported, then tried again."""
     now = 1000.0
     monkeypatch.setattr("luminal.hooks.policy.time.monotonic", lambda: now)
@@ -301,7 +304,7 @@ def test_the_breaker_skips_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> N
     pm.register(Good(), "good")
     pm.register(Moody(), "moody")
     is_bad = False
-    for _ in range(20):
+    for _ in range(calls_before):
         assert pm.hook.spared(x=1) == ["moody", 1]
     for _ in range(5):
         is_bad = True
