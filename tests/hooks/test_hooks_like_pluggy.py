@@ -53,6 +53,8 @@ def make(kind: str, what: str, tag: int, log: list[Any]) -> Any:
             return
         try:
             result = yield
+        except GeneratorExit:
+            raise  # abandoned, and closed whenever garbage is collected
         except BaseException as error:
             log.append((tag, "saw", type(error).__name__))
             if what == "swallow":
@@ -72,6 +74,8 @@ def make(kind: str, what: str, tag: int, log: list[Any]) -> Any:
         if what == "no_yield":
             return
         outcome = yield
+        if isinstance(outcome.exception, GeneratorExit):
+            return  # as above
         log.append((tag, "saw", type(outcome.exception).__name__))
         if what == "raise_after":
             outcome.force_exception(Boom(tag, "after"))
