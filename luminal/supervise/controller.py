@@ -170,7 +170,7 @@ class LoopController(LoopGroup):
             for loop in due:
                 del self._due[loop]
         for loop in due:
-            if loop.is_stopped or loop not in self.loops or loop.is_alive:
+            if loop.is_stopped or loop not in self.loops or loop.running:
                 continue  # stopped, released or started meanwhile
             self._count(self._logs.setdefault(loop, RestartLog()), str(loop))
             if self.strategy is Strategy.REST_FOR_ONE:

@@ -36,9 +36,11 @@ class Liveness:
 
     @property
     def running(self) -> bool:
-        """Whether it cycles: alive, and not told to stop."""
+        """Whether it cycles: alive, not at its end, and not told to stop."""
         run = self._run
-        return run is not None and run.thread.is_alive() and not run.asked
+        if run is None or run.asked or run.is_over:
+            return False
+        return run.thread.is_alive()
 
     @property
     def is_stopped(self) -> bool:

@@ -23,6 +23,7 @@ class Run:
         asked: When it was first asked to stop, `time.monotonic`; 0 before.
         beat: When the last cycle began, `time.monotonic`.
         error: What ended it, where that was an exception.
+        is_over: Its cycles have ended; the thread is about to.
         is_killed: It was given up; it may still be alive.
         on_stop: Arguments for ``on_stop``, while that is still owed.
     """
@@ -34,6 +35,7 @@ class Run:
     beat: float = attrs.field(factory=time.monotonic)
     error: BaseException | None = None
     is_killed: bool = False
+    is_over: bool = False
     on_stop: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def ask(self) -> None:

@@ -104,6 +104,7 @@ class SuperLoop(Liveness, abc.ABC):
 
         Returns when `on_thread_start` has run, or after a tenth of a second.
         """
+        self._let_end()
         with self._state:
             if self._is_starting or self.is_alive:
                 return
@@ -118,6 +119,14 @@ class SuperLoop(Liveness, abc.ABC):
             self._is_starting = False
         if run is not None:
             run.begun.wait(_BEGIN_SECONDS)
+
+    def _let_end(self) -> None:
+        """Wait for a thread whose cycles are over; it has only to say so."""
+        run = self._run
+        if run is None or not run.is_over:
+            return
+        if threading.current_thread() is not run.thread:
+            run.thread.join(self._grace_period)
 
     def _may_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         try:
@@ -164,6 +173,7 @@ class SuperLoop(Liveness, abc.ABC):
             if not isinstance(error, SystemExit):
                 raise
         finally:
+            run.is_over = True
             self._ended(run)
 
     def _turn(self, run: Run) -> None:

@@ -37,8 +37,8 @@ LEFT_OUT = {
 
 ALIAS = """
 import sys
-from luminal.managers import loops
-sys.modules["superloops"] = loops
+import luminal.managers
+sys.modules["superloops"] = luminal.managers
 """
 
 
