@@ -26,16 +26,21 @@ class PhotonContext:
 
     Attributes:
         name: Name of the photon.
-        logger: A standard logger of its own, ``luminal.photon.<name>``.
         settings: What the host has set for this photon; read-only.
         data: What is to outlive a reload; the next generation gets a copy of it.
     """
 
     name: str
-    logger: logging.Logger
     settings: Mapping[str, Any]
     _scope: Scope
     data: dict[str, Any] = attrs.Factory(dict)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A standard logger of its own, ``luminal.photon.<name>``."""
+        import logging
+
+        return logging.getLogger(f"luminal.photon.{self.name}")
 
     def __repr__(self) -> str:
         return f"<PhotonContext {self.name!r}>"

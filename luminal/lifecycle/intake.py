@@ -106,6 +106,8 @@ class Intake:
     registry: Registry
     ports: Ports
     is_logging: bool = False
+    # Directory → the one origin that all of its units share.
+    _claims: dict[str, DirectoryOrigin] = attrs.Factory(dict)
 
     async def take(
         self,
@@ -164,14 +166,18 @@ class Intake:
             left_out.setdefault(candidate.location, set()).add(candidate.name)
         for unit in units.values():
             # A file may hold photons that are wanted and others that are not.
-            excluded = frozenset(left_out.get(unit.candidates[0].location, ()))
-            unit.choice = attrs.evolve(unit.choice, excluded=excluded)
+            excluded = left_out.get(unit.candidates[0].location)
+            if excluded:
+                unit.choice = attrs.evolve(unit.choice, excluded=frozenset(excluded))
         return list(units.values())
 
     def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:
         location = candidate.location
         if candidate.source is Source.DIRECTORY:
-            origin = claim_directory(candidate.origin, self.world)
+            origin = self._claims.get(candidate.origin)
+            if origin is None:
+                origin = claim_directory(candidate.origin, self.world)
+                self._claims[candidate.origin] = origin
             name = origin.name_of(location)
             is_package = os.path.basename(location) == "__init__.py"
             kind: str = "package" if is_package else "module"

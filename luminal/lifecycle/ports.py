@@ -48,11 +48,8 @@ class Ports:
 
     def context(self, name: str, scope: Scope) -> PhotonContext:
         """Return what the photon *name* is handed."""
-        import logging
-
-        logger = logging.getLogger(f"luminal.photon.{name}")
         settings = MappingProxyType(dict(self.settings.get(name, {})))
-        return PhotonContext(name, logger, settings, scope)
+        return PhotonContext(name, settings, scope)
 
     async def create(self, handler: Subject) -> object:
         """Return the photon, created where there is no instance yet."""

@@ -21,7 +21,7 @@ from zlib import crc32
 
 import attrs
 
-from luminal.loading.place import Place, is_file, look
+from luminal.loading.place import Place, is_file, look, may_hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +83,10 @@ class DirectoryOrigin:
 
     def name_of(self, path: str) -> str:
         """Return the full module name of the file at *path*, below this directory."""
-        relative = os.path.relpath(path, self.directory)
+        if path.startswith(self.directory + os.sep):
+            relative = path[len(self.directory) + 1 :]
+        else:
+            relative = os.path.relpath(path, self.directory)
         stem = relative.removesuffix(".py").removesuffix(os.sep + "__init__")
         return ".".join([self.name, *stem.split(os.sep)])
 
@@ -111,7 +114,9 @@ class DirectoryOrigin:
         ``discord`` means the installed one.
         """
         beside = unit.rpartition(".")[0]
-        for package in dict.fromkeys((beside, self.name)):
+        for package in (beside, self.name) if beside != self.name else (beside,):
+            if package == self.name and not may_hold(self.directory, top):
+                continue
             fullname = f"{package}.{top}"
             place = self.find(fullname)
             if place is None or place.kind == "namespace":

@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["Place", "is_file", "look"]
+__all__ = ["Place", "is_file", "look", "may_hold"]
 
 
 @attrs.frozen
@@ -49,31 +49,38 @@ def is_file(path: str) -> bool:
         return False
 
 
-# Directory → (its modification time, when it was listed, names in it). Photons'
-# imports ask for the same few directories again and again.
-_listings: dict[str, tuple[int, int, frozenset[str]]] = {}
+# Directory → (its modification time, when it was listed, names in it, their first
+# parts). Photons' imports ask for the same few directories again and again.
+_listings: dict[str, tuple[int, int, frozenset[str], frozenset[str]]] = {}
 # A directory changed this shortly (ns) before it was listed may change once more
 # without another modification time: the clock of file systems ticks in milliseconds.
 _TICK = 50_000_000
 
 
-def _names_in(directory: str) -> frozenset[str]:
+def _listing(directory: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names in *directory*, and what they begin with up to a dot."""
     try:
         changed = os.stat(directory).st_mtime_ns
         known = _listings.get(directory)
         if known is not None and known[0] == changed and known[1] - changed > _TICK:
-            return known[2]
+            return known[2:]
         listed = time.time_ns()
         names = frozenset(os.listdir(directory))
     except (OSError, ValueError):
-        return frozenset()
-    _listings[directory] = (changed, listed, names)
-    return names
+        return frozenset(), frozenset()
+    stems = frozenset(name.partition(".")[0] for name in names)
+    _listings[directory] = (changed, listed, names, stems)
+    return names, stems
+
+
+def may_hold(directory: str, stem: str) -> bool:
+    """Whether *directory* holds anything that a module *stem* could be."""
+    return stem in _listing(directory)[1]
 
 
 def look(directory: str, stem: str, unit: str) -> Place | None:
     """Find the module *stem* in *directory*; packages win, as in CPython."""
-    names = _names_in(directory)
+    names = _listing(directory)[0]
     inside = os.path.join(directory, stem)
     if stem in names:
         init = os.path.join(inside, "__init__.py")
