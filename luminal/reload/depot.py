@@ -22,7 +22,7 @@ from luminal.model import Event, Happening, Problem
 from luminal.reload.change import Change
 from luminal.reload.home import Home
 from luminal.reload.upgrade import distribution_of, look_up
-from luminal.reload.watching import Batch, Watcher
+from luminal.reload.watching import Batch, Note, NoteCode, Watcher
 
 if TYPE_CHECKING:
     import asyncio
@@ -76,7 +76,9 @@ class Depot:
                 )
         for directories, is_deep in ((packages, True), (folders, False)):
             if directories:
-                watcher = Watcher(directories, self._take, recursive=is_deep)
+                watcher = Watcher(
+                    directories, self._take, recursive=is_deep, on_note=_note
+                )
                 self._watchers.append(watcher.start())
 
     async def stop(self) -> None:
@@ -170,6 +172,12 @@ class Depot:
                 problem=problem,
             )
             self.reloader.ports.events.emit(event)
+
+
+def _note(note: Note) -> None:
+    """Log what the watcher says; pip takes folders away and brings them back."""
+    is_pip = note.code in (NoteCode.GONE, NoteCode.RETURNED)
+    _log.log(logging.DEBUG if is_pip else logging.WARNING, "%s", note)
 
 
 def _is_there(handlers: list[Handler]) -> bool:
