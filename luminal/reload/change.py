@@ -10,6 +10,8 @@ from luminal.errors import LuminalError
 from luminal.loading import read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from luminal.loading import Choice, Generation, Origin, Pinned, SourceFile
     from luminal.model import Candidate
 
@@ -66,6 +68,20 @@ class Change:
         self.renewals[renewal.unit] = renewal
         if renewal.files is not None:
             self.pinned[renewal.unit] = renewal.files
+
+    def drop_unchanged(self, serving: Mapping[str, Generation]) -> None:
+        """Drop units that serve what was read by now, or that serve no more."""
+        for unit in list(self.units):
+            generation = serving.get(unit)
+            read = self.snapshot.keys() & generation.sources if generation else set()
+            if generation is None or (
+                read
+                and all(
+                    self.snapshot[path].checksum == generation.sources[path].checksum
+                    for path in read
+                )
+            ):
+                self.units.discard(unit)
 
     def compare(self, unit: str, path: str, known: SourceFile) -> None:
         """Read the file at *path*; replace *unit* if it is not what is *known*.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from luminal.lifecycle import Handler, Intake, Turn
-    from luminal.model import Candidate, Outcome
+    from luminal.model import Candidate, Outcome, Problem
     from luminal.reload.reloader import Reloader
 
 __all__ = ["Keeper"]
@@ -60,6 +60,10 @@ class Keeper:
     _watcher: Watcher = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
     _loaded: set[str] = attrs.Factory(set)
+    # Units whose files differ from what serves, because that was refused.
+    _refused: set[str] = attrs.Factory(set)
+    # Photon → what was last said against it.
+    _told: dict[str, Problem] = attrs.Factory(dict)
 
     def __attrs_post_init__(self) -> None:
         self._home = Home()
@@ -93,21 +97,39 @@ class Keeper:
 
     def _take(self, batch: Batch) -> None:
         """Act on *batch*; in the watcher's thread."""
-        self._home.run(lambda: self._act(batch))
+        # Files are read here: every change of threads costs time in a busy host.
+        change, known = self._read(batch)
+        gone = {path for path in batch.deleted if self._is_gone(path)}
+        is_new = any(map(_may_be_photon, batch.paths - known - gone))
+        if change.units or gone or is_new:
+            self._home.run(lambda: self._act(batch, change, gone, is_new))
 
-    async def _act(self, batch: Batch) -> None:
+    async def _act(
+        self, batch: Batch, change: Change, gone: set[str], is_new: bool
+    ) -> None:
         began = time.perf_counter()
         async with self.turn:
-            gone = await self._unload_deleted(batch)
-            known = await self._reload_changed(batch)
-            if batch.paths - known - gone:
+            if gone:
+                await self._unload(gone, is_forced=False)
+            change.drop_unchanged(self.intake.world.generations)
+            if change.units:
+                await self._reload(change)
+            if is_new:
                 await self._load_new()
         _log.debug("%r acted on in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
-    async def _unload_deleted(self, batch: Batch) -> set[str]:
-        gone = {path for path in batch.deleted if self._is_gone(path)}
-        await self._unload(gone, is_forced=False)
-        return gone
+    def _read(self, batch: Batch) -> tuple[Change, set[str]]:
+        """Return what has other bytes now, and which of the paths we know."""
+        change, paths = Change(), batch.paths
+        known: set[str] = set()
+        for unit, generation in self.intake.world.generations.items():
+            is_refused = unit in self._refused  # what it misses may be there now
+            if is_refused or not paths.isdisjoint(generation.sources):
+                for path, source in generation.sources.items():
+                    if is_refused or path in paths:
+                        change.compare(unit, path, source)
+                known |= paths & generation.sources.keys()
+        return change, known
 
     def _is_gone(self, path: str) -> bool:
         """Whether a photon's file has been deleted, and not the whole directory."""
@@ -125,35 +147,17 @@ class Keeper:
         await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
         self._loaded -= files
 
-    async def _reload_changed(self, batch: Batch) -> set[str]:
-        """Reload the units whose files have other bytes; return the files we know."""
-        owners: dict[str, str] = {}
-        for unit, generation in self.intake.world.generations.items():
-            for path in generation.sources:
-                if path in batch.paths:
-                    owners[path] = unit
-        if not owners:
-            return set()
-        result = await run_apart(lambda: self._differing(owners), 30.0, "luminal-read")
-        if result.error is not None:
-            raise result.error
-        change = result.value
-        if change is not None and change.units:
-            before = {n: h.number for n, h in self.intake.registry.all().items()}
-            began = time.perf_counter()
-            done = await self.reloader.replace(change, policy="component")
-            seconds = time.perf_counter() - began
-            for outcome in done.report:
-                self._say(outcome, before.get(outcome.photon, 0), seconds)
-        return set(owners)
-
-    def _differing(self, owners: dict[str, str]) -> Change:
-        """Return which of the files, given with their units, have other bytes."""
-        change = Change()
-        for path, unit in owners.items():
-            known = self.intake.world.generations[unit].sources[path]
-            change.compare(unit, path, known)
-        return change
+    async def _reload(self, change: Change) -> None:
+        """Replace what has changed, and note what was refused."""
+        before = {n: h.number for n, h in self.intake.registry.all().items()}
+        serving = self.intake.world.generations
+        began = time.perf_counter()
+        done = await self.reloader.replace(change, policy="component")
+        seconds = time.perf_counter() - began
+        for outcome in done.report:
+            self._say(outcome, before.get(outcome.photon, 0), seconds)
+        after = self.intake.world.generations
+        self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
 
     async def _load_new(self) -> None:
         found = await run_apart(self._look, 60.0, "luminal-discover")
@@ -182,23 +186,29 @@ class Keeper:
         return [c for c in found if not registry.of_file(c.location)]
 
     def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
-        path = self._short(outcome.file)
-        if outcome.problem is not None:
-            error = outcome.problem.error(outcome.photon)
-            serving = f"generation {before} goes on" if before else "not loaded"
-            _log.error("%s: %s; %s", path, error, serving)
-        else:
-            _log.info(
-                "%s: %r generation %d -> %d, %.1f ms",
-                path,
-                outcome.photon,
-                before,
-                outcome.generation,
-                seconds * 1e3,
-            )
+        problem = outcome.problem
+        told = self._told.pop(outcome.photon, None)
+        if problem is None:
+            line = "%s: %r generation %d -> %d, %.1f ms"
+            path, number = self._short(outcome.file), outcome.generation
+            _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
+            return
+        self._told[outcome.photon] = problem
+        path = self._short(problem.file or outcome.file)
+        place = f"{path}:{problem.line}" if problem.line else path
+        serving = f"generation {before} goes on" if before else "not loaded"
+        # Refused photons are tried again with every change; that is said once.
+        level = logging.DEBUG if told == problem else logging.ERROR
+        line = "%s: %r %s: %s; %s"
+        _log.log(level, line, place, outcome.photon, problem.what, problem.why, serving)
 
     def _short(self, path: str) -> str:
         return os.path.relpath(path, self.directory)
+
+
+def _may_be_photon(path: str) -> bool:
+    """Whether it is worth while to look for new photons because of *path*."""
+    return path.endswith(".py") or os.path.isdir(path)
 
 
 def _names(handlers: list[Handler]) -> str:

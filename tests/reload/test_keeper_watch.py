@@ -1,0 +1,435 @@
+"""A watched directory and what runs are the same, whatever happens to the files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
+from luminal.model import Happening, State
+
+
+def text(name, number, head=""):
+    return (
+        "from luminal import IPhoton, hookimpl\n"
+        f"{head}\n"
+        "class Photon(IPhoton):\n"
+        f"    photon_name = {name!r}\n"
+        "    @hookimpl\n"
+        "    def who(self):\n"
+        f"        return ({name!r}, {number})\n"
+        "    @hookimpl\n"
+        "    def visit(self, go):\n"
+        "        return go()\n"
+    )
+
+
+def in_place(file, content):
+    file.write_text(content)
+
+
+def rename_over(file, content):
+    fresh = file.with_name("fresh.tmp")
+    fresh.write_text(content)
+    os.replace(fresh, file)
+
+
+def vim(file, content):
+    probe = file.with_name("4913")
+    probe.touch()
+    probe.unlink()
+    backup = file.with_name(file.name + "~")
+    file.rename(backup)
+    file.write_text(content)
+    backup.unlink()
+
+
+def delete_then_create(file, content):
+    file.unlink()
+    file.write_text(content)
+
+
+def two_writes(file, content):
+    with file.open("w") as stream:
+        stream.write(content[: len(content) // 2])
+        stream.flush()
+        os.fsync(stream.fileno())
+        time.sleep(0.02)
+        stream.write(content[len(content) // 2 :])
+
+
+def hidden_backup(file, content):
+    shutil.copy(file, file.with_name("." + file.name + ".bak"))
+    file.write_text(content)
+
+
+def same_second(file, content):
+    stat = file.stat()
+    file.write_text(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def from_the_past(file, content):
+    file.write_text(content)
+    os.utime(file, (1_000_000_000, 1_000_000_000))
+
+
+WAYS = [
+    in_place,
+    rename_over,
+    vim,
+    delete_then_create,
+    two_writes,
+    hidden_backup,
+    same_second,
+    from_the_past,
+]
+
+
+class Watched:
+    """A host that watches a directory."""
+
+    def __init__(self, host, root):
+        self.host, self.root = host, root
+
+    def answers(self):
+        return sorted(self.host.hook.who())
+
+    async def show(self, *expected):
+        """Wait until the hook answers *expected*."""
+        try:
+            await self.host.until(lambda: self.answers() == list(expected))
+        except AssertionError as error:
+            raise AssertionError(f"{self.answers()} is not {expected}") from error
+
+    def swaps(self):
+        return len(self.host.happened(Happening.SWAPPED))
+
+
+async def watching(host, photons, **numbers):
+    for name, number in numbers.items():
+        photons.write(f"{name}.py", text(name, number))
+    await host.watch_photons(photons.path)
+    watched = Watched(host, photons.path)
+    await watched.show(*sorted(numbers.items()))
+    return watched
+
+
+@pytest.mark.fault(28, 38)
+@pytest.mark.parametrize("save", WAYS)
+async def test_each_way_of_saving_is_one_swap(make_host, photons, save):
+    """The new bytes serve after exactly one swap, and no other photon is touched."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1, b=1)
+        b = host.photons["b"].instance
+        for number in (2, 3):
+            save(photons.path / "a.py", text("a", number))
+            await watched.show(("a", number), ("b", 1))
+        photons.write("b.py", text("b", 2))
+        await watched.show(("a", 3), ("b", 2))
+        assert [e.photon for e in host.happened(Happening.SWAPPED)] == ["a", "a", "b"]
+        assert host.photons["b"].instance is not b
+        assert not host.happened(Happening.REFUSED)
+
+
+async def test_what_does_not_change_the_bytes_changes_nothing(make_host, photons):
+    """touch, chmod, and the same text written anew: no swap."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1, b=1)
+        file = photons.path / "a.py"
+        os.utime(file)
+        file.chmod(0o600)
+        rename_over(file, file.read_text())
+        photons.write("b.py", text("b", 2))
+        await watched.show(("a", 1), ("b", 2))
+        assert watched.swaps() == 1
+
+
+@pytest.mark.fault(1, 2, 27)
+@pytest.mark.parametrize(
+    "broken", ["def (", "1 / 0\n", "raise SystemExit\n", "import nowhere_at_all\n", ""]
+)
+async def test_broken_then_mended(make_host, photons, broken, caplog):
+    """The old one goes on, the log says why in one line, and the mended one serves."""
+    caplog.set_level(logging.INFO, "luminal.watch")
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        photons.write("a.py", broken)
+        await host.until(lambda: host.happened(Happening.REFUSED))
+        assert watched.answers() == [("a", 1)]
+        photons.write("a.py", text("a", 2))
+        await watched.show(("a", 2))
+        await host.until(lambda: "generation 1 -> 2" in caplog.text)
+        (refused,) = [m for m in caplog.messages if "generation 1 goes on" in m]
+        assert refused.startswith("a.py")
+        assert "\n" not in refused
+
+
+async def test_a_new_file_that_is_broken_then_mended(make_host, photons):
+    """A file that cannot be loaded is tried again when it changes."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        photons.write("new.py", "def (")
+        await host.until(lambda: host.happened(Happening.REFUSED))
+        photons.write("new.py", text("new", 1))
+        await watched.show(("a", 1), ("new", 1))
+
+
+async def test_what_appears_is_loaded_and_started(make_host, photons):
+    """Files and packages, moved in or written; what is deleted or moved is unloaded."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        photons.write("b.py", text("b", 1))
+        await watched.show(("a", 1), ("b", 1))
+        outside = photons.path.parent / "outside"
+        (outside / "deep").mkdir(parents=True)
+        (outside / "__init__.py").write_text(text("p", 1, "from .deep import leaf"))
+        (outside / "deep/__init__.py").write_text("")
+        (outside / "deep/leaf.py").write_text("VALUE = 1\n")
+        outside.rename(photons.path / "p")
+        await watched.show(("a", 1), ("b", 1), ("p", 1))
+        (photons.path / "p/deep/leaf.py").write_text("VALUE = 2\n")
+        await host.until(lambda: host.photons["p"].number == 2)
+        (photons.path / "b.py").rename(photons.path / "c.py")
+        await host.until(lambda: host.photons.get("b") and _file(host, "b") == "c.py")
+        await watched.show(("a", 1), ("b", 1), ("p", 1))
+        (photons.path / "a.py").unlink()
+        await watched.show(("b", 1), ("p", 1))
+        shutil.rmtree(photons.path / "p")
+        await watched.show(("b", 1))
+        assert list(host.photons) == ["b"]
+        assert host.photons["b"].state is State.RUNNING
+
+
+def _file(host, name):
+    return os.path.basename(host.photons[name].filepath)
+
+
+async def test_a_package_replaced_as_a_whole(make_host, photons):
+    """A directory that is moved away and another one put in its place: one swap."""
+    async with make_host() as host:
+        watched = await watching(host, photons)
+        photons.write("p/__init__.py", text("p", 1, "from . import sub"))
+        photons.write("p/sub.py", "VALUE = 1\n")
+        await watched.show(("p", 1))
+        fresh = photons.path.parent / "fresh"
+        fresh.mkdir()
+        (fresh / "__init__.py").write_text(text("p", 2, "from . import other"))
+        (fresh / "other.py").write_text("VALUE = 1\n")
+        (photons.path / "p").rename(photons.path.parent / "stale")
+        fresh.rename(photons.path / "p")
+        await watched.show(("p", 2))
+        assert host.photons["p"].state is State.RUNNING
+
+
+@pytest.mark.fault(8)
+async def test_a_missing_helper_appears(make_host, photons):
+    """A photon that was refused for it, new or edited, serves without another save."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        photons.write("a.py", text("a", 2, "from . import helper_a"))
+        await host.until(lambda: host.happened(Happening.REFUSED, "a"))
+        photons.write("b.py", text("b", 1, "from . import helper_b"))
+        await host.until(lambda: host.happened(Happening.REFUSED, "b"))
+        assert watched.answers() == [("a", 1)]
+        photons.write("helper_a.py", "")
+        await watched.show(("a", 2))
+        photons.write("helper_b.py", "")
+        await watched.show(("a", 2), ("b", 1))
+
+
+async def test_a_helper_that_breaks_and_is_mended(make_host, photons):
+    """A broken helper refuses its users, who come when it is mended."""
+    photons.write("shared.py", "VALUE = 1\n")
+    async with make_host() as host:
+        head = "from .shared import VALUE"
+        for name in "ab":
+            photons.write(f"{name}.py", text(name, "VALUE", head))
+        watched = await watching(host, photons)
+        await watched.show(("a", 1), ("b", 1))
+        photons.write("shared.py", "VALUE = ")
+        await host.until(lambda: len(host.happened(Happening.REFUSED)) == 2)
+        photons.write("shared.py", "VALUE = 2\n")
+        await watched.show(("a", 2), ("b", 2))
+        (photons.path / "shared.py").unlink()
+        await host.until(lambda: len(host.happened(Happening.REFUSED)) == 4)
+        assert watched.answers() == [("a", 2), ("b", 2)]
+        photons.write("shared.py", "VALUE = 3\n")
+        await watched.show(("a", 3), ("b", 3))
+
+
+@pytest.mark.fault(31)
+async def test_the_directory_vanishes_and_returns(make_host, photons):
+    """Its photons stay, and edits count again when it is back."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        away = photons.path.with_name("away")
+        photons.path.rename(away)
+        (away / "a.py").write_text(text("a", 2))
+        await asyncio.sleep(0.3)
+        assert watched.answers() == [("a", 1)]
+        away.rename(photons.path)
+        await watched.show(("a", 2))
+        photons.write("a.py", text("a", 3))
+        await watched.show(("a", 3))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(29)
+async def test_a_branch_switch_is_one_transaction(make_host, photons):
+    """git replaces a helper and its hundred users: they swap together, once."""
+
+    def git(*words):
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@y", *words],
+            cwd=photons.path,
+            check=True,
+            capture_output=True,
+        )
+
+    def write(number):
+        photons.write("shared.py", f"VALUE = {number}\n")
+        for at in range(100):
+            photons.write(
+                f"p{at}.py",
+                text(f"p{at:02}", "VALUE", f"from .shared import VALUE\n#{number}"),
+            )
+
+    git("init", "-q", "-b", "one")
+    write(1)
+    git("add", ".")
+    git("commit", "-qm", "one")
+    git("checkout", "-qb", "two")
+    write(2)
+    git("commit", "-qam", "two")
+    git("checkout", "-q", "one")
+    names = [f"p{at:02}" for at in range(100)]
+    torn = []
+    async with make_host() as host:
+        watched = await watching(host, photons)
+        await watched.show(*[(name, 1) for name in names])
+        done = threading.Event()
+
+        def look():
+            while not done.is_set():
+                seen = {number for _, number in host.hook.who()}
+                if len(seen) != 1:
+                    torn.append(seen)
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        for branch, number in (("two", 2), ("one", 1), ("two", 2)):
+            git("checkout", "-q", branch)
+            await watched.show(*[(name, number) for name in names])
+        done.set()
+        await asyncio.to_thread(thread.join)
+        assert not torn
+        assert watched.swaps() == 300
+        assert not host.happened(Happening.REFUSED)
+
+
+@pytest.mark.fault(29)
+async def test_the_last_of_a_storm_wins(make_host, photons):
+    """Hundreds of saves: a few swaps, the last text serves."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=0)
+        for number in range(1, 300):
+            rename_over(photons.path / "a.py", text("a", number))
+        await watched.show(("a", 299))
+        assert watched.swaps() < 150
+
+
+async def test_photons_of_the_host_are_reloaded_but_stay(make_host, photons):
+    """What the host has loaded is kept up to date, and kept when the watch ends."""
+    async with make_host() as host:
+        (mine,) = await host.run(photons.write("mine.py", text("mine", 1)))
+        await host.watch_photons(photons.path)
+        watched = Watched(host, photons.path)
+        photons.write("a.py", text("a", 1))
+        await watched.show(("a", 1), ("mine", 1))
+        photons.write("mine.py", text("mine", 2))
+        await watched.show(("a", 1), ("mine", 2))
+        await host.stop_watching_photons()
+        assert watched.answers() == [("mine", 2)]
+        assert list(host.photons) == ["mine"]
+        photons.write("mine.py", text("mine", 3))
+        await host.reload_photon(mine)
+        assert watched.answers() == [("mine", 3)]
+
+
+@pytest.mark.fault(46)
+def test_the_watch_outlives_the_loop(make_host, photons):
+    """Reloads, loads and unloads go on after `asyncio.run` has ended."""
+    host = make_host()
+    before = set(threading.enumerate())
+
+    async def begin():
+        photons.write("a.py", text("a", 1))
+        await host.watch_photons(photons.path)
+
+    asyncio.run(begin())
+    watched = Watched(host, photons.path)
+    for number in (2, 3):
+        photons.write("a.py", text("a", number))
+        host.wait_for(lambda number=number: watched.answers() == [("a", number)])
+    photons.write("b.py", text("b", 1))
+    host.wait_for(lambda: watched.answers() == [("a", 3), ("b", 1)])
+    (photons.path / "a.py").unlink()
+    host.wait_for(lambda: watched.answers() == [("b", 1)])
+    asyncio.run(host.stop_watching_photons())
+    assert host.photons == {}
+    host.wait_for(lambda: set(threading.enumerate()) <= before)
+
+
+@pytest.mark.parametrize("halt", [False, True])
+async def test_stopping_leaves_nothing(make_host, photons, halt):
+    """No photon, module, hook or thread of the watch is left; it can begin again."""
+    before, names = set(threading.enumerate()), set(sys.modules)
+    host = make_host()
+    for _ in range(2):
+        watched = await watching(host, photons, a=1, b=2)
+        await host.stop_watching_photons(halt_threads=halt)
+        assert host.photons == {}
+        assert watched.answers() == []
+    await host.stop_watching_photons()
+    await host.close()
+    left = {n for n in set(sys.modules) - names if "photons" in n.partition(".")[0]}
+    assert not left
+    alive = {t for t in threading.enumerate() if not t.name.startswith("asyncio")}
+    assert alive <= before
+
+
+async def test_watches_that_are_refused(make_host, photons):
+    """A second one, one of no directory, and one of no path."""
+    async with make_host() as host:
+        with pytest.raises(TypeError):
+            await host.watch_photons(3)
+        with pytest.raises(DirectoryNotFoundError):
+            await host.watch_photons(photons.path / "missing")
+        await watching(host, photons, a=1)
+        with pytest.raises(ThreadManagerAlreadyRunningError, match="watched already"):
+            await host.watch_photons(photons.path)
+
+
+@pytest.mark.fault(44)
+async def test_a_subscriber_that_fails_changes_nothing(make_host, photons):
+    """It is counted; the swap goes on."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        logging.getLogger("luminal.events").disabled = True
+        try:
+            host.events.subscribe(lambda event: 1 / 0)
+            photons.write("a.py", text("a", 2))
+            await watched.show(("a", 2))
+        finally:
+            logging.getLogger("luminal.events").disabled = False
+        assert host.events.failures
