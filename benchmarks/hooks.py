@@ -215,14 +215,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     full = parser.parse_args().size == "full"
-    size, count = (100_000, 9) if full else (10_000, 3)
+    size, count = (100_000, 9) if full else (1_000, 2)
     sync_calls(size, count)
     shapes(size, count)
     awaited_calls(size, count)
-    registrations(200 if full else 20)
+    registrations(200 if full else 5)
     swaps(200 if full else 20)
-    imports(15 if full else 3)
-    pipeline(20_000 if full else 2_000, 5 if full else 2)
+    imports(15 if full else 2)
+    pipeline(20_000 if full else 500, 5 if full else 2)
 
 
 if __name__ == "__main__":
