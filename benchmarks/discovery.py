@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     full = parser.parse_args().size == "full"
-    count, rounds = (1000, 15) if full else (200, 3)
+    count, rounds = (1000, 15) if full else (40, 2)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         for photons in (count, count // 20):

@@ -29,7 +29,7 @@ from benchmarks.measure import banner
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECONDS = {"small": 3, "full": 30}
+SECONDS = {"small": 1, "full": 30}
 EDIT_EVERY = 0.1
 ROOT = Path(__file__).resolve().parent.parent
 

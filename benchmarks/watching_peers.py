@@ -150,7 +150,7 @@ def reloader_latency(count: int) -> None:
             print(f"{name} is not installed: left out")
             continue
         for way in SAVES:
-            times, missed = _reload(name, way, max(5, count))
+            times, missed = _reload(name, way, count)
             if times:
                 text = (
                     f"p50 {statistics.median(times):8.2f} ms  most {max(times):8.2f} ms"

@@ -51,9 +51,10 @@ def git(root: Path, *words: str) -> None:
 
 
 def branch_switch(size: dict) -> None:
-    """Switch between branches that differ in 500 of 1,000 files."""
-    banner("git checkout, 500 of 1,000 files: batches, and ms after git's end")
-    with tree(1000) as files:
+    """Switch between branches that differ in half of up to 1,000 files."""
+    count = min(1000, size["sizes"][-1])
+    banner(f"git checkout, half of {count:,} files: batches, and ms after git's end")
+    with tree(count) as files:
         root = files[0].parent.parent
         git(root, "init", "-q", "-b", "one")
         git(root, "add", ".")
