@@ -41,6 +41,8 @@ class Director:
                     instance.__init__()
             return instance
 
+        if factory.__init__ is object.__init__ and factory.__new__ is object.__new__:
+            return create()  # nothing of the author's runs
         created = await self._run(handler, create)
         if is_async and isinstance(created, factory):
             await self._run(handler, created.__init__)

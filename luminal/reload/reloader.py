@@ -98,6 +98,10 @@ class Reloader:
         Photons of a distribution are replaced by what is installed now.
         """
         asked = list(handlers)
+        units = {h.generation.unit for h in asked if h.generation is not None}
+        is_shipped = any(map(distribution_of, asked))
+        if not is_shipped and upstream(units, self._needs()) == units:
+            return await self.replace(Change(units), policy)
         result = await run_apart(
             lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
         )
