@@ -126,11 +126,12 @@ class Retirement:
     async def _drain(self, leaving: Handler) -> None:
         """Wait until no call of the old photon is under way, or the limit is over."""
         began = time.monotonic()
-        while not await self._is_idle(leaving) and time.monotonic() < self.until:
-            pass
+        is_idle = await self._is_idle(leaving)
+        while not is_idle and time.monotonic() < self.until:
+            is_idle = await self._is_idle(leaving)
         seconds = time.monotonic() - began
         problem = None
-        if not await self._is_idle(leaving, 0.0):
+        if not is_idle:
             late = PhotonTimeoutError(
                 f"calls were still under way after {seconds:.3g} seconds",
                 hint="let hooks return sooner, or give them a longer drain deadline",
@@ -138,10 +139,10 @@ class Retirement:
             problem = Problem.of(late, "drain")
         self.ports.tell(Happening.DRAINED, leaving, seconds=seconds, problem=problem)
 
-    async def _is_idle(self, leaving: Handler, patience: float = _SLICE) -> bool:
+    async def _is_idle(self, leaving: Handler) -> bool:
         import asyncio
 
-        left = max(min(patience, self.until - time.monotonic()), 0.0)
+        left = max(min(_SLICE, self.until - time.monotonic()), 0.0)
         wait_idle = self.ports.plugins.wait_idle
         try:
             return await wait_idle(leaving.instance, left)

@@ -120,8 +120,11 @@ class Swap:
                 for unit in self.units:
                     renewal = self.change.renewals.get(unit)
                     serving = self.world.generations[unit]
-                    origin = renewal.origin if renewal is not None else serving.origin
-                    generation = attempt.provide(unit, origin)
+                    if renewal is not None:
+                        generation = attempt.provide(unit, renewal.origin)
+                    else:
+                        place = serving.places.get(unit)
+                        generation = attempt.provide(unit, serving.origin, place)
                     choice = renewal.choice if renewal else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
