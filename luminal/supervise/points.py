@@ -120,7 +120,10 @@ def is_covered(frame: FrameType | None) -> bool:
     """
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _CLOSERS or code.co_filename.startswith(_IMPORTING):
+        name = code.co_name
+        if name in _CLOSERS or name in _TAKERS:
+            return False
+        if code.co_filename.startswith(_IMPORTING):
             return False
         at = frame.f_lasti
         is_taking = takes_locks(code) and code.co_name not in _BOOTSTRAP

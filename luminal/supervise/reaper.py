@@ -76,11 +76,13 @@ def begin_halt(halt: Halt) -> Halt:
             return known
         _hurry()
         _halts.append(halt)
+    # First of all: while we have the interpreter's lock, the thread stands still.
+    halt.climb()
+    with _changed:
         if _reaper is None:
             _reaper = threading.Thread(target=_reap, name="luminal-reaper", daemon=True)
             _reaper.start()
         _changed.notify()
-    halt.climb()
     return halt
 
 

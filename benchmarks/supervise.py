@@ -1,0 +1,394 @@
+"""Supervision: what a thread costs that may be halted, and how soon it ends.
+
+    python -m benchmarks.supervise [--size small|full]
+
+Each claim stands beside its base line, measured in turns in one run. The bound of a
+claim is printed with it; nothing is asserted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from benchmarks.measure import banner, ratio, rounds, table
+from benchmarks.supervise_shapes import SHAPES
+from luminal.supervise import (
+    LoopController,
+    SuperLoop,
+    TracedThread,
+    abandoned_threads,
+)
+from luminal.supervise.footprint import Footprint
+
+
+def tight(n):
+    x = 0
+    for i in range(n):
+        x += i
+    return x
+
+
+def calls(n):
+    def add(a, b):
+        return a + b
+
+    x = 0
+    for i in range(n):
+        x = add(x, i)
+    return x
+
+
+def ordinary(n):
+    words = {}
+    for i in range(n):
+        key = f"{i % 97}"
+        words.setdefault(key, []).append(i)
+        if len(words[key]) > 50:
+            words[key].sort(reverse=True)
+            del words[key][10:]
+    return words
+
+
+WORK = {"tight loop": tight, "call-heavy": calls, "ordinary": ordinary}
+
+
+def on(kind, function, n):
+    def run():
+        thread = kind(target=function, args=(n,))
+        thread.start()
+        thread.join()
+
+    return run
+
+
+class Settraced(threading.Thread):
+    """The older design: every line is traced from the start."""
+
+    def run(self):  # noqa: D102 - as in the base class
+        def trace(frame, event, arg):
+            return trace
+
+        sys.settrace(trace)
+        try:
+            super().run()
+        finally:
+            sys.settrace(None)
+
+
+def cost_of_a_thread(count, n):
+    banner("a thread that nobody halts, times a plain one (at most 1.05)")
+    for name, work in WORK.items():
+        times = rounds(
+            {
+                "plain": on(threading.Thread, work, n),
+                "TracedThread": on(TracedThread, work, n),
+                "settrace": on(Settraced, work, n // 5),
+            },
+            count,
+        )
+        old = ratio(times, "settrace", "plain") * 5
+        ours = ratio(times, "TracedThread", "plain")
+        print(f"{name:<12} TracedThread {ours:.3f} times, settrace {old:.1f} times")
+
+
+def cost_to_others(count, n):
+    banner("another thread's work, beside a waiting thread and after a halt (1.02)")
+
+    def beside(kind):
+        event = threading.Event()
+        thread = kind(target=event.wait, daemon=True)
+        thread.start()
+        calls(n)
+        event.set()
+        thread.join()
+
+    def after():
+        calls(n)
+
+    begun = threading.Event()
+
+    def spin():
+        begun.set()
+        while True:
+            pass
+
+    times = rounds(
+        {
+            "beside plain": lambda: beside(threading.Thread),
+            "beside TracedThread": lambda: beside(TracedThread),
+        },
+        count,
+    )
+    table(times, "beside plain", n)
+    before = [_timed(after) for _ in range(count)]
+    thread = TracedThread(target=spin, daemon=True)
+    thread.start()
+    begun.wait()
+    thread.halt_and_join()
+    while threading.active_count() > 1:
+        time.sleep(0.01)  # until the reaper has gone as well
+    later = [_timed(after) for _ in range(count)]
+    print(
+        f"after a halt  {statistics.median(later) / statistics.median(before):.3f} times"
+    )
+
+
+def _timed(function):
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+def time_to_die(count):
+    banner("halt to death beside two busy threads (p95 at most 10 ms)")
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            tight(1000)
+
+    beside = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
+    for thread in beside:
+        thread.start()
+    for name, work in WORK.items():
+        took = []
+        for _ in range(count):
+            died = []
+            begun = threading.Event()
+
+            def target(work=work, begun=begun, died=died):
+                begun.set()
+                try:
+                    while True:
+                        work(1000)
+                finally:
+                    died.append(time.perf_counter())
+
+            thread = TracedThread(target=target, daemon=True)
+            thread.start()
+            begun.wait()
+            asked = time.perf_counter()
+            thread.halt()
+            thread.join(10)
+            took.append(died[0] - asked if died else 10.0)
+        took.sort()
+        p95 = took[int(len(took) * 0.95) - 1]
+        print(
+            f"{name:<12} p50 {statistics.median(took) * 1e3:.1f} ms   "
+            f"p95 {p95 * 1e3:.1f} ms   most {took[-1] * 1e3:.1f} ms"
+        )
+    stop.set()
+    for thread in beside:
+        thread.join()
+
+
+def swallowing(per_shape):
+    banner(f"{len(SHAPES) * per_shape} threads that swallow (90 of 90; 84 on 3.11)")
+    died = 0
+    slowest = 0.0
+    for shape in SHAPES:
+        threads = [TracedThread(target=shape, daemon=True) for _ in range(per_shape)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.02)
+        begun = time.perf_counter()
+        for thread in threads:
+            thread.halt()
+        for thread in threads:
+            thread.join(max(0.0, begun + 5 - time.perf_counter()))
+        slowest = max(slowest, time.perf_counter() - begun)
+        alive = sum(thread.is_alive() for thread in threads)
+        died += per_shape - alive
+        if alive:
+            print(f"{shape.__name__}: {alive} live on")
+    print(
+        f"died {died} of {len(SHAPES) * per_shape}, the slowest after {slowest:.2f} s"
+    )
+
+
+def locks(count):
+    banner(f"{count} halts of threads that log and that hold locks (0 left held)")
+    logger = logging.getLogger("bench.halt")
+    logger.propagate = False
+    handler = logging.FileHandler(os.devnull)
+    logger.addHandler(handler)
+    lock = threading.Lock()
+    held = alive = 0
+
+    def logs(begun):
+        while True:
+            logger.error("a line")
+            begun.set()
+
+    def holds(begun):
+        while True:
+            with lock:
+                begun.set()
+                tight(50)
+
+    def takes(begun):
+        while True:
+            lock.acquire()
+            try:
+                begun.set()
+                tight(50)
+            finally:
+                lock.release()
+
+    for i in range(count):
+        begun = threading.Event()
+        target = (logs, holds, takes)[i % 3]
+        thread = TracedThread(target=target, args=(begun,), daemon=True)
+        thread.start()
+        begun.wait()
+        thread.halt()
+        thread.join(5)
+        alive += thread.is_alive()
+        for each in (lock, handler.lock):
+            if each.acquire(timeout=1):
+                each.release()
+            else:
+                held += 1
+    print(f"left held {held}, still alive {alive}")
+    logger.removeHandler(handler)
+    handler.close()
+
+
+def blocked():
+    banner("blocked threads: the wakeable die within 50 ms, the others are reported")
+    raw = threading.Lock()
+    raw.acquire()
+    one, other = socket.socketpair()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    kinds = {
+        "Event.wait": threading.Event().wait,
+        "Queue.get": queue.Queue().get,
+        "Queue.get(timeout)": lambda: queue.Queue().get(timeout=60),
+        "Condition.wait": _in_condition,
+        "Semaphore.acquire": threading.Semaphore(0).acquire,
+        "Barrier.wait": threading.Barrier(2).wait,
+        "socket.recv": lambda: _receive(one),
+        "Popen.wait": child.wait,
+        "time.sleep": lambda: time.sleep(30),
+        "raw lock": raw.acquire,
+        "SimpleQueue.get": queue.SimpleQueue().get,
+    }
+    for name, call in kinds.items():
+        thread = TracedThread(target=call, name=name, daemon=True)
+        thread.start()
+        time.sleep(0.05)
+        begun = time.perf_counter()
+        left = thread.halt_and_join(0.5)
+        took = (time.perf_counter() - begun) * 1e3
+        print(f"{name:<20} {f'{took:.1f} ms' if left is None else f'reported: {left}'}")
+    one.close()
+    other.close()
+    child.wait()
+
+
+def _receive(one):
+    return one.recv(1)
+
+
+def _in_condition():
+    condition = threading.Condition()
+    with condition:
+        condition.wait()
+
+
+class Idle(SuperLoop):
+    """A loop with next to nothing to do."""
+
+    turns = 0
+
+    def cycle(self):  # noqa: D102
+        self.turns += 1
+        time.sleep(0.5)
+
+
+class Counting(SuperLoop):
+    """A loop with nothing to do at all."""
+
+    turns = 0
+
+    def cycle(self):  # noqa: D102
+        self.turns += 1
+        if self.turns >= 200_000:
+            self.stop()
+
+
+class Stuck(SuperLoop):
+    """A loop that does not return."""
+
+    def cycle(self):  # noqa: D102
+        time.sleep(3)
+
+
+def loops(many):
+    banner("loops: idle 1 % of a core; six stuck with 0.5 s of grace in 0.8 s")
+    controller = LoopController()
+    controller.start()
+    cpu = time.process_time()
+    time.sleep(2)
+    print(f"idle controller  {(time.process_time() - cpu) / 2:.2%} of a core")
+    controller.stop()
+    controller = LoopController()
+    for _ in range(6):
+        controller.new_loop(Stuck(grace_period=0.5))
+    controller.maintain_loops()
+    took = _timed(controller.stop_loops)
+    print(f"six stuck loops  {took:.2f} s")
+    loop = Counting()
+    begun = time.perf_counter()
+    loop.start()
+    while loop.is_alive:
+        time.sleep(0.01)
+    each = (time.perf_counter() - begun) / 200_000
+    print(f"overhead of one cycle  {each * 1e9:.0f} ns")
+    controller = LoopController(grace_period=10)
+    for _ in range(many):
+        controller.new_loop(Idle(grace_period=10))
+    up = _timed(controller.maintain_loops)
+    down = _timed(controller.stop_loops)
+    print(
+        f"{many} loops  up {up:.2f} s, down {down:.2f} s, "
+        f"alive after that {len(controller.alive_loops())}"
+    )
+
+
+def footprint(count):
+    banner("a footprint snapshot (at most 250 µs)")
+    times = rounds({"take": Footprint.take}, count)
+    table(times, "take")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", choices=("small", "full"), default="small")
+    is_full = parser.parse_args().size == "full"
+    logging.getLogger("luminal.supervise").setLevel(logging.CRITICAL + 1)
+    cost_of_a_thread(15 if is_full else 5, 400_000 if is_full else 50_000)
+    cost_to_others(15 if is_full else 5, 400_000 if is_full else 50_000)
+    time_to_die(60 if is_full else 10)
+    locks(150 if is_full else 15)
+    loops(1000 if is_full else 50)
+    footprint(200 if is_full else 50)
+    swallowing(6 if is_full else 1)
+    blocked()
+    print(f"abandoned: {[str(left) for left in abandoned_threads()]}")
+    sys.stdout.flush()
+    # Coroutines that swallow GeneratorExit would keep the interpreter from ending.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
