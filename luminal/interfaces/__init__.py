@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luminal.interfaces.context import PhotonContext, Scope
+from luminal.interfaces.context import PhotonContext
 from luminal.interfaces.markers import hookimpl, hookspec
 from luminal.interfaces.photon import IPhoton
 from luminal.interfaces.specs import LifecycleSpecs, Subject
@@ -11,7 +11,6 @@ __all__ = [
     "IPhoton",
     "LifecycleSpecs",
     "PhotonContext",
-    "Scope",
     "Subject",
     "hookimpl",
     "hookspec",

@@ -1,23 +1,21 @@
-"""`PhotonContext`: what Luminal hands to a photon."""
+"""`PhotonContext`: what Luminal hands to a photon.
+
+What a photon starts through it belongs to the photon, and ends with it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.errors import PhotonNotInitializedError
+
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-__all__ = ["PhotonContext", "Scope"]
-
-
-class Scope(Protocol):
-    """Owner of what a photon holds; the context hands things to it."""
-
-    def on_close(self, function: Callable[[], Any]) -> None:
-        """Call *function* when the photon's life ends."""
+__all__ = ["PhotonContext"]
 
 
 @attrs.define(eq=False, repr=False)
@@ -32,7 +30,8 @@ class PhotonContext:
 
     name: str
     settings: Mapping[str, Any]
-    _scope: Scope
+    # A `luminal.supervise.Scope`, set by the Handler as long as the photon lives.
+    scope: Any = None
     data: dict[str, Any] = attrs.Factory(dict)
 
     @property
@@ -52,4 +51,76 @@ class PhotonContext:
             function: Takes no argument; may be ``async``. What it raises is reported
                 and keeps no other from being called.
         """
-        self._scope.on_close(function)
+        self._owner.on_close(function)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None
+    ) -> Any:
+        """Run *coroutine* on the running loop, or where none runs on Luminal's own.
+
+        Args:
+            coroutine: What to run.
+            name: Name of the task.
+
+        Returns:
+            The task; without a running loop, a `concurrent.futures.Future`.
+        """
+        return self._owner.spawn(coroutine, name=name)
+
+    def thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run *function* on a thread that can be halted.
+
+        Returns:
+            The thread, a `luminal.managers.TracedThread`, started.
+        """
+        return self._owner.thread(function, *args, **kwargs)
+
+    def process(self, command: Sequence[str], **options: Any) -> Any:
+        """Start a child process, terminated and then killed with the photon.
+
+        Args:
+            command: Program and arguments.
+            **options: As for `subprocess.Popen`.
+
+        Returns:
+            The `subprocess.Popen`.
+        """
+        return self._owner.process(command, **options)
+
+    def loop(self, loop: Any) -> Any:
+        """Start a `luminal.managers.SuperLoop`, stopped with the photon; return it."""
+        return self._owner.loop(loop)
+
+    def every(self, seconds: float, function: Callable[[], Any]) -> Any:
+        """Call *function* every *seconds*, on one thread; what it raises is logged.
+
+        Returns:
+            The thread; halting it ends the calls.
+        """
+        return self._owner.every(seconds, function)
+
+    def executor(self, max_workers: int | None = None) -> Any:
+        """Return a `concurrent.futures.ThreadPoolExecutor`, shut down with the photon.
+
+        Args:
+            max_workers: Most threads; by default as many as the class decides.
+        """
+        return self._owner.executor(max_workers)
+
+    def enter(self, manager: Any) -> Any:
+        """Enter a context manager now, and leave it when the photon's life ends.
+
+        Returns:
+            What its ``__enter__`` returned; for an ``async`` one, an awaitable.
+        """
+        return self._owner.enter(manager)
+
+    @property
+    def _owner(self) -> Any:
+        if self.scope is None:
+            raise PhotonNotInitializedError(
+                "owns nothing while it does not live",
+                photon=self.name,
+                hint="use the context from __init__, start, or later",
+            )
+        return self.scope

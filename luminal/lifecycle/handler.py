@@ -7,22 +7,21 @@ What it must never know: that there is such a thing as a reload.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.errors import (
-    LuminalError,
     PhotonFinalizeError,
     PhotonNotInitializedError,
-    PhotonStartError,
 )
 from luminal.lifecycle.ports import Ports
-from luminal.lifecycle.scope import PhotonScope
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.turn import Turn
-from luminal.lifecycle.wreck import blame, words_of
+from luminal.lifecycle.wreck import finalize_failure, start_failure
 from luminal.model import Happening, Problem, State, Step, advance
+from luminal.supervise import Leftover, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from luminal.model import Candidate, Deadlines
 
 __all__ = ["Handler"]
+
+AT_ONCE = 0.5
+"""Seconds for ending what a photon owns where its host will not wait."""
 
 _frozen = attrs.setters.frozen
 # What makes up one life of a photon, see `Handler.exchange`.
@@ -45,6 +47,7 @@ _LIFE = (
     "context",
     "since",
     "problem",
+    "leftovers",
     "_state",
     "_scope",
 )
@@ -83,19 +86,26 @@ class Handler:
     since: float = attrs.field(init=False, factory=time.time)
     problem: Problem | None = attrs.field(init=False, default=None)
     _state: State = attrs.field(init=False, default=State.STAGED)
-    _scope: PhotonScope = attrs.field(init=False)
+    # What could not be stopped when the latest life ended.
+    leftovers: tuple[Leftover, ...] = attrs.field(init=False, default=())
+    # Owner of what the photon starts, from the start of a life to its end.
+    _scope: Scope | None = attrs.field(init=False, default=None)
     # One start or stop at a time.
     _turn: Turn = attrs.field(init=False, factory=Turn)
 
     def __attrs_post_init__(self) -> None:
         if issubclass(type(self.instance), type):
             self.factory, self.instance = self.instance, None
-        self._renew()
+        self.context = self.ports.context(self.name)
 
-    def _renew(self) -> None:
-        """Give the photon a scope and a context for a new life."""
-        self._scope = PhotonScope(self.name)
-        self.context = self.ports.context(self.name, self._scope)
+    def _begin_life(self) -> Scope:
+        """Give the photon an owner for what it starts, and after a life a context."""
+        if self._state is not State.STAGED:
+            self.context = self.ports.context(self.name)
+        self._go(Step.START)
+        self.leftovers = ()
+        self._scope = self.context.scope = Scope(self.name)
+        return self._scope
 
     def _forget_instance(self) -> None:
         if self.factory is not None:
@@ -155,22 +165,21 @@ class Handler:
         async with self._turn:
             if self._state is State.RUNNING:
                 return
-            if self._state is not State.STAGED:
-                self._renew()
-            self._go(Step.START)
+            scope = self._begin_life()
             began = time.perf_counter()
             try:
-                self.instance = await self.ports.create(self)
-                if prepare is not None:
-                    await prepare(self)
-                await self.ports.start(self)
+                with scope.owning():
+                    self.instance = await self.ports.create(self)
+                    if prepare is not None:
+                        await prepare(self)
+                    await self.ports.start(self)
                 if seat is not None:
                     seat(self)
             except BaseException as error:
                 await self._fail(error)
                 if not is_containable(error):
                     raise
-                raise self._start_error(error) from error
+                raise start_failure(error, self.name, self.filepath) from error
             self._go(Step.STARTED)
             self.problem = None
             self.ports.tell(
@@ -195,7 +204,7 @@ class Handler:
 
     async def _fail(self, error: BaseException) -> None:
         """Bring a photon whose start failed to rest."""
-        problem = Problem.of(self._start_error(error), "start")
+        problem = Problem.of(start_failure(error, self.name, self.filepath), "start")
         try:
             self.ports.unseat(self)
             await self._end(is_forced=self.instance is None)
@@ -208,21 +217,6 @@ class Handler:
         self.problem = problem
         self._go(step)
         self.ports.tell(happening, self, problem=problem)
-
-    def _start_error(self, error: BaseException) -> LuminalError:
-        if isinstance(error, LuminalError):
-            error.photon = error.photon or self.name
-            error.file = error.file or self.filepath
-            return error
-        file, line = blame(error, self.filepath)
-        return PhotonStartError(
-            "could not be started",
-            photon=self.name,
-            file=file,
-            line=line,
-            why=words_of(error),
-            hint="correct it, then start or reload the photon",
-        )
 
     async def stop(self, force_stop: bool = False) -> bool:
         """Unseat the photon's hooks, finalize it, and end what it owns.
@@ -253,7 +247,7 @@ class Handler:
                 problem = await self._end(force_stop)
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and so is its life.
-                problem = Problem.of(self._finalize_error(error), "finalize")
+                problem = Problem.of(finalize_failure(error, self.filepath), "finalize")
                 raise
             finally:
                 step = Step.FAIL if problem is not None else Step.STOPPED
@@ -269,27 +263,41 @@ class Handler:
         """Finalize the photon and close its scope; return what went wrong."""
         problem: Problem | None = None
         try:
-            if not is_forced and await self.ports.finalize(self) is False:
+            if not is_forced and not await self._finalize():
                 refusal = PhotonFinalizeError("'finalize' returned a false value")
                 problem = Problem.of(refusal, "finalize")
         except BaseException as error:
             if not is_containable(error):
                 raise
-            problem = Problem.of(self._finalize_error(error), "finalize")
+            problem = Problem.of(finalize_failure(error, self.filepath), "finalize")
         finally:
-            errors = await self._scope.close(self.deadlines.close)
-            if errors and problem is None:
-                problem = Problem.of(self._finalize_error(errors[0]), "finalize")
+            left = await self._close_scope(is_forced)
+            problem = problem or left
         return problem
 
-    def _finalize_error(self, error: BaseException) -> LuminalError:
-        if isinstance(error, LuminalError):
-            return error
-        file, line = blame(error, self.filepath)
-        return PhotonFinalizeError(
-            "could not be finalized",
-            file=file,
-            line=line,
-            why=words_of(error),
-            hint="correct 'finalize'; what it held has been ended by force",
+    async def _finalize(self) -> bool:
+        with self._scope.owning() if self._scope is not None else nullcontext():
+            return await self.ports.finalize(self) is not False
+
+    async def _close_scope(self, is_forced: bool) -> Problem | None:
+        """End what the photon has started; return what raised or could not be ended."""
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return None
+        self.leftovers = await scope.close(
+            AT_ONCE if is_forced else self.deadlines.close
         )
+        self.context.scope = None
+        if self.leftovers:
+            error = PhotonFinalizeError(
+                "left something that could not be stopped",
+                file=self.filepath,
+                why="; ".join(map(str, self.leftovers)),
+                hint="start it through 'self.context', and let it end when asked",
+            )
+            return Problem.of(error, "finalize")
+        if scope.errors:
+            return Problem.of(
+                finalize_failure(scope.errors[0], self.filepath), "finalize"
+            )
+        return None

@@ -7,6 +7,7 @@ One broken unit leaves no trace and keeps no other from being loaded.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,6 +28,7 @@ from luminal.loading import (
     Stage,
     World,
     claim_directory,
+    collecting_rarely,
     run_apart,
     run_each_apart,
 )
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from luminal.lifecycle.registry import Registry
 
 __all__ = ["Batch", "Intake"]
+
+MANY = 100
+"""Units from which on a batch is worth fewer garbage collections."""
 
 
 @attrs.define(eq=False)
@@ -127,12 +132,13 @@ class Intake:
         stage = Stage(self.world)
         admission = Admission(self.registry)
         try:
-            results = await run_each_apart(
-                [_job(unit, stage, admission) for unit in units],
-                self.ports.deadlines.load,
-                "luminal-load",
-                lambda index: _give_up(units[index]),
-            )
+            with collecting_rarely() if len(units) >= MANY else nullcontext():
+                results = await run_each_apart(
+                    [_job(unit, stage, admission) for unit in units],
+                    self.ports.deadlines.load,
+                    "luminal-load",
+                    lambda index: _give_up(units[index]),
+                )
         except BaseException:
             stage.discard()
             raise

@@ -19,7 +19,7 @@ from luminal.model import Deadlines, Event, Happening, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from luminal.interfaces import Scope, Subject
+    from luminal.interfaces import Subject
 
 __all__ = ["Ports"]
 
@@ -46,10 +46,10 @@ class Ports:
             self.plugins.add_hookspecs(LifecycleSpecs)
             self.plugins.register(Director(), "luminal.director")
 
-    def context(self, name: str, scope: Scope) -> PhotonContext:
+    def context(self, name: str) -> PhotonContext:
         """Return what the photon *name* is handed."""
         settings = MappingProxyType(dict(self.settings.get(name, {})))
-        return PhotonContext(name, settings, scope)
+        return PhotonContext(name, settings)
 
     async def create(self, handler: Subject) -> object:
         """Return the photon, created where there is no instance yet."""

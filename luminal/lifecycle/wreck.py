@@ -1,4 +1,4 @@
-"""What went wrong while a unit was staged, as one of our errors."""
+"""What went wrong in a photon's code, as one of our errors that names the place."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from luminal.errors import (
     LuminalError,
     PhotonConflictError,
     PhotonDependencyError,
+    PhotonFinalizeError,
     PhotonImportError,
+    PhotonStartError,
     PhotonSyntaxError,
     PhotonUnreadableError,
     PhotonValidationError,
 )
 
-__all__ = ["blame", "explain", "words_of"]
+__all__ = ["blame", "explain", "finalize_failure", "start_failure", "words_of"]
 
 _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
     (PhotonUnreadableError, "read"),
@@ -72,6 +74,37 @@ def words_of(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a photon's own exception class
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalError:
+    """Return what *photon* raised while it was started as an error that names it."""
+    if isinstance(cause, LuminalError):
+        cause.photon = cause.photon or photon
+        cause.file = cause.file or filepath
+        return cause
+    file, line = blame(cause, filepath)
+    return PhotonStartError(
+        "could not be started",
+        photon=photon,
+        file=file,
+        line=line,
+        why=words_of(cause),
+        hint="correct it, then start or reload the photon",
+    )
+
+
+def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
+    """Return what a photon raised while it was finalized as an error."""
+    if isinstance(cause, LuminalError):
+        return cause
+    file, line = blame(cause, filepath)
+    return PhotonFinalizeError(
+        "could not be finalized",
+        file=file,
+        line=line,
+        why=words_of(cause),
+        hint="correct 'finalize'; what it held has been ended by force",
+    )
 
 
 def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:

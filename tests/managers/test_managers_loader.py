@@ -549,7 +549,8 @@ def test_cancelled_midway(photons, traces, moment):
         with pytest.raises(asyncio.CancelledError):
             await task
         late = set(abandoned)
-        assert late
+        # A thread that belongs to a photon is woken and halted with it.
+        assert bool(late) is (moment == "import")
         if moment == "import":
             assert loader.photons == {}
             assert not [n for n in sys.modules if n.startswith("photons_")]
