@@ -123,7 +123,8 @@ class Swap:
                     if renewal is not None:
                         generation = attempt.provide(unit, renewal.origin)
                     else:
-                        place = serving.places.get(unit)
+                        is_pinned = unit in self.change.pinned
+                        place = None if is_pinned else serving.places.get(unit)
                         generation = attempt.provide(unit, serving.origin, place)
                     choice = renewal.choice if renewal else chosen_by.get(unit)
                     if choice is not None:
