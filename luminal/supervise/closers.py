@@ -89,4 +89,5 @@ async def _call_apart(
             thread.halt()
         why = f"it did not come back within {deadline:g} seconds"
         return None, Leftover("callback", closer.name, scope.name, why=why)
+    thread.join()  # it has nothing left to do, and holds what it called until then
     return (outcome[0] if outcome else None), None
