@@ -9,6 +9,7 @@ from __future__ import annotations
 from luminal.loading.apart import Result, run_apart, run_each_apart
 from luminal.loading.attempt import Attempt, Pinned
 from luminal.loading.code import CodeCache
+from luminal.loading.collecting import collecting_rarely
 from luminal.loading.generation import Generation
 from luminal.loading.origin import (
     DirectoryOrigin,
@@ -38,6 +39,7 @@ __all__ = [
     "Stage",
     "World",
     "claim_directory",
+    "collecting_rarely",
     "is_in_transaction",
     "read_source",
     "run_apart",

@@ -91,15 +91,15 @@ class CodeCache:
         code = self._codes.get(key)
         if code is not None:
             return code
-        with self._lock:
-            code = self._from_disk(source)
+        code = self._from_disk(source)
         if code is None:
             code = compile_source(source)
             self._keep(source, code)
-        with self._lock:
-            while len(self._codes) >= self.limit:
-                del self._codes[next(iter(self._codes))]
-            self._codes[key] = code
+        if len(self._codes) >= self.limit:
+            with self._lock:
+                while len(self._codes) >= self.limit:
+                    del self._codes[next(iter(self._codes))]
+        self._codes[key] = code
         return code
 
     def _read(self, directory: str) -> _Kept:
@@ -113,7 +113,11 @@ class CodeCache:
     def _from_disk(self, source: SourceFile) -> CodeType | None:
         if self.store is None:
             return None
-        kept = self._read(os.path.dirname(source.path))
+        directory = os.path.dirname(source.path)
+        kept = self._kept.get(directory)
+        if kept is None:
+            with self._lock:
+                kept = self._read(directory)
         digest, data = kept.get(source.path, ("", b""))
         if digest != source.checksum:
             return None

@@ -7,6 +7,7 @@ again, so that nothing can slip in between.
 from __future__ import annotations
 
 from functools import cached_property
+from hashlib import sha512
 
 import attrs
 
@@ -43,7 +44,5 @@ def read_source(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It is no regular file, too large, or not readable.
     """
-    from hashlib import sha512
-
     data, _ = read_bytes(path)
     return SourceFile(path, data, sha512(data).hexdigest())
