@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from luminal import __version__
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -83,8 +81,9 @@ def _own_code() -> tuple[object, ...]:
             status = os.stat(path)
             found.append((path, status.st_size, status.st_mtime_ns))
     except OSError:  # imported from an archive: it changes with its version only
-        return (__version__,)
-    return (__version__, *found)
+        found = []
+    # The front door lies above us: it is asked, not imported.
+    return (sys.modules["luminal"].__version__, *found)
 
 
 def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:
