@@ -16,6 +16,7 @@ from luminal.errors import (
     PhotonFinalizeError,
     PhotonNotInitializedError,
 )
+from luminal.lifecycle.nameplate import Nameplate
 from luminal.lifecycle.ports import Ports
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.turn import Turn
@@ -35,11 +36,10 @@ __all__ = ["Handler"]
 AT_ONCE = 0.5
 """Seconds for ending what a photon owns where its host will not wait."""
 
-_frozen = attrs.setters.frozen
 # What makes up one life of a photon, see `Handler.exchange`.
 _LIFE = (
-    "filepath",
-    "checksum",
+    "_filepath",
+    "_checksum",
     "instance",
     "generation",
     "candidate",
@@ -54,7 +54,7 @@ _LIFE = (
 
 
 @attrs.define(eq=False, repr=False)
-class Handler:
+class Handler(Nameplate):
     """The host's handle on one photon.
 
     Handlers are equal only to themselves.
@@ -71,10 +71,6 @@ class Handler:
         ports: What connects it to a host.
     """
 
-    logging: bool
-    name: str = attrs.field(on_setattr=_frozen)
-    filepath: str = attrs.field(on_setattr=_frozen)
-    checksum: str = attrs.field(on_setattr=_frozen)
     instance: Any = None
     generation: Generation | None = attrs.field(default=None, kw_only=True)
     candidate: Candidate | None = attrs.field(default=None, kw_only=True)
@@ -193,9 +189,8 @@ class Handler:
         """
         for field in _LIFE:
             mine, theirs = getattr(self, field), getattr(other, field)
-            # Past the setters: a host must not write these, we may.
-            object.__setattr__(self, field, theirs)
-            object.__setattr__(other, field, mine)
+            setattr(self, field, theirs)
+            setattr(other, field, mine)
 
     @property
     def turn(self) -> Turn:
