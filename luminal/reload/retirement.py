@@ -7,6 +7,7 @@ holds the host's turn waits for.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.model import Event, Happening, Problem, State
+from luminal.supervise import current_owner
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,8 +65,12 @@ class Retirement:
         import asyncio
 
         self._ended.set_running_or_notify_cancel()  # who waits cannot cancel it
-        task = asyncio.create_task(self._carry_out(), name="luminal-retire")
-        self._task = task
+        # Whoever asked for the swap may be a photon, and must not own this.
+        context = contextvars.copy_context()
+        context.run(current_owner.set, None)
+        self._task = asyncio.create_task(
+            self._carry_out(), name="luminal-retire", context=context
+        )
 
     def hurry(self) -> None:
         """Wait for calls no longer; may be called in any thread."""
