@@ -33,6 +33,9 @@ __all__ = [
 SCHEMA = 1
 """Number of the form of all JSON documents; raised when a key changes its meaning."""
 
+_AROUND = 1
+"""Lines that are shown before and after the one to blame."""
+
 _STYLES = {
     "ok": "green",
     "running": "green",
@@ -160,21 +163,29 @@ def tell_problem(
     if problem.file:
         line = f":{problem.line}" if problem.line else ""
         say(f"{indent}  at: {short(problem.file)}{line}", err=err)
-        text = _line_of(problem.file, problem.line)
-        if text:
-            say(f"{indent}    {problem.line} | {text}", dim=True, err=err)
+        for number, text in _lines_at(problem.file, problem.line):
+            is_it = number == problem.line
+            mark = ">" if is_it else " "
+            line = f"{indent}  {mark} {number} | {text}".rstrip()
+            say(line, dim=not is_it, err=err)
     for label, value in (("because", problem.why), ("try", problem.hint)):
         if value:
             say(f"{indent}  {label}: {clean(value)}", err=err)
 
 
-def _line_of(path: str, number: int) -> str:
-    """Return line *number* of a regular file of sensible size, else nothing."""
-    import linecache
+def _lines_at(path: str, number: int) -> list[tuple[int, str]]:
+    """Return line *number* and its neighbours, of a regular file of sensible size.
 
+    Read from the disk: what runs, and `linecache` knows, may be another generation.
+    """
     try:
-        is_sensible = os.path.isfile(path) and os.path.getsize(path) < 2**20
+        if not number or not os.path.isfile(path) or os.path.getsize(path) > 2**20:
+            return []
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().expandtabs().splitlines()
     except OSError:
-        return ""
-    text = linecache.getline(path, number) if is_sensible and number else ""
-    return clean(text.strip().expandtabs())[:200]
+        return []
+    first = max(number - 1 - _AROUND, 0)
+    around = [line[:200] for line in lines[first : number + _AROUND]]
+    found = [(at, clean(line)) for at, line in enumerate(around, first + 1)]
+    return found if first < number <= len(lines) else []

@@ -12,7 +12,7 @@ from luminal.interfaces import hookspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PHOTONS", "READINGS", "Station"]
+__all__ = ["BROKEN", "EDITED", "PHOTONS", "READINGS", "Station"]
 
 READINGS = (12.0, 19.5, 31.0)
 """Temperatures in degrees Celsius."""
@@ -24,6 +24,10 @@ class Station:
     @hookspec
     def on_reading(self, celsius: float) -> str | None:
         """Say something about a reading, or nothing."""
+
+    @hookspec(firstresult=True)
+    def on_record(self, number: int, celsius: float) -> tuple[int, str] | None:
+        """Return the number of the record, and the scale that it was stored in."""
 
 
 _FAHRENHEIT = '''\
@@ -40,7 +44,19 @@ class Fahrenheit(luminal.IPhoton):
     @luminal.hookimpl
     def on_reading(self, celsius):
         return f"that is {celsius * 9 / 5 + 32:.1f} degrees Fahrenheit"
+
+    @luminal.hookimpl
+    def on_record(self, number, celsius):
+        return number, "Fahrenheit"
 '''
+
+EDITED = _FAHRENHEIT.replace("celsius * 9 / 5 + 32", "celsius + 273.15").replace(
+    'Fahrenheit"', 'Kelvin"'
+)
+"""The photon `fahrenheit` after a change of mind."""
+
+BROKEN = EDITED.replace("return number", "return number,")
+"""And after a slip of the finger."""
 
 _MEAN = '''\
 """A photon with a life: it gathers from its start to its end."""

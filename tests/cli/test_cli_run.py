@@ -195,6 +195,22 @@ def test_demo_as_json(terminal: Terminal) -> None:
     assert said.code == 0
 
 
+def test_demo_swaps_breaks_and_mends_without_losing_a_record(
+    terminal: Terminal,
+) -> None:
+    """Each generation answers some records, the broken one none, and all add up."""
+    steps = terminal.luminal("demo", "--json").json()["steps"]
+    saves = [step for step in steps if step["step"] == "save"]
+    assert [save["generation"] for save in saves] == [2, 2, 3]
+    codes = [save["problem"] and save["problem"]["code"] for save in saves]
+    assert codes == [None, "LUM104", None]
+    (count,) = (step["count"] for step in steps if step["step"] == "count")
+    assert (count["lost"], count["doubled"], count["failed"]) == (0, 0, 0)
+    assert count["by_scale"]["Fahrenheit"] >= 500
+    assert count["by_scale"]["Kelvin"] >= 1500
+    assert sum(count["by_scale"].values()) == count["fed"]
+
+
 def test_demo_keeps_its_photons_but_writes_over_nothing(terminal: Terminal) -> None:
     assert terminal.luminal("demo", "--keep", "mine").code == 0
     said = terminal.luminal("list", "--no-installed", "mine")

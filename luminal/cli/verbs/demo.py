@@ -13,11 +13,14 @@ import click
 from luminal.cli.exits import Exit
 from luminal.cli.looking import state_of
 from luminal.cli.paper import print_json, print_table, say, tell_problem
-from luminal.cli.showcase import PHOTONS, READINGS, Station
+from luminal.cli.pipeline import Pipeline
+from luminal.cli.showcase import BROKEN, EDITED, PHOTONS, READINGS, Station
 from luminal.cli.verb import verb
 from luminal.cli.writing import write_new
 from luminal.discovery import discover
+from luminal.errors import LuminalError
 from luminal.managers import Loader
+from luminal.model import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +78,47 @@ class _Show:
             self.text(f"{celsius:>5} degrees: {'; '.join(said)}")
         self.step("call", answers=answers)
 
+    def write(self, name: str, text: str) -> None:
+        with open(os.path.join(self.directory, name), "w", encoding="utf-8") as file:
+            file.write(text)
 
-async def _play(show: _Show) -> None:
+    async def save(self, loader: Loader, pipeline: Pipeline, text: str) -> None:
+        """Save *text* as the photon `fahrenheit`, reload it, and feed on."""
+        name = "fahrenheit"
+        self.write(f"{name}.py", text)
+        problem: Problem | None = None
+        try:
+            await loader.reload_photon(name)
+        except LuminalError as error:
+            problem = Problem.of(error, "reload")
+        pipeline.wait_for(_RECORDS)
+        number = loader.photons[name].number
+        if problem is None:
+            self.text(f"swapped: generation {number} answers")
+        else:
+            self.text(f"refused: generation {number} goes on")
+            if not self.is_json:
+                tell_problem(name, problem, err=False, indent="     ")
+        self.step("save", generation=number, problem=problem)
+
+    def count(self, pipeline: Pipeline) -> bool:
+        """Stop the pipeline, and return whether it has lost or doubled nothing."""
+        count = pipeline.stop()
+        scales = ", ".join(f"{n} in {scale}" for scale, n in count.by_scale.items())
+        self.text(f"{count.fed} records fed, {scales}")
+        self.text(
+            f"{count.lost} lost, {count.doubled} doubled, {count.failed} calls failed"
+        )
+        self.step("count", count=count)
+        return not (count.lost or count.doubled or count.failed)
+
+
+_RECORDS = 500
+"""How many records each generation is fed at least."""
+
+
+async def _play(show: _Show) -> bool:
+    """Play all scenes; return whether no record was lost or doubled."""
     found = show.discover()
     loader = Loader(cache=False)
     loader.plugins.add_hookspecs(Station)
@@ -91,6 +133,7 @@ async def _play(show: _Show) -> None:
         show.step("start", photons=states)
         show.title("call: the host asks once, every photon may answer")
         show.call(loader, READINGS)
+        is_whole = await _swap(show, loader)
         show.title("unload: 'fahrenheit' goes, the host and the others stay")
         await loader.unload_photon("fahrenheit")
         show.text(f"left: {', '.join(loader.photons)}")
@@ -100,6 +143,28 @@ async def _play(show: _Show) -> None:
         show.title("close: finalize all, the last one first")
     show.text("nothing is left")
     show.step("close", left=list(loader.photons))
+    return is_whole
+
+
+async def _swap(show: _Show, loader: Loader) -> bool:
+    """Change a photon while a pipeline runs; return whether every record arrived."""
+    pipeline = Pipeline(loader)
+    show.title("feed: from here on, a thread hands in records without a pause")
+    pipeline.start()
+    try:
+        pipeline.wait_for(_RECORDS)
+        show.text("'fahrenheit' stores them")
+        show.step("feed")
+        show.title("edit: 'fahrenheit' changes to Kelvin, while records come in")
+        await show.save(loader, pipeline, EDITED)
+        show.title("break: a slip of the finger is saved")
+        await show.save(loader, pipeline, BROKEN)
+        show.title("mend: the line is put right")
+        await show.save(loader, pipeline, EDITED)
+    finally:
+        show.title("count: every record, stored once")
+        is_whole = show.count(pipeline)
+    return is_whole
 
 
 @verb("demo")
@@ -113,7 +178,8 @@ def command(keep: str | None, as_json: bool) -> Exit:
     """Show what Luminal does, with photons of its own.
 
     The host is a weather station, with three photons that work and two that do not.
-    They are discovered, loaded, started, called and unloaded.
+    They are discovered, loaded, started and called. While a pipeline runs, one is
+    edited, broken and mended, and every record is counted. Then they are unloaded.
     """
     import asyncio
     import tempfile
@@ -126,9 +192,9 @@ def command(keep: str | None, as_json: bool) -> Exit:
         directory = os.path.abspath(keep or passing)
         write_new(directory, PHOTONS)
         show = _Show(directory, as_json)
-        asyncio.run(_play(show))
+        code = Exit.FINE if asyncio.run(_play(show)) else Exit.FAILED
     if as_json:
-        print_json("demo", Exit.FINE, steps=show.steps)
+        print_json("demo", code, steps=show.steps)
     elif keep:
         click.echo(f"\nThe photons are in {directory}; try: luminal list {keep}")
-    return Exit.FINE
+    return code
