@@ -6,7 +6,6 @@ so has come. It must never sleep, and never look at what is installed unless ask
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Self
 
 from luminal.errors import (
@@ -23,6 +22,7 @@ from luminal.testing.leak_check import LeakCheck
 from luminal.testing.place import Place
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
 
     from luminal.lifecycle import Handler

@@ -1,0 +1,139 @@
+"""Time passes when a test says so, and every timer fires in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luminal.testing import FakeClock, Host
+from luminal.testing.loop_thread import LoopThread
+
+SECONDS = st.floats(0.001, 100_000.0)
+
+
+@given(delays=st.lists(SECONDS, max_size=8), steps=st.lists(SECONDS, max_size=5))
+def test_timers_fire_in_order_at_their_times_and_not_before(
+    delays: list[float], steps: list[float]
+) -> None:
+    """After each step exactly the timers due by then have fired, each at its time."""
+    clock = FakeClock(start=7.0)
+    loop = LoopThread(clock.new_event_loop)
+    fired: list[tuple[float, float]] = []
+
+    async def wait(delay: float) -> None:
+        await asyncio.sleep(delay)
+        fired.append((delay, clock() - 7.0))
+
+    async def begin() -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(wait(delay)) for delay in delays]
+
+    try:
+        tasks = loop.run(begin())
+        passed = 0.0
+        for step in steps:
+            clock.advance(step)
+            passed += step
+            due = sorted(delay for delay in delays if delay <= passed * (1 + 1e-12))
+            assert [delay for delay, _ in fired] == due
+        for delay, at in fired:
+            assert at == pytest.approx(delay)
+        assert clock() == pytest.approx(7.0 + passed)
+        assert len(tasks) == len(delays)
+    finally:
+        loop.close()
+
+
+def test_timer_set_by_a_timer_fires_in_the_same_step() -> None:
+    clock = FakeClock()
+    loop = LoopThread(clock.new_event_loop)
+    times: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(60)
+            times.append(clock())
+
+    async def begin() -> asyncio.Task[None]:
+        return asyncio.create_task(tick())
+
+    task = loop.run(begin())
+    clock.advance(3600)
+    assert times == [60.0 * n for n in range(1, 61)]
+    assert not task.done()
+    loop.close()
+
+
+def test_time_passes_inside_of_the_loop_too() -> None:
+    clock = FakeClock()
+
+    async def body() -> list[float]:
+        times = []
+        sleeping = asyncio.create_task(asyncio.sleep(86_400 * 3))
+        for _ in range(3):
+            await clock.elapse(86_400)
+            times.append(clock())
+        await sleeping
+        with pytest.raises(RuntimeError, match="await elapse"):
+            clock.advance(1)
+        return times
+
+    with asyncio.Runner(loop_factory=clock.new_event_loop) as runner:
+        assert runner.run(body()) == [86_400.0, 172_800.0, 259_200.0]
+
+
+def test_clock_without_a_loop_is_a_clock() -> None:
+    clock = FakeClock(10)
+    clock.advance(2.5)
+    assert clock() == 12.5
+    with pytest.raises(ValueError, match="does not go back"):
+        clock.advance(-1)
+    loop = clock.new_event_loop()
+    with pytest.raises(RuntimeError, match="already"):
+        clock.new_event_loop()
+    loop.close()
+    clock.new_event_loop().close()
+
+
+PHOTON = """
+import asyncio
+
+from luminal import IPhoton
+
+
+class Hourly(IPhoton):
+    async def start(self):
+        self.turns = 0
+        self.task = asyncio.create_task(self.work())
+
+    async def work(self):
+        while True:
+            await asyncio.sleep(3600)
+            self.turns += 1
+
+    async def finalize(self):
+        self.task.cancel()
+"""
+
+
+def test_photon_lives_a_day_at_once_and_is_watched_meanwhile(tmp_path: Path) -> None:
+    """The host's loop goes by the clock; files, threads and deadlines do not."""
+    clock = FakeClock()
+    with Host(tmp_path / "host", clock=clock) as host:
+        host.write("hourly.py", PHOTON)
+        host.watch()
+        clock.advance(86_400)
+        assert host["Hourly"].turns == 24
+        host.edit("hourly.py", lambda text: text.replace("3600", "1800"))
+        host.reloaded("Hourly")
+        clock.advance(86_400)
+        assert host["Hourly"].turns == 48
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            host.until("unloaded", deadline=0.05)
+        assert time.monotonic() - began >= 0.05
+        host.assert_no_leaks()
