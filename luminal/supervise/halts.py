@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 0.5
 ABANDON_SECONDS = 2.0
 """After this time a thread that lives on is listed as abandoned."""
 _WAKE_EVERY = 0.02
-_LUCK_SECONDS = 0.003
+_LUCK_SECONDS = 0.001
 
 
 @attrs.define(eq=False)

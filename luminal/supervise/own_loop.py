@@ -24,7 +24,7 @@ def borrow_loop() -> asyncio.AbstractEventLoop:
     """Return the running loop; every call is answered by one of `return_loop`."""
     import asyncio
 
-    from luminal.supervise.owners import current_owner
+    from luminal.supervise.owners import unowned
 
     global _borrowers, _loop
     with _lock:
@@ -32,13 +32,10 @@ def borrow_loop() -> asyncio.AbstractEventLoop:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             # The thread is everybody's, whoever asks for it first.
-            token = current_owner.set(None)
-            try:
+            with unowned():
                 threading.Thread(
                     target=_run, args=(_loop,), name="luminal-loop", daemon=True
                 ).start()
-            finally:
-                current_owner.reset(token)
         return _loop
 
 

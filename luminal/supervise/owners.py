@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Owner", "current_owner", "find_owner", "own_thread", "owner_name"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Owner",
+    "current_owner",
+    "find_owner",
+    "own_thread",
+    "owner_name",
+    "unowned",
+]
 
 
 class Owner(Protocol):
@@ -30,6 +41,19 @@ current_owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar(
 )
 """Owner of what is started in this context; None for the host's own code."""
 
+
+class _Nobody:
+    """Stands in the context variable for: the host's, whatever thread this is."""
+
+    name = ""
+    is_closed = False
+
+    def adopt(self, belonging: object) -> None:
+        """Own nothing."""
+
+
+_NOBODY: Owner = _Nobody()
+
 # Context variables do not follow threads: this does, from a thread to those it starts.
 _of_threads: weakref.WeakKeyDictionary[threading.Thread, Owner] = (
     weakref.WeakKeyDictionary()
@@ -39,9 +63,24 @@ _of_threads: weakref.WeakKeyDictionary[threading.Thread, Owner] = (
 def find_owner() -> Owner | None:
     """Return the owner of what is started here and now, or None."""
     owner = current_owner.get()
+    if owner is _NOBODY:
+        return None
     if owner is None and _of_threads:
         owner = _of_threads.get(threading.current_thread())
     return owner
+
+
+@contextlib.contextmanager
+def unowned() -> Iterator[None]:
+    """Let what is started within the ``with`` block belong to nobody.
+
+    For threads and tasks that serve everybody, whoever needed them first.
+    """
+    token = current_owner.set(_NOBODY)
+    try:
+        yield
+    finally:
+        current_owner.reset(token)
 
 
 def own_thread(thread: threading.Thread, owner: Owner) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from luminal.supervise.belongings import Belonging
+from luminal.supervise.owners import unowned
 from luminal.supervise.reaper import halt_thread
 
 __all__ = ["OwnedExecutor", "OwnedPool"]
@@ -66,7 +67,8 @@ class OwnedPool(Belonging):
 
     def ask(self) -> None:
         """Terminate it; that waits a moment for its threads, so not on this one."""
-        threading.Thread(target=self.thing.terminate, daemon=True).start()
+        with unowned():
+            threading.Thread(target=self.thing.terminate, daemon=True).start()
 
     def press(self) -> None:
         """Nothing between asking and killing."""

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from luminal.supervise.halts import ABANDON_SECONDS, Halt
+from luminal.supervise.owners import unowned
 
 if TYPE_CHECKING:
     from luminal.supervise.leftovers import Leftover
@@ -23,7 +24,7 @@ _logger = logging.getLogger("luminal.supervise")
 
 # While a young halt is under way, threads take turns more often: with two busy
 # threads beside it, the default of 5 ms makes one look at the victim cost 10 ms.
-_HURRIED_INTERVAL = 0.0005
+_HURRIED_INTERVAL = 0.0002
 _YOUNG_SECONDS = 0.25
 
 # Owner of everything below. The condition wakes the reaper for a new halt.
@@ -81,7 +82,8 @@ def begin_halt(halt: Halt) -> Halt:
     with _changed:
         if _reaper is None:
             _reaper = threading.Thread(target=_reap, name="luminal-reaper", daemon=True)
-            _reaper.start()
+            with unowned():
+                _reaper.start()
         _changed.notify()
     return halt
 

@@ -19,7 +19,7 @@ import time
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.supervise import Scope, SuperLoop, attribution
+from luminal.supervise import Scope, SuperLoop, attribution, unowned
 
 DEADLINE = 10.0
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -300,3 +300,50 @@ def test_every_calls_again_and_again_and_goes_on_after_an_error():
     scope.every(0.001, call)
     wait_until(lambda: len(calls) > 3)
     assert scope.close_sync(3) == ()
+
+
+def test_luminals_own_threads_belong_to_nobody():
+    """What a photon was the first to need is not ended with that photon."""
+    scope = Scope("first")
+    done = threading.Event()
+    with scope.owning(), unowned():
+        thread = threading.Thread(target=done.wait, args=(DEADLINE,))
+        thread.start()
+    assert scope.living() == []
+    scope.close_sync(1)
+    assert thread.is_alive()
+    done.set()
+    thread.join(DEADLINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("through", [True, False])
+def test_after_ten_generations_exactly_one_of_each_lives(through):
+    """Each new life begins before the old one ends; in the end nothing is left."""
+
+    async def main():
+        counts = []
+        old = None
+        threads = threading.active_count()
+        for _ in range(10):
+            scope = Scope("reloaded")
+            kept = []
+            if through:
+                with_context(scope)
+            else:
+                with scope.owning():
+                    without_context(kept)
+            await asyncio.sleep(0)
+            if old is not None:
+                assert await old.close(5) == ()
+            old = scope
+            counts.append(sorted(one.kind for one in scope.living()))
+        assert await old.close(5) == ()
+        wait_until(lambda: threading.active_count() <= threads + 1)
+        return counts
+
+    before = signal.getsignal(signal.SIGUSR2)
+    counts = asyncio.run(main())
+    signal.signal(signal.SIGUSR2, before)
+    assert all(count == counts[0] for count in counts)
+    assert logging.getLogger("test.scope").handlers == []
