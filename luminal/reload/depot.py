@@ -62,7 +62,7 @@ class Depot:
         Args:
             loop: Where photons' coroutines run as long as it does.
         """
-        self._home.host = loop
+        self._home.settle(loop)
         packages: set[str] = set()
         folders: set[str] = set()  # of lone modules
         for handlers in self._loaded().values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,24 @@ class Home:
     What a photon starts on a loop lives as long as the loop does. So they run on the
     host's as long as it runs, and after that on a loop on a thread of our own.
 
-    Args:
-        host: The host's loop; None where it has none.
     """
 
-    host: asyncio.AbstractEventLoop | None = None
+    # The host's loop; None where there is none, or it has ended.
+    _host: asyncio.AbstractEventLoop | None = None
+    # Waits there for ever, and is cancelled when `asyncio.run` ends.
+    _canary: asyncio.Task[None] | None = None
     _own: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
+
+    def settle(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Run coroutines on the host's loop as long as it runs.
+
+        Args:
+            loop: The loop that runs this; None for one of our own from the start.
+        """
+        if loop is not None:
+            self._host = loop
+            self._canary = loop.create_task(_wait_for_ever(), name="luminal-canary")
 
     def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run the coroutine that *make* returns, and wait for its end.
@@ -40,7 +52,12 @@ class Home:
         """
         while True:
             loop = self._loop()
-            future = asyncio.run_coroutine_threadsafe(make(), loop)
+            work = self._checked(make, is_host=loop is self._host)
+            try:
+                future = asyncio.run_coroutine_threadsafe(work, loop)
+            except RuntimeError:  # closed between the look and the call
+                work.close()
+                continue
             while True:
                 try:
                     return future.result(_LOOK)
@@ -53,11 +70,25 @@ class Home:
                         future.cancel()
                         break
 
+    async def _checked(
+        self, make: Callable[[], Coroutine[Any, Any, Any]], *, is_host: bool
+    ) -> Any:
+        """Run it, unless the host's loop is about to end.
+
+        `asyncio.run` cancels the tasks that it finds at its end. One that comes later
+        would begin, never go on, and keep what it holds.
+        """
+        canary = self._canary
+        if is_host and canary and (canary.done() or canary.cancelling()):
+            self._host = None
+            raise asyncio.CancelledError
+        return await make()
+
     def _loop(self) -> asyncio.AbstractEventLoop:
-        host = self.host
+        host = self._host
         if host is not None and host.is_running():
             return host
-        self.host = None
+        self._host = None
         if self._own is None:
             self._own = asyncio.new_event_loop()
             self._thread = threading.Thread(
@@ -67,7 +98,11 @@ class Home:
         return self._own
 
     def close(self) -> None:
-        """End the loop of our own, if there is one."""
+        """Leave the host's loop, and end the one of our own, if there is one."""
+        canary, self._canary = self._canary, None
+        if canary is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                canary.get_loop().call_soon_threadsafe(canary.cancel)
         own, thread = self._own, self._thread
         self._own = self._thread = None
         if own is None or thread is None:
@@ -76,3 +111,7 @@ class Home:
         if thread is not threading.current_thread():
             thread.join()
             own.close()
+
+
+async def _wait_for_ever() -> None:
+    await asyncio.Event().wait()

@@ -75,7 +75,7 @@ class Keeper:
         Args:
             loop: Where photons' coroutines run as long as it does.
         """
-        self._home.host = loop
+        self._home.settle(loop)
         self._watcher.start()
         everything = Batch(created=frozenset([self.directory]))
         self._watcher.call(lambda: self._take(everything))

@@ -70,7 +70,7 @@ class Provisional:
         Args:
             loop: Where their ``async`` methods run as long as it does.
         """
-        self._home.host = loop
+        self._home.settle(loop)
         name = "luminal-probation"
         threading.Thread(target=self._watch, name=name, daemon=True).start()
 

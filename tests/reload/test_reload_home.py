@@ -1,0 +1,84 @@
+"""Where a watch runs coroutines when the event loop of whoever asked for it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from luminal.lifecycle import Turn
+from luminal.reload.home import Home
+
+PATIENCE = 30
+
+
+@pytest.mark.fault(46, 47)
+def test_what_comes_while_the_loop_ends_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for after `asyncio.run` has cancelled its tasks, before the loop stops."""
+    home, turn = Home(), Turn()
+    is_ending, is_asked = threading.Event(), threading.Event()
+    hosts = []
+    submit = asyncio.run_coroutine_threadsafe
+
+    def submit_and_say_so(*arguments):
+        future = submit(*arguments)
+        is_asked.set()
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_and_say_so)
+
+    async def work() -> str:
+        async with turn:
+            if asyncio.get_running_loop() in hosts:
+                await asyncio.Event().wait()
+            return "done"
+
+    async def hold_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_ending.set()
+            await asyncio.to_thread(is_asked.wait, PATIENCE)
+            # What was asked for gets its chance to begin on this loop.
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    async def main() -> None:
+        hosts.append(asyncio.get_running_loop())
+        home.settle(hosts[0])
+        holding = asyncio.create_task(hold_up())
+        await asyncio.sleep(0)
+        assert not holding.done()
+
+    def ask() -> str:
+        is_ending.wait(PATIENCE)
+        return home.run(work)
+
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(ask)
+        asyncio.run(main())
+        assert answer.result(PATIENCE) == "done"
+        assert pool.submit(home.run, work).result(PATIENCE) == "done"
+    home.close()
+
+
+def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
+    home = Home()
+
+    async def work() -> object:
+        return asyncio.get_running_loop()
+
+    async def main() -> None:
+        here = asyncio.get_running_loop()
+        home.settle(here)
+        assert await asyncio.to_thread(home.run, work) is here
+        await asyncio.to_thread(home.close)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
