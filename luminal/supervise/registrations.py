@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
+    from luminal.supervise.owners import Owner
+
 __all__ = ["add_handler", "atexit_register", "set_signal"]
 
 
@@ -75,6 +77,9 @@ class OwnedSignal(Belonging):
     why = "only the main thread may put the old handler back"
     number: int = attrs.field(kw_only=True)
     before: Any = attrs.field(kw_only=True)
+    owner: Owner = attrs.field(kw_only=True)
+    # The record of the handler that this one replaced, where a photon had set it.
+    previous: OwnedSignal | None = attrs.field(kw_only=True)
 
     @property
     def name(self) -> str:
@@ -86,9 +91,17 @@ class OwnedSignal(Belonging):
         return signal.getsignal(self.number) is self.thing
 
     def ask(self) -> None:
-        """Put the handler back that was there before."""
+        """Put the handler back that was there before, of the host or of a living."""
+        handler, previous = self.before, self.previous
+        while previous is not None and previous.owner.is_closed:
+            handler, previous = previous.before, previous.previous
         with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(self.number, self.before)
+            signal.signal(self.number, handler)
+            _latest.pop(self.number, None)
+
+
+# Signal → the record of the handler that a photon set last.
+_latest: dict[int, OwnedSignal] = {}
 
 
 def atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,7 +148,12 @@ def set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
         before = set_(signalnum, handler)
         owner = find_owner()
         if owner is not None:
-            owner.adopt(OwnedSignal(handler, number=signalnum, before=before))
+            known = _latest.get(signalnum)
+            previous = known if known is not None and known.thing is before else None
+            owned = _latest[signalnum] = OwnedSignal(
+                handler, number=signalnum, before=before, owner=owner, previous=previous
+            )
+            owner.adopt(owned)
         return before
 
     return wrapper

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Scope"]
 
 # Shares of the deadline after which the next rung is climbed.
-_RUNGS = (("ask", 0.0), ("press", 0.25), ("kill", 0.6))
+_RUNGS = (("ask", 0.0), ("press", 0.1), ("kill", 0.5))
 _TICK_SECONDS = 0.003
 
 

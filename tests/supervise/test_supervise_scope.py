@@ -344,6 +344,6 @@ def test_after_ten_generations_exactly_one_of_each_lives(through):
 
     before = signal.getsignal(signal.SIGUSR2)
     counts = asyncio.run(main())
-    signal.signal(signal.SIGUSR2, before)
+    assert signal.getsignal(signal.SIGUSR2) is before
     assert all(count == counts[0] for count in counts)
     assert logging.getLogger("test.scope").handlers == []
