@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeCache", "compile_source"]
 
+VERSIONS = 3
+"""Versions of one file whose code is kept in memory."""
+
 _Kept = dict[str, tuple[str, bytes]]
 
 
@@ -70,6 +73,8 @@ class CodeCache:
     limit: int = 20_000
     # (path, digest) → code. The path is part of it: tracebacks name it.
     _codes: dict[tuple[str, str], CodeType] = attrs.Factory(dict)
+    # Path → digests of its versions in `_codes` that were compiled here.
+    _versions: dict[str, list[str]] = attrs.Factory(dict)
     # Directory → path → (digest, marshalled code), as on disk.
     _kept: dict[str, _Kept] = attrs.Factory(dict)
     _changed: set[str] = attrs.Factory(set)
@@ -95,12 +100,21 @@ class CodeCache:
         if code is None:
             code = compile_source(source)
             self._keep(source, code)
+            self._forget_older(source)
         if len(self._codes) >= self.limit:
             with self._lock:
                 while len(self._codes) >= self.limit:
                     del self._codes[next(iter(self._codes))]
         self._codes[key] = code
         return code
+
+    def _forget_older(self, source: SourceFile) -> None:
+        """Keep what a roll-back or a branch switch may come back to, and no more."""
+        with self._lock:
+            versions = self._versions.setdefault(source.path, [])
+            versions.append(source.checksum)
+            if len(versions) > VERSIONS:
+                self._codes.pop((source.path, versions.pop(0)), None)
 
     def _read(self, directory: str) -> _Kept:
         kept = self._kept.get(directory)
