@@ -1,0 +1,282 @@
+"""Reload alone: what a swap costs, beside compiling and executing the same text.
+
+Run ``python -m benchmarks.reloading --size small|full``. Every row is a whole reload
+that a host asks for: look at the disk, compile, execute, create, start, exchange,
+finalize the old. The peers do less: `importlib.reload` and hmr change a module in
+place, and jurigged patches functions; none of them keeps the old one or rolls back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import banner
+from luminal import Loader, hookspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HEAD = "from luminal import IPhoton, hookimpl\n"
+TRIVIAL = HEAD + "class Photon(IPhoton):\n    NUMBER = {number}\n"
+FUNCTION = """
+def function_{at}(first, second={number}):
+    '''Do something with two values.'''
+    found = []
+    for value in (first, second):
+        if isinstance(value, int) and value > {at}:
+            found.append(value * 2 + {at})
+    return found, {{'at': {at}, 'first': first}}
+
+"""
+
+
+def long_text(number: int, lines: int = 200) -> str:
+    """Return a module of about 200 lines with one photon."""
+    text = TRIVIAL.format(number=number)
+    functions = (lines - 3) // FUNCTION.count("\n")
+    return text + "".join(
+        FUNCTION.format(at=at, number=number) for at in range(functions)
+    )
+
+
+class Specs:
+    """The hook of the photons whose swap is measured."""
+
+    @hookspec
+    def ask(self, value: int) -> int:
+        """Answer *value*."""
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="reloading_") as path:
+        yield Path(path)
+
+
+def compile_and_exec(text: Callable[[int], str], number: int) -> float:
+    data = text(number).encode()
+    names = {"__name__": "reloading_plain"}
+    began = time.perf_counter()
+    exec(compile(data, "plain.py", "exec", dont_inherit=True), names)
+    return time.perf_counter() - began
+
+
+async def luminal(text: Callable[[int], str], count: int) -> list[float]:
+    """Return the seconds of *count* reloads of one file, each with another text."""
+    times = []
+    with folder() as root:
+        file = root / "photon.py"
+        file.write_text(text(0))
+        async with Loader() as loader:
+            handlers = await loader.load_photon(file)
+            await handlers.start()
+            (handler,) = handlers
+            for number in range(1, count + 1):
+                file.write_text(text(number))
+                gc.collect()
+                gc.disable()
+                began = time.perf_counter()
+                await loader.reload_photon(handler)
+                times.append(time.perf_counter() - began)
+                gc.enable()
+    return times
+
+
+def with_importlib(text: Callable[[int], str], count: int) -> list[float]:
+    times = []
+    with folder() as root:
+        file = root / "reloading_peer.py"
+        file.write_text(text(0))
+        sys.path.insert(0, str(root))
+        was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        try:
+            module = importlib.import_module("reloading_peer")
+            for number in range(1, count + 1):
+                file.write_text(text(number))
+                gc.collect()
+                gc.disable()
+                began = time.perf_counter()
+                importlib.reload(module)
+                times.append(time.perf_counter() - began)
+                gc.enable()
+        finally:
+            sys.dont_write_bytecode = was
+            sys.path.remove(str(root))
+            del sys.modules["reloading_peer"]
+    return times
+
+
+def with_jurigged(text: Callable[[int], str], count: int) -> list[float]:
+    from jurigged.register import Registry
+
+    times = []
+    with folder() as root:
+        file = root / "reloading_jurigged.py"
+        file.write_text(text(0))
+        sys.path.insert(0, str(root))
+        try:
+            importlib.import_module("reloading_jurigged")
+            registry = Registry()
+            registry.prepare("reloading_jurigged", str(file))
+            code = registry.get(str(file))
+            for number in range(1, count + 1):
+                file.write_text(text(number))
+                gc.collect()
+                gc.disable()
+                began = time.perf_counter()
+                code.refresh()
+                times.append(time.perf_counter() - began)
+                gc.enable()
+        finally:
+            sys.path.remove(str(root))
+            del sys.modules["reloading_jurigged"]
+    return times
+
+
+def with_hmr(text: Callable[[int], str], count: int) -> list[float]:
+    from reactivity.hmr.core import ReactiveModule, patch_meta_path
+
+    times = []
+    with folder() as root:
+        file = root / "reloading_hmr.py"
+        file.write_text(text(0))
+        sys.path.insert(0, str(root))
+        patch_meta_path([str(root)])
+        try:
+            module = importlib.import_module("reloading_hmr")
+            assert isinstance(module, ReactiveModule)
+            load = vars(ReactiveModule)["_ReactiveModule__load"].__get__(module)
+            for number in range(1, count + 1):
+                file.write_text(text(number))
+                gc.collect()
+                gc.disable()
+                began = time.perf_counter()
+                load.invalidate()
+                load()
+                times.append(time.perf_counter() - began)
+                gc.enable()
+        finally:
+            sys.path.remove(str(root))
+            sys.modules.pop("reloading_hmr", None)
+    return times
+
+
+PEERS = {
+    "importlib.reload": ("importlib", with_importlib),
+    "hmr": ("reactivity", with_hmr),
+    "jurigged": ("jurigged", with_jurigged),
+}
+
+
+def row(name: str, times: list[float], plain: float) -> None:
+    ordered = sorted(times)
+    p50, p95 = statistics.median(times), ordered[int(len(ordered) * 0.95)]
+    print(
+        f"{name:<18} p50 {p50 * 1e3:8.3f} ms   p95 {p95 * 1e3:8.3f} ms   "
+        f"{p50 / plain:7.2f} x compile + exec"
+    )
+
+
+def files(title: str, text: Callable[[int], str], count: int) -> None:
+    """Print a table for one file, with the peers that are installed."""
+    banner(title)
+    plain = [compile_and_exec(text, number) for number in range(count)]
+    ours = asyncio.run(luminal(text, count))
+    plain += [compile_and_exec(text, number) for number in range(count)]
+    base = statistics.median(plain)
+    row("compile + exec", plain, base)
+    row("luminal", ours, base)
+    for name, (module, peer) in PEERS.items():
+        if not importlib.util.find_spec(module):
+            print(f"{name:<18} is not installed: left out")
+            continue
+        try:
+            row(name, peer(text, count), base)
+        except Exception as error:
+            print(f"{name:<18} failed: {type(error).__name__}: {error}")
+
+
+async def package(count: int, size: int = 50) -> list[float]:
+    """Return the seconds of reloads of a package with one edited file of many."""
+    times = []
+    with folder() as root:
+        at = root / "big"
+        at.mkdir()
+        names = [f"part_{number}" for number in range(size - 1)]
+        imports = "".join(f"from . import {name}\n" for name in names)
+        (at / "__init__.py").write_text(imports + TRIVIAL.format(number=0))
+        for name in names:
+            (at / f"{name}.py").write_text(long_text(0, 100).partition("\n")[2])
+            source = (at / f"{name}.py").read_text()
+            (at / f"{name}.py").write_text(source[source.index("def ") :])
+        async with Loader() as loader:
+            handlers = await loader.load_photon(at / "__init__.py")
+            await handlers.start()
+            for number in range(1, count + 1):
+                (at / "part_7.py").write_text(f"NUMBER = {number}\n")
+                began = time.perf_counter()
+                await loader.reload_photon(handlers[0])
+                times.append(time.perf_counter() - began)
+    return times
+
+
+async def commit(count: int, photons: int = 1) -> list[float]:
+    """Return the seconds in which the world turns: old and new exchanged."""
+    from luminal.reload.swap import Swap
+
+    times: list[float] = []
+    plain = Swap._exchange
+
+    def timed(swap: Swap) -> None:
+        began = time.perf_counter()
+        plain(swap)
+        times.append(time.perf_counter() - began)
+
+    Swap._exchange = timed  # type: ignore[method-assign]
+    try:
+        with folder() as root:
+            body = "    @hookimpl\n    def ask(self, value): return value\n"
+            for at in range(photons):
+                (root / f"p{at}.py").write_text(TRIVIAL.format(number=at) + body)
+            async with Loader() as loader:
+                loader.plugins.add_hookspecs(Specs)
+                handlers = await loader.load_photons(root)
+                await handlers.start()
+                for _ in range(count):
+                    loader.hook.ask(value=1)
+                    await loader.reload_photons(handlers)
+    finally:
+        Swap._exchange = plain  # type: ignore[method-assign]
+    return times
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=("small", "full"), default="small")
+    count = 50 if parser.parse_args().size == "small" else 500
+    files("a trivial file", lambda number: TRIVIAL.format(number=number), count)
+    files("a file of 200 lines", long_text, count)
+    banner("a package of 50 files, one of them edited")
+    times = asyncio.run(package(count))
+    print(f"luminal  p50 {statistics.median(times) * 1e3:.2f} ms")
+    banner("the commit: seats, registry and modules exchanged")
+    for photons in (1, 10):
+        times = asyncio.run(commit(count, photons))
+        middle = statistics.median(times) * 1e6
+        print(f"{photons:>3} photons  p50 {middle:8.1f} µs")
+
+
+if __name__ == "__main__":
+    main()
