@@ -62,7 +62,7 @@ class Committed(Protocol):
     def share(self, fullname: str, origin: Origin) -> ModuleType:
         """Return a package without code as everybody sees it, made where missing."""
 
-    def compile(self, source: SourceFile) -> CodeType:
+    def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
@@ -196,7 +196,7 @@ class Attempt:
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
-        return self.stage.world.compile(source)
+        return self.stage.world.compile(source, is_new=bool(self.stage.replacing))
 
     def discard(self) -> None:
         """Forget the units, and leave `sys.modules` as it was."""

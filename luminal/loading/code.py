@@ -86,8 +86,13 @@ class CodeCache:
         """Whether `save` has something to write."""
         return bool(self._changed)
 
-    def compile(self, source: SourceFile) -> CodeType:
+    def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
         """Return the code of *source*, compiled now or before.
+
+        Args:
+            source: What to compile.
+            is_new: It has just been edited: it is not on disk yet, and may not be
+                worth keeping there.
 
         Raises:
             PhotonSyntaxError: The text is no Python.
@@ -96,10 +101,11 @@ class CodeCache:
         code = self._codes.get(key)
         if code is not None:
             return code
-        code = self._from_disk(source)
+        code = None if is_new else self._from_disk(source)
         if code is None:
             code = compile_source(source)
-            self._keep(source, code)
+            if not is_new:
+                self._keep(source, code)
             self._forget_older(source)
         if len(self._codes) >= self.limit:
             with self._lock:

@@ -102,9 +102,9 @@ class World:
         """
         return read_source(path)
 
-    def compile(self, source: SourceFile) -> CodeType:
+    def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
-        return self.codes.compile(source)
+        return self.codes.compile(source, is_new=is_new)
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
         """Let *staged* serve from now on, each in the place of its predecessor."""
