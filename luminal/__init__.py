@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from luminal.hooks import PluginManager
     from luminal.interfaces import IPhoton, PhotonContext, hookimpl, hookspec
     from luminal.managers import Handler, Loader
+    from luminal.model import Deadlines, Probation
     from luminal.reload import Previous
 
 __all__ = [
+    "Deadlines",
     "Handler",
     "IPhoton",
     "Loader",
@@ -24,6 +26,7 @@ __all__ = [
     "PhotonContext",
     "PluginManager",
     "Previous",
+    "Probation",
     "__version__",
     "discover",
     "hookimpl",
@@ -33,6 +36,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "Deadlines": "luminal.model",
     "Handler": "luminal.managers",
     "IPhoton": "luminal.interfaces",
     "Loader": "luminal.managers",
@@ -40,6 +44,7 @@ _ROOMS = {
     "PhotonContext": "luminal.interfaces",
     "PluginManager": "luminal.hooks",
     "Previous": "luminal.reload",
+    "Probation": "luminal.model",
     "discover": "luminal.discovery",
     "hookimpl": "luminal.interfaces",
     "hookspec": "luminal.interfaces",

@@ -1,0 +1,154 @@
+"""What a photon starts is its own: one of each lives, and none outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import luminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+THROUGH_CONTEXT = """
+import asyncio, threading, sys
+import luminal
+
+class Owner(luminal.IPhoton):
+    photon_name = "owner"
+
+    async def start(self):
+        context = self.context
+        context.thread(self.wait)
+        context.spawn(asyncio.Event().wait(), name="owner-task")
+        context.every(3600, print)
+        context.executor(1).submit(threading.Event().wait)
+        context.process([sys.executable, "-c", "import time; time.sleep(3600)"])
+
+    def wait(self):
+        threading.Event().wait()
+"""
+
+BEHIND_OUR_BACK = """
+import asyncio, subprocess, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import luminal
+
+class Owner(luminal.IPhoton):
+    photon_name = "owner"
+
+    async def start(self):
+        threading.Thread(target=threading.Event().wait, name="owner-thread").start()
+        self.task = asyncio.create_task(asyncio.Event().wait(), name="owner-task")
+        timer = threading.Timer(3600, print)
+        timer.name = "owner-timer"
+        timer.start()
+        ThreadPoolExecutor(1, "owner-pool").submit(threading.Event().wait)
+        sleep = "import time; time.sleep(3600)"
+        self.child = subprocess.Popen([sys.executable, "-c", sleep])
+"""
+
+
+def threads() -> set[threading.Thread]:
+    """The living threads, but for those that Luminal keeps for all photons."""
+    return {t for t in threading.enumerate() if not t.name.startswith("luminal-")}
+
+
+def children() -> set[int]:
+    """The living child processes of this one, from the process table."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8") as file:
+                    _, _, rest = file.read().rpartition(") ")
+            except OSError:
+                continue
+            state, parent = rest.split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.add(int(entry))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads the process table")
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("text", [THROUGH_CONTEXT, BEHIND_OUR_BACK])
+def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
+    text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "owner.py"
+    file.write_text(text)
+
+    def living(what: Callable[[], set[object]], before: set[object]) -> int:
+        return len(what() - before)
+
+    async def main() -> None:
+        def tasks() -> set[object]:
+            return {t for t in asyncio.all_tasks() if t.get_name() == "owner-task"}
+
+        kinds = {"threads": threads, "children": children, "tasks": tasks}
+        before = {name: set(kind()) for name, kind in kinds.items()}
+        loader = luminal.Loader()
+        await (await loader.load_photon(file)).start()
+        once = {n: living(kind, before[n]) for n, kind in kinds.items()}
+        assert once["threads"] >= 3
+        assert once["children"] == once["tasks"] == 1
+        for number in range(10):
+            file.write_text(f"{text}\n# {number}\n")
+            await loader.reload_photon("owner")
+            now = {n: living(kind, before[n]) for n, kind in kinds.items()}
+            assert now == once
+        handler = loader.photons["owner"]
+        await loader.close()
+        assert handler.leftovers == ()
+        assert {n: living(kind, before[n]) for n, kind in kinds.items()} == {
+            "threads": 0,
+            "children": 0,
+            "tasks": 0,
+        }
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_stopped_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call into C that does not return: the unload ends, and says what is left."""
+    (tmp_path / "stuck.py").write_text(
+        "import os, threading\n"
+        "import luminal\n\n"
+        "class Stuck(luminal.IPhoton):\n"
+        "    photon_name = 'stuck'\n"
+        "    def start(self):\n"
+        "        self.read, self.write = os.pipe()\n"
+        "        self.thread = threading.Thread(\n"
+        "            target=os.read, args=(self.read, 1), name='stuck-reader')\n"
+        "        self.thread.start()\n"
+    )
+
+    async def main() -> None:
+        loader = luminal.Loader(deadlines=luminal.Deadlines(close=0.5))
+        await (await loader.load_photon(tmp_path / "stuck.py")).start()
+        handler = loader.photons["stuck"]
+        photon = handler.instance
+        with caplog.at_level(logging.WARNING):
+            await loader.close()
+        assert [left.name for left in handler.leftovers] == ["stuck-reader"]
+        assert handler.leftovers[0].owner == "stuck"
+        assert "stuck-reader" in handler.problem.why
+        assert "stuck.py" in handler.problem.why
+        os.write(photon.write, b"x")
+        photon.thread.join(30)
+        assert not photon.thread.is_alive()
+        os.close(photon.read)
+        os.close(photon.write)
+
+    asyncio.run(main())
