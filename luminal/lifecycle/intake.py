@@ -148,6 +148,7 @@ class Intake:
         self.registry.add(handlers)
         for handler in handlers:
             self.ports.tell(Happening.LOADED, handler)
+        self.world.codes.release()
         if self.world.codes.has_changed:
             await run_apart(self.world.codes.save, 60.0, "luminal-cache")
         return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))

@@ -152,6 +152,12 @@ class CodeCache:
                 self._read(directory)[source.path] = entry
                 self._changed.add(directory)
 
+    def release(self) -> None:
+        """Free what was read from the disk, unless there is something to `save`."""
+        with self._lock:
+            if not self._changed:
+                self._kept.clear()
+
     def save(self) -> None:
         """Write what has been compiled since the last call, and free its memory."""
         with self._lock:

@@ -301,6 +301,37 @@ def test_cache_of_another_file_is_ignored(photons, cache):
     assert _run_once(photons) == "good"
 
 
+def test_nothing_of_the_cache_stays_in_memory(photons, cache):
+    """What was read from the disk is freed once a load is over."""
+    path = photons.photon("kept")
+
+    async def go():
+        for _ in range(2):
+            async with Loader() as loader:
+                await loader.load_photon(path)
+                assert not loader._world.codes._kept
+
+    asyncio.run(go())
+    assert list(cache.glob("code-*"))
+
+
+def test_collector_is_as_it_was_after_a_load(photons):
+    """Rarer collections end with the load, also where it fails."""
+    import gc
+
+    for number in range(120):
+        photons.photon(f"p{number}", head="1 / 0\n" if number == 7 else "")
+    before = gc.get_threshold()
+
+    async def go():
+        async with Loader() as loader:
+            await loader.load(discover(photons.path, group=None))
+            assert len(loader.photons) == 119
+
+    asyncio.run(go())
+    assert gc.get_threshold() == before
+
+
 def test_readable_cache_directory_is_not_needed(photons, tmp_path, monkeypatch):
     """Without a place for the cache everything works, if slower."""
     blocked = tmp_path / "a file"
