@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "is_clear",
+    "is_in_try",
     "is_own",
     "is_safe_point",
     "own_codes",
@@ -112,6 +113,12 @@ def _tries(code: CodeType) -> tuple[tuple[int, int], ...]:
     return tuple((e.start, e.end) for e in table if not e.lasti)
 
 
+def is_in_try(frame: FrameType) -> bool:
+    """Tell whether *frame* stands inside a ``try`` whose clean-up has not begun."""
+    at = frame.f_lasti
+    return any(start <= at < end for start, end in _tries(frame.f_code))
+
+
 def is_covered(frame: FrameType | None) -> bool:
     """Tell whether every lock that is taken by hand has its ``finally`` already.
 
@@ -125,9 +132,8 @@ def is_covered(frame: FrameType | None) -> bool:
             return False
         if code.co_filename.startswith(_IMPORTING):
             return False
-        at = frame.f_lasti
         is_taking = takes_locks(code) and code.co_name not in _BOOTSTRAP
-        if is_taking and not any(start <= at < end for start, end in _tries(code)):
+        if is_taking and not is_in_try(frame):
             return False
         frame = frame.f_back
     return True

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from luminal.supervise.asynchronous import exit_error, send
-from luminal.supervise.points import is_clear, stack_of
+from luminal.supervise.points import is_clear, is_in_try, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,9 @@ def _is_code(frame: FrameType, file: str, *names: str) -> bool:
 
 def _release_waiter(halt: Halt, frame: FrameType) -> bool:
     waiter = frame.f_locals.get("waiter")
-    if waiter is None or not waiter.locked() or "saved_state" not in frame.f_locals:
+    # Only while it stands in that `try`: anywhere else the exception would leave the
+    # condition's own lock in a wrong state, or arrive later, in other code.
+    if waiter is None or not waiter.locked() or not is_in_try(frame):
         return False
     if halt.raises and not halt.is_pressing:
         return False  # it has been told, and may still be cleaning up
