@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["PRIVATE_BUILTINS", "refresh_builtins"]
 
 _real_import = builtins.__import__
+# Luminal among them: a photon that derives from a `luminal.py` beside it is none.
+_NEVER_OURS = sys.stdlib_module_names | {"luminal"}
 
 
 def _import(
@@ -65,7 +67,7 @@ def _neighbour(top: str, generation: Modules) -> str | None:
     if top in generation.external:
         return None
     start: str | None = None
-    if top not in sys.stdlib_module_names:
+    if top not in _NEVER_OURS:
         # Names of the standard library stay what everybody expects, whatever
         # lies beside the file.
         start = generation.origin.neighbour(top, generation.unit)
