@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 __all__ = [
     "ERROR_CODES",
     "DirectoryNotFoundError",
+    "HostNotRunningError",
     "LuminalError",
     "LuminalWarning",
     "MissingExtraError",
@@ -290,3 +291,9 @@ class PathTakenError(LuminalError, FileExistsError):
     """A file was to be written where there is one; nothing has changed."""
 
     code = "LUM402"
+
+
+class HostNotRunningError(LuminalError, ConnectionError):
+    """A running host was asked, and there is none, or it does not answer."""
+
+    code = "LUM403"

@@ -31,6 +31,8 @@ def exit_for(error: LuminalError) -> Exit:
         return Exit.NOTHING
     if isinstance(error, errors.MissingExtraError):
         return Exit.USAGE
+    if isinstance(error, errors.HostNotRunningError):
+        return Exit.NO_HOST
     if isinstance(error, errors.PathTakenError | errors.PhotonReloadError):
         return Exit.REFUSED
     return Exit.FAILED

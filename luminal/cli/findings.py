@@ -1,10 +1,11 @@
 """What ``luminal doctor`` looks at. Each finding comes with its mend.
 
-Nothing is imported but what Luminal itself needs, and nothing is changed.
+Nothing is imported but what Luminal itself needs. Only `mend` changes anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from luminal.model import Candidate
 
-__all__ = ["Finding", "findings", "versions"]
+__all__ = ["Finding", "findings", "mend", "versions"]
 
 WATCHES = 8192
 """Directories that the system should allow one user to watch; each needs a watch."""
@@ -70,6 +71,7 @@ def findings(paths: Sequence[str], found: Sequence[Candidate]) -> Iterator[Findi
     yield from _watching()
     yield from _cache()
     yield from _doubled()
+    yield from _sockets()
     for path in paths:
         if os.path.isdir(path):
             yield from _stale(path)
@@ -139,6 +141,41 @@ def _doubled() -> Iterator[Finding]:
                     os.path.join(place, name),
                 )
             seen.setdefault(distribution, name)
+
+
+def _sockets() -> Iterator[Finding]:
+    """Sockets of hosts that are gone, and a directory that others may enter."""
+    from luminal.managers.hosts import socket_directory, sockets, speak
+
+    place = socket_directory()
+    try:
+        mode = os.lstat(place).st_mode
+    except OSError:
+        return
+    if mode & 0o077:
+        yield Finding(
+            "the directory of sockets is open to other users",
+            f"chmod 700 {place}",
+            place,
+        )
+    for path in sockets().values():
+        try:
+            is_stale = speak(path, {"ask": "ping"}) is None
+        except TimeoutError:
+            is_stale = False  # somebody is there, and busy
+        if is_stale:
+            yield Finding(
+                "socket of a host that is gone", "luminal doctor --mend", path
+            )
+
+
+def mend() -> list[str]:
+    """Remove the sockets of hosts that are gone; return their paths."""
+    stale = [finding.file for finding in _sockets() if finding.file.endswith(".sock")]
+    for path in stale:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    return stale
 
 
 def _stale(place: str) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Comes in: candidates. Goes out: what became of them, through two callables. The first
 SIGINT or SIGTERM finalizes, the second skips that, the third leaves at once; each wait
-at the end has a limit, and whatever is left behind is named.
+at the end has a limit, and whatever is left behind is named. SIGHUP reloads all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import attrs
 from luminal.cli.exits import Exit
 from luminal.cli.leaving import PATIENCE, leave, leave_soon, write_now
 from luminal.errors import LuminalError
+from luminal.managers.control import Control
 from luminal.model import Happening, State
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from luminal.managers import Loader
+    from luminal.managers.watching import Watches
     from luminal.model import Candidate, Event, Outcome
 
 __all__ = ["Hosting"]
@@ -37,6 +39,8 @@ class Hosting:
         is_once: Whether to stop as soon as all have been started.
         on_started: Is told what became of each photon.
         on_stopped: Is told the exit code and what was left behind.
+        on_ready: Is called when the host stays.
+        watches: What is watched while they run; None for nothing.
     """
 
     found: Sequence[Candidate]
@@ -44,13 +48,19 @@ class Hosting:
     is_once: bool
     on_started: Callable[[list[Outcome]], object]
     on_stopped: Callable[[Exit, list[str]], object]
-    failures: list[Event] = attrs.field(init=False, factory=list)
+    on_ready: Callable[[], object]
+    watches: Watches | None = None
+    # Photon → what went wrong with it last, unless it was mended.
+    failures: dict[str, Event] = attrs.field(init=False, factory=dict)
     # Signals that have come. Written by the handler only, in the main thread.
     _presses: list[int] = attrs.field(init=False, factory=list)
     _is_over: bool = attrs.field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _asked: asyncio.Event = attrs.field(init=False)
     _hurried: asyncio.Event = attrs.field(init=False)
+    _control: Control = attrs.field(init=False)
+    # Reloads under way; the loop itself holds tasks only weakly.
+    _reloads: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     def run(self) -> Exit:
         """Run, and return the exit code.
@@ -61,12 +71,17 @@ class Hosting:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._press)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._hang_up)
+        self._control = Control(self.loader)
         self.loader.events.subscribe(self._hear)
         return asyncio.run(self._live())
 
     def _hear(self, event: Event) -> None:
         if event.problem is not None and event.happening is not Happening.SKIPPED:
-            self.failures.append(event)
+            self.failures[event.photon] = event
+        elif event.happening is Happening.SWAPPED:
+            self.failures.pop(event.photon, None)
 
     # Signals.
 
@@ -83,6 +98,23 @@ class Hosting:
         write_now(f"\nluminal: {later}\n")
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)
+
+    def _hang_up(self, number: int, frame: object) -> None:  # noqa: ARG002 - Python's
+        if self._loop is not None and not self._presses:
+            self._loop.call_soon_threadsafe(self._reload_soon)
+
+    def _reload_soon(self) -> None:
+        import asyncio
+
+        task = asyncio.ensure_future(self._reload_all())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_all(self) -> None:
+        try:
+            await self.loader.reload_photons([*self.loader.photons], "component")
+        except LuminalError:
+            return  # told as an event
 
     def _wake(self) -> None:
         if self._presses:
@@ -110,14 +142,27 @@ class Hosting:
         if not await _until(begin, self._asked):
             begin.cancel()
             await asyncio.wait({begin}, timeout=PATIENCE)
-        elif not self.is_once and begin.result():
-            await self._asked.wait()
+        elif not self.is_once and (begin.result() or self.watches is not None):
+            await self._stay()
         abandoned = await self._end()
         code = self._code(bool(abandoned))
         self.on_stopped(code, abandoned)
         self._is_over = True
         leave_soon(code or Exit.FAILED)
         return code
+
+    async def _stay(self) -> None:
+        """Listen, watch, and wait for the first signal."""
+        assert self._loop is not None  # noqa: S101 - it runs this
+        try:
+            self._control.start(self._loop)
+        except (OSError, AttributeError) as error:
+            write_now(f"luminal: 'reload' and 'top' cannot reach this host: {error}\n")
+        if self.watches is not None:
+            await self.watches.start()
+        self.on_ready()
+        await self._asked.wait()
+        self._control.stop()
 
     async def _begin(self) -> bool:
         """Load and start; return whether any photon runs."""
@@ -133,12 +178,16 @@ class Hosting:
         """Unload everything; return what did not come to rest."""
         import asyncio
 
-        close = asyncio.create_task(self.loader.close())
+        close = asyncio.create_task(self._close())
         if not await _until(close, self._hurried):
             close.cancel()
             await asyncio.wait({close}, timeout=PATIENCE)
         elif close.exception() is None:
             return []
+        if self.watches is not None:
+            await asyncio.wait(
+                {asyncio.create_task(self.watches.stop(True))}, timeout=PATIENCE
+            )
         for handler in reversed(self.loader.photons.values()):
             if handler.name not in self.loader.photons:
                 continue  # it left together with another one of its file
@@ -147,6 +196,11 @@ class Hosting:
             except LuminalError:
                 continue  # it stays where it is, and `_left` names it
         return self._left()
+
+    async def _close(self) -> None:
+        if self.watches is not None:
+            await self.watches.stop()
+        await self.loader.close()
 
     def _code(self, is_incomplete: bool) -> Exit:
         if len(self._presses) > 1 or signal.SIGINT in self._presses:

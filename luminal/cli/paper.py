@@ -26,6 +26,7 @@ __all__ = [
     "print_table",
     "say",
     "short",
+    "style_of",
     "tell_error",
     "tell_problem",
 ]
@@ -133,11 +134,16 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         # Text, not str: a name with brackets is no markup.
-        cells = [Text(cell, _STYLES.get(cell, "")) for cell in row]
+        cells = [Text(cell, style_of(cell)) for cell in row]
         if row and row[-1].startswith("LUM"):
             cells[-1].stylize("red")
         table.add_row(*cells)
     Console(highlight=False).print(table)
+
+
+def style_of(cell: str) -> str:
+    """Return the style that the word *cell* is shown in."""
+    return _STYLES.get(cell, "")
 
 
 def tell_error(error: LuminalError) -> None:

@@ -20,6 +20,9 @@ __all__ = ["VERBS", "run_root"]
 VERBS = {
     "list": "Show which photons there are, without importing any.",
     "run": "Load and start photons, and stay until Ctrl-C.",
+    "watch": "Run photons, reload what changes, and tell each event in one line.",
+    "reload": "Ask a running host to reload photons, and show its report.",
+    "top": "Show a running host at work: photons, calls, time, threads, tasks.",
     "inspect": "Show all that is known about photons, without importing any.",
     "check": "Say whether photons can be loaded, and reloaded safely.",
     "order": "Show the order of loading, or of a hook's calls.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
+    from luminal.managers.control import Control
     from luminal.managers.loader import Loader
     from luminal.supervise import (
         GreenLight,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Control",
     "GreenLight",
     "Handler",
     "Loader",
@@ -36,6 +38,7 @@ __all__ = [
 
 _ROOMS = {
     **dict.fromkeys(__all__, "luminal.supervise"),
+    "Control": "luminal.managers.control",
     "Handler": "luminal.lifecycle",
     "Loader": "luminal.managers.loader",
 }

@@ -25,6 +25,7 @@ from luminal.reload.watching import Batch, Watcher
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from luminal.lifecycle import Handler, Intake, Turn
     from luminal.model import Candidate, Outcome, Problem
@@ -49,6 +50,7 @@ class Keeper:
         reloader: Replaces what changes.
         turn: The host's; one change at a time.
         recursive: Whether directories below are kept too.
+        is_wanted: Whether a photon that appears is to be loaded.
     """
 
     directory: str = attrs.field(converter=_absolute)
@@ -56,6 +58,7 @@ class Keeper:
     reloader: Reloader
     turn: Turn
     recursive: bool = False
+    is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
     _home: Home = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
@@ -183,7 +186,8 @@ class Keeper:
         if not os.path.isdir(self.directory):
             return []
         found = discover(self.directory, group=None, recursive=self.recursive)
-        return [c for c in found if not registry.of_file(c.location)]
+        new = [c for c in found if not registry.of_file(c.location)]
+        return [c for c in new if self.is_wanted(c)]
 
     def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
         problem = outcome.problem

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luminal.cli.exits import Exit
-from luminal.cli.findings import findings, versions
+from luminal.cli.findings import findings, mend, versions
 from luminal.cli.looking import looking, state_of
 from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.verb import verb
@@ -30,13 +30,19 @@ __all__ = ["command"]
     is_flag=True,
     help="Load the photons, which executes them, and show how long each takes.",
 )
+@click.option(
+    "--mend", "wants_mend", is_flag=True, help="Remove sockets of hosts that are gone."
+)
 @looking
-def command(look: Look, import_time: bool, as_json: bool) -> Exit:
+def command(look: Look, import_time: bool, wants_mend: bool, as_json: bool) -> Exit:
     """Say what is amiss, and how to mend it.
 
     Looks at the versions of what Luminal needs, at watching and caching, at doubled
-    distributions, stale files, and the problems of photons. Nothing is changed.
+    distributions, stale files, sockets, and the problems of photons. Nothing is changed
+    without --mend.
     """
+    for path in mend() if wants_mend else ():
+        say(f"removed {short(path)}")
     began = perf_counter()
     found = look.find()
     looked = perf_counter() - began

@@ -1,0 +1,196 @@
+"""A host of the command line that tells what happens: `run` and `watch`.
+
+Comes in: where to look. Goes out: what was started, what changed, how it stopped; as
+text, or as one JSON document a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from luminal.cli.exits import Exit
+from luminal.cli.hosting import Hosting
+from luminal.cli.paper import clean, print_json, print_table, say, short, tell_problem
+from luminal.managers import Loader
+from luminal.managers.watching import Watches
+from luminal.model import Happening, Verdict
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from luminal.cli.looking import Look
+    from luminal.model import Candidate, Event, Outcome, Problem
+
+__all__ = ["Teller", "host"]
+
+_WORDS = {
+    Verdict.LOADED: "running",
+    Verdict.SKIPPED: "skipped",
+    Verdict.FAILED: "failed",
+}
+
+
+@attrs.define(eq=False)
+class Teller:
+    """Says what happens, as text or as one JSON document a line.
+
+    Args:
+        verb: The verb that speaks.
+        is_json: Whether it speaks JSON.
+        is_once: Whether the host stops at once.
+        has_events: Whether each event is told, instead of what people want to know.
+    """
+
+    verb: str
+    is_json: bool
+    is_once: bool = False
+    has_events: bool = False
+    # What photons print goes elsewhere where this is JSON.
+    _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
+    _has_started: bool = attrs.field(init=False, default=False)
+    # Photon → what was last said against it; refused photons are tried again often.
+    _told: dict[str, Problem] = attrs.field(init=False, factory=dict)
+
+    def started(self, outcomes: list[Outcome]) -> None:
+        """Tell what became of each photon at the start."""
+        self._has_started = True
+        failed = [o for o in outcomes if o.verdict is Verdict.FAILED]
+        self._told |= {o.photon: o.problem for o in failed if o.problem is not None}
+        if self.is_json:
+            photons = [
+                {**attrs.asdict(o), "state": _WORDS[o.verdict]} for o in outcomes
+            ]
+            code = Exit.FAILED if failed else Exit.FINE
+            self._document(code, event="started", photons=photons)
+            return
+        if not self.has_events:
+            rows = [(o.photon, short(o.origin), _WORDS[o.verdict]) for o in outcomes]
+            print_table(("NAME", "ORIGIN", "STATE"), rows)
+        for outcome in failed:
+            if outcome.problem is not None:
+                say()
+                tell_problem(outcome.photon, outcome.problem)
+        sys.stdout.flush()
+
+    def stays(self) -> None:
+        """Tell that the host stays, and can be reached."""
+        if self.is_json:
+            self._document(Exit.FINE, event="ready", pid=os.getpid())
+        else:
+            say("running; Ctrl-C stops", bold=True)
+
+    def heard(self, event: Event) -> None:
+        """Tell an event, where it is new and of interest."""
+        if event.problem is not None:
+            if self._told.get(event.photon) == event.problem:
+                return
+            self._told[event.photon] = event.problem
+        elif event.happening in (Happening.SWAPPED, Happening.STARTED):
+            self._told.pop(event.photon, None)
+        if self.has_events:
+            self._line(event)
+        elif self.is_json:
+            return
+        elif event.problem is not None and (
+            self._has_started or event.happening is Happening.FINALIZED
+        ):
+            tell_problem(event.photon, event.problem)
+            if event.generation and event.happening is Happening.REFUSED:
+                say(f"  so: generation {event.generation} goes on")
+        elif event.happening in (Happening.SWAPPED, Happening.ROLLED_BACK):
+            say(str(event))
+
+    def _line(self, event: Event) -> None:
+        if self.is_json:
+            data = {**attrs.asdict(event), "event": str(event.happening)}
+            del data["happening"]
+            self._document(Exit.FINE, **data)
+            return
+        words = [f"{event.happening!s:<11}", clean(event.photon)]
+        if event.generation:
+            words.append(f"#{event.generation}")
+        if event.seconds:
+            words.append(f"{event.seconds * 1000:.1f} ms")
+        if event.problem is not None:
+            problem = event.problem
+            place = f"{short(problem.file)}:{problem.line}" if problem.line else ""
+            why = f"{problem.what} [{problem.code}] {problem.why}"
+            words.append(" ".join(filter(None, (clean(why).strip(), place))))
+        click.echo("  ".join(words), file=self._out)
+        self._out.flush()
+
+    def stopped(self, code: Exit, abandoned: list[str]) -> None:
+        """Tell how it ended."""
+        for each in abandoned:
+            say(f"abandoned {each}", fg="red")
+        if self.is_json:
+            self._document(code, event="stopped", abandoned=abandoned)
+        else:
+            say("stopped")
+
+    def nothing(self) -> Exit:
+        """Tell that there is nothing to run."""
+        say("no photon found; name a directory, or install a distribution with some")
+        if self.is_json:
+            self._document(Exit.NOTHING, event="stopped", abandoned=[])
+        return Exit.NOTHING
+
+    def _document(self, code: Exit, **data: object) -> None:
+        print_json(self.verb, code, indent=None, file=self._out, **data)
+        self._out.flush()
+
+
+def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
+    """Run what *look* finds until it is told to stop; return the exit code."""
+    found = look.find()
+    if not found and not (is_watching and look.paths):
+        return teller.nothing()
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
+    # The teller says the same, and more.
+    logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
+    loader = Loader()
+    loader.events.subscribe(teller.heard)
+    hosting = Hosting(
+        found,
+        loader,
+        teller.is_once,
+        teller.started,
+        teller.stopped,
+        teller.stays,
+        _watches(look, loader) if is_watching else None,
+    )
+    elsewhere = contextlib.redirect_stdout(sys.stderr)
+    with elsewhere if teller.is_json else contextlib.nullcontext():
+        return hosting.run()
+
+
+def _watches(look: Look, loader: Loader) -> Watches:
+    """Return what keeps the directories of *look*; a file's neighbours are left out."""
+    whole = [os.path.abspath(path) for path in look.paths if os.path.isdir(path)]
+    files = {os.path.abspath(path) for path in look.paths if not os.path.isdir(path)}
+
+    def is_wanted(candidate: Candidate) -> bool:
+        is_chosen = not look.only or candidate.name in look.only
+        place = candidate.location
+        is_here = place in files or any(
+            place.startswith(os.path.join(directory, "")) for directory in whole
+        )
+        return is_chosen and is_here and candidate.name not in look.without
+
+    around = [os.path.dirname(path) for path in files]
+    return Watches(
+        loader,
+        list(dict.fromkeys([*whole, *around])),
+        look.recursive,
+        is_wanted,
+        has_installed=look.group is not None,
+    )

@@ -1,0 +1,165 @@
+"""`Control`: a running host answers questions of its user on a Unix socket.
+
+Comes in: one request a connection, a line of JSON: ``status`` or ``reload``. Goes out:
+one line of JSON. Only the user who runs the host can connect: the directory has mode
+0700, the socket 0600. Must never execute what a request says: it names photons.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import LuminalError, PhotonNotFoundError
+from luminal.managers.hosts import socket_directory, socket_of, speak
+from luminal.managers.status import status_of
+from luminal.model import Outcome, Problem
+from luminal.reload.home import Home
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from luminal.managers.loader import Loader
+
+__all__ = ["Control"]
+
+_LIMIT = 2**16
+"""Bytes that a request may have."""
+
+_PATIENCE = 10.0
+"""Seconds that whoever connects has to say what is wanted."""
+
+
+@attrs.define(eq=False)
+class Control:
+    """Listens for ``luminal reload`` and ``luminal top``.
+
+    Args:
+        loader: The host that is asked.
+    """
+
+    loader: Loader
+    # Set while it listens.
+    _socket: socket.socket | None = attrs.field(init=False, default=None)
+    _path: str = attrs.field(init=False, default="")
+    _home: Home = attrs.field(init=False, factory=Home)
+    _thread: threading.Thread | None = attrs.field(init=False, default=None)
+
+    def start(self, loop: asyncio.AbstractEventLoop | None = None) -> str:
+        """Listen, on a thread of its own.
+
+        Args:
+            loop: The running loop, where reloads run as long as it does.
+
+        Returns:
+            The path of the socket.
+
+        Raises:
+            OSError: The socket cannot be made.
+        """
+        path = socket_of(os.getpid())
+        os.makedirs(socket_directory(), mode=0o700, exist_ok=True)
+        about = os.lstat(socket_directory())
+        if about.st_uid != os.getuid() or about.st_mode & 0o077:
+            raise PermissionError(f"{socket_directory()!r} is open to other users")
+        if speak(path, {"ask": "ping"}) is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # of a process before, which had our number
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(path)
+            os.chmod(path, 0o600)
+            listener.listen()
+        except BaseException:
+            listener.close()
+            raise
+        self._socket, self._path = listener, path
+        self._home.settle(loop)
+        self._thread = threading.Thread(
+            target=self._serve, args=(listener,), name="luminal-control", daemon=True
+        )
+        self._thread.start()
+        return path
+
+    def stop(self) -> None:
+        """Listen no more; a reload under way goes on."""
+        listener, self._socket = self._socket, None
+        if listener is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            # Wakes the thread, which finds that it is over.
+            speak(self._path, {"ask": "ping"})
+            os.unlink(self._path)
+        listener.close()
+        self._home.close()
+
+    def _serve(self, listener: socket.socket) -> None:
+        while self._socket is listener:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(
+                target=self._talk,
+                args=(connection,),
+                name="luminal-control-talk",
+                daemon=True,
+            ).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        """Answer one request. Whatever comes in, the host goes on."""
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_PATIENCE)
+            with connection.makefile("rb") as file:
+                line = file.readline(_LIMIT)
+            connection.settimeout(None)
+            try:
+                answer = self._answer(json.loads(line))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                answer = {"refused": f"not understood: {error}"}
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        ask = request.get("ask")
+        if ask == "status":
+            return status_of(self.loader)
+        if ask == "reload":
+            names = [str(name) for name in request.get("photons", ())]
+            answer: dict[str, Any] = self._home.run(lambda: self._reload(names))
+            return answer
+        return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
+
+    async def _reload(self, names: list[str]) -> dict[str, Any]:
+        """Reload photons, or without names all of them, and report."""
+        before = self.loader.report
+        policy = "all" if names else "component"
+        problem: Problem | None = None
+        known = list(self.loader.photons)
+        try:
+            await self.loader.reload_photons(names or known, policy)  # type: ignore[arg-type]
+        except PhotonNotFoundError as error:
+            return {
+                "photons": [],
+                "unknown": _plain(Problem.of(error, "reload")),
+                "known": known,
+            }
+        except LuminalError as error:
+            problem = Problem.of(error, "reload")
+        old = set(map(id, before))
+        new = [outcome for outcome in self.loader.report if id(outcome) not in old]
+        return {"photons": list(map(self._row, new)), "problem": _plain(problem)}
+
+    def _row(self, outcome: Outcome) -> dict[str, Any]:
+        handler = self.loader.photons.get(outcome.photon)
+        state = str(handler.state) if handler is not None else "unloaded"
+        return {**attrs.asdict(outcome), "state": state}
+
+
+def _plain(problem: Problem | None) -> dict[str, Any] | None:
+    return attrs.asdict(problem) if problem is not None else None
