@@ -40,6 +40,7 @@ def problem(folder: Path) -> Problem:
     return bad.problem
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize(
     ("data", "code", "line", "why"),
     [
@@ -65,6 +66,7 @@ def test_a_text_that_is_no_python(
     assert why in found.why
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize(
     "data",
     [
@@ -108,6 +110,7 @@ def test_deep_nesting_is_contained(folder: Path, write: Write, data: bytes) -> N
     assert deep[0].problem is None or deep[0].problem.code == "LUM104"
 
 
+@pytest.mark.fault(32)
 def test_what_is_no_regular_file(folder: Path) -> None:
     """FIFO, socket, device, dangling and circular links: named, never opened."""
     os.mkfifo(folder / "fifo.py")
@@ -138,6 +141,7 @@ def test_what_is_no_regular_file(folder: Path) -> None:
     assert found.by_name("Good").problem is None
 
 
+@pytest.mark.fault(32)
 def test_a_file_of_five_gigabytes_is_not_read(folder: Path) -> None:
     """A sparse 5 GB file is refused by its size."""
     with open(folder / "huge.py", "wb") as file:
@@ -185,6 +189,7 @@ print([(c.name, c.problem and (c.problem.code, c.problem.why)) for c in found])
     )
 
 
+@pytest.mark.fault(32)
 def test_link_loops_of_directories_end(folder: Path, write: Write) -> None:
     """A link to a directory above, and one to its neighbour, are read once."""
     write("sub/a.py", GOOD)
@@ -196,6 +201,7 @@ def test_link_loops_of_directories_end(folder: Path, write: Write) -> None:
     assert not found.problems
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize(
     ("stem", "why"),
     [
@@ -217,6 +223,7 @@ def test_a_module_name_that_no_import_could_write(
     assert "rename" in found.hint
 
 
+@pytest.mark.fault(34)
 def test_a_non_ascii_name_is_fine(folder: Path, write: Write) -> None:
     """Identifiers of any script are modules, their photons too."""
     write("größe.py", GOOD.replace("Good", "Größe"))
@@ -304,6 +311,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.fault(25)
 def test_hostile_files_are_not_executed(folder: Path, tmp_path: Path) -> None:
     """Each file would write a marker, exit or hang; all are listed, none runs."""
     marker = str(tmp_path / "marker")
@@ -335,6 +343,7 @@ print(len(found), [m for m in sys.modules if m in {list(HOSTILE)!r}])
         assert not os.path.exists(marker)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.slow
 def test_a_hundred_thousand_files(folder: Path) -> None:
     """Each is looked at once; the one that is broken is named, the rest are fine."""

@@ -82,6 +82,7 @@ def test_one_edit_parses_one_file(
     assert parsed == [str(path)]
 
 
+@pytest.mark.fault(28)
 def test_an_edit_in_the_same_instant_is_seen(folder: Path, write: Write) -> None:
     """Same size, same mtime, and maybe the same ctime: the content decides."""
     for turn in range(200):
@@ -162,6 +163,7 @@ def test_another_luminal_asks_again(
     assert len(surveys) == 2
 
 
+@pytest.mark.fault(36)
 def test_a_damaged_index_costs_one_warning(
     folder: Path, write: Write, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +180,7 @@ def test_a_damaged_index_costs_one_warning(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.fault(35)
 def test_without_a_place_for_it_all_works(
     folder: Path, write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -380,6 +383,7 @@ def test_the_hash_seed_does_not_matter(folder: Path, write: Write) -> None:
     assert outputs.pop().count("\n") == 20
 
 
+@pytest.mark.fault(37)
 def test_several_processes_share_one_index(folder: Path, write: Write) -> None:
     """Eight at once, from a cold start, on one directory: all answers are equal."""
     for n in range(50):
@@ -399,6 +403,7 @@ def test_several_processes_share_one_index(folder: Path, write: Write) -> None:
     assert (out.count(b"\n"), err) == (50, b"")
 
 
+@pytest.mark.fault(36)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
 def test_a_killed_writer_leaves_a_readable_index(
     folder: Path, write: Write, cache: Path

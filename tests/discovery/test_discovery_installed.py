@@ -135,6 +135,7 @@ def test_a_re_exported_class_is_read_where_it_is_defined(site: Path) -> None:
     assert pour.line == 2
 
 
+@pytest.mark.fault(41)
 def test_a_namespace_package_is_found_across_the_path(
     site: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_namespace_package_is_found_across_the_path(
     assert deep.location == str(module)
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize("way", ["pth", "finder", "finder module", "direct_url", "src"])
 def test_editable_installs_are_followed_without_running_them(
     site: Path, tmp_path: Path, way: str
@@ -196,6 +198,7 @@ def test_the_first_on_the_path_wins(site: Path, tmp_path: Path) -> None:
     assert rain.version == "2.0"
 
 
+@pytest.mark.fault(41)
 def test_a_leftover_egg_info_does_not_double_its_distribution(site: Path) -> None:
     """Beside a `.dist-info` it is passed over; alone it counts."""
     install(site)
@@ -210,6 +213,7 @@ def test_a_leftover_egg_info_does_not_double_its_distribution(site: Path) -> Non
     assert [c.version for c in look(site)] == ["0.9"]
 
 
+@pytest.mark.fault(41)
 def test_a_missing_record_is_no_matter(site: Path) -> None:
     """Distributors' packages have none, and everything is found without it."""
     (install(site) / "RECORD").unlink()
@@ -285,6 +289,7 @@ def test_a_photon_file_with_a_syntax_error(site: Path) -> None:
     assert problem.file == candidate.location
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("requires", "why"),
     [

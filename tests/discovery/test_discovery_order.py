@@ -54,6 +54,7 @@ def test_before_and_after_are_respected_and_may_name_nobody() -> None:
     assert order(a, photon("b"), photon("c"), d) == ["c", "a", "d", "b"]
 
 
+@pytest.mark.fault(8)
 def test_a_circle_names_its_chain_from_each_member() -> None:
     """Each member's problem has the chain and the member's own file."""
     found = problems(
@@ -83,6 +84,7 @@ def test_wishes_that_contradict_each_other_are_a_circle() -> None:
     assert set(found) == {"a", "b"}
 
 
+@pytest.mark.fault(8)
 def test_a_missing_photon_is_named_with_the_nearest_name() -> None:
     """And whoever requires the one that misses it is named with the chain."""
     found = problems(
@@ -96,6 +98,7 @@ def test_a_missing_photon_is_named_with_the_nearest_name() -> None:
     assert "/photons/mid.py" in found["top"].hint
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("range_", "version", "fits"),
     [
@@ -125,6 +128,7 @@ def test_the_hosts_api_version_is_checked() -> None:
     assert not problems(a)
 
 
+@pytest.mark.fault(9)
 def test_two_photons_of_one_name_are_both_refused() -> None:
     """Names compare folded and normalised; both origins are in both problems."""
     one = photon("Stra\u00dfe", origin="/one", location="/one/s.py")

@@ -87,6 +87,7 @@ def look(environment: Path, cache: Path) -> list[list[object]]:
     return found
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize("layout", ["src", "flat"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_wheel_then_editable_then_gone(

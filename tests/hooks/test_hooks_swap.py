@@ -135,6 +135,7 @@ def test_a_refused_swap_changes_nothing() -> None:
     assert pm.hook.first(x=1) == before
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("is_warm", [False, True])
 def test_one_outermost_call_sees_one_generation(is_warm: bool) -> None:
     """Hooks called by a hook stay with the generation that the outermost began with."""
@@ -162,6 +163,7 @@ def test_one_outermost_call_sees_one_generation(is_warm: bool) -> None:
     assert {tag for tag, _ in pm.hook.first(x=1)} == {"new"}
 
 
+@pytest.mark.fault(18)
 def test_an_old_call_keeps_its_generation_while_new_calls_have_the_next() -> None:
     """Swapped while a call waits: it ends on the old one, others use the new one."""
     pm = manager()
@@ -280,6 +282,7 @@ def test_two_swaps_while_one_call_waits() -> None:
     assert pm.hook.first(x=1) == [(3, "first")]
 
 
+@pytest.mark.fault(18)
 def test_async_calls_keep_their_generation() -> None:
     """The same for a call that is suspended while the swap happens."""
     pm = manager()

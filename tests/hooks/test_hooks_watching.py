@@ -67,6 +67,7 @@ class Bad:
 LINE_OF_WORK = Bad.work.__code__.co_firstlineno + 2
 
 
+@pytest.mark.fault(22)
 def test_an_exception_has_a_note_that_names_the_photon() -> None:
     """Photon, hook, generation and file:line; cold, prepared and awaited."""
     pm = manager()
@@ -102,6 +103,7 @@ def test_one_exception_object_raised_again_gets_one_note() -> None:
     assert len(kept.__notes__) == 1
 
 
+@pytest.mark.fault(22)
 def test_isolation_reports_and_the_others_answer() -> None:
     """One photon's failure is an event; SystemExit too; Ctrl-C is not."""
     events: list[HookFailure] = []
@@ -128,6 +130,7 @@ def test_isolation_reports_and_the_others_answer() -> None:
             pm.hook.spared(x=0)
 
 
+@pytest.mark.fault(22)
 def test_isolation_of_wrappers() -> None:
     """A wrapper that fails on either side leaves the result as it was."""
     events: list[HookFailure] = []
@@ -153,6 +156,7 @@ def test_isolation_of_wrappers() -> None:
     assert {e.photon for e in events} == {"a", "b"}
 
 
+@pytest.mark.fault(44)
 def test_a_listener_that_raises_changes_nothing() -> None:
     """The call goes on when the report itself fails."""
 
@@ -180,6 +184,7 @@ def test_detailed_says_who_answered_what() -> None:
     assert [a.photon for a in found] == ["bad", "good"]
 
 
+@pytest.mark.fault(22)
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["good", "bad"]), min_size=1, max_size=40))
 def test_calls_and_errors_are_exact(wishes: list[str]) -> None:
@@ -447,6 +452,7 @@ def test_typed_hooks_are_the_hooks() -> None:
     assert asyncio.run(main()) == [2]
 
 
+@pytest.mark.fault(25)
 def test_a_broken_descriptor_is_never_touched() -> None:
     """Registration runs no property, `__getattr__` or `__dir__` of the photon."""
 

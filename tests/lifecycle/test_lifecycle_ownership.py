@@ -118,6 +118,7 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
     asyncio.run(main())
 
 
+@pytest.mark.fault(23)
 def test_what_cannot_be_stopped_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

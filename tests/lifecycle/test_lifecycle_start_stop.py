@@ -30,7 +30,7 @@ PATIENCE = 20
 def handler_of(cls: type, **deadlines: float) -> Handler:
     """Return a Handler made by hand, as the contract allows."""
     limits = Deadlines(
-        **{"load": 5, "start": 5, "finalize": 5, "close": 5, **deadlines}
+        **{"load": 5, "start": 5, "finalize": 5, "close": 0.5, **deadlines}
     )
     return Handler(
         False, cls.__name__, __file__, "00", cls, ports=Ports(deadlines=limits)
@@ -652,6 +652,7 @@ def test_class_that_makes_something_else():
     asyncio.run(go())
 
 
+@pytest.mark.fault(25)
 def test_a_del_that_raises_is_contained(photons):
     """A destructor's error is the interpreter's to report, and nobody's failure."""
     hooked = []

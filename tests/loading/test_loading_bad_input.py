@@ -431,6 +431,7 @@ def test_suppressed_errors_are_logged(photons, caplog):
     assert "nobody" in text
 
 
+@pytest.mark.fault(8)
 def test_requirement_that_failed_takes_its_dependents_along(photons):
     """Refused before anything of the dependent runs, the missing one named."""
     photons.photon("bottom", head="1 / 0\n")

@@ -371,6 +371,7 @@ async def test_two_reloads_at_once(make_host, photons, way):
         await host.until(lambda: len(host.happened(Happening.FINALIZED)) == 4)
 
 
+@pytest.mark.fault(18)
 @pytest.mark.slow
 async def test_no_call_fails_while_photons_are_swapped(make_host, photons):
     """Threads and tasks call all the time: no error, no answer of two generations."""
@@ -453,6 +454,7 @@ async def test_a_finalize_that_fails_after_the_swap(make_host, photons, finalize
         assert a.problem is None
 
 
+@pytest.mark.fault(46)
 def test_the_end_of_the_loop_completes_a_retirement(make_host, photons):
     """`asyncio.run` ends with a call still under way: the old one is finalized."""
     host = make_host()
@@ -484,6 +486,7 @@ def test_the_end_of_the_loop_completes_a_retirement(make_host, photons):
     asyncio.run(host.close())
 
 
+@pytest.mark.fault(47)
 def test_a_loop_for_each_order(make_host, photons):
     """Load, reload, roll back and unload, each with an `asyncio.run` of its own."""
     host = make_host()

@@ -44,6 +44,7 @@ def host(python: Path, script: str, cwd: Path, *arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.fault(39)
 def test_upgrades_under_load_lose_and_mix_nothing() -> None:
     counted = run(rounds=2)
     assert counted["failed"] == counted["mixed"] == 0
@@ -110,6 +111,7 @@ def test_what_the_host_imported_itself_is_not_swapped(
     assert seen[3] is True
 
 
+@pytest.mark.fault(40)
 def test_an_uninstalled_photon_stays_until_told_and_says_so(
     python: Path, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_an_uninstalled_photon_stays_until_told_and_says_so(
     assert seen == ["running", "is not installed", ["1.0"]]
 
 
+@pytest.mark.fault(39, 41)
 def test_a_torn_installation_is_never_executed(python: Path, tmp_path: Path) -> None:
     install(python, build_wheel(tmp_path, "1.0", files=2))
     seen = host(

@@ -163,6 +163,7 @@ def test_a_directory_that_cannot_be_made_costs_one_warning(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.fault(35)
 def test_a_full_disk_keeps_the_old_value(
     store: SealedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_full_disk_keeps_the_old_value(
     assert len(list(Path(store.directory).iterdir())) == 2
 
 
+@pytest.mark.fault(36)
 def test_litter_of_killed_writers_is_swept(store: SealedStore) -> None:
     """An old temporary file goes at the next write, a young one stays."""
     store.save("index", VALUE)
@@ -199,6 +201,7 @@ def test_without_a_directory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     assert store.load("index") is None
 
 
+@pytest.mark.fault(37)
 def test_many_processes_write_and_every_reader_sees_a_whole_value(
     store: SealedStore,
 ) -> None:
