@@ -1,0 +1,104 @@
+"""Probation: a bad generation is taken back once; the one before has never stopped."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from luminal.model import Happening, Probation, State
+
+TERMS = Probation(seconds=30.0, interval=0.02, error_rate=0.5, min_calls=10)
+BRIEF = Probation(seconds=0.1, interval=0.02)
+
+
+def photon(number, *, healthy="True", says=None):
+    return f"""
+        from luminal import IPhoton, hookimpl
+
+        class Photon(IPhoton):
+            photon_name = "a"
+
+            async def is_healthy(self):
+                return {healthy}
+
+            @hookimpl
+            def who(self):
+                return {says or number}
+        """
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("healthy", ["False", "1 / 0"])
+async def test_an_unhealthy_generation_is_taken_back_once(make_host, photons, healthy):
+    """The old instance, never stopped, serves again; the new one is finalized."""
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        old = a.instance
+        photons.write("a.py", photon(2, healthy=healthy))
+        await host.reload_photon(a)
+        await host.until(lambda: host.happened(Happening.FINALIZED))
+        assert (a.instance, a.state, a.number) == (old, State.RUNNING, 1)
+        assert host.answers() == [1]
+        (back,) = host.happened(Happening.ROLLED_BACK)
+        assert "is_healthy" in back.problem.why
+        (ended,) = host.happened(Happening.FINALIZED)
+        assert ended.generation == 2
+        photons.write("a.py", photon(3))
+        await host.reload_photon(a)
+        assert host.answers() == [3]
+
+
+@pytest.mark.fault(15)
+async def test_too_many_errors_take_a_generation_back(make_host, photons):
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        photons.write("a.py", photon(2, says="1 / 0"))
+        await host.reload_photon(a)
+        for _ in range(TERMS.min_calls + 1):
+            if not host.happened(Happening.ROLLED_BACK):
+                with pytest.raises(ZeroDivisionError):
+                    host.hook.who()
+        await host.until(lambda: host.happened(Happening.ROLLED_BACK))
+        assert host.answers() == [1]
+
+
+async def test_a_healthy_generation_is_confirmed_at_the_end(make_host, photons):
+    """Until then the old one is whole; then it is finalized."""
+    async with make_host(probation=BRIEF) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        photons.write("a.py", photon(2))
+        await host.reload_photon(a)
+        await host.until(lambda: host.happened(Happening.FINALIZED))
+        kinds = [event.happening for event in host.heard]
+        assert kinds.index(Happening.CONFIRMED) < kinds.index(Happening.FINALIZED)
+        assert not host.happened(Happening.ROLLED_BACK)
+        assert host.answers() == [2]
+
+
+async def test_the_next_reload_ends_a_probation(make_host, photons):
+    """Two generations at most: the second is confirmed when the third comes."""
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        for number in (2, 3):
+            photons.write("a.py", photon(number))
+            await host.reload_photon(a)
+        (confirmed,) = host.happened(Happening.CONFIRMED)
+        assert confirmed.generation == 2
+        assert host.answers() == [3]
+
+
+@pytest.mark.fault(16)
+async def test_where_the_one_before_fails_too_it_is_off_and_says_so(
+    make_host, photons, caplog
+):
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1, healthy="False")))
+        photons.write("a.py", photon(2, healthy="False"))
+        with caplog.at_level(logging.CRITICAL, "luminal.reload"):
+            await host.reload_photon(a)
+            await host.until(lambda: a.state is State.STOPPED)
+        assert host.answers() == []
+        assert len(host.happened(Happening.ROLLED_BACK)) == 1
+        assert len(host.happened(Happening.FAILED)) == 1
+        assert "photon 'a' is off" in caplog.text
