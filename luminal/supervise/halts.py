@@ -19,7 +19,13 @@ import attrs
 
 from luminal.supervise import asynchronous, monitored
 from luminal.supervise.leftovers import Leftover
-from luminal.supervise.points import is_own, is_safe_point, stack_of, where
+from luminal.supervise.points import (
+    is_in_machinery,
+    is_own,
+    is_safe_point,
+    stack_of,
+    where,
+)
 from luminal.supervise.waking import wake
 
 if TYPE_CHECKING:
@@ -125,7 +131,7 @@ class Halt:
 
     def _unblock(self) -> None:
         frame = stack_of(self.ident)
-        if frame is None or is_safe_point(frame):
+        if frame is None or is_safe_point(frame) or is_in_machinery(frame):
             return
         look = (id(frame), frame.f_lasti, _cpu_time(self.native_id))
         is_still, self._look = look == self._look, look

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "is_clear",
+    "is_in_machinery",
     "is_in_try",
     "is_own",
     "is_safe_point",
@@ -46,6 +47,11 @@ _SHIELDED = (
 )
 # The parts of threading.py that only call the thread's own code.
 _BOOTSTRAP = frozenset({"_bootstrap", "_bootstrap_inner", "run"})
+# Ours, and not to be interrupted either.
+_MACHINERY = frozenset(
+    os.path.join(_HERE, name)
+    for name in ("starters.py", "halts.py", "reaper.py", "attribution.py")
+)
 # Passed through by an exception, yet not the place to raise one.
 _UNTOUCHED = (
     os.path.join(_STDLIB, "asyncio") + os.sep,
@@ -87,6 +93,16 @@ def is_own(code: CodeType, *, is_pressing: bool = False) -> bool:
         return False
     is_library = file.startswith(_STDLIB) and "site-packages" not in file
     return is_pressing or not is_library
+
+
+def is_in_machinery(frame: FrameType | None) -> bool:
+    """Tell whether *frame* or one outwards of it runs our own book-keeping."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename in _MACHINERY and code.co_name != "_owned_call":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_clear(frame: FrameType | None) -> bool:

@@ -36,6 +36,8 @@ __all__ = ["Scope"]
 # Shares of the deadline after which the next rung is climbed.
 _RUNGS = (("ask", 0.0), ("press", 0.1), ("kill", 0.5))
 _TICK_SECONDS = 0.003
+# Longest wait for Luminal's own loop to begin a spawned coroutine.
+_OWNED_SECONDS = 1.0
 
 
 @attrs.define(eq=False, repr=False)
@@ -137,6 +139,7 @@ class Scope:
         loop = borrow_loop()
         self._borrowed += 1
         where = belongings.started_at()
+        is_owned = threading.Event()
 
         async def run() -> Any:
             task = asyncio.current_task()
@@ -144,10 +147,14 @@ class Scope:
                 if name:
                     task.set_name(name)
                 self.adopt(belongings.OwnedTask(task, where))
+            is_owned.set()
             current_owner.set(self)
             return await coroutine
 
-        return asyncio.run_coroutine_threadsafe(run(), loop)
+        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        # A scope that closes at once must not miss it.
+        is_owned.wait(_OWNED_SECONDS)
+        return future
 
     def thread(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -181,10 +188,8 @@ class Scope:
     def every(self, seconds: float, function: Callable[[], Any]) -> TracedThread:
         """Call *function* every *seconds*, first after that time, on one thread.
 
-        What it raises is logged and does not end the calls.
-
-        Returns:
-            The thread; halting it ends the calls.
+        What it raises is logged and does not end the calls; halting the thread that
+        is returned does.
         """
         from luminal.supervise.ticking import tick
 
@@ -200,8 +205,7 @@ class Scope:
     def enter(self, manager: Any) -> Any:
         """Enter the context *manager* now, leave it when the life ends.
 
-        Returns:
-            What its ``__enter__`` returned; for an asynchronous one, an awaitable.
+        Returns what its ``__enter__`` returned; for an asynchronous one, an awaitable.
         """
         if hasattr(manager, "__aenter__") and not hasattr(manager, "__enter__"):
             return self._aenter(manager)
