@@ -7,7 +7,6 @@ One broken unit leaves no trace and keeps no other from being loaded.
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import attrs
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     from luminal.lifecycle.registry import Registry
 
 __all__ = ["Batch", "Intake"]
-
-MANY = 100
-"""Units from which on a batch is worth fewer garbage collections."""
 
 
 @attrs.define(eq=False)
@@ -129,16 +125,24 @@ class Intake:
         """
         ledger = Ledger(self.ports.events)
         units = self._sort(candidates, Choice(base, tuple(others)), ledger)
+        with collecting_rarely(len(units)):
+            handlers = await self._load(units, ledger)
+        self.world.codes.release()
+        if self.world.codes.has_changed:
+            await run_apart(self.world.codes.save, 60.0, "luminal-cache")
+        return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
+
+    async def _load(self, units: list[_Unit], ledger: Ledger) -> list[Handler]:
+        """Stage *units* one by one, and commit what came of them together."""
         stage = Stage(self.world)
         admission = Admission(self.registry)
         try:
-            with collecting_rarely() if len(units) >= MANY else nullcontext():
-                results = await run_each_apart(
-                    [_job(unit, stage, admission) for unit in units],
-                    self.ports.deadlines.load,
-                    "luminal-load",
-                    lambda index: _give_up(units[index]),
-                )
+            results = await run_each_apart(
+                [_job(unit, stage, admission) for unit in units],
+                self.ports.deadlines.load,
+                "luminal-load",
+                lambda index: _give_up(units[index]),
+            )
         except BaseException:
             stage.discard()
             raise
@@ -148,10 +152,7 @@ class Intake:
         self.registry.add(handlers)
         for handler in handlers:
             self.ports.tell(Happening.LOADED, handler)
-        self.world.codes.release()
-        if self.world.codes.has_changed:
-            await run_apart(self.world.codes.save, 60.0, "luminal-cache")
-        return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
+        return handlers
 
     def _sort(
         self, candidates: Iterable[Candidate], choice: Choice, ledger: Ledger
