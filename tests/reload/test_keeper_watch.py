@@ -427,9 +427,61 @@ async def test_a_subscriber_that_fails_changes_nothing(make_host, photons):
         watched = await watching(host, photons, a=1)
         logging.getLogger("luminal.events").disabled = True
         try:
-            host.events.subscribe(lambda event: 1 / 0)
+            unsubscribe = host.events.subscribe(lambda event: 1 / 0)
             photons.write("a.py", text("a", 2))
             await watched.show(("a", 2))
+            unsubscribe()
         finally:
             logging.getLogger("luminal.events").disabled = False
         assert host.events.failures
+
+
+SHUTDOWN = """
+import asyncio, pathlib, sys, threading, time
+from luminal import Loader, hookspec
+
+class Specs:
+    @hookspec
+    def who(self): ...
+    @hookspec
+    def visit(self, go): ...
+
+root = pathlib.Path(sys.argv[1])
+loader = Loader()
+loader.plugins.add_hookspecs(Specs)
+
+async def main():
+    await loader.watch_photons(root)
+    while not loader.hook.who():
+        await asyncio.sleep(0.005)
+    text = (root / "a.py").read_text()
+    if sys.argv[2] == "calling":
+        threading.Thread(
+            target=lambda: loader.hook.visit(go=lambda: time.sleep(0.2)), daemon=True
+        ).start()
+    for number in range(20):
+        (root / "a.py").write_text(text + f"# {number}\\n")
+        await asyncio.sleep(0.003)
+
+asyncio.run(main())
+(root / "a.py").write_text("def broken(")
+print("end")
+"""
+
+
+@pytest.mark.fault(46)
+@pytest.mark.parametrize("way", ["idle", "calling"])
+def test_the_interpreter_ends_while_it_watches(photons, way):
+    """Without a stop, with saves and a call under way: quietly, and at once."""
+    photons.write("a.py", text("a", 1))
+    ended = subprocess.run(
+        [sys.executable, "-c", SHUTDOWN, str(photons.path), way],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert (ended.returncode, ended.stdout) == (0, "end\n")
+    assert "Traceback" not in ended.stderr
+    assert "Fatal" not in ended.stderr
