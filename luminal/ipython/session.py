@@ -51,6 +51,7 @@ class Session:
         self._home = Home()
         # Filled by any thread, emptied by the shell's.
         self._news: deque[Event] = deque(maxlen=100)
+        self._is_used = False
         self.loader.events.subscribe(self._hear)
         atexit.register(self.close)
 
@@ -121,6 +122,8 @@ class Session:
     def close(self) -> None:
         """Unload everything; twice does no harm."""
         atexit.unregister(self.close)
+        if not self._is_used:
+            return
         try:
             self._home.run(self.loader.close)
         finally:
@@ -128,6 +131,7 @@ class Session:
 
     def _do(self, order: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Carry *order* out; what happens meanwhile is no news to who gave it."""
+        self._is_used = True
         before = list(self._news)
         try:
             answer: T = self._home.run(order)

@@ -2,19 +2,22 @@
 
 In come seconds from a test, out come the timers that are due in them, in order, at once
 in real time. Threads, files and processes live in real time all the same: what waits
-for them waits for them, and no timer fires meanwhile unless the clock is moved.
+for them waits for them. While a host carries out an order the clock goes at real speed,
+since the deadlines of that order are timers too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import selectors
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FakeClock"]
 
@@ -36,6 +39,8 @@ class FakeClock:
         self._lock = threading.Lock()
         self._now = start
         self._target = start
+        # How many want time to go by itself at present.
+        self._flows = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         # Called by the loop when it has nothing to do and the target is reached.
         self._arrivals: list[Callable[[], object]] = []
@@ -57,6 +62,28 @@ class FakeClock:
             raise RuntimeError("a loop goes by this clock already; close that first")
         self._loop = _Loop(self)
         return self._loop
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Let time go by itself, at real speed, within a ``with`` block.
+
+        `Host` does so while it carries out an order.
+        """
+        with self._lock:
+            self._flows += 1
+        self._wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._flows -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        """Have the loop look at the clock again."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._loop.call_soon_threadsafe(lambda: None)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, from a thread other than the loop's.
@@ -83,7 +110,7 @@ class FakeClock:
             raise RuntimeError("cannot advance from inside of the loop; await elapse")
         arrived = threading.Event()
         self._set_off(seconds, arrived.set)
-        loop.call_soon_threadsafe(lambda: None)  # it may be asleep
+        self._wake()
         arrived.wait()
 
     async def elapse(self, seconds: float) -> None:
@@ -125,6 +152,11 @@ class FakeClock:
             arrive()
         return bool(arrivals)
 
+    def _add(self, seconds: float) -> None:
+        with self._lock:
+            self._now += seconds
+            self._target += seconds
+
 
 def _checked(seconds: float) -> float:
     if seconds < 0:
@@ -157,4 +189,9 @@ class _Selector(selectors.DefaultSelector):
             return ready
         if self._clock._pass(timeout):  # noqa: SLF001 - ours
             return ready
-        return super().select(None)
+        if not self._clock._flows:  # noqa: SLF001
+            return super().select(None)
+        began = time.monotonic()
+        ready = super().select(timeout)
+        self._clock._add(time.monotonic() - began)  # noqa: SLF001
+        return ready

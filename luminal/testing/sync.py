@@ -7,6 +7,7 @@ of its own, which goes on between the calls, so what photons start there lives.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from luminal.testing.host import PATIENCE, AsyncHost
@@ -84,7 +85,8 @@ class Host:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run any coroutine on the host's loop, and return what it returns."""
-        return self._loop.run(coroutine)
+        with self.clock.flowing() if self.clock else contextlib.nullcontext():
+            return self._loop.run(coroutine)
 
     # Files.
 

@@ -115,8 +115,6 @@ class Hourly(IPhoton):
             await asyncio.sleep(3600)
             self.turns += 1
 
-    async def finalize(self):
-        self.task.cancel()
 """
 
 
@@ -136,4 +134,22 @@ def test_photon_lives_a_day_at_once_and_is_watched_meanwhile(tmp_path: Path) -> 
         with pytest.raises(TimeoutError):
             host.until("unloaded", deadline=0.05)
         assert time.monotonic() - began >= 0.05
-        host.assert_no_leaks()
+        host.assert_no_leaks()  # to cancel its task takes time, of some kind
+
+
+def test_time_flows_in_a_block_and_stands_still_after_it() -> None:
+    clock = FakeClock()
+    loop = LoopThread(clock.new_event_loop)
+    with clock.flowing():
+        loop.run(asyncio.sleep(0.05))
+    loop.run(asyncio.sleep(0))  # it has seen the end of the block
+    flowed = clock()
+    assert flowed > 0.04
+    clock.advance(10)
+    assert clock() == flowed + 10
+    task = asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop.loop)
+    clock.advance(0.01)
+    assert not task.done()
+    clock.advance(0.05)
+    assert task.result(10) is None
+    loop.close()
