@@ -44,7 +44,7 @@ class Photon(IPhoton):
         return {number}
 """
 SIZES = {
-    "small": {"trees": (10, 1000), "saves": 60, "slow": 5},
+    "small": {"trees": (10,), "saves": 6, "slow": 1},
     "full": {"trees": (10, 1000, 10_000), "saves": 500, "slow": 20},
 }
 PATIENCE = 3.0  # seconds after which a save counts as missed

@@ -265,7 +265,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
-    count = 50 if parser.parse_args().size == "small" else 500
+    count = 8 if parser.parse_args().size == "small" else 500
     files("a trivial file", lambda number: TRIVIAL.format(number=number), count)
     files("a file of 200 lines", long_text, count)
     banner("a package of 50 files, one of them edited")

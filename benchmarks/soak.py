@@ -56,7 +56,7 @@ FAULTS = (
 BURST = 20
 LOOK_EVERY = 50
 SIZES = {
-    "small": {"swaps": 100, "threads": 8, "tasks": 100, "peer": 200},
+    "small": {"swaps": 20, "threads": 4, "tasks": 20, "peer": 40},
     "full": {"swaps": 10_000, "threads": 8, "tasks": 1000, "peer": 2000},
 }
 
