@@ -23,6 +23,7 @@ VERBS = {
     "watch": "Run photons, reload what changes, and tell each event in one line.",
     "reload": "Ask a running host to reload photons, and show its report.",
     "top": "Show a running host at work: photons, calls, time, threads, tasks.",
+    "report": "Write the page of a host as one HTML file.",
     "inspect": "Show all that is known about photons, without importing any.",
     "check": "Say whether photons can be loaded, and reloaded safely.",
     "order": "Show the order of loading, or of a hook's calls.",

@@ -1,0 +1,89 @@
+"""``luminal report``: the page of a host as one HTML file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from luminal.cli.asking import answer_of, asking
+from luminal.cli.exits import Exit
+from luminal.cli.looking import looking
+from luminal.cli.paper import print_json, say, short
+from luminal.cli.verb import verb
+
+if TYPE_CHECKING:
+    from luminal.cli.looking import Look
+    from luminal.web import Picture
+
+__all__ = ["command"]
+
+
+@verb("report")
+@click.option(
+    "-o",
+    "--output",
+    default="luminal-report.html",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Where to write it; - for standard output.",
+)
+@asking
+@looking
+def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
+    """Write the page of a host as one self-contained HTML file.
+
+    With PATH, the photons there are loaded and started, shown, and unloaded. Without, a
+    running host is asked; it tells neither its journal nor its hooks one by one.
+    """
+    from luminal.web import picture_of_status, render_page
+
+    if look.paths and host is not None:
+        raise click.UsageError("--host and PATH exclude each other")
+    if as_json and output == "-":
+        raise click.UsageError("--json and --output - exclude each other")
+    if look.paths:
+        picture = _loaded(look)
+    else:
+        picture = picture_of_status(answer_of(host, {"ask": "status"}))
+    _write(output, render_page(picture))
+    failing = sorted({f.photon for f in picture.failures if f.is_standing})
+    code = Exit.FAILED if failing else Exit.FINE
+    if not picture.photons:
+        code = Exit.NOTHING
+    if as_json:
+        count = len(picture.photons)
+        print_json("report", code, file_written=output, photons=count, failing=failing)
+    elif output != "-":
+        click.echo(short(output))
+        if failing:
+            say(f"failing: {', '.join(map(short, failing))}", fg="red")
+    return code
+
+
+def _loaded(look: Look) -> Picture:
+    """Load and start what is there, look at it, and unload it."""
+    import asyncio
+
+    from luminal.managers import Loader
+    from luminal.web import picture_of
+
+    async def see() -> Picture:
+        async with Loader(suppress_errors=True) as loader:
+            await loader.load(look.find())
+            await loader.start()
+            return picture_of(loader)
+
+    return asyncio.run(see())
+
+
+def _write(output: str, page: str) -> None:
+    if output == "-":
+        click.echo(page, nl=False)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise click.FileError(output, error.strerror) from error

@@ -1,0 +1,36 @@
+"""The lines of a photon's file that a failure points at."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["lines_around"]
+
+_AROUND = 2
+_LARGEST = 2**20
+
+
+def lines_around(path: str, number: int) -> list[tuple[int, str]]:
+    """Return line *number* and its neighbours, of a regular file of sensible size.
+
+    Read from the disk: what runs may be another generation.
+
+    Args:
+        path: Of the file.
+        number: Counted from 1; 0 for none.
+
+    Returns:
+        Numbers and lines; empty where there is no such line.
+    """
+    try:
+        if not number or not os.path.isfile(path) or os.path.getsize(path) > _LARGEST:
+            return []
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().expandtabs().splitlines()
+    except (OSError, ValueError):
+        return []
+    if not 0 < number <= len(lines):
+        return []
+    first = max(number - 1 - _AROUND, 0)
+    around = lines[first : number + _AROUND]
+    return [(at, line[:200]) for at, line in enumerate(around, first + 1)]
