@@ -78,7 +78,7 @@ def print_json(
     code: int,
     *,
     indent: int | None = 2,
-    file: TextIO | None = None,
+    stream: TextIO | None = None,
     **data: Any,
 ) -> None:
     """Print one document: ``schema``, ``verb``, ``exit``, and *data*.
@@ -87,14 +87,14 @@ def print_json(
         verb: The verb that answers.
         code: Its exit code.
         indent: Columns of indentation; None prints the document on one line.
-        file: Where it is printed, by default standard output.
+        stream: Where it is printed, by default standard output.
         **data: Values of JSON, and attrs records.
     """
     import json
 
     document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **data}
     text = json.dumps(document, indent=indent, default=_plain)
-    click.echo(text, file=file)
+    click.echo(text, file=stream)
 
 
 def _plain(value: object) -> object:

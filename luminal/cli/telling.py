@@ -143,7 +143,7 @@ class Teller:
         return Exit.NOTHING
 
     def _document(self, code: Exit, **data: object) -> None:
-        print_json(self.verb, code, indent=None, file=self._out, **data)
+        print_json(self.verb, code, indent=None, stream=self._out, **data)
         self._out.flush()
 
 

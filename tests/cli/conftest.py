@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Terminal:
+def sockets() -> Iterator[Path]:
+    """Where hosts listen; the path of a Unix socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="lum-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, sockets: Path) -> Terminal:
     place = tmp_path / "here"
     place.mkdir()
     bin_directory = tmp_path / "bin"
@@ -30,6 +38,7 @@ def terminal(tmp_path: Path) -> Terminal:
         "PYTHONSAFEPATH": "1",
         "HOME": str(tmp_path),
         "LUMINAL_CACHE_DIR": str(tmp_path / "cache"),
+        "LUMINAL_RUNTIME_DIR": str(sockets),
         "LANG": "C.UTF-8",
     }
     return Terminal(place, env)

@@ -78,4 +78,6 @@ class Terminal:
         text = text.replace(str(self.place), "<here>")
         text = re.sub(r"/\S*/luminal-demo-\w+", "<demo>", text)
         text = re.sub(r"\d+ (records fed|in Kelvin|in Fahrenheit)", r"<n> \1", text)
+        text = re.sub(r"\S*/lum-\w+", "<sockets>", text)
+        text = re.sub(r"\d+\.\d ms", "<n> ms", text)
         return re.sub(r"\b[0-9a-f]{128}\b", "<sha512>", text)

@@ -155,8 +155,10 @@ def test_a_thread_that_stays_is_named_and_left(terminal: Terminal) -> None:
     text = GOOD.replace(
         '        print("good is up")',
         "        import threading\n"
-        "        wait = threading.Event().wait\n"
-        "        threading.Thread(target=wait, name='clingy', daemon=False).start()",
+        "        import time\n"
+        "        threading.Thread(\n"
+        "            target=time.sleep, args=[1000], name='clingy', daemon=False\n"
+        "        ).start()",
     )
     terminal.write({"photons/good.py": text})
     said = terminal.luminal("run", "--no-installed", "photons", "--once")

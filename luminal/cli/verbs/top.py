@@ -52,6 +52,7 @@ def command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
 
 
 def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
+    """Show the table until Ctrl-C, or until the host is gone."""
     from rich.console import Console
     from rich.live import Live
 
@@ -60,10 +61,7 @@ def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
     with Live(_live(status), console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(_live(status), refresh=True)
-            try:
-                time.sleep(every)
-            except KeyboardInterrupt:
-                return Exit.FINE
+            time.sleep(every)
             status = answer_of(host, {"ask": "status"})
 
 

@@ -1,0 +1,325 @@
+"""A running host and those who talk to it: watch, reload, top, signals, sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fcntl import ioctl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import Said, Terminal
+
+GEO = """\
+import luminal
+
+
+class Geo(luminal.IPhoton):
+    photon_name = "geo"
+
+    def start(self):
+        print("geo says {word}", flush=True)
+"""
+BROKEN = GEO + "def = 1\n"
+
+
+class Running:
+    """A host that runs, and what it has said, one JSON document a line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.seen: list[Any] = []
+
+    def until(self, **wanted: Any) -> Any:
+        """Return the next document that has these values."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.seen.append(json.loads(line))
+            if wanted.items() <= self.seen[-1].items():
+                return self.seen[-1]
+        raise AssertionError(f"{wanted} never came: {self.seen}")
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+@contextlib.contextmanager
+def running(terminal: Terminal, *arguments: str) -> Iterator[Running]:
+    with terminal.start(*arguments, "--no-installed", "--json") as process:
+        host = Running(process)
+        # Whatever a test waits for in vain comes to an end.
+        limit = threading.Timer(30, process.kill)
+        limit.start()
+        try:
+            host.until(event="ready")
+            yield host
+        finally:
+            limit.cancel()
+            process.kill()
+
+
+def geo(word: str) -> str:
+    return GEO.format(word=word)
+
+
+def test_watch_tells_swaps_refusals_arrivals_and_departures(
+    terminal: Terminal,
+) -> None:
+    terminal.write({"a/geo.py": geo("one"), "b/keep.txt": ""})
+    with running(terminal, "watch", "a", "b") as host:
+        terminal.write({"a/geo.py": geo("two")})
+        assert host.until(event="swapped")["generation"] == 2
+        terminal.write({"a/geo.py": BROKEN})
+        refused = host.until(event="refused")
+        assert refused["problem"]["code"] == "LUM104"
+        assert refused["generation"] == 2
+        terminal.write({"a/geo.py": geo("three")})
+        assert host.until(event="swapped")["generation"] == 3
+        terminal.write({"b/new.py": GEO.replace("geo", "new").replace("Geo", "New")})
+        assert host.until(event="started", photon="new")["generation"] == 1
+        (terminal.place / "b" / "new.py").unlink()
+        host.until(event="unloaded", photon="new")
+        assert host.end(signal.SIGTERM) == 0
+
+
+def test_watch_as_text_has_one_line_an_event(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with terminal.start("watch", "--no-installed", "a") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert [line.split()[0] for line in lines if "says" not in line] == [
+        "discovered",
+        "loaded",
+        "started",
+    ]
+
+
+def test_watch_leaves_out_what_was_switched_off(terminal: Terminal) -> None:
+    """Also when it is saved while the watch runs."""
+    terminal.write({"a/geo.py": geo("one"), "a/off.py": geo("x").replace("geo", "off")})
+    with running(terminal, "watch", "a", "--without", "off") as host:
+        terminal.write({"a/off.py": geo("y").replace("geo", "off")})
+        terminal.write({"a/geo.py": geo("two")})
+        host.until(event="swapped", photon="geo")
+        host.end()
+    told = [(seen["event"], seen.get("photon")) for seen in host.seen]
+    assert ("swapped", "geo") in told
+    assert not {("loaded", "off"), ("started", "off")} & {*told}
+
+
+def test_run_with_watch_reloads_and_a_file_alone_can_be_watched(
+    terminal: Terminal,
+) -> None:
+    terminal.write({"a/geo.py": geo("one"), "a/other.py": geo("x").replace("geo", "o")})
+    with terminal.start("run", "--watch", "--no-installed", "a/geo.py") as process:
+        assert process.stderr is not None
+        while "running" not in process.stderr.readline():
+            assert process.poll() is None
+        terminal.write({"a/geo.py": geo("two")})
+        while "'geo' swapped, generation 2" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert "geo says two" in out
+    assert "o says" not in out.replace("geo says", "")
+    assert terminal.luminal("run", "--watch", "--once", "a").code == 2
+
+
+def test_a_hang_up_reloads_all(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        terminal.write({"a/geo.py": geo("two")})
+        host.process.send_signal(signal.SIGHUP)
+        assert host.process.stderr is not None
+        while "geo says two" not in host.process.stderr.readline():
+            assert host.process.poll() is None
+        assert host.end() == 130
+
+
+def test_reload_replaces_refuses_and_names_what_is_unknown(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        golden("reload", "reload")
+        terminal.write({"a/geo.py": BROKEN})
+        golden("reload-refused", "reload", "geo")
+        said = terminal.luminal("reload", "geo", "--json")
+        (photon,) = said.json()["photons"]
+        assert (said.code, photon["generation"]) == (4, 2)
+        assert photon["problem"]["code"] == "LUM104"
+        golden("reload-unknown", "reload", "goe")
+        assert terminal.luminal("reload", "goe", "--json").json()["exit"] == 3
+        assert host.end() == 130
+
+
+def test_without_a_host_there_is_nobody_to_ask(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    golden("reload-no-host", "reload")
+    for verb in ("reload", "top"):
+        said = terminal.luminal(verb, "--json")
+        assert said.code == said.json()["exit"] == 5
+    assert terminal.luminal("top", "--host", "1").code == 5
+
+
+def test_one_of_several_hosts_is_chosen(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as one, running(terminal, "run", "a") as two:
+        said = terminal.luminal("reload")
+        assert said.code == 2
+        for host in (one, two):
+            pid = host.process.pid
+            assert str(pid) in said.err
+            chosen = terminal.luminal("top", "--json", "--host", f"{pid}").json()
+            assert chosen["pid"] == pid
+            host.end()
+
+
+def test_nobody_else_can_connect(terminal: Terminal, sockets: Path) -> None:
+    sockets.rmdir()
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        (socket,) = sockets.iterdir()
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        host.end()
+    assert list(sockets.iterdir()) == []
+
+
+def test_a_directory_that_others_can_enter_is_not_used(
+    terminal: Terminal, sockets: Path
+) -> None:
+    """The host runs all the same, and says that it cannot be reached."""
+    sockets.chmod(0o755)
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        assert list(sockets.iterdir()) == []
+        host.end()
+    assert "chmod 700" in terminal.luminal("doctor", "--no-installed").out
+
+
+def test_doctor_finds_and_removes_sockets_of_hosts_that_are_gone(
+    terminal: Terminal, sockets: Path
+) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as gone:
+        gone.process.kill()
+        gone.process.wait()
+    with running(terminal, "run", "a") as host:
+        stale = sockets / f"{gone.process.pid}.sock"
+        assert stale.exists()
+        said = terminal.luminal("doctor", "--no-installed", "--json").json()
+        assert str(stale) in [finding["file"] for finding in said["findings"]]
+        terminal.luminal("doctor", "--no-installed", "--mend")
+        assert [p.name for p in sockets.iterdir()] == [f"{host.process.pid}.sock"]
+        host.end()
+
+
+def test_top_counts_threads_and_tasks_of_a_photon(terminal: Terminal) -> None:
+    busy = GEO.replace(
+        '        print("geo says {word}", flush=True)',
+        "        import asyncio\n"
+        "        self.context.spawn(asyncio.sleep(1000))\n"
+        "        self.context.every(1000, list)",
+    ).replace("def start", "async def start")
+    terminal.write({"a/geo.py": busy})
+    with running(terminal, "run", "a") as host:
+        status = terminal.luminal("top", "--json").json()
+        (photon,) = status["photons"]
+        assert (photon["state"], photon["generation"]) == ("running", 1)
+        assert (photon["threads"], photon["tasks"]) == (1, 1)
+        assert status["threads"] >= 2
+        lines = terminal.luminal("top", "--once").out.splitlines()
+        assert lines[0].split()[:3] == ["NAME", "STATE", "GEN"]
+        assert lines[1].split() == ["geo", "running", "1", "0", "0", "0.0", "1", "1"]
+        host.end()
+
+
+def test_top_fits_a_terminal_of_80_columns_and_leaves_on_ctrl_c(
+    terminal: Terminal,
+) -> None:
+    name = "a-name-" * 12
+    terminal.write({"a/geo.py": geo("one").replace('"geo"', f'"{name}"')})
+    with running(terminal, "run", "a") as host:
+        process, screen = pty.fork()
+        if process == 0:
+            os.chdir(terminal.place)
+            words = [sys.executable, "-m", "luminal", "top", "--every", "0.1"]
+            os.execve(words[0], words, {**terminal.env, "TERM": "xterm"})
+        ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 80, 0, 0))
+        text = ""
+        deadline = time.monotonic() + 30
+        while "TASKS" not in text and time.monotonic() < deadline:
+            if select.select([screen], [], [], 0.1)[0]:
+                text += os.read(screen, 65536).decode()
+        os.write(screen, b"\x03")
+        with contextlib.suppress(OSError):
+            while more := os.read(screen, 65536):
+                text += more.decode()
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+        host.end()
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r|\^C", "", text)
+    assert re.search(r"^a-name-.*… +running +1 +0 +0 +0\.0 +0 +0$", plain, re.MULTILINE)
+    assert max(map(len, plain.splitlines())) <= 80
+
+
+def test_nonsense_on_the_socket_does_not_end_the_host(
+    terminal: Terminal, sockets: Path
+) -> None:
+    import socket
+
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        path = str(sockets / f"{host.process.pid}.sock")
+        for nonsense in (b"\n", b"[]\n", b"x" * 2**17, b'{"ask": "rm"}\n', b"\xff\n"):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+                line.connect(path)
+                line.sendall(nonsense)
+                assert b"refused" in line.recv(1000)
+        assert terminal.luminal("top", "--json").code == 0
+        host.end()
+
+
+def test_the_names_of_running_photons_complete(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        terminal.env |= {
+            "_LUMINAL_COMPLETE": "bash_complete",
+            "COMP_WORDS": "luminal reload g",
+            "COMP_CWORD": "2",
+        }
+        said = terminal.luminal()
+        assert said.out.strip() == "plain,geo"
+        host.end()
+
+
+@pytest.mark.slow
+def test_a_host_that_is_silent_is_said_to_be(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        os.kill(host.process.pid, signal.SIGSTOP)
+        said = terminal.luminal("top", "--host", str(host.process.pid))
+        os.kill(host.process.pid, signal.SIGCONT)
+        assert said.code == 5
+        assert "does not answer" in said.err
+        host.end()
