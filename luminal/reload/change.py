@@ -69,6 +69,25 @@ class Change:
         if renewal.files is not None:
             self.pinned[renewal.unit] = renewal.files
 
+    @property
+    def may_be_half_written(self) -> bool:
+        """Whether a file is empty or ends within a line.
+
+        So it does while the next save has truncated it and not written all of it.
+        """
+        return any(not s.data.endswith(b"\n") for s in self.snapshot.values())
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether a file is empty, as after its truncation."""
+        return any(not source.data for source in self.snapshot.values())
+
+    def equals(self, other: Change) -> bool:
+        """Whether the same bytes were read for both."""
+        mine = {path: source.checksum for path, source in self.snapshot.items()}
+        theirs = {path: source.checksum for path, source in other.snapshot.items()}
+        return mine == theirs and self.units == other.units
+
     def drop_unchanged(self, serving: Mapping[str, Generation]) -> None:
         """Drop units that serve what was read by now, or that serve no more."""
         for unit in list(self.units):

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("luminal.watch")
+_SECOND_LOOK = 0.005
+"""Seconds after which a file that looks half-written is read again."""
+
+_EMPTY_FOR = 0.25
+"""Seconds after which an empty file, or one without end, is taken as it is."""
 
 
 def _absolute(path: str) -> str:
@@ -102,6 +107,13 @@ class Keeper:
         """Act on *batch*; in the watcher's thread."""
         # Files are read here: every change of threads costs time in a busy host.
         change, known = self._read(batch)
+        until = time.monotonic() + _EMPTY_FOR
+        while change.may_be_half_written:
+            time.sleep(_SECOND_LOOK)
+            before, (change, known) = change, self._read(batch)
+            is_same = change.equals(before) and not change.has_empty
+            if is_same or time.monotonic() > until:
+                break
         gone = {path for path in batch.deleted if self._is_gone(path)}
         is_new = any(map(_may_be_photon, batch.paths - known - gone))
         if change.units or gone or is_new:
@@ -166,7 +178,9 @@ class Keeper:
         found = await run_apart(self._look, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
-        batch = await self.intake.take(found.value or (), IPhoton)
+        candidates = found.value or ()
+        self.intake.ports.hear_of(candidates)
+        batch = await self.intake.take(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._say(outcome, 0, 0.0)
         for handler in batch.handlers:

@@ -348,6 +348,18 @@ async def test_the_last_of_a_storm_wins(make_host, photons):
         assert watched.swaps() < 150
 
 
+@pytest.mark.fault(27, 29)
+async def test_a_truncated_moment_is_never_live(make_host, photons):
+    """Saves in place so fast that one begins while the last one is read."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=0)
+        for number in range(1, 100):
+            (photons.path / "a.py").write_text(text("a", number))
+            await asyncio.sleep(0.003)
+        await watched.show(("a", 99))
+        assert not host.happened(Happening.REFUSED)
+
+
 async def test_photons_of_the_host_are_reloaded_but_stay(make_host, photons):
     """What the host has loaded is kept up to date, and kept when the watch ends."""
     async with make_host() as host:
