@@ -67,9 +67,13 @@ class AsyncHost(Folder):
         super().__init__(self._place.photons)
         self._group = group
         self._journal = Journal()
-        self.loader = Loader(**options)
-        for specs in hookspecs:
-            self.loader.plugins.add_hookspecs(specs)
+        try:
+            self.loader = Loader(**options)
+            for specs in hookspecs:
+                self.loader.plugins.add_hookspecs(specs)
+        except BaseException:
+            self._place.close()
+            raise
         self.loader.events.subscribe(self._journal.hear)
         self._check = LeakCheck(
             self.loader, str(self.path), self._journal, owns_loop=owns_loop

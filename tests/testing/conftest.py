@@ -34,11 +34,11 @@ HELLO = '''
 '''
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hello() -> str:
     return HELLO
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def specs() -> type:
     return Specs

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from luminal.errors import (
     PhotonBatchError,
@@ -186,6 +189,47 @@ def test_host_is_isolated_and_leaves_nothing_on_the_disk(
     assert not (tmp_path / "users").exists()
     assert not host.path.parent.exists()
     host.close()
+
+
+@pytest.mark.parametrize("options", [{"nonsense": 1}, {"hookspecs": [object]}])
+def test_host_that_cannot_be_made_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    monkeypatch.delenv("LUMINAL_CACHE_DIR")
+    before = threading.enumerate()
+    with pytest.raises((TypeError, ValueError)):
+        Host(**options)
+    assert "LUMINAL_CACHE_DIR" not in os.environ
+    assert threading.enumerate() == before
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(st.sampled_from(Save), st.just("delete")), min_size=1, max_size=6
+    )
+)
+def test_any_row_of_edits_and_deletions_ends_as_the_disk_is(
+    specs: type, hello: str, steps: list[Save | str]
+) -> None:
+    """After each wait, what answers is what the directory holds."""
+    with Host(hookspecs=[specs]) as host:
+        host.write("always.py", hello.replace("hello", "always"))
+        host.write("hello.py", hello)
+        host.watch()
+        for number, step in enumerate(steps):
+            text = hello.replace("hello {", f"{number} {{")
+            if step == "delete":
+                host.delete("hello.py")
+                host.until("unloaded", "hello")
+                host.write("hello.py", text)
+                host.until("started", "hello")
+            else:
+                host.edit("hello.py", text, Save(step))
+                host.reloaded("hello")
+            assert host.hook.greet(name="x") == [f"{number} x", "always x"]
+        host.assert_no_leaks()
 
 
 def test_everything_can_be_called_through_the_facade(host: Host, hello: str) -> None:
