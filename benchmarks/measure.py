@@ -33,6 +33,13 @@ def rounds(contestants: Mapping[str, Contestant], count: int) -> dict[str, list[
     return times
 
 
+def timed(function: Contestant) -> float:
+    """Return the seconds that one call of *function* takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
 def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
     """Return the median over rounds of *name*'s time divided by *base*'s."""
     pairs = zip(times[name], times[base], strict=True)

@@ -12,22 +12,16 @@ import argparse
 import gc
 import logging
 import os
-import queue
-import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 
-from benchmarks.measure import banner, ratio, rounds, table
+from benchmarks.measure import banner, ratio, rounds, table, timed
+from benchmarks.supervise_blocked import blocked
+from benchmarks.supervise_loops import loops
 from benchmarks.supervise_shapes import SHAPES
-from luminal.supervise import (
-    LoopController,
-    SuperLoop,
-    TracedThread,
-    abandoned_threads,
-)
+from luminal.supervise import TracedThread, abandoned_threads
 from luminal.supervise.footprint import Footprint
 
 
@@ -130,22 +124,16 @@ def cost_to_others(count, n):
         count,
     )
     table(times, "beside plain", n)
-    before = [_timed(after) for _ in range(count)]
+    before = [timed(after) for _ in range(count)]
     thread = TracedThread(target=spin, daemon=True)
     thread.start()
     begun.wait()
     thread.halt_and_join()
     while threading.active_count() > 1:
         time.sleep(0.01)  # until the reaper has gone as well
-    later = [_timed(after) for _ in range(count)]
+    later = [timed(after) for _ in range(count)]
     after_it = statistics.median(later) / statistics.median(before)
     print(f"after a halt  {after_it:.3f} times")
-
-
-def _timed(function):
-    begun = time.perf_counter()
-    function()
-    return time.perf_counter() - begun
 
 
 def time_to_die(count):
@@ -261,108 +249,6 @@ def locks(count):
     print(f"left held {held}, still alive {alive}")
     logger.removeHandler(handler)
     handler.close()
-
-
-def blocked():
-    banner("blocked threads: the wakeable die within 50 ms, the others are reported")
-    raw = threading.Lock()
-    raw.acquire()
-    one, other = socket.socketpair()
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    kinds = {
-        "Event.wait": threading.Event().wait,
-        "Queue.get": queue.Queue().get,
-        "Queue.get(timeout)": lambda: queue.Queue().get(timeout=60),
-        "Condition.wait": _in_condition,
-        "Semaphore.acquire": threading.Semaphore(0).acquire,
-        "Barrier.wait": threading.Barrier(2).wait,
-        "socket.recv": lambda: _receive(one),
-        "Popen.wait": child.wait,
-        "time.sleep": lambda: time.sleep(30),
-        "raw lock": raw.acquire,
-        "SimpleQueue.get": queue.SimpleQueue().get,
-    }
-    for name, call in kinds.items():
-        thread = TracedThread(target=call, name=name, daemon=True)
-        thread.start()
-        time.sleep(0.05)
-        begun = time.perf_counter()
-        left = thread.halt_and_join(0.5)
-        took = (time.perf_counter() - begun) * 1e3
-        print(f"{name:<20} {f'{took:.1f} ms' if left is None else f'reported: {left}'}")
-    one.close()
-    other.close()
-    child.wait()
-
-
-def _receive(one):
-    return one.recv(1)
-
-
-def _in_condition():
-    condition = threading.Condition()
-    with condition:
-        condition.wait()
-
-
-class Idle(SuperLoop):
-    """A loop with next to nothing to do."""
-
-    turns = 0
-
-    def cycle(self):  # noqa: D102
-        self.turns += 1
-        time.sleep(0.5)
-
-
-class Counting(SuperLoop):
-    """A loop with nothing to do at all."""
-
-    turns = 0
-
-    def cycle(self):  # noqa: D102
-        self.turns += 1
-        if self.turns >= 200_000:
-            self.stop()
-
-
-class Stuck(SuperLoop):
-    """A loop that does not return."""
-
-    def cycle(self):  # noqa: D102
-        time.sleep(3)
-
-
-def loops(many):
-    banner("loops: idle 1 % of a core; six stuck with 0.5 s of grace in 0.8 s")
-    controller = LoopController()
-    controller.start()
-    cpu = time.process_time()
-    time.sleep(2)
-    print(f"idle controller  {(time.process_time() - cpu) / 2:.2%} of a core")
-    controller.stop()
-    controller = LoopController()
-    for _ in range(6):
-        controller.new_loop(Stuck(grace_period=0.5))
-    controller.maintain_loops()
-    took = _timed(controller.stop_loops)
-    print(f"six stuck loops  {took:.2f} s")
-    loop = Counting()
-    begun = time.perf_counter()
-    loop.start()
-    while loop.is_alive:
-        time.sleep(0.01)
-    each = (time.perf_counter() - begun) / 200_000
-    print(f"overhead of one cycle  {each * 1e9:.0f} ns")
-    controller = LoopController(grace_period=10)
-    for _ in range(many):
-        controller.new_loop(Idle(grace_period=10))
-    up = _timed(controller.maintain_loops)
-    down = _timed(controller.stop_loops)
-    print(
-        f"{many} loops  up {up:.2f} s, down {down:.2f} s, "
-        f"alive after that {len(controller.alive_loops())}"
-    )
 
 
 def footprint(count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -15,9 +15,14 @@ from luminal.supervise.thread import TracedThread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from luminal.supervise.scope import Scope
-
 __all__ = ["Closer", "run_closer"]
+
+
+class Closing(Protocol):
+    """The scope whose closers run."""
+
+    name: str
+    errors: list[BaseException]
 
 
 @attrs.frozen(eq=False)
@@ -32,7 +37,9 @@ class Closer:
         return getattr(self.function, "__qualname__", repr(self.function))
 
 
-async def run_closer(closer: Closer, deadline: float, scope: Scope) -> Leftover | None:
+async def run_closer(
+    closer: Closer, deadline: float, scope: Closing
+) -> Leftover | None:
     """Call *closer*: a plain one on a thread of its own, so that it cannot hang us.
 
     Args:
@@ -63,7 +70,7 @@ async def run_closer(closer: Closer, deadline: float, scope: Scope) -> Leftover 
 
 
 async def _call_apart(
-    closer: Closer, deadline: float, scope: Scope
+    closer: Closer, deadline: float, scope: Closing
 ) -> tuple[Any, Leftover | None]:
     import asyncio
 
