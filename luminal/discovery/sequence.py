@@ -6,7 +6,7 @@ before it looks at a record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
@@ -44,6 +44,17 @@ class Discovered(Sequence["Candidate"]):
 
             row = self._rows[index] = unpack(row)
         return row
+
+    def __iter__(self) -> Iterator[Candidate]:
+        from luminal.discovery.rows import unpack
+
+        rows = self._rows
+        for index, row in enumerate(rows):
+            if isinstance(row, bytes):
+                rows[index] = made = unpack(row)
+                yield made
+            else:
+                yield row
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Discovered):

@@ -161,7 +161,6 @@ class Intake:
         units: dict[str, _Unit] = {}
         left_out: dict[str, set[str]] = {}
         for candidate in candidates:
-            ledger.hear_of(candidate)
             skipped = Admission.reason_to_skip(candidate, self.registry)
             if skipped is not None:
                 ledger.skip(candidate, skipped)

@@ -36,11 +36,6 @@ class Ledger:
         """Return the outcomes so far."""
         return Report(tuple(self._outcomes))
 
-    def hear_of(self, candidate: Candidate) -> None:
-        """Tell that discovery has found *candidate*."""
-        event = Event(Happening.DISCOVERED, candidate.name, file=candidate.location)
-        self.events.emit(event)
-
     def load(self, handler: Handler) -> None:
         """Note that a photon is loaded."""
         origin = handler.candidate.origin if handler.candidate is not None else ""

@@ -14,12 +14,14 @@ from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle.director import Director
 from luminal.lifecycle.events import Events
+from luminal.lifecycle.settings import settings_for
 from luminal.model import Deadlines, Event, Happening, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from luminal.interfaces import Subject
+    from luminal.model import Candidate
 
 __all__ = ["Ports"]
 
@@ -52,7 +54,13 @@ class Ports:
         return PhotonContext(name, settings)
 
     async def create(self, handler: Subject) -> object:
-        """Return the photon, created where there is no instance yet."""
+        """Return the photon, created where there is no instance yet.
+
+        Raises:
+            PhotonSettingsError: What is set for it is not what it declares.
+        """
+        table = self.settings.get(handler.name, {})
+        handler.context.settings = settings_for(handler.name, handler.factory, table)
         return await self.plugins.ahook.photon_create(handler=handler)
 
     async def start(self, handler: Subject) -> None:
@@ -75,6 +83,13 @@ class Ports:
         """Let them be called no more."""
         if self.plugins.get_plugin(handler.name) is handler.instance:
             self.plugins.unregister(name=handler.name)
+
+    def hear_of(self, candidates: Iterable[Candidate]) -> None:
+        """Say that the host has looked and found *candidates*."""
+        for candidate in candidates:
+            self.events.emit(
+                Event(Happening.DISCOVERED, candidate.name, file=candidate.location)
+            )
 
     def tell(
         self,

@@ -179,7 +179,9 @@ class Desk:
             self._raise(found.error)
         elif found.error is not None:
             raise found.error
-        return found.value or ()
+        candidates = found.value or ()
+        self._ports.hear_of(candidates)
+        return candidates
 
     async def _take(
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
