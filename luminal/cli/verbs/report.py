@@ -32,9 +32,9 @@ __all__ = ["command"]
 @asking
 @looking
 def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
-    """Write the page of a host as one self-contained HTML file.
+    """Write the page of a host as one HTML file.
 
-    With PATH, the photons there are loaded and started, shown, and unloaded. Without, a
+    The file needs nothing beside it. With PATH, the photons there are loaded and started, shown, and unloaded. Without, a
     running host is asked; it tells neither its journal nor its hooks one by one.
     """
     from luminal.web import picture_of_status, render_page
@@ -54,7 +54,7 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
         code = Exit.NOTHING
     if as_json:
         count = len(picture.photons)
-        print_json("report", code, file_written=output, photons=count, failing=failing)
+        print_json("report", code, output=output, photons=count, failing=failing)
     elif output != "-":
         click.echo(short(output))
         if failing:
