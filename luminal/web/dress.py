@@ -32,7 +32,6 @@ nav a{display:inline-block;padding:.3rem 0}
 :focus-visible{outline:3px solid var(--mark);outline-offset:2px}
 section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;
 padding:1rem;margin:0 0 1rem}
-.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);padding-bottom:.4rem}
 th,td{text-align:left;padding:.35rem .7rem .35rem 0;vertical-align:top;
@@ -41,6 +40,10 @@ thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.875rem;
 white-space:nowrap}
 tbody th{font-weight:600;overflow-wrap:anywhere}
 .n{text-align:right}
+.n+:not(.n){padding-left:.7rem}
+time,.nowrap{white-space:nowrap}
+.tall{max-height:32rem;overflow-y:auto}
+.journal .minor{font-weight:400;color:var(--soft)}
 td{overflow-wrap:anywhere}
 .tag{white-space:nowrap;font-weight:600}
 .good{color:var(--good)}.bad{color:var(--bad)}.mid{color:var(--mid)}
@@ -55,7 +58,7 @@ article:first-of-type{border-top:0;padding-top:0}
 align-items:center;margin:.4rem 0 1rem;padding:0}
 .lanes span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .lanes svg{width:100%;height:1.3rem;display:block}
-.ends{grid-column:2;display:flex;justify-content:space-between}
+.lanes .ends{grid-column:2;display:flex;justify-content:space-between;gap:1rem}
 svg path{stroke:var(--line);stroke-width:1px}
 svg line{stroke-width:3px}
 line.good{stroke:var(--good)}line.bad{stroke:var(--bad)}line.mid{stroke:var(--mid)}
@@ -65,14 +68,18 @@ footer{padding-bottom:2rem;font-size:.875rem}
 @media (max-width:40rem){
 section{padding:.8rem}
 .cards thead{position:absolute;left:-99rem}
-.cards tr{display:grid;grid-template-columns:1fr auto;gap:0 .8rem;padding:.5rem 0;
+.cards tr{display:grid;grid-template-columns:1fr 1fr;gap:0 .8rem;padding:.5rem 0;
 border-top:1px solid var(--line)}
 .cards tbody tr:first-child{border-top:0}
 .cards th,.cards td{border:0;padding:.05rem 0;text-align:left}
 .cards td[data-of]::before{content:attr(data-of) " ";color:var(--soft);
 font-size:.875rem}
 .cards .all{grid-column:1/-1}
-.cards .gone{display:none}
+.n+:not(.n){padding-left:0}
+.journal tr{display:flex;flex-wrap:wrap;gap:0 .7rem}
+.journal td:empty{display:none}
+.lanes{grid-template-columns:6rem 1fr}
+.lanes .ends{grid-column:1/-1;flex-wrap:wrap;gap:0 1rem}
 }
 """
 
@@ -101,11 +108,10 @@ SCRIPT = """
       if (!place) continue;
       const held = place.contains(document.activeElement)
         ? document.activeElement.id : "";
-      const sides = [...place.querySelectorAll(".wide")].map((w) => w.scrollLeft);
+      const tall = place.querySelector(".tall");
+      const down = tall ? tall.scrollTop : 0;
       place.innerHTML = html;
-      place.querySelectorAll(".wide").forEach((w, at) => {
-        w.scrollLeft = sides[at] || 0;
-      });
+      if (down) place.querySelector(".tall").scrollTop = down;
       const again = held && document.getElementById(held);
       if (again) again.focus({preventScroll: true});
     }

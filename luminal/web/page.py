@@ -15,6 +15,7 @@ from luminal.web.source import lines_around
 from luminal.web.timeline import timeline
 
 if TYPE_CHECKING:
+    from luminal.model import Problem
     from luminal.web.picture import Failure, Photon, Picture
 
 __all__ = ["parts_of", "render_page", "time_of"]
@@ -22,8 +23,8 @@ __all__ = ["parts_of", "render_page", "time_of"]
 _TITLES = {
     "photons": "Photons",
     "failures": "Failures",
-    "timeline": "Timeline",
     "hooks": "Hooks",
+    "timeline": "Timeline",
 }
 _HOOK_HEADS = (
     "Hook",
@@ -98,7 +99,7 @@ def parts_of(picture: Picture) -> dict[str, str]:
 def time_of(at: float) -> str:
     """Return a time as HTML, in UTC; the script shows the reader's own."""
     if not at:
-        return '<span class="soft">unknown</span>'
+        return '<span class="soft nowrap">not yet</span>'
     moment = datetime.fromtimestamp(at, UTC)
     stamp = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return f'<time datetime="{stamp}">{moment:%Y-%m-%d %H:%M:%S} UTC</time>'
@@ -161,20 +162,9 @@ def _short(path: str) -> str:
 
 def _failure(failure: Failure) -> str:
     problem = failure.problem
+
     color, word = ("bad", "now") if failure.is_standing else ("soft", "past")
     where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    lines = lines_around(problem.file, problem.line)
-    source = ""
-    if lines:
-        width = len(str(lines[-1][0]))
-        rows = [
-            f"<b>{row}</b>" if at == problem.line else row
-            for at, text in lines
-            for row in [f"{at:>{width}} │ {escape(text)}"]
-        ]
-        label = escape(f"Source of {where}")
-        source = f'<pre tabindex="0" role="region" aria-label="{label}">'
-        source += "\n".join(rows) + "</pre>"
     more = "".join(
         f"<p>{label}: {escape(value)}</p>"
         for label, value in (("because", problem.why), ("try", problem.hint))
@@ -186,8 +176,20 @@ def _failure(failure: Failure) -> str:
         f"{escape(problem.code)}, in {escape(problem.phase)},</span> "
         f"{time_of(failure.at)}</p>"
         + (f"<p><code>{escape(where)}</code></p>" if where else "")
-        + f"{source}{more}</article>"
+        + f"{_source(problem, where)}{more}</article>"
     )
+
+
+def _source(problem: Problem, where: str) -> str:
+    """Return the lines that *problem* points at, in a box that keys can scroll."""
+    lines = lines_around(problem.file, problem.line)
+    if not lines:
+        return ""
+    width = len(str(lines[-1][0]))
+    rows = ((at, f"{at:>{width}} │ {escape(text)}") for at, text in lines)
+    text = "\n".join(f"<b>{row}</b>" if at == problem.line else row for at, row in rows)
+    label = escape(f"Source of {where}")
+    return f'<pre tabindex="0" role="region" aria-label="{label}">{text}</pre>'
 
 
 def _hooks(picture: Picture) -> str:
@@ -196,12 +198,13 @@ def _hooks(picture: Picture) -> str:
     if not picture.hooks:
         return "<p>No photon implements a hook.</p>"
     rows = "".join(
-        f'<tr><th scope="row">{escape(row.hook)}</th><td>{escape(row.photon)}</td>'
+        f'<tr><th scope="row" class="all">{escape(row.hook)}</th>'
+        f'<td class="all">{escape(row.photon)}</td>'
         f'<td class="n" data-of="generation">{row.generation}</td>'
         f'<td class="n" data-of="calls">{row.calls}</td>'
         f'<td class="n{" bad" if row.errors else ""}" data-of="errors">'
         f"{row.errors}</td>"
-        f'<td class="n" data-of="time">{row.seconds * 1000:.1f} ms</td>'
+        f'<td class="n nowrap" data-of="time">{row.seconds * 1000:.1f} ms</td>'
         f'<td class="n" data-of="in flight">{row.in_flight}</td>'
         f'<td class="n" data-of="passed over">{row.skipped}</td></tr>'
         for row in sorted(picture.hooks, key=lambda r: (r.hook, r.photon))

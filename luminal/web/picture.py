@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Photon", "Picture", "picture_of", "picture_of_status"]
 
+_OURS = "luminal."
+"""How the names of Luminal's own occupants of seats begin; they are no photons."""
+
 _FAILURES = 50
 """Failures that a picture holds; older ones are left out."""
 
@@ -109,7 +112,11 @@ def picture_of(loader: Loader) -> Picture:
         photons,
         failures=tuple(_failures(photons, events)),
         events=events,
-        hooks=tuple(loader.plugins.statistics()),
+        hooks=tuple(
+            row
+            for row in loader.plugins.statistics()
+            if not row.photon.startswith(_OURS)
+        ),
     )
 
 

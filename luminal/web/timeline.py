@@ -41,26 +41,28 @@ def timeline(events: tuple[Event, ...] | None, time_of: Callable[[float], str]) 
     rows = "".join(_row(event, time_of) for event in events[: -_ROWS - 1 : -1])
     left = len(events) - _ROWS
     rest = f'<p class="soft">{left} earlier ones are left out.</p>' if left > 0 else ""
-    return (
-        _lanes(events, time_of)
-        + '<table class="cards"><caption>The latest first.</caption><thead><tr>'
-        '<th scope="col">Photon</th><th scope="col">What</th>'
+    heads = (
+        '<th scope="col">When</th><th scope="col">Photon</th><th scope="col">What</th>'
         '<th scope="col" class="n">Generation</th><th scope="col" class="n">Took</th>'
-        f'<th scope="col">When</th></tr></thead><tbody>{rows}</tbody></table>{rest}'
+    )
+    return (
+        f'{_lanes(events, time_of)}<div class="tall" id="journal" tabindex="0" '
+        'role="region" aria-label="Journal"><table class="cards journal">'
+        f"<caption>The latest first.</caption><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{rest}</div>"
     )
 
 
 def _row(event: Event, time_of: Callable[[float], str]) -> str:
-    color = _COLORS.get(event.happening, "")
+    color = _COLORS.get(event.happening, "minor")
     took = f"{event.seconds * 1000:.1f} ms" if event.seconds else ""
-    why = f" <span>{escape(event.problem.what)}</span>" if event.problem else ""
-    number = event.generation or ""
+    why = f": {escape(event.problem.what)}" if event.problem else ""
     return (
-        f'<tr><th scope="row">{escape(event.photon)}</th>'
+        f"<tr><td>{time_of(event.at)}</td>"
+        f'<th scope="row">{escape(event.photon)}</th>'
         f'<td><span class="tag {color}">{escape(event.happening)}</span>{why}</td>'
-        f'<td class="n{"" if number else " gone"}" data-of="generation">{number}</td>'
-        f'<td class="n{"" if took else " gone"}" data-of="took">{took}</td>'
-        f"<td>{time_of(event.at)}</td></tr>"
+        f'<td class="n" data-of="generation">{event.generation or ""}</td>'
+        f'<td class="n nowrap">{took}</td></tr>'
     )
 
 
