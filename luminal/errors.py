@@ -29,6 +29,7 @@ __all__ = [
     "PhotonNotInitializedError",
     "PhotonReloadError",
     "PhotonRollbackError",
+    "PhotonSettingsError",
     "PhotonStartError",
     "PhotonStateError",
     "PhotonSyntaxError",
@@ -251,6 +252,12 @@ class PhotonAlreadyLoadedError(LuminalError):
     """A file was to be loaded whose photons are loaded; nothing has changed."""
 
     code = "LUM119"
+
+
+class PhotonSettingsError(LuminalError, ValueError):
+    """What the host has set for a photon is not what the photon declares."""
+
+    code = "LUM120"
 
 
 class LuminalWarning(UserWarning):

@@ -13,7 +13,7 @@ from luminal.errors import PhotonNotInitializedError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 __all__ = ["PhotonContext"]
 
@@ -24,12 +24,13 @@ class PhotonContext:
 
     Attributes:
         name: Name of the photon.
-        settings: What the host has set for this photon; read-only.
+        settings: What the host has set for this photon: an instance of the attrs class
+            ``photon_settings`` of the photon, or without one a read-only mapping.
         data: What is to outlive a reload; the next generation gets a copy of it.
     """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: Any
     # A `luminal.supervise.Scope`, set by the Handler as long as the photon lives.
     scope: Any = None
     data: dict[str, Any] = attrs.Factory(dict)
