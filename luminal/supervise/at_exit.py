@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import time
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from luminal.supervise.superloop import SuperLoop
+from typing import Any, Protocol
 
 __all__ = ["stop_at_exit"]
 
+
+class Running(Protocol):
+    """A loop, as far as it matters here."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+
+    def ask_to_stop(self) -> None:
+        """Tell it to stop, and do not wait."""
+
+    def stop(self) -> Any:
+        """Stop it."""
+
+
 _DEADLINE_SECONDS = 5.0
 # Everything that was ever started and still exists; registered with atexit once.
-_loops: weakref.WeakSet[SuperLoop] = weakref.WeakSet()
+_loops: weakref.WeakSet[Running] = weakref.WeakSet()
 _is_registered = False
 
 
-def stop_at_exit(loop: SuperLoop) -> None:
+def stop_at_exit(loop: Running) -> None:
     """Have *loop* stopped when the interpreter exits, if it runs then."""
     global _is_registered
     _loops.add(loop)
