@@ -26,7 +26,7 @@ from luminal.supervise.points import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from luminal.supervise.halts import Halt
+    from luminal.supervise.halt_state import HaltState
 
 __all__ = [
     "exit_error",
@@ -41,10 +41,10 @@ __all__ = [
 
 _PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
 # Identifier of the thread → its halt, for the exception that comes back.
-_sent: dict[int, Halt] = {}
+_sent: dict[int, HaltState] = {}
 
 
-def send(halt: Halt) -> bool:
+def send(halt: HaltState) -> bool:
     """Make `SystemExit` pending in *halt*'s thread; False where it has ended."""
     import ctypes
 
@@ -60,7 +60,7 @@ def send(halt: Halt) -> bool:
     return bool(sent)
 
 
-def exit_error(halt: Halt) -> type[SystemExit]:
+def exit_error(halt: HaltState) -> type[SystemExit]:
     """Return what to raise in *halt*'s thread: on 3.11 an exit that comes back."""
     if sys.version_info >= (3, 12):
         return SystemExit
@@ -68,13 +68,13 @@ def exit_error(halt: Halt) -> type[SystemExit]:
     return Pressed
 
 
-def forget(halt: Halt) -> None:
+def forget(halt: HaltState) -> None:
     """Drop what is kept for *halt*, whose thread has ended."""
     if _sent.get(halt.ident) is halt:
         del _sent[halt.ident]
 
 
-def raise_at_safe_point(halt: Halt) -> bool:
+def raise_at_safe_point(halt: HaltState) -> bool:
     """Send where the thread stands at a jump or an entry; tell whether that was so."""
     frame = stack_of(halt.ident)
     return (
@@ -84,7 +84,7 @@ def raise_at_safe_point(halt: Halt) -> bool:
     )
 
 
-def raise_if_covered(halt: Halt) -> bool:
+def raise_if_covered(halt: HaltState) -> bool:
     """Send to a thread that is always met inside of logging, where that is harmless.
 
     A logging thread lets go of the interpreter's lock while it writes, so it is met
@@ -94,7 +94,7 @@ def raise_if_covered(halt: Halt) -> bool:
     return frame is not None and is_covered(frame) and send(halt)
 
 
-def raise_at_return(halt: Halt, frame: FrameType) -> bool:
+def raise_at_return(halt: HaltState, frame: FrameType) -> bool:
     """Send to a thread that is blocked in *frame*'s call: raised when that returns.
 
     Not where the code mentions taking a lock: an exception on the way out of
@@ -106,7 +106,7 @@ def raise_at_return(halt: Halt, frame: FrameType) -> bool:
     return is_clear(frame) and send(halt)
 
 
-def raise_anywhere(halt: Halt) -> bool:
+def raise_anywhere(halt: HaltState) -> bool:
     """Send wherever the thread stands, but never inside what holds process locks."""
     frame = stack_of(halt.ident)
     if (
@@ -147,7 +147,7 @@ def _trace_from(frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
-def _press(halt: Halt, frame: FrameType, event: str, _arg: object) -> object:
+def _press(halt: HaltState, frame: FrameType, event: str, _arg: object) -> object:
     if not is_own(frame.f_code, is_pressing=halt.is_pressing):
         return None
     if event in ("line", "call"):

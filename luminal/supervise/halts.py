@@ -9,15 +9,14 @@ the thread, and never installs anything before a halt is asked for.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable  # noqa: TC003 - attrs reads it
 from typing import TYPE_CHECKING
 
 import attrs
 
 from luminal.supervise import asynchronous, monitored
+from luminal.supervise.halt_state import PATIENCE_SECONDS, HaltState
 from luminal.supervise.leftovers import Leftover
 from luminal.supervise.points import (
     is_in_machinery,
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ABANDON_SECONDS", "PATIENCE_SECONDS", "Halt"]
 
-PATIENCE_SECONDS = 0.5
-"""How long a thread may spend in its own clean-up before that is cut short as well."""
 ABANDON_SECONDS = 2.0
 """After this time a thread that lives on is listed as abandoned."""
 _WAKE_EVERY = 0.02
@@ -42,68 +39,15 @@ _LUCK_SECONDS = 0.001
 
 
 @attrs.define(eq=False)
-class Halt:
-    """What is known of one thread that was told to end.
+class Halt(HaltState):
+    """The ladder of one thread that was told to end."""
 
-    Attributes:
-        name: Name of the thread.
-        ident: Its identifier; meaningful only while `is_open` says so, because
-            CPython gives the number to the next thread at once.
-        is_open: Whether the thread still runs Python code under that identifier.
-        native_id: The kernel's number of the thread, or 0.
-        owner: Name of the photon that it belongs to, or an empty string.
-        begun: `time.monotonic` of the request, in seconds.
-        raises: How many times `SystemExit` was raised or sent.
-        is_abandoned: It outlived every rung and was reported.
-    """
-
-    name: str
-    ident: int
-    is_open: Callable[[], bool]
-    native_id: int = 0
-    owner: str = ""
-    begun: float = attrs.field(factory=time.monotonic)
-    raises: int = 0
-    is_abandoned: bool = False
-    # Where the trace of 3.11 last was; only the halted thread itself writes it.
-    last_line: tuple[int, int] = (0, 0)
     # When the last attempt to wake it was made; only the reaper writes it.
     _woken: float = 0.0
     # Held while a rung is climbed, so that caller and reaper do not both raise.
     _turn: threading.Lock = attrs.field(factory=threading.Lock)
     # Frame, offset and CPU time at the last look; equal twice means blocked.
     _look: tuple[int, int, int] = (0, -1, -1)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the halt was asked for."""
-        return time.monotonic() - self.begun
-
-    @property
-    def is_pressing(self) -> bool:
-        """Whether its time for clean-up is over."""
-        return self.seconds > PATIENCE_SECONDS
-
-    @property
-    def is_desperate(self) -> bool:
-        """Whether any instruction will do, safe or not: it swallows all the same."""
-        return self.seconds > 2 * PATIENCE_SECONDS
-
-    def may_raise(self) -> bool:
-        """Decide, in the thread itself, whether `SystemExit` is raised here and now.
-
-        The first time, yes. Later: where no exception is being handled, the last one
-        was swallowed, so yes; where one is, the thread is cleaning up, so only when
-        its time is over.
-        """
-        if not self.is_open():
-            return False  # the number is another thread's by now
-        if self.raises and not self.is_pressing:
-            mine = self.ident == threading.get_ident()
-            if not mine or sys.exc_info()[1] is not None:
-                return False
-        self.raises += 1
-        return True
 
     def climb(self) -> bool:
         """Do what is due now; tell whether the thread has ended.

@@ -25,7 +25,7 @@ from luminal.supervise.points import (
 if TYPE_CHECKING:
     from types import CodeType
 
-    from luminal.supervise.halts import Halt
+    from luminal.supervise.halt_state import HaltState
 
 __all__ = ["arm", "disarm", "is_available"]
 
@@ -33,7 +33,7 @@ __all__ = ["arm", "disarm", "is_available"]
 _lock = threading.Lock()
 # Identifier of the thread → its halt. Read by the callbacks without the lock: one
 # dictionary look-up is atomic.
-_armed: dict[int, Halt] = {}
+_armed: dict[int, HaltState] = {}
 # Code object → identifiers of the threads that it is instrumented for.
 _instrumented: dict[CodeType, set[int]] = {}
 _tool = -1
@@ -95,7 +95,7 @@ if sys.version_info >= (3, 12):
         _monitoring.free_tool_id(_tool)
         _tool = -1
 
-    def arm(halt: Halt) -> None:
+    def arm(halt: HaltState) -> None:
         """Instrument what *halt*'s thread runs now; call again for what it runs later.
 
         The event JUMP would be the obvious one, but what its callback raises passes
@@ -116,7 +116,7 @@ if sys.version_info >= (3, 12):
                     _monitoring.set_local_events(_tool, code, events)
                 holders.add(halt.ident)
 
-    def disarm(halt: Halt) -> None:
+    def disarm(halt: HaltState) -> None:
         """Take *halt*'s instruments away; after the last, give the tool number back."""
         with _lock:
             if _armed.get(halt.ident) is not halt:
@@ -135,8 +135,8 @@ else:
     def _free_tool() -> int:
         return -1
 
-    def arm(halt: Halt) -> None:
+    def arm(halt: HaltState) -> None:
         """Do nothing: this interpreter cannot monitor."""
 
-    def disarm(halt: Halt) -> None:
+    def disarm(halt: HaltState) -> None:
         """Do nothing: this interpreter cannot monitor."""

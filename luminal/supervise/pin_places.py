@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from luminal.supervise.pins import Suspect
+    from luminal.supervise.suspect import Suspect
 
 __all__ = ["PLACES"]
 

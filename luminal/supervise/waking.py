@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from luminal.supervise.halts import Halt
+    from luminal.supervise.halt_state import HaltState
 
 __all__ = ["wake"]
 
@@ -29,7 +29,7 @@ _STDLIB = os.path.dirname(_THREADING)
 _DEPTH = 12
 
 
-def wake(halt: Halt, *, is_blocked: bool) -> bool:
+def wake(halt: HaltState, *, is_blocked: bool) -> bool:
     """Make the blocking call of *halt*'s thread return; False where nothing can.
 
     Condition, Event, Queue, Semaphore, Barrier and Future all wait in
@@ -77,7 +77,7 @@ def _is_code(frame: FrameType, file: str, *names: str) -> bool:
     )
 
 
-def _release_waiter(halt: Halt, frame: FrameType) -> bool:
+def _release_waiter(halt: HaltState, frame: FrameType) -> bool:
     waiter = frame.f_locals.get("waiter")
     # Only while it stands in that `try`: anywhere else the exception would leave the
     # condition's own lock in a wrong state, or arrive later, in other code.
@@ -93,7 +93,7 @@ def _release_waiter(halt: Halt, frame: FrameType) -> bool:
     return True
 
 
-def _stop_event_loop(halt: Halt, loop: object) -> bool:
+def _stop_event_loop(halt: HaltState, loop: object) -> bool:
     import asyncio
 
     if not isinstance(loop, asyncio.AbstractEventLoop):
