@@ -56,7 +56,8 @@ def create_app(
         ) from error
 
     async def page(request: Any) -> HTMLResponse:
-        events = request.url_for("events").path
+        # Where a host has mounted it: a name would be looked up among the host's routes.
+        events = request.scope.get("root_path", "") + "/events"
         picture = await run_in_threadpool(picture_of, loader)
         return HTMLResponse(await run_in_threadpool(render_page, picture, events))
 
@@ -65,7 +66,7 @@ def create_app(
         news = _news(loader, is_over)
         return StreamingResponse(news, media_type="text/event-stream")
 
-    routes = [Route("/", page), Route("/events", events, name="events")]
+    routes = [Route("/", page), Route("/events", events)]
     return Guard(Starlette(routes=routes))
 
 

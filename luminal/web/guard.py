@@ -34,10 +34,11 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_of(header: str) -> str:
-    """Return the host of ``host:port``, as it is written."""
-    if header.startswith("["):
-        return header.partition("]")[0] + "]"
-    return header.rpartition(":")[0] if header.count(":") == 1 else header
+    """Return the host of ``host:port``; an empty string where it is no such thing."""
+    import re
+
+    parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?", header)
+    return parts[1] if parts else ""
 
 
 @attrs.define(eq=False)

@@ -99,7 +99,7 @@ def parts_of(picture: Picture) -> dict[str, str]:
 def time_of(at: float) -> str:
     """Return a time as HTML, in UTC; the script shows the reader's own."""
     if not at:
-        return '<span class="soft nowrap">not yet</span>'
+        return '<span class="soft nowrap">unknown</span>'
     moment = datetime.fromtimestamp(at, UTC)
     stamp = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return f'<time datetime="{stamp}">{moment:%Y-%m-%d %H:%M:%S} UTC</time>'

@@ -38,6 +38,8 @@ def timeline(events: tuple[Event, ...] | None, time_of: Callable[[float], str]) 
         return "<p>The host did not tell its journal.</p>"
     if not events:
         return "<p>Nothing has happened yet.</p>"
+    # What ends in the background is told late, with the time at which it happened.
+    events = tuple(sorted(events, key=lambda event: event.at))
     rows = "".join(_row(event, time_of) for event in events[: -_ROWS - 1 : -1])
     left = len(events) - _ROWS
     rest = f'<p class="soft">{left} earlier ones are left out.</p>' if left > 0 else ""

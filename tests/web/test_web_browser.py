@@ -1,0 +1,134 @@
+"""The page in a real browser: wide and narrow, light and dark, live, by keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from luminal.managers import Loader
+from luminal.web import picture_of, render_page
+from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=WHY_NOT),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chrome(tmp_path_factory.mktemp("browser")) as window:
+        yield window
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_can_be_read(
+    browser: Chrome, url: str, width: int, scheme: str, tmp_path: Path
+) -> None:
+    """Nothing is wider than the window, each text has contrast enough (WCAG AA), the
+    colors are those that were asked for, and the console has nothing to say."""
+    browser.look(width, scheme)
+    browser.open(url)
+    browser.until("return document.getElementById('live').textContent === 'live'")
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.run(FAINT) == []
+    is_dark = browser.run(
+        "return getComputedStyle(document.body).backgroundColor === 'rgb(15, 19, 24)'"
+    )
+    assert is_dark is (scheme == "dark")
+    assert browser.complaints() == []
+    place = Path(os.environ.get("LUMINAL_SCREENSHOTS", tmp_path))
+    browser.shoot(place / f"page-{width}-{scheme}.png")
+
+
+def test_a_reload_appears_by_itself(browser: Chrome, url: str, loader: Loader) -> None:
+    """A swap is shown without a reload of the page, and focus stays where it was."""
+    browser.look(1280, "light")
+    browser.open(url)
+    browser.until("return document.getElementById('live').textContent === 'live'")
+    browser.run("window.same = 1; document.getElementById('journal').focus()")
+    asyncio.run(loader.reload_photon("geo"))
+    browser.until(
+        "return document.getElementById('journal').innerText.includes('swapped')"
+    )
+    assert browser.run("return window.same") == 1
+    assert browser.run("return document.activeElement.id") == "journal"
+
+
+def test_keys_reach_everything(browser: Chrome, url: str) -> None:
+    """Tab goes to the skip link, the sections, each source, and the journal."""
+    browser.look(1280, "light")
+    browser.open(url)
+    seen: list[str] = []
+    for _ in range(30):
+        browser.press("\ue004")
+        seen.append(
+            browser.run(
+                "const e = document.activeElement;"
+                "return e.getAttribute('href') || e.id || e.tagName"
+            )
+        )
+        if seen[-1] == "journal":
+            break
+    assert seen[:5] == ["#photons", "#photons", "#failures", "#hooks", "#timeline"]
+    assert seen.count("PRE") + sum(s.startswith("source-") for s in seen) == 2
+    assert seen[-1] == "journal"
+
+
+def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
+    """With scripts off, photons, failures and the journal are all there."""
+    browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(url)
+        source: str = browser.devtools(
+            "DOM.getOuterHTML",
+            nodeId=browser.devtools("DOM.getDocument")["root"]["nodeId"],
+        )["outerHTML"]
+    finally:
+        browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
+    assert "reload for news" in source
+    assert "why not: could not be started [LUM110]" in source
+    assert " UTC</time>" in source
+
+
+def test_the_report_is_a_page_of_its_own(
+    browser: Chrome, loader: Loader, tmp_path: Path
+) -> None:
+    """As a file it has its style and script, and asks nobody for news."""
+    file = tmp_path / "report.html"
+    file.write_text(render_page(picture_of(loader)), encoding="utf-8")
+    browser.look(390, "dark")
+    browser.open(file.as_uri())
+    browser.until("return document.querySelector('time').title !== ''")
+    assert browser.run("return getComputedStyle(document.body).margin") == "0px"
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert browser.complaints() == []
+
+
+FAINT = """
+const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+const light = (c) => c.slice(0, 3).map((v) => v / 255)
+  .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (e) => {
+  for (let at = e; at; at = at.parentElement) {
+    const c = parse(getComputedStyle(at).backgroundColor);
+    if (c.length === 3 || c[3] === 1) return c;
+  }
+  return [255, 255, 255];
+};
+const faint = [];
+for (const e of document.querySelectorAll("body *")) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!own || e.closest("svg, script")) continue;
+  const pair = [light(parse(getComputedStyle(e).color)), light(behind(e))];
+  const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  if (ratio < 4.5) faint.push(e.tagName + " " + e.textContent + " " + ratio);
+}
+return faint;
+"""

@@ -1,0 +1,234 @@
+"""The page at its public interface: what it says, and whom it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import threading
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from luminal.managers import Loader
+from luminal.managers.status import status_of
+from luminal.web import (
+    create_app,
+    picture_of,
+    picture_of_status,
+    render_page,
+    serve,
+)
+
+
+def ask(
+    url: str, path: str = "/", method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], str]:
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=20)
+    try:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        connection.request(method, path, headers=named)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        found = {key.lower(): value for key, value in answer.getheaders()}
+        return answer.status, found, text
+    finally:
+        connection.close()
+
+
+class Outline(HTMLParser):
+    """Notes tags, and fails where one is closed that is not open."""
+
+    VOID = {"meta", "link", "line", "path", "br"}
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_it_says_what_runs_and_why_not(loader: Loader, url: str) -> None:
+    """Photons, states, reasons, source lines and hooks stand in the page itself."""
+    loader.hook.locate(place="here")
+    status, _, page = ask(url)
+    assert status == 200
+    assert re.search(r'<th scope="row">geo</th><td class="tag good">running', page)
+    assert "why not: could not be started [LUM110]" in page
+    assert "why not: is not valid Python [LUM104]" in page
+    assert "<b>2 │ class Wrong(IPhoton:</b>" in page
+    assert re.search(r'class="all">locate</th><td class="all">geo<', page)
+
+
+def test_what_photons_say_is_text(url: str) -> None:
+    """Nothing that an error or a file says becomes a tag."""
+    page = ask(url)[2]
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_it_is_one_well_formed_document_that_needs_nothing(loader: Loader) -> None:
+    """Each tag is closed, each id is there once, and nothing outside is referred to."""
+    outline = Outline(render_page(picture_of(loader)))
+    assert outline.open == []
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for tag, attrs in outline.tags:
+        assert "src" not in attrs
+        assert "style" not in attrs
+        target = attrs.get("href") or "#"
+        assert target == "data:," or target[1:] in {"", *ids}, tag
+
+
+def test_a_running_hosts_answer_makes_a_page_too(loader: Loader) -> None:
+    """What the socket tells, through JSON, shows the loaded photons; and what it lacks
+    is said to be lacking."""
+    status = json.loads(json.dumps(status_of(loader)))
+    page = render_page(picture_of_status(status))
+    assert "why not: could not be started [LUM110]" in page
+    assert "did not tell its journal" in page
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8421"}, 200),
+        ({"Host": "[::1]:8421"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:8421"}, 403),
+        ({"Host": "localhost:1@evil.example"}, 403),
+        ({"Host": "192.168.1.4:8421"}, 403),
+        ({"Host": ""}, 403),
+        ({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+        ({"Host": "localhost:1", "Origin": "http://localhost:2"}, 403),
+        ({"Host": "localhost:1", "Origin": "null"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, 200),
+    ],
+)
+def test_strangers_are_refused(url: str, headers: dict[str, str], status: int) -> None:
+    """Only loopback names are answered, and no page of another origin."""
+    found, protecting, page = ask(url, **headers)
+    assert found == status
+    assert ("geo" in page) is (status == 200)
+    assert "frame-ancestors 'none'" in protecting["content-security-policy"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_it_is_read_only(url: str, method: str) -> None:
+    """No method that could change something is answered."""
+    assert ask(url, method=method)[0] == 405
+
+
+def test_another_machine_is_refused(loader: Loader) -> None:
+    """Mounted in a server that listens to the world, it still answers loopback only."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [(b"host", b"localhost")],
+        "client": ("203.0.113.9", 40000),
+    }
+    asyncio.run(create_app(loader)(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 403
+
+
+def test_it_can_be_mounted(loader: Loader) -> None:
+    """Below a path of a host's own application, the page finds its events."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    app = Starlette(routes=[Mount("/luminal", create_app(loader))])
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/luminal/",
+        "raw_path": b"/luminal/",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost:1")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 1),
+    }
+    asyncio.run(app(scope, receive, send))
+    assert b'data-events="/luminal/events"' in sent[1]["body"]
+
+
+def test_a_swap_is_heard(loader: Loader, url: str, photons: Any) -> None:
+    """The stream begins with all parts, and sends the changed ones after a swap."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=20)
+    connection.request("GET", "/events")
+    answer = connection.getresponse()
+
+    def parts() -> dict[str, str]:
+        while True:
+            line = answer.readline()
+            assert line, "the stream ended"
+            if line.startswith(b"data: "):
+                found: dict[str, str] = json.loads(line[6:])
+                return found
+
+    assert "sum-part" in parts()
+    asyncio.run(loader.reload_photon("geo"))
+    while 'data-of="generation">2<' not in parts().get("photons-part", ""):
+        pass
+    connection.close()
+
+
+def test_stop_lets_listeners_go(loader: Loader) -> None:
+    """After the block nobody listens, no thread is left, and no subscriber."""
+    with serve(loader, port=0) as served:
+        place = urlsplit(served.url)
+        address = (str(place.hostname), place.port)
+        connection = http.client.HTTPConnection(*address, timeout=20)
+        connection.request("GET", "/events")
+        answer = connection.getresponse()
+        assert answer.readline() == b"event: parts\n"
+    answer.read()
+    connection.close()
+    assert "luminal-web" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(OSError, match="refused"):
+        ask(served.url)
+
+
+def test_only_loopback_can_be_served(loader: Loader) -> None:
+    """An address that others reach is refused before anything listens."""
+    with pytest.raises(ValueError, match="not a loopback address"):
+        serve(loader, host="0.0.0.0", port=0)
