@@ -56,7 +56,7 @@ def create_app(
         ) from error
 
     async def page(request: Any) -> HTMLResponse:
-        # Where a host has mounted it: a name would be looked up among the host's routes.
+        # Mounted by a host, a name would be looked up among the host's routes.
         events = request.scope.get("root_path", "") + "/events"
         picture = await run_in_threadpool(picture_of, loader)
         return HTMLResponse(await run_in_threadpool(render_page, picture, events))

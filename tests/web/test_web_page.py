@@ -43,7 +43,7 @@ def ask(
 class Outline(HTMLParser):
     """Notes tags, and fails where one is closed that is not open."""
 
-    VOID = {"meta", "link", "line", "path", "br"}
+    VOID = {"meta", "link"}
 
     def __init__(self, page: str) -> None:
         super().__init__()

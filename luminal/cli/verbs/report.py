@@ -35,8 +35,8 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
     """Write the page of a host as one HTML file.
 
     The file needs nothing beside it. With PATH, the photons there are loaded and
-    started, shown, and unloaded. Without PATH, a running host is asked; it tells neither
-    its journal nor its hooks one by one.
+    started, shown, and unloaded. Without PATH, a running host is asked; it tells
+    neither its journal nor its hooks one by one.
     """
     from luminal.web import picture_of_status, render_page
 
