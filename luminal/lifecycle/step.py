@@ -80,7 +80,7 @@ async def run_step(
     until = monotonic() + deadline
     if iscoroutinefunction(function):
         return await _await_until(function(*args), until, deadline, name)
-    result = await run_apart(lambda: function(*args), deadline, name)
+    result = await run_apart(lambda: function(*args), deadline, name, is_owned=True)
     value = _value_of(result)
     if isawaitable(value):
         return await _await_until(value, until, deadline, name)

@@ -11,11 +11,13 @@ import os
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from luminal.errors import PhotonTimeoutError
+from luminal.supervise.owners import unowned
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -126,6 +128,8 @@ async def run_each_apart(
     deadline: float,
     name: str,
     on_give_up: Callable[[int], object] = lambda _: None,
+    *,
+    is_owned: bool = False,
 ) -> list[Result[T]]:
     """Run *jobs* in turn on a thread of their own.
 
@@ -138,6 +142,8 @@ async def run_each_apart(
         name: Name of the thread.
         on_give_up: Called with the index of a job that was given up, also when the
             caller itself is cancelled.
+        is_owned: Whether thread and jobs belong to the photon whose code runs now, as
+            its own steps do; what serves the host must not end with a photon.
 
     Returns:
         A result for each job; `PhotonTimeoutError` for those that were given up.
@@ -149,11 +155,12 @@ async def run_each_apart(
     while position < len(jobs):
         loop = asyncio.get_running_loop()
         worker = _Worker(jobs, results, loop, loop.create_future(), position)
-        context = contextvars.copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(worker.run,), name=name, daemon=True
-        )
-        thread.start()
+        with nullcontext() if is_owned else unowned():
+            context = contextvars.copy_context()
+            thread = threading.Thread(
+                target=context.run, args=(worker.run,), name=name, daemon=True
+            )
+            thread.start()
         try:
             position = await _wait(worker, thread, deadline)
         except asyncio.CancelledError:
@@ -180,6 +187,8 @@ async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float)
             return worker.position + 1
 
 
-async def run_apart(job: Callable[[], T], deadline: float, name: str) -> Result[T]:
+async def run_apart(
+    job: Callable[[], T], deadline: float, name: str, *, is_owned: bool = False
+) -> Result[T]:
     """Run one *job* on a thread of its own, for at most *deadline* seconds."""
-    return (await run_each_apart([job], deadline, name))[0]
+    return (await run_each_apart([job], deadline, name, is_owned=is_owned))[0]

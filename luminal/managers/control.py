@@ -21,6 +21,7 @@ from luminal.managers.hosts import socket_directory, socket_of, speak
 from luminal.managers.status import status_of
 from luminal.model import Outcome, Problem
 from luminal.reload.home import Home
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,7 +85,8 @@ class Control:
         self._thread = threading.Thread(
             target=self._serve, args=(listener,), name="luminal-control", daemon=True
         )
-        self._thread.start()
+        with unowned():
+            self._thread.start()
         return path
 
     def stop(self) -> None:

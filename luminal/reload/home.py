@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.supervise import unowned
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -43,7 +45,8 @@ class Home:
         """
         if loop is not None:
             self._host = loop
-            self._canary = loop.create_task(_wait_for_ever(), name="luminal-canary")
+            with unowned():
+                self._canary = loop.create_task(_wait_for_ever(), name="luminal-canary")
 
     def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run the coroutine that *make* returns, and wait for its end.
@@ -94,7 +97,8 @@ class Home:
             self._thread = threading.Thread(
                 target=self._own.run_forever, name="luminal-loop", daemon=True
             )
-            self._thread.start()
+            with unowned():
+                self._thread.start()
         return self._own
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from luminal.lifecycle.director import method_of
 from luminal.lifecycle.step import run_step
 from luminal.model import Event, Happening, Problem, State
 from luminal.reload.home import Home
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,7 +73,8 @@ class Provisional:
         """
         self._home.settle(loop)
         name = "luminal-probation"
-        threading.Thread(target=self._watch, name=name, daemon=True).start()
+        with unowned():
+            threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def _watch(self) -> None:
         looks = max(1, round(self.terms.seconds / self.terms.interval))

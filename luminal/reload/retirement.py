@@ -7,7 +7,6 @@ holds the host's turn waits for.
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import time
 import weakref
@@ -18,7 +17,7 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.model import Event, Happening, Problem, State
-from luminal.supervise import current_owner
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,11 +65,8 @@ class Retirement:
 
         self._ended.set_running_or_notify_cancel()  # who waits cannot cancel it
         # Whoever asked for the swap may be a photon, and must not own this.
-        context = contextvars.copy_context()
-        context.run(current_owner.set, None)
-        self._task = asyncio.create_task(
-            self._carry_out(), name="luminal-retire", context=context
-        )
+        with unowned():
+            self._task = asyncio.create_task(self._carry_out(), name="luminal-retire")
 
     def hurry(self) -> None:
         """Wait for calls no longer; may be called in any thread."""
@@ -125,9 +121,11 @@ class Retirement:
         import asyncio
 
         self._task = None
-        threading.Thread(
+        thread = threading.Thread(
             target=lambda: asyncio.run(self._carry_out()), name="luminal-retire"
-        ).start()
+        )
+        with unowned():
+            thread.start()
 
     async def _drain(self, leaving: Handler) -> None:
         """Wait until no call of the old photon is under way, or the limit is over."""

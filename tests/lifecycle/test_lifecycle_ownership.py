@@ -153,3 +153,34 @@ def test_what_cannot_be_stopped_is_named(
         os.close(photon.write)
 
     asyncio.run(main())
+
+
+def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
+    """A watch and a load that a photon asks for do not end with that photon."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    photon = "import luminal\n\nclass {0}(luminal.IPhoton):\n    photon_name = '{0}'\n"
+    for name in ("asking", "other"):
+        (tmp_path / f"{name}.py").write_text(photon.format(name))
+
+    async def main() -> None:
+        loader = luminal.Loader()
+        await (await loader.load_photon(tmp_path / "asking.py")).start()
+        scope = loader.photons["asking"].context.scope
+        with scope.owning():
+            await loader.load_photon(tmp_path / "other.py")
+            await loader.watch_photons(watched)
+        assert scope.living() == []
+        await loader.unload_photon("asking")
+        is_up = threading.Event()
+
+        def hear(event: luminal.Event) -> None:
+            if event.photon == "late" and event.happening == "started":
+                is_up.set()
+
+        loader.events.subscribe(hear)
+        (watched / "late.py").write_text(photon.format("late"))
+        assert await asyncio.to_thread(is_up.wait, 60)
+        await loader.close()
+
+    asyncio.run(main())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
 from luminal.reload.watching.batch import Note, NoteCode
 from luminal.reload.watching.duty import Duty
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,7 +101,8 @@ class Watcher:
         self._thread = threading.Thread(
             target=self._run, args=(begun,), name="luminal-watcher", daemon=True
         )
-        self._thread.start()
+        with unowned():
+            self._thread.start()
         problem = begun.get()
         if problem is not None:
             self._thread.join()

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from luminal.reload.watching.source import News, add
+from luminal.supervise import unowned
 
 __all__ = ["WatchfilesSource"]
 
@@ -56,9 +57,11 @@ class WatchfilesSource:
             except OSError:
                 return  # gone again; the next listing says so
             self._watches[real] = watch
-            threading.Thread(
+            pump = threading.Thread(
                 target=self._pump, args=(real, watch), name="luminal-pump", daemon=True
-            ).start()
+            )
+            with unowned():
+                pump.start()
 
     def leave(self, folder: str) -> None:
         """Forget the name."""
