@@ -123,7 +123,7 @@ async def watching(host, photons, **numbers):
     return watched
 
 
-@pytest.mark.fault(28, 38)
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("save", WAYS)
 async def test_each_way_of_saving_is_one_swap(make_host, photons, save):
     """The new bytes serve after exactly one swap, and no other photon is touched."""
@@ -230,7 +230,6 @@ async def test_a_package_replaced_as_a_whole(make_host, photons):
         assert host.photons["p"].state is State.RUNNING
 
 
-@pytest.mark.fault(8)
 async def test_a_missing_helper_appears(make_host, photons):
     """A photon that was refused for it, new or edited, serves without another save."""
     async with make_host() as host:
@@ -378,7 +377,6 @@ async def test_photons_of_the_host_are_reloaded_but_stay(make_host, photons):
         assert watched.answers() == [("mine", 3)]
 
 
-@pytest.mark.fault(46)
 def test_the_watch_outlives_the_loop(make_host, photons):
     """Reloads, loads and unloads go on after `asyncio.run` has ended."""
     host = make_host()

@@ -219,7 +219,6 @@ async def test_reload_twice_from_inside_a_call(make_host, photons):
         assert told[1].problem is not None
 
 
-@pytest.mark.fault(7)
 async def test_unload_waits_for_what_is_on_its_way_out(make_host, photons):
     """After an unload nothing of an earlier generation is left either."""
     host = make_host()
