@@ -148,15 +148,28 @@ def complete_photon(
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--group",
+        envvar="LUMINAL_GROUP",
         default=GROUP,
         show_default=True,
         metavar="NAME",
         help="Entry-point group of installed photons.",
     ),
-    click.option("--no-installed", is_flag=True, help="Leave installed photons out."),
-    click.option("-r", "--recursive", is_flag=True, help="Look below sub-directories."),
+    click.option(
+        "--no-installed",
+        envvar="LUMINAL_NO_INSTALLED",
+        is_flag=True,
+        help="Leave installed photons out.",
+    ),
+    click.option(
+        "-r",
+        "--recursive",
+        envvar="LUMINAL_RECURSIVE",
+        is_flag=True,
+        help="Look below sub-directories.",
+    ),
     click.option(
         "--only",
+        envvar="LUMINAL_ONLY",
         multiple=True,
         metavar="PHOTON",
         shell_complete=complete_photon,
@@ -164,6 +177,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--without",
+        envvar="LUMINAL_WITHOUT",
         multiple=True,
         metavar="PHOTON",
         shell_complete=complete_photon,
@@ -171,6 +185,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--api",
+        envvar="LUMINAL_API",
         metavar="VERSION",
         help="The host's version of its API, for photons that ask for one.",
     ),

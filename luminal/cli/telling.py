@@ -18,6 +18,7 @@ import click
 from luminal.cli.exits import Exit
 from luminal.cli.hosting import Hosting
 from luminal.cli.paper import clean, print_json, print_table, say, short, tell_problem
+from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
 from luminal.managers.watching import Watches
 from luminal.model import Happening, Verdict
@@ -157,7 +158,7 @@ def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
     )
     # The teller says the same, and more.
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
-    loader = Loader()
+    loader = Loader(settings=photon_settings())
     loader.events.subscribe(teller.heard)
     hosting = Hosting(
         found,

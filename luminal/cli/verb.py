@@ -21,6 +21,21 @@ __all__ = ["Verb", "verb"]
 class Verb(click.Command):
     """A command that answers as text or as JSON, and turns errors into exit codes."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Make the context; what is set in a file stands in for what is not typed."""
+        is_completion = bool(extra.get("resilient_parsing"))
+        if not is_completion and any(p.name == "paths" for p in self.params):
+            from luminal.cli.settings import options
+
+            extra.setdefault("default_map", options())
+        return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb and return its exit code."""
         try:

@@ -13,6 +13,7 @@ from luminal.cli.exits import Exit
 from luminal.cli.findings import findings, mend, versions
 from luminal.cli.looking import looking, state_of
 from luminal.cli.paper import clean, print_json, print_table, say, short
+from luminal.cli.settings import sources
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -33,14 +34,21 @@ __all__ = ["command"]
 @click.option(
     "--mend", "wants_mend", is_flag=True, help="Remove sockets of hosts that are gone."
 )
+@click.option(
+    "--config", "wants_config", is_flag=True, help="Show each setting and its source."
+)
 @looking
-def command(look: Look, import_time: bool, wants_mend: bool, as_json: bool) -> Exit:
+def command(
+    look: Look, import_time: bool, wants_mend: bool, wants_config: bool, as_json: bool
+) -> Exit:
     """Say what is amiss, and how to mend it.
 
     Looks at the versions of what Luminal needs, at watching and caching, at doubled
     distributions, stale files, sockets, and the problems of photons. Nothing is changed
     without --mend.
     """
+    if wants_config:
+        return _config(as_json)
     for path in mend() if wants_mend else ():
         say(f"removed {short(path)}")
     began = perf_counter()
@@ -78,6 +86,25 @@ def command(look: Look, import_time: bool, wants_mend: bool, as_json: bool) -> E
         click.echo(f"  try: {clean(finding.mend)}")
     say("nothing amiss" if not amiss else f"{len(amiss)} amiss")
     return code
+
+
+def _config(as_json: bool) -> Exit:
+    """Show each setting, its value, and where that came from."""
+    rows = sources(click.get_current_context())
+    if as_json:
+        print_json("doctor", Exit.FINE, settings=rows)
+        return Exit.FINE
+    cells = [(row["setting"], _word(row["value"]), row["source"]) for row in rows]
+    print_table(("SETTING", "VALUE", "FROM"), cells)
+    return Exit.FINE
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _import_times(found: Sequence[Candidate]) -> dict[str, float]:

@@ -1,0 +1,106 @@
+"""Settings: the file is weaker than the environment, which is weaker than arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.terminal import Said, Terminal
+
+PROJECT = """\
+[tool.luminal]
+paths = ["photons"]
+no-installed = true
+without = ["off"]
+
+[tool.luminal.photons.geo]
+city = "Kyiv"
+"""
+GEO = """\
+import attrs
+import luminal
+
+
+@attrs.frozen
+class Settings:
+    city: str
+
+
+class Geo(luminal.IPhoton):
+    photon_name = "geo"
+    photon_settings = Settings
+
+    def start(self):
+        print("in", self.context.settings.city)
+"""
+OFF = "import luminal\n\n\nclass Off(luminal.IPhoton):\n    photon_name = 'off'\n"
+
+
+@pytest.fixture
+def project(terminal: Terminal) -> Terminal:
+    files = {"photons/geo.py": GEO, "photons/off.py": OFF}
+    terminal.write({"pyproject.toml": PROJECT, **files})
+    return terminal
+
+
+def states(said: Said) -> dict[str, str]:
+    return {photon["name"]: photon["state"] for photon in said.json()["photons"]}
+
+
+def test_the_file_is_weaker_than_the_environment_and_that_than_arguments(
+    project: Terminal,
+) -> None:
+    assert states(project.luminal("list", "--json")) == {"geo": "ok", "off": "disabled"}
+    project.env["LUMINAL_WITHOUT"] = "geo"
+    assert states(project.luminal("list", "--json")) == {"geo": "disabled", "off": "ok"}
+    said = project.luminal("list", "--json", "--without", "none")
+    assert states(said) == {"geo": "ok", "off": "ok"}
+
+
+def test_doctor_shows_each_setting_and_where_it_came_from(
+    project: Terminal, golden: Callable[..., Said]
+) -> None:
+    project.env["LUMINAL_API"] = "2"
+    arguments = ("doctor", "--config", "--group", "mine")
+    golden("doctor-config", *arguments)
+    rows = project.luminal(*arguments, "--json").json()["settings"]
+    assert {row["setting"]: row["source"] for row in rows} == {
+        "paths": "pyproject.toml",
+        "group": "argument",
+        "no-installed": "pyproject.toml",
+        "recursive": "default",
+        "only": "default",
+        "without": "pyproject.toml",
+        "api": "$LUMINAL_API",
+        "photons.geo.city": "pyproject.toml",
+    }
+
+
+def test_a_photon_finds_its_settings(project: Terminal) -> None:
+    assert "in Kyiv" in project.luminal("run", "--once").out
+    project.write({"pyproject.toml": PROJECT.replace("city", "ctiy")})
+    said = project.luminal("run", "--once")
+    assert said.code == 1
+    assert "did you mean 'city'?" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool.luminal]\nrecursiv = true\n", "Did you mean 'recursive'?"),
+        ("[tool.luminal]\nonly = 'geo'\n", "'only' must be a list of strings"),
+        ("[tool.luminal]\nonly = [1]\n", "'only' must hold strings only"),
+        ("[tool.luminal.photons]\ngeo = 1\n", "'photons' must hold tables only"),
+        ("[tool]\nluminal = 1\n", "must be a table"),
+        ("[tool.luminal\n", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_a_usage_error(
+    text: str, said: str, terminal: Terminal
+) -> None:
+    terminal.write({"pyproject.toml": text})
+    answer = terminal.luminal("list")
+    assert (answer.out, answer.code) == ("", 2)
+    assert said in answer.err
+    assert terminal.luminal("--help").code == 0
