@@ -34,6 +34,7 @@ __all__ = [
     "PhotonStateError",
     "PhotonSyntaxError",
     "PhotonTimeoutError",
+    "PhotonTornError",
     "PhotonUnreadableError",
     "PhotonValidationError",
     "PhotonVerificationError",
@@ -256,6 +257,12 @@ class PhotonAlreadyLoadedError(LuminalError):
 
 class PhotonSettingsError(LuminalError, ValueError):
     """What the host has set for a photon is not what the photon declares."""
+
+    code = "LUM120"
+
+
+class PhotonTornError(PhotonUnreadableError):
+    """A distribution's files are not what its RECORD says; it may be in the making."""
 
     code = "LUM120"
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
-from luminal.errors import PhotonUnreadableError
+from luminal.errors import PhotonTornError, PhotonUnreadableError
 from luminal.loading.attempt import Pinned
 from luminal.loading.place import Place
 from luminal.loading.source import SourceFile, read_source
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
     from luminal.loading.origin import DistributionOrigin
 
-__all__ = ["TornError", "extensions_of", "read_shipment"]
-
-
-class TornError(PhotonUnreadableError):
-    """A distribution's files are not what its RECORD says; it may be in the making."""
-
-    code = "LUM120"
+__all__ = ["extensions_of", "read_shipment"]
 
 
 def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:
@@ -59,7 +53,7 @@ def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | N
         installation.
 
     Raises:
-        TornError: A file is missing or, where that is checked, not what RECORD says.
+        PhotonTornError: A file is missing or, where that is checked, not what RECORD says.
     """
     if origin.record is None:
         return None
@@ -73,9 +67,9 @@ def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | N
         try:
             source = read_source(path)
         except PhotonUnreadableError as error:
-            raise TornError(error.what, file=path, why=error.why) from error
+            raise PhotonTornError(error.what, file=path, why=error.why) from error
         if is_checked and digest and digest != _digest(source):
-            raise TornError("is not what its RECORD says", file=path)
+            raise PhotonTornError("is not what its RECORD says", file=path)
         kind = "package" if name.endswith("/__init__.py") else "module"
         places[fullname] = Place(kind, path, unit)  # type: ignore[arg-type]
         sources[path] = source

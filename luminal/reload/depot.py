@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonTornError
 from luminal.loading import run_apart
-from luminal.loading.shipment import TornError
 from luminal.model import Event, Happening, Problem
 from luminal.reload.change import Change
 from luminal.reload.home import Home
@@ -111,7 +110,7 @@ class Depot:
         while True:
             try:
                 renewal = look_up(handlers)
-            except TornError as error:
+            except PhotonTornError as error:
                 gone = not _is_there(handlers)
                 if gone and time.monotonic() > until - self.patience + 1.0:
                     self._say_missing(name, handlers, error)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luminal.discovery import discover
-from luminal.errors import PhotonReloadError
+from luminal.errors import PhotonReloadError, PhotonTornError
 from luminal.loading import Choice, DistributionOrigin
-from luminal.loading.shipment import TornError, extensions_of, read_shipment
+from luminal.loading.shipment import extensions_of, read_shipment
 from luminal.model import Source
 from luminal.reload.change import Renewal
 
@@ -40,7 +40,7 @@ def look_up(handlers: Sequence[Handler]) -> Renewal:
         handlers: Of its photons.
 
     Raises:
-        TornError: It is not there, or not complete: pip may be at work.
+        PhotonTornError: It is not there, or not complete: pip may be at work.
         PhotonReloadError: It cannot be swapped in, and why.
         LuminalError: One of its photons cannot be loaded any more.
     """
@@ -77,7 +77,7 @@ def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
         and candidate.origin.rpartition(" ")[0] == distribution
     ]
     if not found or not all(candidate.location for candidate in found):
-        raise TornError("is not installed", photon=known.name)
+        raise PhotonTornError("is not installed", photon=known.name)
     return found
 
 
