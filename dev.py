@@ -34,6 +34,7 @@ TYPED = (
     "docs/pages.py",
     "plugins_example/photons",
     "plugins_example/pipeline",
+    "plugins_example/server",
 )
 
 # Each of these would make the environment see another one's packages, or install
