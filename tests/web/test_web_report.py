@@ -64,6 +64,7 @@ def test_a_running_host_is_asked(
         control = Control(loader)
         control.start()
         try:
+            monkeypatch.setenv("LUMINAL_PATHS", str(tmp_path / "not-asked"))
             said = report(tmp_path, "--output", "-")
         finally:
             control.stop()
@@ -78,3 +79,14 @@ def test_no_host_has_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     said = report(tmp_path)
     assert said.returncode == 5
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_paths_that_were_set_are_taken_where_no_host_runs(
+    tmp_path: Path, photons: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$LUMINAL_PATHS stands in, after the running host."""
+    photons.photon("geo")
+    monkeypatch.setenv("LUMINAL_RUNTIME_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("LUMINAL_PATHS", str(photons.path))
+    said = report(tmp_path, "--no-installed", "--json")
+    assert (said.returncode, json.loads(said.stdout)["photons"]) == (0, 1)

@@ -11,6 +11,7 @@ from luminal.cli.exits import Exit
 from luminal.cli.looking import looking
 from luminal.cli.paper import print_json, say, short
 from luminal.cli.verb import verb
+from luminal.errors import HostNotRunningError
 
 if TYPE_CHECKING:
     from luminal.cli.looking import Look
@@ -35,19 +36,15 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
     """Write the page of a host as one HTML file.
 
     The file needs nothing beside it. With PATH, the photons there are loaded and
-    started, shown, and unloaded. Without PATH, a running host is asked; it tells
-    neither its journal nor its hooks one by one.
+    started, shown, and unloaded. Without PATH, a running host is asked, which tells
+    neither its journal nor its hooks one by one; where none runs, the directories in
+    $LUMINAL_PATHS are taken.
     """
-    from luminal.web import picture_of_status, render_page
+    from luminal.web import render_page
 
-    if look.paths and host is not None:
-        raise click.UsageError("--host and PATH exclude each other")
     if as_json and output == "-":
         raise click.UsageError("--json and --output - exclude each other")
-    if look.paths:
-        picture = _loaded(look)
-    else:
-        picture = picture_of_status(answer_of(host, {"ask": "status"}))
+    picture = _seen(look, host)
     _write(output, render_page(picture))
     failing = sorted({f.photon for f in picture.failures if f.is_standing})
     code = Exit.FAILED if failing else Exit.FINE
@@ -61,6 +58,24 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
         if failing:
             say(f"failing: {', '.join(map(short, failing))}", fg="red")
     return code
+
+
+def _seen(look: Look, host: int | None) -> Picture:
+    """Look at what was asked for: paths that were typed, else a host that runs."""
+    from luminal.web import picture_of_status
+
+    source = click.get_current_context().get_parameter_source("paths")
+    is_typed = bool(look.paths) and source is click.core.ParameterSource.COMMANDLINE
+    if is_typed and host is not None:
+        raise click.UsageError("--host and PATH exclude each other")
+    if is_typed:
+        return _loaded(look)
+    try:
+        return picture_of_status(answer_of(host, {"ask": "status"}))
+    except HostNotRunningError:
+        if host is not None or not look.paths:
+            raise
+        return _loaded(look)
 
 
 def _loaded(look: Look) -> Picture:
