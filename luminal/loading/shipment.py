@@ -53,7 +53,7 @@ def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | N
         installation.
 
     Raises:
-        PhotonTornError: A file is missing or, where that is checked, not what RECORD says.
+        PhotonTornError: A file is missing, or not what RECORD says if that is asked.
     """
     if origin.record is None:
         return None
