@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from luminal.errors import ERROR_CODES
-from luminal.model import TABLE
+from luminal.model import TABLE, Happening
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = 48
@@ -101,3 +101,9 @@ def test_every_room_of_the_contract_has_a_page(
     written = sorted(path.stem for path in (tmp_path / "api").iterdir())
     assert written == sorted(pages.rooms(ROOT))
     assert "luminal.errors" in written
+
+
+def test_every_happening_is_explained() -> None:
+    """The page on events has all that an event can say."""
+    text = (ROOT / "docs" / "how-to" / "events.md").read_text(encoding="utf-8")
+    assert [each for each in Happening if f"`{each}`" not in text] == []
