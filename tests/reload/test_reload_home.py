@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
@@ -12,6 +13,13 @@ from luminal.lifecycle import Turn
 from luminal.reload.home import Home
 
 PATIENCE = 30
+
+
+def in_thread(function: Callable[[], object]) -> Future[object]:
+    """Call it on a thread that keeps nobody waiting where it never returns."""
+    future: Future[object] = Future()
+    threading.Thread(target=lambda: future.set_result(function()), daemon=True).start()
+    return future
 
 
 @pytest.mark.fault(46, 47)
@@ -58,11 +66,10 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
         is_ending.wait(PATIENCE)
         return home.run(work)
 
-    with ThreadPoolExecutor() as pool:
-        answer = pool.submit(ask)
-        asyncio.run(main())
-        assert answer.result(PATIENCE) == "done"
-        assert pool.submit(home.run, work).result(PATIENCE) == "done"
+    answer = in_thread(ask)
+    asyncio.run(main())
+    assert answer.result(PATIENCE) == "done"
+    assert in_thread(lambda: home.run(work)).result(PATIENCE) == "done"
     home.close()
 
 
