@@ -7,6 +7,7 @@ nothing that goes wrong ends the watch.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -24,7 +25,6 @@ from luminal.reload.home import Home
 from luminal.reload.watching import Batch, Watcher
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from luminal.lifecycle import Handler, Intake, Turn
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("luminal.watch")
+_LAST_LOOK = 0.25
+"""Seconds after which files that have just been found are looked for once more."""
+
 _SECOND_LOOK = 0.005
 """Seconds after which a file that looks half-written is read again."""
 
@@ -119,6 +122,12 @@ class Keeper:
         if change.units or gone or is_new:
             self._home.run(lambda: self._act(batch, change, gone, is_new))
 
+    def _look_again(self) -> None:
+        """Unload what is gone already; in the watcher's thread."""
+        gone = {path for path in self._loaded if self._is_gone(path)}
+        if gone:
+            self._home.run(lambda: self._act(Batch(), Change(), gone, is_new=False))
+
     async def _act(
         self, batch: Batch, change: Change, gone: set[str], is_new: bool
     ) -> None:
@@ -131,6 +140,10 @@ class Keeper:
                 await self._reload(change)
             if is_new:
                 await self._load_new()
+                # A file that came and went within one batch makes no news, and may
+                # have been found in between.
+                again = asyncio.get_running_loop().call_later
+                again(_LAST_LOOK, self._watcher.call, self._look_again)
         _log.debug("%r acted on in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
     def _read(self, batch: Batch) -> tuple[Change, set[str]]:

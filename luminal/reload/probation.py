@@ -57,8 +57,15 @@ class Provisional:
     retirements: Retirements
     when_over: Callable[[Provisional], Awaitable[object]]
     is_over: bool = False
+    # Handlers and the generations that are on probation: by the time of a confirmation
+    # the Handlers may have gone on to the next.
+    _numbers: list[tuple[Handler, int]] = attrs.field(init=False)
     _ended: threading.Event = attrs.Factory(threading.Event)
     _home: Home = attrs.Factory(Home)
+
+    def __attrs_post_init__(self) -> None:
+        handlers = [pair.old for pair in self.pairs if pair.old is not None]
+        self._numbers = [(handler, handler.number) for handler in handlers]
 
     @property
     def units(self) -> frozenset[str]:
@@ -124,9 +131,9 @@ class Provisional:
     async def confirm(self) -> None:
         """Retire the old photons; the new ones are final. The turn is held."""
         self._close()
-        for pair in self.pairs:
-            if pair.old is not None:
-                self.ports.tell(Happening.CONFIRMED, pair.old)
+        for handler, number in self._numbers:
+            event = Event(Happening.CONFIRMED, handler.name, number, handler.filepath)
+            self.ports.events.emit(event)
         self.retirements.begin(self.pairs)
         await self.when_over(self)
 

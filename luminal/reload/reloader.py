@@ -115,7 +115,6 @@ class Reloader:
         whole = affected([u for u in change.units if u in needs], needs)
         groups = components(whole, needs) if policy == "component" else [whole]
         done = Reloaded()
-        await self.confirm(whole)
         for group in groups:
             ordered = in_order(group, needs)
             swap = Swap(self.world, self.registry, self.ports, ordered, change)
@@ -133,6 +132,9 @@ class Reloader:
                 raise
             return self._refused(concerned, cause)
         self._history.note(old)
+        # At most two generations of a photon live: this one ends the probation of the
+        # one before, which a refused one would not have done.
+        await self.confirm(swap.units)
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(map(_outcome, handlers)))
         return Reloaded(handlers, report, retirements=self._conclude(pairs, before))
@@ -166,11 +168,7 @@ class Reloader:
         self.retire_unneeded()
 
     async def confirm(self, units: Iterable[str]) -> None:
-        """Make swaps of *units* final that are on probation; the turn is held.
-
-        At most two generations of a photon live: a third one ends the probation of
-        the second.
-        """
+        """Make swaps of *units* final that are on probation; the turn is held."""
         concerned = set(units)
         for provisional in list(self._provisional):
             if provisional.units & concerned:

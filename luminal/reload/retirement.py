@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonTimeoutError
+from luminal.lifecycle.trail import name_pins, namespaces_of
 from luminal.model import Event, Happening, Problem, State
 from luminal.supervise import unowned
 
@@ -108,7 +109,9 @@ class Retirement:
                 await self._finalize(handler)
             for handler in self.leaving:
                 _announce_retirement(handler)
+                namespaces = namespaces_of(handler)
                 handler.release()
+                name_pins(handler, namespaces)
         finally:
             if not self.is_over:
                 self._ended.set_result(None)

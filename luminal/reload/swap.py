@@ -15,6 +15,7 @@ import attrs
 
 from luminal.errors import PhotonReloadError
 from luminal.lifecycle.admission import Admission
+from luminal.lifecycle.trail import Trail
 from luminal.loading import Attempt, Selected, Stage, run_apart
 from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over
@@ -63,6 +64,8 @@ class Swap:
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
+    # Unit → what its import has changed, until its photons are known.
+    _trails: dict[str, Trail] = attrs.Factory(dict)
     # Exclusive photons that were stopped to make room.
     _aside: list[Absent] = attrs.Factory(list)
 
@@ -89,6 +92,10 @@ class Swap:
             known = [c for r in self.change.renewals.values() for c in r.candidates]
             self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
+            for pair in self.pairs:
+                if pair.new is not None and pair.new.generation is not None:
+                    trail = self._trails.get(pair.new.generation.unit, Trail())
+                    pair.new.trail.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
             await self._commit()
@@ -120,12 +127,14 @@ class Swap:
                 for unit in self.units:
                     renewal = self.change.renewals.get(unit)
                     serving = self.world.generations[unit]
-                    if renewal is not None:
-                        generation = attempt.provide(unit, renewal.origin)
-                    else:
-                        is_pinned = unit in self.change.pinned
-                        place = None if is_pinned else serving.places.get(unit)
-                        generation = attempt.provide(unit, serving.origin, place)
+                    trail = self._trails[unit] = Trail()
+                    with self.ports.following(trail, *self._who(unit)):
+                        if renewal is not None:
+                            generation = attempt.provide(unit, renewal.origin)
+                        else:
+                            is_pinned = unit in self.change.pinned
+                            place = None if is_pinned else serving.places.get(unit)
+                            generation = attempt.provide(unit, serving.origin, place)
                     choice = renewal.choice if renewal else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
@@ -141,6 +150,11 @@ class Swap:
             event = Event(Happening.STAGED, chosen.name, number, seconds=seconds)
             self.ports.events.emit(event)
         return selected
+
+    def _who(self, unit: str) -> tuple[str, str]:
+        """Return the name and the file of the first photon of *unit*."""
+        of = (h for h in self.handlers() if h.generation and h.generation.unit == unit)
+        return next(((h.name, h.filepath) for h in of), (unit, ""))
 
     def _check_names(self) -> None:
         """Refuse names that photons outside of the transaction have."""
@@ -232,6 +246,11 @@ class Swap:
             for pair in reversed(self.pairs):
                 if pair.new is not None and pair.new.state is State.RUNNING:
                     await pair.new.stop()
+        for trail in self._trails.values():
+            trail.undo()
+        for pair in reversed(self.pairs):
+            if pair.new is not None:
+                pair.new.trail.undo()
         if self._attempt is not None:
             self._attempt.discard()
         self._stage.discard()

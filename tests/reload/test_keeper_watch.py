@@ -495,3 +495,14 @@ def test_the_interpreter_ends_while_it_watches(photons, way):
     assert (ended.returncode, ended.stdout) == (0, "end\n")
     assert "Traceback" not in ended.stderr
     assert "Fatal" not in ended.stderr
+
+
+async def test_a_file_that_comes_and_goes_at_once_does_not_stay(make_host, photons):
+    """Its creation and its deletion may cancel out before anybody hears of them."""
+    async with make_host() as host:
+        await watching(host, photons, a=1)
+        for number in range(5):
+            photons.write("fleeting.py", text("fleeting", number))
+            await host.until(lambda: "fleeting" in host.photons)
+            (photons.path / "fleeting.py").unlink()
+            await host.until(lambda: "fleeting" not in host.photons)

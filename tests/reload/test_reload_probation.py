@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from luminal.errors import LuminalError
 from luminal.model import Happening, Probation, State
 
 TERMS = Probation(seconds=30.0, interval=0.02, error_rate=0.5, min_calls=10)
@@ -102,3 +103,18 @@ async def test_where_the_one_before_fails_too_it_is_off_and_says_so(
         assert len(host.happened(Happening.ROLLED_BACK)) == 1
         assert len(host.happened(Happening.FAILED)) == 1
         assert "photon 'a' is off" in caplog.text
+
+
+async def test_a_refused_reload_leaves_the_probation_as_it_is(make_host, photons):
+    """What was never alive ends no probation: the one before can still come back."""
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        photons.write("a.py", photon(2, healthy="self.context.data.get('fine', True)"))
+        await host.reload_photon(a)
+        photons.write("a.py", "def broken(:\n")
+        with pytest.raises(LuminalError):
+            await host.reload_photon(a)
+        assert not host.happened(Happening.CONFIRMED)
+        a.context.data["fine"] = False
+        await host.until(lambda: host.happened(Happening.ROLLED_BACK))
+        assert host.answers() == [1]
