@@ -81,7 +81,8 @@ class LuminalError(Exception):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        ERROR_CODES.setdefault(cls.code, cls)
+        if "code" in vars(cls) and ERROR_CODES.setdefault(cls.code, cls) is not cls:
+            raise TypeError(f"{cls.__name__} has a code that is taken: {cls.code}")
 
     @property
     def where(self) -> str:
@@ -264,7 +265,7 @@ class PhotonSettingsError(LuminalError, ValueError):
 class PhotonTornError(PhotonUnreadableError):
     """A distribution's files are not what its RECORD says; it may be in the making."""
 
-    code = "LUM120"
+    code = "LUM121"
 
 
 class LuminalWarning(UserWarning):

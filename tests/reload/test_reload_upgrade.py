@@ -168,4 +168,4 @@ def test_a_torn_installation_is_never_executed(python: Path, tmp_path: Path) -> 
         """,
         tmp_path,
     )
-    assert seen == ["LUM120", "is not what its RECORD says", ["1.0"]]
+    assert seen == ["LUM121", "is not what its RECORD says", ["1.0"]]
