@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from luminal.lifecycle.trail import name_pins, namespaces_of
 from luminal.model import Happening, State
 
 if TYPE_CHECKING:
@@ -52,5 +53,9 @@ async def depart(
     finally:
         generations = (handler.generation for handler in registry.all().values())
         world.retire_all_but([g.unit for g in generations if g is not None])
+        spaces = [namespaces_of(handler) for handler in gone]
         for handler in gone:
+            handler.trail.undo()
             handler.release()
+        for handler, namespaces in zip(gone, spaces, strict=True):
+            name_pins(handler, namespaces)

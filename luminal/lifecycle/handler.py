@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import (
-    PhotonFinalizeError,
-    PhotonNotInitializedError,
-)
+from luminal.errors import PhotonFinalizeError, PhotonNotInitializedError
 from luminal.lifecycle.nameplate import Nameplate
 from luminal.lifecycle.ports import Ports
 from luminal.lifecycle.step import is_containable
@@ -164,7 +161,8 @@ class Handler(Nameplate):
             scope = self._begin_life()
             began = time.perf_counter()
             try:
-                with scope.owning():
+                following = self.ports.following(self.trail, self.name, self.filepath)
+                with scope.owning(), following:
                     self.instance = await self.ports.create(self)
                     if prepare is not None:
                         await prepare(self)
@@ -191,6 +189,7 @@ class Handler(Nameplate):
             mine, theirs = getattr(self, field), getattr(other, field)
             setattr(self, field, theirs)
             setattr(other, field, mine)
+        self.trail.absorb(other.trail)
 
     @property
     def turn(self) -> Turn:

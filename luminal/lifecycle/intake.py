@@ -16,6 +16,7 @@ from luminal.interfaces import IPhoton
 from luminal.lifecycle.admission import Admission
 from luminal.lifecycle.handler import Handler
 from luminal.lifecycle.ledger import Ledger
+from luminal.lifecycle.trail import Trail
 from luminal.loading import (
     Attempt,
     Choice,
@@ -53,6 +54,7 @@ class _Unit:
     choice: Choice
     candidates: list[Candidate] = attrs.Factory(list)
     attempt: Attempt | None = None
+    trail: Trail = attrs.Factory(Trail)
 
     def final_choice(self) -> Choice:
         """Return how its photons are chosen, now that all candidates are known."""
@@ -138,7 +140,7 @@ class Intake:
         admission = Admission(self.registry)
         try:
             results = await run_each_apart(
-                [_job(unit, stage, admission) for unit in units],
+                [_job(unit, stage, admission, self.ports) for unit in units],
                 self.ports.deadlines.load,
                 "luminal-load",
                 lambda index: _give_up(units[index]),
@@ -206,6 +208,7 @@ class Intake:
                 continue
             for chosen in result.value or ():
                 handler = self._handler(chosen, unit)
+                handler.trail.absorb(unit.trail)
                 handlers.append(handler)
                 ledger.load(handler)
         return handlers
@@ -227,13 +230,15 @@ class Intake:
 
 
 def _job(
-    unit: _Unit, stage: Stage, admission: Admission
+    unit: _Unit, stage: Stage, admission: Admission, ports: Ports
 ) -> Callable[[], list[Selected]]:
     """Return the work of one unit: execute it, and choose its photons."""
 
     def job() -> list[Selected]:
         admission.check_requirements(unit.candidates)
-        with stage.attempt() as attempt:
+        first = unit.candidates[0]
+        following = ports.following(unit.trail, first.name, first.location)
+        with stage.attempt() as attempt, following:
             unit.attempt = attempt
             if isinstance(unit.origin, DistributionOrigin):
                 shipped = read_shipment(unit.origin, is_checked=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from luminal.lifecycle.trail import Trail
+
 __all__ = ["Nameplate"]
 
 
@@ -16,6 +18,9 @@ class Nameplate:
         name: Name of the photon.
         filepath: Path of its file.
         checksum: SHA-512 of the bytes that were compiled, as a hex digest.
+
+    Attributes:
+        trail: What its code has changed, where the host asks for that.
     """
 
     logging: bool
@@ -24,6 +29,7 @@ class Nameplate:
     _name: str
     _filepath: str
     _checksum: str
+    trail: Trail = attrs.field(init=False, factory=Trail)
 
     @property
     def name(self) -> str:

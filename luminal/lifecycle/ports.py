@@ -5,6 +5,7 @@ A Handler that somebody makes by hand has ports of its own, connected to nothing
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from luminal.model import Deadlines, Event, Happening, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from luminal.interfaces import Subject
+    from luminal.lifecycle.trail import Terms, Trail
     from luminal.model import Candidate
 
 __all__ = ["Ports"]
@@ -35,18 +38,28 @@ class Ports:
         settings: Photon name → its settings.
         deadlines: For each step of a photon's life.
         events: Who hears what happens.
+        terms: What is done about changes of shared state; None for nothing at all.
     """
 
     plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
     settings: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
     deadlines: Deadlines = attrs.Factory(Deadlines)
     events: Events = attrs.Factory(Events)
+    terms: Terms | None = None
 
     def __attrs_post_init__(self) -> None:
         # A manager may serve several hosts.
         if not self.plugins.has_plugin("luminal.director"):
             self.plugins.add_hookspecs(LifecycleSpecs)
             self.plugins.register(Director(), "luminal.director")
+
+    def following(
+        self, trail: Trail, photon: str, file: str
+    ) -> AbstractContextManager[None]:
+        """Note on *trail* what a photon changes within a ``with`` block."""
+        if self.terms is None:
+            return nullcontext()
+        return self.terms.following(trail, photon, file)
 
     def context(self, name: str) -> PhotonContext:
         """Return what the photon *name* is handed."""

@@ -8,6 +8,7 @@ from luminal.errors import LuminalError, PhotonNotFoundError, PhotonReloadError
 from luminal.hooks import PluginManager
 from luminal.lifecycle import Batch, Events, Handler, Intake, Ports, Registry, Turn
 from luminal.lifecycle.departure import depart
+from luminal.lifecycle.trail import Terms
 from luminal.loading import CodeCache, World, is_in_transaction, run_apart
 from luminal.managers.handlers import Handlers
 from luminal.managers.logbook import log_events
@@ -41,6 +42,10 @@ class Desk:
         deadlines: How long photons may take.
         probation: Terms under which a new generation is provisional, or seconds that
             it lasts; 0 for swaps that are final at once.
+        footprint: What is done when a photon changes the interpreter's shared state:
+            a policy (``allow``, ``warn``, ``restore``, ``refuse``), or one for each
+            facet with ``*`` for the rest, see `luminal.supervise.facets`. None, the
+            default, looks at nothing and costs nothing.
         cache: Whether compiled code is kept between runs, see `luminal.store`.
     """
 
@@ -54,6 +59,7 @@ class Desk:
         deadlines: Deadlines | None = None,
         probation: Probation | float = 0.0,
         cache: bool = True,
+        footprint: Mapping[str, str] | str | None = None,
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -66,6 +72,7 @@ class Desk:
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
         )
+        self._ports.terms = Terms.of(footprint, self._ports.events)
         self._intake = Intake(self._world, self._registry, self._ports, logging)
         self._reloader = Reloader(
             self._world,

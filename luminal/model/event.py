@@ -30,6 +30,8 @@ class Happening(enum.StrEnum):
     ORPHANED = "orphaned"
     RETIRED = "retired"
     UNLOADED = "unloaded"
+    CHANGED = "changed shared state"
+    PINNED = "is kept alive"
 
 
 @attrs.frozen

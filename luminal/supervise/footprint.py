@@ -89,6 +89,25 @@ class Footprint:
                 return attrs.evolve(change, is_restored=True)
         return change
 
+    def undo(self, change: Change, before: Footprint) -> Change:
+        """Take back what became of a facet between *before* and this moment.
+
+        What others have added or removed since stays as it is.
+        """
+        moments = zip(FACETS, before._values, self._values, strict=True)
+        for facet, old, new in moments:
+            if facet.name != change.facet or facet.restore is None:
+                continue
+            present = facet.read()
+            target = _without(present, old, new)
+            try:
+                if target is not present:
+                    facet.restore(target)
+            except (OSError, ValueError):
+                return change  # a signal, away from the main thread; a lost directory
+            return attrs.evolve(change, is_restored=True)
+        return change
+
     def __repr__(self) -> str:
         return f"<Footprint facets={len(self._values)}>"
 
@@ -112,6 +131,26 @@ def _difference(old: Any, new: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             tuple(_text(item) for item in old if item not in new),
         )
     return (_text(new),), (_text(old),)
+
+
+def _without(present: Any, old: Any, new: Any) -> Any:
+    """Return *present* without what leads from *old* to *new*."""
+    if isinstance(new, dict):
+        target = dict(present)
+        for key in {**old, **new}:
+            was, became = old.get(key, ...), new.get(key, ...)
+            if was is became or present.get(key, ...) is not became:
+                continue
+            if was is ...:
+                target.pop(key, None)
+            else:
+                target[key] = was
+        return target
+    if isinstance(new, tuple):
+        kept = [one for one in present if one in old or one not in new]
+        lost = [one for one in old if one not in new and one not in present]
+        return tuple(kept + lost)
+    return old if present is new or present == new else present
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from luminal.model import Event
+
 pytestmark = pytest.mark.slow
 
 THROUGH_CONTEXT = """
@@ -174,7 +176,7 @@ def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
         await loader.unload_photon("asking")
         is_up = threading.Event()
 
-        def hear(event: luminal.Event) -> None:
+        def hear(event: Event) -> None:
             if event.photon == "late" and event.happening == "started":
                 is_up.set()
 

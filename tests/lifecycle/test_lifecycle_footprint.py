@@ -1,0 +1,287 @@
+"""What a photon changes of shared state is named, put back, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import copyreg
+import functools
+import logging
+import os
+import signal
+import string
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+import luminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VARIABLE = "LUMINAL_TEST_TRAIL"
+
+AT_LOAD = f"""
+import os, sys
+import luminal
+
+os.environ[{VARIABLE!r}] = "1"
+
+class Meddler(luminal.IPhoton):
+    photon_name = "meddler"
+"""
+
+AT_START = f"""
+import os, sys
+import luminal
+
+class Meddler(luminal.IPhoton):
+    photon_name = "meddler"
+
+    def start(self):
+        os.environ[{VARIABLE!r}] = "1"
+"""
+
+QUIET = """
+import luminal
+
+class Quiet(luminal.IPhoton):
+    photon_name = "quiet"
+
+    def start(self):
+        self.data = dict(a=1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+def write(directory: Path, text: str, name: str = "meddler") -> Path:
+    file = directory / f"{name}.py"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("text", [AT_LOAD, AT_START])
+def test_restore_puts_back_at_the_unload(text: str, tmp_path: Path) -> None:
+    """Over a reload it stays, since the next generation relies on it."""
+
+    async def main() -> None:
+        loader = luminal.Loader(footprint={"os.environ": "restore"})
+        file = write(tmp_path, text)
+        await (await loader.load_photon(file)).start()
+        changes = loader.photons["meddler"].trail.changes
+        assert [c.facet for c in changes if c.facet == "os.environ"]
+        write(tmp_path, text + "\n# next\n")
+        await loader.reload_photon("meddler")
+        assert os.environ.get(VARIABLE) == "1"
+        os.environ["LUMINAL_TEST_HOST"] = "kept"
+        try:
+            await loader.unload_photon("meddler")
+            assert VARIABLE not in os.environ
+            assert os.environ["LUMINAL_TEST_HOST"] == "kept"
+        finally:
+            del os.environ["LUMINAL_TEST_HOST"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", ["raise ValueError", "while True: pass"])
+def test_restore_puts_back_at_a_failed_start(fails: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        loader = luminal.Loader(
+            footprint="restore", deadlines=luminal.Deadlines(start=0.3)
+        )
+        file = write(tmp_path, f"{AT_START}        {fails}\n")
+        handlers = await loader.load_photon(file)
+        with pytest.raises(luminal.LuminalError):
+            await handlers.start()
+        assert VARIABLE not in os.environ
+        await loader.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("text", [AT_LOAD, AT_START])
+def test_refuse_makes_the_photon_fail_and_no_other(text: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        loader = luminal.Loader(footprint={"*": "allow", "os.environ": "refuse"})
+        write(tmp_path, text)
+        write(tmp_path, QUIET, "quiet")
+        await loader.load(luminal.discover(tmp_path, group=None))
+        await loader.start()
+        problems = [o.problem for o in loader.report if o.photon == "meddler"]
+        assert VARIABLE in str([p.why for p in problems if p is not None])
+        assert str(loader.photons["quiet"].state) == "running"
+        assert VARIABLE not in os.environ
+        await loader.close()
+
+    asyncio.run(main())
+
+
+def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        loader = luminal.Loader(footprint={"os.environ": "refuse"})
+        quiet = QUIET.replace("quiet", "meddler")
+        file = write(tmp_path, quiet)
+        await (await loader.load_photon(file)).start()
+        for text in (AT_LOAD, AT_START):
+            write(tmp_path, text)
+            with pytest.raises(luminal.LuminalError, match=r"os\.environ"):
+                await loader.reload_photon("meddler")
+            assert VARIABLE not in os.environ
+            assert loader.photons["meddler"].instance.data == {"a": 1}
+        await loader.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("text", [AT_LOAD, AT_START])
+def test_warn_is_an_event_and_a_line_of_the_log(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each names the photon, the facet, and what was changed."""
+
+    async def main() -> None:
+        loader = luminal.Loader(footprint={"os.environ": "warn"})
+        await (await loader.load_photon(write(tmp_path, text))).start()
+        await loader.close()
+        events = [e for e in loader.events.journal if "changed" in e.happening]
+        assert [e.photon for e in events] == ["meddler"]
+        for said in (str(events[0]), caplog.text):
+            assert "meddler" in said
+            assert "os.environ" in said
+            assert VARIABLE in said
+        assert os.environ.pop(VARIABLE) == "1"
+
+    asyncio.run(main())
+
+
+def test_a_quiet_photon_changes_nothing_that_can_be_put_back(tmp_path: Path) -> None:
+    """Not even the first one of a host, with all refused."""
+
+    async def main() -> None:
+        loader = luminal.Loader(footprint="refuse")
+        file = write(tmp_path, QUIET, "quiet")
+        await (await loader.load_photon(file)).start()
+        await loader.reload_photon("quiet")
+        await loader.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wrong", ["never", {"os.nothing": "warn"}])
+def test_an_unknown_policy_or_facet_is_refused(wrong: str | dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"never|os\.nothing"):
+        luminal.Loader(footprint=wrong)
+
+
+# Habit → what the report calls it, and the statement.
+HABITS = {
+    "atexit": "atexit.register(function)",
+    "logging": "handler.addFilter(function); logging.root.addHandler(handler)",
+    "thread": "threading.Thread(target=block, args=(host['event'],)).start()",
+    "singledispatch": "host['generic'].register(Thing, function)",
+    "signal": "signal.signal(signal.SIGUSR1, function)",
+    "finder": "sys.meta_path.append(Thing())",
+    "attribute": "string.capwords = function",
+    "traceback": "host['kept'] = fail()",
+    "contextvar": "host['variable'].set(Thing())",
+    "threading.local": "host['local'].kept = Thing()",
+    "copyreg": "copyreg.dispatch_table[Thing] = function",
+    "task": "host['task'] = asyncio.create_task(wait(), name='pending')",
+    "hook": "warnings.showwarning = function",
+    "weakref.finalize": "host['final'] = weakref.finalize(host['thing'], function)",
+    "attribute ": "logging.luminal_test_mark = Thing()",
+    "typing": "typing.List[Thing]",
+}
+
+HABIT = """
+import asyncio, atexit, copyreg, logging, signal, string, sys, threading, typing
+import warnings, weakref
+import luminal
+
+class Thing:
+    def find_spec(self, name, path=None, target=None): return None
+
+handler = logging.StreamHandler()
+def function(*args, **kwargs): return True
+def block(event): event.wait()
+async def wait(): await asyncio.Event().wait()
+def fail():
+    try:
+        raise ValueError("kept")
+    except ValueError as error:
+        return error
+
+class Habitual(luminal.IPhoton):
+    photon_name = "habitual"
+
+    def indulge(self, host):
+        {0}
+"""
+
+
+class Thing:
+    """Something of the host's."""
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("habit", HABITS)
+def test_a_habit_that_keeps_unloaded_code_alive_is_named(
+    habit: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the journal, in the log, and on the Handler."""
+    import contextvars
+
+    monkeypatch.setattr(string, "capwords", string.capwords)
+    monkeypatch.setattr(logging, "luminal_test_mark", None, raising=False)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setattr(copyreg, "dispatch_table", dict(copyreg.dispatch_table))
+    before = signal.getsignal(signal.SIGUSR1)
+    handlers = list(logging.root.handlers)
+    host = {
+        "event": threading.Event(),
+        "generic": functools.singledispatch(lambda value: value),
+        "variable": contextvars.ContextVar("host_variable"),
+        "local": threading.local(),
+        "thing": Thing(),
+    }
+
+    async def main() -> None:
+        loader = luminal.Loader(footprint={})
+        file = write(tmp_path, HABIT.format(HABITS[habit]), "habitual")
+        await (await loader.load_photon(file)).start()
+        handler = loader.photons["habitual"]
+        undo = vars(sys.modules[type(handler.instance).__module__])["function"]
+        try:
+            handler.instance.indulge(host)  # as a host calls a hook
+            await loader.unload_photon("habitual")
+        finally:
+            atexit.unregister(undo)
+            if "task" in host:
+                host["task"].cancel()
+            if "final" in host:
+                host["final"].detach()
+        assert habit.strip() in {pin.kind for pin in handler.trail.pins}
+        pinned = [e for e in loader.events.journal if e.happening == "is kept alive"]
+        assert [e.photon for e in pinned] == ["habitual"]
+        assert habit.strip() in str(pinned[0])
+        assert "'habitual' is gone" in caplog.text
+
+    try:
+        asyncio.run(main())
+    finally:
+        host["event"].set()
+        signal.signal(signal.SIGUSR1, before)
+        logging.root.handlers[:] = handlers
