@@ -8,6 +8,7 @@ waits. What is alive after all three is described as a `Leftover`.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,12 @@ def started_at() -> str:
     return ""
 
 
+def _is_waiting(thread: threading.Thread) -> bool:
+    """Whether *thread* waits for an event, a condition or a queue: it does no work."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
+    return frame is not None and frame.f_code.co_filename == threading.__file__
+
+
 @attrs.define(eq=False)
 class Belonging:
     """Something that a photon started.
@@ -71,6 +78,9 @@ class Belonging:
 
     def ask(self) -> None:
         """Tell it to end."""
+
+    def hurry(self) -> None:
+        """Press it if it cannot know that it was asked; the others may take longer."""
 
     def press(self) -> None:
         """Cancel or halt it."""
@@ -123,6 +133,11 @@ class OwnedThread(Belonging):
             if isinstance(error, Exception) or not self.is_halted:
                 raise
 
+    def hurry(self) -> None:
+        """Halt it where it has no flag to look at, or waits and does not look."""
+        if not hasattr(self.thing, "halting") or _is_waiting(self.thing):
+            self.press()
+
     def press(self) -> None:
         """Halt it, unless it is the caller's own thread."""
         if self._halt is None and self.thing is not threading.current_thread():
@@ -159,6 +174,13 @@ class OwnedTask(Belonging):
         """Cancel it, on its own loop."""
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self.thing.get_loop().call_soon_threadsafe(self.thing.cancel)
+
+    def press(self) -> None:
+        """Nothing between asking and killing: a second one would cut short its end."""
+
+    def kill(self) -> None:
+        """Cancel it once more, for one that has swallowed the first."""
+        self.ask()
 
 
 @attrs.define(eq=False)

@@ -51,6 +51,10 @@ class OwnedRawThread(Belonging):
     def ask(self) -> None:
         """It has no flag to set."""
 
+    def hurry(self) -> None:
+        """Halt it: it cannot know that it was asked."""
+        self.press()
+
     def press(self) -> None:
         """Halt it."""
         if self.ident:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Scope"]
 
-# Shares of the deadline after which the next rung is climbed.
-_RUNGS = (("ask", 0.0), ("press", 0.1), ("kill", 0.5))
+# After which share of the deadline, or seconds at most, the next rung is climbed.
+_RUNGS = (("ask", 0, 0), ("hurry", 0.1, 0.15), ("press", 0.1, 60), ("kill", 0.5, 60))
 _TICK_SECONDS = 0.003
 # Longest wait for Luminal's own loop to begin a spawned coroutine.
 _OWNED_SECONDS = 1.0
@@ -253,7 +253,7 @@ class Scope:
             passed = time.monotonic() - climbed
             if passed > budget:
                 break
-            while rungs and passed >= rungs[0][1] * budget:
+            while rungs and passed >= min(rungs[0][1] * budget, rungs[0][2]):
                 self._climb(rungs.pop(0)[0], alive)
             await asyncio.sleep(_TICK_SECONDS)
         left.extend(one.leftover(self.name, time.monotonic() - begun) for one in alive)

@@ -350,3 +350,26 @@ def test_after_ten_generations_exactly_one_of_each_lives(through):
     assert signal.getsignal(signal.SIGUSR2) is before
     assert all(count == counts[0] for count in counts)
     assert logging.getLogger("test.scope").handlers == []
+
+
+def test_a_task_has_the_time_to_end_when_it_is_cancelled():
+    """What it awaits in its ``finally`` is not cancelled before the last rung."""
+
+    async def main():
+        done = []
+
+        async def polite():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(30):
+                    await asyncio.sleep(0.01)
+                done.append(True)
+
+        scope = Scope("p")
+        scope.spawn(polite())
+        await asyncio.sleep(0)
+        assert await scope.close(deadline=60) == ()
+        assert done == [True]
+
+    asyncio.run(main())
