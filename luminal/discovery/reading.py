@@ -70,11 +70,12 @@ def settled(stamp: Stamp, now: int) -> bool:
     return os.name != "nt" and max(stamp[4], stamp[5]) + MARGIN <= now
 
 
-def read_bytes(path: str) -> tuple[bytes, Stamp]:
+def read_bytes(path: str, *, is_known: bool = False) -> tuple[bytes, Stamp]:
     """Return a regular file's bytes and the stamp that it had before they were read.
 
     Args:
         path: Path of the file; links are followed.
+        is_known: Whether it has been looked at before, or is named by code that runs.
 
     Raises:
         PhotonUnreadableError: It is missing, of another kind, too large, or the
@@ -82,7 +83,8 @@ def read_bytes(path: str) -> tuple[bytes, Stamp]:
     """
     try:
         # Looked at before it is opened: to open a device can already do something.
-        _check(path, os.stat(path))
+        if not is_known:
+            _check(path, os.stat(path))
         descriptor = os.open(path, _FLAGS)
         try:
             status = os.fstat(descriptor)

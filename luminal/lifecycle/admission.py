@@ -37,8 +37,8 @@ class Admission:
     """
 
     registry: Registry
-    # Folded name → (file, version) of the photons that this batch has let in.
-    _admitted: dict[str, tuple[str, str]] = attrs.Factory(dict)
+    # Folded name → a photon that this batch has let in, and its unit's candidates.
+    _admitted: dict[str, tuple[Selected, list[Candidate]]] = attrs.Factory(dict)
 
     @staticmethod
     def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
@@ -87,7 +87,7 @@ class Admission:
         key = fold(name)
         handler = self.registry.get(name)
         if key in self._admitted:
-            version = self._admitted[key][1]
+            version = _version_of(key, *self._admitted[key])
         elif handler is not None:
             version = handler.candidate.version if handler.candidate else ""
         else:
@@ -108,12 +108,13 @@ class Admission:
         seen: set[str] = set()
         for chosen in selected:
             key = fold(chosen.name)
-            taken = self.registry.get(chosen.name)
-            other = taken.filepath if taken is not None else ""
+            other = ""
             if key in self._admitted:
-                other = self._admitted[key][0]
+                other = self._admitted[key][1][0].location
             elif key in seen:
                 other = location
+            elif (taken := self.registry.get(chosen.name)) is not None:
+                other = taken.filepath
             seen.add(key)
             if other:
                 raise PhotonConflictError(
@@ -126,8 +127,11 @@ class Admission:
 
     def admit(self, selected: Iterable[Selected], candidates: list[Candidate]) -> None:
         """Note that *selected* are in."""
-        versions = {fold(c.name): c.version for c in candidates}
         for chosen in selected:
-            key = fold(chosen.name)
-            version = versions.get(key) or getattr(chosen.obj, "photon_version", "")
-            self._admitted[key] = (candidates[0].location, str(version))
+            self._admitted[fold(chosen.name)] = chosen, candidates
+
+
+def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
+    """Return the version of an admitted photon, as far as anybody knows it."""
+    versions = [c.version for c in candidates if fold(c.name) == key and c.version]
+    return versions[0] if versions else str(getattr(chosen.obj, "photon_version", ""))

@@ -44,5 +44,6 @@ def read_source(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It is no regular file, too large, or not readable.
     """
-    data, _ = read_bytes(path)
+    # Discovery has looked at it, or code that runs has named it in an import.
+    data, _ = read_bytes(path, is_known=True)
     return SourceFile(path, data, sha512(data).hexdigest())

@@ -54,6 +54,7 @@ class Stage:
     # First part of a directory's modules' names → that directory.
     origins: dict[str, Origin] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
+    _has_begun: bool = False
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -67,8 +68,10 @@ class Stage:
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
         """Stage some units; whatever is raised inside forgets just these."""
-        refresh_builtins()
-        finder.join(self.world)
+        if not self._has_begun:
+            self._has_begun = True
+            refresh_builtins()
+            finder.join(self.world)
         attempt = Attempt(self)
         token = staging.set(attempt)
         try:
