@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luminal.lifecycle.trail import name_pins, namespaces_of
+from luminal.loading import drop_type_caches
 from luminal.model import Happening, State
 
 if TYPE_CHECKING:
@@ -59,3 +60,4 @@ async def depart(
             handler.release()
         for handler, namespaces in zip(gone, spaces, strict=True):
             name_pins(handler, namespaces)
+        drop_type_caches()

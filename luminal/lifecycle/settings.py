@@ -6,6 +6,7 @@ Comes in: a table of values, and the class that the photon declares in
 
 from __future__ import annotations
 
+import inspect
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
     Raises:
         PhotonSettingsError: A setting is unknown, missing, or refused by the class.
     """
-    declared = getattr(factory, "photon_settings", None)
+    # Looked up without running what the photon's classes define for look-ups.
+    declared = inspect.getattr_static(factory, "photon_settings", None)
     if declared is None:
         return types.MappingProxyType(dict(table))
     if not (isinstance(declared, type) and attrs.has(declared)):

@@ -21,6 +21,7 @@ from luminal.loading.place import Place
 from luminal.loading.selection import Choice, Selected
 from luminal.loading.source import SourceFile, read_source
 from luminal.loading.staging import Stage, is_in_transaction
+from luminal.loading.typecaches import drop_type_caches
 from luminal.loading.world import World
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "World",
     "claim_directory",
     "collecting_rarely",
+    "drop_type_caches",
     "is_in_transaction",
     "read_source",
     "run_apart",

@@ -210,8 +210,8 @@ def test_file_changed_between_hashing_and_executing(photons, loader, monkeypatch
     hashed = path.read_bytes()
     read = source.read_bytes
 
-    def change_behind(name: str):
-        data = read(name)
+    def change_behind(name: str, **options):
+        data = read(name, **options)
         if name == str(path):
             photons.photon("swap", "value = 'new'\n")
         return data

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import textwrap
+import weakref
+
 
 async def test_compiled_code_does_not_pile_up(make_host, photons):
     """Code of the latest versions is kept, whatever the number of reloads."""
@@ -14,3 +18,26 @@ async def test_compiled_code_does_not_pile_up(make_host, photons):
         assert len(host._world.codes._codes) < 10
         await host.roll_back(a)
         assert a.instance.N == 28
+
+
+async def test_types_made_of_a_photons_class_do_not_keep_it(make_host, photons):
+    """`typing` remembers what it was asked for; a generation ends all the same."""
+    text = textwrap.dedent("""
+        from typing import Generic, List, Optional, TypeVar
+        from luminal import IPhoton
+
+        class Row: ...
+        T = TypeVar("T")
+        class Box(Generic[T]): ...
+        KINDS = Optional[Row], List[Row], Box[Row]
+
+        class Photon(IPhoton):
+            photon_name = "a"
+        """)
+    async with make_host() as host:
+        (a,) = await host.run(photons.write("a.py", text))
+        row = weakref.ref(vars(a.generation.root)["Row"])
+        photons.write("a.py", text + "\n# two\n")
+        await host.reload_photon(a)
+        gc.collect()
+        assert row() is None
