@@ -20,6 +20,7 @@ class Run:
     Attributes:
         stopping: Set once; the thread ends after the cycle under way.
         begun: Set when ``on_thread_start`` has run.
+        settled: Set when the `start` that made it is through.
         asked: When it was first asked to stop, `time.monotonic`; 0 before.
         beat: When the last cycle began, `time.monotonic`.
         error: What ended it, where that was an exception.
@@ -31,6 +32,7 @@ class Run:
     thread: TracedThread
     stopping: threading.Event = attrs.field(factory=threading.Event)
     begun: threading.Event = attrs.field(factory=threading.Event)
+    settled: threading.Event = attrs.field(factory=threading.Event)
     asked: float = 0.0
     beat: float = attrs.field(factory=time.monotonic)
     error: BaseException | None = None

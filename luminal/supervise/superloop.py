@@ -97,8 +97,6 @@ class SuperLoop(Liveness, abc.ABC):
     def on_thread_stop(self) -> None:
         """Clean up, in the loop's own thread, however it ends."""
 
-    # Up and down ------------------------------------------------------------------
-
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Start a new thread unless one runs; arguments go to `on_start`.
 
@@ -118,6 +116,7 @@ class SuperLoop(Liveness, abc.ABC):
         finally:
             self._is_starting = False
         if run is not None:
+            run.settled.set()
             run.begun.wait(_BEGIN_SECONDS)
 
     def _let_end(self) -> None:
@@ -182,6 +181,8 @@ class SuperLoop(Liveness, abc.ABC):
             self.cycle()
 
     def _ended(self, run: Run) -> None:
+        # A restart before `start` is through would be taken for a second one.
+        run.settled.wait(self._grace_period)
         self._pay_on_stop(run)
         if run.stopping.is_set() or run.is_killed:
             return
