@@ -17,6 +17,7 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle.trail import name_pins, namespaces_of
+from luminal.loading import drop_type_caches
 from luminal.model import Event, Happening, Problem, State
 from luminal.supervise import unowned
 
@@ -112,6 +113,7 @@ class Retirement:
                 namespaces = namespaces_of(handler)
                 handler.release()
                 name_pins(handler, namespaces)
+            drop_type_caches()
         finally:
             if not self.is_over:
                 self._ended.set_result(None)
