@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 THROUGH_CONTEXT = """
-import asyncio, threading, sys
+import asyncio, atexit, logging, multiprocessing, signal, sys, threading
 import luminal
 
 class Owner(luminal.IPhoton):
@@ -34,13 +36,24 @@ class Owner(luminal.IPhoton):
         context.every(3600, print)
         context.executor(1).submit(threading.Event().wait)
         context.process([sys.executable, "-c", "import time; time.sleep(3600)"])
+        self.pool = context.enter(multiprocessing.get_context("spawn").Pool(1))
+        atexit.register(self.nothing)
+        context.on_close(lambda: atexit.unregister(self.nothing))
+        signal.signal(signal.SIGUSR2, self.nothing)
+        handler = logging.StreamHandler()
+        handler.set_name("owner-handler")
+        logging.getLogger("owner").addHandler(handler)
+        context.on_close(lambda: logging.getLogger("owner").removeHandler(handler))
 
     def wait(self):
         threading.Event().wait()
+
+    def nothing(self, *args):
+        return None
 """
 
 BEHIND_OUR_BACK = """
-import asyncio, subprocess, sys, threading
+import asyncio, atexit, logging, multiprocessing, signal, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import luminal
 
@@ -56,6 +69,15 @@ class Owner(luminal.IPhoton):
         ThreadPoolExecutor(1, "owner-pool").submit(threading.Event().wait)
         sleep = "import time; time.sleep(3600)"
         self.child = subprocess.Popen([sys.executable, "-c", sleep])
+        atexit.register(self.nothing)
+        signal.signal(signal.SIGUSR2, self.nothing)
+        self.logged = logging.StreamHandler()
+        self.logged.set_name("owner-handler")
+        logging.getLogger("owner").addHandler(self.logged)
+        self.pool = multiprocessing.get_context("spawn").Pool(1)
+
+    def nothing(self, *args):
+        return None
 """
 
 
@@ -96,13 +118,30 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
         def tasks() -> set[object]:
             return {t for t in asyncio.all_tasks() if t.get_name() == "owner-task"}
 
-        kinds = {"threads": threads, "children": children, "tasks": tasks}
+        def log_handlers() -> set[object]:
+            return set(logging.getLogger("owner").handlers)
+
+        def signals() -> set[object]:
+            return {signal.getsignal(signal.SIGUSR2)}
+
+        kinds = {
+            "threads": threads,
+            "children": children,
+            "tasks": tasks,
+            "logging handlers": log_handlers,
+            "signal handlers": signals,
+        }
+        resource_tracker.ensure_running()
+        import multiprocessing.pool  # noqa: F401 - registers with atexit, once
+
         before = {name: set(kind()) for name, kind in kinds.items()}
         loader = luminal.Loader()
         await (await loader.load_photon(file)).start()
         once = {n: living(kind, before[n]) for n, kind in kinds.items()}
         assert once["threads"] >= 3
-        assert once["children"] == once["tasks"] == 1
+        assert once["children"] >= 2  # the program, and the pool's worker
+        assert once["tasks"] == once["logging handlers"] == 1
+        assert once["signal handlers"] == 1
         for number in range(10):
             file.write_text(f"{text}\n# {number}\n")
             await loader.reload_photon("owner")
@@ -115,6 +154,8 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
             "threads": 0,
             "children": 0,
             "tasks": 0,
+            "logging handlers": 0,
+            "signal handlers": 0,
         }
 
     asyncio.run(main())
