@@ -44,7 +44,7 @@ MOUNTS = """\
 /dev/vda / ext4 rw 0 0
 server:/export /mnt/net nfs4 rw 0 0
 tmpfs /mnt/net/local tmpfs rw 0 0
-host /work/my\\040files fuse.sshfs rw 0 0
+host /srv/my\\040files fuse.sshfs rw 0 0
 /dev/sdb1 /mnt/stick fuseblk rw 0 0
 share /over 9p rw 0 0
 /dev/vdb /over ext4 rw 0 0
@@ -61,7 +61,7 @@ overlay /container overlay rw 0 0
         ("/mnt/network", None),
         ("/mnt/net/local/photons", None),
         ("/mnt", "nfs4"),
-        ("/work/my files/photons", "fuse.sshfs"),
+        ("/srv/my files/photons", "fuse.sshfs"),
         ("/mnt/stick", None),
         ("/over/it", None),
         ("/container/app", None),
