@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from pathlib import Path
 
 import pytest
+
+# A shell that runs this in the background makes it, and all that it starts, deaf to
+# Ctrl-C; the tests that press it need a process that hears.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Photons:
