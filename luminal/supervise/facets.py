@@ -32,11 +32,13 @@ class Facet:
         read: Returns its present value: a mapping or a sequence of hashable items,
             compared by identity or equality, or a plain value.
         restore: Puts an earlier value back; None where there is no public way.
+        has_ends: What is in it ends by itself, so that only what has come counts.
     """
 
     name: str
     read: Callable[[], Any]
     restore: Callable[[Any], None] | None = None
+    has_ends: bool = False
 
 
 def _module(name: str) -> Any:
@@ -165,10 +167,14 @@ def _exit_functions() -> Any:
 
 
 FACETS: tuple[Facet, ...] = (
-    Facet("threads", lambda: tuple(threading._active)),  # type: ignore[attr-defined]  # noqa: SLF001
-    Facet("tasks", _tasks),
-    Facet("children", _children),
-    Facet("descriptors", _descriptors),
+    Facet(
+        "threads",
+        lambda: tuple(threading._active),  # type: ignore[attr-defined]  # noqa: SLF001
+        has_ends=True,
+    ),
+    Facet("tasks", _tasks, has_ends=True),
+    Facet("children", _children, has_ends=True),
+    Facet("descriptors", _descriptors, has_ends=True),
     Facet("signals", _signals, _restore_signals),
     Facet("atexit", _exit_functions),
     Facet("logging.handlers", _log_handlers, _restore_log_handlers),

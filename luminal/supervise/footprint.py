@@ -73,13 +73,18 @@ class Footprint:
 
     def since(self, before: Footprint) -> tuple[Change, ...]:
         """Return what changed from *before* to this."""
-        return tuple(
-            _change(facet, old, new)
-            for facet, old, new in zip(
-                FACETS, before._values, self._values, strict=True
-            )
-            if old is not new and old != new
-        )
+        changes = []
+        for facet, old, new in zip(FACETS, before._values, self._values, strict=True):
+            if old is new or old == new:
+                continue
+            if facet.has_ends:
+                present = set(new)
+                kept = tuple(item for item in old if item in present)
+                if len(kept) < len(new):
+                    changes.append(_change(facet, kept, new))
+            else:
+                changes.append(_change(facet, old, new))
+        return tuple(changes)
 
     def restore(self, change: Change) -> Change:
         """Put the facet of *change* back to what it was at this moment."""

@@ -171,3 +171,14 @@ def test_nothing_changes_nothing():
     before = Footprint.take()
     changes = Footprint.take().since(before)
     assert [change for change in changes if change.can_restore] == []
+
+
+def test_what_ends_by_itself_is_no_change() -> None:
+    """A thread of somebody else that ends meanwhile is nobody's doing."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    before = Footprint.take()
+    end.set()
+    thread.join()
+    assert "threads" not in {change.facet for change in Footprint.take().since(before)}
