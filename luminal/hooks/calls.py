@@ -18,9 +18,9 @@ from luminal.hooks.running import arun, run
 from luminal.hooks.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["GENERAL", "outermost", "this_thread", "views_of_threads"]
+__all__ = ["note_general", "outermost", "this_thread", "views_of_threads"]
 
 _COROUTINE: Final = 0x80
 
@@ -40,7 +40,7 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
         if code is _OF_ITS_OWN:
             # The bottom of a task's stack, which belongs to a call all the same.
             yield frame.f_locals["course"].view, True
-        elif code in GENERAL:
+        elif id(code) in _general:
             local = frame.f_locals
             course = local.get("course")
             general = local.get("view", general) if course is None else course.view
@@ -55,8 +55,17 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
 
 _OF_ITS_OWN: Final = answer_of.__code__
 
-GENERAL: Final = {run.__code__, arun.__code__}
-"""Code that runs a call in the general way, with its view among its variables."""
+# By identity: the hash of a code object is made anew from all its constants each time.
+_general: Final[dict[int, types.CodeType]] = {}
+
+
+def note_general(*functions: Callable[..., Any]) -> None:
+    """Say that *functions* run a call with its view or course in a variable."""
+    for function in functions:
+        _general[id(function.__code__)] = function.__code__
+
+
+note_general(run, arun)
 
 
 def outermost(policy: Any) -> View | None:

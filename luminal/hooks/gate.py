@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks.calls import GENERAL, outermost, views_of_threads
+from luminal.hooks.calls import note_general, outermost, views_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,4 +123,4 @@ class Gate:
 
 
 # A call that has chosen its view and not yet begun to run it.
-GENERAL.update((Gate.enter.__code__, Gate.aenter.__code__))
+note_general(Gate.enter, Gate.aenter)

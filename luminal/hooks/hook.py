@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks.awaiting import block
 from luminal.hooks.body import Body
-from luminal.hooks.calls import GENERAL
+from luminal.hooks.calls import note_general
 from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
 from luminal.hooks.features import Features
@@ -89,7 +89,12 @@ class HookCaller(Features):
 
     def renew(self, view: View) -> None:
         """Put *view* in the place of the present one."""
-        self.settle(view)
+        self._keep_if_awaited()
+        self.step_to(view)
+
+    def step_to(self, view: View) -> None:
+        """Put *view* in the place of the present one, which is known to be leaving."""
+        self._follow_with(view)
         if self.gate is not None and self.gate.swap.done:
             # A registration after the swap: it changes what new calls see.
             self.gate.new = view
@@ -98,11 +103,17 @@ class HookCaller(Features):
 
     def settle(self, view: View) -> None:
         """Make *view* the present one; the callers stay as they are."""
+        self._keep_if_awaited()
+        self._follow_with(view)
+
+    def _keep_if_awaited(self) -> None:
+        if self.view.awaited:
+            self.policy.leaving.append(self.view)
+
+    def _follow_with(self, view: View) -> None:
         old = self.view
         old.is_gone = True
         self._past += read(old.entered)
-        if old.awaited:
-            self.policy.leaving.append(old)
         self.view = view
 
     def shut(self, gate: Gate) -> None:
@@ -269,4 +280,4 @@ def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
-GENERAL.update((HookCaller.cold.__code__, HookCaller.acold.__code__))
+note_general(HookCaller.cold, HookCaller.acold)

@@ -6,6 +6,7 @@ never knows what a handler or a reload is.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from luminal.hooks.enrolment import check_orders
@@ -14,11 +15,12 @@ from luminal.hooks.registry import Record
 from luminal.hooks.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
     from luminal.hooks.enrolment import Enrolment
     from luminal.hooks.records import HookFailure, HookStatistics, OrderExplanation
+    from luminal.hooks.swapping import Exchange
 
     T = TypeVar("T")
 
@@ -76,7 +78,32 @@ class PluginManager(Roster):
 
         Calls that are under way end on what they began with.
         """
-        from luminal.hooks.swapping import swap
+        with self.swapping(pairs, generation=generation) as exchange:
+            exchange.turn()
+        return [record.name for record, _, _ in exchange.changes]
+
+    @contextmanager
+    def swapping(
+        self,
+        pairs: Iterable[tuple[object, object]],
+        *,
+        generation: int | None = None,
+    ) -> Iterator[Exchange]:
+        """Prepare what `swap_many` does, for a block that says when.
+
+        Args:
+            pairs: As for `swap_many`.
+            generation: Likewise.
+
+        Yields:
+            The exchange; its ``turn()`` takes some microseconds. A block that ends
+            without having called it leaves everything as it was.
+
+        Raises:
+            ValueError: As for `swap`.
+            pluggy.PluginValidationError: Likewise.
+        """
+        from luminal.hooks.swapping import Exchange
 
         changes = self._changes(pairs, generation)
         # Code of photons: without the lock, and before anything is changed.
@@ -87,12 +114,23 @@ class PluginManager(Roster):
                 if record.is_gone:
                     raise ValueError(f"plugin {record.name!r} is not registered")
             check_orders(self._desks.get, [(e, r) for r, _, e in changes])
-            swap(self._policy, self._desks.values(), self._desk, changes)
-            for record, successor, _ in changes:
-                self._registry.replace(record, successor)
-                self._name2plugin[record.name] = successor.plugin
-                self._forget(record)
-        return [record.name for record, _, _ in changes]
+            desks = self._desks.values()
+            exchange = Exchange(self._policy, desks, self._desk, changes)
+            try:
+                yield exchange
+            finally:
+                if exchange.is_done:
+                    self._seal(exchange)
+                else:
+                    exchange.undo()
+
+    def _seal(self, exchange: Exchange) -> None:
+        """Note who sits where after *exchange* has turned."""
+        exchange.settle()
+        for record, successor, _ in exchange.changes:
+            self._registry.replace(record, successor)
+            self._name2plugin[record.name] = successor.plugin
+            self._forget(record)
 
     def _changes(
         self, pairs: Iterable[tuple[object, object]], generation: int | None

@@ -32,6 +32,12 @@ class _Group:
         self.plain: dict[int, Occupant] = {}
         self.early: dict[int, Occupant] = {}
 
+    def copy(self) -> _Group:
+        other = _Group()
+        other.late, other.plain = self.late.copy(), self.plain.copy()
+        other.early = self.early.copy()
+        return other
+
     def bands(self) -> tuple[dict[int, Occupant], ...]:
         return (self.early, self.plain, self.late)
 
@@ -82,6 +88,14 @@ class Order:
         # How many occupants ask for ``before`` or ``after``: mostly none, and then
         # nothing is sorted.
         self._bent = 0
+
+    def copy(self) -> Order:
+        """Return another order with the same occupants on the same seats."""
+        other = Order()
+        other._wrappers = self._wrappers.copy()
+        other._others = self._others.copy()
+        other._bent = self._bent
+        return other
 
     def _group(self, occupant: Occupant) -> _Group:
         return self._wrappers if occupant.is_wrapper else self._others

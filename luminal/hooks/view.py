@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         async def arun(
             self, view: View, kwargs: dict[str, Any], weight: int
         ) -> Any: ...
+        def step_to(self, view: View) -> None: ...
         def given(self, kwargs: dict[str, Any]) -> dict[str, Any]: ...
         def blame(self, view: View, place: int, error: BaseException) -> None: ...
         def spare(self, view: View, place: int, error: BaseException) -> bool: ...
@@ -84,10 +85,12 @@ class View:
         "lines",
     )
 
-    def __init__(self, hook: Hook, epoch: int) -> None:
+    def __init__(
+        self, hook: Hook, epoch: int, occupants: tuple[Occupant, ...] | None = None
+    ) -> None:
         self.hook = hook
         self.epoch = epoch
-        self._occupants: tuple[Occupant, ...] | None = None
+        self._occupants = occupants
         self.is_gone = False
         self.heat = 0
         self.aheat = 0
@@ -114,9 +117,7 @@ class View:
 
     def again(self, epoch: int) -> View:
         """Return a view of the same occupants for *epoch*."""
-        view = View(self.hook, epoch)
-        view._occupants = self._occupants
-        return view
+        return View(self.hook, epoch, self._occupants)
 
     @property
     def awaited(self) -> int:
