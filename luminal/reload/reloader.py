@@ -117,7 +117,14 @@ class Reloader:
         done = Reloaded()
         for group in groups:
             ordered = in_order(group, needs)
-            swap = Swap(self.world, self.registry, self.ports, ordered, change)
+            swap = Swap(
+                self.world,
+                self.registry,
+                self.ports,
+                ordered,
+                change,
+                self.retirements.make_room,
+            )
             done = _together(done, await self._run(swap))
         return done
 
@@ -134,7 +141,8 @@ class Reloader:
         self._history.note(old)
         # At most two generations of a photon live: this one ends the probation of the
         # one before, which a refused one would not have done.
-        await self.confirm(swap.units)
+        if await self.confirm(swap.units):
+            await self.retirements.make_room({handler.name for handler in concerned})
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(map(_outcome, handlers)))
         return Reloaded(handlers, report, retirements=self._conclude(pairs, before))
@@ -167,12 +175,17 @@ class Reloader:
         self._provisional.remove(provisional)
         self.retire_unneeded()
 
-    async def confirm(self, units: Iterable[str]) -> None:
-        """Make swaps of *units* final that are on probation; the turn is held."""
+    async def confirm(self, units: Iterable[str]) -> bool:
+        """Make swaps of *units* final that are on probation; the turn is held.
+
+        Returns:
+            Whether there was one.
+        """
         concerned = set(units)
-        for provisional in list(self._provisional):
-            if provisional.units & concerned:
-                await provisional.confirm()
+        found = [p for p in self._provisional if p.units & concerned]
+        for provisional in found:
+            await provisional.confirm()
+        return bool(found)
 
     def _refused(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
         """Tell that the old generations go on, and why."""
@@ -180,7 +193,7 @@ class Reloader:
         blamed = getattr(cause, "photon", None)
         for handler in handlers:
             error, phase = explain(cause, blamed or handler.name, handler.filepath)
-            error.add_note(f"generation {handler.number} goes on unchanged")
+            error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)
             event = Event(

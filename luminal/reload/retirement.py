@@ -70,21 +70,38 @@ class Retirement:
         with unowned():
             self._task = asyncio.create_task(self._carry_out(), name="luminal-retire")
 
-    def hurry(self) -> None:
-        """Wait for calls no longer; may be called in any thread."""
-        self.until = time.monotonic()
+    def hurry(self, seconds: float = 0.0) -> None:
+        """Wait for calls *seconds* longer at most; may be called in any thread."""
+        self.until = min(self.until, time.monotonic() + seconds)
 
     async def wait(self) -> None:
         """Wait for the end, but only a moment for calls that are still under way."""
         if not await self._wait(PATIENCE) and self._is_drained:
             await self._wait(None)
 
-    async def end(self) -> None:
-        """Wait for the end; bring it about where the loop it began on has stopped."""
+    async def end(self, seconds: float | None = None) -> bool:
+        """Wait for the end; bring it about where the loop it began on has stopped.
+
+        Args:
+            seconds: After which to wait no more where it does go on; None for never.
+
+        Returns:
+            Whether it is over.
+        """
         loop = self._task.get_loop() if self._task is not None else None
         if loop is not None and not loop.is_running() and not self.is_over:
             await self._carry_out()
-        await self._wait(None)
+        return await self._wait(seconds)
+
+    def tell_late(self) -> None:
+        """Say that two newer generations serve, or are about to, before this ends."""
+        for handler in self.leaving:
+            late = PhotonTimeoutError(
+                "is on its way out, and two newer generations have come meanwhile",
+                hint="let hooks and 'finalize' return sooner, or reload less often",
+            )
+            problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
+            self.ports.tell(Happening.PINNED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
@@ -185,10 +202,34 @@ class Retirements:
 
     Args:
         ports: What connects its photons to it.
+
+    Attributes:
+        late: How many were not over when a third generation was committed.
     """
 
     ports: Ports
+    late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
+
+    async def make_room(self, names: Container[str]) -> None:
+        """Let one generation of some photons live, before another one is committed.
+
+        Those on their way out get their limit: a tenth of the drain deadline for calls
+        under way, and as much for the rest. What takes longer, a call that never ends
+        or a ``finalize`` that hangs, is told, counted, and waited for no more.
+
+        Args:
+            names: Of the photons.
+        """
+        room = self.ports.deadlines.drain / 10
+        leaving = self._of(names, is_hurried=False)
+        for retirement in leaving:
+            retirement.hurry(room)
+        until = time.monotonic() + 2 * room
+        for retirement in leaving:
+            if not await retirement.end(max(until - time.monotonic(), 0.0)):
+                self.late += 1
+                retirement.tell_late()
 
     def begin(self, pairs: Iterable[Pair]) -> Retirement:
         """Let go of what the *pairs* have left behind; the caller need not wait.

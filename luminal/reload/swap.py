@@ -24,7 +24,7 @@ from luminal.reload.pairing import Pair, pair_up
 from luminal.reload.standing import Absent, stand_aside, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Container, Sequence
 
     from luminal.lifecycle import Handler, Ports, Registry
     from luminal.loading import World
@@ -54,6 +54,8 @@ class Swap:
         ports: What connects the photons to the host.
         units: What is replaced, in load order.
         change: What they are replaced by.
+        make_room: Awaited with the photons' names before the commit: what still leaves
+            of earlier generations is to be gone by then.
     """
 
     world: World
@@ -61,6 +63,7 @@ class Swap:
     ports: Ports
     units: Sequence[str]
     change: Change
+    make_room: Callable[[Container[str]], Awaitable[None]]
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
@@ -98,6 +101,7 @@ class Swap:
                     pair.new.trail.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
+            await self.make_room({p.old.name for p in self.pairs if p.old})
             await self._commit()
         except BaseException:
             await see_through(self._undo())
