@@ -28,7 +28,7 @@ class Body:
         bound: What hosts hold and call.
     """
 
-    __slots__ = ("_cold", "_function", "bound")
+    __slots__ = ("_cold", "_function", "_is_warm", "bound")
 
     def __init__(self, owner: object, cold: types.CodeType) -> None:
         def body() -> None: ...
@@ -40,12 +40,16 @@ class Body:
         self._function.__name__ = "__call__"
         self._function.__qualname__ = f"{type(owner).__name__}.__call__"
         self._cold = cold
+        # Whether any other body may be in; what is in already is not put in again.
+        self._is_warm = True
         self.bound = types.MethodType(self._function, owner)
         self.chill()
 
     def chill(self) -> None:
         """Put the body in that is no caller's in particular."""
-        self._function.__code__ = self._cold
+        if self._is_warm:
+            self._function.__code__ = self._cold
+            self._is_warm = False
 
     def put(self, code: types.CodeType, defaults: Mapping[str, Any] = {}) -> None:
         """Put *code* in, with *defaults* for keyword arguments."""
@@ -54,4 +58,5 @@ class Body:
             # body: whichever body a call finds, its defaults are there.
             known = self._function.__kwdefaults__ or {}
             self._function.__kwdefaults__ = {**known, **defaults}
+        self._is_warm = True
         self._function.__code__ = code

@@ -89,12 +89,17 @@ class HookCaller(Features):
 
     def renew(self, view: View) -> None:
         """Put *view* in the place of the present one."""
-        self._keep_if_awaited()
+        old = self._leave()
         self.step_to(view)
+        self.count(old)
 
     def step_to(self, view: View) -> None:
-        """Put *view* in the place of the present one, which is known to be leaving."""
-        self._follow_with(view)
+        """Put *view* in the place of the present one, which is known to be leaving.
+
+        In as few steps as can be: hooks that turn together wait for one another.
+        """
+        self.view.is_gone = True
+        self.view = view
         if self.gate is not None and self.gate.swap.done:
             # A registration after the swap: it changes what new calls see.
             self.gate.new = view
@@ -103,18 +108,19 @@ class HookCaller(Features):
 
     def settle(self, view: View) -> None:
         """Make *view* the present one; the callers stay as they are."""
-        self._keep_if_awaited()
-        self._follow_with(view)
+        old = self._leave()
+        old.is_gone = True
+        self.view = view
+        self.count(old)
 
-    def _keep_if_awaited(self) -> None:
+    def _leave(self) -> View:
         if self.view.awaited:
             self.policy.leaving.append(self.view)
+        return self.view
 
-    def _follow_with(self, view: View) -> None:
-        old = self.view
-        old.is_gone = True
+    def count(self, old: View) -> None:
+        """Remember how many async calls began with *old*, which is not present."""
         self._past += read(old.entered)
-        self.view = view
 
     def shut(self, gate: Gate) -> None:
         """Hand calls that begin from now on to *gate*."""

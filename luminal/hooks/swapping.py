@@ -54,8 +54,8 @@ class Exchange:
         orders = _new_orders(find, changes)
         # (hook, its new order, the gate before, the gate)
         self._gates: list[tuple[HookCaller, Order, Gate | None, Gate]] = []
-        # Views of the other hooks for the new epoch.
-        self._renewed: list[View] = []
+        # Present views of the other hooks, and those for the new epoch.
+        self._renewed: list[tuple[View, View]] = []
         for desk in desks:
             hook = desk.hook
             order = orders.get(desk)
@@ -64,7 +64,7 @@ class Exchange:
                 continue
             # A call of another hook that begins after the turn belongs to the new
             # epoch: it must be told from one that began before.
-            self._renewed.append(hook.view.again(self._epoch))
+            self._renewed.append((hook.view, hook.view.again(self._epoch)))
             # From here on whoever looks for calls under way finds those of its view.
             policy.leaving.append(hook.view)
 
@@ -88,12 +88,14 @@ class Exchange:
     def turn(self) -> None:
         """Let calls that begin from now on see the new order, in all hooks together."""
         self._policy.epoch = self._epoch
-        for view in self._renewed:
+        for _, view in self._renewed:
             view.hook.step_to(view)
         self._swap.done = True
 
     def settle(self) -> None:
         """Do after the turn what need not be done in it."""
+        for old, _ in self._renewed:
+            old.hook.count(old)
         for hook, order, _, gate in self._gates:
             hook.order = order
             hook.settle(gate.new)

@@ -16,7 +16,8 @@ from luminal.loading.generation import Generation, namespace
 from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from types import CodeType, ModuleType
 
     from luminal.loading.origin import Origin
@@ -65,8 +66,10 @@ class Committed(Protocol):
     def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
-    def accept(self, staged: Mapping[str, Generation]) -> None:
-        """Let *staged* serve from now on."""
+    def accepting(
+        self, staged: Mapping[str, Generation]
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """Prepare to let *staged* serve; the block is given what does it."""
 
 
 class Transaction(Protocol):

@@ -18,7 +18,7 @@ from luminal.loading.importing import refresh_builtins
 from luminal.loading.onstage import on_stage, staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from luminal.loading.generation import Generation
     from luminal.loading.origin import Origin
@@ -85,7 +85,14 @@ class Stage:
 
     def commit(self) -> None:
         """Let all that is ready serve from now on."""
-        self.world.accept(self.ready)
+        with self.committing() as turn:
+            turn()
+
+    @contextmanager
+    def committing(self) -> Iterator[Callable[[], None]]:
+        """Prepare what `commit` does; see `World.accepting`."""
+        with self.world.accepting(self.ready) as turn:
+            yield turn
         self._forget()
 
     def discard(self) -> None:

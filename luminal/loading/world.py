@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 
 from luminal.loading import finder
-from luminal.loading.generation import Generation, namespace
-from luminal.loading.lines import forget_lines, show_lines
+from luminal.loading.publication import (
+    Publication,
+    drop_empty_namespaces,
+    public_namespace,
+    withdraw,
+)
 from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import CodeType, ModuleType
 
     from luminal.loading.code import CodeCache
+    from luminal.loading.generation import Generation
     from luminal.loading.origin import Origin
     from luminal.loading.source import SourceFile
 
@@ -66,7 +72,7 @@ class World:
 
     def share(self, fullname: str, origin: Origin) -> ModuleType:
         """Return a package without code as everybody sees it, made where missing."""
-        return _public_namespace(fullname, origin)
+        return public_namespace(fullname, origin)
 
     def provide(self, unit: str, origin: Origin) -> Generation:
         """Return the serving generation of *unit*; a late import may stage it."""
@@ -108,16 +114,40 @@ class World:
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
         """Let *staged* serve from now on, each in the place of its predecessor."""
-        for generation in staged.values():
-            generation.host = self
+        with self.accepting(staged) as turn:
+            turn()
+
+    @contextmanager
+    def accepting(
+        self, staged: Mapping[str, Generation]
+    ) -> Iterator[Callable[[], None]]:
+        """Prepare what `accept` does, for a block that says when.
+
+        Args:
+            staged: Unit → its new generation.
+
+        Yields:
+            What lets them serve, in some microseconds. A block that ends without
+            having called it leaves everything as it was.
+        """
         with self._exchange:
             before = self.generations
-            self.generations = {**before, **staged}
-            self._origins = {**self._origins, **_tops(staged.values())}
+            after = {**before, **staged}
+            origins = {**self._origins, **_tops(staged.values())}
+            public = Publication.of(staged.values(), before)
+
+            def turn() -> None:
+                self.generations, self._origins = after, origins
+                for generation in staged.values():
+                    generation.host = self
+                public.turn()
+
+            yield turn
+            if self.generations is not after:
+                return
         for unit, generation in staged.items():
             self.numbers[unit] = max(generation.number, self.numbers.get(unit, 0))
-            if not generation.borrowed:
-                _publish(generation, before.get(unit))
+        public.show_lines()
 
     def retire_all_but(self, wanted: Iterable[str]) -> list[Generation]:
         """Forget the units that are neither *wanted* nor imported by one that is.
@@ -133,8 +163,8 @@ class World:
             self._origins = _tops(self.generations.values())
         for generation in retired:
             if not generation.borrowed:
-                _withdraw_all(generation)
-        _drop_empty_namespaces(retired, self.generations)
+                withdraw(generation)
+        drop_empty_namespaces(retired, self.generations)
         if not self.generations:
             finder.leave(self)
         return retired
@@ -155,62 +185,3 @@ def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
     # Most of a thousand units have one origin.
     origins = {id(g.origin): g.origin for g in generations if not g.borrowed}
     return {top: origin for origin in origins.values() for top in origin.tops}
-
-
-def _publish(generation: Generation, before: Generation | None) -> None:
-    """Put the modules into `sys.modules`, and the root into its parent package."""
-    if before is not None:
-        for fullname in before.modules.keys() - generation.modules.keys():
-            sys.modules.pop(fullname, None)
-    sys.modules.update(generation.modules)
-    parent, _, leaf = generation.unit.rpartition(".")
-    if parent:
-        setattr(_public_namespace(parent, generation.origin), leaf, generation.root)
-    for source in generation.sources.values():
-        show_lines(source)
-
-
-def _public_namespace(fullname: str, origin: Origin) -> ModuleType:
-    """Return the package above a unit as everybody sees it, made where missing."""
-    module = sys.modules.get(fullname)
-    if module is None:
-        place = origin.find(fullname)
-        module = namespace(fullname, place.path if place is not None else "")
-        sys.modules[fullname] = module
-        above, _, leaf = fullname.rpartition(".")
-        if above:
-            setattr(_public_namespace(above, origin), leaf, module)
-    return module
-
-
-def _withdraw_all(generation: Generation) -> None:
-    for fullname, module in generation.modules.items():
-        if sys.modules.get(fullname) is module:
-            del sys.modules[fullname]
-    for fullname in generation.views:
-        if fullname.startswith(generation.unit + "."):
-            sys.modules.pop(fullname, None)
-    parent, _, leaf = generation.unit.rpartition(".")
-    above = sys.modules.get(parent)
-    if above is not None and vars(above).get(leaf) is generation.root:
-        delattr(above, leaf)
-    for source in generation.sources.values():
-        forget_lines(source)
-
-
-def _drop_empty_namespaces(
-    retired: Iterable[Generation], serving: Mapping[str, Generation]
-) -> None:
-    """Remove the packages above *retired* that no serving unit lies in."""
-    for generation in retired:
-        above = generation.unit.rpartition(".")[0]
-        while above and generation.origin.owns(above):
-            if any(unit.startswith(above + ".") for unit in serving):
-                break
-            if sys.modules.pop(above, None) is not None:
-                for name in [n for n in sys.modules if n.startswith(above + ".")]:
-                    del sys.modules[name]  # packages without code
-            parent, _, leaf = above.rpartition(".")
-            if parent in sys.modules:
-                vars(sys.modules[parent]).pop(leaf, None)
-            above = parent

@@ -212,29 +212,38 @@ class Swap:
         seated = [p for p in self.pairs if p.old and p.new and p.old_seat is not None]
         added = [p.new for p in self.pairs if p.new and p.old_seat is None]
         removed = [p.old for p in self.pairs if p.old and not p.new]
-        plugins = self.ports.plugins
         running = [handler for handler in added if handler.state is State.RUNNING]
+        seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
         taken: list[Handler] = []
         try:
             for handler in running:
                 self.ports.seat(handler)
                 taken.append(handler)
-            plugins.swap_many([(p.old_seat, p.new.instance) for p in seated if p.new])
+            with (
+                self.ports.plugins.swapping(seats) as exchange,
+                self._stage.committing() as commit,
+            ):
+                self._turn(exchange.turn, commit)
         except BaseException:
             for handler in taken:
                 self.ports.unseat(handler)
             raise
-        self._stage.commit()
         for handler in removed:
             self.ports.unseat(handler)
         self.registry.remove(removed)
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
-                before = pair.old.filepath
-                pair.old.exchange(pair.new)
-                self.registry.refile(pair.old, before)
+                self.registry.refile(pair.old, before=pair.new.filepath)
             self._tell_swapped(pair)
+
+    def _turn(self, *steps: Callable[[], None]) -> None:
+        """Let the world see the new: stores that cannot fail, nothing that waits."""
+        for step in steps:
+            step()
+        for pair in self.pairs:
+            if pair.old is not None and pair.new is not None:
+                pair.old.exchange(pair.new)
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
