@@ -7,7 +7,7 @@ that too, so that ``except FileNotFoundError`` keeps working.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "ERROR_CODES",
@@ -57,6 +57,11 @@ class LuminalError(Exception):
         line: Line in *file*, counted from 1.
         why: The cause, usually the text of the underlying error.
         hint: The mend, as an imperative.
+
+    Attributes:
+        consequence: What follows from it, where whoever raised it knows that.
+        frames: The way that a photon's exception took, see `luminal.model.Frame`; the
+            innermost call last.
     """
 
     code: ClassVar[str] = "LUM000"
@@ -78,6 +83,8 @@ class LuminalError(Exception):
         self.line = line
         self.why = why
         self.hint = hint
+        self.consequence: str | None = None
+        self.frames: tuple[Any, ...] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -97,6 +104,7 @@ class LuminalError(Exception):
         for label, value in (
             ("at", self.where),
             ("because", self.why),
+            ("so", self.consequence),
             ("try", self.hint),
         ):
             if value:

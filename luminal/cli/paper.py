@@ -1,4 +1,4 @@
-"""How things are put on paper: tables, JSON documents, problems.
+"""How things are put on paper: tables, JSON documents, plain talk.
 
 Data goes to standard output, talk to standard error. What comes from photons and
 file names is cleaned first: it must not be able to steer a terminal.
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-    from luminal.errors import LuminalError
-    from luminal.model import Problem
-
 __all__ = [
     "SCHEMA",
     "clean",
@@ -26,16 +23,13 @@ __all__ = [
     "print_table",
     "say",
     "short",
+    "show_all_frames",
+    "shows_all_frames",
     "style_of",
-    "tell_error",
-    "tell_problem",
 ]
 
 SCHEMA = 1
 """Number of the form of all JSON documents; raised when a key changes its meaning."""
-
-_AROUND = 1
-"""Lines that are shown before and after the one to blame."""
 
 _STYLES = {
     "ok": "green",
@@ -44,6 +38,24 @@ _STYLES = {
     "skipped": "bright_black",
     "failed": "red",
 }
+
+
+_manner = {"all frames": False}
+"""What ``-v`` says; one process has one command line."""
+
+
+def show_all_frames(wanted: bool) -> None:
+    """Show Luminal's own calls in failures from now on, or no longer.
+
+    Args:
+        wanted: Whether ``-v`` was typed.
+    """
+    _manner["all frames"] = wanted
+
+
+def shows_all_frames() -> bool:
+    """Return whether Luminal's own calls are shown."""
+    return _manner["all frames"]
 
 
 def clean(text: str) -> str:
@@ -92,7 +104,7 @@ def print_json(
     """
     import json
 
-    document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **data}
+    document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **_shown(data)}
     text = json.dumps(document, indent=indent, default=_plain)
     click.echo(text, file=stream)
 
@@ -101,8 +113,22 @@ def _plain(value: object) -> object:
     import attrs
 
     if attrs.has(type(value)):
-        return attrs.asdict(value)  # type: ignore[arg-type]
+        return _shown(attrs.asdict(value))  # type: ignore[arg-type]
     return list(value)  # type: ignore[call-overload]
+
+
+def _shown(value: Any) -> Any:
+    """Return *value* without Luminal's own calls, where they were not asked for."""
+    if shows_all_frames():
+        return value
+    if isinstance(value, dict):
+        return {
+            key: [frame for frame in inside if frame["is_own"]]
+            if key == "frames"
+            else _shown(inside)
+            for key, inside in value.items()
+        }
+    return [*map(_shown, value)] if isinstance(value, list) else value
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -144,54 +170,3 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def style_of(cell: str) -> str:
     """Return the style that the word *cell* is shown in."""
     return _STYLES.get(cell, "")
-
-
-def tell_error(error: LuminalError) -> None:
-    """Tell what *error* says."""
-    from luminal.model import Problem
-
-    tell_problem(error.photon or "", Problem.of(error, ""))
-
-
-def tell_problem(
-    photon: str, problem: Problem, *, err: bool = True, indent: str = ""
-) -> None:
-    """Tell which photon, what, where with the line itself, why, and what to do.
-
-    Args:
-        photon: Its name; empty where none is concerned.
-        problem: What there is to tell.
-        err: Whether this is talk; else it is what was asked for.
-        indent: Blanks before each line.
-    """
-    subject = f"photon {clean(photon)!r}: " if photon else ""
-    say(f"{indent}{subject}{clean(problem.what)} [{problem.code}]", fg="red", err=err)
-    if problem.file:
-        line = f":{problem.line}" if problem.line else ""
-        say(f"{indent}  at: {short(problem.file)}{line}", err=err)
-        for number, text in _lines_at(problem.file, problem.line):
-            is_it = number == problem.line
-            mark = ">" if is_it else " "
-            line = f"{indent}  {mark} {number} | {text}".rstrip()
-            say(line, dim=not is_it, err=err)
-    for label, value in (("because", problem.why), ("try", problem.hint)):
-        if value:
-            say(f"{indent}  {label}: {clean(value)}", err=err)
-
-
-def _lines_at(path: str, number: int) -> list[tuple[int, str]]:
-    """Return line *number* and its neighbours, of a regular file of sensible size.
-
-    Read from the disk: what runs, and `linecache` knows, may be another generation.
-    """
-    try:
-        if not number or not os.path.isfile(path) or os.path.getsize(path) > 2**20:
-            return []
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().expandtabs().splitlines()
-    except OSError:
-        return []
-    first = max(number - 1 - _AROUND, 0)
-    around = [line[:200] for line in lines[first : number + _AROUND]]
-    found = [(at, clean(line)) for at, line in enumerate(around, first + 1)]
-    return found if first < number <= len(lines) else []

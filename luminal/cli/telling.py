@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from luminal.cli.blaming import tell_problem
+from luminal.cli.consequences import after_start, counted
 from luminal.cli.exits import Exit
 from luminal.cli.hosting import Hosting
-from luminal.cli.paper import clean, print_json, print_table, say, short, tell_problem
+from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
 from luminal.managers.watching import Watches
-from luminal.model import Happening, Verdict
+from luminal.model import Happening, State, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
     from luminal.cli.looking import Look
@@ -47,12 +50,17 @@ class Teller:
         is_json: Whether it speaks JSON.
         is_once: Whether the host stops at once.
         has_events: Whether each event is told, instead of what people want to know.
+        loader: What runs the photons; None before it is known.
+        found: The candidates that it was given, in load order.
     """
 
     verb: str
     is_json: bool
     is_once: bool = False
     has_events: bool = False
+    # What it tells of, once there is a host.
+    loader: Loader | None = None
+    found: Sequence[Candidate] = ()
     # What photons print goes elsewhere where this is JSON.
     _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
     _has_started: bool = attrs.field(init=False, default=False)
@@ -63,10 +71,16 @@ class Teller:
         """Tell what became of each photon at the start."""
         self._has_started = True
         failed = [o for o in outcomes if o.verdict is Verdict.FAILED]
+        said = after_start(outcomes, self.found)
         self._told |= {o.photon: o.problem for o in failed if o.problem is not None}
         if self.is_json:
             photons = [
-                {**attrs.asdict(o), "state": _WORDS[o.verdict]} for o in outcomes
+                {
+                    **attrs.asdict(o),
+                    "state": _WORDS[o.verdict],
+                    "consequence": said.get(o.photon, ""),
+                }
+                for o in outcomes
             ]
             code = Exit.FAILED if failed else Exit.FINE
             self._document(code, event="started", photons=photons)
@@ -77,7 +91,8 @@ class Teller:
         for outcome in failed:
             if outcome.problem is not None:
                 say()
-                tell_problem(outcome.photon, outcome.problem)
+                so = said.get(outcome.photon, "")
+                tell_problem(outcome.photon, outcome.problem, so=so)
         sys.stdout.flush()
 
     def stays(self) -> None:
@@ -102,11 +117,22 @@ class Teller:
         elif event.problem is not None and (
             self._has_started or event.happening is Happening.FINALIZED
         ):
-            tell_problem(event.photon, event.problem)
-            if event.generation and event.happening is Happening.REFUSED:
-                say(f"  so: generation {event.generation} goes on")
+            tell_problem(event.photon, event.problem, so=self._consequence(event))
         elif event.happening in (Happening.SWAPPED, Happening.ROLLED_BACK):
             say(str(event))
+
+    def _consequence(self, event: Event) -> str:
+        """Return what follows from *event*, for the photon and for the others."""
+        assert event.problem is not None  # noqa: S101 - it is told because of it
+        said = event.problem.consequence
+        photons = self.loader.photons if self.loader is not None else {}
+        others = [
+            handler
+            for name, handler in photons.items()
+            if name != event.photon and handler.state is State.RUNNING
+        ]
+        rest = counted(len(others), "runs", "run")
+        return f"{said}; {rest}" if said else rest
 
     def _line(self, event: Event) -> None:
         if self.is_json:
@@ -124,6 +150,7 @@ class Teller:
             place = f"{short(problem.file)}:{problem.line}" if problem.line else ""
             why = f"{problem.what} [{problem.code}] {problem.why}"
             words.append(" ".join(filter(None, (clean(why).strip(), place))))
+            words.append(f"so: {self._consequence(event)}")
         click.echo("  ".join(words), file=self._out)
         self._out.flush()
 
@@ -159,6 +186,7 @@ def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
     # The teller says the same, and more.
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
     loader = Loader(settings=photon_settings())
+    teller.loader, teller.found = loader, found
     loader.events.subscribe(teller.heard)
     hosting = Hosting(
         found,

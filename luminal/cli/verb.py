@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from luminal.cli.blaming import tell_error
 from luminal.cli.exits import Exit, exit_for
-from luminal.cli.paper import print_json, tell_error
+from luminal.cli.paper import print_json, show_all_frames
 from luminal.errors import LuminalError
 
 if TYPE_CHECKING:
@@ -64,10 +65,18 @@ def verb(name: str) -> Callable[[Callable[..., Exit]], click.Command]:
     """
 
     def decorate(function: Callable[..., Exit]) -> click.Command:
-        option: Any = click.option(
+        json: Any = click.option(
             "--json", "as_json", is_flag=True, help="Print one JSON document."
         )
-        made: click.Command = click.command(name, cls=Verb)(option(function))
+        verbose: Any = click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=lambda _ctx, _parameter, wanted: show_all_frames(wanted),
+            help="Show Luminal's own calls in failures as well.",
+        )
+        made: click.Command = click.command(name, cls=Verb)(json(verbose(function)))
         return made
 
     return decorate

@@ -15,8 +15,12 @@ from luminal.errors import (
     PhotonUnreadableError,
     PhotonValidationError,
 )
+from luminal.lifecycle.frames import frames_of
 
 __all__ = ["blame", "explain", "finalize_failure", "start_failure", "words_of"]
+
+NOT_LOADED = "it is not loaded"
+NOT_STARTED = "it does not run; what it had started has been ended"
 
 _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
     (PhotonUnreadableError, "read"),
@@ -41,6 +45,8 @@ def explain(
         phase = next((p for kind, p in _PHASES if isinstance(cause, kind)), "import")
         cause.photon = cause.photon or photon
         cause.file = cause.file or location
+        cause.consequence = cause.consequence or NOT_LOADED
+        cause.frames = cause.frames or frames_of(cause, location)
         return cause, phase
     file, line = blame(cause, location)
     why = words_of(cause)
@@ -64,6 +70,8 @@ def explain(
             hint="correct the line, then load it again",
         )
     error.__cause__ = cause
+    error.consequence = NOT_LOADED
+    error.frames = frames_of(cause, location)
     return error, "import"
 
 
@@ -81,9 +89,11 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
     if isinstance(cause, LuminalError):
         cause.photon = cause.photon or photon
         cause.file = cause.file or filepath
+        cause.consequence = cause.consequence or NOT_STARTED
+        cause.frames = cause.frames or frames_of(cause, filepath)
         return cause
     file, line = blame(cause, filepath)
-    return PhotonStartError(
+    error = PhotonStartError(
         "could not be started",
         photon=photon,
         file=file,
@@ -91,20 +101,27 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
         why=words_of(cause),
         hint="correct it, then start or reload the photon",
     )
+    error.consequence = NOT_STARTED
+    error.frames = frames_of(cause, filepath)
+    return error
 
 
 def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     """Return what a photon raised while it was finalized as an error."""
     if isinstance(cause, LuminalError):
+        cause.frames = cause.frames or frames_of(cause, filepath)
         return cause
     file, line = blame(cause, filepath)
-    return PhotonFinalizeError(
+    error = PhotonFinalizeError(
         "could not be finalized",
         file=file,
         line=line,
         why=words_of(cause),
-        hint="correct 'finalize'; what it held has been ended by force",
+        hint="correct 'finalize'",
     )
+    error.consequence = "what it held has been ended by force"
+    error.frames = frames_of(cause, filepath)
+    return error
 
 
 def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from luminal.model.candidate import Candidate, Problem, Source
 from luminal.model.deadlines import Deadlines
 from luminal.model.event import Event, Happening
+from luminal.model.frame import Frame
 from luminal.model.probation import Probation
 from luminal.model.report import Outcome, Report, Verdict
 from luminal.model.states import TABLE, State, Step, advance
@@ -17,6 +18,7 @@ __all__ = [
     "Candidate",
     "Deadlines",
     "Event",
+    "Frame",
     "Happening",
     "Outcome",
     "Probation",

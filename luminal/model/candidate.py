@@ -7,6 +7,7 @@ import enum
 import attrs
 
 from luminal.errors import ERROR_CODES, LuminalError
+from luminal.model.frame import Frame, as_frames
 
 __all__ = ["Candidate", "Problem", "Source"]
 
@@ -31,6 +32,9 @@ class Problem:
         line: Line in *file*, counted from 1; 0 where there is none.
         why: The cause, or an empty string.
         hint: The mend, as an imperative, or an empty string.
+        consequence: What follows from it, or an empty string.
+        frames: The way of the exception, the innermost call last; empty where
+            nothing was executed. Two problems that differ in it only are equal.
     """
 
     code: str
@@ -40,6 +44,10 @@ class Problem:
     line: int = 0
     why: str = ""
     hint: str = ""
+    consequence: str = ""
+    frames: tuple[Frame, ...] = attrs.field(
+        default=(), converter=as_frames, eq=False, repr=False
+    )
 
     @classmethod
     def of(cls, error: LuminalError, phase: str) -> Problem:
@@ -52,11 +60,13 @@ class Problem:
             line=error.line or 0,
             why=error.why or "",
             hint=error.hint or "",
+            consequence=error.consequence or "",
+            frames=error.frames,
         )
 
     def error(self, photon: str) -> LuminalError:
         """Return the error that this problem stands for, naming *photon*."""
-        return ERROR_CODES.get(self.code, LuminalError)(
+        error = ERROR_CODES.get(self.code, LuminalError)(
             self.what,
             photon=photon,
             file=self.file or None,
@@ -64,6 +74,9 @@ class Problem:
             why=self.why or None,
             hint=self.hint or None,
         )
+        error.consequence = self.consequence or None
+        error.frames = self.frames
+        return error
 
 
 @attrs.frozen

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
+from luminal.managers.excerpt import lines_around
 from luminal.web.dress import SCRIPT, STYLE, policy
-from luminal.web.source import lines_around
 from luminal.web.timeline import timeline
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def render_page(picture: Picture, events: str = "") -> str:
         picture: What it shows.
         events: Where the page hears what changes; empty for a page that stays as it is.
     """
-    parts = parts_of(picture)
+    parts = {key: encodable(html) for key, html in parts_of(picture).items()}
     links = "".join(f'<li><a href="#{i}">{t}</a></li>' for i, t in _TITLES.items())
     sections = "".join(
         f'<section id="{i}" tabindex="-1" aria-labelledby="{i}-title">'
@@ -70,9 +70,8 @@ def render_page(picture: Picture, events: str = "") -> str:
 <body data-events="{escape(events)}">
 <a class="skip" href="#photons">Skip to the photons</a>
 <header>
-<h1>Luminal <span class="soft">host {picture.pid}</span></h1>
-<p><code>{escape(picture.command)}</code></p>
-<div id="sum-part">{parts["sum-part"]}</div>
+<div id="host-part">{parts["host-part"]}</div>
+<div id="sum-part" role="status">{parts["sum-part"]}</div>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>
@@ -87,6 +86,8 @@ def render_page(picture: Picture, events: str = "") -> str:
 def parts_of(picture: Picture) -> dict[str, str]:
     """Return the parts that change, by the id of the element that holds them."""
     return {
+        "host-part": f'<h1>Luminal <span class="soft">host {picture.pid}</span></h1>'
+        f"<p><code>{escape(picture.command)}</code></p>",
         "sum-part": _summary(picture),
         "photons-part": _photons(picture),
         "failures-part": "".join(map(_failure, picture.failures))
@@ -167,7 +168,11 @@ def _failure(failure: Failure) -> str:
     where = f"{problem.file}:{problem.line}" if problem.line else problem.file
     more = "".join(
         f"<p>{label}: {escape(value)}</p>"
-        for label, value in (("because", problem.why), ("try", problem.hint))
+        for label, value in (
+            ("because", problem.why),
+            ("so", problem.consequence),
+            ("try", problem.hint),
+        )
         if value
     )
     return (

@@ -213,6 +213,7 @@ def test_the_reference_has_each_verb_and_option(verb: str) -> None:
     assert re.search(rf"^\| `{verb}` \|", text, re.MULTILINE)
     command = import_module(f"luminal.cli.verbs.{verb}").command
     shared = {"paths", "group", "no_installed", "recursive", "only", "without", "api"}
+    shared.add("verbose")
     for parameter in command.params:
         if parameter.param_type_name == "option" and parameter.name != "as_json":
             option = max(parameter.opts, key=len)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luminal.cli.blaming import tell_problem
+from luminal.cli.consequences import if_loaded
 from luminal.cli.exits import Exit
 from luminal.cli.leaving import leave_soon
 from luminal.cli.looking import looking
-from luminal.cli.paper import print_json, print_table, say, short, tell_problem
+from luminal.cli.paper import print_json, print_table, say, short
 from luminal.cli.relations import edges_between
 from luminal.cli.safety import obstacles_of
 from luminal.cli.verb import verb
@@ -64,6 +66,8 @@ def command(look: Look, strict: bool, timeout: float, as_json: bool) -> Exit:
     outcomes = [o for o in _sorted(report, found) if o.photon in names]
     safety = {c.name: obstacles_of(c) for c in wanted}
     code = _code(outcomes, safety, strict)
+    failing = [o.photon for o in outcomes if o.verdict is Verdict.FAILED]
+    said = if_loaded([c for c in found if c.name in safety], failing)
     if as_json:
         photons = [
             {
@@ -71,6 +75,7 @@ def command(look: Look, strict: bool, timeout: float, as_json: bool) -> Exit:
                 "file": o.file,
                 "state": _WORDS[o.verdict],
                 "problem": o.problem,
+                "consequence": said.get(o.photon, ""),
                 "reload_safe": not safety.get(o.photon),
                 "obstacles": safety.get(o.photon, []),
             }
@@ -78,7 +83,7 @@ def command(look: Look, strict: bool, timeout: float, as_json: bool) -> Exit:
         ]
         print_json("check", code, photons=photons)
     else:
-        _print(outcomes, safety)
+        _print(outcomes, safety, said)
     leave_soon(code)
     return code
 
@@ -112,7 +117,11 @@ def _code(
     return Exit.REFUSED if strict and any(safety.values()) else Exit.FINE
 
 
-def _print(outcomes: Sequence[Outcome], safety: dict[str, list[Obstacle]]) -> None:
+def _print(
+    outcomes: Sequence[Outcome],
+    safety: dict[str, list[Obstacle]],
+    said: dict[str, str],
+) -> None:
     rows = []
     for outcome in outcomes:
         against = safety.get(outcome.photon)
@@ -126,7 +135,7 @@ def _print(outcomes: Sequence[Outcome], safety: dict[str, list[Obstacle]]) -> No
     for outcome in outcomes:
         if outcome.verdict is Verdict.FAILED and outcome.problem is not None:
             say()
-            tell_problem(outcome.photon, outcome.problem)
+            tell_problem(outcome.photon, outcome.problem, so=said[outcome.photon])
         for obstacle in safety.get(outcome.photon, ()):
             say()
             say(f"{outcome.photon}: not reload-safe", fg="yellow")

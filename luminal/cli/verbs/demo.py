@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from luminal.cli.blaming import tell_problem
 from luminal.cli.exits import Exit
 from luminal.cli.looking import state_of
-from luminal.cli.paper import print_json, print_table, say, tell_problem
+from luminal.cli.paper import print_json, print_table, say
 from luminal.cli.pipeline import Pipeline
 from luminal.cli.showcase import BROKEN, EDITED, PHOTONS, READINGS, Station
 from luminal.cli.verb import verb

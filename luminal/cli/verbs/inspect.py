@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from luminal.cli.blaming import tell_problem
+from luminal.cli.consequences import if_loaded
 from luminal.cli.declared import hooks_of
 from luminal.cli.exits import Exit
 from luminal.cli.looking import complete_photon, looking, state_of
-from luminal.cli.paper import clean, print_json, say, short, tell_problem
+from luminal.cli.paper import clean, print_json, say, short
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -47,11 +49,13 @@ def command(look: Look, names: tuple[str, ...], as_json: bool) -> Exit:
     code = Exit.FINE if found else Exit.NOTHING
     if any(candidate.problem for candidate in found):
         code = Exit.FAILED
+    said = if_loaded(everything)
     if as_json:
         photons = [
             {
                 **attrs.asdict(candidate),
                 "state": state_of(candidate),
+                "consequence": said.get(candidate.name, ""),
                 "hooks": [attrs.asdict(hook) for hook in hooks_of(candidate)],
                 "required_by": _required_by(candidate, everything),
             }
@@ -64,7 +68,7 @@ def command(look: Look, names: tuple[str, ...], as_json: bool) -> Exit:
     for at, candidate in enumerate(found):
         if at:
             click.echo()
-        _print(candidate, everything)
+        _print(candidate, everything, said.get(candidate.name, ""))
     return code
 
 
@@ -101,7 +105,7 @@ def _required_by(candidate: Candidate, everything: Sequence[Candidate]) -> list[
     ]
 
 
-def _print(candidate: Candidate, everything: Sequence[Candidate]) -> None:
+def _print(candidate: Candidate, everything: Sequence[Candidate], so: str) -> None:
     line = f":{candidate.line}" if candidate.line else ""
     hooks = [
         hook.hook
@@ -134,7 +138,7 @@ def _print(candidate: Candidate, everything: Sequence[Candidate]) -> None:
         if value:
             click.echo(f"  {label:<11}  {clean(value)}")
     if candidate.problem is not None:
-        tell_problem(candidate.name, candidate.problem)
+        tell_problem(candidate.name, candidate.problem, so=so)
 
 
 def _color() -> bool | None:

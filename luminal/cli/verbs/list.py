@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from luminal.cli.blaming import tell_problem
+from luminal.cli.consequences import if_loaded
 from luminal.cli.exits import Exit
 from luminal.cli.looking import looking, state_of
-from luminal.cli.paper import print_json, print_table, say, short, tell_problem
+from luminal.cli.paper import print_json, print_table, say, short
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -28,10 +30,18 @@ def command(look: Look, as_json: bool) -> Exit:
     """
     found = look.find()
     code = _code(found)
+    said = if_loaded(found)
     if as_json:
         import attrs
 
-        photons = [{**attrs.asdict(c), "state": state_of(c)} for c in found]
+        photons = [
+            {
+                **attrs.asdict(c),
+                "state": state_of(c),
+                "consequence": said.get(c.name, ""),
+            }
+            for c in found
+        ]
         print_json("list", code, photons=photons)
         return code
     if not found:
@@ -41,7 +51,8 @@ def command(look: Look, as_json: bool) -> Exit:
     for candidate in found:
         if candidate.problem is not None:
             say()
-            tell_problem(candidate.name, candidate.problem)
+            so = said.get(candidate.name, "")
+            tell_problem(candidate.name, candidate.problem, so=so)
     return code
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luminal.cli.asking import answer_of, asking, complete_running
+from luminal.cli.blaming import tell_problem
 from luminal.cli.exits import Exit
-from luminal.cli.paper import print_json, print_table, say, short, tell_problem
+from luminal.cli.paper import print_json, print_table, say, short
 from luminal.cli.verb import verb
 from luminal.errors import PhotonNotFoundError
 from luminal.model import Problem
@@ -58,14 +59,14 @@ def command(photons: tuple[str, ...], host: int | None, as_json: bool) -> Exit:
     for row in rows:
         if row["problem"]:
             say()
-            tell_problem(row["photon"], Problem(**row["problem"]))
-            say(f"  so: {_consequence(row)}")
+            problem = Problem(**row["problem"])
+            tell_problem(row["photon"], problem, so=_consequence(row))
     return code
 
 
 def _consequence(row: dict[str, Any]) -> str:
     if row["state"] == "running":
-        return f"generation {row['generation']} goes on"
+        return f"generation {row['generation']} goes on unchanged"
     return f"it is {row['state']}"
 
 

@@ -1,4 +1,4 @@
-"""The lines of a photon's file that a failure points at."""
+"""The lines of a photon's file that a failure points at: for terminals and pages."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 
 __all__ = ["lines_around"]
 
-_AROUND = 2
 _LARGEST = 2**20
+"""Bytes of a file that is looked at."""
 
 
-def lines_around(path: str, number: int) -> list[tuple[int, str]]:
+def lines_around(path: str, number: int, around: int = 2) -> list[tuple[int, str]]:
     """Return line *number* and its neighbours, of a regular file of sensible size.
 
-    Read from the disk: what runs may be another generation.
+    Read from the disk: what runs, and `linecache` knows, may be another generation.
 
     Args:
         path: Of the file.
         number: Counted from 1; 0 for none.
+        around: How many lines before and after it are wanted.
 
     Returns:
         Numbers and lines; empty where there is no such line.
@@ -31,6 +32,6 @@ def lines_around(path: str, number: int) -> list[tuple[int, str]]:
         return []
     if not 0 < number <= len(lines):
         return []
-    first = max(number - 1 - _AROUND, 0)
-    around = lines[first : number + _AROUND]
-    return [(at, line[:200]) for at, line in enumerate(around, first + 1)]
+    first = max(number - 1 - around, 0)
+    found = lines[first : number + around]
+    return [(at, line[:200]) for at, line in enumerate(found, first + 1)]
