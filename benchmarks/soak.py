@@ -1,9 +1,9 @@
 """Soak: swaps without end under callers that never stop, with faults in a tenth.
 
-Run ``python -m benchmarks.soak --size small|full``. Three modules change together; a
-call asks all three and is torn where they answer from different versions. Eight
-threads call, and so do a thousand tasks. Beside it the same host reloads the same
-modules with `importlib.reload`.
+Run ``python -m benchmarks.soak --size small|medium|full``; full takes about ten
+minutes. Three modules change together; a call asks all three and is torn where they
+answer from different versions. Eight threads call, and so do a thousand tasks. Beside
+it the same host reloads the same modules with `importlib.reload`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import banner
-from benchmarks.soak_peer import NAMES, Counts, with_importlib
+from benchmarks.soak_callers import NAMES, Counts
+from benchmarks.soak_peer import with_importlib
 from luminal import Loader, hookspec
 from luminal.errors import LuminalError
+from luminal.model import Happening
 
 if TYPE_CHECKING:
+    from benchmarks.soak_callers import Answers
     from luminal import Handler
+    from luminal.model import Event
 
 PHOTON = """
 from luminal import IPhoton, hookimpl
@@ -51,9 +55,12 @@ FAULTS = (
     ("", "def start(self): raise ValueError"),
     ("", "def on_reload(self, previous): previous.data.clear(); 1 / 0"),
 )
-LOOK_EVERY = 10
+LOOK_EVERY = 25
+SETTLED = 1000
+"""Swaps after which memory is to grow no more."""
 SIZES = {
     "small": {"swaps": 20, "threads": 4, "tasks": 20, "peer": 40},
+    "medium": {"swaps": 2000, "threads": 8, "tasks": 1000, "peer": 400},
     "full": {"swaps": 10_000, "threads": 8, "tasks": 1000, "peer": 2000},
 }
 
@@ -70,46 +77,97 @@ class Specs:
         """The same, before and after *pause*."""
 
 
-def rss() -> int:
-    """Return the bytes of memory that the process has in use."""
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def _write(root: Path, number: int, fault: int | None) -> None:
     (root / "shared.py").write_text(f"NUMBER = {number}\n")
     for at, name in enumerate(NAMES):
-        is_broken = fault is not None and at == fault % 3
-        head, body = FAULTS[fault % len(FAULTS)] if is_broken else ("", "")
+        head = body = ""
+        if fault is not None and at == fault % 3:
+            head, body = FAULTS[fault % len(FAULTS)]
         text = PHOTON.format(name=name, number=number, head=head, body=body)
         (root / f"{name}.py").write_text(text)
 
 
+def collect() -> None:
+    """Collect garbage: all that is there now.
+
+    `gc.collect` does nothing while another thread collects, and what that one has begun
+    with is older than now. So the second one to end is the first to count.
+    """
+    wanted = gc.get_stats()[2]["collections"] + 2
+    while gc.get_stats()[2]["collections"] < wanted:
+        gc.collect()
+        time.sleep(0)
+
+
 class Alive:
-    """Generations that have not been collected; two of a photon at most."""
+    """How many generations of one photon live; two at most.
 
-    def __init__(self) -> None:
-        self.refs: list[weakref.ref[Any]] = []
-        self.most = 0
+    Attributes:
+        running: Most that had been swapped in and not been finalized, at any moment.
+        found: Most that were in memory when we looked; garbage does not count.
+    """
 
-    def add(self, loader: Loader) -> None:
-        """Note the generation that serves."""
-        handler = loader.photons["one"]
-        if not any(ref() is handler.generation for ref in self.refs[-1:]):
-            self.refs.append(weakref.ref(handler.generation))
+    def __init__(self, first: Handler) -> None:
+        self.photon = first.name
+        self.running = self.found = 1
+        self._running = {first.number}
+        self._refs: list[weakref.ref[Any]] = []
+
+    def hear(self, event: Event) -> None:
+        """Follow what happens to the photon."""
+        if event.photon == self.photon:
+            if event.happening is Happening.SWAPPED:
+                self._running.add(event.generation)
+                self.running = max(self.running, len(self._running))
+            elif event.happening is Happening.FINALIZED:
+                self._running.discard(event.generation)
+
+    def note(self, handler: Handler) -> None:
+        """Remember the generation that serves."""
+        if not any(ref() is handler.generation for ref in self._refs[-1:]):
+            self._refs.append(weakref.ref(handler.generation))
 
     def look(self) -> None:
-        """Count; garbage does not."""
-        gc.collect()
-        self.refs = [ref for ref in self.refs if ref() is not None]
-        self.most = max(self.most, len(self.refs))
+        """Count what is in memory."""
+        collect()
+        self._refs = [ref for ref in self._refs if ref() is not None]
+        self.found = max(self.found, len(self._refs))
 
 
-async def luminal(swaps: int, threads: int, tasks: int) -> None:
+class Levels:
+    """What a process has in use, when swapping has settled and at the end."""
+
+    def __init__(self) -> None:
+        self.base = self._now()
+        self.at = 0
+
+    @staticmethod
+    def _now() -> dict[str, int]:
+        collect()
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            pages = int(stream.read().split()[1])
+        return {
+            "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+            "threads": threading.active_count(),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "modules": len(sys.modules),
+        }
+
+    def settle(self, number: int) -> None:
+        """Measure from here on."""
+        self.base, self.at = self._now(), number
+
+    def show(self, swaps: int) -> None:
+        """Print what has been added since."""
+        now, last = self._now(), swaps - self.at
+        grown = (now["memory"] - self.base["memory"]) / 1024
+        print(f"memory: {grown / last:+.3f} KB a swap over the last {last}")
+        for name in ("threads", "descriptors", "modules"):
+            print(f"{name}: {self.base[name]} -> {now[name]}")
+
+
+async def luminal(swaps: int, threads: int, tasks: int) -> bool:
+    """Swap under load; print what came of it, and return whether it was clean."""
     banner(f"luminal: {threads} threads and {tasks} tasks call")
     counts = Counts()
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:
@@ -117,76 +175,53 @@ async def luminal(swaps: int, threads: int, tasks: int) -> None:
         _write(root, 0, None)
         async with Loader() as loader:
             loader.plugins.add_hookspecs(Specs)
-            handlers = [
-                handler
-                for name in NAMES
-                for handler in await loader.load_photon(root / f"{name}.py")
-            ]
-            for handler in handlers:
-                await handler.start()
-            callers = [
-                threading.Thread(target=counts.shout, args=(loader.hook.version,))
-                for _ in range(threads)
-            ]
-            for caller in callers:
-                caller.start()
-            whispers = [
-                asyncio.create_task(counts.whisper(loader, at)) for at in range(tasks)
-            ]
-            began = time.perf_counter()
-            alive, refused, base = await _swap(loader, handlers, root, swaps)
-            seconds = time.perf_counter() - began
-            gc.collect()
-            level = _level()
-            counts.done.set()
-            await asyncio.gather(*whispers)
-            for caller in callers:
-                await asyncio.to_thread(caller.join)
-            counts.show(swaps, seconds)
-            print(f"refused: {refused} of {swaps // 10} with a fault")
-            print(f"generations of a photon alive: {alive.most} at most")
-            _show_growth(*base, level, swaps)
+            handlers: list[Handler] = []
+            for name in NAMES:
+                loaded = await loader.load_photon(root / f"{name}.py")
+                await loaded.start()
+                handlers += loaded
+            alive = Alive(handlers[0])
+            unsubscribe = loader.events.subscribe(alive.hear)
+
+            async def work() -> int:
+                return await _swap(loader, handlers, root, swaps, alive)
+
+            async def acall(pause: Any) -> Answers:
+                answers: Answers = await loader.ahook.aversion(pause=pause)
+                return answers
+
+            await counts.during(work, loader.hook.version, acall, threads, tasks)
+            unsubscribe()
+            late = loader._reloader.retirements.late
+        print(
+            f"generations of a photon alive: {alive.running} at most not finalized, "
+            f"{alive.found} at most in memory, {late} late"
+        )
         _show_end()
+    most = max(alive.running, alive.found)
+    return not counts.failed and not counts.torn and most <= 2
 
 
 async def _swap(
-    loader: Loader, handlers: list[Handler], root: Path, swaps: int
-) -> tuple[Alive, int, tuple[dict[str, int], int]]:
-    """Swap; return what lives, how many were refused, and a level with its swap."""
-    alive, refused = Alive(), 0
-    base = _level(), 0
+    loader: Loader, handlers: list[Handler], root: Path, swaps: int, alive: Alive
+) -> int:
+    refused, levels = 0, Levels()
     for number in range(1, swaps + 1):
         _write(root, number, number // 10 if number % 10 == 0 else None)
         try:
             await loader.reload_photons(handlers)
         except LuminalError:
             refused += 1
-        alive.add(loader)
+        alive.note(handlers[0])
         if number % LOOK_EVERY == 0:
             alive.look()
-        if number == min(1000, swaps // 2):
-            gc.collect()
-            base = _level(), number
-    return alive, refused, base
-
-
-def _level() -> dict[str, int]:
-    return {
-        "memory": rss(),
-        "threads": threading.active_count(),
-        "descriptors": descriptors(),
-        "modules": len(sys.modules),
-    }
-
-
-def _show_growth(
-    base: dict[str, int], at: int, level: dict[str, int], swaps: int
-) -> None:
-    grown = (level["memory"] - base["memory"]) / 1024
-    last = swaps - at
-    print(f"memory: {grown / last:+.3f} KB a swap over the last {last}")
-    for name in ("threads", "descriptors", "modules"):
-        print(f"{name}: {base[name]} -> {level[name]}")
+        if number == min(SETTLED, swaps // 2):
+            levels.settle(number)
+        if number % 1000 == 0:
+            print(f"{number} swaps at {time.strftime('%X')}", file=sys.stderr)
+    levels.show(swaps)
+    print(f"refused: {refused} of {swaps // 10} with a fault")
+    return swaps
 
 
 def _show_end() -> None:
@@ -203,8 +238,9 @@ def main() -> None:
     options = parser.parse_args()
     size = SIZES[options.size]
     swaps = options.swaps or size["swaps"]
-    asyncio.run(luminal(swaps, size["threads"], size["tasks"]))
-    with_importlib(size["peer"], size["threads"])
+    is_clean = asyncio.run(luminal(swaps, size["threads"], size["tasks"]))
+    asyncio.run(with_importlib(size["peer"], size["threads"], size["tasks"]))
+    sys.exit(0 if is_clean else 1)
 
 
 if __name__ == "__main__":

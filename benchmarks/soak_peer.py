@@ -1,4 +1,4 @@
-"""What the soak is measured against: `importlib.reload`, and those who call."""
+"""What the soak is measured against: the same host under `importlib.reload`."""
 
 from __future__ import annotations
 
@@ -6,83 +6,31 @@ import asyncio
 import importlib
 import sys
 import tempfile
-import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import banner
+from benchmarks.soak_callers import NAMES, Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from luminal import Loader
+    from benchmarks.soak_callers import Answers
 
-__all__ = ["NAMES", "Counts", "with_importlib"]
+__all__ = ["with_importlib"]
 
-NAMES = ("one", "two", "three")
-BURST = 20
-
-
-class Counts:
-    """What callers have seen; one list per caller, so that no count is lost."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-        self.torn = 0
-        self.failed: list[BaseException] = []
-        self.done = threading.Event()
-
-    def judge(self, answers: list[tuple[int, ...]], expected: int = 3) -> None:
-        """Count the answers of a call that are not of one version."""
-        versions = {number for answer in answers for number in answer}
-        if len(versions) != 1 or len(answers) != expected:
-            self.torn += 1
-
-    def shout(self, call: Callable[[], list[tuple[int, ...]]]) -> None:
-        """Call until it is done; in a thread."""
-        calls = 0
-        while not self.done.is_set():
-            for _ in range(BURST):
-                try:
-                    self.judge(call())
-                except BaseException as error:
-                    self.failed.append(error)
-            calls += BURST
-            # Spinning threads would make each switch of threads cost 5 ms for each
-            # of them, and measure the interpreter instead.
-            time.sleep(0.001)
-        self.calls.append(calls)
-
-    async def whisper(self, loader: Loader, at: int) -> None:
-        """The same in a task, suspended in the middle of each call."""
-
-        async def pause() -> None:
-            await asyncio.sleep(0.01 + at % 7 / 100)
-
-        calls = 0
-        while not self.done.is_set():
-            try:
-                self.judge(await loader.ahook.aversion(pause=pause))
-            except BaseException as error:
-                self.failed.append(error)
-            calls += 1
-        self.calls.append(calls)
-
-    def show(self, swaps: int, seconds: float) -> None:
-        """Print what callers have seen."""
-        calls = sum(self.calls)
-        share = 100 * self.torn / calls if calls else 0.0
-        print(
-            f"{swaps} swaps and {calls} calls in {seconds:.1f} s: "
-            f"{len(self.failed)} failed, {self.torn} torn ({share:.3f} %)"
-        )
-        for error in self.failed[:3]:
-            print(f"  {type(error).__name__}: {error}")
-
-
-MODULE = "from . import shared\ndef version():\n    return ({number}, shared.NUMBER)\n"
+MODULE = """
+from . import shared
+def version():
+    return ({number}, shared.NUMBER)
+async def aversion(pause):
+    before = shared.NUMBER
+    await pause()
+    return ({number}, before, shared.NUMBER)
+"""
+BREATH = 0.005
+"""Seconds between two reloads."""
 
 
 @contextmanager
@@ -102,10 +50,9 @@ def _package(name: str) -> Iterator[Path]:
                 del sys.modules[found]
 
 
-def with_importlib(swaps: int, threads: int) -> None:
+async def with_importlib(swaps: int, threads: int, tasks: int) -> None:
     """The same three modules, reloaded in place one after the other."""
-    banner(f"importlib.reload: {threads} threads call")
-    counts = Counts()
+    banner(f"importlib.reload: {threads} threads and {tasks} tasks call")
     with _package("soak_peer") as root:
 
         def write(number: int) -> None:
@@ -117,22 +64,18 @@ def with_importlib(swaps: int, threads: int) -> None:
         shared = importlib.import_module("soak_peer.shared")
         modules = [importlib.import_module(f"soak_peer.{name}") for name in NAMES]
 
-        def call() -> list[tuple[int, ...]]:
+        def call() -> Answers:
             return [module.version() for module in modules]
 
-        callers = [
-            threading.Thread(target=counts.shout, args=(call,)) for _ in range(threads)
-        ]
-        for caller in callers:
-            caller.start()
-        began = time.perf_counter()
-        for number in range(1, swaps + 1):
-            write(number)
-            for module in (shared, *modules):
-                importlib.reload(module)
-            time.sleep(0.005)
-        seconds = time.perf_counter() - began
-        counts.done.set()
-        for caller in callers:
-            caller.join()
-    counts.show(swaps, seconds)
+        async def acall(pause: Any) -> Answers:
+            return [await module.aversion(pause) for module in modules]
+
+        async def work() -> int:
+            for number in range(1, swaps + 1):
+                write(number)
+                for module in (shared, *modules):
+                    importlib.reload(module)
+                await asyncio.sleep(BREATH)
+            return swaps
+
+        await Counts().during(work, call, acall, threads, tasks)
