@@ -1,8 +1,9 @@
 """`Control`: a running host answers questions of its user on a Unix socket.
 
-Comes in: one request a connection, a line of JSON: ``status`` or ``reload``. Goes out:
-one line of JSON. Only the user who runs the host can connect: the directory has mode
-0700, the socket 0600. Must never execute what a request says: it names photons.
+Comes in: one request a connection, a line of JSON: ``status``, ``report`` or
+``reload``. Goes out: one line of JSON. Only the user who runs the host can connect: the
+directory has mode 0700, the socket 0600. Must never execute what a request says: it
+names photons.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import attrs
 
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers.hosts import socket_directory, socket_of, speak
-from luminal.managers.status import status_of
+from luminal.managers.status import report_of, status_of
 from luminal.model import Outcome, Problem
 from luminal.reload.home import Home
 from luminal.supervise import unowned
@@ -39,7 +40,7 @@ _PATIENCE = 10.0
 
 @attrs.define(eq=False)
 class Control:
-    """Listens for ``luminal reload`` and ``luminal top``.
+    """Listens for ``luminal reload``, ``luminal top`` and ``luminal report``.
 
     Args:
         loader: The host that is asked.
@@ -131,6 +132,8 @@ class Control:
         ask = request.get("ask")
         if ask == "status":
             return status_of(self.loader)
+        if ask == "report":
+            return report_of(self.loader)
         if ask == "reload":
             names = [str(name) for name in request.get("photons", ())]
             answer: dict[str, Any] = self._home.run(lambda: self._reload(names))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
 
-__all__ = ["status_of"]
+__all__ = ["report_of", "status_of"]
 
 
 def status_of(loader: Loader) -> dict[str, Any]:
@@ -43,6 +43,25 @@ def status_of(loader: Loader) -> dict[str, Any]:
             {**_photon(handler), **counts.get(name, none)}
             for name, handler in loader.photons.items()
         ],
+    }
+
+
+def report_of(loader: Loader) -> dict[str, Any]:
+    """Return what `status_of` does, and how it came to be so.
+
+    Args:
+        loader: The host.
+
+    Returns:
+        The status, and ``events`` (the journal, oldest first), ``hooks`` (the
+        statistics of each photon in each hook) and ``outcomes`` (what was decided
+        last on each photon, those that are not loaded included).
+    """
+    return {
+        **status_of(loader),
+        "events": [attrs.asdict(event) for event in tuple(loader.events.journal)],
+        "hooks": [attrs.asdict(row) for row in loader.plugins.statistics()],
+        "outcomes": [attrs.asdict(outcome) for outcome in loader.report],
     }
 
 

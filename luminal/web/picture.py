@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.hooks.records import HookStatistics
 from luminal.managers.status import status_of
-from luminal.model import Problem
+from luminal.model import Event, Happening, Outcome, Problem, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from luminal.hooks.records import HookStatistics
     from luminal.managers import Loader
-    from luminal.model import Event, Outcome
 
 __all__ = ["Failure", "Photon", "Picture", "picture_of", "picture_of_status"]
 
@@ -121,13 +120,43 @@ def picture_of(loader: Loader) -> Picture:
 
 
 def picture_of_status(status: Mapping[str, Any]) -> Picture:
-    """Return what a running host's answer shows: no journal, and no hook by hook.
+    """Return what a running host's answer shows.
 
     Args:
-        status: As `luminal.managers.status.status_of` returns it.
+        status: As `luminal.managers.status.report_of` returns it; or `status_of`, which
+            has no journal, and no statistics hook by hook.
     """
-    photons = tuple(_photons(status))
-    return _picture(status, photons, failures=tuple(_failures(photons, ())))
+    outcomes = tuple(_outcome(row) for row in status.get("outcomes", ()))
+    photons = tuple(_photons(status, outcomes))
+    if "events" not in status:
+        return _picture(status, photons, failures=tuple(_failures(photons, ())))
+    known = set(Happening)
+    events = tuple(
+        Event(**{**row, **_enumerated(row)})
+        for row in status["events"]
+        if row["happening"] in known
+    )
+    rows = (HookStatistics(**row) for row in status["hooks"])
+    return _picture(
+        status,
+        photons,
+        failures=tuple(_failures(photons, events)),
+        events=events,
+        hooks=tuple(row for row in rows if not row.photon.startswith(_OURS)),
+    )
+
+
+def _enumerated(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"happening": Happening(row["happening"]), "problem": _problem(row)}
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    values = {"verdict": Verdict(row["verdict"]), "problem": _problem(row)}
+    return Outcome(**{**row, **values})
+
+
+def _problem(row: Mapping[str, Any]) -> Problem | None:
+    return Problem(**row["problem"]) if row["problem"] else None
 
 
 def _picture(
@@ -149,7 +178,7 @@ def _photons(
     names = attrs.fields_dict(Photon)
     for row in status["photons"]:
         known = {key: value for key, value in row.items() if key in names}
-        problem = Problem(**row["problem"]) if row["problem"] else None
+        problem = _problem(row)
         outcome = decided.pop(row["name"], None)
         if problem is None and outcome is not None:
             problem = outcome.problem

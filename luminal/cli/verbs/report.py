@@ -36,9 +36,8 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
     """Write the page of a host as one HTML file.
 
     The file needs nothing beside it. With PATH, the photons there are loaded and
-    started, shown, and unloaded. Without PATH, a running host is asked, which tells
-    neither its journal nor its hooks one by one; where none runs, the directories in
-    $LUMINAL_PATHS are taken.
+    started, shown, and unloaded. Without PATH, a running host is asked; where none
+    runs, the directories in $LUMINAL_PATHS are taken.
     """
     from luminal.web import render_page
 
@@ -71,7 +70,10 @@ def _seen(look: Look, host: int | None) -> Picture:
     if is_typed:
         return _loaded(look)
     try:
-        return picture_of_status(answer_of(host, {"ask": "status"}))
+        answer = answer_of(host, {"ask": "report"})
+        if "refused" in answer:  # a host of an earlier version
+            answer = answer_of(host, {"ask": "status"})
+        return picture_of_status(answer)
     except HostNotRunningError:
         if host is not None or not look.paths:
             raise
