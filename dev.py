@@ -31,7 +31,7 @@ STAMP = "luminal-stamp.json"
 TYPED = (
     "benchmarks/__main__.py",
     "dev.py",
-    "docs/pages.py",
+    "docs/pages",
     "plugins_example/photons",
     "plugins_example/pipeline",
     "plugins_example/server",

@@ -15,8 +15,13 @@ author = "The Luminal authors"
 copyright = author
 version = release = luminal.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["deflist", "colon_fence"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "luminal.sphinx",
+]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 default_role = "py:obj"
@@ -27,5 +32,37 @@ napoleon_use_ivar = True  # attributes are fields of the class, not second entri
 html_theme = "furo"
 html_title = f"Luminal {release}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["luminal.css"]
+
+# With `-n`, a reference to a name of Luminal's that is not there is an error. Names of
+# others have no pages here, and a docstring's arguments never have.
+nitpick_ignore_regex = [("py:.*", r"(?!luminal\b).*|.*\.[TPR]")]
+
+
+def keep_whole(_app, what, _name, _object, _options, lines):
+    """Keep napoleon from reading ``type: text`` into the sentence of an attribute."""
+    if what in ("attribute", "property") and lines:
+        lines.insert(0, "")
+
+
+def find_home(app, env, node, content):
+    """Lead a reference by another of a name's names to where that is described."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or not target.startswith("luminal."):
+        return None
+    domain = env.get_domain("py")
+    for home in pages.homes_of(target):
+        place = (env, node["refdoc"], app.builder, "obj", home, node, content)
+        if found := domain.resolve_xref(*place):
+            return found
+    return None
+
+
+def setup(app):
+    """Let `keep_whole` run before napoleon."""
+    app.connect("autodoc-process-docstring", keep_whole, priority=400)
+    app.connect("missing-reference", find_home)
+
 
 pages.write_all(HERE / "reference" / "generated", HERE.parent)

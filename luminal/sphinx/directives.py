@@ -125,7 +125,10 @@ class HooksDirective(_LuminalDirective):
         if "photons" in self.options or "group" in self.options:
             found = self.find(self.options.get("photons", "").split())
             implementers = _implementers(found)
-        text = hooks_text(specs, specifications, implementers, self._process)
+        # A class is described under the module that the author names it by.
+        named, colon, _ = self.arguments[0].partition(":")
+        module = named if colon else ""
+        text = hooks_text(specs, specifications, implementers, self._process, module)
         return self.nodes_of(text)
 
     def _process(self, name: str, doc: str) -> str:

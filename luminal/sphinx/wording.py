@@ -53,6 +53,7 @@ def hooks_text(
     specifications: Sequence[Specification],
     implementers: Mapping[str, Sequence[str]] | None,
     process: Callable[[str, str], str],
+    module: str,
 ) -> str:
     """Return the description of a class or module of specifications.
 
@@ -61,10 +62,11 @@ def hooks_text(
         specifications: Its hooks.
         implementers: Hook → photons in the order of calls; None says nothing of them.
         process: Turns a name and a docstring into reStructuredText.
+        module: The module that a class is described under; empty for its own.
     """
-    module = getattr(specs, "__module__", None)
+    home = getattr(specs, "__module__", None)
     name = str(getattr(specs, "__qualname__", getattr(specs, "__name__", "")))
-    is_class = module is not None
+    is_class = home is not None
     blocks = []
     for spec in specifications:
         fields = {"Answers with": spec.kind}
@@ -79,7 +81,9 @@ def hooks_text(
         blocks.append(_block(head, [process(spec.name, spec.doc), _fields(fields)]))
     if not is_class:
         return "\n".join(blocks)
-    head = f".. py:class:: {name}\n   :module: {module}\n   :canonical: {module}.{name}"
+    head = f".. py:class:: {name}\n   :module: {module or home}"
+    if module and home != module:
+        head += f"\n   :canonical: {home}.{name}"
     doc = inspect.cleandoc(vars(specs).get("__doc__") or "")
     return _block(head, [process(name, doc), "\n".join(blocks)])
 

@@ -1,16 +1,29 @@
-"""The generated pages say all that the code says, and no more."""
+"""The generated pages say all that the code says, and no more.
+
+What the code declares and a page cannot explain is an error while the page is made, so
+that a hook, a setting, an error, a state, an event, a verb or an option without its
+anchor fails here. The anchors themselves are looked for in `test_docs_html`.
+"""
 
 from __future__ import annotations
 
+import ast
+import enum
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 
+from luminal.cli.exits import Exit
+from luminal.cli.root import VERBS
+from luminal.cli.settings import KEYS
 from luminal.errors import ERROR_CODES
-from luminal.model import TABLE, Happening
+from luminal.interfaces import IPhoton
+from luminal.model import TABLE, Happening, State
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = 48
@@ -18,10 +31,12 @@ FAULTS = 48
 
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
+    name = "pages"
+    place = ROOT / "docs" / "pages" / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -32,16 +47,145 @@ def test_states_page_has_every_step_once_in_table_and_drawing(
     text = pages.states_page()
     for (at, step), to in TABLE.items():
         assert text.count(f"| {at} | {step} | {to} |") == 1
-    assert text.count("─▶") == len(TABLE)
+    picture = pages.states_drawing()
+    assert picture.count('class="arrow"') == len(TABLE)
+    assert all(picture.count(f'id="drawn-{state}"') == 1 for state in State)
 
 
-def test_errors_page_has_every_code_once(pages: ModuleType) -> None:
+def test_errors_page_has_every_code_once_and_what_it_says(pages: ModuleType) -> None:
+    text = pages.errors_page(ROOT)
     listed = re.findall(
-        r"^\| (LUM\d{3}) \| `(\w+)` \|", pages.errors_page(), re.MULTILINE
+        r"^\| \{luminal-error\}`(LUM\d{3})` \| `(\w+)` \|", text, re.MULTILINE
     )
     assert listed == sorted(
-        (code, error.__name__) for code, error in ERROR_CODES.items()
+        (code, error.__name__)
+        for code, error in ERROR_CODES.items()
+        if error.__module__ == "luminal.errors"
     )
+    assert (
+        "| its text does not compile | correct the line, then load it again |" in text
+    )
+
+
+def test_settings_page_has_every_key_attribute_and_variable(pages: ModuleType) -> None:
+    text = pages.settings_page(ROOT)
+    for key in KEYS:
+        assert text.count(f".. confval:: {key}\n") == 1
+    for name in IPhoton.__annotations__:
+        if name.startswith("photon_"):
+            assert text.count(f"| [`{name}`]{{#{name.replace('_', '-')}}} | ") == 1
+    written = set()
+    for file in (ROOT / "luminal").rglob("*.py"):
+        written.update(re.findall(r"(?<!_)LUMINAL_[A-Z_]+", file.read_text("utf-8")))
+    assert written == set(pages.variables(ROOT))
+    for variable in written:
+        assert text.count(f".. envvar:: {variable}\n") == 1
+
+
+def test_verbs_page_has_every_verb_and_option(pages: ModuleType) -> None:
+    text = pages.verbs_page()
+    commands = pages.commands()
+    assert list(commands) == list(VERBS)
+    for verb, command in commands.items():
+        section = text.split(f"(verb-{verb})=\n")[1].split("\n(verb-")[0]
+        for option in pages.options_of(command):
+            described = (
+                f", {option.opts[-1]}" in section.replace(".. option:: ", ", ")
+                or f"{{option}}`{option.opts[-1]} <luminal {option.opts[-1]}>`"
+                in section
+            )
+            assert described, (verb, option.opts)
+
+
+def test_exit_codes_and_events_have_a_row_each(pages: ModuleType) -> None:
+    table, events = pages.exits_table(), pages.events_page(ROOT)
+    assert all(table.count(f"{{#exit-{code.value}}}") == 1 for code in Exit)
+    assert all(events.count(f"| [`{each.value}`]{{#event-") == 1 for each in Happening)
+
+
+def test_hooks_page_has_every_class_that_specifies_a_hook(pages: ModuleType) -> None:
+    """Whatever the package itself marks with ``hookspec`` is on the page."""
+    text = pages.hooks_page(ROOT)
+    for room in ("interfaces", "hooks", "managers", "lifecycle", "reload", "supervise"):
+        for file in (ROOT / "luminal" / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and any(
+                    "hookspec" in ast.unparse(mark)
+                    for each in node.body
+                    if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+                    for mark in each.decorator_list
+                ):
+                    assert f":{node.name}\n" in text
+
+
+def test_house_is_drawn_with_every_room(pages: ModuleType) -> None:
+    picture = pages.house_drawing(ROOT)
+    rooms = [room for floor in pages.floors(ROOT) for room in floor]
+    assert len(rooms) >= 17
+    assert all(picture.count(f'id="room-{room}"') == 1 for room in rooms)
+
+
+def one_more(kind: type[enum.Enum]) -> type[enum.Enum]:
+    """Return an enumeration like *kind* that has a member more."""
+    base = enum.IntEnum if issubclass(kind, int) else enum.StrEnum
+    extra = 99 if issubclass(kind, int) else "new"
+    return base(kind.__name__, {e.name: e.value for e in kind} | {"NEW": extra})
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "page"),
+    [
+        ("states", "State", "states_page"),
+        ("states", "Step", "states_page"),
+        ("verbs", "Exit", "exits_table"),
+        ("events", "Happening", "events_page"),
+    ],
+)
+def test_word_that_nobody_explains_is_an_error_of_the_build(
+    pages: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    name: str,
+    page: str,
+) -> None:
+    where = sys.modules[f"pages.{module}"]
+    monkeypatch.setattr(where, name, one_more(getattr(where, name)))
+    arguments = [ROOT] if page == "events_page" else []
+    with pytest.raises(LookupError, match=r"nothing about \['(new|NEW)'\]"):
+        getattr(pages, page)(*arguments)
+
+
+def test_state_that_nobody_has_drawn_is_an_error_of_the_build(
+    pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["pages.states"], "State", one_more(State))
+    with pytest.raises(KeyError):
+        pages.states_drawing()
+
+
+def test_new_setting_option_error_and_variable_come_with_their_anchor(
+    pages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What declares its own meaning needs nobody to write a page; the rest is asked."""
+    option = click.Option(["--colour"], help="Which colour.")
+    command = pages.commands()["list"]
+    monkeypatch.setattr(command, "params", [*command.params, option])
+    monkeypatch.setitem(KEYS, "colour", str)
+    assert ".. option:: --colour" in pages.verbs_page()
+    assert ".. confval:: colour" in pages.settings_page(ROOT)
+    monkeypatch.setitem(KEYS, "silent", bool)
+    with pytest.raises(LookupError, match=r"nothing about .*'silent'"):
+        pages.settings_page(ROOT)
+    monkeypatch.delitem(KEYS, "silent")
+
+    new = type("NewError", (ERROR_CODES["LUM101"],), {"__module__": "luminal.errors"})
+    monkeypatch.setitem(ERROR_CODES, "LUM999", new)
+    assert "{luminal-errors} LUM999" in pages.errors_page(ROOT)
+
+    (tmp_path / "luminal").mkdir()
+    (tmp_path / "luminal" / "new.py").write_text('NAME = "LUMINAL_NEW_THING"\n')
+    with pytest.raises(LookupError, match="LUMINAL_NEW_THING"):
+        pages.settings_page(tmp_path)
 
 
 def test_fault_matrix_has_every_row_once(pages: ModuleType) -> None:
@@ -104,6 +248,6 @@ def test_every_room_of_the_contract_has_a_page(
 
 
 def test_every_happening_is_explained() -> None:
-    """The page on events has all that an event can say."""
+    """The how-to on events has all that an event can say."""
     text = (ROOT / "docs" / "how-to" / "events.md").read_text(encoding="utf-8")
     assert [each for each in Happening if f"`{each}`" not in text] == []

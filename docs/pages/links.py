@@ -1,0 +1,53 @@
+"""Where a name of Luminal's is described, by whatever of its names it is referred to.
+
+Comes in: a dotted name from a docstring. Goes out: dotted names to try instead, the
+nearest first; none for what is not there at all.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = ["canonical", "homes_of"]
+
+
+def homes_of(target: str) -> list[str]:
+    """Return where *target* may be described: under its room's name, or as its room.
+
+    Args:
+        target: Such as ``luminal.Loader`` or ``luminal.cli.exits``.
+    """
+    value = _resolved(target)
+    if value is None:
+        return []
+    homes = []
+    if not isinstance(value, ModuleType) and hasattr(value, "__module__"):
+        name = target.rpartition(".")[2]
+        homes += [canonical(value, name), f"{value.__module__}.{name}"]
+    return [*homes, ".".join(target.split(".")[:2])]
+
+
+def canonical(value: object, name: str = "") -> str:
+    """Return the dotted name under which *value* is described: its room's.
+
+    Args:
+        value: A class or function.
+        name: What it is called where it has no name of its own.
+    """
+    home = str(value.__module__).split(".")
+    return ".".join([*home[:2], getattr(value, "__name__", name)])
+
+
+def _resolved(target: str) -> object | None:
+    """Import what *target* names, with attributes of classes; None if it is not."""
+    parts = target.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            value: object = import_module(".".join(parts[:count]))
+        except ImportError:
+            continue
+        for name in parts[count:]:
+            value = getattr(value, name, None)
+        return value
+    return None

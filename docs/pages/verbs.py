@@ -1,0 +1,151 @@
+"""The verbs of the command line, their options, and how they end.
+
+Comes in: the click commands and the exit codes as they are declared. Goes out: Markdown
+with an anchor for each verb, option and exit code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from luminal.cli.exits import Exit
+from luminal.cli.root import VERBS
+from luminal.cli.root import _root as root
+from luminal.sphinx.wording import plain
+
+from .words import meanings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["commands", "exits_table", "is_shared", "options_of", "verbs_page"]
+
+SHARED = 3
+"""An option that so many verbs declare alike is described once for all."""
+
+
+def commands() -> dict[str, click.Command]:
+    """Return verb → its click command; imports each verb."""
+    context = click.Context(root)
+    found = {verb: root.get_command(context, verb) for verb in VERBS}
+    return {verb: command for verb, command in found.items() if command is not None}
+
+
+def options_of(command: click.Command) -> list[click.Option]:
+    """Return the options of *command*, ``--help`` left out."""
+    return [each for each in command.params if isinstance(each, click.Option)]
+
+
+def verbs_page() -> str:
+    """Return the page of all verbs and options."""
+    found = commands()
+    shared = shared_options(found)
+    lines = [
+        "# Verbs and options",
+        "",
+        "Generated from the command line itself. {doc}`../cli` says what else there is",
+        "to know about it: settings, streams, JSON, signals.",
+        "",
+        "| verb | does |",
+        "|---|---|",
+        *(f"| [`{verb}`](#verb-{verb}) | {text} |" for verb, text in VERBS.items()),
+        "",
+        *_section("luminal", options_of(root), "Before a verb", "options-of-luminal"),
+        *_section(
+            "luminal",
+            list(shared.values()),
+            "Of several verbs",
+            "options-shared",
+            note="The same wherever a verb's usage below has them.",
+        ),
+    ]
+    for verb, command in found.items():
+        own = [each for each in options_of(command) if not is_shared(each, shared)]
+        also = [each for each in options_of(command) if is_shared(each, shared)]
+        lines += _section(
+            f"luminal {verb}",
+            own,
+            f"`luminal {verb}`",
+            f"verb-{verb}",
+            note=_about(command, also),
+        )
+    return "\n".join(lines)
+
+
+def shared_options(found: dict[str, click.Command]) -> dict[str, click.Option]:
+    """Return the options that several verbs declare alike, by their longest flag."""
+    every = [each for command in found.values() for each in options_of(command)]
+    often = Counter(_identity(each) for each in every)
+    return {each.opts[-1]: each for each in every if often[_identity(each)] >= SHARED}
+
+
+def is_shared(option: click.Option, shared: dict[str, click.Option]) -> bool:
+    """Whether *option* is one of *shared*, and not another of the same name."""
+    twin = shared.get(option.opts[-1])
+    return twin is not None and _identity(twin) == _identity(option)
+
+
+def _identity(option: click.Option) -> tuple[object, ...]:
+    return (tuple(option.opts), option.help)
+
+
+def _about(command: click.Command, also: Iterable[click.Option]) -> str:
+    """Return what a verb does in full, and its usage."""
+    pieces = command.collect_usage_pieces(click.Context(command))
+    usage = " ".join(["luminal", str(command.name), *pieces])
+    text = "\n".join([*_paragraphs(command.help), "", "```text", usage, "```", ""])
+    words = ", ".join(
+        f"{{option}}`{each.opts[-1]} <luminal {each.opts[-1]}>`" for each in also
+    )
+    return f"{text}\nAlso: {words}." if words else text
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return (text or "").replace("\b", "").strip().splitlines()
+
+
+def _section(
+    program: str,
+    options: Iterable[click.Option],
+    title: str,
+    anchor: str,
+    note: str = "",
+) -> list[str]:
+    """Return a heading, a note, and one ``option`` directive for each option."""
+    lines = [f"({anchor})=", f"## {title}", "", note, ""]
+    described = [line for option in options for line in _option(option)]
+    if described:
+        lines += ["```{eval-rst}", f".. program:: {program}", "", *described, "```", ""]
+    return lines
+
+
+def _option(option: click.Option) -> list[str]:
+    metavar = "" if option.is_flag else f" {_metavar(option)}"
+    flags = ", ".join(f"{flag}{metavar}" for flag in option.opts)
+    said = plain(option.help or "")
+    extra = []
+    has_default = isinstance(option.default, str | int | float)
+    if not option.is_flag and has_default:
+        extra.append(f"By default ``{option.default}``.")
+    if option.envvar:
+        extra.append(f"Environment: :envvar:`{option.envvar}`.")
+    return [f".. option:: {flags}", "", f"   {' '.join([said, *extra])}", ""]
+
+
+def _metavar(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice) and option.metavar is None:
+        return "{" + ",".join(map(str, option.type.choices)) + "}"
+    return option.metavar or option.type.name.upper()
+
+
+def exits_table() -> str:
+    """Return the table of exit codes, an anchor ``exit-N`` each."""
+    said = meanings("exits", [code.name for code in Exit])
+    lines = ["| code | means |", "|---|---|"]
+    lines += [
+        f"| [{code.value}]{{#exit-{code.value}}} | {said[code.name]} |" for code in Exit
+    ]
+    return "\n".join([*lines, ""])
