@@ -18,6 +18,7 @@ from luminal.supervise.points import (
     is_clear,
     is_covered,
     is_own,
+    is_plain_point,
     is_safe_point,
     stack_of,
     takes_locks,
@@ -75,13 +76,18 @@ def forget(halt: HaltState) -> None:
 
 
 def raise_at_safe_point(halt: HaltState) -> bool:
-    """Send where the thread stands at a jump or an entry; tell whether that was so."""
+    """Send where nothing can be left behind; tell whether the thread stands there.
+
+    That is at a jump or an entry, or anywhere in code that gives nothing back.
+    """
     frame = stack_of(halt.ident)
-    return (
-        frame is not None
-        and is_safe_point(frame, is_pressing=halt.is_pressing)
-        and send(halt)
+    if frame is None:
+        return False
+    pressing = halt.is_pressing
+    is_harmless = is_safe_point(frame, is_pressing=pressing) or is_plain_point(
+        frame, is_pressing=pressing
     )
+    return is_harmless and send(halt)
 
 
 def raise_if_covered(halt: HaltState) -> bool:

@@ -26,6 +26,8 @@ _lock = threading.RLock()
 _scopes: set[Owner] = set()
 # (holder, attribute) → (what was there, what we put there).
 _wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
+# What could not be wrapped yet, because its module has not been imported.
+_missing: list[tuple[str, str, Callable[[Any], Any]]] = []
 
 
 def enter(scope: Owner) -> None:
@@ -55,22 +57,25 @@ def refresh() -> None:
     with _lock:
         if not _scopes:
             return
-        for module, path, make in starters.POINTS:
-            if module in sys.modules:
-                _wrap(sys.modules[module], path, make)
+        if not _wrapped:
+            _missing[:] = starters.POINTS
+        # Called for each life that begins: what is wrapped is not looked at again.
+        _missing[:] = [point for point in _missing if not _wrap(*point)]
 
 
-def _wrap(module: Any, path: str, make: Callable[[Any], Any]) -> None:
-    holder = module
+def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
+    holder: Any = sys.modules.get(module)
     *outer, attribute = path.split(".")
     for name in outer:
         holder = getattr(holder, name, None)
-    if holder is None or (holder, attribute) in _wrapped:
-        return
+    if holder is None:
+        return False
+    if (holder, attribute) in _wrapped:
+        return True
     # From the class itself: an inherited method is wrapped where it is defined.
     before = vars(holder).get(attribute)
     if before is None:
-        return
+        return False
     after = make(before)
     after.__wrapped__ = before
     after.__name__ = getattr(before, "__name__", attribute)
@@ -78,6 +83,7 @@ def _wrap(module: Any, path: str, make: Callable[[Any], Any]) -> None:
     after.__doc__ = before.__doc__
     setattr(holder, attribute, after)
     _wrapped[holder, attribute] = before, after
+    return True
 
 
 def _restore() -> None:

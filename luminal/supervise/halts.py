@@ -49,16 +49,23 @@ class Halt(HaltState):
     # Frame, offset and CPU time at the last look; equal twice means blocked.
     _look: tuple[int, int, int] = (0, -1, -1)
 
-    def climb(self) -> bool:
-        """Do what is due now; tell whether the thread has ended.
+    def strike(self) -> None:
+        """Climb the first rung, in the thread that asks for the halt.
 
-        Called by the thread that asks for the halt, then by the reaper.
+        Without a system call: each lets go of the interpreter's lock, and gets it
+        back only after the turns of all others.
         """
+        with self._turn:
+            self._raise()
+
+    def climb(self) -> bool:
+        """Do what is due now, in the reaper; tell whether the thread has ended."""
         if not self._turn.acquire(blocking=False):
             return False
         try:
             if self.is_open():
-                self._press()
+                self._raise()
+                self._unblock()
                 return False
             monitored.disarm(self)
             asynchronous.forget(self)
@@ -66,12 +73,11 @@ class Halt(HaltState):
         finally:
             self._turn.release()
 
-    def _press(self) -> None:
+    def _raise(self) -> None:
         if monitored.is_available():
             monitored.arm(self)
         elif not self.raises or self.is_pressing:
             asynchronous.raise_at_safe_point(self)
-        self._unblock()
 
     def _unblock(self) -> None:
         frame = stack_of(self.ident)

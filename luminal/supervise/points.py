@@ -24,6 +24,7 @@ __all__ = [
     "is_in_machinery",
     "is_in_try",
     "is_own",
+    "is_plain_point",
     "is_safe_point",
     "own_codes",
     "round_offsets",
@@ -245,4 +246,19 @@ def is_safe_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
         and code.co_code[frame.f_lasti] == _RESUME
         and is_own(outer.f_code, is_pressing=is_pressing)
         and is_clear(outer)
+    )
+
+
+def is_plain_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
+    """Tell whether *frame* runs code with no ``try``, ``with`` or lock by hand.
+
+    Nothing is given back there, so the return of a call is as good as a jump. It may
+    be a call that blocks.
+    """
+    code = frame.f_code
+    return (
+        not code.co_exceptiontable
+        and not takes_locks(code)
+        and is_own(code, is_pressing=is_pressing)
+        and is_clear(frame)
     )
