@@ -37,9 +37,8 @@ async def depart(
         ports: Who is told.
         is_forced: Skip ``finalize``.
     """
-    order = {handler: at for at, handler in enumerate(registry.all().values())}
-    handlers = [handler for of_file in leaving.values() for handler in of_file]
-    handlers.sort(key=lambda h: order.get(h, 0), reverse=True)
+    handlers = registry.in_order(h for of_file in leaving.values() for h in of_file)
+    handlers.reverse()
     gone: list[Handler] = []
     try:
         for handler in handlers:
@@ -52,8 +51,9 @@ async def depart(
                 gone.append(handler)
                 ports.tell(Happening.UNLOADED, handler)
     finally:
-        generations = (handler.generation for handler in registry.all().values())
-        world.retire_all_but([g.unit for g in generations if g is not None])
+        units = {h.generation.unit for h in gone if h.generation is not None}
+        # With the last photon goes all that was ever imported.
+        world.retire(units if len(registry) else world.generations, registry.has_unit)
         spaces = [namespaces_of(handler) for handler in gone]
         for handler in gone:
             handler.trail.undo()

@@ -24,6 +24,10 @@ class Registry:
 
     _by_name: dict[str, Handler] = attrs.Factory(dict)
     _by_file: dict[str, list[Handler]] = attrs.Factory(dict)
+    _by_unit: dict[str, list[Handler]] = attrs.Factory(dict)
+    # Handler → (number in the order of loading, its unit)
+    _entries: dict[Handler, tuple[int, str]] = attrs.Factory(dict)
+    _count: int = 0
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -40,6 +44,19 @@ class Registry:
         """Return the Handlers of the photons of the file at *path*."""
         return list(self._by_file.get(path, ()))
 
+    def of_units(self, units: Iterable[str]) -> list[Handler]:
+        """Return the Handlers of the photons of *units*, in the order of loading."""
+        found = [h for unit in units for h in self._by_unit.get(unit, ())]
+        return self.in_order(found)
+
+    def has_unit(self, unit: str) -> bool:
+        """Return whether a photon of *unit* is loaded."""
+        return unit in self._by_unit
+
+    def in_order(self, handlers: Iterable[Handler]) -> list[Handler]:
+        """Return *handlers* in the order of loading; strangers come first."""
+        return sorted(handlers, key=lambda h: self._entries.get(h, (0, ""))[0])
+
     def files(self) -> list[str]:
         """Return the files that photons were loaded from, in the order of loading."""
         return list(self._by_file)
@@ -49,25 +66,24 @@ class Registry:
         for handler in handlers:
             self._by_name[fold(handler.name)] = handler
             self._by_file.setdefault(handler.filepath, []).append(handler)
+            unit = handler.generation.unit if handler.generation is not None else ""
+            self._by_unit.setdefault(unit, []).append(handler)
+            self._count += 1
+            self._entries[handler] = (self._count, unit)
 
     def remove(self, handlers: Iterable[Handler]) -> None:
         """Forget *handlers*."""
         for handler in handlers:
             self._by_name.pop(fold(handler.name), None)
-            self._drop(handler, handler.filepath)
+            _, unit = self._entries.pop(handler, (0, ""))
+            _drop(self._by_file, handler.filepath, handler)
+            _drop(self._by_unit, unit, handler)
 
     def refile(self, handler: Handler, before: str) -> None:
         """Note that *handler*, until now from the file *before*, has another file."""
         if handler.filepath != before:
-            self._drop(handler, before)
+            _drop(self._by_file, before, handler)
             self._by_file.setdefault(handler.filepath, []).append(handler)
-
-    def _drop(self, handler: Handler, path: str) -> None:
-        left = [h for h in self._by_file.get(path, ()) if h is not handler]
-        if left:
-            self._by_file[path] = left
-        else:
-            self._by_file.pop(path, None)
 
     def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
         """Return all Handlers of the file that *photon* came from.
@@ -94,3 +110,11 @@ class Registry:
                 hint="load it first; 'loader.photons' has the names that are",
             )
         return found
+
+
+def _drop(lists: dict[str, list[Handler]], key: str, handler: Handler) -> None:
+    left = [h for h in lists.get(key, ()) if h is not handler]
+    if left:
+        lists[key] = left
+    else:
+        lists.pop(key, None)

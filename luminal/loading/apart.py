@@ -49,8 +49,10 @@ class _Worker(Generic[T]):
     jobs: Sequence[Callable[[], T]]
     results: list[Result[T] | None]
     loop: AbstractEventLoop
-    done: Future[None]
     position: int = 0
+    is_through: bool = False
+    # What the loop waits for: all jobs done, or time to look at the present one.
+    _news: Future[None] | None = None
     # `time.monotonic()` at which the present job began.
     began: float = attrs.Factory(time.monotonic)
     is_given_up: bool = False
@@ -68,13 +70,29 @@ class _Worker(Generic[T]):
                 self.position += 1
                 self.began = time.monotonic()
         try:
-            self.loop.call_soon_threadsafe(self._tell)
+            self.loop.call_soon_threadsafe(self._finish)
         except RuntimeError:  # the loop was closed; nobody waits any more
             return
 
-    def _tell(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+    def _finish(self) -> None:
+        self.is_through = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until all jobs are done; tell whether they are after *seconds*."""
+        if not self.is_through:
+            # `asyncio.wait` would take another round of the loop.
+            self._news = self.loop.create_future()
+            alarm = self.loop.call_later(seconds, self._wake)
+            try:
+                await self._news
+            finally:
+                alarm.cancel()
+        return self.is_through
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
         """Leave the thread alone if its job is over *deadline*; tell whether it is."""
@@ -154,7 +172,7 @@ async def run_each_apart(
     position = 0
     while position < len(jobs):
         loop = asyncio.get_running_loop()
-        worker = _Worker(jobs, results, loop, loop.create_future(), position)
+        worker = _Worker(jobs, results, loop, position)
         with nullcontext() if is_owned else unowned():
             context = contextvars.copy_context()
             thread = threading.Thread(
@@ -174,12 +192,9 @@ async def run_each_apart(
 
 async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float) -> int:
     """Wait until the worker is through or stuck; return the next job's position."""
-    import asyncio
-
     while True:
         left = worker.began + deadline - time.monotonic()
-        await asyncio.wait({worker.done}, timeout=max(left, 0.001))
-        if worker.done.done():
+        if await worker.wait(max(left, 0.001)):
             # It has nothing left to do; after this it is gone from every list.
             thread.join()
             return len(worker.jobs)

@@ -189,6 +189,9 @@ class Attempt:
                 _restore(*self._covered.pop(index))
                 return
 
+    def grown(self, generation: Generation) -> None:
+        """Note nothing: what is staged is looked at when it is committed."""
+
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*, of the snapshot where it has them.
 

@@ -80,7 +80,7 @@ class _LateLoader:
         generation = self.answers.provide(unit, self.origin)
         asking = _asking()
         if asking is not None and asking is not generation:
-            asking.needs.add(unit)
+            asking.need(unit)
         return generation.require(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -60,6 +60,9 @@ class Host(Protocol):
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
+    def grown(self, generation: Generation) -> None:
+        """Note that *generation* has imported, or read, more than before."""
+
 
 @attrs.define(eq=False, repr=False, slots=False)
 class Generation:
@@ -144,7 +147,7 @@ class Generation:
                 return module
             if place.unit == self.unit:
                 return self._load(fullname, place)
-            self.needs.add(place.unit)
+            self.need(place.unit)
         # Without the lock: the other unit may be importing from this one.
         other = self.host.provide(place.unit, self.origin)
         module = other.require(fullname)
@@ -152,6 +155,12 @@ class Generation:
         if fullname == place.unit:
             self._attach(fullname, module)
         return module
+
+    def need(self, unit: str) -> None:
+        """Note that this unit imports from *unit*."""
+        if unit not in self.needs:
+            self.needs.add(unit)
+            self.host.grown(self)
 
     def _attach(self, fullname: str, module: ModuleType) -> None:
         """Let ``above.leaf`` lead to what lies in our view of a namespace."""
@@ -190,6 +199,7 @@ class Generation:
         source = self.sources.get(place.path)
         if source is None:
             source = self.sources[place.path] = self.host.read(place.path)
+            self.host.grown(self)
         code = self.host.compile(source)
         self.places[fullname] = place
         module = self._bare_module(fullname, place)

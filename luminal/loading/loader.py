@@ -24,11 +24,13 @@ class Modules(Protocol):
     number: int
     borrowed: bool
     external: set[str]
-    needs: set[str]
     sources: dict[str, SourceFile]
 
     def require(self, fullname: str) -> ModuleType:
         """Return the module *fullname*, executed."""
+
+    def need(self, unit: str) -> None:
+        """Note that this unit imports from *unit*."""
 
     def view(self, fullname: str) -> ModuleType:
         """Return a package that several owners share, with our modules in it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.loading import finder
+from luminal.loading.edges import Edges
 from luminal.loading.publication import (
     Publication,
     drop_empty_namespaces,
@@ -20,6 +21,7 @@ from luminal.loading.source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from types import CodeType, ModuleType
 
     from luminal.loading.code import CodeCache
@@ -41,11 +43,13 @@ class World:
         generations: Unit → its serving generation. Never changed in place, so that
             a reader needs no lock.
         numbers: Unit → number of its latest generation; outlives retirement.
+        edges: Who uses what.
     """
 
     codes: CodeCache
     generations: Mapping[str, Generation] = attrs.Factory(dict)
     numbers: dict[str, int] = attrs.Factory(dict)
+    edges: Edges = attrs.Factory(Edges)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
@@ -55,6 +59,27 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
+
+    def needs(self, unit: str) -> AbstractSet[str]:
+        """Return the units that *unit* imports from; none where it does not serve."""
+        generation = self.generations.get(unit)
+        return generation.needs if generation is not None else frozenset()
+
+    def users(self, unit: str) -> set[str]:
+        """Return the units that import from *unit*."""
+        known = tuple(self.edges.users.get(unit, ()))
+        return {user for user in known if unit in self.needs(user)}
+
+    def readers(self, path: str) -> set[str]:
+        """Return the units with a module that was read from the file at *path*."""
+        serving = self.generations
+        known = tuple(self.edges.readers.get(path, ()))
+        return {u for u in known if u in serving and path in serving[u].sources}
+
+    def grown(self, generation: Generation) -> None:
+        """Note what *generation* has imported late."""
+        if self.generations.get(generation.unit) is generation:
+            self.edges.add(generation)
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the serving generation that *fullname* belongs to, or None."""
@@ -147,21 +172,34 @@ class World:
                 return
         for unit, generation in staged.items():
             self.numbers[unit] = max(generation.number, self.numbers.get(unit, 0))
+            if unit in before:
+                self.edges.drop(before[unit])
+            self.edges.add(generation)
         public.show_lines()
 
-    def retire_all_but(self, wanted: Iterable[str]) -> list[Generation]:
-        """Forget the units that are neither *wanted* nor imported by one that is.
+    def retire(
+        self, units: Iterable[str], is_wanted: Callable[[str], bool]
+    ) -> list[Generation]:
+        """Forget those of *units* that nobody wants, and what only they imported from.
+
+        Args:
+            units: Which may have become superfluous.
+            is_wanted: Whether a unit is to go on for its own sake.
 
         Returns:
             The retired generations.
         """
         with self._exchange:
-            kept = set(self._reachable(wanted))
-            serving = self.generations
-            retired = [g for unit, g in serving.items() if unit not in kept]
-            self.generations = {u: g for u, g in serving.items() if u in kept}
-            self._origins = _tops(self.generations.values())
+            gone = self._superfluous(units, is_wanted)
+            retired = [self.generations[unit] for unit in gone]
+            if retired:
+                serving = dict(self.generations)
+                for unit in gone:
+                    del serving[unit]
+                self.generations = serving
+                self._origins = _tops(serving.values())
         for generation in retired:
+            self.edges.drop(generation)
             if not generation.borrowed:
                 withdraw(generation)
         drop_empty_namespaces(retired, self.generations)
@@ -169,15 +207,25 @@ class World:
             finder.leave(self)
         return retired
 
-    def _reachable(self, wanted: Iterable[str]) -> Iterable[str]:
+    def _superfluous(
+        self, units: Iterable[str], is_wanted: Callable[[str], bool]
+    ) -> dict[str, None]:
         found: dict[str, None] = {}
-        queue = [unit for unit in wanted if unit in self.generations]
+        queue = [unit for unit in units if unit in self.generations]
         while queue:
             unit = queue.pop()
-            if unit not in found:
-                found[unit] = None
-                needs = self.generations[unit].needs
-                queue.extend(n for n in needs if n in self.generations)
+            if unit in found or unit not in self.generations:
+                continue
+            # With all that imports from it: helpers may import each other.
+            group = {unit}
+            above = [unit]
+            while above and not is_wanted(above[-1]):
+                new = self.users(above.pop()) - group - found.keys()
+                group |= new
+                above.extend(new)
+            if not above:
+                found.update(dict.fromkeys(sorted(group)))
+                queue.extend(need for member in group for need in self.needs(member))
         return found
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from luminal.model import Candidate
+    from luminal.model import Candidate, Outcome
     from luminal.reload.depot import Depot
     from luminal.reload.keeper import Keeper
 
@@ -63,7 +63,8 @@ class Desk:
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
-        self.report = Report()
+        # Photon → its latest outcomes; two where two of one name were refused.
+        self._outcomes: dict[str, list[Outcome]] = {}
         self._turn = Turn()
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
@@ -94,6 +95,18 @@ class Desk:
     def photons(self) -> dict[str, Handler]:
         """The loaded photons by name, in the order of loading; a copy."""
         return self._registry.all()
+
+    @property
+    def report(self) -> Report:
+        """What became of each photon so far, the latest at the end."""
+        return Report(tuple(o for of in self._outcomes.values() for o in of))
+
+    def _note(self, report: Report) -> None:
+        """Remember the outcomes of *report*, instead of earlier ones."""
+        for name in {outcome.photon for outcome in report}:
+            self._outcomes.pop(name, None)
+        for outcome in report:
+            self._outcomes.setdefault(outcome.photon, []).append(outcome)
 
     @property
     def plugins(self) -> PluginManager:
@@ -195,7 +208,7 @@ class Desk:
     ) -> Batch:
         async with self._order():
             batch = await self._intake.take(candidates, base, others)
-        self.report = self.report.followed_by(batch.report)
+        self._note(batch.report)
         return batch
 
     def _hand_out(self, batch: Batch) -> Handlers:

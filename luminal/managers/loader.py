@@ -55,7 +55,7 @@ class Loader(Desk):
             What became of each one; a failure keeps no other from being started.
         """
         report = await start_all(self._registry.all().values())
-        self.report = self.report.followed_by(report)
+        self._note(report)
         return report
 
     async def load_photon(
@@ -293,6 +293,6 @@ class Loader(Desk):
         ]
 
     def _hear(self, done: Reloaded) -> None:
-        self.report = self.report.followed_by(done.report)
+        self._note(done.report)
         if done.errors:
             self._raise(done.errors[0])

@@ -9,7 +9,7 @@ import attrs
 from luminal.reload.plan import components
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
     from luminal.loading import Pinned
@@ -34,7 +34,7 @@ class History:
         self._before.pop(unit, None)
 
     def before(
-        self, unit: str, needs: Mapping[str, AbstractSet[str]]
+        self, unit: str, needs: Callable[[str], AbstractSet[str]]
     ) -> dict[str, Pinned]:
         """Return what *unit* and all that changed with it and is connected were.
 

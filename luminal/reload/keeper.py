@@ -20,8 +20,10 @@ from luminal.errors import LuminalError
 from luminal.interfaces import IPhoton
 from luminal.lifecycle.departure import depart
 from luminal.loading import run_apart
+from luminal.reload.absence import Absence
 from luminal.reload.change import Change
 from luminal.reload.home import Home
+from luminal.reload.plan import affected
 from luminal.reload.watching import Batch, Watcher
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Handler, Intake, Turn
     from luminal.model import Candidate, Outcome, Problem
     from luminal.reload.reloader import Reloader
+    from luminal.reload.watching import Note
 
 __all__ = ["Keeper"]
 
@@ -69,6 +72,7 @@ class Keeper:
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
     _home: Home = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
+    _absence: Absence = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
     _loaded: set[str] = attrs.Factory(set)
     # Units whose files differ from what serves, because that was refused.
@@ -78,7 +82,10 @@ class Keeper:
 
     def __attrs_post_init__(self) -> None:
         self._home = Home()
-        self._watcher = Watcher([self.directory], self._take, recursive=True)
+        directories = [self.directory]
+        self._watcher = Watcher(directories, self._take, on_note=self._hear)
+        registry, ports = self.intake.registry, self.intake.ports
+        self._absence = Absence(self.directory, registry, ports)
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Begin to watch; what is there is loaded in the background.
@@ -106,8 +113,14 @@ class Keeper:
         if closed.error is not None:
             raise closed.error
 
+    def _hear(self, note: Note) -> None:
+        """Pass on what the watcher says of itself; in its thread."""
+        _log.warning("%s", note)
+        self._absence.hear(note)
+
     def _take(self, batch: Batch) -> None:
         """Act on *batch*; in the watcher's thread."""
+        self._absence.look()
         # Files are read here: every change of threads costs time in a busy host.
         change, known = self._read(batch)
         until = time.monotonic() + _EMPTY_FOR
@@ -117,14 +130,14 @@ class Keeper:
             is_same = change.equals(before) and not change.has_empty
             if is_same or time.monotonic() > until:
                 break
-        gone = {path for path in batch.deleted if self._is_gone(path)}
+        gone = {path for path in batch.deleted if self._absence.is_gone(path)}
         is_new = any(map(_may_be_photon, batch.paths - known - gone))
         if change.units or gone or is_new:
             self._home.run(lambda: self._act(batch, change, gone, is_new))
 
     def _look_again(self) -> None:
         """Unload what is gone already; in the watcher's thread."""
-        gone = {path for path in self._loaded if self._is_gone(path)}
+        gone = {path for path in self._loaded if self._absence.is_gone(path)}
         if gone:
             self._home.run(lambda: self._act(Batch(), Change(), gone, is_new=False))
 
@@ -150,20 +163,17 @@ class Keeper:
         """Return what has other bytes now, and which of the paths we know."""
         change, paths = Change(), batch.paths
         known: set[str] = set()
-        for unit, generation in self.intake.world.generations.items():
-            is_refused = unit in self._refused  # what it misses may be there now
-            if is_refused or not paths.isdisjoint(generation.sources):
-                for path, source in generation.sources.items():
-                    if is_refused or path in paths:
-                        change.compare(unit, path, source)
-                known |= paths & generation.sources.keys()
+        world = self.intake.world
+        readers = {unit for path in paths for unit in world.readers(path)}
+        for unit in readers | self._refused:
+            generation = world.generations.get(unit)
+            for path, source in generation.sources.items() if generation else ():
+                # What a refused one misses may be there now.
+                if unit in self._refused or path in paths:
+                    change.compare(unit, path, source)
+                if path in paths:
+                    known.add(path)
         return change, known
-
-    def _is_gone(self, path: str) -> bool:
-        """Whether a photon's file has been deleted, and not the whole directory."""
-        # A directory that vanished may be mounted again: its photons stay.
-        is_ours = bool(self.intake.registry.of_file(path))
-        return is_ours and os.path.isdir(self.directory) and not os.path.lexists(path)
 
     async def _unload(self, files: set[str], is_forced: bool) -> None:
         registry = self.intake.registry
@@ -177,14 +187,16 @@ class Keeper:
 
     async def _reload(self, change: Change) -> None:
         """Replace what has changed, and note what was refused."""
-        before = {n: h.number for n, h in self.intake.registry.all().items()}
-        serving = self.intake.world.generations
+        world, registry = self.intake.world, self.intake.registry
+        serving = world.generations
+        concerned = registry.of_units(affected(change.units, world.users))
+        before = {handler.name: handler.number for handler in concerned}
         began = time.perf_counter()
         done = await self.reloader.replace(change, policy="component")
         seconds = time.perf_counter() - began
         for outcome in done.report:
             self._say(outcome, before.get(outcome.photon, 0), seconds)
-        after = self.intake.world.generations
+        after = world.generations
         self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
 
     async def _load_new(self) -> None:
@@ -196,6 +208,8 @@ class Keeper:
         batch = await self.intake.take(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._say(outcome, 0, 0.0)
+        if batch.handlers:
+            self._absence.settle()
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
             began = time.perf_counter()

@@ -100,7 +100,7 @@ class Reloader:
         asked = list(handlers)
         units = {h.generation.unit for h in asked if h.generation is not None}
         is_shipped = any(map(distribution_of, asked))
-        if not is_shipped and upstream(units, self._needs()) == units:
+        if not is_shipped and upstream(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_apart(
             lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
@@ -111,8 +111,8 @@ class Reloader:
 
     async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
         """Replace the units of *change* and all that imports from them."""
-        needs = self._needs()
-        whole = affected([u for u in change.units if u in needs], needs)
+        world, needs = self.world, self.world.needs
+        whole = affected(change.units & world.generations.keys(), world.users)
         groups = components(whole, needs) if policy == "component" else [whole]
         done = Reloaded()
         for group in groups:
@@ -153,7 +153,7 @@ class Reloader:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
             retirement = self.retirements.begin(pairs)
-            self.retire_unneeded()
+            self._retire_unneeded(*before.values())
             return (retirement,)
         import asyncio
 
@@ -173,7 +173,8 @@ class Reloader:
 
     async def _over(self, provisional: Provisional) -> None:
         self._provisional.remove(provisional)
-        self.retire_unneeded()
+        lives = [h for pair in provisional.pairs for h in (pair.old, pair.new) if h]
+        self._retire_unneeded(*[h.generation for h in lives if h.generation])
 
     async def confirm(self, units: Iterable[str]) -> bool:
         """Make swaps of *units* final that are on probation; the turn is held.
@@ -214,7 +215,7 @@ class Reloader:
             PhotonRollbackError: There is none.
         """
         unit = handler.generation.unit if handler.generation is not None else ""
-        before = self._history.before(unit, self._needs())
+        before = self._history.before(unit, self.world.needs)
         if not before:
             raise PhotonRollbackError(
                 "cannot be rolled back",
@@ -228,15 +229,15 @@ class Reloader:
             self.ports.tell(Happening.ROLLED_BACK, back)
         return done
 
-    def retire_unneeded(self) -> None:
-        """Forget helpers that no photon imports from any more."""
-        generations = (h.generation for h in self.registry.all().values())
-        kept = [g.unit for g in generations if g is not None]
-        for generation in self.world.retire_all_but(kept):
-            self._history.forget(generation.unit)
+    def _retire_unneeded(self, *earlier: Generation) -> None:
+        """Forget units that no photon is of or imports from any more.
 
-    def _needs(self) -> dict[str, set[str]]:
-        return {unit: g.needs for unit, g in self.world.generations.items()}
+        Args:
+            *earlier: Generations that serve no more.
+        """
+        units = {unit for g in earlier for unit in (g.unit, *g.needs)}
+        for generation in self.world.retire(units, self.registry.has_unit):
+            self._history.forget(generation.unit)
 
     def _look(self, handlers: list[Handler]) -> Change:
         """Read the disk: which units are to be replaced, and by what."""
@@ -249,7 +250,7 @@ class Reloader:
         by_distribution.pop("", None)
         for of_one in by_distribution.values():
             change.include(look_up(of_one))
-        for unit in upstream(change.units, self._needs()) - change.units:
+        for unit in upstream(change.units, self.world.needs) - change.units:
             for path, known in self.world.generations[unit].sources.items():
                 change.compare(unit, path, known)
         return change

@@ -110,12 +110,7 @@ class Swap:
 
     def handlers(self) -> list[Handler]:
         """Return the Handlers of the photons that are to be replaced."""
-        units = set(self.units)
-        return [
-            handler
-            for handler in self.registry.all().values()
-            if handler.generation is not None and handler.generation.unit in units
-        ]
+        return self.registry.of_units(self.units)
 
     async def _select(self) -> list[Selected]:
         """Stage the units, apart from the event loop, and choose their photons."""
@@ -157,8 +152,8 @@ class Swap:
 
     def _who(self, unit: str) -> tuple[str, str]:
         """Return the name and the file of the first photon of *unit*."""
-        of = (h for h in self.handlers() if h.generation and h.generation.unit == unit)
-        return next(((h.name, h.filepath) for h in of), (unit, ""))
+        of = self.registry.of_units([unit])
+        return (of[0].name, of[0].filepath) if of else (unit, "")
 
     def _check_names(self) -> None:
         """Refuse names that photons outside of the transaction have."""
