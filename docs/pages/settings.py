@@ -118,14 +118,17 @@ def _row(key: str, parameter: click.Parameter | None) -> str:
 
 
 def _key(key: str, parameter: click.Parameter | None) -> list[str]:
-    default = _words_of(key, parameter)[2]
+    environment, option, default = _words_of(key, parameter)
     said = meanings("settings", _without_help()).get(key)
     if said is None and isinstance(parameter, click.Option):
         said = plain(parameter.help or "").replace("; may be repeated", "")
-    lines = [f".. confval:: {key}", f"   :type: {TYPES[KEYS[key]]}"]
-    if default:
-        lines.append(f"   :default: ``{default}``")
-    return [*lines, "", f"   {_rst(said or '')}", ""]
+    form = f"A {TYPES[KEYS[key]]}" + (
+        f", by default ``{default}``." if default else "."
+    )
+    words = [_rst(said or ""), form if KEYS[key] is not dict else ""]
+    words += [f"Environment: :envvar:`{environment}`."] if environment else []
+    words += [f"Option: :option:`luminal {option}`."] if option[:1] == "-" else []
+    return [f".. confval:: {key}", "", f"   {' '.join(words).rstrip()}", ""]
 
 
 def _without_help() -> list[str]:

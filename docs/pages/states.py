@@ -78,16 +78,15 @@ def _step(at: State, step: Step, to: State) -> list[str]:
     if x1 != x2:
         path = f"M{x1 + half_width - 20:g} {y1 + down * half_height:g}"
         path += f"L{x2 - half_width + 20:g} {y2 - down * half_height:g}"
-        return [
-            arrow(path, NAME),
-            label(((x1 + x2) / 2 + 8, (y1 + y2) / 2), text, "start"),
-        ]
-    # Two arrows between the same two states go side by side.
-    shift = 26 * down if TABLE.get((to, Step.START)) is at else 0
-    x = x1 + shift
+        beside = ((x1 + x2) / 2 - 14, (y1 + y2) / 2 - 4)
+        return [arrow(path, NAME), label(beside, text, "end")]
+    # Two arrows between the same two states go side by side, their names outside.
+    has_twin = at in {TABLE.get((to, each)) for each in Step}
+    x = x1 + (14 * down if has_twin else 0)
     path = f"M{x:g} {y1 + down * half_height:g}V{y2 - down * half_height:g}"
-    beside = (x + 7, (y1 + y2) / 2 + 5)
-    return [arrow(path, NAME), label(beside, text, "start")]
+    side = -1 if has_twin and down < 0 else 1
+    beside = (x + 7 * side, (y1 + y2) / 2 + 5)
+    return [arrow(path, NAME), label(beside, text, "start" if side > 0 else "end")]
 
 
 def _middle(state: State) -> tuple[float, float]:

@@ -101,9 +101,10 @@ def test_no_link_leads_nowhere(site: dict[Path, Page]) -> None:
                 target /= "index.html"
             if not target.exists():
                 broken.append(f"{path.name}: {link}")
-            elif fragment and target in site:
-                if unquote(fragment) not in site[target].anchors:
-                    broken.append(f"{path.name}: {link}")
+                continue
+            anchors = site[target].anchors if target in site else {unquote(fragment)}
+            if fragment and unquote(fragment) not in anchors:
+                broken.append(f"{path.name}: {link}")
     assert broken == []
 
 
