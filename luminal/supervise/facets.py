@@ -41,16 +41,43 @@ class Facet:
     has_ends: bool = False
 
 
+# Children are looked for among so many threads.
+_MOST_THREADS = 64
+
+
 def _module(name: str) -> Any:
     return sys.modules.get(name)
 
 
-def _children() -> tuple[str, ...]:
+def _has_children() -> bool:
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-            return tuple(file.read().decode().split())
-    except OSError:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, AttributeError):
+        return False
+    return True
+
+
+def _children() -> tuple[str, ...]:
+    # Most hosts have none, and to ask costs less than to open one file.
+    if not _has_children():
         return ()
+    threads = list(threading._active.values())[:_MOST_THREADS]  # type: ignore[attr-defined]  # noqa: SLF001
+    return tuple(pid for thread in threads for pid in _children_of(thread.native_id))
+
+
+def _children_of(thread: int) -> list[str]:
+    """Return those that *thread* has started, and the orphans of those that ended."""
+    # By descriptor: a file object would cost as much again as the system does.
+    try:
+        file = os.open(f"/proc/self/task/{thread}/children", os.O_RDONLY)
+    except OSError:
+        return []
+    try:
+        return os.read(file, 65536).decode().split()
+    except OSError:
+        return []  # the thread has ended meanwhile
+    finally:
+        os.close(file)
 
 
 def _descriptors() -> tuple[str, ...]:
@@ -60,21 +87,26 @@ def _descriptors() -> tuple[str, ...]:
         return ()
 
 
-_SIGNALS = tuple(
-    number
-    for number in signal.valid_signals()
-    if number not in {signal.SIGKILL, signal.SIGSTOP}
-)
+# By name. Not the real-time signals: few use them, and they cost as much again.
+_SIGNALS = {
+    one.name: int(one)
+    for one in signal.Signals
+    if one not in {signal.SIGKILL, signal.SIGSTOP}
+    and one.name not in {"SIGRTMIN", "SIGRTMAX"}
+}
+# What `signal.getsignal` calls before it makes enumerations of numbers, which is most
+# of what it costs.
+_handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal
 
 
-def _signals() -> tuple[Any, ...]:
-    read = signal.getsignal
-    return tuple((number, read(number)) for number in _SIGNALS[:31])
+def _signals() -> dict[str, Any]:
+    return dict(zip(_SIGNALS, map(_handler_of, _SIGNALS.values()), strict=True))
 
 
-def _restore_signals(before: tuple[Any, ...]) -> None:
-    for number, handler in before:
-        if signal.getsignal(number) is not handler and handler is not None:
+def _restore_signals(before: dict[str, Any]) -> None:
+    for name, handler in before.items():
+        number = _SIGNALS[name]
+        if _handler_of(number) is not handler and handler is not None:
             signal.signal(number, handler)
 
 

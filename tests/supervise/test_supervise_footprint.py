@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import string
+import subprocess
 import sys
 import threading
 import types
@@ -182,3 +183,41 @@ def test_what_ends_by_itself_is_no_change() -> None:
     end.set()
     thread.join()
     assert "threads" not in {change.facet for change in Footprint.take().since(before)}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads the process table")
+def test_a_child_of_any_thread_is_seen() -> None:
+    """Linux keeps the list of children by the thread that started them."""
+    before = Footprint.take()
+    started, end = threading.Event(), threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
+
+    def work() -> None:
+        children.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1))
+        started.set()
+        end.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert started.wait(30)
+        added = {c.facet: c.added for c in Footprint.take().since(before)}
+        assert f"'{children[0].pid}'" in added["children"]
+    finally:
+        end.set()
+        thread.join()
+        for child in children:
+            child.communicate(b"\n")
+
+
+def test_a_changed_signal_handler_is_named_and_put_back() -> None:
+    before = Footprint.take()
+    usual = signal.signal(signal.SIGUSR1, lambda *_args: None)
+    try:
+        after = Footprint.take()
+        (change,) = [c for c in after.since(before) if c.facet == "signals"]
+        assert "SIGUSR1" in str(change)
+        assert before.restore(change).is_restored
+        assert signal.getsignal(signal.SIGUSR1) is usual
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
