@@ -10,108 +10,69 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from luminal.discovery.reading import Stamp, read_bytes, settled, stamp_of
+from luminal.discovery.listing import Folder, is_as_before, list_directory
+from luminal.discovery.looks import Looks
+from luminal.discovery.reading import Stamp, read_bytes, settled
 
-__all__ = ["MODULES", "PACKAGES", "Evidence", "Listing", "list_directory"]
-
-MODULES = (".py",)
-"""Endings of the files that matter in a directory of photons."""
-
-PACKAGES = (".dist-info", ".egg-info", ".pth")
-"""Endings of what matters in an entry of ``sys.path``."""
-
-Listing = tuple[object, ...] | int
-"""(device, inode, names…) of a directory, or the number of the error."""
-
-
-def list_directory(path: str, endings: tuple[str, ...]) -> Listing:
-    """Return what is in the directory at *path*, sorted; directories end in ``/``.
-
-    Args:
-        path: Its path.
-        endings: Endings of the names that matter. Directories matter always where
-            modules are looked for, and hidden names (``.``, ``_``) never.
-    """
-    found: list[str] = []
-    try:
-        status = os.stat(path)
-        if endings is PACKAGES:
-            names = os.listdir(path)
-            found = [n for n in names if n.endswith(endings) and n[0] != "~"]
-        else:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name[0] in "._":
-                        continue
-                    if _is_directory(entry):
-                        if not name.endswith(PACKAGES):
-                            found.append(name + "/")
-                    elif name.endswith(endings):
-                        found.append(name)
-    except OSError as error:
-        return error.errno or -1
-    found.sort()
-    return (status.st_dev, status.st_ino, *found)
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads back to itself
-        return False
+__all__ = ["Evidence"]
 
 
 class Evidence(NamedTuple):
-    """All looks of one discovery, in the form in which they are compared fastest.
+    """All looks of one discovery.
 
     Attributes:
-        listings: (directory, whether of modules) → what `list_directory` returned.
-        paths: Paths of what was there.
-        stamps: The stamp of each of *paths*.
-        absent: Path → number of the error that said so.
+        folders: (directory, whether of modules) → what `list_directory` returned.
+        looks: Stamps of what was there, and paths of what was not, as values of
+            `Looks`.
+        refused: Path → number of the error, of what could not be read.
         doubtful: Path → (stamp, SHA-512 hex digest or empty where it was not read),
             of those that a stamp does not tell of, see `settled`.
     """
 
-    listings: dict[tuple[str, bool], Listing]
-    paths: list[str]
-    stamps: list[Stamp]
-    absent: dict[str, int | None]
+    folders: dict[tuple[str, bool], Folder]
+    looks: list[tuple[bytes, bytes, bytes, bytes]]
+    refused: dict[str, int | None]
     doubtful: dict[str, tuple[Stamp, str]]
 
-    def holds(self) -> bool:
-        """Return whether everything is as it was."""
-        for (directory, of_modules), listing in self.listings.items():
-            endings = MODULES if of_modules else PACKAGES
-            if list_directory(directory, endings) != listing:
-                return False
-        try:
-            if list(map(stamp_of, map(os.stat, self.paths))) != self.stamps:
-                return False
-        except OSError:
-            return False
-        return all(map(self._is_absent, self.absent)) and all(
-            _has_digest(path, *kept) for path, kept in self.doubtful.items()
-        )
-
-    def aged(self, now: int) -> Evidence | None:
-        """Return it with less doubt if files have aged meanwhile, else None.
+    def still(self, now: int) -> Evidence | None:
+        """Return it if everything is as it was, with less doubt if files have aged.
 
         Args:
-            now: The clock before `holds` was asked, in nanoseconds.
+            now: The clock before this call, in nanoseconds.
         """
-        doubtful = {p: k for p, k in self.doubtful.items() if not settled(k[0], now)}
-        if len(doubtful) == len(self.doubtful):
+        folders = self._folders(now)
+        if (
+            folders is None
+            or not all(Looks(*look).hold() for look in self.looks)
+            or not all(_is_refused(*kept) for kept in self.refused.items())
+            or not all(_has_digest(p, *kept) for p, kept in self.doubtful.items())
+        ):
             return None
-        return self._replace(doubtful=doubtful)
+        doubtful = {p: k for p, k in self.doubtful.items() if not settled(k[0], now)}
+        if not folders and len(doubtful) == len(self.doubtful):
+            return self
+        return self._replace(folders=self.folders | folders, doubtful=doubtful)
 
-    def _is_absent(self, path: str) -> bool:
-        try:
-            os.stat(path)
-        except OSError as error:
-            return error.errno == self.absent[path]
-        return False
+    def _folders(self, now: int) -> dict[tuple[str, bool], Folder] | None:
+        """Return new proof of the old listings, None if there are other ones now."""
+        found: dict[tuple[str, bool], Folder] = {}
+        for (path, of_modules), (stamp, listing) in self.folders.items():
+            if is_as_before(path, stamp):
+                continue
+            seen = list_directory(path, now, of_modules=of_modules)
+            if seen[1] != listing:
+                return None
+            if seen[0] != stamp:
+                found[path, of_modules] = seen
+        return found
+
+
+def _is_refused(path: str, number: int | None) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == number
+    return False
 
 
 def _has_digest(path: str, stamp: Stamp, digest: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index"]
 
-_FORMAT = 2
+_FORMAT = 3
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
 
@@ -46,12 +46,12 @@ class Index:
         if kept is None or kept[0] != self._key:
             return None
         key, seen, rows = kept
-        now = time.time_ns()
-        evidence = Evidence(*seen)
-        if not evidence.holds():
+        seen = Evidence(*seen)
+        evidence = seen.still(time.time_ns())
+        if evidence is None:
             return None
-        if (aged := evidence.aged(now)) is not None:
-            self._store.save(f"discovery-{self._name}", (key, tuple(aged), rows))
+        if evidence is not seen:
+            self._store.save(f"discovery-{self._name}", (key, tuple(evidence), rows))
         return Discovered(rows)
 
     def facts(self) -> dict[str, tuple[str, tuple[object, ...]]]:

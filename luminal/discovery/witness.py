@@ -12,14 +12,10 @@ import hashlib
 import os
 import stat
 
-from luminal.discovery.evidence import (
-    MODULES,
-    PACKAGES,
-    Evidence,
-    Listing,
-    list_directory,
-)
+from luminal.discovery.evidence import Evidence
 from luminal.discovery.facts import ModuleFacts
+from luminal.discovery.listing import Folder, Listing, list_directory
+from luminal.discovery.looks import looks
 from luminal.discovery.reading import Stamp, read_bytes, settled, stamp_of
 from luminal.discovery.syntax import DepthError, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
@@ -42,8 +38,8 @@ class Witness:
 
     __slots__ = (
         "_facts",
+        "_folders",
         "_known",
-        "_listings",
         "_seen",
         "_stamps",
         "is_void",
@@ -55,7 +51,7 @@ class Witness:
         self, now: int, known: dict[str, tuple[str, tuple[object, ...]]]
     ) -> None:
         self.now = now
-        self._listings: dict[tuple[str, bool], Listing] = {}
+        self._folders: dict[tuple[str, bool], Folder] = {}
         # Path → (stamp, digest or empty); or the number of the error.
         self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
         self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
@@ -67,11 +63,22 @@ class Witness:
     def evidence(self) -> Evidence:
         """Return all that was seen."""
         there = {p: s for p, s in self._stamps.items() if isinstance(s, tuple)}
+        gone = {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)}
+        # Of what was read the error is part of the answer, else that there is one.
+        refused = {p: number for p, number in gone.items() if p in self._seen}
+        seen = looks(
+            {
+                p
+                for (p, _), (_, names) in self._folders.items()
+                if not isinstance(names, int)
+            },
+            {p: stamp for p, (stamp, _) in there.items()},
+            [p for p in gone if p not in refused],
+        )
         return Evidence(
-            self._listings,
-            list(there),
-            [stamp for stamp, _ in there.values()],
-            {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)},
+            self._folders,
+            seen,
+            refused,
             {p: s for p, s in there.items() if not settled(s[0], self.now)},
         )
 
@@ -153,13 +160,12 @@ class Witness:
 
     def _list(self, directory: str, of_modules: bool) -> Listing:
         key = (directory, of_modules)
-        listing = self._listings.get(key)
-        if listing is None:
-            listing = list_directory(directory, MODULES if of_modules else PACKAGES)
-            self._listings[key] = listing
-            if isinstance(listing, int) and listing not in _LASTING:
+        if key not in self._folders:
+            found = list_directory(directory, self.now, of_modules=of_modules)
+            self._folders[key] = found
+            if isinstance(found[1], int) and found[1] not in _LASTING:
                 self.is_void = True
-        return listing
+        return self._folders[key][1]
 
     def _mode(self, path: str) -> int:
         """Return the mode of what is at *path*, 0 if there is nothing."""

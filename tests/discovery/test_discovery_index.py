@@ -19,7 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import discover, evidence, reading, survey, witness
+from luminal.discovery import (
+    discover,
+    evidence,
+    listing,
+    looks,
+    reading,
+    survey,
+    witness,
+)
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -43,7 +51,7 @@ def surveys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files be old at once, as those of a real installation are."""
-    for module in (witness, evidence):
+    for module in (witness, evidence, listing):
         monkeypatch.setattr(module, "settled", lambda stamp, now: True)
 
 
@@ -273,8 +281,8 @@ class CoarseTimes:
     def __getattr__(self, name: str) -> object:
         return getattr(os, name)
 
-    def stat(self, path: str) -> SimpleNamespace:
-        return self._coarse(os.stat(path))
+    def stat(self, path: str, dir_fd: int | None = None) -> SimpleNamespace:
+        return self._coarse(os.stat(path, dir_fd=dir_fd))
 
     def fstat(self, descriptor: int) -> SimpleNamespace:
         return self._coarse(os.fstat(descriptor))
@@ -291,7 +299,7 @@ class CoarseTimes:
 def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
     monkeypatch.setattr(reading, "MARGIN", 30_000_000)
-    for module in (reading, evidence, witness):
+    for module in (reading, evidence, listing, looks, witness):
         monkeypatch.setattr(module, "os", CoarseTimes())
 
 
