@@ -17,123 +17,13 @@ import sys
 import threading
 import time
 
-from benchmarks.measure import banner, ratio, rounds, table, timed
+from benchmarks.measure import banner, rounds, timed
 from benchmarks.supervise_blocked import blocked
+from benchmarks.supervise_cost import WORK, cost_of_a_thread, cost_to_others, tight
 from benchmarks.supervise_loops import loops
 from benchmarks.supervise_shapes import SHAPES
 from luminal.supervise import TracedThread, abandoned_threads
 from luminal.supervise.footprint import Footprint
-
-
-def tight(n):
-    x = 0
-    for i in range(n):
-        x += i
-    return x
-
-
-def calls(n):
-    def add(a, b):
-        return a + b
-
-    x = 0
-    for i in range(n):
-        x = add(x, i)
-    return x
-
-
-def ordinary(n):
-    words = {}
-    for i in range(n):
-        key = f"{i % 97}"
-        words.setdefault(key, []).append(i)
-        if len(words[key]) > 50:
-            words[key].sort(reverse=True)
-            del words[key][10:]
-    return words
-
-
-WORK = {"tight loop": tight, "call-heavy": calls, "ordinary": ordinary}
-
-
-def on(kind, function, n):
-    def run():
-        thread = kind(target=function, args=(n,))
-        thread.start()
-        thread.join()
-
-    return run
-
-
-class Settraced(threading.Thread):
-    """The older design: every line is traced from the start."""
-
-    def run(self):  # noqa: D102 - as in the base class
-        def trace(frame, event, arg):
-            return trace
-
-        sys.settrace(trace)
-        try:
-            super().run()
-        finally:
-            sys.settrace(None)
-
-
-def cost_of_a_thread(count, n):
-    banner("a thread that nobody halts, times a plain one (at most 1.05)")
-    for name, work in WORK.items():
-        times = rounds(
-            {
-                "plain": on(threading.Thread, work, n),
-                "TracedThread": on(TracedThread, work, n),
-                "settrace": on(Settraced, work, n // 5),
-            },
-            count,
-        )
-        old = ratio(times, "settrace", "plain") * 5
-        ours = ratio(times, "TracedThread", "plain")
-        print(f"{name:<12} TracedThread {ours:.3f} times, settrace {old:.1f} times")
-
-
-def cost_to_others(count, n):
-    banner("another thread's work, beside a waiting thread and after a halt (1.02)")
-
-    def beside(kind):
-        event = threading.Event()
-        thread = kind(target=event.wait, daemon=True)
-        thread.start()
-        calls(n)
-        event.set()
-        thread.join()
-
-    def after():
-        calls(n)
-
-    begun = threading.Event()
-
-    def spin():
-        begun.set()
-        while True:
-            pass
-
-    times = rounds(
-        {
-            "beside plain": lambda: beside(threading.Thread),
-            "beside TracedThread": lambda: beside(TracedThread),
-        },
-        count,
-    )
-    table(times, "beside plain", n)
-    before = [timed(after) for _ in range(count)]
-    thread = TracedThread(target=spin, daemon=True)
-    thread.start()
-    begun.wait()
-    thread.halt_and_join()
-    while threading.active_count() > 1:
-        time.sleep(0.01)  # until the reaper has gone as well
-    later = [timed(after) for _ in range(count)]
-    after_it = statistics.median(later) / statistics.median(before)
-    print(f"after a halt  {after_it:.3f} times")
 
 
 def time_to_die(count):
@@ -253,8 +143,11 @@ def locks(count):
 
 def footprint(count):
     banner("a footprint snapshot (at most 250 µs)")
-    times = rounds({"take": Footprint.take}, count)
-    table(times, "take")
+    cold = rounds({"take": Footprint.take}, count)["take"]  # each after a collection
+    warm = min(timed(Footprint.take) for _ in range(count))
+    print(
+        f"caches cold {statistics.median(cold) * 1e6:.0f} µs, warm {warm * 1e6:.0f} µs"
+    )
 
 
 def main():
@@ -262,8 +155,8 @@ def main():
     parser.add_argument("--size", choices=("small", "full"), default="small")
     is_full = parser.parse_args().size == "full"
     logging.getLogger("luminal.supervise").setLevel(logging.CRITICAL + 1)
-    cost_of_a_thread(15 if is_full else 5, 400_000 if is_full else 50_000)
-    cost_to_others(15 if is_full else 5, 400_000 if is_full else 50_000)
+    cost_of_a_thread(200 if is_full else 60)
+    cost_to_others(200 if is_full else 60)
     time_to_die(60 if is_full else 10)
     locks(150 if is_full else 15)
     loops(1000 if is_full else 50)

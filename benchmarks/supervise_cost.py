@@ -1,0 +1,145 @@
+"""What a thread that may be halted costs itself, and the threads beside it."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import threading
+import time
+
+from benchmarks.measure import banner, timed
+from luminal.supervise import TracedThread
+
+__all__ = ["WORK", "cost_of_a_thread", "cost_to_others", "tight"]
+
+
+def tight(n):
+    x = 0
+    for i in range(n):
+        x += i
+    return x
+
+
+def calls(n):
+    def add(a, b):
+        return a + b
+
+    x = 0
+    for i in range(n):
+        x = add(x, i)
+    return x
+
+
+def ordinary(n):
+    words = {}
+    for i in range(n):
+        key = f"{i % 97}"
+        words.setdefault(key, []).append(i)
+        if len(words[key]) > 50:
+            words[key].sort(reverse=True)
+            del words[key][10:]
+    return words
+
+
+WORK = {"tight loop": tight, "call-heavy": calls, "ordinary": ordinary}
+# Some milliseconds each: the start of a thread is measured by itself.
+ROUNDS = {"tight loop": 150_000, "call-heavy": 80_000, "ordinary": 25_000}
+
+
+class Settraced(threading.Thread):
+    """The older design: every line is traced from the start."""
+
+    def run(self):
+        def trace(frame, event, arg):
+            return trace
+
+        sys.settrace(trace)
+        try:
+            super().run()
+        finally:
+            sys.settrace(None)
+
+
+def duel(ours, plain, count):
+    """Return the median of *count* ratios of *ours* to *plain*, which return seconds.
+
+    The two of a pair follow each other at once, and each second pair the other way
+    round: a machine that drifts meets both alike.
+    """
+    ours(), plain()  # warm-up, not counted
+    ratios = []
+    for i in range(count):
+        gc.collect(0)
+        gc.disable()
+        if i % 2:
+            base, mine = plain(), ours()
+        else:
+            mine, base = ours(), plain()
+        gc.enable()
+        ratios.append(mine / base)
+    return statistics.median(ratios)
+
+
+def on(kind, function, n):
+    """Return what takes the seconds of *function* on a thread, start to end."""
+
+    def run():
+        thread = kind(target=function, args=(n,))
+        thread.start()
+        thread.join()
+
+    return lambda: timed(run)
+
+
+def beside(kind, function, n):
+    """Return what takes the seconds of *function* beside a thread that waits."""
+
+    def run():
+        event = threading.Event()
+        thread = kind(target=event.wait, daemon=True)
+        thread.start()
+        seconds = timed(lambda: function(n))
+        event.set()
+        thread.join()
+        return seconds
+
+    return run
+
+
+def cost_of_a_thread(count):
+    banner("a thread that nobody halts, times a plain one (at most 1.05)")
+    for name, work in WORK.items():
+        n = ROUNDS[name]
+        ours = duel(on(TracedThread, work, n), on(threading.Thread, work, n), count)
+        few = n // 10
+        old = duel(on(Settraced, work, few), on(threading.Thread, work, few), 5)
+        print(f"{name:<12} TracedThread {ours:.3f} times, settrace {old:.1f} times")
+    empty = duel(on(TracedThread, tight, 0), on(threading.Thread, tight, 0), 500)
+    print(f"{'start, end':<12} TracedThread {empty:.3f} times, with nothing between")
+
+
+def cost_to_others(count):
+    banner("another thread's work, beside a waiting thread and after a halt (1.02)")
+    n = ROUNDS["call-heavy"]
+    ours = duel(
+        beside(TracedThread, calls, n), beside(threading.Thread, calls, n), count
+    )
+    print(f"beside it     {ours:.3f} times")
+    # Before and after cannot take turns: the fastest of each is compared.
+    before = min(timed(lambda: calls(n)) for _ in range(count))
+    begun = threading.Event()
+
+    def spin():
+        begun.set()
+        while True:
+            pass
+
+    thread = TracedThread(target=spin, daemon=True)
+    thread.start()
+    begun.wait()
+    thread.halt_and_join()
+    while threading.active_count() > 1:
+        time.sleep(0.01)  # until the reaper has gone as well
+    after = min(timed(lambda: calls(n)) for _ in range(count))
+    print(f"after a halt  {after / before:.3f} times")
