@@ -70,7 +70,10 @@ class PhotonMagics(Magics):
             "unload": self._unload,
             "watch": self._watch,
         }
-        verb, *words = shlex.split(line) or ["help"]
+        try:
+            verb, *words = shlex.split(line) or ["help"]
+        except ValueError as error:
+            raise UsageError(f"cannot read {line!r}: {error}") from None
         if verb not in verbs:
             if verb in ("help", "--help", "-h"):
                 print(_USAGE)  # noqa: T201 - the shell's output is a print

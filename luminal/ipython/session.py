@@ -22,21 +22,30 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Handler
     from luminal.model import Candidate
 
-__all__ = ["Session"]
+__all__ = ["IS_NEWS", "Session"]
 
 T = TypeVar("T")
 
-_NEWS = frozenset(
-    {
-        Happening.SWAPPED,
-        Happening.REFUSED,
-        Happening.FAILED,
-        Happening.ROLLED_BACK,
-        Happening.STARTED,
-        Happening.UNLOADED,
-        Happening.ORPHANED,
-    }
-)
+IS_NEWS = {
+    Happening.DISCOVERED: False,
+    Happening.LOADED: False,
+    Happening.SKIPPED: False,
+    Happening.REFUSED: True,
+    Happening.STARTED: True,
+    Happening.FAILED: True,
+    Happening.STAGED: False,
+    Happening.SWAPPED: True,
+    Happening.DRAINED: False,
+    Happening.CONFIRMED: True,
+    Happening.ROLLED_BACK: True,
+    Happening.FINALIZED: False,
+    Happening.ORPHANED: True,
+    Happening.RETIRED: False,
+    Happening.UNLOADED: True,
+    Happening.CHANGED: True,
+    Happening.PINNED: True,
+}
+"""What is told below the next cell, and what goes without saying."""
 
 
 class Session:
@@ -56,7 +65,7 @@ class Session:
         atexit.register(self.close)
 
     def _hear(self, event: Event) -> None:
-        if event.happening in _NEWS:
+        if IS_NEWS.get(event.happening):
             self._news.append(event)
 
     def news(self) -> list[Event]:

@@ -6,7 +6,9 @@ server-sent events. Must never change anything: it answers GET and HEAD only.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
@@ -23,6 +25,13 @@ __all__ = ["create_app"]
 
 _TICK = 1.0
 """Seconds after which a page is drawn anew though no event has come: for numbers."""
+
+_REST = 20
+"""How often the time that a page took to draw is rested after it: a host with many
+photons and much news gives a twentieth of a core at most to each page."""
+
+_LONGEST_REST = 2.0
+"""Seconds that it is rested at most; the end of the server is noticed after them."""
 
 _SILENCE = 15
 """Ticks without a change after which a comment is sent, to notice who is gone."""
@@ -90,6 +99,7 @@ async def _news(loader: Loader, is_over: Callable[[], bool]) -> AsyncIterator[st
     try:
         while not is_over():
             happened.clear()
+            began = time.monotonic()
             parts = await run_in_threadpool(lambda: parts_of(picture_of(loader)))
             new = {key: html for key, html in parts.items() if shown.get(key) != html}
             shown, silent = parts, 0 if new else silent + 1
@@ -97,9 +107,8 @@ async def _news(loader: Loader, is_over: Callable[[], bool]) -> AsyncIterator[st
                 yield f"event: parts\ndata: {json.dumps(new)}\n\n"
             elif silent % _SILENCE == 0:
                 yield ": still here\n\n"
-            try:
+            await asyncio.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST))
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(happened.wait(), _TICK)
-            except TimeoutError:
-                continue
     finally:
         unsubscribe()

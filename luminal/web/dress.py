@@ -39,12 +39,13 @@ border-top:1px solid var(--line)}
 thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.875rem;
 white-space:nowrap}
 tbody th{font-weight:600;overflow-wrap:anywhere}
-.n{text-align:right}
+.n{text-align:right;white-space:nowrap}
 .n+:not(.n){padding-left:.7rem}
 time,.nowrap{white-space:nowrap}
 .tall{max-height:32rem;overflow-y:auto}
+.tall thead th{position:sticky;top:0;background:var(--card)}
 .journal .minor{font-weight:400;color:var(--soft)}
-td{overflow-wrap:anywhere}
+td:not(.n){overflow-wrap:anywhere}
 .tag{white-space:nowrap;font-weight:600}
 .good{color:var(--good)}.bad{color:var(--bad)}.mid{color:var(--mid)}
 code,pre{font:.875rem/1.5 ui-monospace,"DejaVu Sans Mono",monospace}
@@ -56,11 +57,14 @@ article{border-top:1px solid var(--line);padding:.7rem 0}
 article:first-of-type{border-top:0;padding-top:0}
 .lanes{display:grid;grid-template-columns:minmax(5rem,12rem) 1fr;gap:.3rem .8rem;
 align-items:center;margin:.4rem 0 1rem;padding:0}
+.legend{display:flex;flex-wrap:wrap;gap:0 1rem}
+.legend .tag{white-space:normal}
 .lanes span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .lanes svg{width:100%;height:1.3rem;display:block}
 .lanes .ends{grid-column:2;display:flex;justify-content:space-between;gap:1rem}
 svg path{stroke:var(--line);stroke-width:1px}
 svg line{stroke-width:3px}
+svg line.bad{stroke-width:6px}
 line.good{stroke:var(--good)}line.bad{stroke:var(--bad)}line.mid{stroke:var(--mid)}
 line.swap{stroke:var(--mark)}
 .tag.swap{color:var(--mark)}
@@ -68,15 +72,15 @@ footer{padding-bottom:2rem;font-size:.875rem}
 @media (max-width:40rem){
 section{padding:.8rem}
 .cards thead{position:absolute;left:-99rem}
-.cards tr{display:grid;grid-template-columns:1fr 1fr;gap:0 .8rem;padding:.5rem 0;
+.cards tr{display:flex;flex-wrap:wrap;gap:0 .8rem;padding:.5rem 0;
 border-top:1px solid var(--line)}
 .cards tbody tr:first-child{border-top:0}
 .cards th,.cards td{border:0;padding:.05rem 0;text-align:left}
 .cards td[data-of]::before{content:attr(data-of) " ";color:var(--soft);
 font-size:.875rem}
-.cards .all{grid-column:1/-1}
+.cards .all{flex-basis:100%}
+.cards .nil{display:none}
 .n+:not(.n){padding-left:0}
-.journal tr{display:flex;flex-wrap:wrap;gap:0 .7rem}
 .journal td:empty{display:none}
 .lanes{grid-template-columns:6rem 1fr}
 .lanes .ends{grid-column:1/-1;flex-wrap:wrap;gap:0 1rem}
@@ -87,36 +91,62 @@ SCRIPT = """
 "use strict";
 (() => {
   const says = document.getElementById("live");
-  const local = () => document.querySelectorAll("time[datetime]").forEach((t) => {
-    const at = new Date(t.dateTime);
+  const local = (place) => place.querySelectorAll("time[datetime]").forEach((t) => {
+    const at = new Date(t.getAttribute("datetime"));
     const day = at.toDateString() === new Date().toDateString();
     t.textContent = day ? at.toLocaleTimeString([], {hour12: false})
       : at.toLocaleString([], {hour12: false});
-    t.title = t.dateTime;
+    t.title = t.getAttribute("datetime");
   });
-  local();
+  local(document);
   const from = document.body.dataset.events;
   if (!from || !window.EventSource) return;
   const say = (text) => { if (says.textContent !== text) says.textContent = text; };
-  const news = new EventSource(from);
-  news.onopen = () => say("live");
-  news.onerror = () => say("connection lost; trying again");
-  news.addEventListener("parts", (event) => {
-    const parts = JSON.parse(event.data);
-    for (const [id, html] of Object.entries(parts)) {
+  // Only what differs is touched: focus, selection and scrolling stay.
+  const match = (old, now) => {
+    if (old.isEqualNode(now)) return;
+    if (old.nodeName !== now.nodeName) { old.replaceWith(now); return; }
+    if (old.nodeType !== 1) { old.data = now.data; return; }
+    for (const a of [...old.attributes])
+      if (!now.hasAttribute(a.name)) old.removeAttribute(a.name);
+    for (const a of now.attributes)
+      if (old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
+    const was = [...old.childNodes], will = [...now.childNodes];
+    will.forEach((node, i) => was[i] ? match(was[i], node) : old.append(node));
+    was.slice(will.length).forEach((node) => node.remove());
+  };
+  const show = (event) => {
+    for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const place = document.getElementById(id);
       if (!place) continue;
-      const held = place.contains(document.activeElement)
-        ? document.activeElement.id : "";
-      const tall = place.querySelector(".tall");
-      const down = tall ? tall.scrollTop : 0;
-      place.innerHTML = html;
-      if (down) place.querySelector(".tall").scrollTop = down;
-      const again = held && document.getElementById(held);
-      if (again) again.focus({preventScroll: true});
+      const now = place.cloneNode(false);
+      now.innerHTML = html;
+      local(now);
+      match(place, now);
     }
-    local();
-  });
+    document.title = document.querySelector("h1").textContent;
+  };
+  let news = null, again = 0;
+  const stop = () => { clearTimeout(again); if (news) news.close(); news = null; };
+  const listen = () => {
+    stop();
+    news = new EventSource(from);
+    news.onopen = () => say("live");
+    news.addEventListener("parts", show);
+    news.onerror = () => {
+      say("connection lost; trying again");
+      // After an answer that is no stream, a browser does not try again by itself.
+      if (news.readyState === 2) again = setTimeout(listen, 3000);
+    };
+  };
+  // A browser has few connections to one server; a page that nobody sees needs none.
+  const look = () => {
+    if (!document.hidden) { listen(); return; }
+    stop();
+    say("paused while hidden");
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
 })();
 """
 

@@ -110,7 +110,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-    except BaseException:
+    except OSError as error:
         listener.close()
-        raise
+        if error.errno is None:
+            raise
+        text = f"{error.strerror}: port {port} of {host}; port 0 is any that is free"
+        raise OSError(error.errno, text) from error
     return listener

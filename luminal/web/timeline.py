@@ -5,26 +5,41 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from luminal.model import Happening
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from luminal.model import Event
 
-__all__ = ["timeline"]
+__all__ = ["MARKS", "timeline"]
 
 _LANES = 12
 _ROWS = 100
-_COLORS = {
-    "swapped": "swap",
-    "started": "good",
-    "confirmed": "good",
-    "refused": "bad",
-    "failed": "bad",
-    "rolled back": "bad",
-    "orphaned": "mid",
-    "unloaded": "mid",
+
+MARKS = {
+    Happening.DISCOVERED: "",
+    Happening.LOADED: "",
+    Happening.SKIPPED: "",
+    Happening.REFUSED: "bad",
+    Happening.STARTED: "good",
+    Happening.FAILED: "bad",
+    Happening.STAGED: "",
+    Happening.SWAPPED: "swap",
+    Happening.DRAINED: "",
+    Happening.CONFIRMED: "good",
+    Happening.ROLLED_BACK: "bad",
+    Happening.FINALIZED: "",
+    Happening.ORPHANED: "mid",
+    Happening.RETIRED: "",
+    Happening.UNLOADED: "mid",
+    Happening.CHANGED: "mid",
+    Happening.PINNED: "mid",
 }
-"""What gets a mark of its own in a lane, and in which color."""
+"""Each happening's style; without one it is in the list only, and no mark in a lane."""
+
+_HEIGHTS = {"good": (6, 14), "swap": (1, 19), "bad": (1, 19), "mid": (6, 14)}
+"""From where to where a mark goes in a lane that is 20 high: not by color alone."""
 
 
 def timeline(events: tuple[Event, ...] | None, time_of: Callable[[float], str]) -> str:
@@ -56,7 +71,7 @@ def timeline(events: tuple[Event, ...] | None, time_of: Callable[[float], str]) 
 
 
 def _row(event: Event, time_of: Callable[[float], str]) -> str:
-    color = _COLORS.get(event.happening, "minor")
+    color = MARKS.get(event.happening) or "minor"
     took = f"{event.seconds * 1000:.1f} ms" if event.seconds else ""
     why = f": {escape(event.problem.what)}" if event.problem else ""
     return (
@@ -69,38 +84,48 @@ def _row(event: Event, time_of: Callable[[float], str]) -> str:
 
 
 def _lanes(events: tuple[Event, ...], time_of: Callable[[float], str]) -> str:
-    """Return one lane a photon, for the eye; the list says the same."""
-    first = min(event.at for event in events)
-    last = max(event.at for event in events)
+    """Return a lane for each photon that had news last; the list says the same."""
+    first, last = events[0].at, events[-1].at
     span = (last - first) or 1.0
-    marks: dict[str, list[str]] = {}
+    lanes: dict[str, list[str]] = {}
+    seen: dict[str, list[str]] = {}
     for event in events:
-        color = _COLORS.get(event.happening)
-        if color is not None:
-            x = 10 + 980 * (event.at - first) / span
-            title = escape(f"{event.happening}, generation {event.generation}")
-            marks.setdefault(event.photon, []).append(
-                f'<line class="{color}" vector-effect="non-scaling-stroke" '
-                f'x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="18">'
-                f"<title>{title}</title></line>"
-            )
-    if not marks:
+        color = MARKS.get(event.happening)
+        if not color:
+            continue
+        # Put in again behind the others: the last are those that are drawn.
+        lane = lanes[event.photon] = lanes.pop(event.photon, [])
+        lane.append(_mark(event, color, 10 + 980 * (event.at - first) / span))
+        words = seen.setdefault(color, [])
+        if event.happening not in words:
+            words.append(event.happening)
+    if not lanes:
         return ""
-    lanes = "".join(
+    drawn = "".join(
         f"<span>{escape(photon)}</span>"
         '<svg viewBox="0 0 1000 20" preserveAspectRatio="none">'
-        f'<path d="M0 10H1000" vector-effect="non-scaling-stroke"/>{"".join(of)}</svg>'
-        for photon, of in list(marks.items())[-_LANES:]
+        '<path d="M0 10H1000" vector-effect="non-scaling-stroke"/>'
+        f"{''.join(lanes[photon])}</svg>"
+        for photon in sorted(list(lanes)[-_LANES:])
     )
+    legend = " ".join(
+        f'<span class="tag {color}">{", ".join(words)}</span>'
+        for color, words in seen.items()
+    )
+    if len(lanes) > _LANES:
+        legend += f' <span class="soft">the latest {_LANES} of {len(lanes)}</span>'
     ends = f'<span class="ends">{time_of(first)}{time_of(last)}</span>'
-    legend = "".join(
-        f'<span class="tag {color}">| {word}</span> '
-        for color, word in (
-            ("good", "started"),
-            ("swap", "swapped"),
-            ("bad", "failed"),
-            ("mid", "left"),
-        )
+    return (
+        f'<div aria-hidden="true"><p class="legend">{legend}</p>'
+        f'<div class="lanes">{drawn}{ends}</div></div>'
     )
-    drawn = f'<div class="lanes">{lanes}{ends}</div>'
-    return f'<div aria-hidden="true"><p>{legend}</p>{drawn}</div>'
+
+
+def _mark(event: Event, color: str, x: float) -> str:
+    top, bottom = _HEIGHTS[color]
+    title = escape(f"{event.happening}, generation {event.generation}")
+    return (
+        f'<line class="{color}" vector-effect="non-scaling-stroke" '
+        f'x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}">'
+        f"<title>{title}</title></line>"
+    )

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from luminal.ipython.session import IS_NEWS
+from luminal.model import Happening
+
 ROOT = Path(__file__).resolve().parents[2]
 PHOTON = """
     from luminal import IPhoton, hookimpl
@@ -191,6 +194,61 @@ def test_nothing_is_left_of_an_extension_that_is_taken_away(shell: Shell) -> Non
     assert "name False" in said
     assert "`%photon` not found" in said
     assert "no photon is loaded" in said
+
+
+def test_every_happening_is_either_told_or_goes_without_saying() -> None:
+    """One that is added to the model wants a decision here."""
+    assert set(IS_NEWS) == set(Happening)
+
+
+def test_cells_may_await_the_loader_themselves(shell: Shell) -> None:
+    """Top-level ``await`` of the Loader's coroutines, before and after the verbs."""
+    said = shell.type(
+        "loaded = await photon_loader.load_photons('photons')",
+        "await loaded.start()",
+        "%photon list",
+        "await photon_loader.ahook.greet(name='you')",
+        "p = 'photons/hello.py'; text = open(p).read()",
+        "open(p, 'w').write(text.replace('hello ', 'salut ')) and None",
+        "%photon reload",
+        "await photon_loader.reload_photon('hello')",
+        "await photon_loader.ahook.greet(name='you')",
+        "open(p, 'w').write('class (') and None",
+        "%photon reload hello",
+        "await photon_loader.reload_photon('hello')",
+    )
+    assert "hello   running  1" in said
+    assert "['hello you']" in said
+    assert "hello   running  2" in said
+    assert "['salut you']" in said
+    assert "UsageError: photon 'hello': " in said
+    assert "PhotonSyntaxError" in said
+
+
+def test_photon_that_fails_leaves_the_shell_usable(shell: Shell) -> None:
+    shell.write(
+        "photons/bad.py",
+        """
+        from luminal import IPhoton
+
+        class Bad(IPhoton):
+            def start(self):
+                raise RuntimeError("no <b>luck</b>")
+        """,
+    )
+    said = shell.type(
+        "%photon load photons",
+        "%photon list",
+        "%photon reload Bad",
+        "%photon load 'unclosed",
+        "photon_loader.hook.greet(name='you')",
+    )
+    assert "no <b>luck</b>" in said
+    assert "hello   running" in said
+    assert "Bad     failed" in said
+    assert "UsageError: cannot read" in said
+    assert "['hello you']" in said
+    assert "Traceback" not in said
 
 
 def test_without_ipython_it_says_what_it_needs() -> None:

@@ -44,6 +44,20 @@ class Chrome:
     def open(self, url: str) -> None:
         self.ask("url", url=url)
 
+    @contextmanager
+    def tab(self) -> Iterator[None]:
+        """Be in a new tab, and return to the one before at the end."""
+        place = f"{self.session}/window"
+        before = _call(urllib.request.Request(place))
+        own = self.ask("window/new", type="tab")["handle"]
+        self.ask("window", handle=own)
+        try:
+            yield
+        finally:
+            self.ask("window", handle=own)
+            _call(urllib.request.Request(place, method="DELETE"))
+            self.ask("window", handle=before)
+
     def run(self, script: str, *arguments: Any) -> Any:
         """Run *script*, which may return a value, in the page."""
         return self.ask("execute/sync", script=script, args=list(arguments))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from luminal.managers import Loader
-from luminal.web import picture_of, render_page
+from luminal.model import Event, Happening
+from luminal.web import Picture, picture_of, render_page, serve
+from luminal.web.picture import Photon
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
 pytestmark = [
@@ -19,10 +24,44 @@ pytestmark = [
 ]
 
 
+STATE = "document.getElementById('live').textContent"
+LIVE = f"return {STATE} === 'live'"
+
+
+@contextmanager
+def _deaf(port: int) -> Iterator[threading.Event]:
+    """Answer on *port* that there is no such page; tell when somebody has asked."""
+    asked = threading.Event()
+
+    class Deaf(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+            asked.set()
+
+        def log_message(self, *args: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", port), Deaf) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with chrome(tmp_path_factory.mktemp("browser")) as window:
         yield window
+
+
+@pytest.fixture
+def browser(window: Chrome) -> Chrome:
+    """A window that has left the page before, and forgotten what it complained of."""
+    window.open("about:blank")
+    window.complaints()
+    return window
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -34,7 +73,7 @@ def test_it_fits_and_can_be_read(
     colors are those that were asked for, and the console has nothing to say."""
     browser.look(width, scheme)
     browser.open(url)
-    browser.until("return document.getElementById('live').textContent === 'live'")
+    browser.until(LIVE)
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.run(FAINT) == []
     is_dark = browser.run(
@@ -50,7 +89,7 @@ def test_a_reload_appears_by_itself(browser: Chrome, url: str, loader: Loader) -
     """A swap is shown without a reload of the page, and focus stays where it was."""
     browser.look(1280, "light")
     browser.open(url)
-    browser.until("return document.getElementById('live').textContent === 'live'")
+    browser.until(LIVE)
     browser.run("window.same = 1; document.getElementById('journal').focus()")
     asyncio.run(loader.reload_photon("geo"))
     browser.until(
@@ -76,8 +115,87 @@ def test_keys_reach_everything(browser: Chrome, url: str) -> None:
         if seen[-1] == "journal":
             break
     assert seen[:5] == ["#photons", "#photons", "#failures", "#hooks", "#timeline"]
-    assert seen.count("PRE") + sum(s.startswith("source-") for s in seen) == 2
+    assert seen.count("PRE") == 2
     assert seen[-1] == "journal"
+
+
+def test_what_is_under_the_eyes_stays(
+    browser: Chrome, url: str, loader: Loader
+) -> None:
+    """News replaces what differs only: a selection in another line is kept."""
+    browser.look(1280, "light")
+    browser.open(url)
+    browser.until(LIVE)
+    browser.run(
+        "const row = document.querySelector('#hooks-part tbody th');"
+        "getSelection().selectAllChildren(row); window.row = row"
+    )
+    loader.hook.locate(place="here")
+    browser.until(
+        "return document.querySelector('#hooks-part [data-of=calls]')"
+        ".textContent === '1'"
+    )
+    assert browser.run("return getSelection().toString()") == "locate"
+    assert browser.run("return window.row.isConnected")
+
+
+def test_it_finds_a_host_that_has_begun_anew(browser: Chrome, loader: Loader) -> None:
+    """While the server is away the page says so; it goes on with whoever comes back,
+    also after answers that are no news."""
+    browser.look(1280, "light")
+    with serve(loader, port=0) as served:
+        browser.open(served.url)
+        browser.until(LIVE)
+        port = int(served.url.rstrip("/").rpartition(":")[2])
+    browser.until(f"return {STATE}.startsWith('connection lost')")
+    with _deaf(port) as asked:
+        assert asked.wait(30)
+        browser.until(f"return {STATE}.startsWith('connection lost')")
+    browser.run("document.querySelector('h1').textContent = 'another host'")
+    other = Loader()
+    with serve(other, port=port):
+        browser.until(LIVE, deadline=30)
+        browser.until("return document.body.innerText.includes('No photon is loaded')")
+        assert browser.run("return document.title") == f"Luminal host {os.getpid()}"
+    asyncio.run(other.close())
+
+
+def test_many_pages_of_one_host_do_not_starve_each_other(
+    browser: Chrome, url: str
+) -> None:
+    """A browser has six connections to one server; a page that is hidden holds none."""
+    with ExitStack() as tabs:
+        for _ in range(8):
+            tabs.enter_context(browser.tab())
+            browser.open(url)
+            browser.until(LIVE)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("count", [0, 1000])
+def test_none_and_a_thousand_fit(
+    browser: Chrome, tmp_path: Path, width: int, count: int
+) -> None:
+    """An empty host says so; of a big one nothing is wider than the window, and the
+    tables scroll in boxes of their own."""
+    name = "a-photon-with-a-name-that-never-ends-" * 3
+    photons = tuple(
+        Photon(f"{name}{at}", "running", 1, 1.0, f"/photons/{name}{at}.py")
+        for at in range(count)
+    )
+    events = tuple(
+        Event(happening, photon.name, 1, at=float(at))
+        for at, photon in enumerate(photons)
+        for happening in Happening
+    )
+    picture = Picture(1, name * 4, 1.0, photons, (), events, hooks=())
+    file = tmp_path / "report.html"
+    file.write_text(render_page(picture), encoding="utf-8")
+    browser.look(width, "light")
+    browser.open(file.as_uri())
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.run("return document.documentElement.scrollHeight") < 6000
+    assert browser.run(FAINT) == []
 
 
 def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import sys
 import threading
 from html.parser import HTMLParser
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from luminal.errors import MissingExtraError
 from luminal.managers import Loader
 from luminal.managers.status import status_of
 from luminal.web import (
@@ -232,3 +234,29 @@ def test_only_loopback_can_be_served(loader: Loader) -> None:
     """An address that others reach is refused before anything listens."""
     with pytest.raises(ValueError, match="not a loopback address"):
         serve(loader, host="0.0.0.0", port=0)
+
+
+def test_a_second_page_and_a_taken_port(loader: Loader) -> None:
+    """Two pages of one host live side by side; a port that is taken is named."""
+    with serve(loader, port=0) as one, serve(loader, port=0) as two:
+        assert one.url != two.url
+        assert ask(one.url)[0] == ask(two.url)[0] == 200
+        port = int(one.url.rstrip("/").rpartition(":")[2])
+        with pytest.raises(OSError, match=f"port {port} of 127.0.0.1; port 0 is any"):
+            serve(loader, port=port)
+        assert ask(one.url)[0] == 200
+
+
+@pytest.mark.parametrize("absent", ["uvicorn", "starlette"])
+def test_what_is_missing_is_named_with_its_extra(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
+    """Without the extra there is one error with the line to type, and no thread."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == absent]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(MissingExtraError) as caught:
+        serve(loader, port=0)
+    assert absent in str(caught.value).lower()
+    assert "pip install 'luminal-photons[web]'" in str(caught.value)
+    assert "luminal-web" not in {thread.name for thread in threading.enumerate()}

@@ -1,0 +1,114 @@
+"""What the page says, for whatever a host can tell: values in, HTML out."""
+
+from __future__ import annotations
+
+import itertools
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luminal.hooks.records import HookStatistics
+from luminal.model import Event, Happening, Problem
+from luminal.web import Picture, render_page
+from luminal.web.picture import Failure, Photon
+from luminal.web.timeline import MARKS
+
+PROBLEM = Problem("LUM104", "compile", "does not compile", line=1)
+
+
+def picture(
+    name: str = "geo", text: str = "", happening: Happening = Happening.SWAPPED
+) -> Picture:
+    """A host whose every word is *name* or *text*."""
+    problem = attrs.evolve(PROBLEM, what=text, why=text, hint=text, file=text)
+    return Picture(
+        pid=1,
+        command=text,
+        at=1.0,
+        photons=(Photon(name, "running", 1, 1.0, text, problem),),
+        failures=(Failure(name, problem, 1.0),),
+        events=(Event(happening, name, 1, text, 0.1, problem, at=1.0),),
+        hooks=(HookStatistics(name, text, 1, 1, 1, 0.1, 0, 0),),
+    )
+
+
+class Reader(HTMLParser):
+    """Notes the tags and what can be read."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@given(name=st.text(min_size=1), text=st.text(min_size=1))
+def test_no_word_of_a_host_becomes_a_tag_or_an_attribute(name: str, text: str) -> None:
+    """Whatever photons, files and errors are called, the page has the same tags."""
+    assert Reader(render_page(picture(name, text))).tags == PLAIN.tags
+
+
+PLAIN = Reader(render_page(picture("geo", "words")))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        '" onmouseover="alert(1)',
+        "</style><img src=x onerror=alert(1)>",
+        "</script><!--",
+        "&lt;b&gt;",
+    ],
+)
+def test_names_are_shown_as_they_are(name: str) -> None:
+    """A name that looks like a tag, an entity or an end of one is read as it stands."""
+    reader = Reader(render_page(picture(name, name)))
+    assert reader.tags == PLAIN.tags
+    assert reader.words.count(name) >= 5
+
+
+def test_a_name_that_is_no_text_can_be_shown() -> None:
+    """A file's name may be any bytes; the page can be sent and written all the same."""
+    page = render_page(picture(text="/photons/\udcff.py"))
+    assert b"\\udcff.py" in page.encode("utf-8")
+
+
+@pytest.mark.parametrize("happening", Happening)
+def test_every_happening_has_its_words(happening: Happening) -> None:
+    """Each is in the journal as it is called; each is either marked, or minor."""
+    style = MARKS[happening] or "minor"
+    assert f'<span class="tag {style}">{happening}</span>' in render_page(
+        picture(happening=happening)
+    )
+    assert set(MARKS) == set(Happening)
+
+
+def test_headings_skip_no_level() -> None:
+    """One first heading, and none deeper than by one than the one before."""
+    levels = [int(tag[1]) for tag, _ in PLAIN.tags if tag in {"h1", "h2", "h3", "h4"}]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def test_the_latest_photons_have_lanes() -> None:
+    """Of many, those are drawn that had news last, and the page says how many."""
+    events = tuple(
+        Event(Happening.STARTED, f"photon-{number}", 1, at=float(number))
+        for number in range(100)
+    )
+    page = render_page(attrs.evolve(picture(), events=events))
+    assert "the latest 12 of 100" in page
+    assert "<span>photon-99</span>" in page
+    assert "<span>photon-0</span>" not in page
