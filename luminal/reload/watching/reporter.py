@@ -68,6 +68,9 @@ class Reporter:
             if code is NoteCode.GONE:
                 text = f"the watched directory {path!r} is back"
                 self.say(Note(NoteCode.RETURNED, path, text))
+            elif code is NoteCode.UNREADABLE:
+                text = f"{path!r} can be read again"
+                self.say(Note(NoteCode.RETURNED, path, text))
         for (code, path), text in now.items():
             if (code, path) not in before:
                 self.say(Note(code, path, text))

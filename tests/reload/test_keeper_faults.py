@@ -1,0 +1,430 @@
+"""What goes wrong around a watched directory, as the host sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import inotify_simple
+import pytest
+
+from luminal.model import Deadlines, Happening, State
+from luminal.reload.watching import Pace, duty
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
+
+PHOTON = """
+from luminal import IPhoton, hookimpl
+{head}
+
+class Photon(IPhoton):
+    photon_name = {name!r}
+    {body}
+
+    @hookimpl
+    def who(self):
+        return ({name!r}, {number})
+"""
+
+
+def text(name, number, head="", body=""):
+    return PHOTON.format(name=name, number=number, head=head, body=body)
+
+
+def answers(host):
+    return sorted(host.hook.who())
+
+
+async def shows(host, *expected):
+    """Wait until the hook answers *expected*."""
+    try:
+        await host.until(lambda: answers(host) == list(expected))
+    except AssertionError as error:
+        raise AssertionError(f"{answers(host)} is not {expected}") from error
+
+
+@contextlib.asynccontextmanager
+async def watching(host, path, *expected):
+    async with host:
+        await host.watch_photons(path)
+        await shows(host, *expected)
+        yield host
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Looks at files that a test can wait for."""
+    monkeypatch.setattr(duty, "Pace", lambda: Pace(sweep=0.05, poll=0.05))
+
+
+# Watching that has become worse than it was.
+
+
+def queued_events():
+    return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+
+@LINUX
+@pytest.mark.fault(30)
+async def test_an_overflow_of_the_kernels_queue_is_repaired(
+    make_host, photons, monkeypatch, caplog
+):
+    """More events than it holds, while a photon starts: edits serve all the same."""
+    gate = SimpleNamespace(begun=threading.Event(), go_on=threading.Event())
+    monkeypatch.setitem(sys.modules, "luminal_test_gate", gate)
+    queue_size = queued_events()
+    slow = "def start(self): gate.begun.set(); assert gate.go_on.wait(30)"
+    photons.write("a.py", text("a", 1))
+    photons.write("b.py", text("b", 1))
+    host = make_host(deadlines=Deadlines())
+    async with watching(host, photons.path, ("a", 1), ("b", 1)):
+        photons.write("b.py", text("b", 2, "import luminal_test_gate as gate", slow))
+        await asyncio.to_thread(gate.begun.wait, 30)
+        # Two files in turn, so that the kernel cannot merge equal neighbours.
+        names = [photons.path / name for name in ("one", "two")]
+        one, two = (os.open(name, os.O_CREAT | os.O_WRONLY) for name in names)
+        for _ in range(queue_size // 2 + 100):
+            os.write(one, b"x")
+            os.write(two, b"x")
+        os.close(one)
+        os.close(two)
+        photons.write("a.py", text("a", 2))
+        photons.write("c.py", text("c", 1))
+        gate.go_on.set()
+        await shows(host, ("a", 2), ("b", 2), ("c", 1))
+        assert "looked at every file" in caplog.text
+
+
+@LINUX
+@pytest.mark.fault(30)
+async def test_without_watches_left_edits_serve_and_the_log_says_so_once(
+    make_host, photons, quick, monkeypatch, caplog
+):
+    def refuse(self, path, mask):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(inotify_simple.INotify, "add_watch", refuse)
+    photons.write("a.py", text("a", 1))
+    async with watching(make_host(), photons.path, ("a", 1)) as host:
+        for number in (2, 3):
+            photons.write("a.py", text("a", number))
+            await shows(host, ("a", number))
+    assert caplog.text.count("limit of watches") == 1
+
+
+@LINUX
+@pytest.mark.fault(30)
+async def test_a_file_system_without_events_is_looked_at(
+    make_host, photons, quick, monkeypatch, caplog
+):
+    """Stores through a memory map send none: inotify(7)."""
+    monkeypatch.setattr(duty, "silent_file_system", lambda directory: "nfs4")
+    path = photons.write("a.py", text("a", 1))
+    async with watching(make_host(), photons.path, ("a", 1)) as host:
+        with path.open("r+b") as file:
+            memory = mmap.mmap(file.fileno(), 0)
+        at = memory.find(b"1)")
+        for number in (2, 3):
+            memory[at : at + 1] = str(number).encode()
+            memory.flush()
+            await shows(host, ("a", number))
+        memory.close()
+    assert caplog.text.count("nfs4") == 1
+
+
+# A directory out of reach.
+
+
+def problem(host, name="a"):
+    return host.photons[name].problem
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("way", ["moved", "removed", "above"])
+async def test_a_directory_that_goes_leaves_its_photons_and_their_state_says_so(
+    make_host, photons, quick, way
+):
+    """Until it is back, when its edits count again and nothing is wrong any more."""
+    root = photons.path / "deep" / "down"
+    root.mkdir(parents=True)
+    away = photons.path / "away"
+    (root / "a.py").write_text(text("a", 1))
+
+    def leave():
+        shutil.copytree(root, away)
+        if way == "moved":
+            root.rename(photons.path / "elsewhere")
+        else:
+            shutil.rmtree(root if way == "removed" else root.parent)
+
+    async with watching(make_host(), root, ("a", 1)) as host:
+        instance = host.photons["a"].instance
+        leave()
+        await host.until(lambda: problem(host))
+        assert "is gone" in problem(host).why
+        (told,) = host.happened(Happening.ORPHANED)
+        assert (told.photon, told.problem.phase) == ("a", "watch")
+        assert host.photons["a"].instance is instance
+        assert host.photons["a"].state is State.RUNNING
+        assert answers(host) == [("a", 1)]
+        root.parent.mkdir(exist_ok=True)
+        away.rename(root)
+        await host.until(lambda: problem(host) is None)
+        assert host.photons["a"].instance is instance
+        (root / "a.py").write_text(text("a", 2))
+        await shows(host, ("a", 2))
+        assert not host.happened(Happening.UNLOADED)
+
+
+@pytest.mark.fault(31)
+async def test_a_directory_that_cannot_be_read_leaves_its_photons(
+    make_host, photons, quick, monkeypatch
+):
+    photons.write("p/__init__.py", text("p", 1))
+    photons.write("a.py", text("a", 1))
+    package, real, is_broken = str(photons.path / "p"), os.scandir, threading.Event()
+
+    def scandir(path):
+        if is_broken.is_set() and str(path) == package:
+            raise PermissionError(errno.EACCES, "permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    async with watching(make_host(), photons.path, ("a", 1), ("p", 1)) as host:
+        is_broken.set()
+        await host.until(lambda: problem(host, "p"))
+        assert "cannot be read" in problem(host, "p").why
+        assert problem(host) is None
+        assert answers(host) == [("a", 1), ("p", 1)]
+        is_broken.clear()
+        await host.until(lambda: problem(host, "p") is None)
+        photons.write("p/__init__.py", text("p", 2))
+        await shows(host, ("a", 1), ("p", 2))
+
+
+UNMOUNTING = """
+import asyncio, json, pathlib, subprocess, sys
+from luminal import Loader, hookspec
+
+class Specs:
+    @hookspec
+    def who(self): ...
+
+root, text = pathlib.Path(sys.argv[1]), sys.argv[2]
+mount = ["mount", "-t", "tmpfs", "photons", str(root)]
+seen = []
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+async def main():
+    subprocess.run(mount, check=True)
+    (root / "a.py").write_text(text.replace("NUMBER", "1"))
+    async with Loader() as loader:
+        loader.plugins.add_hookspecs(Specs)
+        await loader.watch_photons(root)
+        await until(loader.hook.who)
+        instance = loader.photons["a"].instance
+        subprocess.run(["umount", "-l", str(root)], check=True)
+        await until(lambda: loader.photons["a"].problem)
+        seen.append([loader.hook.who(), loader.photons["a"].problem.what])
+        subprocess.run(mount, check=True)
+        (root / "a.py").write_text(text.replace("NUMBER", "1"))
+        (root / "b.py").write_text(text.replace("NUMBER", "1").replace("'a'", "'b'"))
+        await until(lambda: loader.photons["a"].problem is None)
+        await until(lambda: len(loader.hook.who()) == 2)
+        seen.append(loader.photons["a"].instance is instance)
+        (root / "a.py").write_text(text.replace("NUMBER", "2"))
+        await until(lambda: ["a", 2] in list(map(list, loader.hook.who())))
+        (root / "a.py").unlink()
+        await until(lambda: len(loader.hook.who()) == 1)
+    print(json.dumps(seen))
+
+asyncio.run(main())
+"""
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.fault(31)
+def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
+    """What it was mounted on is an empty directory, which deletes nothing."""
+    program = [sys.executable, "-c", UNMOUNTING, photons.path, text("a", "NUMBER")]
+    done = subprocess.run(
+        ["unshare", "-Urm", *map(str, program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if not done.stdout and "Traceback" not in done.stderr:
+        pytest.skip(f"no namespaces here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    orphaned, is_same = json.loads(done.stdout)
+    assert orphaned == [[["a", 1]], "goes on without its files"]
+    assert is_same
+
+
+# Links.
+
+
+def lead(link, target):
+    """Let *link* lead to *target*, in one step, as deployment tools do."""
+    fresh = link.with_name(link.name + ".new")
+    fresh.symlink_to(target)
+    os.replace(fresh, link)
+
+
+@pytest.mark.fault(28)
+async def test_a_deployment_is_one_swap(make_host, photons):
+    """``current`` leads to the next release: all of it, together, and back."""
+    for number in (1, 2):
+        release = f"releases/{number}/photons"
+        photons.write(f"{release}/shared.py", f"VALUE = {number}\n")
+        for name in "ab":
+            head = "from .shared import VALUE"
+            photons.write(f"{release}/{name}.py", text(name, "VALUE", head))
+    photons.write("releases/2/photons/c.py", text("c", 2))
+    current = photons.path / "current"
+    current.symlink_to("releases/1")
+    root = current / "photons"
+    async with watching(make_host(), root, ("a", 1), ("b", 1)) as host:
+        torn, is_over = [], threading.Event()
+
+        def look():
+            while not is_over.is_set():
+                numbers = {number for name, number in host.hook.who() if name != "c"}
+                if len(numbers) != 1:
+                    torn.append(numbers)
+                time.sleep(0.001)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        lead(current, "releases/2")
+        await shows(host, ("a", 2), ("b", 2), ("c", 2))
+        lead(current, "releases/1")
+        await shows(host, ("a", 1), ("b", 1))
+        is_over.set()
+        await asyncio.to_thread(looking.join)
+        assert not torn
+        assert len(host.happened(Happening.SWAPPED)) == 4
+        assert not host.happened(Happening.REFUSED)
+        (root / "a.py").write_text(text("a", 3))
+        await shows(host, ("a", 3), ("b", 1))
+
+
+@pytest.mark.fault(28)
+async def test_a_config_map_is_one_swap(make_host, photons):
+    """Kubernetes: files are links through ``..data``, which is replaced."""
+
+    def write(number):
+        photons.write(f"..{number}/shared.py", f"VALUE = {number}\n")
+        for name in "ab":
+            head = "from .shared import VALUE"
+            photons.write(f"..{number}/{name}.py", text(name, "VALUE", head))
+
+    write(1)
+    (photons.path / "..data").symlink_to("..1")
+    for name in ("a.py", "b.py", "shared.py"):
+        (photons.path / name).symlink_to(f"..data/{name}")
+    async with watching(make_host(), photons.path, ("a", 1), ("b", 1)) as host:
+        for number in (2, 3):
+            write(number)
+            lead(photons.path / "..data", f"..{number}")
+            shutil.rmtree(photons.path / f"..{number - 1}")
+            await shows(host, ("a", number), ("b", number))
+        assert len(host.happened(Happening.SWAPPED)) == 4
+        assert not host.happened(Happening.REFUSED)
+
+
+# Time and bytes.
+
+
+@pytest.mark.fault(38)
+async def test_a_clock_that_jumps_a_day_hurries_and_misses_nothing(
+    make_host, photons, monkeypatch
+):
+    """Edits and their times, a slow start, and one that hangs, each with its limit."""
+    real = time.time
+    clock = SimpleNamespace(ahead=0)
+    monkeypatch.setattr(time, "time", lambda: real() + clock.ahead)
+    monkeypatch.setitem(sys.modules, "luminal_test_clock", clock)
+    head = "import luminal_test_clock as clock, threading"
+    slow = "def start(self): clock.ahead += {}; threading.Event().wait({})"
+    file = photons.write("a.py", text("a", 0))
+    async with watching(make_host(), photons.path, ("a", 0)) as host:
+        for number, jump in enumerate((86_400, -2 * 86_400, 86_400), start=1):
+            body = slow.format(jump, 0.05)
+            photons.write("a.py", text("a", number, head, body))
+            os.utime(file, (real() + clock.ahead, real() + clock.ahead))
+            await shows(host, ("a", number))
+        assert not host.happened(Happening.REFUSED)
+        photons.write("a.py", text("a", 4, head, slow.format(86_400, 5)))
+        await host.until(lambda: host.happened(Happening.REFUSED))
+        (refused,) = host.happened(Happening.REFUSED)
+        assert "did not come back within 2 seconds" in str(refused)
+        assert answers(host) == [("a", 3)]
+
+
+@pytest.mark.fault(43)
+async def test_a_file_that_changes_while_it_runs_is_what_was_hashed(
+    make_host, photons, monkeypatch
+):
+    """A photon's import rewrites its own file: first the one serves, then the other."""
+    import hashlib
+
+    written = SimpleNamespace(path=photons.path / "a.py", text=text("a", 3))
+    monkeypatch.setitem(sys.modules, "luminal_test_written", written)
+    photons.write("a.py", text("a", 1))
+    host = make_host()
+    checksums = []
+
+    def hear(event):
+        if event.happening is Happening.SWAPPED:
+            checksums.append((event.generation, host.photons["a"].checksum))
+
+    async with watching(host, photons.path, ("a", 1)):
+        host.events.subscribe(hear)
+        second = text(
+            "a", 2, "import luminal_test_written as w; w.path.write_text(w.text)"
+        )
+        written.path.write_text(second)
+        await shows(host, ("a", 3))
+        digests = [
+            hashlib.sha512(t.encode()).hexdigest() for t in (second, written.text)
+        ]
+        assert checksums == list(zip((2, 3), digests, strict=True))
+
+
+async def test_a_directory_without_photons_goes_and_only_the_log_says_so(
+    make_host, photons, quick, caplog
+):
+    """Photons of other directories are not concerned."""
+    caplog.set_level(logging.WARNING, "luminal.watch")
+    root = photons.path / "empty"
+    root.mkdir()
+    mine = photons.write("mine.py", text("mine", 1))
+    async with make_host() as host:
+        await host.run(mine)
+        await host.watch_photons(root)
+        root.rmdir()
+        await host.until(lambda: "is gone" in caplog.text)
+        root.mkdir()
+        await host.until(lambda: "is back" in caplog.text)
+        assert problem(host, "mine") is None
+        assert not host.happened(Happening.ORPHANED)
