@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from luminal.discovery import evidence, listing, looks, reading, witness
+
 Write = Callable[..., Path]
+TICK = 20_000_000
+"""Nanoseconds between two times of the file system that tests pretend."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +46,38 @@ def write(folder: Path) -> Write:
         return path
 
     return write
+
+
+@pytest.fixture
+def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files be old at once, as those of a real installation are."""
+    for module in (witness, evidence, listing):
+        monkeypatch.setattr(module, "settled", lambda stamp, now: True)
+
+
+class CoarseTimes:
+    """`os` on a file system whose clock ticks every 20 ms, as many do."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def stat(self, path: str, dir_fd: int | None = None) -> SimpleNamespace:
+        return self._coarse(os.stat(path, dir_fd=dir_fd))
+
+    def fstat(self, descriptor: int) -> SimpleNamespace:
+        return self._coarse(os.fstat(descriptor))
+
+    def _coarse(self, status: os.stat_result) -> SimpleNamespace:
+        names = ("st_mode", "st_ino", "st_dev", "st_size")
+        fields = {name: getattr(status, name) for name in names}
+        fields["st_mtime_ns"] = status.st_mtime_ns // TICK * TICK
+        fields["st_ctime_ns"] = status.st_ctime_ns // TICK * TICK
+        return SimpleNamespace(**fields)
+
+
+@pytest.fixture
+def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
+    monkeypatch.setattr(reading, "MARGIN", 30_000_000)
+    for module in (reading, evidence, listing, looks, witness):
+        monkeypatch.setattr(module, "os", CoarseTimes())

@@ -12,22 +12,13 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import (
-    discover,
-    evidence,
-    listing,
-    looks,
-    reading,
-    survey,
-    witness,
-)
+from luminal.discovery import discover, evidence, reading, survey, witness
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -46,13 +37,6 @@ def surveys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(survey, "survey", counting)
     return counted
-
-
-@pytest.fixture
-def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let files be old at once, as those of a real installation are."""
-    for module in (witness, evidence, listing):
-        monkeypatch.setattr(module, "settled", lambda stamp, now: True)
 
 
 def test_a_second_discovery_reads_nothing(
@@ -272,37 +256,6 @@ def change(folder: Path, step: tuple[str, str, str, str, int | None]) -> None:
         os.utime(path, ns=(mtime, mtime))
 
 
-TICK = 20_000_000  # nanoseconds
-
-
-class CoarseTimes:
-    """`os` on a file system whose clock ticks every 20 ms, as many do."""
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(os, name)
-
-    def stat(self, path: str, dir_fd: int | None = None) -> SimpleNamespace:
-        return self._coarse(os.stat(path, dir_fd=dir_fd))
-
-    def fstat(self, descriptor: int) -> SimpleNamespace:
-        return self._coarse(os.fstat(descriptor))
-
-    def _coarse(self, status: os.stat_result) -> SimpleNamespace:
-        names = ("st_mode", "st_ino", "st_dev", "st_size")
-        fields = {name: getattr(status, name) for name in names}
-        fields["st_mtime_ns"] = status.st_mtime_ns // TICK * TICK
-        fields["st_ctime_ns"] = status.st_ctime_ns // TICK * TICK
-        return SimpleNamespace(**fields)
-
-
-@pytest.fixture
-def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
-    monkeypatch.setattr(reading, "MARGIN", 30_000_000)
-    for module in (reading, evidence, listing, looks, witness):
-        monkeypatch.setattr(module, "os", CoarseTimes())
-
-
 Step = tuple[str, str, str, str, int | None]
 
 
@@ -323,7 +276,7 @@ def history(length: int, seed: int) -> Iterator[Step]:
             chance.choice(NAMES),
             chance.choice(NAMES),
             chance.choice(CONTENTS),
-            chance.choice([None, 10**18, 10**18 + TICK]),
+            chance.choice([None, 10**18, 10**18 + 20_000_000]),
         )
 
 
