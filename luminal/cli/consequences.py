@@ -57,19 +57,23 @@ def if_loaded(
 
     Args:
         found: The candidates, in load order.
-        failing: Names of those that fail; None for those with a problem.
+        failing: Names of those that fail when they are tried; None for those with a
+            problem, where none was tried.
     """
     enabled = [candidate for candidate in found if candidate.enabled]
+    one, several = "can be loaded", "can be loaded"
     if failing is None:
-        failing = {c.name for c in enabled if c.problem is not None}
-    sound = sum(candidate.name not in failing for candidate in enabled)
+        failing = [c.name for c in enabled if c.problem is not None]
+        one, several = "is not affected", "are not affected"
+    lost = {name for failed in failing for name in _needing(failed, found)}
+    sound = sum(c.name not in lost and c.name not in failing for c in enabled)
     said = {}
     for name in failing:
         parts = ["a host leaves it out"]
         needing = _needing(name, found)
         if needing:
             parts.append(_who_need(needing, "is left out", "are left out"))
-        parts.append(counted(sound, "is loaded", "are loaded"))
+        parts.append(counted(sound, one, several))
         said[name] = "; ".join(parts)
     return said
 

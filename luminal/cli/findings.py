@@ -74,7 +74,7 @@ def findings(paths: Sequence[str], found: Sequence[Candidate]) -> Iterator[Findi
     yield from _sockets()
     for path in paths:
         if os.path.isdir(path):
-            yield from _stale(path)
+            yield from _stale(os.path.abspath(path))
     for candidate in found:
         problem = candidate.problem
         if problem is not None:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from luminal.errors import LuminalError
+from luminal.cli.nearness import near, near_path
+from luminal.cli.paper import say
+from luminal.errors import (
+    DirectoryNotFoundError,
+    LuminalError,
+    PhotonNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,12 +54,37 @@ class Look:
     without: tuple[str, ...] = ()
     api: str | None = None
 
-    def find(self) -> Sequence[Candidate]:
+    def find(self, may_appear: bool = False) -> Sequence[Candidate]:
         """Return what is there, in load order; nothing is imported.
 
+        Args:
+            may_appear: Whether a photon that is chosen by name may come later.
+
         Raises:
-            PhotonNotFoundError: A path leads to nothing.
+            PhotonNotFoundError: A path leads to nothing, or a photon that is chosen
+                by name is not there.
+            DirectoryNotFoundError: A path leads to nothing.
         """
+        try:
+            found = self._find()
+        except (PhotonNotFoundError, DirectoryNotFoundError) as error:
+            error.hint = f"{error.hint or 'check the path'}{near_path(error.file)}"
+            raise
+        names = [candidate.name for candidate in found]
+        for name in self.without:
+            if name not in names and near(name, names):
+                say(f"nothing to leave out: no photon {name!r}{near(name, names)}")
+        missing = [name for name in self.only if name not in names]
+        if missing and not may_appear:
+            raise PhotonNotFoundError(
+                "is not there, and was to be enabled",
+                photon=missing[0],
+                why="--only names it, or a setting that stands in for that",
+                hint=f"luminal list shows what is there{near(missing[0], names)}",
+            )
+        return found
+
+    def _find(self) -> Sequence[Candidate]:
         from luminal.discovery import discover, discover_file
 
         files = [path for path in self.paths if _is_file(path)]
@@ -135,7 +166,7 @@ def complete_photon(
         recursive=bool(ctx.params.get("recursive")),
     )
     try:
-        found = look.find()
+        found = look.find(may_appear=True)
     except LuminalError:
         return []
     return [

@@ -9,6 +9,7 @@ import click
 
 import luminal
 from luminal.cli.exits import Exit
+from luminal.cli.nearness import near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,11 +77,7 @@ class _Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], VERBS, 1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"No such verb {args[0]!r}.{meant}")
+            ctx.fail(f"No such verb {args[0]!r}{near(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
 

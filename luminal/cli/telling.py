@@ -177,7 +177,7 @@ class Teller:
 
 def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
     """Run what *look* finds until it is told to stop; return the exit code."""
-    found = look.find()
+    found = look.find(may_appear=is_watching)
     if not found and not (is_watching and look.paths):
         return teller.nothing()
     logging.basicConfig(

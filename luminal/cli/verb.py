@@ -44,6 +44,7 @@ class Verb(click.Command):
             sys.stdout.flush()
         except LuminalError as error:
             code = exit_for(error)
+            error.consequence = error.consequence or "nothing was changed"
             tell_error(error)
             if ctx.params.get("as_json"):
                 from luminal.model import Problem

@@ -218,9 +218,22 @@ class PluginManager(Roster):
 
         desk = self._desks.get(hook_name)
         if desk is None:
-            raise AttributeError(f"there is no hook {hook_name!r}")
+            from luminal.hooks.misspelt import near
+
+            meant = near(hook_name, list(self._desks))
+            raise AttributeError(f"there is no hook {hook_name!r}{meant}")
         with self._policy.lock:
             return explain(hook_name, desk.hook.order.occupants())
+
+    def check_pending(self) -> None:
+        """Refuse implementations of hooks that nobody has specified.
+
+        Raises:
+            pluggy.PluginValidationError: There is one: where, and which hook is near.
+        """
+        from luminal.hooks.misspelt import check_specified
+
+        check_specified(self._all_desks())
 
     # What photons may do.
 

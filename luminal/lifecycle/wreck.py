@@ -16,6 +16,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.lifecycle.frames import frames_of
+from luminal.lifecycle.suggesting import meant
 
 __all__ = ["blame", "explain", "finalize_failure", "start_failure", "words_of"]
 
@@ -58,7 +59,9 @@ def explain(
             file=file,
             line=line,
             why=why,
-            hint=f"install what brings {cause.name!r}, or correct the import",
+            hint=_hint(
+                cause, f"install what brings {cause.name!r}, or correct the import"
+            ),
         )
     else:
         error = PhotonImportError(
@@ -67,7 +70,7 @@ def explain(
             file=file,
             line=line,
             why=why,
-            hint="correct the line, then load it again",
+            hint=_hint(cause, "correct the line, then load it again"),
         )
     error.__cause__ = cause
     error.consequence = NOT_LOADED
@@ -99,7 +102,7 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
         file=file,
         line=line,
         why=words_of(cause),
-        hint="correct it, then start or reload the photon",
+        hint=_hint(cause, "correct it, then start or reload the photon"),
     )
     error.consequence = NOT_STARTED
     error.frames = frames_of(cause, filepath)
@@ -117,11 +120,16 @@ def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
         file=file,
         line=line,
         why=words_of(cause),
-        hint="correct 'finalize'",
+        hint=_hint(cause, "correct 'finalize'"),
     )
     error.consequence = "what it held has been ended by force"
     error.frames = frames_of(cause, filepath)
     return error
+
+
+def _hint(cause: BaseException, mend: str) -> str:
+    name = meant(cause)
+    return f"{mend}; did you mean {name!r}?" if name else mend
 
 
 def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:

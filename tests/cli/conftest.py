@@ -45,24 +45,32 @@ def terminal(tmp_path: Path, sockets: Path) -> Terminal:
 
 
 @pytest.fixture
-def golden(terminal: Terminal) -> Callable[..., Said]:
-    """Compare a command with what is on record, as text and as JSON.
+def record(terminal: Terminal) -> Callable[[str, str], None]:
+    """Compare a text with what is on record, without what differs from run to run.
 
     With ``LUMINAL_WRITE_GOLDEN`` in the environment the record is written instead;
     look at the difference before you commit it.
     """
 
+    def compare(name: str, found: str) -> None:
+        found = terminal.normal(found)
+        file = GOLDEN / f"{name}.txt"
+        if "LUMINAL_WRITE_GOLDEN" in os.environ:
+            file.write_text(found, encoding="utf-8")
+        assert found == file.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture
+def golden(
+    terminal: Terminal, record: Callable[[str, str], None]
+) -> Callable[..., Said]:
+    """Run a command, and compare what it says with what is on record."""
+
     def compare(name: str, *arguments: str) -> Said:
         said = terminal.luminal(*arguments)
-        found = (
-            f"$ luminal {' '.join(arguments)}\n{said.out}"
-            f"--- standard error\n{said.err}--- exit {said.code}\n"
-        )
-        found = terminal.normal(found)
-        record = GOLDEN / f"{name}.txt"
-        if "LUMINAL_WRITE_GOLDEN" in os.environ:
-            record.write_text(found, encoding="utf-8")
-        assert found == record.read_text(encoding="utf-8")
+        record(name, said.as_text(*arguments))
         return said
 
     return compare

@@ -24,6 +24,13 @@ class Said:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    def as_text(self, *arguments: str) -> str:
+        """Return all of it, as it is put on record."""
+        return (
+            f"$ luminal {' '.join(arguments)}\n{self.out}"
+            f"--- standard error\n{self.err}--- exit {self.code}\n"
+        )
+
 
 @attrs.define
 class Terminal:
@@ -76,8 +83,29 @@ class Terminal:
     def normal(self, text: str) -> str:
         """Return *text* without what differs from run to run and place to place."""
         text = text.replace(str(self.place), "<here>")
-        text = re.sub(r"/\S*/luminal-demo-\w+", "<demo>", text)
-        text = re.sub(r"\d+ (records fed|in Kelvin|in Fahrenheit)", r"<n> \1", text)
-        text = re.sub(r"\S*/lum-\w+", "<sockets>", text)
-        text = re.sub(r"\d+\.\d ms", "<n> ms", text)
-        return re.sub(r"\b[0-9a-f]{128}\b", "<sha512>", text)
+        for pattern, instead in _VARYING:
+            text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+        return text
+
+
+_VARYING = (
+    (r"/\S*/luminal-demo-\w+", "<demo>"),
+    (r"\d+ (records fed|in Kelvin|in Fahrenheit)", r"<n> \1"),
+    (r"\S*/lum-\w+", "<sockets>"),
+    (r"\d+\.\d ms", "<n> ms"),
+    (r"\b[0-9a-f]{128}\b", "<sha512>"),
+    (r"\bhost \d+\b", "host <pid>"),
+    (
+        r'"(pid|at|since|memory|fed|Kelvin|Fahrenheit|\w*seconds)": [\d.e-]+',
+        r'"\1": <n>',
+    ),
+    # Those of the whole process; a photon's own are exact.
+    (r'^  "threads": \d+', '  "threads": <n>'),
+    (r"memory \d+ MiB  threads \d+", "memory <n> MiB  threads <n>"),
+    (
+        r"^([a-z]+(?:-[a-z]+)?)( +)(Linux-\S+|\d+\.\d+(?:\.\d+)?)$",
+        r"\1\2<version>",
+    ),
+    (r'^    "([a-z-]+)": "(Linux-\S+|\d+\.\d+(\.\d+)?)"', r'    "\1": "<version>"'),
+)
+"""What differs from run to run and from place to place, and what stands for it."""

@@ -67,7 +67,7 @@ def test_help_imports_no_verb_and_nothing_heavy() -> None:
 def test_a_misspelt_verb_is_a_usage_error_with_the_nearest(terminal: Terminal) -> None:
     said = terminal.luminal("lsit")
     assert (said.out, said.code) == ("", 2)
-    assert "Did you mean 'list'?" in said.err
+    assert "did you mean 'list'?" in said.err
     assert terminal.luminal("list", "--nonsense").code == 2
 
 
@@ -208,22 +208,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_reference_has_each_verb_and_option(verb: str) -> None:
+def test_the_reference_has_each_verb(verb: str) -> None:
+    """Its options and the exit codes are generated, and tested with the other pages."""
     text = REFERENCE.read_text(encoding="utf-8")
     assert re.search(rf"^\| `{verb}` \|", text, re.MULTILINE)
-    command = import_module(f"luminal.cli.verbs.{verb}").command
-    shared = {"paths", "group", "no_installed", "recursive", "only", "without", "api"}
-    shared.add("verbose")
-    for parameter in command.params:
-        if parameter.param_type_name == "option" and parameter.name != "as_json":
-            option = max(parameter.opts, key=len)
-            prefix = "" if parameter.name in shared else f"{verb} "
-            assert re.search(rf"`{prefix}{option}\b", text), option
-
-
-def test_the_reference_has_each_exit_code() -> None:
-    from luminal.cli.exits import Exit
-
-    text = REFERENCE.read_text(encoding="utf-8")
-    for code in Exit:
-        assert re.search(rf"^\| {code.value} \|", text, re.MULTILINE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -11,72 +10,17 @@ import select
 import signal
 import stat
 import struct
-import subprocess
 import sys
 import termios
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.running import BROKEN, GEO, geo, running
 from tests.cli.terminal import Said, Terminal
-
-GEO = """\
-import luminal
-
-
-class Geo(luminal.IPhoton):
-    photon_name = "geo"
-
-    def start(self):
-        print("geo says {word}", flush=True)
-"""
-BROKEN = GEO + "def = 1\n"
-
-
-class Running:
-    """A host that runs, and what it has said, one JSON document a line."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.seen: list[Any] = []
-
-    def until(self, **wanted: Any) -> Any:
-        """Return the next document that has these values."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.seen.append(json.loads(line))
-            if wanted.items() <= self.seen[-1].items():
-                return self.seen[-1]
-        raise AssertionError(f"{wanted} never came: {self.seen}")
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-
-@contextlib.contextmanager
-def running(terminal: Terminal, *arguments: str) -> Iterator[Running]:
-    with terminal.start(*arguments, "--no-installed", "--json") as process:
-        host = Running(process)
-        # Whatever a test waits for in vain comes to an end.
-        limit = threading.Timer(30, process.kill)
-        limit.start()
-        try:
-            host.until(event="ready")
-            yield host
-        finally:
-            limit.cancel()
-            process.kill()
-
-
-def geo(word: str) -> str:
-    return GEO.format(word=word)
 
 
 def test_watch_tells_swaps_refusals_arrivals_and_departures(

@@ -77,7 +77,8 @@ def command(
         ]
         print_table(("PHOTON", "IMPORT MS"), rows)
     click.echo()
-    click.echo(f"{len(found)} photons, found in {looked * 1000:.1f} ms")
+    count = "1 photon" if len(found) == 1 else f"{len(found)} photons"
+    click.echo(f"{count}, found in {looked * 1000:.1f} ms")
     for finding in amiss:
         click.echo()
         click.echo(f"amiss: {clean(finding.what)}")

@@ -9,6 +9,7 @@ import click
 from luminal.cli.declared import call_order, hooks_of
 from luminal.cli.exits import Exit
 from luminal.cli.looking import looking, state_of
+from luminal.cli.nearness import near
 from luminal.cli.paper import print_json, print_table, say, short
 from luminal.cli.relations import edges_between
 from luminal.cli.verb import verb
@@ -88,11 +89,7 @@ def _hook(found: Sequence[Candidate], name: str, as_json: bool) -> Exit:
         ]
         print_table(("#", "NAME", "WHERE", "OPTIONS"), rows)
     else:
-        import difflib
-
-        near = difflib.get_close_matches(name, known, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        say(f"no photon implements the hook {name!r}{meant}")
+        say(f"no photon implements the hook {name!r}{near(name, known)}")
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from luminal.cli.asking import answer_of, asking, complete_running
 from luminal.cli.blaming import tell_problem
 from luminal.cli.exits import Exit
+from luminal.cli.nearness import near
 from luminal.cli.paper import print_json, print_table, say, short
 from luminal.cli.verb import verb
 from luminal.errors import PhotonNotFoundError
@@ -80,9 +80,8 @@ def _code(rows: list[dict[str, Any]]) -> Exit:
 def _unknown(answer: dict[str, Any], asked: Sequence[str]) -> PhotonNotFoundError:
     known = answer["known"]
     name = next((name for name in asked if name not in known), "")
-    near = difflib.get_close_matches(name, known, 1)
     return PhotonNotFoundError(
         "does not run in this host",
         photon=name,
-        hint=f"did you mean {near[0]!r}?" if near else "luminal top shows what runs",
+        hint=f"luminal top shows what runs{near(name, known)}",
     )

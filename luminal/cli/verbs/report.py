@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -93,7 +95,8 @@ def _loaded(look: Look) -> Picture:
             await loader.start()
             return picture_of(loader)
 
-    return asyncio.run(see())
+    with contextlib.redirect_stdout(sys.stderr):  # what photons print is talk
+        return asyncio.run(see())
 
 
 def _write(output: str, page: str) -> None:

@@ -14,9 +14,11 @@ from luminal.cli.paper import clean, print_json, print_table, say
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
-__all__ = ["command"]
+__all__ = ["command", "picture"]
 
 _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS")
 
@@ -35,9 +37,10 @@ _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS"
 def command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
     """Show a running host at work: photons, calls, time, threads, tasks.
 
-    Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (time spent) count since a
-    photon's latest swap; memory is that of the whole process. With --json or --once, or
-    where the output is no terminal, it is shown once.
+    Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (milliseconds spent in its
+    hooks, an estimate) count since a photon's latest swap; THREADS and TASKS are those
+    that it owns. Memory and threads at the top are the whole process's. With --json or
+    --once, or where the output is no terminal, it is shown once.
     """
     status = answer_of(host, {"ask": "status"})
     if as_json:
@@ -45,8 +48,8 @@ def command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
         print_json("top", Exit.FINE, **status)
         return Exit.FINE
     if once or not sys.stdout.isatty():
-        print_table(_HEADINGS, _rows(status))
-        say(_headline(status))
+        print_table(_HEADINGS, [*map(_row, status["photons"])])
+        say(f"{_headline(status)}  {_command(status)}")
         return Exit.FINE
     return _stay(status["pid"], status, every)
 
@@ -57,56 +60,134 @@ def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
     from rich.live import Live
 
     console = Console(highlight=False)
+
+    def screen() -> RenderableType:
+        return picture(status, console.width, console.height)
+
     # The other screen: what was there before comes back at the end.
-    with Live(_live(status), console=console, screen=True, auto_refresh=False) as live:
+    with Live(screen(), console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_live(status), refresh=True)
+            live.update(screen(), refresh=True)
             time.sleep(every)
             status = answer_of(host, {"ask": "status"})
 
 
-def _live(status: dict[str, Any]) -> RenderableType:
+def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
+    """Return the live table, with as much of it as there is room for.
+
+    Args:
+        status: As `luminal.managers.status.status_of` returns it.
+        width: Columns of the terminal.
+        height: Its lines.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from luminal.cli.paper import style_of
 
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for at, heading in enumerate(_HEADINGS):
+    photons = status["photons"]
+    why = [_why(photon) for photon in photons if photon["problem"]][: height // 4]
+    room = max(height - _AROUND - len(why), 1)
+    rows = [_row(photon) for photon in _weightiest(photons, room)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    widths = _widths(rows, width)
+    for at, (heading, wide) in enumerate(zip(_HEADINGS, widths, strict=False)):
         side: Literal["left", "right"] = "left" if at < 2 else "right"
-        share = 1 if at == 0 else None
         table.add_column(
-            heading, justify=side, ratio=share, no_wrap=True, overflow="ellipsis"
+            heading, justify=side, width=wide, no_wrap=True, overflow="ellipsis"
         )
-    for row in _rows(status):
-        cells = [Text(clean(cell), style_of(cell)) for cell in row]
-        if row[4] != "0":
+    for row in rows:
+        cells = [Text(cell, style_of(cell)) for cell in row[: len(widths)]]
+        if len(cells) > 4 and row[4] != "0":
             cells[4].stylize("red")
         table.add_row(*cells)
-    headline = Text(_headline(status), "bold", no_wrap=True, overflow="ellipsis")
-    foot = Text("Ctrl-C ends this table; the host goes on", "bright_black")
-    return Group(headline, Text(), table, Text(), foot)
-
-
-def _rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [
-        (
-            photon["name"],
-            photon["state"],
-            str(photon["generation"]),
-            str(photon["calls"]),
-            str(photon["errors"]),
-            f"{photon['seconds'] * 1000:.1f}",
-            str(photon["threads"]),
-            str(photon["tasks"]),
+    left = len(photons) - room
+    foot = f"{left} quieter ones; a taller terminal shows them" if left > 0 else ""
+    texts = (
+        (_headline(status), "bold"),
+        (_command(status), "bright_black"),
+        ("", ""),
+        table,
+        (foot, "bright_black"),
+        *((line, "red") for line in why),
+        ("Ctrl-C ends this table; the host goes on", "bright_black"),
+    )
+    return Group(
+        *(
+            Text(*each, no_wrap=True, overflow="ellipsis")
+            if isinstance(each, tuple)
+            else each
+            for each in texts
         )
-        for photon in status["photons"]
-    ]
+    )
+
+
+_AROUND = 6
+"""Lines of the screen that are no rows: above the table, its head, and below it."""
+
+_NAME = 12
+"""Columns that a long name should have, before others are left out."""
+
+
+def _widths(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
+    """Return how wide each column is; what there is no room for is left out."""
+    from rich.cells import cell_len
+
+    columns = zip(_HEADINGS, *rows, strict=True)
+    needed = [max(map(cell_len, column)) for column in columns]
+    count = len(needed)
+    while True:
+        room = width - sum(needed[1:count]) - 2 * (count - 1)
+        if count == 2 or room >= min(needed[0], _NAME):
+            return [max(min(needed[0], room), 1), *needed[1:count]]
+        count -= 1
+
+
+def _weightiest(photons: Sequence[dict[str, Any]], room: int) -> list[dict[str, Any]]:
+    """Return so many of *photons* in their order: what fails, errs, or takes long."""
+    ranked = sorted(
+        range(len(photons)),
+        key=lambda at: (
+            photons[at]["problem"] is None,
+            -photons[at]["errors"],
+            -photons[at]["seconds"],
+        ),
+    )
+    return [photons[at] for at in sorted(ranked[:room])]
+
+
+def _why(photon: dict[str, Any]) -> str:
+    problem = photon["problem"]
+    why = f": {problem['why']}" if problem["why"] else ""
+    return clean(f"{photon['name']}: {problem['what']} [{problem['code']}]{why}")
+
+
+def _row(photon: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        clean(photon["name"]),
+        photon["state"],
+        str(photon["generation"]),
+        str(photon["calls"]),
+        str(photon["errors"]),
+        f"{photon['seconds'] * 1000:.1f}",
+        str(photon["threads"]),
+        str(photon["tasks"]),
+    )
 
 
 def _headline(status: dict[str, Any]) -> str:
     memory = status["memory"] / 2**20
-    size = f"{memory:.0f} MiB, " if memory else ""
-    command = clean(" ".join(status["command"]))
-    return f"host {status['pid']}: {size}{status['threads']} threads, {command}"
+    photons = status["photons"]
+    running = sum(photon["state"] == "running" for photon in photons)
+    parts = [
+        f"host {status['pid']}",
+        f"{running} of {len(photons)} running",
+        f"memory {memory:.0f} MiB" if memory else "",
+        f"threads {status['threads']}",
+    ]
+    return "  ".join(filter(None, parts))
+
+
+def _command(status: dict[str, Any]) -> str:
+    return clean(" ".join(status["command"]))

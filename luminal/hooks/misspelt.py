@@ -1,0 +1,51 @@
+"""Implementations of hooks that nobody has specified, and what their author meant."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from luminal.hooks.desk import HookDesk
+
+__all__ = ["check_specified", "near"]
+
+
+def check_specified(desks: Sequence[HookDesk]) -> None:
+    """Refuse an implementation of a hook without a specification.
+
+    Args:
+        desks: Those of all hooks.
+
+    Raises:
+        pluggy.PluginValidationError: There is one that is not marked ``optionalhook``.
+    """
+    known = [desk.name for desk in desks if desk.has_spec()]
+    for desk in desks:
+        if desk.has_spec() or desk.name.startswith("_"):
+            continue
+        for impl in desk.get_hookimpls():
+            if impl.optionalhook:
+                continue
+            code = getattr(impl.function, "__code__", None)
+            place = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+            text = f"unknown hook {desk.name!r} in plugin {impl.plugin!r}"
+            text += f"\n  at: {place}" if place else ""
+            text += "\n  try: specify it, or mark it 'optionalhook'"
+            text += near(desk.name, known)
+            raise pluggy.PluginValidationError(impl.plugin, text)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a question for the nearest of *known*, or an empty string.
+
+    Args:
+        name: What was written.
+        known: What there is.
+    """
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,183 @@
+"""What each verb prints is on record, as text and as JSON: look at what changes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from luminal.cli.root import VERBS
+from tests.cli.conftest import GOLDEN
+from tests.cli.running import BROKEN, GEO, geo, running
+from tests.cli.terminal import Said, Terminal
+
+WHERE = ("--no-installed", "a")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_is_on_record_as_text_and_as_json(verb: str) -> None:
+    """Written by the tests below and beside; a new verb has to come with both."""
+    lines = [file.read_text().partition("\n")[0] for file in GOLDEN.glob("*.txt")]
+    of_verb = [line.split() for line in lines if line.split()[2] == verb]
+    assert [line for line in of_verb if "--json" not in line]
+    assert [line for line in of_verb if "--json" in line]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_new(form: str, terminal: Terminal, golden: Callable[..., Said]) -> None:
+    more = ("--json",) if form == "json" else ()
+    for kind in ("file", "folder", "distribution"):
+        directory = f"{kind}s"
+        golden(
+            f"new-{kind}-{form}", "new", "geo", "--kind", kind, "--in", directory, *more
+        )
+    golden(f"new-taken-{form}", "new", "geo", "--in", "files", *more)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_doctor(form: str, terminal: Terminal, golden: Callable[..., Said]) -> None:
+    """One finding of each kind that a directory can have."""
+    terminal.write({"a/geo.py": geo("one"), "a/needy.py": NEEDY})
+    terminal.write({"a/__pycache__/gone.cpython-312.pyc": ""})
+    more = ("--json",) if form == "json" else ()
+    assert golden(f"doctor-{form}", "doctor", *WHERE, *more).code == 1
+
+
+NEEDY = """\
+import luminal
+
+
+class Needy(luminal.IPhoton):
+    photon_name = "needy"
+    photon_requires = ("goe",)
+"""
+
+
+def test_doctors_settings_as_json(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    terminal.write({"pyproject.toml": "[tool.luminal]\nrecursive = true\n"})
+    golden("doctor-config-json", "doctor", "--config", "--json")
+
+
+def test_demo_as_json(golden: Callable[..., Said]) -> None:
+    golden("demo-json", "demo", "--json")
+
+
+def test_report(terminal: Terminal, golden: Callable[..., Said]) -> None:
+    """The page itself is tested elsewhere."""
+    terminal.write({"a/geo.py": GEO, "a/bad.py": BAD})
+    golden("report", "report", *WHERE)
+    golden("report-json", "report", *WHERE, "--json")
+
+
+BAD = """\
+import luminal
+
+
+def reach(host):
+    raise OSError(f"{host} does not answer")
+
+
+class Bad(luminal.IPhoton):
+    photon_name = "bad"
+
+    def start(self):
+        self.connection = reach("localhost")
+"""
+
+
+def test_a_failure_at_start_is_shown_with_the_authors_calls(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    """Who needs it is named, and so is how many go on."""
+    needy = NEEDY.replace("goe", "bad")
+    terminal.write({"a/geo.py": GEO, "a/bad.py": BAD, "a/needy.py": needy})
+    golden("run-start-fails", "run", *WHERE, "--once")
+    golden("run-start-fails-json", "run", *WHERE, "--once", "--json")
+    said = terminal.luminal("run", *WHERE, "--once", "-v")
+    assert "lifecycle/step.py" in said.err
+    assert said.err.index("in Bad.start") < said.err.index("lifecycle/step.py")
+
+
+def test_several_failures_are_told_together(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    """What is left out because of another one is said where that one is told."""
+    first = NEEDY.replace("goe", "bad")
+    second = NEEDY.replace("goe", "bad").replace("needy", "second")
+    terminal.write(
+        {
+            "a/geo.py": GEO,
+            "a/bad.py": "raise OSError('no')\n" + BAD,
+            "a/needy.py": first,
+            "a/second.py": second,
+            "a/typo.py": "class Typo(IPhoton:\n",
+        }
+    )
+    golden("run-several-fail", "run", *WHERE, "--once")
+    golden("check-several-fail", "check", *WHERE)
+    golden("list-several-fail", "list", *WHERE)
+
+
+def test_top(terminal: Terminal, golden: Callable[..., Said]) -> None:
+    terminal.write({"a/geo.py": geo("one"), "a/bad.py": BAD})
+    with running(terminal, "run", "a") as host:
+        golden("top", "top")
+        golden("top-json", "top", "--json")
+        golden("report-host-json", "report", "--json")
+        golden("reload-json", "reload", "geo", "--json")
+        assert host.end() == 130
+    golden("top-no-host-json", "top", "--json")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_watch(
+    form: str, terminal: Terminal, record: Callable[[str, str], None]
+) -> None:
+    """Started, swapped, refused, mended, joined, left, and stopped."""
+    arguments = ["watch", *WHERE, *(["--json"] if form == "json" else [])]
+    terminal.write({"a/geo.py": geo("one")})
+    seen = []
+    with terminal.start(*arguments) as process:
+        assert process.stdout is not None
+
+        def until(happening: str, number: int) -> None:
+            """Read on until geo's generation *number* has done that."""
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "says" in line:  # it prints beside the events
+                    continue
+                seen.append(line)
+                words = line.split()
+                if form == "json":
+                    told = json.loads(line)
+                    words = [told["event"], "", f"#{told.get('generation')}"]
+                if words[0] == happening and words[2] == f"#{number}":
+                    return
+            raise AssertionError(f"{happening} never came: {seen}")
+
+        until("started", 1)
+        if form == "json":
+            until("ready", None)  # type: ignore[arg-type]
+        else:
+            assert process.stderr is not None
+            while "running" not in process.stderr.readline():
+                assert process.poll() is None
+        terminal.write({"a/geo.py": geo("two")})
+        until("finalized", 1)
+        terminal.write({"a/geo.py": BROKEN})
+        until("refused", 2)
+        terminal.write({"a/geo.py": geo("three")})
+        until("finalized", 2)
+        terminal.write({"a/new.py": GEO.replace("geo", "new")})
+        until("started", 1)
+        (terminal.place / "a" / "new.py").unlink()
+        until("unloaded", 1)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    seen += [line for line in out.splitlines(keepends=True) if "says" not in line]
+    said = Said("".join(seen), err, process.returncode)
+    record(f"watch-{form}", said.as_text(*arguments))
