@@ -10,7 +10,8 @@
 - ``output``: what the ``python`` block before it printed.
 
 In expected output ``...`` stands for anything. A block below a comment
-``<!-- not run: reason -->`` is left alone; so is every other fence.
+``<!-- not run: reason -->`` is left alone; so is every other fence, and one below
+``<!-- needs: NAME -->`` where that module or distribution is not installed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import io
 import re
 import subprocess
 import sys
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 NOT_RUN = re.compile(r"<!-- not run: .+? -->\s*\Z", re.DOTALL)
+NEEDS = re.compile(r"<!-- needs: (?P<name>[\w-]+) -->\s*\Z")
 PATH = re.compile(r"# (?P<path>[\w./-]+\.(?:py|toml|csv|log|txt))\n")
 WRITTEN = ("python", "toml", "csv", "text")
 
@@ -46,6 +50,21 @@ def compare(expected: str, found: str, where: str) -> None:
         doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
     ):
         raise Mismatch(f"{where}: expected\n{expected}\nbut found\n{found}")
+
+
+def is_left_out(before: str) -> bool:
+    """Whether the text *before* a block says that it does not run here."""
+    needs = NEEDS.search(before)
+    is_missing = needs is not None and not is_installed(needs["name"])
+    return is_missing or NOT_RUN.search(before) is not None
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is a module or a distribution of this *name*."""
+    try:
+        return find_spec(name) is not None or metadata.version(name) != ""
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def run_console(body: str, where: str) -> None:
@@ -77,7 +96,7 @@ def run_document(path: Path) -> int:
     names: dict[str, Any] = {"__name__": "__main__"}
     printed, count = "", 0
     for fence in FENCE.finditer(text):
-        if NOT_RUN.search(text, 0, fence.start()):
+        if is_left_out(text[: fence.start()]):
             continue
         kind, body = fence["kind"], fence["body"]
         if fence["indent"]:
