@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.supervise.hurry import set_usual_interval, usual_interval
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -227,7 +229,7 @@ FACETS: tuple[Facet, ...] = (
     _list_of("gc", "callbacks"),
     Facet("gc.enabled", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     Facet("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-    Facet("switch interval", sys.getswitchinterval, sys.setswitchinterval),
+    Facet("switch interval", usual_interval, set_usual_interval),
     _table_of("builtins", "__dict__"),
 )
 """In the order in which they are compared, and restored in reverse."""

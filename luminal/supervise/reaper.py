@@ -8,11 +8,11 @@ halt to follow, and it never blocks on one.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 from luminal.supervise.halts import ABANDON_SECONDS, Halt
+from luminal.supervise.hurry import Hurry
 from luminal.supervise.owners import unowned
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _YOUNG_SECONDS = 0.25
 _changed = threading.Condition()
 _halts: list[Halt] = []
 _reaper: threading.Thread | None = None
-_usual_interval: float | None = None
+_hurry = Hurry(_HURRIED_INTERVAL)
 
 
 def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
@@ -56,7 +56,7 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
     if is_running:
         # At once: who loses the interpreter's lock now gets it back late.
         with _changed:
-            _hurry()
+            _hurry.begin()
     flag = getattr(thread, "halting", None)
     if isinstance(flag, threading.Event):
         flag.set()
@@ -80,7 +80,7 @@ def begin_halt(halt: Halt) -> Halt:
         known = next((h for h in _halts if h.ident == halt.ident and h.is_open()), None)
         if known is not None:
             return known
-        _hurry()
+        _hurry.begin()
         _halts.append(halt)
     # First of all: while we have the interpreter's lock, the thread stands still.
     halt.strike()
@@ -100,24 +100,6 @@ def abandoned_threads() -> tuple[Leftover, ...]:
     return tuple(h.leftover() for h in halts)
 
 
-def _hurry() -> None:
-    global _usual_interval
-    interval = sys.getswitchinterval()
-    if _usual_interval is None and interval > _HURRIED_INTERVAL:
-        _usual_interval = interval
-        sys.setswitchinterval(_HURRIED_INTERVAL)
-
-
-def _calm_down() -> None:
-    global _usual_interval
-    if _usual_interval is None:
-        return
-    # Somebody else's choice, made meanwhile, stands.
-    if abs(sys.getswitchinterval() - _HURRIED_INTERVAL) < 2e-6:
-        sys.setswitchinterval(_usual_interval)
-    _usual_interval = None
-
-
 def _pause(halts: list[Halt]) -> float:
     youngest = min((h.seconds for h in halts), default=0.0)
     if youngest > ABANDON_SECONDS:
@@ -134,12 +116,12 @@ def _reap() -> None:
     while True:
         with _changed:
             if not _halts:
-                _calm_down()
+                _hurry.end()
                 _reaper = None
                 return
             _changed.wait(_pause(_halts))
             if all(h.seconds > _YOUNG_SECONDS for h in _halts):
-                _calm_down()
+                _hurry.end()
             halts = list(_halts)
         ended = [h for h in halts if _is_over(h)]
         with _changed:

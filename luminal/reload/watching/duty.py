@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.reload.watching.batch import Cause, Note, NoteCode
-from luminal.reload.watching.hurry import Hurry
 from luminal.reload.watching.mounts import silent_file_system
 from luminal.reload.watching.polling import PollingSource
 from luminal.reload.watching.reporter import Reporter
@@ -22,6 +21,7 @@ from luminal.reload.watching.settle import Pace, Settle
 from luminal.reload.watching.source import News
 from luminal.reload.watching.sweep import Snapshot
 from luminal.reload.watching.tracker import Tracker
+from luminal.supervise.hurry import Hurry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,8 +156,9 @@ class Duty:
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
         if batch is not None:
-            self._hurry.end()
+            # Still in a hurry: a change is live once its receiver has acted on it.
             self.deliver(batch)
+            self._hurry.end()
 
     @property
     def _is_blind(self) -> bool:

@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from luminal.reload.watching import Batch, Cause, NoteCode, duty
-from luminal.reload.watching.hurry import Hurry
 from luminal.reload.watching.mounts import silent_file_system
 from luminal.reload.watching.noise import is_noisy_file, is_noisy_folder
 from luminal.reload.watching.watchfiles_source import WatchfilesSource
@@ -78,40 +77,37 @@ def test_without_a_table_of_mounts_nothing_is_known(tmp_path):
     assert silent_file_system("/", str(tmp_path / "missing")) is None
 
 
-def test_a_hurry_gives_the_interval_back():
-    usual = sys.getswitchinterval()
-    with Hurry(), Hurry():
-        assert sys.getswitchinterval() < usual
-    assert sys.getswitchinterval() == usual
-
-
-def test_a_hurry_does_not_overwrite_the_hosts_choice():
-    usual = sys.getswitchinterval()
-    try:
-        with Hurry():
-            sys.setswitchinterval(0.002)
-        assert sys.getswitchinterval() == pytest.approx(0.002)
-        sys.setswitchinterval(0.00005)
-        with Hurry():
-            assert sys.getswitchinterval() == pytest.approx(0.00005)
-        assert sys.getswitchinterval() == pytest.approx(0.00005)
-    finally:
-        sys.setswitchinterval(usual)
-
-
-def test_the_interval_is_the_hosts_while_the_receiver_works(inbox, root):
+def test_the_hurry_lasts_until_the_receiver_has_acted(inbox, root):
+    """The GIL changes hands sooner until then, and as the host wants afterwards."""
     usual = sys.getswitchinterval()
     intervals = []
-    done = threading.Event()
 
     def receive(batch):
         intervals.append(sys.getswitchinterval())
-        done.set()
+        inbox.batches.put(batch)
 
-    inbox.watch(on_batch=receive)
+    watcher = inbox.watch(on_batch=receive)
     (root / "a.py").write_text("x")
-    assert done.wait(20)
-    assert intervals == [usual]
+    inbox.next()
+    asked = threading.Event()
+    watcher.call(lambda: (intervals.append(sys.getswitchinterval()), asked.set()))
+    assert asked.wait(20)
+    assert intervals[0] < usual == intervals[1] == sys.getswitchinterval()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_a_receiver_that_fails_ends_the_hurry(inbox, root, error):
+    usual = sys.getswitchinterval()
+
+    def fail(batch):
+        inbox.batches.put(batch)
+        raise error("from the receiver")
+
+    inbox.watch(on_batch=fail)
+    (root / "a.py").write_text("x")
+    inbox.next()
+    inbox.close()
+    assert sys.getswitchinterval() == usual
 
 
 def test_a_batch_reads_short():
