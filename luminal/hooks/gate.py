@@ -36,7 +36,7 @@ def epochs_under_way(policy: Policy) -> set[int]:
     """Return the epochs of all calls under way."""
     found = {view.epoch for _, view in views_of_threads(policy, awaited_too=True)}
     with policy.lock:
-        policy.leaving[:] = [view for view in policy.leaving if view.awaited]
+        policy.forget_idle()
         found.update(view.epoch for view in policy.leaving)
     return found
 

@@ -109,6 +109,10 @@ class Policy:
         # Makes callers of a photon's hooks anew; set by the manager.
         self.refresh: Callable[[str], None] = lambda _photon: None
 
+    def forget_idle(self) -> None:
+        """Forget replaced views whose async calls have ended; the lock is held."""
+        self.leaving[:] = [view for view in self.leaving if view.awaited]
+
     def tell(self, failure: HookFailure) -> None:
         """Hand *failure* to who listens; what the listener raises is counted."""
         if self.report is None:

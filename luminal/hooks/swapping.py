@@ -99,9 +99,11 @@ class Exchange:
         for hook, order, _, gate in self._gates:
             hook.order = order
             hook.settle(gate.new)
-        under_way = epochs_under_way(self._policy)
-        for _, _, _, gate in self._gates:
-            gate.keep(under_way)
+        if self._gates:
+            under_way = epochs_under_way(self._policy)
+            for _, _, _, gate in self._gates:
+                gate.keep(under_way)
+        self._policy.forget_idle()
 
     def undo(self) -> None:
         """Give up a swap that has not turned."""

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -106,10 +107,29 @@ class Retirement:
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
 
-        ended = asyncio.wrap_future(self._ended)
-        done, _ = await asyncio.wait({ended}, timeout=seconds)
-        ended.cancel()
-        return bool(done)
+        loop = asyncio.get_running_loop()
+        news = loop.create_future()
+
+        def wake() -> None:
+            if not news.done():
+                news.set_result(None)
+
+        def end(_: object) -> None:
+            with suppress(RuntimeError):  # no loop runs here, or ours is closed
+                if asyncio.get_running_loop() is loop:
+                    wake()  # without a round through the loop's own socket
+                    return
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(wake)
+
+        self._ended.add_done_callback(end)
+        alarm = loop.call_later(seconds, wake) if seconds is not None else None
+        try:
+            await news
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+        return self.is_over
 
     async def _carry_out(self) -> None:
         import asyncio
