@@ -67,26 +67,31 @@ GREETING = "hello from {name}"
 '''
 
 _TEST = '''\
-"""The photon {name!r} loads, starts and stops."""
+"""The photon {name!r} starts, can be changed while it runs, and leaves nothing."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import luminal
+from luminal.testing import Host
 
 PHOTON = Path(__file__).parent / "{path}"
 
 
-def test_it_starts_and_stops() -> None:
-    async def live() -> str:
-        async with luminal.Loader(cache=False) as loader:
-            photons = await loader.load_photon(PHOTON)
-            await photons.start()
-            return str(loader.photons["{name}"].state)
+def test_it_starts_and_leaves_nothing_behind() -> None:
+    with Host() as host:
+        host.copy(PHOTON)
+        host.run()
+        assert host["{name}"].photon_name == "{name}"
+        host.assert_no_leaks()
 
-    assert asyncio.run(live()) == "running"
+
+def test_it_can_be_changed_while_it_runs() -> None:
+    with Host() as host:
+        host.copy(PHOTON)
+        host.watch()
+        host.edit("{file}", lambda text: text + "\\n# changed\\n")
+        assert host.reloaded("{name}").number == 2
 '''
 
 _PROJECT = """\
@@ -112,8 +117,10 @@ packages = ["src/{module}"]
 _README = """\
 # {name}
 
-A photon for hosts that are built with Luminal. `pip install .` beside such a host, and
-it finds this one; `luminal list` shows it.
+A photon for hosts that are built with Luminal. Install it beside such a host with
+`pip install .`, and the host finds it; `luminal list` shows it. Give `pyproject.toml` a
+new version, say `pip install --upgrade .`, and a host that watches goes on with that,
+without a stop. `python -m pytest` runs the test.
 """
 
 
@@ -134,7 +141,7 @@ def files_for(kind: str, naming: Naming) -> dict[str, str]:
             version=version,
             greeting=f'"hello from {naming.name}"',
         )
-        test = _TEST.format(**names, path=f"{module}.py")
+        test = _TEST.format(**names, path=f"{module}.py", file=f"{module}.py")
         return {f"{module}.py": photon, f"test_{module}.py": test}
     is_shipped = kind == "distribution"
     package = {
@@ -148,11 +155,12 @@ def files_for(kind: str, naming: Naming) -> dict[str, str]:
         "greeting.py": _NEIGHBOUR.format(**names),
     }
     if not is_shipped:
-        test = _TEST.format(**names, path=f"{module}/__init__.py")
+        test = _TEST.format(**names, path=module, file=f"{module}/__init__.py")
         inside = {f"{module}/{file}": text for file, text in package.items()}
         return {**inside, f"test_{module}.py": test}
     root = naming.name
-    test = _TEST.format(**names, path=f"../src/{module}/__init__.py")
+    file = f"{module}/__init__.py"
+    test = _TEST.format(**names, path=f"../src/{module}", file=file)
     return {
         f"{root}/pyproject.toml": _PROJECT.format(**names),
         f"{root}/README.md": _README.format(**names),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,59 +140,6 @@ def test_a_class_body_and_a_default_run_at_import(tmp_path: Path) -> None:
 def test_registering_with_an_imported_function_is_for_ever(tmp_path: Path) -> None:
     text = "from host import show\n\n\n@show.register(int)\ndef _(x): ...\n"
     assert judged(tmp_path, text) == [4]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "photons", "test"),
-    [
-        ("file", "first_one.py", "test_first_one.py"),
-        ("folder", "first_one/__init__.py", "test_first_one.py"),
-        ("distribution", "first-one/src", "first-one/tests"),
-    ],
-)
-def test_what_new_writes_passes_at_once(
-    kind: str, photons: str, test: str, terminal: Terminal
-) -> None:
-    """Check, strictly, then its own test, then run."""
-    assert terminal.luminal("new", "first-one", "--kind", kind).code == 0
-    said = terminal.luminal("check", "--strict", photons, "--json")
-    assert [p["name"] for p in said.json()["photons"]] == ["first-one"]
-    assert said.code == 0, said.err
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
-        cwd=terminal.place,
-        env=terminal.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
-    ran = terminal.luminal("run", "--no-installed", "--once", photons)
-    assert ran.code == 0
-    assert "hello from first-one" in ran.err
-
-
-def test_new_writes_over_nothing(terminal: Terminal) -> None:
-    said = terminal.luminal("new", "geo", "--json")
-    assert [Path(path).name for path in said.json()["files"]] == [
-        "geo.py",
-        "test_geo.py",
-    ]
-    (terminal.place / "geo.py").unlink()
-    said = terminal.luminal("new", "geo", "--json")
-    assert said.code == said.json()["exit"] == 4
-    assert said.json()["error"]["code"] == "LUM402"
-    assert not (terminal.place / "geo.py").exists()
-
-
-@pytest.mark.parametrize("name", ["class", "json", "1st", "a b", "../up", "", "-x"])
-def test_new_refuses_a_name_that_cannot_be_one(name: str, terminal: Terminal) -> None:
-    said = terminal.luminal("new", "--", name)
-    assert said.code == 2
-    assert list(terminal.place.iterdir()) == []
 
 
 def test_doctor_finds_each_ill_and_names_its_mend(

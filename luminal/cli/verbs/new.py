@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from importlib.util import find_spec
 from keyword import iskeyword
 
 import click
@@ -51,6 +52,8 @@ def command(name: str, kind: str, directory: str, as_json: bool) -> Exit:
     source = next(path for path in written if not path.endswith((".toml", ".md")))
     test = next(path for path in written if os.path.basename(path)[:5] == "test_")
     say(f"next: luminal check {short(source)}; python -m pytest {short(test)}")
+    if find_spec("pytest") is None:
+        say("pytest is not installed: pip install 'luminal-photons[testing]'")
     return Exit.FINE
 
 
