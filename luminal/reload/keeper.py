@@ -95,8 +95,7 @@ class Keeper:
         """
         self._home.settle(loop)
         self._watcher.start()
-        everything = Batch(created=frozenset([self.directory]))
-        self._watcher.call(lambda: self._take(everything))
+        self._watcher.call(self._catch_up)
 
     async def stop(self, is_forced: bool) -> None:
         """End the watch, and unload what it has loaded.
@@ -112,6 +111,17 @@ class Keeper:
         closed = await run_apart(self._home.close, 10.0, "luminal-stop")
         if closed.error is not None:
             raise closed.error
+
+    def _catch_up(self) -> None:
+        """Load what is there, and reload what was edited since the host loaded it."""
+        below = os.path.join(self.directory, "")
+        known = {
+            path
+            for generation in self.intake.world.generations.values()
+            for path in generation.sources
+            if path.startswith(below)
+        }
+        self._take(Batch(created=frozenset([self.directory]), changed=frozenset(known)))
 
     def _hear(self, note: Note) -> None:
         """Pass on what the watcher says of itself; in its thread."""
@@ -180,8 +190,9 @@ class Keeper:
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
             _log.info("%s: %s unloaded", self._short(path), _names(handlers))
-        names = {h.name for handlers in leaving.values() for h in handlers}
-        await self.reloader.retirements.end(names)
+        gone = [h for handlers in leaving.values() for h in handlers]
+        await self.reloader.confirm([h.generation.unit for h in gone if h.generation])
+        await self.reloader.retirements.end({h.name for h in gone})
         await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
         self._loaded -= files
 

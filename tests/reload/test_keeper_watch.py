@@ -14,7 +14,7 @@ import time
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.model import Happening, State
+from luminal.model import Happening, Probation, State
 
 
 def text(name, number, head=""):
@@ -273,7 +273,7 @@ async def test_the_directory_vanishes_and_returns(make_host, photons):
         away = photons.path.with_name("away")
         photons.path.rename(away)
         (away / "a.py").write_text(text("a", 2))
-        await asyncio.sleep(0.3)
+        await host.until(lambda: host.photons["a"].problem)
         assert watched.answers() == [("a", 1)]
         away.rename(photons.path)
         await watched.show(("a", 2))
@@ -506,3 +506,35 @@ async def test_a_file_that_comes_and_goes_at_once_does_not_stay(make_host, photo
             await host.until(lambda: "fleeting" in host.photons)
             (photons.path / "fleeting.py").unlink()
             await host.until(lambda: "fleeting" not in host.photons)
+
+
+async def test_what_was_edited_before_the_watch_begins_is_not_missed(
+    make_host, photons
+):
+    """A host that loads, and then watches: an edit in between is an edit."""
+    async with make_host() as host:
+        photons.write("shared.py", "VALUE = 1\n")
+        head = "from .shared import VALUE"
+        paths = [photons.write(f"{n}.py", text(n, "VALUE", head)) for n in "ab"]
+        await host.run(*paths, photons.write("c.py", text("c", 1)))
+        photons.write("shared.py", "VALUE = 2\n")
+        await host.watch_photons(photons.path)
+        await Watched(host, photons.path).show(("a", 2), ("b", 2), ("c", 1))
+        assert len(host.happened(Happening.SWAPPED)) == 2
+
+
+async def test_a_photon_on_probation_that_is_deleted(make_host, photons):
+    """Nobody comes back for it: the one before leaves with it."""
+    async with make_host(probation=Probation(60.0, interval=0.01)) as host:
+        watched = await watching(host, photons, a=1, b=1)
+        photons.write("a.py", text("a", 2))
+        await watched.show(("a", 2), ("b", 1))
+        (photons.path / "a.py").unlink()
+        await watched.show(("b", 1))
+        await host.until(lambda: len(host.happened(Happening.FINALIZED, "a")) == 2)
+        assert not host.happened(Happening.ROLLED_BACK)
+        await host.until(lambda: not _threads("luminal-probation"))
+
+
+def _threads(name):
+    return [thread for thread in threading.enumerate() if thread.name == name]
