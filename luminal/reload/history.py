@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from luminal.loading import Pinned
 
-__all__ = ["History"]
+__all__ = ["History", "Past"]
+
+Past = dict[str, "Mapping[str, Pinned]"]
+"""Unit → what it can return to; nothing where it has had one generation only."""
 
 
 @attrs.define(eq=False)
@@ -25,9 +28,19 @@ class History:
     # that took part in that swap.
     _before: dict[str, Mapping[str, Pinned]] = attrs.Factory(dict)
 
-    def note(self, before: Mapping[str, Pinned]) -> None:
-        """Note that the units of *before* have been replaced in one swap."""
+    def note(self, before: Mapping[str, Pinned]) -> Past:
+        """Note that the units of *before* have been replaced in one swap.
+
+        Returns:
+            What was known of them until now, for `take_back`.
+        """
+        past = {unit: self._before.get(unit, {}) for unit in before}
         self._before.update(dict.fromkeys(before, before))
+        return past
+
+    def take_back(self, past: Past) -> None:
+        """Forget a swap that was reverted: its units serve again what they did."""
+        self._before.update(past)
 
     def forget(self, unit: str) -> None:
         """Forget a unit that serves no more."""

@@ -57,6 +57,7 @@ class Provisional:
     retirements: Retirements
     when_over: Callable[[Provisional], Awaitable[object]]
     is_over: bool = False
+    is_reverted: bool = False
     # Handlers and the generations that are on probation: by the time of a confirmation
     # the Handlers may have gone on to the next.
     _numbers: list[tuple[Handler, int]] = attrs.field(init=False)
@@ -144,6 +145,7 @@ class Provisional:
         loudly: there is no third generation to turn to.
         """
         self._close()
+        self.is_reverted = True
         error = PhotonRollbackError(
             "failed on probation and was rolled back",
             photon=failed.name,

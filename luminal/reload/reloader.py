@@ -20,7 +20,7 @@ from luminal.model import (
     Verdict,
 )
 from luminal.reload.change import Change
-from luminal.reload.history import History
+from luminal.reload.history import History, Past
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
 from luminal.reload.retirement import Retirement, Retirements
@@ -138,17 +138,19 @@ class Reloader:
             if not is_containable(cause):
                 raise
             return self._refused(concerned, cause)
-        self._history.note(old)
+        past = self._history.note(old)
         # At most two generations of a photon live: this one ends the probation of the
         # one before, which a refused one would not have done.
         if await self.confirm(swap.units):
             await self.retirements.make_room({handler.name for handler in concerned})
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(map(_outcome, handlers)))
-        return Reloaded(handlers, report, retirements=self._conclude(pairs, before))
+        return Reloaded(
+            handlers, report, retirements=self._conclude(pairs, before, past)
+        )
 
     def _conclude(
-        self, pairs: list[Pair], before: dict[str, Generation]
+        self, pairs: list[Pair], before: dict[str, Generation], past: Past
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
@@ -165,14 +167,16 @@ class Reloader:
             self.probation,
             self.turn,
             self.retirements,
-            self._over,
+            lambda it: self._over(it, past),
         )
         self._provisional.append(provisional)
         provisional.begin(asyncio.get_running_loop())
         return ()
 
-    async def _over(self, provisional: Provisional) -> None:
+    async def _over(self, provisional: Provisional, past: Past) -> None:
         self._provisional.remove(provisional)
+        if provisional.is_reverted:
+            self._history.take_back(past)
         lives = [h for pair in provisional.pairs for h in (pair.old, pair.new) if h]
         self._retire_unneeded(*[h.generation for h in lives if h.generation])
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonRollbackError
 from luminal.model import Happening, Probation, State
 
 TERMS = Probation(seconds=30.0, interval=0.02, error_rate=0.5, min_calls=10)
@@ -117,4 +117,24 @@ async def test_a_refused_reload_leaves_the_probation_as_it_is(make_host, photons
         assert not host.happened(Happening.CONFIRMED)
         a.context.data["fine"] = False
         await host.until(lambda: host.happened(Happening.ROLLED_BACK))
+        assert host.answers() == [1]
+
+
+async def test_a_swap_that_was_taken_back_is_nothing_to_return_to(make_host, photons):
+    """After it, a roll-back leads to what came before; where nothing did, nowhere."""
+    async with make_host(probation=TERMS) as host:
+        (a,) = await host.run(photons.write("a.py", photon(1)))
+        photons.write("a.py", photon(2, healthy="False"))
+        await host.reload_photon(a)
+        await host.until(lambda: host.happened(Happening.FINALIZED))
+        with pytest.raises(PhotonRollbackError, match="cannot be rolled back"):
+            await host.roll_back(a)
+        assert host.answers() == [1]
+        photons.write("a.py", photon(3))
+        await host.reload_photon(a)
+        photons.write("a.py", photon(4, healthy="False"))
+        await host.reload_photon(a)
+        await host.until(lambda: len(host.happened(Happening.ROLLED_BACK)) == 2)
+        assert host.answers() == [3]
+        await host.roll_back(a)
         assert host.answers() == [1]
