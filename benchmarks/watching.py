@@ -1,7 +1,8 @@
-"""From save to batch: the watcher beside watchfiles, watchdog, polling and reloaders.
+"""From save to batch: the watcher alone, beside watchfiles, watchdog and polling.
 
 Run ``python -m benchmarks.watching --size small|full``. Times begin before the save and
-end when the receiver is entered (for jurigged and hmr: when the new code is live).
+end when the receiver is entered. What a save costs until its code is live, and the
+other reloaders, are in `benchmarks.latency`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import banner
-from benchmarks.watching_peers import CONTESTANTS, reloader_latency
+from benchmarks.watching_peers import CONTESTANTS
 from benchmarks.watching_saver import SAVES, Saver, tree
 from benchmarks.watching_storms import STORMS
 
@@ -163,7 +164,6 @@ PARTS: dict[str, Callable[[dict], None]] = {
     "latency": latency,
     "busy": lambda size: latency(size, busy=True),
     "misses": misses,
-    "reloaders": lambda size: reloader_latency(max(2, size["saves"] // 4)),
     **STORMS,
 }
 

@@ -1,0 +1,149 @@
+"""The host whose photon is saved, and what tells when the new code is live."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import random
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.watching_saver import Saver
+from luminal import Loader, hookspec
+from luminal.model import Happening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from luminal.model import Event
+
+    WhenLive = Callable[[int, float], float | None]
+    """Waits for an answer until a time; returns when it was there, if it was."""
+
+__all__ = ["PHOTON", "by_asking", "by_event", "host", "measure", "tree"]
+
+PHOTON = """from luminal import IPhoton, hookimpl
+
+
+class Photon(IPhoton):
+    @hookimpl
+    def answer(self):
+        return {number}
+"""
+PATIENCE = 3.0  # seconds after which a save counts as missed
+
+
+class Specs:
+    """What the host asks the photon that is edited."""
+
+    @hookspec(firstresult=True)
+    def answer(self) -> int:
+        """Return the number in the photon's text."""
+
+
+@contextmanager
+def tree(count: int, text: str) -> Iterator[Path]:
+    """Make one edited file among *count*, most of them helpers in packages."""
+    with tempfile.TemporaryDirectory(prefix="latency_") as folder:
+        root = Path(folder)
+        for number in range(count - 1):
+            below = root / f"data_{number // 100}"
+            below.mkdir(exist_ok=True)
+            (below / f"m{number}.py").write_text("value = 0\n")
+        (root / "edited.py").write_text(text)
+        yield root
+
+
+@contextmanager
+def host(root: Path) -> Iterator[Loader]:
+    """Watch *root* on a loop in a thread of its own, as a server does."""
+    loader = Loader()
+    loader.plugins.add_hookspecs(Specs)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(coroutine: object) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(120)  # type: ignore[arg-type]
+
+    run(loader.watch_photons(root))
+    try:
+        while loader.hook.answer() is None:
+            time.sleep(0.01)
+        yield loader
+    finally:
+        run(loader.close())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def measure(
+    file: Path,
+    way: str,
+    numbers: range,
+    text: str,
+    pauses: tuple[float, float],
+    when_live: WhenLive,
+) -> tuple[list[float], int]:
+    """Save once for each of *numbers*; return the ms until live, and the misses.
+
+    Args:
+        file: What is saved.
+        way: How, see `SAVES`.
+        numbers: The answers, one after the other.
+        text: With ``{number}`` for the answer.
+        pauses: Fewest and most seconds between saves; random within, or they fall into
+            step with a poll.
+        when_live: Tells when the answer was there.
+    """
+    times, missed = [], 0
+    with Saver() as saver:
+        for number in numbers:
+            time.sleep(random.uniform(*pauses))
+            began = saver.save(way, file, text.format(number=number).rstrip("\n"))
+            live = when_live(number, began + PATIENCE)
+            if live is None:
+                missed += 1
+            else:
+                times.append((live - began) * 1000)
+    return times, missed
+
+
+def by_asking(answer: Callable[[], object]) -> WhenLive:
+    """Ask again and again until the answer is there."""
+
+    def when_live(number: int, end: float) -> float | None:
+        while answer() != number:
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.0002)
+        return time.monotonic()
+
+    return when_live
+
+
+def by_event(loader: Loader) -> WhenLive:
+    """Wait for news of the swap: asking would compete with it for the GIL."""
+    news: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    def hear(event: Event) -> None:
+        if event.happening is Happening.SWAPPED:
+            news.put(time.monotonic())
+
+    loader.events.subscribe(hear)
+
+    def when_live(number: int, end: float) -> float | None:
+        while True:
+            try:
+                at = news.get(timeout=max(end - time.monotonic(), 0.0))
+            except queue.Empty:
+                return None
+            if loader.hook.answer() == number:
+                return at
+
+    return when_live
