@@ -28,9 +28,18 @@ MODULES = sorted(
 )
 
 
+def tools_in(place: Path) -> str:
+    """Return what to put on ``PATH``: this Python, and ``luminal`` of this tree."""
+    place.mkdir()
+    script = place / "luminal"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m luminal "$@"\n')
+    script.chmod(0o755)
+    return f"{place}{os.pathsep}{os.path.dirname(sys.executable)}"
+
+
 def run_document(document: Path, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run the examples of *document* in *directory*, as a fresh process."""
-    tools = os.path.dirname(sys.executable)
+    tools = tools_in(directory / ".tools")
     environ = {
         **os.environ,
         "PATH": tools + os.pathsep + os.environ["PATH"],
