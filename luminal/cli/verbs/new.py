@@ -53,7 +53,7 @@ def command(name: str, kind: str, directory: str, as_json: bool) -> Exit:
     test = next(path for path in written if os.path.basename(path)[:5] == "test_")
     say(f"next: luminal check {short(source)}; python -m pytest {short(test)}")
     if find_spec("pytest") is None:
-        say("pytest is not installed: pip install 'luminal-photons[testing]'")
+        say("pytest is not installed: pip install pytest")
     return Exit.FINE
 
 
