@@ -2,10 +2,10 @@
 
 Run ``python -m benchmarks.latency --size small|full [--saves N] [--only PART]``. A
 process of its own saves, as an editor does; the host hears of the swap and asks for the
-answer. Beside it, for the same tree: `importlib.reload` after watchfiles at its defaults
-and after looking at all files once a second, jurigged, and hmr. Then the extremes: a
-busy thread, nothing to do, a branch switch, an overflow of the kernel's queue. The
-watcher alone, beside other watchers, is in `benchmarks.watching`.
+answer. Beside it, for the same tree: `importlib.reload` after watchfiles' defaults and
+after looking at all files once a second, jurigged, and hmr. Then the extremes: a busy
+thread, nothing to do, a branch switch, an overflow of the kernel's queue. The watcher
+alone, beside other watchers, is in `benchmarks.watching`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from benchmarks.watching_peers import Heard
 
-# "saves" are those through the Loader, in all trees and ways; of them so many "timed" in
-# each, with a pause as by hand. Each peer saves so often in each. "idle" is in seconds.
+# "saves" are those through the Loader, in all trees and ways; of them so many "timed"
+# in each, with a pause as by hand. A peer saves so often in each. "idle" is in seconds.
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "trees": (10,),
