@@ -207,7 +207,7 @@ def docs(arguments: list[str]) -> int:
 
 def sphinx(python: Path) -> list[object]:
     """Return the command that builds the documentation."""
-    options = ["-q", "-E", "-W", "--keep-going"]
+    options = ["-q", "-E", "-n", "-W", "--keep-going"]
     return [python, "-m", "sphinx", *options, "docs", "docs/_build/html"]
 
 
