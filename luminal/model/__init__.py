@@ -1,17 +1,22 @@
 """Values that travel through the house, and the one table of states.
 
-Everything here is immutable and does nothing: no I/O, no threads, no asyncio.
+Everything here is immutable and does nothing: no I/O, no threads, no asyncio. Each
+file is loaded with the first of its names (PEP 562): a host that only discovers does
+not pay for the values of reloads.
 """
 
 from __future__ import annotations
 
-from luminal.model.candidate import Candidate, Problem, Source
-from luminal.model.deadlines import Deadlines
-from luminal.model.event import Event, Happening
-from luminal.model.frame import Frame
-from luminal.model.probation import Probation
-from luminal.model.report import Outcome, Report, Verdict
-from luminal.model.states import TABLE, State, Step, advance
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luminal.model.candidate import Candidate, Problem, Source
+    from luminal.model.deadlines import Deadlines
+    from luminal.model.event import Event, Happening
+    from luminal.model.frame import Frame
+    from luminal.model.probation import Probation
+    from luminal.model.report import Outcome, Report, Verdict
+    from luminal.model.states import TABLE, State, Step, advance
 
 __all__ = [
     "TABLE",
@@ -30,3 +35,37 @@ __all__ = [
     "Verdict",
     "advance",
 ]
+
+_FILES = {
+    "TABLE": "states",
+    "Candidate": "candidate",
+    "Deadlines": "deadlines",
+    "Event": "event",
+    "Frame": "frame",
+    "Happening": "event",
+    "Outcome": "report",
+    "Probation": "probation",
+    "Problem": "candidate",
+    "Report": "report",
+    "Source": "candidate",
+    "State": "states",
+    "Step": "states",
+    "Verdict": "report",
+    "advance": "states",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load the file that *name* is in, and keep it here."""
+    file = _FILES.get(name)
+    if file is None:
+        raise AttributeError(f"module 'luminal.model' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"luminal.model.{file}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
