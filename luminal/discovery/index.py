@@ -51,7 +51,7 @@ class Index:
         if evidence is None:
             return None
         if evidence is not seen:
-            self._store.save(f"discovery-{self._name}", (key, tuple(evidence), rows))
+            self._store.save(f"discovery-{self._name}", (key, evidence.pack(), rows))
         return Discovered(rows)
 
     def facts(self) -> dict[str, tuple[str, tuple[object, ...]]]:
@@ -78,7 +78,7 @@ class Index:
             self._store.save(f"facts-{self._name}", (self._key, witness.memo))
         if not witness.is_void:
             rows = [pack(candidate) for candidate in found]
-            answer = (self._key, tuple(witness.evidence()), rows)
+            answer = (self._key, witness.evidence().pack(), rows)
             self._store.save(f"discovery-{self._name}", answer)
         for prefix in ("discovery-", "facts-"):
             self._store.prune(prefix, _KEEP)

@@ -11,14 +11,14 @@ import marshal
 import os
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from luminal.discovery.reading import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Looks", "looks"]
+__all__ = ["Looks", "hold", "looks_of"]
 
 _IS_RELATIVE = {os.stat, os.access, os.open} <= os.supports_dir_fd
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -28,42 +28,33 @@ if os.access in os.supports_effective_ids:
     _EXISTS = partial(_EXISTS, effective_ids=True)
 
 
-class Looks(NamedTuple):
-    """What was seen of paths below one directory.
-
-    Attributes:
-        root: Absolute path of the directory.
-        there: Paths from *root* to what was there, divided by null bytes.
-        stamps: Their stamps, packed.
-        absent: Paths to what was not there, divided by null bytes.
-    """
-
-    root: bytes
-    there: bytes
-    stamps: bytes
-    absent: bytes
-
-    def hold(self) -> bool:
-        """Return whether everything is as it was."""
-        there, absent = _divided(self.there), _divided(self.absent)
-        if not _IS_RELATIVE:
-            there = [os.path.join(self.root, name) for name in there]
-            absent = [os.path.join(self.root, name) for name in absent]
-            return _hold(there, self.stamps, absent)
-        try:
-            root = os.open(self.root, _FOLDER)
-        except OSError:
-            return False
-        try:
-            return _hold(there, self.stamps, absent, root)
-        finally:
-            os.close(root)
+Looks = tuple[bytes, bytes, bytes, bytes]
+"""What was seen of paths below one directory: its absolute path; paths from there to
+what was there, divided by null bytes; their stamps, packed; paths to what was not."""
 
 
-def looks(
+def hold(looks: Looks) -> bool:
+    """Return whether everything that *looks* tell of is as it was."""
+    folder, names, stamps, gone = looks
+    there, absent = _divided(names), _divided(gone)
+    if not _IS_RELATIVE:
+        there = [os.path.join(folder, name) for name in there]
+        absent = [os.path.join(folder, name) for name in absent]
+        return _are(there, stamps, absent)
+    try:
+        root = os.open(folder, _FOLDER)
+    except OSError:
+        return False
+    try:
+        return _are(there, stamps, absent, root)
+    finally:
+        os.close(root)
+
+
+def looks_of(
     roots: Collection[str], there: Mapping[str, Stamp], absent: Iterable[str]
-) -> list[tuple[bytes, bytes, bytes, bytes]]:
-    """Return the looks at *there* and *absent* by directories, as values of `Looks`.
+) -> list[Looks]:
+    """Return the looks at *there* and *absent*, sorted by directories.
 
     Args:
         roots: Directories that many of the paths are below.
@@ -116,7 +107,7 @@ def _packed(stamps: Iterable[Stamp]) -> bytes:
     return marshal.dumps(list(chain.from_iterable(stamps)), 2)
 
 
-def _hold(
+def _are(
     there: list[bytes], stamps: bytes, absent: list[bytes], root: int | None = None
 ) -> bool:
     try:

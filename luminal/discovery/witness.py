@@ -15,7 +15,7 @@ import stat
 from luminal.discovery.evidence import Evidence
 from luminal.discovery.facts import ModuleFacts
 from luminal.discovery.listing import Folder, Listing, list_directory
-from luminal.discovery.looks import looks
+from luminal.discovery.looks import looks_of
 from luminal.discovery.reading import Stamp, read_bytes, settled, stamp_of
 from luminal.discovery.syntax import DepthError, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
@@ -66,7 +66,7 @@ class Witness:
         gone = {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)}
         # Of what was read the error is part of the answer, else that there is one.
         refused = {p: number for p, number in gone.items() if p in self._seen}
-        seen = looks(
+        seen = looks_of(
             {
                 p
                 for (p, _), (_, names) in self._folders.items()
