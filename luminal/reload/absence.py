@@ -14,11 +14,11 @@ import attrs
 
 from luminal.errors import PhotonUnreadableError
 from luminal.model import Happening, Problem
-from luminal.reload.watching import NoteCode
+from luminal.reload.watching import Cause, NoteCode
 
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler, Ports, Registry
-    from luminal.reload.watching import Note
+    from luminal.reload.watching import Batch, Note
 
 __all__ = ["Absence"]
 
@@ -59,8 +59,16 @@ class Absence:
         elif note.code is NoteCode.RETURNED:
             self._end(note.directory)
 
-    def look(self) -> None:
-        """See whether the directory is the one that it was."""
+    def look(self, batch: Batch) -> None:
+        """See whether the directory is the one that it was, unless it must be.
+
+        Args:
+            batch: What is to be acted on. Plain edits are read without a look: a system
+                call beside a busy thread costs as much as all the rest of it.
+        """
+        is_edited = batch.cause is Cause.EVENTS and len(batch.changed) == len(batch)
+        if is_edited and not self._away:
+            return
         place = self._look()
         if place is None:
             return  # the watcher will say so, or has

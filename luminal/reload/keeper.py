@@ -130,7 +130,7 @@ class Keeper:
 
     def _take(self, batch: Batch) -> None:
         """Act on *batch*; in the watcher's thread."""
-        self._absence.look()
+        self._absence.look(batch)
         # Files are read here: every change of threads costs time in a busy host.
         change, known = self._read(batch)
         until = time.monotonic() + _EMPTY_FOR

@@ -79,7 +79,7 @@ class Tracker:
                 self._relist(path, forced=what is News.RELINKED)
             elif what is News.MOUNTED:
                 for root in filter(self.snapshot.is_replaced, list(self.roots)):
-                    self._relist(root)
+                    self._relist(root, cause=Cause.RESCAN)
             elif what is News.LOST:
                 self.rescan(Cause.OVERFLOW)
             elif os.path.basename(path) == ".git":
@@ -145,7 +145,9 @@ class Tracker:
         self._distribution(path)
         return None
 
-    def _relist(self, path: str, *, forced: bool = False) -> None:
+    def _relist(
+        self, path: str, *, forced: bool = False, cause: Cause = Cause.EVENTS
+    ) -> None:
         was_there = self.roots.get(path)
         if is_stash(path):
             return self._hold(path, is_held=os.path.isdir(path))
@@ -156,12 +158,10 @@ class Tracker:
         if forced or was_there is not None:
             self.snapshot.source.link(path)
         differences = self.snapshot.rescan(path, forced=forced)
-        cause = Cause.RESCAN if forced else Cause.EVENTS
         if was_there is not None:
             self.roots[path] = self.snapshot.has_folder(path)
-            if self.roots[path] is not was_there:
-                cause = Cause.RESCAN
-        self.note(differences, cause)
+        is_other = was_there is not self.roots.get(path)
+        self.note(differences, Cause.RESCAN if forced or is_other else cause)
         self._distribution(path)
         return None
 
