@@ -54,6 +54,15 @@ def discover(
 
     Raises:
         DirectoryNotFoundError: One of *directories* is missing or no directory.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     text = "class Geo(IPhoton): photon_version = '1.0'"
+        ...     _ = pathlib.Path(place, "geo.py").write_text(text)
+        ...     [geo] = discover(place, group=None, index=False)
+        >>> geo.name, geo.version
+        ('Geo', '1.0')
     """
     request = normal_request(
         directories,

@@ -39,6 +39,22 @@ class PluginManager(Roster):
     Attributes:
         hook: ``manager.hook.NAME(**kwargs)`` calls hook NAME.
         ahook: ``await manager.ahook.NAME(**kwargs)`` awaits it.
+
+    Example:
+        >>> from luminal import hookimpl, hookspec
+        >>> class Specs:
+        ...     @hookspec(firstresult=True)
+        ...     def price(self, item): ...
+        >>> class Cheap:
+        ...     @hookimpl
+        ...     def price(self, item):
+        ...         return 1
+        >>> manager = PluginManager("luminal")
+        >>> manager.add_hookspecs(Specs)
+        >>> manager.register(Cheap(), "cheap")
+        'cheap'
+        >>> manager.hook.price(item="tea")
+        1
     """
 
     def __init__(

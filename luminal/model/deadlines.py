@@ -17,6 +17,10 @@ class Deadlines:
         finalize: For ``finalize``.
         close: For ending what it owns once it is finalized.
         drain: For calls that are in flight when it is to be finalized.
+
+    Example:
+        >>> Deadlines(start=5)
+        Deadlines(load=30.0, start=5, finalize=10.0, close=5.0, drain=10.0)
     """
 
     load: float = 30.0

@@ -55,8 +55,17 @@ TABLE: Mapping[tuple[State, Step], State] = MappingProxyType(
 def advance(state: State, step: Step, *, photon: str | None = None) -> State:
     """Return the state that *step* leads to.
 
+    Args:
+        state: Where the photon is.
+        step: What is to happen to it.
+        photon: Its name, for the error.
+
     Raises:
         PhotonStateError: `TABLE` has no such step for *state*.
+
+    Example:
+        >>> str(advance(State.STAGED, Step.START))
+        'starting'
     """
     try:
         return TABLE[state, step]

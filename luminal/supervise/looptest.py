@@ -54,6 +54,21 @@ class LoopTrace:
 
     Raises:
         KeyError: Two tasks are due at one turn, or one was given twice.
+
+    Example:
+        >>> import asyncio
+        >>> async def endless(trace):
+        ...     try:
+        ...         while True:
+        ...             await trace.evaluate_tasks()
+        ...     except StopIteration:
+        ...         print("ended after turn", trace.iteration_limit)
+        >>> async def say(word):
+        ...     print(word)
+        >>> task = LoopTask(at_iteration=2, coroutine=say, word="at two")
+        >>> asyncio.run(endless(LoopTrace([task], iteration_limit=3)))
+        at two
+        ended after turn 3
     """
 
     iteration_limit: int

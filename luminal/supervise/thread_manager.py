@@ -33,6 +33,16 @@ class ThreadManager:
     Attributes:
         id: Unique identifier of this manager.
         thread_limit: As above; may be changed at any time.
+
+    Example:
+        >>> import queue
+        >>> answers = queue.SimpleQueue()
+        >>> manager = ThreadManager(thread_limit=2)
+        >>> manager.append_thread(answers.put, ("done",))
+        True
+        >>> manager.run()
+        >>> answers.get(timeout=60)
+        'done'
     """
 
     def __init__(self, thread_limit: int = 0) -> None:

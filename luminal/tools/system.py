@@ -21,7 +21,12 @@ class SystemUtils:
 
     @staticmethod
     def describe() -> dict[str, str]:
-        """Return interpreter, platform and process, as texts for a report."""
+        """Return interpreter, platform and process, as texts for a report.
+
+        Example:
+            >>> sorted(SystemUtils.describe())
+            ['implementation', 'pid', 'platform', 'python']
+        """
         return {
             "python": platform.python_version(),
             "implementation": sys.implementation.name,
