@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import struct
 import subprocess
 import sys
-import termios
-from fcntl import ioctl
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from luminal.cli.root import VERBS
+from tests.cli.screen import on_screen
 from tests.cli.terminal import Terminal
 
 PHOTONS = {
@@ -81,83 +76,11 @@ def test_without_the_extra_one_line_says_what_to_install(terminal: Terminal) -> 
     assert "pip install 'luminal-photons[cli]'" in said.err
 
 
-def complete(terminal: Terminal, *words: str) -> list[str]:
-    """Return what a real bash offers for the last of *words*."""
-    line = " ".join(["luminal", *words])
-    said = terminal.shell(
-        'eval "$(luminal --completion bash)"\n'
-        f"COMP_WORDS=(luminal {' '.join(repr(w) for w in words)})\n"
-        f"COMP_CWORD={len(words)}\nCOMP_LINE={line!r}\n"
-        "_luminal_completion luminal\n"
-        "printf '%s\\n' \"${COMPREPLY[@]}\""
-    )
-    assert said.code == 0, said.err
-    return said.out.split()
-
-
-def test_bash_completes_verbs_options_and_photons(terminal: Terminal) -> None:
-    terminal.write(PHOTONS)
-    assert complete(terminal, "l") == ["list"]
-    assert "--only" in complete(terminal, "list", "--o")
-    names = complete(terminal, "list", "photons", "--only", "g")
-    assert sorted(names) == ["gauge", "geo"]
-    assert not (terminal.place / "marker").exists()
-
-
-def test_bash_completes_as_one_types(terminal: Terminal) -> None:
-    """An interactive bash with its line editor, asked by the tab key."""
-    terminal.write(PHOTONS)
-    (terminal.place / ".inputrc").write_text("set bell-style none\n")
-    # dumb: no escape sequences between the letters
-    env = {**terminal.env, "TERM": "dumb", "PS1": "> ", "INPUTRC": ".inputrc"}
-    child, fd = pty.fork()
-    if child == 0:
-        os.chdir(terminal.place)
-        os.execvpe("bash", ["bash", "--noprofile", "--norc", "-i"], env)
-    try:
-        os.write(fd, b'eval "$(luminal --completion bash)"; echo re""ady\n')
-        read_until(fd, b"ready")
-        os.write(fd, b"luminal list photons --only ra\t")
-        assert b"rain" in read_until(fd, b"rain")
-    finally:
-        os.close(fd)
-        os.waitpid(child, 0)
-
-
-def read_until(fd: int, wanted: bytes, seconds: float = 20) -> bytes:
-    """Read from a terminal until *wanted* has come, or nothing more does."""
-    text = b""
-    while wanted not in text:
-        if not select.select([fd], [], [], seconds)[0]:
-            break
-        try:
-            more = os.read(fd, 4096)
-        except OSError:  # the other end has been closed
-            break
-        text += more
-    return text
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_of_theirs(shell: str, terminal: Terminal) -> None:
-    said = terminal.luminal("--completion", shell)
-    assert said.code == 0
-    assert f"_LUMINAL_COMPLETE={shell}_complete" in said.out
-
-
 def on_terminal(terminal: Terminal, columns: int, *arguments: str) -> str:
     """Return what *arguments* print on a terminal of so many columns."""
-    child, fd = pty.fork()
-    if child == 0:
-        os.chdir(terminal.place)
-        ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        env = {**terminal.env, "TERM": "xterm-256color"}
-        words = [sys.executable, "-m", "luminal", *arguments]
-        os.execve(sys.executable, words, env)
-    text = read_until(fd, b"\0")  # which never comes: all there is
-    os.close(fd)
-    os.waitpid(child, 0)
-    return text.decode()
+    words = [sys.executable, "-m", "luminal", *arguments]
+    with on_screen(words, terminal.place, terminal.env, columns) as screen:
+        return screen.rest()
 
 
 def test_a_table_folds_to_a_narrow_terminal(terminal: Terminal) -> None:
