@@ -7,7 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from luminal.discovery.index import Index
-from luminal.discovery.request import PathLike, normal_request
+from luminal.discovery.request import (
+    PathLike,
+    absolute,
+    name_of_base,
+    normal_request,
+)
 from luminal.discovery.sequence import Discovered
 from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError
 from luminal.store import SealedStore
@@ -38,7 +43,8 @@ def discover(
         directories: Directories of photon files and packages.
         group: Entry-point group of installed photons; None leaves distributions out.
         recursive: Whether to look below sub-directories too.
-        photon_base: The class, or its name, that photons derive from.
+        photon_base: The class, or its name, that photons derive from. It is compared
+            by the last part of the name alone, since nothing is imported.
         allow: Names of the only photons to enable; None enables all.
         block: Names of photons to disable. Disabled ones are listed, not loaded.
         api_version: The host's version of its own API, that photons may ask for with
@@ -116,7 +122,7 @@ def discover_file(
     Raises:
         PhotonNotFoundError: There is no such file, or it is a directory.
     """
-    file = os.path.abspath(os.fspath(path))
+    file = absolute(path)
     is_directory = os.path.isdir(file)
     if is_directory or not os.path.lexists(file):
         raise PhotonNotFoundError(
@@ -128,17 +134,38 @@ def discover_file(
     from luminal.discovery.survey import survey_file
     from luminal.discovery.witness import Witness
 
-    base = photon_base if isinstance(photon_base, str) else photon_base.__name__
+    base = name_of_base(photon_base)
     return Discovered(survey_file(file, base, api_version, Witness(time.time_ns(), {})))
 
 
 def _check_directory(path: str) -> None:
     if os.path.isdir(path):
         return
-    exists = os.path.lexists(path)
+    if os.path.lexists(path):
+        why = "it is something else"
+    else:
+        why = "there is nothing of that name"
+        if "~" in path:
+            why += "; a tilde is expanded by pathlib.Path.expanduser, not here"
+        elif near := _near(path):
+            why += f", but there is {near!r}"
     raise DirectoryNotFoundError(
         f"{path!r} is not a directory",
         file=path,
-        why="it is something else" if exists else "there is nothing of that name",
+        why=why,
         hint="name the directory that holds the photons",
     )
+
+
+def _near(path: str) -> str | None:
+    """Return a directory with a name like that of *path*, beside it."""
+    import difflib
+
+    folder, name = os.path.split(path)
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except (OSError, ValueError):
+        return None
+    near = difflib.get_close_matches(name, names, 1)
+    return os.path.join(folder, near[0]) if near else None

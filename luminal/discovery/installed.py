@@ -18,6 +18,7 @@ from luminal.errors import (
     LuminalError,
     PhotonConflictError,
     PhotonNotFoundError,
+    PhotonUnreadableError,
     PhotonValidationError,
 )
 from luminal.model import Candidate, Problem, Source
@@ -112,6 +113,13 @@ class _Reader:
 
     def _metadata(self) -> Metadata:
         path = self.distribution.metadata
+        if not self.witness.exists(path):
+            raise PhotonUnreadableError(
+                "belongs to a distribution without metadata",
+                file=path,
+                why="there is no such file, or no way to it",
+                hint=f"pip install --force-reinstall {self.distribution.name}",
+            )
         return metadata_of(self.witness.read(path), path)
 
     def _check_twins(self) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PathLike", "Request", "normal_request"]
+__all__ = ["PathLike", "Request", "absolute", "name_of_base", "normal_request"]
 
 PathLike = str | os.PathLike[str]
+_Value = TypeVar("_Value")
 
 
 class Request(NamedTuple):
@@ -55,18 +56,50 @@ def normal_request(
     api_version: str | None,
     path: Iterable[PathLike] | None,
 ) -> Request:
-    """Return the request that the arguments of `discover` amount to."""
+    """Return the request that the arguments of `discover` amount to.
+
+    Raises:
+        TypeError: One of them is of a wrong type.
+    """
     entries = () if group is None else (sys.path if path is None else path)
     return Request(
         directories=_absolute(directories),
         group=group,
         recursive=bool(recursive),
-        base=photon_base if isinstance(photon_base, str) else photon_base.__name__,
-        allow=None if allow is None else tuple(sorted(allow)),
-        block=tuple(sorted(block)),
+        base=name_of_base(photon_base),
+        allow=None if allow is None else _names("allow", allow),
+        block=_names("block", block),
         api_version=api_version,
-        path=_absolute(entry or os.curdir for entry in entries),
+        path=_absolute(entry or os.curdir for entry in _several("path", entries)),
     )
+
+
+def name_of_base(photon_base: type | str) -> str:
+    """Return the name that a class statement would call *photon_base* by.
+
+    Raises:
+        TypeError: It is neither a class nor the name of one.
+    """
+    if isinstance(photon_base, str):
+        return photon_base.rpartition(".")[2]
+    if isinstance(photon_base, type):
+        return photon_base.__name__
+    raise TypeError(f"photon_base is {photon_base!r}, not a class or its name")
+
+
+def _names(argument: str, values: Iterable[str]) -> tuple[str, ...]:
+    names = list(_several(argument, values))
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} holds {name!r}, not only names of photons")
+    return tuple(sorted(names))
+
+
+def _several(argument: str, values: Iterable[_Value]) -> Iterable[_Value]:
+    """Refuse one string in place of many: it would be read letter by letter."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{argument} is one string; write {argument}=[{values!r}]")
+    return values
 
 
 def _own_code() -> tuple[object, ...]:
@@ -87,4 +120,16 @@ def _own_code() -> tuple[object, ...]:
 
 
 def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(os.path.abspath(os.fspath(path)) for path in paths))
+    return tuple(dict.fromkeys(map(absolute, paths)))
+
+
+def absolute(path: PathLike) -> str:
+    """Return *path* as an absolute path.
+
+    Raises:
+        TypeError: It is no path, or one of bytes.
+    """
+    plain = os.fspath(path)
+    if not isinstance(plain, str):
+        raise TypeError(f"{path!r} is a path of bytes; write os.fsdecode({path!r})")
+    return os.path.abspath(plain)

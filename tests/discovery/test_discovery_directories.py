@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import luminal
 from luminal.discovery import Discovered, discover, discover_file
 from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError
 from luminal.model import Source
@@ -244,6 +246,57 @@ def test_a_wrong_argument_raises(folder: Path, write: Write, kind: str) -> None:
     path = folder / "missing" if kind == "missing" else write("file", "")
     with pytest.raises(DirectoryNotFoundError, match=r"is not a directory \[LUM102\]"):
         discover(path, group=None)
+
+
+def test_a_slip_in_a_path_is_answered_with_the_name_that_is_there(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A near name is named, a tilde is explained, and nothing is guessed."""
+    with pytest.raises(DirectoryNotFoundError) as caught:
+        discover(tmp_path / "photosn", group=None)
+    assert (
+        caught.value.why
+        == f"there is nothing of that name, but there is {str(folder)!r}"
+    )
+    with pytest.raises(DirectoryNotFoundError) as caught:
+        discover("~/photons", group=None)
+    assert "expanduser" in str(caught.value.why)
+    for name in ("a\0b", "nothing/like/this"):
+        with pytest.raises(DirectoryNotFoundError) as caught:
+            discover(tmp_path / name, group=None)
+        assert caught.value.why == "there is nothing of that name"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"allow": "geo"}, r"allow is one string; write allow=\['geo'\]"),
+        ({"block": "geo"}, r"block is one string; write block=\['geo'\]"),
+        ({"block": [b"geo"]}, "block holds b'geo', not only names"),
+        ({"allow": [1, "a"]}, "allow holds 1, not only names"),
+        ({"group": "g", "path": "/tmp"}, r"path is one string; write path=\['/tmp'\]"),
+        ({"photon_base": 3}, "photon_base is 3, not a class or its name"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_refused(
+    folder: Path, options: dict[str, Any], said: str
+) -> None:
+    """One string for several would be read letter by letter, and block nothing."""
+    with pytest.raises(TypeError, match=said):
+        discover(folder, **{"group": None, **options})
+
+
+def test_a_path_of_bytes_is_refused(folder: Path) -> None:
+    """The message says how to write it."""
+    with pytest.raises(TypeError, match=r"is a path of bytes; write os\.fsdecode"):
+        discover(bytes(folder), group=None)  # type: ignore[arg-type]
+
+
+def test_a_base_may_be_named_with_its_module(folder: Path, write: Write) -> None:
+    """The last part is compared: a file says ``IPhoton`` or ``luminal.IPhoton``."""
+    write("a.py", "import luminal\nclass A(luminal.IPhoton): pass\n")
+    for base in ("IPhoton", "luminal.IPhoton", luminal.IPhoton):
+        assert [c.name for c in discover(folder, group=None, photon_base=base)] == ["A"]
 
 
 def test_one_file(folder: Path, write: Write) -> None:

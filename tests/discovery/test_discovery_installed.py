@@ -274,7 +274,9 @@ def test_broken_metadata_is_said(site: Path) -> None:
     assert candidate.version == "1.0"
     (folder / "METADATA").unlink()
     _, problem = the_one(site)
-    assert (problem.code, problem.why) == ("LUM103", "No such file or directory")
+    assert (problem.code, problem.file) == ("LUM103", str(folder / "METADATA"))
+    assert problem.what == "belongs to a distribution without metadata"
+    assert problem.hint == "pip install --force-reinstall rain-dist"
     (folder / "entry_points.txt").write_bytes(b"[x]\n\xff = 1")
     candidate, problem = the_one(site)
     assert (candidate.name, problem.code, problem.line) == ("rain-dist", "LUM103", 2)
