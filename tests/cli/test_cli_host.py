@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
-import re
-import select
 import signal
 import stat
-import struct
-import sys
-import termios
-import time
 from collections.abc import Callable
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
@@ -199,35 +191,6 @@ def test_top_counts_threads_and_tasks_of_a_photon(terminal: Terminal) -> None:
         assert lines[0].split()[:3] == ["NAME", "STATE", "GEN"]
         assert lines[1].split() == ["geo", "running", "1", "0", "0", "0.0", "1", "1"]
         host.end()
-
-
-def test_top_fits_a_terminal_of_80_columns_and_leaves_on_ctrl_c(
-    terminal: Terminal,
-) -> None:
-    name = "a-name-" * 12
-    terminal.write({"a/geo.py": geo("one").replace('"geo"', f'"{name}"')})
-    with running(terminal, "run", "a") as host:
-        process, screen = pty.fork()
-        if process == 0:
-            ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 80, 0, 0))
-            os.chdir(terminal.place)
-            words = [sys.executable, "-m", "luminal", "top", "--every", "0.1"]
-            os.execve(words[0], words, {**terminal.env, "TERM": "xterm"})
-        text = ""
-        deadline = time.monotonic() + 30
-        while "ends this table" not in text and time.monotonic() < deadline:
-            if select.select([screen], [], [], 0.1)[0]:
-                text += os.read(screen, 65536).decode()
-        os.write(screen, b"\x03")
-        with contextlib.suppress(OSError):
-            while more := os.read(screen, 65536):
-                text += more.decode()
-        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
-        host.end()
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r|\^C", "", text)
-    row = re.search(r"^a-name-.*… +running +1 +0 +0 +0\.0 +0 +0$", plain, re.MULTILINE)
-    assert row is not None
-    assert len(row[0]) == 80
 
 
 def test_nonsense_on_the_socket_does_not_end_the_host(
