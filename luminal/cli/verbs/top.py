@@ -87,7 +87,9 @@ def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
     from luminal.cli.paper import style_of
 
     photons = status["photons"]
-    why = [_why(photon) for photon in photons if photon["problem"]][: height // 4]
+    # A line for each failure, where there is room for at least as many photons.
+    most = max(min(height // 4, height - _AROUND - 1), 0)
+    why = [_why(photon) for photon in photons if photon["problem"]][:most]
     room = max(height - _AROUND - len(why), 1)
     rows = [_row(photon) for photon in _weightiest(photons, room)]
     table = Table(box=None, pad_edge=False, header_style="bold")
