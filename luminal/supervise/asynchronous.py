@@ -25,6 +25,7 @@ from luminal.supervise.points import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from luminal.supervise.halt_state import HaltState
@@ -54,11 +55,35 @@ def send(halt: HaltState) -> bool:
     # Identifiers are given to new threads at once: ask immediately before sending.
     if not halt.is_open():
         return False
-    sent = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(halt.ident), ctypes.py_object(error)
-    )
+    post = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    sent = post(ctypes.c_ulong(halt.ident), ctypes.py_object(error))
     halt.raises += 1
+    if sys.version_info < (3, 12):
+        _take_flag_down(post, ctypes.c_ulong(threading.get_ident()))
     return bool(sent)
+
+
+class _Down(BaseException):
+    """Sent by a thread to itself."""
+
+
+def _take_flag_down(post: Callable[..., int], me: object) -> None:
+    """Take the interpreter's notice of a pending exception down, on 3.11.
+
+    It is one for all threads, and stays until its receiver runs. Meanwhile every
+    thread looks for it at each round, and one that is traced looks for ever: it hangs
+    at the entry of a function. Whoever receives an exception takes the notice down;
+    who then takes the interpreter's lock with one pending puts it up again.
+    """
+    import ctypes
+
+    try:
+        post(me, ctypes.py_object(_Down))
+        # It is raised when that call returns, at the latest with the next round.
+        for _ in range(1000):
+            pass
+    except _Down:
+        pass
 
 
 def exit_error(halt: HaltState) -> type[SystemExit]:

@@ -48,6 +48,8 @@ class Halt(HaltState):
     _turn: threading.Lock = attrs.field(factory=threading.Lock)
     # Frame, offset and CPU time at the last look; equal twice means blocked.
     _look: tuple[int, int, int] = (0, -1, -1)
+    # The same when it was last told while blocked.
+    _told: tuple[int, int, int] = (0, -1, -1)
 
     def strike(self) -> None:
         """Climb the first rung, in the thread that asks for the halt.
@@ -76,7 +78,7 @@ class Halt(HaltState):
     def _raise(self) -> None:
         if monitored.is_available():
             monitored.arm(self)
-        elif not self.raises or self.is_pressing:
+        elif self._may_tell():
             asynchronous.raise_at_safe_point(self)
 
     def _unblock(self) -> None:
@@ -100,11 +102,15 @@ class Halt(HaltState):
             self._woken = now
             if wake(self, is_blocked=is_still) or monitored.is_available():
                 return
-            # Nothing wakes it, but it may return by itself, and is told so then.
-            if is_still and (not self.raises or self.is_pressing):
+            # Nothing wakes it, but it may return by itself, and is told so then, once.
+            if is_still and look != self._told and self._may_tell():
+                self._told = look
                 asynchronous.raise_at_return(self, frame)
         elif self.is_pressing:
             asynchronous.raise_anywhere(self)
+
+    def _may_tell(self) -> bool:
+        return not self.raises or self.is_pressing
 
     def leftover(self) -> Leftover:
         """Describe the thread as it stands now."""
