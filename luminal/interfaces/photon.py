@@ -45,6 +45,8 @@ class IPhoton:
         photon_enabled: False keeps it from being loaded.
         photon_exclusive: True where it cannot live beside its successor, because it
             owns a port or a device, say.
+        photon_settings: An attrs class; the host's settings for the photon reach it
+            as an instance of that, in ``context.settings``.
         context: What Luminal hands to this instance.
     """
 
@@ -60,5 +62,8 @@ class IPhoton:
     photon_api: ClassVar[str] = ""
     photon_enabled: ClassVar[bool] = True
     photon_exclusive: ClassVar[bool] = False
+
+    # Looked up when the photon is started; there is none by default.
+    photon_settings: ClassVar[type]
 
     context: PhotonContext
