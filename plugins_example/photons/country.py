@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import a_geography_library_that_nobody_has as geography  # type: ignore[import-not-found]
+import missing_on_purpose as geography  # type: ignore[import-not-found]
 
 import luminal
 

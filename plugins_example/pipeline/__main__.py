@@ -37,11 +37,20 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.follow and options.log in (None, "-"):
         parser.error("--follow needs the path of a log")
-    if options.log not in (None, "-") and not os.path.isfile(options.log):
-        parser.error(f"no such file: {options.log}")
+    if options.log not in (None, "-") and (why := refusal(options.log)):
+        parser.error(f"{why}: {options.log}")
     if options.records < 1:
         parser.error("--records must be at least 1")
     return options
+
+
+def refusal(log: str) -> str:
+    """Return why the log at that path cannot be read, or an empty string."""
+    if not os.path.exists(log):
+        return "no such file"
+    if os.path.isdir(log):
+        return "a directory, not a log"
+    return "" if os.access(log, os.R_OK) else "no permission to read"
 
 
 def run(options: argparse.Namespace, log: str) -> None:
@@ -61,8 +70,8 @@ def run(options: argparse.Namespace, log: str) -> None:
         lines = source.follow_lines(log, is_over=over.is_set)
     else:
         lines = source.read_lines(log)
-    total = None if options.follow or log == "-" else os.path.getsize(log)
-    with output.progress(total) as tick:
+    is_whole = not options.follow and os.path.isfile(log)
+    with output.progress(os.path.getsize(log) if is_whole else None) as tick:
         result = asyncio.run(
             host.process(
                 lines,
@@ -77,17 +86,27 @@ def run(options: argparse.Namespace, log: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pipeline on what the command line names; return the exit status."""
     options = read_options(arguments)
+    try:
+        produce(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the report, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def produce(options: argparse.Namespace) -> None:
+    """Run the pipeline on the log that was named, else on one made for it."""
     if options.log is not None:
         run(options, options.log)
-        return 0
+        return
     with tempfile.TemporaryDirectory(prefix="luminal-pipeline-") as directory:
         log = os.path.join(directory, "access.log")
-        print(f"generating an access log of {options.records:,} records")
+        output.say(f"generating an access log of {options.records:,} records")
         with open(log, "w", encoding="utf-8", newline="\n") as file:
             lines = generate.generate(options.records, options.seed)
             file.writelines(line + "\n" for line in lines)
         run(options, log)
-    return 0
 
 
 if __name__ == "__main__":

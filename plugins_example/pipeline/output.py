@@ -1,7 +1,7 @@
 """What a person sees: progress while it runs, then tables.
 
 With rich on a terminal, in plain lines elsewhere, so that a log of the run reads
-well too.
+well too. Progress goes to standard error, so that the report can go to a file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 EVERY = 20_000
 
 
-def is_rich() -> bool:
-    """Return whether there is a terminal, and rich to draw on it."""
-    return sys.stdout.isatty() and find_spec("rich") is not None
+def is_rich(stream: TextIO) -> bool:
+    """Return whether *stream* is a terminal, and there is rich to draw on it."""
+    return stream.isatty() and find_spec("rich") is not None
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -34,7 +39,8 @@ def progress(total: int | None) -> Iterator[Tick]:
     Args:
         total: Bytes to read in all; None where nobody knows.
     """
-    with rich_progress(total) if is_rich() else plain_progress(total) as tick:
+    is_drawn = is_rich(sys.stderr)
+    with rich_progress(total) if is_drawn else plain_progress(total) as tick:
         yield tick
 
 
@@ -49,7 +55,7 @@ def plain_progress(total: int | None) -> Iterator[Tick]:
         done += size
         if records % EVERY == 0:
             share = f" ({done / total:.0%})" if total else ""
-            print(f"  {records:,} records{share}", flush=True)
+            say(f"  {records:,} records{share}")
 
     yield tick
 
@@ -57,10 +63,12 @@ def plain_progress(total: int | None) -> Iterator[Tick]:
 @contextlib.contextmanager
 def rich_progress(total: int | None) -> Iterator[Tick]:
     """Draw a bar."""
+    from rich.console import Console
     from rich.progress import Progress, TextColumn
 
     counter = TextColumn("{task.fields[records]:,} records")
-    with Progress(*Progress.get_default_columns(), counter) as bar:
+    columns = (*Progress.get_default_columns(), counter)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=total, records=0)
         records = done = 0
 
@@ -85,7 +93,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Any]) -> Non
         bool(rows) and all(isinstance(row[at], int) for row in rows)
         for at in range(len(headings))
     ]
-    if is_rich():
+    if is_rich(sys.stdout):
         print_rich_table(title, headings, cells, right)
         return
     print(f"\n{title}")

@@ -98,9 +98,9 @@ def test_counts_agree_with_the_log(small_run: str) -> None:
 def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None:
     assert re.search(r"country +0\.1 +directory +failed", small_run)
     lines = BROKEN.read_text().splitlines()
-    (line,) = (n for n, text in enumerate(lines) if text.startswith("import a_"))
+    (line,) = (n for n, text in enumerate(lines) if text.startswith("import missing"))
     assert f"{BROKEN}:{line + 1}" in small_run
-    assert "No module named 'a_geography_library_that_nobody_has'" in small_run
+    assert "No module named 'missing_on_purpose'" in small_run
 
 
 def test_photons_of_a_directory_take_part(small_run: str) -> None:
@@ -133,6 +133,32 @@ def test_log_from_standard_input_and_from_a_file_give_one_report(
     assert "500 lines read" in reports[0].stdout
 
 
+def test_the_report_alone_is_on_standard_output(tmp_path: Path) -> None:
+    """Progress is not: ``run > report.txt`` gives a report."""
+    log = tmp_path / "access.log"
+    log.write_text("".join(line + "\n" for line in generate(20_000)))
+    done = run(str(log))
+    assert done.stderr == "  20,000 records (100%)\n"
+    assert done.stdout.startswith("\nTraffic by hour\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end in another way there")
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    """``run | head -1``: no traceback."""
+    command = [sys.executable, "-m", "plugins_example.pipeline", "--records", "200"]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (
+        1, b"generating an access log of 200 records\n"
+    )  # fmt: skip
+
+
 def test_without_photons_it_still_runs_and_reports_nothing(tmp_path: Path) -> None:
     """The host knows nothing about logs: an empty directory is no error."""
     done = run("--records", "50", "--photons", str(tmp_path))
@@ -144,6 +170,7 @@ def test_without_photons_it_still_runs_and_reports_nothing(tmp_path: Path) -> No
     ("arguments", "said"),
     [
         (["no-such-log"], "no such file: no-such-log"),
+        (["plugins_example"], "a directory, not a log: plugins_example"),
         (["--follow"], "--follow needs the path of a log"),
         (["--records", "0"], "--records must be at least 1"),
     ],
@@ -163,14 +190,19 @@ def test_following_reports_at_ctrl_c_on_all_that_was_appended(tmp_path: Path) ->
     command = [sys.executable, "-u", "-m", "plugins_example.pipeline", "--follow", log]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
-        assert process.stdout is not None
+        assert process.stderr is not None
         try:
-            assert process.stdout.readline() == "  20,000 records\n"
+            assert process.stderr.readline() == "  20,000 records\n"
             with log.open("a") as file:
                 file.write(half)
-            assert process.stdout.readline() == "  40,000 records\n"
+            assert process.stderr.readline() == "  40,000 records\n"
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=60)
         finally:
