@@ -65,17 +65,25 @@ def clean_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in FOREIGN}
 
 
-def call(command: list[object], *, quiet: bool = False) -> int:
-    """Run *command* in the repository's root and return its exit status.
+def call(
+    command: list[object],
+    *,
+    quiet: bool = False,
+    place: Path | None = None,
+    **more: str,
+) -> int:
+    """Run *command* and return its exit status.
 
     Args:
         command: The program and its arguments.
         quiet: Keep its output back unless it fails.
+        place: Its working directory, by default the root.
+        more: Environment variables that it gets besides.
     """
     done = subprocess.run(
         [str(part) for part in command],
-        cwd=ROOT,
-        env=clean_environ(),
+        cwd=place or ROOT,
+        env=clean_environ() | more,
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.STDOUT if quiet else None,
         check=False,
@@ -196,8 +204,10 @@ def work_environment() -> Path:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the example host on a generated access log."""
-    return call([user_environment(), "-m", "plugins_example.pipeline", *arguments])
+    """Run the example host on the access log that is named, else on a generated one."""
+    # The log's path counts from where the user is; nothing there is to be imported.
+    command = [user_environment(), "-P", "-m", "plugins_example.pipeline", *arguments]
+    return call(command, place=Path.cwd(), PYTHONPATH=str(ROOT))
 
 
 def docs(arguments: list[str]) -> int:

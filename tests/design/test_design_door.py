@@ -133,6 +133,22 @@ def test_quiet_call_speaks_when_it_fails(
     assert capfd.readouterr().out == "here is why\n"
 
 
+def test_the_example_reads_a_log_beside_the_user(
+    door: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A path counts from the working directory, and nothing there is imported."""
+    monkeypatch.setattr(door, "ROOT", ROOT)
+    monkeypatch.setattr(door, "user_environment", lambda: Path(sys.executable))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.log").write_text("a line of no known format\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')")
+    assert door.run(["my.log"]) == 0
+    assert "1 lines read" in capfd.readouterr().out
+
+
 def test_unknown_verb_names_those_that_there_are() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "dev.py"), "fly"],
