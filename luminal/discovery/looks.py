@@ -114,4 +114,7 @@ def _are(
         now = _packed(map(stamp_of, map(partial(os.stat, dir_fd=root), there)))
     except OSError:
         return False
-    return now == stamps and not any(map(partial(_EXISTS, dir_fd=root), absent))
+    exists = partial(_EXISTS, dir_fd=root)
+    # A sandbox may refuse the question, which looks like a no: ask what has to be yes.
+    is_answered = not absent or exists(os.fsencode(os.sep))
+    return now == stamps and is_answered and not any(map(exists, absent))

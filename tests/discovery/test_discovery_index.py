@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import discover, evidence, reading, survey, witness
+from luminal.discovery import discover, evidence, looks, reading, survey, witness
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -127,6 +127,19 @@ def test_what_was_not_there_is_looked_for_again(folder: Path, write: Write) -> N
     write("q/__init__.py", GOOD.format("Q"))
     names = [c.name for c in discover(folder, group=None)]
     assert names == ["B", "Base", "Pp", "Q"]
+
+
+def test_a_refused_question_is_no_answer(
+    folder: Path, write: Write, grown_up: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old sandboxes refuse a newer system call, and everything seems to be absent."""
+    monkeypatch.setattr(looks, "_EXISTS", lambda path, dir_fd: False)
+    write("p/helper.py", "")
+    write("q.py", GOOD.format("Q"))
+    for _ in range(2):
+        assert [c.name for c in discover(folder, group=None)] == ["Q"]
+    write("p/__init__.py", GOOD.format("P"))
+    assert [c.name for c in discover(folder, group=None)] == ["P", "Q"]
 
 
 def test_other_questions_have_other_answers(folder: Path, write: Write) -> None:
