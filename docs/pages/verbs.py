@@ -6,6 +6,7 @@ with an anchor for each verb, option and exit code.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,7 @@ def _section(
 def _option(option: click.Option) -> list[str]:
     metavar = "" if option.is_flag else f" {_metavar(option)}"
     flags = ", ".join(f"{flag}{metavar}" for flag in option.opts)
-    said = plain(option.help or "")
+    said = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", plain(option.help or ""))
     extra = []
     has_default = isinstance(option.default, str | int | float)
     if not option.is_flag and has_default:
