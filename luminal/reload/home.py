@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Home"]
 
-_LOOK = 0.5
+_LOOK = 0.05
 """Seconds between looks whether the host's loop still runs."""
+
+
+# A loop of our own, and what ends it.
+_Own = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
 @attrs.define(eq=False)
@@ -34,7 +39,7 @@ class Home:
     _host: asyncio.AbstractEventLoop | None = None
     # Waits there for ever, and is cancelled when `asyncio.run` ends.
     _canary: asyncio.Task[None] | None = None
-    _own: asyncio.AbstractEventLoop | None = None
+    _own: _Own | None = None
     _thread: threading.Thread | None = None
 
     def settle(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -70,7 +75,7 @@ class Home:
                     if future.done():
                         raise
                     if not loop.is_running():
-                        future.cancel()
+                        _give_up(future, work, loop)
                         break
 
     async def _checked(
@@ -93,13 +98,16 @@ class Home:
             return host
         self._host = None
         if self._own is None:
-            self._own = asyncio.new_event_loop()
+            begun: Future[_Own] = Future()
             self._thread = threading.Thread(
-                target=self._own.run_forever, name="luminal-loop", daemon=True
+                target=lambda: asyncio.run(_serve(begun)),
+                name="luminal-loop",
+                daemon=True,
             )
             with unowned():
                 self._thread.start()
-        return self._own
+            self._own = begun.result()
+        return self._own[0]
 
     def close(self) -> None:
         """Leave the host's loop, and end the one of our own, if there is one."""
@@ -111,10 +119,29 @@ class Home:
         self._own = self._thread = None
         if own is None or thread is None:
             return
-        own.call_soon_threadsafe(own.stop)
+        loop, is_over = own
+        loop.call_soon_threadsafe(is_over.set)
         if thread is not threading.current_thread():
             thread.join()
-            own.close()
+
+
+def _give_up(
+    future: Future[Any],
+    work: Coroutine[Any, Any, Any],
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Let go of *work*, which *loop* was asked for and runs no more."""
+    if loop.is_closed():
+        work.close()  # it came too late to be begun: nobody else would tell it
+    else:
+        future.cancel()  # for the case that the loop goes on some day
+
+
+async def _serve(begun: Future[_Own]) -> None:
+    """Keep a loop running; at its end, `asyncio.run` cancels whatever runs on it."""
+    is_over = asyncio.Event()
+    begun.set_result((asyncio.get_running_loop(), is_over))
+    await is_over.wait()
 
 
 async def _wait_for_ever() -> None:
