@@ -1,8 +1,9 @@
-"""A watched directory, and an inbox for what the watcher delivers."""
+"""A watched directory, an inbox for what is delivered, and the watcher's time."""
 
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,32 @@ import pytest
 from luminal.reload.watching import Batch, Note, NoteCode, Pace, Watcher
 
 PATIENCE = 20.0  # seconds until a test gives up
+
+
+class Clock:
+    """The watcher's time: it stands still until a test puts it forward."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def pass_by(self, seconds: float, watcher: Watcher) -> None:
+        """Let *seconds* pass, after what has happened and before what follows.
+
+        On return, the watcher has looked at its clock: what was due is delivered.
+        """
+        self._look(watcher)
+        self._now += seconds
+        self._look(watcher)
+
+    def _look(self, watcher: Watcher) -> None:
+        # Twice: the first call may be served at the end of a turn that is under way.
+        for _ in range(2):
+            looked = threading.Event()
+            watcher.call(looked.set)
+            assert looked.wait(PATIENCE)
 
 
 class Inbox:
@@ -82,6 +109,11 @@ def inbox(root: Path):
     box = Inbox(root)
     yield box
     box.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -280,17 +280,18 @@ def test_a_watcher_that_fails_begins_anew(inbox, root, tmp_path, monkeypatch):
 
 
 @pytest.mark.fault(38)
-def test_the_wall_clock_plays_no_part(inbox, root, monkeypatch):
+@pytest.mark.parametrize("jump", [86_400, -86_400])
+def test_the_wall_clock_plays_no_part(inbox, root, clock, monkeypatch, jump):
     """A jump of a day, forwards or backwards, neither hurries nor delays."""
-    inbox.watch()
+    watcher = inbox.watch(clock=clock)
     real = time.time
-    for jump in (86_400, -86_400):
-        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
-        (root / "a.py").write_text(str(jump))
-        os.utime(root / "a.py", (real() + jump, real() + jump))
-        batch = inbox.next()
-        assert batch.paths == {str(root / "a.py")}
-        assert 0 <= batch.settled - batch.began < Pace().cap
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    (root / "a.py").write_text("x")
+    os.utime(root / "a.py", (real() + jump, real() + jump))
+    clock.pass_by(0.0, watcher)
+    assert inbox.batches.empty()
+    clock.pass_by(Pace().quiet_limit, watcher)
+    assert inbox.next_names() == {"a.py"}
 
 
 def test_notes_without_a_receiver_are_logged(inbox, root, quick, caplog):

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,8 @@ from luminal.reload.watching.locks import (
     git_directory_above,
     is_unfinished_distribution,
 )
+
+LONG = 1.0  # seconds; more than any quiet time, less than the life of a lock
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -99,53 +100,59 @@ def test_a_worktree_has_its_lock_elsewhere(inbox, repository, tmp_path):
     assert inbox.rest(tree) == []
 
 
-def test_nothing_is_delivered_while_the_lock_exists(inbox, repository):
+def test_nothing_is_delivered_while_the_lock_exists(inbox, repository, clock):
+    """However slow git is, as long as it goes on."""
     lock = repository / ".git" / "index.lock"
-    inbox.watch()
+    watcher = inbox.watch(clock=clock)
     lock.touch()
     for number in range(20):
         (repository / "package_0" / f"slow_{number}.py").write_text("x")
-        time.sleep(0.02)  # a slow git, longer than every quiet time
+        clock.pass_by(LONG, watcher)
     assert inbox.batches.empty()
     lock.unlink()
+    clock.pass_by(LONG, watcher)
     assert len(inbox.next().created) == 20
 
 
-def test_a_lock_that_was_there_before_the_watch_counts(inbox, repository):
+def test_a_lock_that_was_there_before_the_watch_counts(inbox, repository, clock):
     lock = repository / ".git" / "index.lock"
     lock.touch()
-    inbox.watch(pace=Pace(cap=60.0))
+    watcher = inbox.watch(clock=clock)
     (repository / "package_0" / "m0.py").write_text("x")
-    assert inbox.watchers[0].is_running
-    time.sleep(0.3)
+    clock.pass_by(LONG, watcher)
     assert inbox.batches.empty()
     lock.unlink()
+    clock.pass_by(LONG, watcher)
     assert inbox.next_names() == {"package_0/m0.py"}
 
 
-def test_a_tree_that_becomes_gits_while_it_is_watched(inbox, root):
-    inbox.watch(pace=Pace(cap=60.0))
+def test_a_tree_that_becomes_gits_while_it_is_watched(inbox, root, clock):
+    watcher = inbox.watch(clock=clock)
     git(root, "init", "-q")
+    clock.pass_by(LONG, watcher)
     lock = root / ".git" / "index.lock"
-    inbox.rest()
     lock.touch()
     (root / "a.py").write_text("x")
-    time.sleep(0.2)
+    clock.pass_by(LONG, watcher)
     assert inbox.batches.empty()
     lock.unlink()
+    clock.pass_by(LONG, watcher)
     assert inbox.next_names() == {"a.py"}
 
 
-def test_a_stale_lock_costs_the_cap_once(inbox, repository):
-    inbox.watch(pace=Pace(cap=0.5))
+def test_a_stale_lock_costs_the_cap_once(inbox, repository, clock):
+    pace = Pace()
+    watcher = inbox.watch(clock=clock)
     (repository / ".git" / "index.lock").touch()
     file = repository / "package_0" / "m0.py"
     file.write_text("x")
-    batch = inbox.next()
-    assert batch.settled - batch.began >= 0.5
+    clock.pass_by(pace.cap - 0.1, watcher)
+    assert inbox.batches.empty()
+    clock.pass_by(0.1, watcher)
+    assert inbox.next_names() == {"package_0/m0.py"}
     file.write_text("y")
-    batch = inbox.next()
-    assert batch.settled - batch.began < 0.5
+    clock.pass_by(pace.quiet_limit, watcher)
+    assert inbox.next_names() == {"package_0/m0.py"}
 
 
 def test_a_rebase_is_one_batch(inbox, repository):
@@ -165,39 +172,34 @@ def test_a_rebase_is_one_batch(inbox, repository):
     assert str(repository / "package_6" / "m195.py") in batches[0].paths
 
 
-def test_a_distribution_without_its_record_is_waited_for(inbox, root):
-    inbox.watch()
-    (root / "photon.py").write_text("x")
+def test_a_distribution_without_its_record_is_waited_for(inbox, root, clock):
+    watcher = inbox.watch(clock=clock)
     info = root / "photon-2.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Name: photon")
-    time.sleep(0.3)
+    (root / "photon.py").write_text("x")
     assert is_unfinished_distribution(str(info))
-    assert not any(str(info / "METADATA") in b.paths for b in drained(inbox))
+    clock.pass_by(LONG, watcher)
+    assert inbox.batches.empty()
     (info / "RECORD.tmp").write_text("photon.py,,")
     (info / "RECORD.tmp").rename(info / "RECORD")
-    last = inbox.until(info / "RECORD")[-1]
-    assert str(info / "METADATA") in last.paths
+    clock.pass_by(LONG, watcher)
+    assert {str(info / "METADATA"), str(root / "photon.py")} < inbox.next().created
     (root / "photon.py").write_text("y")
+    clock.pass_by(LONG, watcher)
     assert inbox.next_names() == {"photon.py"}
 
 
-def drained(inbox) -> list:
-    batches = []
-    while not inbox.batches.empty():
-        batches.append(inbox.next())
-    return batches
-
-
-def test_a_distribution_that_goes_is_no_longer_waited_for(inbox, root):
+def test_a_distribution_that_goes_is_no_longer_waited_for(inbox, root, clock):
     info = root / "photon-1.0.dist-info"
     info.mkdir()
     for name in ("METADATA", "RECORD"):
         (info / name).write_text("x")
-    inbox.watch(pace=Pace(cap=60.0))
+    watcher = inbox.watch(clock=clock)
     (info / "RECORD").unlink()
     (info / "METADATA").unlink()
     info.rmdir()
+    clock.pass_by(LONG, watcher)
     assert len(inbox.next().deleted) == 2
 
 

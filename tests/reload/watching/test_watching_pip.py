@@ -9,13 +9,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-
-from luminal.reload.watching import Pace
 
 
 def wheel(folder: Path, version: str, modules: int) -> Path:
@@ -43,22 +40,23 @@ def wheel(folder: Path, version: str, modules: int) -> Path:
     return path
 
 
-def test_what_an_installer_keeps_aside_says_that_it_is_at_work(inbox, root):
+def test_what_an_installer_keeps_aside_says_that_it_is_at_work(inbox, root, clock):
     """However long the old version is gone before the new one comes."""
     package = root / "package"
     package.mkdir()
     (package / "a.py").write_text("old")
-    inbox.watch(pace=Pace(cap=60.0))
+    watcher = inbox.watch(clock=clock)
     stash = package.rename(root / "~ackage")
-    time.sleep(0.4)
+    clock.pass_by(1.0, watcher)
     assert inbox.batches.empty()
     package.mkdir()
     (package / "a.py").write_text("new")
-    time.sleep(0.1)
+    clock.pass_by(1.0, watcher)
     assert inbox.batches.empty()
     shutil.rmtree(stash)
+    clock.pass_by(1.0, watcher)
     assert inbox.next().changed == {str(package / "a.py")}
-    assert inbox.rest() == []
+    assert inbox.batches.empty()
 
 
 @pytest.mark.slow
