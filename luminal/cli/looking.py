@@ -68,7 +68,8 @@ class Look:
         try:
             found = self._find()
         except (PhotonNotFoundError, DirectoryNotFoundError) as error:
-            error.hint = f"{error.hint or 'check the path'}{near_path(error.file)}"
+            if "did you mean" not in (error.hint or ""):
+                error.hint = f"{error.hint or 'check the path'}{near_path(error.file)}"
             raise
         names = [candidate.name for candidate in found]
         for name in self.without:

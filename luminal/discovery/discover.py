@@ -141,31 +141,28 @@ def discover_file(
 def _check_directory(path: str) -> None:
     if os.path.isdir(path):
         return
+    hint = "name the directory that holds the photons"
     if os.path.lexists(path):
         why = "it is something else"
     else:
         why = "there is nothing of that name"
-        if "~" in path:
-            why += "; a tilde is expanded by pathlib.Path.expanduser, not here"
-        elif near := _near(path):
-            why += f", but there is {near!r}"
+        hint += _near(path)
     raise DirectoryNotFoundError(
-        f"{path!r} is not a directory",
-        file=path,
-        why=why,
-        hint="name the directory that holds the photons",
+        f"{path!r} is not a directory", file=path, why=why, hint=hint
     )
 
 
-def _near(path: str) -> str | None:
-    """Return a directory with a name like that of *path*, beside it."""
+def _near(path: str) -> str:
+    """Return a question for what may have been meant, or an empty string."""
     import difflib
 
     folder, name = os.path.split(path)
+    if "~" in path:
+        return "; did you mean pathlib.Path.expanduser, which expands '~'?"
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir()]
     except (OSError, ValueError):
-        return None
+        return ""
     near = difflib.get_close_matches(name, names, 1)
-    return os.path.join(folder, near[0]) if near else None
+    return f"; did you mean {os.path.join(folder, near[0])!r}?" if near else ""
