@@ -6,6 +6,7 @@ never knows what a handler or a reload is.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -253,12 +254,18 @@ class PluginManager(Roster):
 
     # What photons may do.
 
-    def set_breaker(self, failures: int, seconds: float) -> None:
-        """Pass a photon over for *seconds* after *failures* in a row of one hook.
+    def set_breaker(
+        self, failures: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Pass a photon over for a while after failures in a row of one hook.
 
-        ``failures=0`` switches it off, which is the default.
+        Args:
+            failures: So many in a row; 0, the default, switches it off.
+            seconds: For so long.
+            clock: What tells the seconds; for tests, `luminal.testing.FakeClock`.
         """
-        self._policy.breaker = Breaker(failures, seconds) if failures else None
+        breaker = Breaker(failures, seconds, clock) if failures else None
+        self._policy.breaker = breaker
         self._renew(self._all_desks())
 
     def set_deadline(self, name: str, seconds: float | None) -> None:

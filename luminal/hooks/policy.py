@@ -7,7 +7,6 @@ prepared or run in the general way, never in a prepared call.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,13 +26,17 @@ class Breaker:
         failures: So many in a row open the circuit.
         seconds: So long the photon is passed over; then one failure opens it again,
             one success closes it.
-        open_until: Photon → time of `time.monotonic` until which it is passed over.
+        clock: What it goes by, in seconds.
+        open_until: Photon → time of the clock until which it is passed over.
         on_trial: Photons whose time is over and who have not succeeded yet.
     """
 
-    __slots__ = ("failures", "on_trial", "open_until", "seconds")
+    __slots__ = ("clock", "failures", "on_trial", "open_until", "seconds")
 
-    def __init__(self, failures: int, seconds: float) -> None:
+    def __init__(
+        self, failures: int, seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self.clock = clock
         self.failures = failures
         self.seconds = seconds
         self.open_until: dict[str, float] = {}
@@ -44,7 +47,7 @@ class Breaker:
         until = self.open_until.get(photon)
         if until is None:
             return False
-        if time.monotonic() < until:
+        if self.clock() < until:
             return True
         self.open_until.pop(photon, None)
         self.on_trial.add(photon)
@@ -60,7 +63,7 @@ class Breaker:
         if streak < self.failures and not (photon in self.on_trial and streak > 0):
             return False
         self.on_trial.discard(photon)
-        self.open_until[photon] = time.monotonic() + self.seconds
+        self.open_until[photon] = self.clock() + self.seconds
         occupant.tally.streak = 0
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 from luminal.testing.saving import Save, save
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
 __all__ = ["Folder"]
@@ -27,7 +27,7 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()
         self.path.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -39,10 +39,13 @@ class Folder:
 
         Returns:
             Its full path.
+
+        Raises:
+            ValueError: *name* leads out of the directory.
         """
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._inside(name)
         self._about_to_change()
+        path.parent.mkdir(parents=True, exist_ok=True)
         save(path, _bytes(text), Save.RENAME)
         return path
 
@@ -64,9 +67,15 @@ class Folder:
 
         Raises:
             FileNotFoundError: There is no such file; `write` makes one.
+            ValueError: *name* leads out of the directory.
         """
-        path = self.path / name
-        before = path.read_bytes()
+        path = self._inside(name)
+        try:
+            before = path.read_bytes()
+        except FileNotFoundError as error:
+            there = ", ".join(sorted(each.name for each in self.path.iterdir()))
+            text = f"no such file to edit; there are: {there or 'none'}"
+            raise FileNotFoundError(error.errno, text, str(path)) from None
         if callable(text):
             text = text(before.decode()).encode()
         self._about_to_change()
@@ -94,12 +103,19 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Delete a file, or a directory with all that is in it."""
-        path = self.path / name
+        path = self._inside(name)
         self._about_to_change()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+    def _inside(self, name: str) -> Path:
+        """Return where *name* is; a test must not write into somebody's files."""
+        path = self.path / name
+        if self.path not in Path(os.path.abspath(path)).parents:
+            raise ValueError(f"{name!r} leads out of {str(self.path)!r}")
+        return path
 
     def _about_to_change(self) -> None:
         """Called before the disk is touched."""

@@ -67,6 +67,7 @@ class AsyncHost(Folder):
         super().__init__(self._place.photons)
         self._group = group
         self._journal = Journal()
+        self._is_closed = False
         try:
             self.loader = Loader(**options)
             for specs in hookspecs:
@@ -158,7 +159,6 @@ class AsyncHost(Folder):
         self._about_to_change()
         awaited = {candidate.name for candidate in self._wanted(())}
         await self.loader.watch_photons(self.path)
-
         await self._journal.all_settled(awaited, deadline)
 
     async def reloaded(self, photon: str, deadline: float = PATIENCE) -> Handler:
@@ -217,6 +217,7 @@ class AsyncHost(Folder):
         try:
             await self.loader.close()
         finally:
+            self._is_closed = True
             self._place.close()
 
     async def __aenter__(self) -> Self:
@@ -228,6 +229,8 @@ class AsyncHost(Folder):
     # What is there.
 
     def _about_to_change(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the host is closed; make another one")
         self._journal.mark = len(self._journal.events)
 
     def _wanted(self, names: Sequence[str]) -> list[Candidate]:

@@ -48,7 +48,20 @@ class LoopThread:
             runner.run(stay())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run *coroutine* to its end and return what it returns."""
+        """Run *coroutine* to its end and return what it returns.
+
+        Raises:
+            RuntimeError: The loop has ended, or it is this thread's own, which would
+                wait for itself.
+        """
+        why = ""
+        if not self.is_running:
+            why = "it is closed already"
+        elif self._thread is threading.current_thread():
+            why = "this is its own loop; await the coroutine here"
+        if why:
+            coroutine.close()
+            raise RuntimeError(f"the host cannot do that: {why}")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()

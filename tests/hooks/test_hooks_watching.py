@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from luminal.errors import PhotonConflictError
 from luminal.hooks import Answer, HookFailure, PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from luminal.testing import FakeClock
 
 
 class Specs:
@@ -287,14 +288,13 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
 
 @pytest.mark.parametrize("calls_before", [0, 20])
 def test_the_breaker_skips_and_tries_again(
-    monkeypatch: pytest.MonkeyPatch, calls_before: int
+    calls_before: int,
 ) -> None:
     """After failures in a row a photon is passed over, reported, then tried again."""
-    now = 1000.0
-    monkeypatch.setattr("luminal.hooks.policy.time.monotonic", lambda: now)
+    clock = FakeClock(1000)
     events: list[HookFailure] = []
     pm = manager(report=events.append)
-    pm.set_breaker(failures=3, seconds=5)
+    pm.set_breaker(failures=3, seconds=5, clock=clock)
     is_bad, calls = True, 0
 
     class Moody:
@@ -322,11 +322,11 @@ def test_the_breaker_skips_and_tries_again(
         assert pm.hook.spared(x=1) == [1]
     assert calls == 3
     assert events[-1].skipped_for == 5
-    now += 6
+    clock.advance(6)
     for _ in range(10):  # one failure on trial is enough
         assert pm.hook.spared(x=1) == [1]
     assert calls == 4
-    now += 6
+    clock.advance(6)
     is_bad = False
     for _ in range(20):
         assert pm.hook.spared(x=1) == ["moody", 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -277,3 +278,38 @@ def test_async_host_starts_and_reloads_by_hand(tmp_path: Path, hello: str) -> No
 def test_fixtures_give_fresh_hosts(luminal_host: Host, luminal_async_host: AsyncHost):
     assert luminal_host.path.is_dir()
     assert dict(luminal_async_host.loader.photons) == {}
+
+
+def test_a_test_that_fails_leaves_nothing_behind(hello: str) -> None:
+    """Its own error comes out of the block, whatever the photons say to the end."""
+    threads = set(threading.enumerate())
+    text = hello + "\n        def finalize(self):\n            raise ValueError\n"
+    with pytest.raises(LookupError, match="mine"), Host() as host:  # noqa: PT012
+        host.write("hello.py", text)
+        host.watch()
+        raise LookupError("mine")
+    assert not host.path.exists()
+    assert not [each for each in sys.modules if each.endswith(".hello")]
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_host_that_is_closed_says_so(hello: str) -> None:
+    """It neither hangs, nor makes its directory anew."""
+    with Host() as host:
+        host.write("hello.py", hello)
+    host.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        host.run()
+    with pytest.raises(RuntimeError, match="closed"):
+        host.write("hello.py", hello)
+    assert not host.path.exists()
+
+
+def test_a_host_does_not_wait_for_itself(host: Host) -> None:
+    """An order from its own loop is refused where it would wait for ever."""
+
+    async def inside() -> None:
+        host.run()
+
+    with pytest.raises(RuntimeError, match="its own loop"):
+        host.call(inside())

@@ -60,9 +60,30 @@ def test_text_is_dedented_and_its_first_line_is_line_one(tmp_path: Path) -> None
 
 
 def test_edit_wants_a_file_that_is_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Folder(tmp_path).edit("absent.py", "")
+    """And where there is none, it says which there are."""
+    folder = Folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there are: none"):
+        folder.edit("absent.py", "")
     assert list(tmp_path.iterdir()) == []
+    folder.write("present.py", "")
+    with pytest.raises(FileNotFoundError, match=r"there are: present\.py"):
+        folder.edit("absent.py", "")
+
+
+@pytest.mark.parametrize("name", ["../photon.py", "a/../../photon.py", "/photon.py"])
+def test_nothing_outside_is_touched(tmp_path: Path, name: str) -> None:
+    folder = Folder(tmp_path / "photons")
+    outside = tmp_path / "photon.py"
+    outside.touch()
+    name = name.replace("/photon.py", str(outside)) if name[0] == "/" else name
+    for change in (
+        lambda: folder.write(name, "x"),
+        lambda: folder.edit(name, "x"),
+        lambda: folder.delete(name),
+    ):
+        with pytest.raises(ValueError, match="leads out of"):
+            change()
+    assert outside.read_text() == ""
 
 
 def test_delete_takes_files_and_directories_and_links_alone(tmp_path: Path) -> None:
