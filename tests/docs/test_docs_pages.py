@@ -255,6 +255,26 @@ def test_every_happening_is_explained() -> None:
     assert [each for each in Happening if f"`{each}`" not in text] == []
 
 
+def test_files_that_documents_name_are_there() -> None:
+    """A path in backticks that begins with a directory of ours leads somewhere."""
+    pattern = re.compile(
+        r"`((?:docs|luminal|tests|benchmarks|plugins_example)/[\w./-]+)`"
+    )
+    named = {
+        (document.name, path)
+        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        if "_build" not in document.parts and "generated" not in document.parts
+        for path in pattern.findall(document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 30
+    made_by_a_build = {"docs/_build/html"}
+    assert [
+        each
+        for each in sorted(named)
+        if each[1] not in made_by_a_build and not (ROOT / each[1]).exists()
+    ] == []
+
+
 FREE = ("import_seconds", "options", "steps", "versions")
 """What holds words of photons and libraries, or of a show, as keys."""
 

@@ -186,6 +186,30 @@ def test_page_says_what_photons_hooks_and_errors_are(
 
 
 @pytest.mark.slow
+def test_specs_are_described_under_the_name_that_the_page_uses(
+    project: Project,
+) -> None:
+    """A class that is exported elsewhere than it is made is found by both names."""
+    project.write("shop.py", "from shop_specs import Specs\n")
+    project.write(
+        "index.rst",
+        """
+        Shop
+        ====
+
+        .. luminal-hooks:: shop:Specs
+
+        :py:meth:`by its room <shop.Specs.price>`,
+        :py:class:`by its home <shop_specs.Specs>`
+        """,
+    )
+    assert "class shop. Specs" in project.built()
+    html = (project.root / "_build" / "index.html").read_text(encoding="utf-8")
+    assert html.count('href="#shop.Specs.price"') >= 2
+    assert html.count('href="#shop.Specs"') >= 2
+
+
+@pytest.mark.slow
 def test_edited_photon_is_built_again(project: Project) -> None:
     """A page depends on the photons' files and on their directory."""
     project.write("index.rst", "Shop\n====\n\n.. luminal-photons:: photons\n")
