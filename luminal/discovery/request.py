@@ -105,12 +105,13 @@ def _several(argument: str, values: Iterable[_Value]) -> Iterable[_Value]:
 def _own_code() -> tuple[object, ...]:
     """Return what changes when Luminal itself does: another code, another answer."""
     here = os.path.dirname(__file__)
-    values = os.path.join(os.path.dirname(here), "model", "candidate.py")
+    model = os.path.join(os.path.dirname(here), "model")
+    values = [os.path.join(model, name) for name in ("candidate.py", "frame.py")]
     found: list[tuple[str, int, int]] = []
     try:
         with os.scandir(here) as entries:
             paths = [entry.path for entry in entries if entry.name.endswith(".py")]
-        for path in (values, *sorted(paths)):
+        for path in (*values, *sorted(paths)):
             status = os.stat(path)
             found.append((path, status.st_size, status.st_mtime_ns))
     except OSError:  # imported from an archive: it changes with its version only
