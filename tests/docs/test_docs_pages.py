@@ -249,12 +249,6 @@ def test_every_room_of_the_contract_has_a_page(
     assert "luminal.errors" in written
 
 
-def test_every_happening_is_explained() -> None:
-    """The how-to on events has all that an event can say."""
-    text = (ROOT / "docs" / "how-to" / "events.md").read_text(encoding="utf-8")
-    assert [each for each in Happening if f"`{each}`" not in text] == []
-
-
 def test_files_that_documents_name_are_there() -> None:
     """A path in backticks that begins with a directory of ours leads somewhere."""
     pattern = re.compile(
