@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import pickle
-from pathlib import Path
 
 import attrs
 import pytest
 
-import luminal
 from luminal.errors import LuminalError
-from luminal.model import Event, Frame, Problem, Report
+from luminal.model import Frame, Problem
+from luminal.testing import Host
 
 DEEP = """\
 import json
@@ -51,20 +49,16 @@ class Geo(luminal.IPhoton):
 """
 
 
-def failure(directory: Path, text: str) -> Problem:
+def failure(text: str, name: str = "geo.py", **beside: str) -> Problem:
     """Return why the photon of *text* does not start, or load."""
-    (directory / "geo.py").write_text(text)
-    heard: list[Event] = []
-
-    async def live() -> None:
-        async with luminal.Loader(suppress_errors=True, cache=False) as loader:
-            loader.events.subscribe(heard.append)
-            await loader.load(luminal.discover(directory, group=None))
-            await loader.start()
-
-    asyncio.run(live())
-    (problem,) = (event.problem for event in heard if event.problem is not None)
-    return problem
+    with Host() as host:
+        for module, its_text in beside.items():
+            host.write(f"geo/{module}.py", its_text)
+        host.write(name, text)
+        with pytest.raises(LuminalError):
+            host.run()
+        (problem,) = (each.problem for each in host.events if each.problem is not None)
+        return problem
 
 
 def own(problem: Problem) -> list[tuple[str, int, str]]:
@@ -76,9 +70,9 @@ def own(problem: Problem) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("how", ["", "async "])
-def test_the_authors_calls_are_known_with_their_lines(how: str, tmp_path: Path) -> None:
+def test_the_authors_calls_are_known_with_their_lines(how: str) -> None:
     """Luminal's own and the standard library's are told apart from them."""
-    problem = failure(tmp_path, DEEP.format(how=how))
+    problem = failure(DEEP.format(how=how))
     assert own(problem) == [
         ("Geo.start", 18, 'self.at = parse("nonsense")'),
         ("parse", 11, "return json.loads(text)"),
@@ -92,46 +86,26 @@ def test_the_authors_calls_are_known_with_their_lines(how: str, tmp_path: Path) 
     )
 
 
-def test_a_failing_import_is_followed_through_the_photons_own_files(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "geo").mkdir()
-    (tmp_path / "geo" / "maps.py").write_text("SCALE = 1 / 0\n")
+def test_a_failing_import_is_followed_through_the_photons_own_files() -> None:
     text = "import luminal\nfrom .maps import SCALE\n" + DEEP.format(how="")
-    (tmp_path / "geo" / "__init__.py").write_text(text)
-
-    async def load() -> Report:
-        async with luminal.Loader(suppress_errors=True, cache=False) as loader:
-            return await loader.load(luminal.discover(tmp_path, group=None))
-
-    (outcome,) = asyncio.run(load()).failed
-    assert outcome.problem is not None
-    assert own(outcome.problem) == [
+    problem = failure(text, "geo/__init__.py", maps="SCALE = 1 / 0\n")
+    assert own(problem) == [
         ("<module>", 2, "from .maps import SCALE"),
         ("<module>", 1, "SCALE = 1 / 0"),
     ]
-    assert outcome.problem.consequence == "it is not loaded"
+    assert problem.consequence == "it is not loaded"
 
 
-def test_the_lines_are_those_that_ran_not_those_of_the_disk(
-    tmp_path: Path,
-) -> None:
+def test_the_lines_are_those_that_ran_not_those_of_the_disk() -> None:
     """A refused generation is quoted from its own text, and so is the one before."""
-    file = tmp_path / "geo.py"
-    file.write_text("import luminal\nclass Geo(luminal.IPhoton):\n    pass\n")
     # By the time it fails, its file holds something else.
     again = "__import__('pathlib').Path(__file__).write_text('# nothing' * 30)"
-
-    async def break_it() -> None:
-        async with luminal.Loader(cache=False) as loader:
-            await loader.load(luminal.discover(tmp_path, group=None))
-            await loader.start()
-            (name,) = loader.photons
-            file.write_text(f"import luminal\n{again}; raise OSError('no')\n")
-            await loader.reload_photon(name)
-
-    with pytest.raises(LuminalError) as caught:
-        asyncio.run(break_it())
+    with Host() as host:
+        host.write("geo.py", "import luminal\nclass Geo(luminal.IPhoton):\n    pass\n")
+        host.run()
+        host.edit("geo.py", f"import luminal\n{again}; raise OSError('no')\n")
+        with pytest.raises(LuminalError) as caught:
+            host.reload("Geo")
     assert own(Problem.of(caught.value, "import")) == [
         ("<module>", 2, f"{again}; raise OSError('no')")
     ]
@@ -139,8 +113,8 @@ def test_the_lines_are_those_that_ran_not_those_of_the_disk(
     assert "so: generation 1 goes on unchanged" in str(caught.value)
 
 
-def test_a_way_without_end_is_kept_at_both_ends(tmp_path: Path) -> None:
-    problem = failure(tmp_path, ENDLESS)
+def test_a_way_without_end_is_kept_at_both_ends() -> None:
+    problem = failure(ENDLESS)
     assert "RecursionError" in problem.why
     assert len(problem.frames) <= 32
     functions = [function for function, _, _ in own(problem)]
@@ -148,17 +122,17 @@ def test_a_way_without_end_is_kept_at_both_ends(tmp_path: Path) -> None:
     assert functions[-1] == "fall"
 
 
-def test_no_frame_is_kept_alive(tmp_path: Path) -> None:
+def test_no_frame_is_kept_alive() -> None:
     """What was local where it failed is gone, though the problem is still there."""
-    problem = failure(tmp_path, DEEP.format(how=""))
+    problem = failure(DEEP.format(how=""))
     gc.collect()
     alive = [thing for thing in gc.get_objects() if type(thing).__name__ == "Canary"]
     assert not alive
     assert problem.frames
 
 
-def test_a_problem_survives_json_and_pickle(tmp_path: Path) -> None:
-    problem = failure(tmp_path, DEEP.format(how=""))
+def test_a_problem_survives_json_and_pickle() -> None:
+    problem = failure(DEEP.format(how=""))
     again = Problem(**json.loads(json.dumps(attrs.asdict(problem))))
     assert again == problem
     assert again.frames == problem.frames
@@ -175,10 +149,8 @@ def test_problems_that_differ_in_their_way_only_are_equal() -> None:
     assert hash(one) == hash(two)
 
 
-def test_a_module_that_lies_about_its_loader_is_no_obstacle(
-    tmp_path: Path,
-) -> None:
+def test_a_module_that_lies_about_its_loader_is_no_obstacle() -> None:
     head = "import luminal\n__loader__ = 7\n__name__ = None\nraise OSError('no')\n"
     text = f"{head}class Geo(luminal.IPhoton):\n    pass\n"
-    problem = failure(tmp_path, text)
+    problem = failure(text)
     assert own(problem) == [("<module>", 4, "raise OSError('no')")]

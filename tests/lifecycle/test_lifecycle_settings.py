@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luminal.errors import PhotonSettingsError
-from luminal.managers import Loader
+from luminal.testing import Host
 
 TEXT = """\
 import attrs
@@ -33,24 +31,23 @@ class Geo(luminal.IPhoton):
 """
 
 
-async def started(place: Path, text: str, table: dict[str, Any]) -> Any:
-    (place / "geo.py").write_text(text)
-    async with Loader(cache=False, settings={"geo": table}) as loader:
-        photons = await loader.load_photons(place)
-        await photons.start()
-        return loader.photons["geo"].instance.seen
+def started(text: str, table: dict[str, Any]) -> Any:
+    with Host(settings={"geo": table}) as host:
+        host.write("geo.py", text)
+        host.run()
+        return host["geo"].seen
 
 
-def test_a_table_becomes_the_declared_class(tmp_path: Path) -> None:
+def test_a_table_becomes_the_declared_class() -> None:
     table = {"city": "Kyiv", "degrees": 21, "path": 5}
-    seen = asyncio.run(started(tmp_path, TEXT, table))
+    seen = started(TEXT, table)
     assert type(seen).__name__ == "Settings"
     assert (seen.city, seen.degrees, seen.many, seen.path) == ("Kyiv", 21, 1, "5")
 
 
-def test_without_a_class_it_is_a_read_only_mapping(tmp_path: Path) -> None:
+def test_without_a_class_it_is_a_read_only_mapping() -> None:
     text = TEXT.replace("    photon_settings = Settings\n", "")
-    seen = asyncio.run(started(tmp_path, text, {"anything": 1}))
+    seen = started(text, {"anything": 1})
     assert dict(seen) == {"anything": 1}
     with pytest.raises(TypeError):
         seen["anything"] = 2
@@ -67,35 +64,27 @@ def test_without_a_class_it_is_a_read_only_mapping(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_and_said(
-    table: dict[str, Any], said: str, tmp_path: Path
+    table: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(PhotonSettingsError) as refused:
-        asyncio.run(started(tmp_path, TEXT, table))
+        started(TEXT, table)
     assert said in str(refused.value)
     assert refused.value.photon == "geo"
 
 
-def test_a_reload_that_asks_for_more_than_is_set_is_refused(tmp_path: Path) -> None:
+def test_a_reload_that_asks_for_more_than_is_set_is_refused() -> None:
     """And the generation before goes on, with the settings that it has."""
-
-    async def live() -> None:
-        path = tmp_path / "geo.py"
-        path.write_text(TEXT)
-        table = {"geo": {"city": "Kyiv"}}
-        async with Loader(cache=False, settings=table) as loader:
-            await (await loader.load_photon(path)).start()
-            path.write_text(
-                TEXT.replace("    city: str\n", "    city: str\n    a: int\n")
-            )
-            with pytest.raises(PhotonSettingsError, match="needs the setting 'a'"):
-                await loader.reload_photon("geo")
-            assert loader.photons["geo"].number == 1
-            assert loader.photons["geo"].instance.seen.city == "Kyiv"
-
-    asyncio.run(live())
+    with Host(settings={"geo": {"city": "Kyiv"}}) as host:
+        host.write("geo.py", TEXT)
+        (handler,) = host.run()
+        host.edit("geo.py", TEXT.replace("city: str\n", "city: str\n    a: int\n"))
+        with pytest.raises(PhotonSettingsError, match="needs the setting 'a'"):
+            host.reload("geo")
+        assert handler.number == 1
+        assert host["geo"].seen.city == "Kyiv"
 
 
-def test_no_attrs_class_is_refused(tmp_path: Path) -> None:
+def test_no_attrs_class_is_refused() -> None:
     text = TEXT.replace("photon_settings = Settings", "photon_settings = dict")
     with pytest.raises(PhotonSettingsError, match="is no attrs class"):
-        asyncio.run(started(tmp_path, text, {}))
+        started(text, {})
