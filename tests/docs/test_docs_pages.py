@@ -10,13 +10,11 @@ from __future__ import annotations
 import ast
 import enum
 import importlib.util
-import json
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
-import attrs
 import click
 import pytest
 
@@ -25,7 +23,7 @@ from luminal.cli.root import VERBS
 from luminal.cli.settings import KEYS
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import IPhoton
-from luminal.model import TABLE, Candidate, Event, Frame, Happening, Problem, State
+from luminal.model import TABLE, Happening, State
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = 48
@@ -247,53 +245,3 @@ def test_every_room_of_the_contract_has_a_page(
     written = sorted(path.stem for path in (tmp_path / "api").iterdir())
     assert written == sorted(pages.rooms(ROOT))
     assert "luminal.errors" in written
-
-
-def test_files_that_documents_name_are_there() -> None:
-    """A path in backticks that begins with a directory of ours leads somewhere."""
-    pattern = re.compile(
-        r"`((?:docs|luminal|tests|benchmarks|plugins_example)/[\w./-]+)`"
-    )
-    named = {
-        (document.name, path)
-        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-        if "_build" not in document.parts and "generated" not in document.parts
-        for path in pattern.findall(document.read_text(encoding="utf-8"))
-    }
-    assert len(named) > 30
-    made_by_a_build = {"docs/_build/html"}
-    assert [
-        each
-        for each in sorted(named)
-        if each[1] not in made_by_a_build and not (ROOT / each[1]).exists()
-    ] == []
-
-
-FREE = ("import_seconds", "options", "steps", "versions")
-"""What holds words of photons and libraries, or of a show, as keys."""
-
-
-def keys_of(value: object) -> set[str]:
-    """Return every key in *value*, those in `FREE` left out."""
-    if isinstance(value, dict):
-        inner = [keys_of(each) for key, each in value.items() if key not in FREE]
-        return set(value).union(*inner)
-    if isinstance(value, list):
-        return set().union(*map(keys_of, value))
-    return set()
-
-
-def test_every_key_of_json_is_explained() -> None:
-    """What the verbs are on record to print is on the page, or a field of a value."""
-    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    values = (Candidate, Event, Frame, Problem)
-    fields = {field.name for each in values for field in attrs.fields(each)}
-    keys: set[str] = set()
-    for file in (ROOT / "tests" / "cli" / "golden").glob("*json.txt"):
-        # Numbers that differ from run to run are on record as `<n>`.
-        text = file.read_text(encoding="utf-8").replace("<n>", "0")
-        for begin in re.finditer(r"^\{", text, re.MULTILINE):
-            document, _ = json.JSONDecoder().raw_decode(text, begin.start())
-            keys |= keys_of(document)
-    assert len(keys) > 40
-    assert {key for key in keys - fields if f"`{key}`" not in page} == set()

@@ -1,0 +1,94 @@
+"""What is said by hand is there, and complete: docstrings, paths, keys of JSON."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+
+import attrs
+
+import luminal
+from luminal.model import Candidate, Event, Frame, Problem
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = sorted(
+    f"luminal.{path.parent.name}"
+    for path in Path(luminal.__file__).parent.glob("*/__init__.py")
+)
+
+
+def test_every_public_name_has_a_docstring_of_its_own() -> None:
+    """One that is inherited would say of the child what the parent does."""
+    silent = []
+    for room in ROOMS:
+        module = importlib.import_module(room)
+        for name in module.__all__:
+            value = getattr(module, name)
+            members = {"": value}
+            if inspect.isclass(value):
+                members |= {k: v for k, v in vars(value).items() if k[0] != "_"}
+            elif not inspect.isfunction(value):
+                members = {}
+            for member, each in members.items():
+                inner = each.fget if isinstance(each, property) else each
+                inner = getattr(inner, "__func__", inner)
+                is_class = inspect.isclass(inner)
+                if not is_class and not inspect.isfunction(inner):
+                    continue
+                said = vars(inner).get("__doc__") if is_class else inner.__doc__
+                if not said:
+                    silent.append(f"{room}.{name}.{member}")
+    assert silent == []
+
+
+def test_files_that_documents_name_are_there() -> None:
+    """A path in backticks that begins with a directory of ours leads somewhere."""
+    pattern = re.compile(
+        r"`((?:docs|luminal|tests|benchmarks|plugins_example)/[\w./-]+)`"
+    )
+    named = {
+        (document.name, path)
+        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        if "_build" not in document.parts and "generated" not in document.parts
+        for path in pattern.findall(document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 30
+    made_by_a_build = {"docs/_build/html"}
+    assert [
+        each
+        for each in sorted(named)
+        if each[1] not in made_by_a_build and not (ROOT / each[1]).exists()
+    ] == []
+
+
+FREE = ("import_seconds", "options", "steps", "versions")
+"""What holds words of photons and libraries, or of a show, as keys."""
+
+
+def keys_of(value: object) -> set[str]:
+    """Return every key in *value*, those in `FREE` left out."""
+    if isinstance(value, dict):
+        inner = [keys_of(each) for key, each in value.items() if key not in FREE]
+        return set(value).union(*inner)
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value))
+    return set()
+
+
+def test_every_key_of_json_is_explained() -> None:
+    """What the verbs are on record to print is on the page, or a field of a value."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    values = (Candidate, Event, Frame, Problem)
+    fields = {field.name for each in values for field in attrs.fields(each)}
+    keys: set[str] = set()
+    for file in (ROOT / "tests" / "cli" / "golden").glob("*json.txt"):
+        # Numbers that differ from run to run are on record as `<n>`.
+        text = file.read_text(encoding="utf-8").replace("<n>", "0")
+        for begin in re.finditer(r"^\{", text, re.MULTILINE):
+            document, _ = json.JSONDecoder().raw_decode(text, begin.start())
+            keys |= keys_of(document)
+    assert len(keys) > 40
+    assert {key for key in keys - fields if f"`{key}`" not in page} == set()
