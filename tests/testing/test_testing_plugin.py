@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,51 @@ def test_users_tests_run_and_warn_of_nothing(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("xdist"), reason="pytest-xdist is missing")
+def test_users_tests_run_side_by_side(tmp_path: Path) -> None:
+    """In several processes, each host has its own directory, cache and watch."""
+    write(tmp_path, conftest=ASKED, test_users=USERS_TEST, test_more=USERS_TEST)
+    done = run_pytest(tmp_path, "-q", "-n", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 passed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("anyio"), reason="anyio is missing")
+def test_coroutines_are_run_by_whichever_plugin_the_user_has(tmp_path: Path) -> None:
+    """With a plugin that takes ``async`` tests, the fixtures work in both kinds."""
+    write(
+        tmp_path,
+        conftest=ASKED,
+        test_users="""
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+        HELLO = "from luminal import IPhoton\\nclass Hello(IPhoton): pass\\n"
+
+        @pytest.fixture(params=["asyncio"])
+        def anyio_backend(request):
+            return request.param
+
+        async def test_async_host(luminal_async_host):
+            luminal_async_host.write("hello.py", HELLO)
+            await luminal_async_host.watch()
+            luminal_async_host.edit("hello.py", HELLO + "# next")
+            assert (await luminal_async_host.reloaded("Hello")).number == 2
+            await luminal_async_host.assert_no_leaks()
+
+        async def test_plain_host_inside_of_a_coroutine(luminal_host):
+            luminal_host.write("hello.py", HELLO)
+            luminal_host.run()
+            luminal_host.assert_no_leaks()
+        """,
+    )
+    done = run_pytest(tmp_path, "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
 
 
 def test_leak_fails_the_users_test_and_is_named(tmp_path: Path) -> None:
