@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import luminal
+from luminal.model import Happening
+from luminal.testing import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,111 +71,81 @@ def write(directory: Path, text: str, name: str = "meddler") -> Path:
 
 
 @pytest.mark.parametrize("text", [AT_LOAD, AT_START])
-def test_restore_puts_back_at_the_unload(text: str, tmp_path: Path) -> None:
+def test_restore_puts_back_at_the_unload(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over a reload it stays, since the next generation relies on it."""
-
-    async def main() -> None:
-        loader = luminal.Loader(footprint={"os.environ": "restore"})
-        file = write(tmp_path, text)
-        await (await loader.load_photon(file)).start()
-        changes = loader.photons["meddler"].trail.changes
+    with Host(footprint={"os.environ": "restore"}) as host:
+        host.write("meddler.py", text)
+        (handler,) = host.run()
+        changes = handler.trail.changes
         assert [c.facet for c in changes if c.facet == "os.environ"]
-        write(tmp_path, text + "\n# next\n")
-        await loader.reload_photon("meddler")
+        host.edit("meddler.py", text + "\n# next\n")
+        host.reload("meddler")
         assert os.environ.get(VARIABLE) == "1"
-        os.environ["LUMINAL_TEST_HOST"] = "kept"
-        try:
-            await loader.unload_photon("meddler")
-            assert VARIABLE not in os.environ
-            assert os.environ["LUMINAL_TEST_HOST"] == "kept"
-        finally:
-            del os.environ["LUMINAL_TEST_HOST"]
-
-    asyncio.run(main())
+        monkeypatch.setenv("LUMINAL_TEST_HOST", "kept")
+        host.unload("meddler")
+        assert VARIABLE not in os.environ
+        assert os.environ["LUMINAL_TEST_HOST"] == "kept"
 
 
 @pytest.mark.parametrize("fails", ["raise ValueError", "while True: pass"])
-def test_restore_puts_back_at_a_failed_start(fails: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        loader = luminal.Loader(
-            footprint="restore", deadlines=luminal.Deadlines(start=0.3)
-        )
-        file = write(tmp_path, f"{AT_START}        {fails}\n")
-        handlers = await loader.load_photon(file)
+def test_restore_puts_back_at_a_failed_start(fails: str) -> None:
+    deadlines = luminal.Deadlines(start=0.3)
+    with Host(footprint="restore", deadlines=deadlines) as host:
+        host.write("meddler.py", f"{AT_START}        {fails}\n")
         with pytest.raises(luminal.LuminalError):
-            await handlers.start()
+            host.run()
         assert VARIABLE not in os.environ
-        await loader.close()
-
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize("text", [AT_LOAD, AT_START])
-def test_refuse_makes_the_photon_fail_and_no_other(text: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        loader = luminal.Loader(footprint={"*": "allow", "os.environ": "refuse"})
-        write(tmp_path, text)
-        write(tmp_path, QUIET, "quiet")
-        await loader.load(luminal.discover(tmp_path, group=None))
-        await loader.start()
-        problems = [o.problem for o in loader.report if o.photon == "meddler"]
-        assert VARIABLE in str([p.why for p in problems if p is not None])
-        assert str(loader.photons["quiet"].state) == "running"
+def test_refuse_makes_the_photon_fail_and_no_other(text: str) -> None:
+    with Host(footprint={"*": "allow", "os.environ": "refuse"}) as host:
+        host.write("meddler.py", text)
+        host.write("quiet.py", QUIET)
+        with pytest.raises(luminal.LuminalError, match=VARIABLE) as caught:
+            host.run()
+        assert caught.value.photon == "meddler"
+        assert str(host.loader.photons["quiet"].state) == "running"
         assert VARIABLE not in os.environ
-        await loader.close()
-
-    asyncio.run(main())
 
 
-def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        loader = luminal.Loader(footprint={"os.environ": "refuse"})
-        quiet = QUIET.replace("quiet", "meddler")
-        file = write(tmp_path, quiet)
-        await (await loader.load_photon(file)).start()
+def test_a_refused_reload_changes_nothing() -> None:
+    with Host(footprint={"os.environ": "refuse"}) as host:
+        host.write("meddler.py", QUIET.replace("quiet", "meddler"))
+        host.run()
         for text in (AT_LOAD, AT_START):
-            write(tmp_path, text)
+            host.edit("meddler.py", text)
             with pytest.raises(luminal.LuminalError, match=r"os\.environ"):
-                await loader.reload_photon("meddler")
+                host.reload("meddler")
             assert VARIABLE not in os.environ
-            assert loader.photons["meddler"].instance.data == {"a": 1}
-        await loader.close()
-
-    asyncio.run(main())
+            assert host["meddler"].data == {"a": 1}
 
 
 @pytest.mark.parametrize("text", [AT_LOAD, AT_START])
 def test_warn_is_an_event_and_a_line_of_the_log(
-    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each names the photon, the facet, and what was changed."""
-
-    async def main() -> None:
-        loader = luminal.Loader(footprint={"os.environ": "warn"})
-        await (await loader.load_photon(write(tmp_path, text))).start()
-        await loader.close()
-        events = [e for e in loader.events.journal if "changed" in e.happening]
-        assert [e.photon for e in events] == ["meddler"]
-        for said in (str(events[0]), caplog.text):
-            assert "meddler" in said
-            assert "os.environ" in said
-            assert VARIABLE in said
-        assert os.environ.pop(VARIABLE) == "1"
-
-    asyncio.run(main())
+    with Host(footprint={"os.environ": "warn"}) as host:
+        host.write("meddler.py", text)
+        host.run()
+    (event,) = (e for e in host.events if e.happening is Happening.CHANGED)
+    assert event.photon == "meddler"
+    for said in (str(event), caplog.text):
+        assert "meddler" in said
+        assert "os.environ" in said
+        assert VARIABLE in said
+    assert os.environ.pop(VARIABLE) == "1"
 
 
-def test_a_quiet_photon_changes_nothing_that_can_be_put_back(tmp_path: Path) -> None:
+def test_a_quiet_photon_changes_nothing_that_can_be_put_back() -> None:
     """Not even the first one of a host, with all refused."""
-
-    async def main() -> None:
-        loader = luminal.Loader(footprint="refuse")
-        file = write(tmp_path, QUIET, "quiet")
-        await (await loader.load_photon(file)).start()
-        await loader.reload_photon("quiet")
-        await loader.close()
-
-    asyncio.run(main())
+    with Host(footprint="refuse") as host:
+        host.write("quiet.py", QUIET)
+        host.run()
+        host.reload("quiet")
 
 
 @pytest.mark.parametrize("wrong", ["never", {"os.nothing": "warn"}])
