@@ -42,7 +42,7 @@ def answer_of(
 
     Args:
         host: Its process; None for the only one that runs.
-        request: What to ask.
+        request: What to ask; a host of an earlier version may refuse a ``report``.
         deadline: Seconds to wait, None without a limit.
 
     Raises:
@@ -64,6 +64,12 @@ def answer_of(
             f"no host listens in process {host}",
             file=socket_of(host),
             hint="start one with luminal run or luminal watch",
+        )
+    if "refused" in answer and request["ask"] != "report":
+        raise HostNotRunningError(
+            f"the host {host} does not understand",
+            why=str(answer["refused"]),
+            hint="ask with the luminal of the host's own version",
         )
     return answer
 

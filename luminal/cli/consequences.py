@@ -73,7 +73,8 @@ def if_loaded(
         needing = _needing(name, found)
         if needing:
             parts.append(_who_need(needing, "is left out", "are left out"))
-        parts.append(counted(sound, one, several))
+        if sound:
+            parts.append(counted(sound, one, several))
         said[name] = "; ".join(parts)
     return said
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal.cli.settings import unused
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -72,6 +74,8 @@ def findings(paths: Sequence[str], found: Sequence[Candidate]) -> Iterator[Findi
     yield from _cache()
     yield from _doubled()
     yield from _sockets()
+    for what, mend, file in unused([candidate.name for candidate in found]):
+        yield Finding(what, mend, file)
     for path in paths:
         if os.path.isdir(path):
             yield from _stale(os.path.abspath(path))
@@ -170,12 +174,12 @@ def _sockets() -> Iterator[Finding]:
 
 
 def mend() -> list[str]:
-    """Remove the sockets of hosts that are gone; return their paths."""
+    """Remove the sockets of hosts that are gone; return the paths that are free now."""
     stale = [finding.file for finding in _sockets() if finding.file.endswith(".sock")]
     for path in stale:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(path)
-    return stale
+    return [path for path in stale if not os.path.lexists(path)]
 
 
 def _stale(place: str) -> Iterator[Finding]:

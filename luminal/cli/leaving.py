@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PATIENCE", "leave", "leave_soon", "write_now"]
+__all__ = ["PATIENCE", "leave", "leave_soon", "silence", "write_now"]
 
 PATIENCE = 5.0
 """Seconds that threads have to end after everything was unloaded."""
@@ -41,6 +41,20 @@ def leave_soon(code: int) -> None:
         leave(code)
 
     threading.Thread(target=wait, name="luminal-leave", daemon=True).start()
+
+
+def silence() -> None:
+    """Let what nobody can hear any more go nowhere.
+
+    Else the interpreter would write it again at its end, and complain.
+    """
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def write_now(text: str) -> None:

@@ -147,4 +147,16 @@ def run_root(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
+    except OSError as error:
+        return _give_up(error)
     return int(code or 0)
+
+
+def _give_up(error: OSError) -> Exit:
+    """Say in one line what the system refuses; return the exit code."""
+    from luminal.cli.leaving import silence, write_now
+
+    silence()
+    place = f": {error.filename!r}" if error.filename is not None else ""
+    write_now(f"luminal: {error.strerror or error}{place}\n")
+    return Exit.FAILED

@@ -6,15 +6,17 @@ settings of photons. The environment is stronger, and stronger yet is what is ty
 
 from __future__ import annotations
 
-import difflib
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from luminal.cli.nearness import near
 
-__all__ = ["FILE", "KEYS", "options", "photon_settings", "sources"]
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+__all__ = ["FILE", "KEYS", "options", "photon_settings", "sources", "unused"]
 
 FILE = "pyproject.toml"
 
@@ -31,6 +33,14 @@ KEYS: dict[str, type] = {
 """Setting → its type; ``photons`` has a table for each photon's own."""
 
 
+_ENVIRONMENT = (
+    *(f"LUMINAL_{key.upper().replace('-', '_')}" for key in KEYS if key != "photons"),
+    "LUMINAL_CACHE_DIR",
+    "LUMINAL_RUNTIME_DIR",
+)
+"""What Luminal reads of the environment."""
+
+
 def _table() -> dict[str, Any]:
     """Return ``[tool.luminal]``, checked; empty where there is none.
 
@@ -38,27 +48,41 @@ def _table() -> dict[str, Any]:
         click.UsageError: It cannot be read, or holds what it should not.
     """
     try:
-        with open(FILE, "rb") as file:
-            import tomllib
+        with open(FILE, encoding="utf-8") as file:
+            text = file.read()
+        import tomllib
 
-            table = tomllib.load(file).get("tool", {}).get("luminal", {})
+        table = tomllib.loads(text).get("tool", {}).get("luminal", {})
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:
         raise click.UsageError(f"{FILE} cannot be read: {error}") from None
     if not isinstance(table, dict):
-        raise click.UsageError(f"{FILE}: 'luminal' in [tool] must be a table.")
+        line = _line_of("luminal", text)
+        raise click.UsageError(f"{FILE}{line}: 'luminal' in [tool] must be a table.")
     for key, value in table.items():
-        _check(key, value)
+        _check(key, value, f"{FILE}{_line_of(key, text)}: [tool.luminal]")
     return table
 
 
-def _check(key: str, value: object) -> None:
-    where = f"{FILE}: [tool.luminal]"
+def _line_of(key: str, text: str) -> str:
+    """Return ``:line`` of *key* in the file's *text*, as far as it is to be seen."""
+    import re
+
+    word = rf"[\"']?{re.escape(key)}[\"']?"
+    wanted = re.compile(rf"\s*(\[tool\.luminal\.{word}[.\]]|{word}\s*[=.])")
+    is_ours = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            is_ours = line.lstrip().startswith(("[tool.luminal", "[tool]"))
+        if is_ours and wanted.match(line):
+            return f":{number}"
+    return ""
+
+
+def _check(key: str, value: object, where: str) -> None:
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise click.UsageError(f"{where} has no setting {key!r}.{meant}")
+        raise click.UsageError(f"{where} has no setting {key!r}{near(key, KEYS)}")
     kind = KEYS[key]
     if not isinstance(value, kind):
         raise click.UsageError(f"{where} {key!r} must be a {_WORDS[kind]}.")
@@ -85,6 +109,26 @@ def photon_settings() -> dict[str, dict[str, Any]]:
     """Return photon → its settings."""
     table: dict[str, dict[str, Any]] = _table().get("photons", {})
     return table
+
+
+def unused(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is set and has no effect: what it is, its mend, and where.
+
+    Args:
+        photons: Names of the photons that are there.
+    """
+    for name in sorted(os.environ):
+        if name.startswith("LUMINAL_") and name not in _ENVIRONMENT:
+            mend = f"unset it{near(name, _ENVIRONMENT)}"
+            yield f"the environment variable {name!r} means nothing", mend, ""
+    for photon in photon_settings():
+        if photon not in photons:
+            what = f"there are settings for {photon!r}, and no such photon"
+            yield (
+                what,
+                f"remove [tool.luminal.photons.{photon}]{near(photon, photons)}",
+                FILE,
+            )
 
 
 def sources(ctx: click.Context) -> list[dict[str, Any]]:

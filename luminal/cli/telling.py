@@ -7,10 +7,12 @@ text, or as one JSON document a line.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -19,6 +21,7 @@ from luminal.cli.blaming import tell_problem
 from luminal.cli.consequences import after_start, counted
 from luminal.cli.exits import Exit
 from luminal.cli.hosting import Hosting
+from luminal.cli.leaving import silence
 from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
@@ -26,7 +29,7 @@ from luminal.managers.watching import Watches
 from luminal.model import Happening, State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from luminal.cli.looking import Look
@@ -39,6 +42,22 @@ _WORDS = {
     Verdict.SKIPPED: "skipped",
     Verdict.FAILED: "failed",
 }
+
+
+def _unless_lost(tell: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a host whose output is refused (a closed pipe, a full disk) end in order."""
+
+    @functools.wraps(tell)
+    def told(self: Teller, *what: Any) -> Any:
+        try:
+            return tell(self, *what)
+        except OSError:
+            silence()
+            if not self.is_lost:
+                self.is_lost = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return told
 
 
 @attrs.define(eq=False)
@@ -61,12 +80,15 @@ class Teller:
     # What it tells of, once there is a host.
     loader: Loader | None = None
     found: Sequence[Candidate] = ()
+    # Nobody can hear what is said any more.
+    is_lost: bool = attrs.field(init=False, default=False)
     # What photons print goes elsewhere where this is JSON.
     _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
     _has_started: bool = attrs.field(init=False, default=False)
     # Photon → what was last said against it; refused photons are tried again often.
     _told: dict[str, Problem] = attrs.field(init=False, factory=dict)
 
+    @_unless_lost
     def started(self, outcomes: list[Outcome]) -> None:
         """Tell what became of each photon at the start."""
         self._has_started = True
@@ -95,6 +117,7 @@ class Teller:
                 tell_problem(outcome.photon, outcome.problem, so=so)
         sys.stdout.flush()
 
+    @_unless_lost
     def stays(self) -> None:
         """Tell that the host stays, and can be reached."""
         if self.is_json:
@@ -102,6 +125,7 @@ class Teller:
         else:
             say("running; Ctrl-C stops", bold=True)
 
+    @_unless_lost
     def heard(self, event: Event) -> None:
         """Tell an event, where it is new and of interest."""
         if event.problem is not None:
@@ -154,6 +178,7 @@ class Teller:
         click.echo("  ".join(words), file=self._out)
         self._out.flush()
 
+    @_unless_lost
     def stopped(self, code: Exit, abandoned: list[str]) -> None:
         """Tell how it ended."""
         for each in abandoned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from luminal.cli.blaming import tell_error
 from luminal.cli.exits import Exit, exit_for
+from luminal.cli.leaving import silence
 from luminal.cli.paper import print_json, show_all_frames
 from luminal.errors import LuminalError
 
@@ -35,7 +35,14 @@ class Verb(click.Command):
             from luminal.cli.settings import options
 
             extra.setdefault("default_map", options())
-        return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.BadParameter as error:
+            told = error.message + _origin_of(error)
+            kind = type(error)
+            if kind is not click.BadParameter:
+                raise
+            raise kind(told, error.ctx, error.param, error.param_hint) from None
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb and return its exit code."""
@@ -52,10 +59,20 @@ class Verb(click.Command):
                 problem = Problem.of(error, "command")
                 print_json(str(ctx.info_name), code, error=problem)
         except BrokenPipeError:
-            # Whoever read has read enough. The interpreter must not flush again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            code = Exit.FINE
+            silence()
+            code = Exit.FINE  # whoever read has read enough
         return int(code)
+
+
+def _origin_of(error: click.BadParameter) -> str:
+    """Return where a refused value was set, if it was not typed."""
+    from click.core import ParameterSource
+
+    parameter, ctx = error.param, error.ctx
+    if parameter is None or ctx is None or parameter.name is None:
+        return ""
+    is_set = ctx.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
+    return f" It comes from ${parameter.envvar}." if is_set else ""
 
 
 def verb(name: str) -> Callable[[Callable[..., Exit]], click.Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ def write_new(directory: str, files: Mapping[str, str]) -> list[str]:
 
     Raises:
         PathTakenError: One of them exists; nothing has been written.
+        OSError: The system refuses; what had been written is removed again.
     """
     paths = {os.path.join(directory, *name.split("/")): name for name in files}
     for path in paths:
@@ -35,8 +37,16 @@ def write_new(directory: str, files: Mapping[str, str]) -> list[str]:
                 why="a file of this name exists",
                 hint="choose another name or directory, or remove it",
             )
-    for path, name in paths.items():
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(files[name])
+    written: list[str] = []
+    try:
+        for path, name in paths.items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(files[name])
+    except OSError:
+        for path in written:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
     return list(paths)

@@ -72,9 +72,9 @@ def speak(
         try:
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as file:
-                answer: dict[str, Any] = json.loads(file.readline())
+                answer = json.loads(file.readline())
         except TimeoutError:
             raise
         except (OSError, ValueError):
             return None  # it went away in the middle
-        return answer
+        return answer if isinstance(answer, dict) else None

@@ -88,7 +88,12 @@ def test_a_photon_finds_its_settings(project: Terminal) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[tool.luminal]\nrecursiv = true\n", "Did you mean 'recursive'?"),
+        ("[tool.luminal]\nrecursiv = true\n", "did you mean 'recursive'?"),
+        ("\n\n[tool.luminal]\nrecursiv = true\n", "pyproject.toml:4: "),
+        ("[a]\nonly=1\n[tool.luminal]\n\n'only' = 1\n", "pyproject.toml:5: "),
+        ("[tool.luminal.photon.geo]\na = 1\n", "pyproject.toml:1: "),
+        ("[tool.luminal.photon.geo]\na = 1\n", "did you mean 'photons'?"),
+        ("[tool]\nluminal.paths = 'a'\n", "'paths' must be a list"),
         ("[tool.luminal]\nonly = 'geo'\n", "'only' must be a list of strings"),
         ("[tool.luminal]\nonly = [1]\n", "'only' must hold strings only"),
         ("[tool.luminal.photons]\ngeo = 1\n", "'photons' must hold tables only"),

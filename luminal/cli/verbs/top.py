@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
 __all__ = ["command", "picture"]
 
@@ -81,10 +82,7 @@ def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
         height: Its lines.
     """
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
-
-    from luminal.cli.paper import style_of
 
     photons = status["photons"]
     # A line for each failure, where there is room for at least as many photons.
@@ -92,6 +90,29 @@ def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
     why = [_why(photon) for photon in photons if photon["problem"]][:most]
     room = max(height - _AROUND - len(why), 1)
     rows = [_row(photon) for photon in _weightiest(photons, room)]
+    left = len(photons) - room
+    foot = f"{left} quieter ones; a taller terminal shows them" if left > 0 else ""
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+    return Group(
+        line(_headline(status), "bold"),
+        line(_command(status), "bright_black"),
+        line(""),
+        _table(rows, width),
+        line(foot, "bright_black"),
+        *(line(text, "red") for text in why),
+        line("Ctrl-C ends this table; the host goes on", "bright_black"),
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from luminal.cli.paper import style_of
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     widths = _widths(rows, width)
     for at, (heading, wide) in enumerate(zip(_HEADINGS, widths, strict=False)):
@@ -104,25 +125,7 @@ def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
         if len(cells) > 4 and row[4] != "0":
             cells[4].stylize("red")
         table.add_row(*cells)
-    left = len(photons) - room
-    foot = f"{left} quieter ones; a taller terminal shows them" if left > 0 else ""
-    texts = (
-        (_headline(status), "bold"),
-        (_command(status), "bright_black"),
-        ("", ""),
-        table,
-        (foot, "bright_black"),
-        *((line, "red") for line in why),
-        ("Ctrl-C ends this table; the host goes on", "bright_black"),
-    )
-    return Group(
-        *(
-            Text(*each, no_wrap=True, overflow="ellipsis")
-            if isinstance(each, tuple)
-            else each
-            for each in texts
-        )
-    )
+    return table
 
 
 _AROUND = 6
