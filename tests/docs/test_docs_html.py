@@ -18,9 +18,13 @@ from luminal.cli.settings import KEYS
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
 from luminal.model import Happening, State, Step
+from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, chrome
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+
+SPHINX_OWN = {"genindex.html", "py-modindex.html", "search.html"}
+"""Pages that no document of ours is behind."""
 
 pytestmark = pytest.mark.slow
 
@@ -119,8 +123,7 @@ def test_no_page_is_an_orphan(site: dict[Path, Page]) -> None:
             if path in site and path not in seen:
                 seen.add(path)
                 todo.append(path)
-    sphinx_own = {"genindex.html", "py-modindex.html", "search.html"}
-    assert {path.name for path in set(site) - seen} - sphinx_own == set()
+    assert {path.name for path in set(site) - seen} - SPHINX_OWN == set()
 
 
 @pytest.mark.parametrize(
@@ -203,3 +206,31 @@ def test_every_public_name_has_its_anchor(site: dict[Path, Page]) -> None:
     assert "luminal.managers.Loader.reload_photon" in anchors
     assert "luminal.managers.desk.Desk.photons" in anchors
     assert luminal.__all__
+
+
+WIDER = """
+const room = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth > room) return "the page";
+for (const each of document.querySelectorAll("article *")) {
+  const framed = each.closest(".drawing, .table-wrapper, pre");
+  if (!framed && each.getBoundingClientRect().right > room + 1) return each.outerHTML;
+}
+return "";
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=WHY_NOT)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_is_wider_than_its_screen(
+    site: dict[Path, Page], tmp_path: Path, width: int
+) -> None:
+    """Only tables, code and drawings may be, each in a frame that scrolls."""
+    with chrome(tmp_path) as window:
+        window.look(width, "light")
+        too_wide = {}
+        for path in sorted(path for path in site if path.name not in SPHINX_OWN):
+            window.open(path.as_uri())
+            if found := window.run(WIDER):
+                too_wide[path.name] = found
+        assert too_wide == {}
+        assert window.complaints() == []
