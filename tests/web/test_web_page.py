@@ -140,7 +140,18 @@ def test_it_is_read_only(url: str, method: str) -> None:
     assert ask(url, method=method)[0] == 405
 
 
-def test_another_machine_is_refused(loader: Loader) -> None:
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("203.0.113.9", 403),
+        ("::ffff:203.0.113.9", 403),
+        ("2001:db8::1", 403),
+        ("127.0.0.1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("::1", 200),
+    ],
+)
+def test_another_machine_is_refused(loader: Loader, client: str, status: int) -> None:
     """Mounted in a server that listens to the world, it still answers loopback only."""
     sent: list[dict[str, Any]] = []
 
@@ -155,10 +166,10 @@ def test_another_machine_is_refused(loader: Loader) -> None:
         "method": "GET",
         "path": "/",
         "headers": [(b"host", b"localhost")],
-        "client": ("203.0.113.9", 40000),
+        "client": (client, 40000),
     }
     asyncio.run(create_app(loader)(scope, receive, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == 403
+    assert sent[0]["status"] == status
 
 
 def test_it_can_be_mounted(loader: Loader) -> None:
