@@ -8,6 +8,7 @@ nothing that goes wrong ends the watch.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import time
@@ -28,6 +29,7 @@ from luminal.reload.watching import Batch, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Intake, Turn
     from luminal.model import Candidate, Outcome, Problem
@@ -75,6 +77,9 @@ class Keeper:
     _absence: Absence = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
     _loaded: set[str] = attrs.Factory(set)
+    # Files whose photons were loaded at some time: what the host then unloads by hand
+    # stays away until it is saved again.
+    _seen: set[str] = attrs.Factory(set)
     # Units whose files differ from what serves, because that was refused.
     _refused: set[str] = attrs.Factory(set)
     # Photon → what was last said against it.
@@ -114,6 +119,7 @@ class Keeper:
 
     def _catch_up(self) -> None:
         """Load what is there, and reload what was edited since the host loaded it."""
+        self._seen.update(self.intake.registry.files())
         below = os.path.join(self.directory, "")
         known = {
             path
@@ -162,7 +168,7 @@ class Keeper:
             if change.units:
                 await self._reload(change)
             if is_new:
-                await self._load_new()
+                await self._load_new(batch.paths)
                 # A file that came and went within one batch makes no news, and may
                 # have been found in between.
                 again = asyncio.get_running_loop().call_later
@@ -210,8 +216,9 @@ class Keeper:
         after = world.generations
         self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
 
-    async def _load_new(self) -> None:
-        found = await run_apart(self._look, 60.0, "luminal-discover")
+    async def _load_new(self, paths: AbstractSet[str]) -> None:
+        look = functools.partial(self._look, paths)
+        found = await run_apart(look, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
@@ -223,6 +230,7 @@ class Keeper:
             self._absence.settle()
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
+            self._seen.add(handler.filepath)
             began = time.perf_counter()
             try:
                 await handler.start()
@@ -233,13 +241,19 @@ class Keeper:
                 path = self._short(handler.filepath)
                 _log.info("%s: %r started, %.1f ms", path, handler.name, milliseconds)
 
-    def _look(self) -> list[Candidate]:
+    def _look(self, paths: AbstractSet[str]) -> list[Candidate]:
+        """Return what lies there, is not loaded, and was not unloaded by hand.
+
+        Args:
+            paths: Of what has just changed.
+        """
         registry = self.intake.registry
         if not os.path.isdir(self.directory):
             return []
         found = discover(self.directory, group=None, recursive=self.recursive)
         new = [c for c in found if not registry.of_file(c.location)]
-        return [c for c in new if self.is_wanted(c)]
+        away = {path for path in self._seen if not _is_touched(path, paths)}
+        return [c for c in new if c.location not in away and self.is_wanted(c)]
 
     def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
         problem = outcome.problem
@@ -265,6 +279,14 @@ class Keeper:
 def _may_be_photon(path: str) -> bool:
     """Whether it is worth while to look for new photons because of *path*."""
     return path.endswith(".py") or os.path.isdir(path)
+
+
+def _is_touched(path: str, paths: AbstractSet[str]) -> bool:
+    """Whether the file at *path*, or its package, is among what has changed."""
+    folder, leaf = os.path.split(path)
+    if leaf != "__init__.py":
+        return path in paths
+    return any(each.startswith(folder + os.sep) for each in paths)
 
 
 def _names(handlers: list[Handler]) -> str:

@@ -538,3 +538,18 @@ async def test_a_photon_on_probation_that_is_deleted(make_host, photons):
 
 def _threads(name):
     return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+async def test_what_the_host_unloads_stays_away_until_it_is_saved(make_host, photons):
+    """Another file that appears is no reason to load it again."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1, b=1)
+        photons.write("p/__init__.py", text("p", 1))
+        await watched.show(("a", 1), ("b", 1), ("p", 1))
+        await host.unload_photons(["b", "p"])
+        photons.write("c.py", text("c", 1))
+        await watched.show(("a", 1), ("c", 1))
+        photons.write("b.py", text("b", 2))
+        await watched.show(("a", 1), ("b", 2), ("c", 1))
+        photons.write("p/other.py", "")
+        await watched.show(("a", 1), ("b", 2), ("c", 1), ("p", 1))
