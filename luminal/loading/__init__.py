@@ -6,7 +6,7 @@ and the photons in them. Nothing of a photon is created or started here.
 
 from __future__ import annotations
 
-from luminal.loading.apart import Result, run_apart, run_each_apart
+from luminal.loading.apart import Result, run_apart, run_by, run_each_apart
 from luminal.loading.attempt import Attempt, Pinned
 from luminal.loading.code import CodeCache
 from luminal.loading.collecting import collecting_rarely
@@ -45,5 +45,6 @@ __all__ = [
     "is_in_transaction",
     "read_source",
     "run_apart",
+    "run_by",
     "run_each_apart",
 ]

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-__all__ = ["Result", "abandoned", "place_of", "run_apart", "run_each_apart"]
+    from luminal.loading.stagehand import Stagehand
+
+__all__ = [
+    "Result",
+    "abandoned",
+    "place_of",
+    "run_apart",
+    "run_by",
+    "run_each_apart",
+]
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
@@ -43,16 +52,48 @@ class Result(Generic[T]):
 
 
 @attrs.define(eq=False)
+class _Bell:
+    """Rung once in a thread, and waited for on a loop."""
+
+    loop: AbstractEventLoop
+    has_rung: bool = False
+    # What the loop waits for: the bell, or time to look what keeps the thread.
+    _news: Future[None] | None = None
+
+    def ring(self) -> None:
+        """Say that the work is done."""
+        with suppress(RuntimeError):  # the loop was closed; nobody waits any more
+            self.loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        self.has_rung = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the bell; tell whether it has rung after *seconds*."""
+        if not self.has_rung:
+            # `asyncio.wait` would take another round of the loop.
+            self._news = self.loop.create_future()
+            alarm = self.loop.call_later(seconds, self._wake)
+            try:
+                await self._news
+            finally:
+                alarm.cancel()
+        return self.has_rung
+
+
+@attrs.define(eq=False)
 class _Worker(Generic[T]):
-    """A thread that does jobs in turn, and can be given up in the middle of one."""
+    """Jobs that a thread does in turn, and can be given up in the middle of one."""
 
     jobs: Sequence[Callable[[], T]]
     results: list[Result[T] | None]
-    loop: AbstractEventLoop
+    bell: _Bell
     position: int = 0
-    is_through: bool = False
-    # What the loop waits for: all jobs done, or time to look at the present one.
-    _news: Future[None] | None = None
     # `time.monotonic()` at which the present job began.
     began: float = attrs.Factory(time.monotonic)
     is_given_up: bool = False
@@ -60,6 +101,10 @@ class _Worker(Generic[T]):
     lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def run(self) -> None:
+        self.work()
+        self.bell.ring()
+
+    def work(self) -> None:
         while self.position < len(self.jobs):
             result = _capture(self.jobs[self.position])
             with self.lock:
@@ -69,30 +114,6 @@ class _Worker(Generic[T]):
                 self.results[self.position] = result
                 self.position += 1
                 self.began = time.monotonic()
-        try:
-            self.loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:  # the loop was closed; nobody waits any more
-            return
-
-    def _finish(self) -> None:
-        self.is_through = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait until all jobs are done; tell whether they are after *seconds*."""
-        if not self.is_through:
-            # `asyncio.wait` would take another round of the loop.
-            self._news = self.loop.create_future()
-            alarm = self.loop.call_later(seconds, self._wake)
-            try:
-                await self._news
-            finally:
-                alarm.cancel()
-        return self.is_through
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
         """Leave the thread alone if its job is over *deadline*; tell whether it is."""
@@ -172,7 +193,7 @@ async def run_each_apart(
     position = 0
     while position < len(jobs):
         loop = asyncio.get_running_loop()
-        worker = _Worker(jobs, results, loop, position)
+        worker = _Worker(jobs, results, _Bell(loop), position)
         with nullcontext() if is_owned else unowned():
             context = contextvars.copy_context()
             thread = threading.Thread(
@@ -194,7 +215,7 @@ async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float)
     """Wait until the worker is through or stuck; return the next job's position."""
     while True:
         left = worker.began + deadline - time.monotonic()
-        if await worker.wait(max(left, 0.001)):
+        if await worker.bell.wait(max(left, 0.001)):
             # It has nothing left to do; after this it is gone from every list.
             thread.join()
             return len(worker.jobs)
@@ -207,3 +228,33 @@ async def run_apart(
 ) -> Result[T]:
     """Run one *job* on a thread of its own, for at most *deadline* seconds."""
     return (await run_each_apart([job], deadline, name, is_owned=is_owned))[0]
+
+
+async def run_by(hand: Stagehand, job: Callable[[], T], deadline: float) -> Result[T]:
+    """Run *job* on the thread of *hand*, or else on one of its own.
+
+    Args:
+        hand: Who may have one.
+        job: A function without arguments.
+        deadline: Seconds that it may take; then it is given up, with the thread.
+    """
+    import asyncio
+
+    bell = _Bell(asyncio.get_running_loop())
+    worker: _Worker[T] = _Worker([job], [None], bell)
+    with unowned():
+        context = contextvars.copy_context()
+    thread = hand.give(lambda: context.run(worker.work), bell.ring)
+    if thread is None:
+        return await run_apart(job, deadline, "luminal-stage")
+    try:
+        while not await bell.wait(worker.began + deadline - time.monotonic()):
+            if worker.give_up(thread, deadline):
+                break
+    except asyncio.CancelledError:
+        worker.give_up(thread, 0.0)
+        raise
+    finally:
+        if worker.is_given_up:
+            hand.lose(thread)
+    return worker.results[0] or Result()

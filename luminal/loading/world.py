@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from luminal.loading.publication import (
     withdraw,
 )
 from luminal.loading.source import read_source
+from luminal.loading.stagehand import Stagehand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,18 +46,23 @@ class World:
             a reader needs no lock.
         numbers: Unit → number of its latest generation; outlives retirement.
         edges: Who uses what.
+        hand: Who stages what is swapped, from the first swap on.
     """
 
     codes: CodeCache
     generations: Mapping[str, Generation] = attrs.Factory(dict)
     numbers: dict[str, int] = attrs.Factory(dict)
     edges: Edges = attrs.Factory(Edges)
+    hand: Stagehand = attrs.Factory(Stagehand)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
     _origins: Mapping[str, Origin] = attrs.Factory(dict)
     # Held for a moment, while `generations` is exchanged.
     _exchange: threading.Lock = attrs.Factory(threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        weakref.finalize(self, self.hand.end).atexit = False
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
@@ -176,6 +183,8 @@ class World:
                 self.edges.drop(before[unit])
             self.edges.add(generation)
         public.show_lines()
+        if not before.keys().isdisjoint(staged):
+            self.hand.begin()
 
     def retire(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]
@@ -205,6 +214,7 @@ class World:
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
             finder.leave(self)
+            self.hand.end()
         return retired
 
     def _superfluous(

@@ -16,7 +16,7 @@ import attrs
 from luminal.errors import PhotonReloadError
 from luminal.lifecycle.admission import Admission
 from luminal.lifecycle.trail import Trail
-from luminal.loading import Attempt, Selected, Stage, run_apart
+from luminal.loading import Attempt, Selected, Stage, run_by
 from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over
 from luminal.reload.insistence import see_through
@@ -139,7 +139,7 @@ class Swap:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_apart(stage, self.ports.deadlines.load, "luminal-stage")
+        result = await run_by(self.world.hand, stage, self.ports.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
         seconds = time.perf_counter() - began

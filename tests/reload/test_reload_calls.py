@@ -473,7 +473,7 @@ def test_the_end_of_the_loop_completes_a_retirement(make_host, photons):
         old = a.instance
         await host.reload_photon(a)
         assert not old.ended
-        threading.Timer(0.1, leave.set).start()
+        leave.set()
         return old
 
     old = asyncio.run(main())
