@@ -57,9 +57,10 @@ def duties(root: Path) -> dict[str, str]:
     """Return room → what it does, from the table in ``ARCHITECTURE.md``."""
     text = (root / "ARCHITECTURE.md").read_text(encoding="utf-8")
     found: dict[str, str] = {}
-    for row in re.findall(r"^\| (`[^|]+) \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE):
-        for room in re.findall(r"`(\w+)`", row[0]):
-            found.setdefault(
-                room, row[1].replace("`", "").split(";")[0].split(", compat")[0]
-            )
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    for names, duty in rows:
+        # What comes after a semicolon is more than a line of the picture holds.
+        short = duty.replace("`", "").partition(";")[0]
+        for room in re.findall(r"`(\w+)`", names):
+            found.setdefault(room, short)
     return found
