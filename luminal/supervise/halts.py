@@ -42,7 +42,7 @@ _LUCK_SECONDS = 0.001
 class Halt(HaltState):
     """The ladder of one thread that was told to end."""
 
-    # When the last attempt to wake it was made; only the reaper writes it.
+    # When it was last woken; only the reaper writes it.
     _woken: float = 0.0
     # Held while a rung is climbed, so that caller and reaper do not both raise.
     _turn: threading.Lock = attrs.field(factory=threading.Lock)
@@ -99,8 +99,10 @@ class Halt(HaltState):
         if now - self._woken < _WAKE_EVERY:
             return
         if is_still or frame.f_code.co_name == "wait" or not is_own(frame.f_code):
-            self._woken = now
-            if wake(self, is_blocked=is_still) or monitored.is_available():
+            if wake(self, is_blocked=is_still):
+                self._woken = now
+                return
+            if monitored.is_available():
                 return
             # Nothing wakes it, but it may return by itself, and is told so then, once.
             if is_still and look != self._told and self._may_tell():
