@@ -101,7 +101,10 @@ SCRIPT = """
   local(document);
   const from = document.body.dataset.events;
   if (!from || !window.EventSource) return;
-  const say = (text) => { if (says.textContent !== text) says.textContent = text; };
+  const say = (text) => {
+    if (says.textContent !== text) says.textContent = text;
+    says.className = text === "live" ? "good" : "mid";
+  };
   // Only what differs is touched: focus, selection and scrolling stay.
   const match = (old, now) => {
     if (old.isEqualNode(now)) return;

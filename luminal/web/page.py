@@ -60,11 +60,12 @@ def render_page(picture: Picture, events: str = "") -> str:
 <header>
 <div id="host-part">{parts["host-part"]}</div>
 <div id="sum-part" role="status">{parts["sum-part"]}</div>
+<p class="soft">Read-only. State: <span id="live" role="status">{live}</span></p>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>
 {sections}</main>
-<footer><p>Read-only. State: <span id="live" role="status">{live}</span></p></footer>
+<footer><p>Times are this browser's, or UTC where scripts are off.</p></footer>
 <script>{SCRIPT}</script>
 </body>
 </html>
