@@ -42,6 +42,14 @@ def namespace(fullname: str, directory: str) -> ModuleType:
     return module
 
 
+def _whole(module: ModuleType) -> ModuleType:
+    """Return *module*, or once it is executed, what another loader executes now."""
+    loader = getattr(module, "__loader__", None)
+    if type(loader) is PhotonLoader:
+        return loader.generation.require(module.__name__)
+    return module
+
+
 class Host(Protocol):
     """What a generation asks of the attempt that stages it, or the world it serves."""
 
@@ -128,7 +136,7 @@ class Generation:
         if module is not None and fullname not in self._executing:
             return module
         if self.borrowed:
-            module = self.modules[fullname] = import_module(fullname)
+            module = self.modules[fullname] = _whole(import_module(fullname))
             return module
         if fullname in self._foreign:
             return self._foreign[fullname].require(fullname)

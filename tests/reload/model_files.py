@@ -125,7 +125,7 @@ class Installed:
         self.site = site
         site.mkdir()
 
-    def install(self, number, fault):
+    def install(self, number, fault, first=""):
         """Take what is there away, put the new version there, RECORD last."""
         self.uninstall()
         head, body = FAULTS.get(fault, ("", ""))
@@ -135,7 +135,7 @@ class Installed:
                 name="shipped",
                 number=number,
                 body=body,
-                head=f"from .part import NUMBER\n{head}",
+                head=f"from .part import NUMBER\n{first}\n{head}",
                 helper="NUMBER",
             ),
         }
