@@ -30,7 +30,12 @@ def errors_page(root: Path) -> str:
 
     Args:
         root: Root of the repository, whose code is searched for what is raised.
+
+    Raises:
+        LookupError: A class does not say what it means.
     """
+    if silent := [code for code, error in catalogue().items() if not error.__doc__]:
+        raise LookupError(f"errors without a docstring: {silent}")
     lines = [
         "# Errors",
         "",

@@ -124,6 +124,8 @@ def _section(
 
 
 def _option(option: click.Option) -> list[str]:
+    if not option.help:
+        raise LookupError(f"an option without help: {option.opts}")
     metavar = "" if option.is_flag else f" {_metavar(option)}"
     flags = ", ".join(f"{flag}{metavar}" for flag in option.opts)
     said = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", plain(option.help or ""))

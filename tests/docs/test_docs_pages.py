@@ -178,9 +178,17 @@ def test_new_setting_option_error_and_variable_come_with_their_anchor(
         pages.settings_page(ROOT)
     monkeypatch.delitem(KEYS, "silent")
 
-    new = type("NewError", (ERROR_CODES["LUM101"],), {"__module__": "luminal.errors"})
+    monkeypatch.setattr(option, "help", None)
+    with pytest.raises(LookupError, match="--colour"):
+        pages.verbs_page()
+
+    words = {"__module__": "luminal.errors", "__doc__": "What is new."}
+    new = type("NewError", (ERROR_CODES["LUM101"],), words)
     monkeypatch.setitem(ERROR_CODES, "LUM999", new)
     assert "{luminal-errors} LUM999" in pages.errors_page(ROOT)
+    monkeypatch.setattr(new, "__doc__", None)
+    with pytest.raises(LookupError, match="LUM999"):
+        pages.errors_page(ROOT)
 
     (tmp_path / "luminal").mkdir()
     (tmp_path / "luminal" / "new.py").write_text('NAME = "LUMINAL_NEW_THING"\n')
