@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from luminal import discover, hookspec
+from luminal import hookspec
+from luminal.errors import PhotonBatchError
 from luminal.managers import Loader
+from luminal.testing import Host
 from luminal.web import serve
 
-HOOK = """
-@hookimpl
-def locate(self, place):
-    if place == "nowhere":
-        raise ValueError(place)
-    return place
+GEO = """
+    from luminal import IPhoton, hookimpl
+
+
+    class Photon(IPhoton):
+        @hookimpl
+        def locate(self, place):
+            if place == "nowhere":
+                raise ValueError(place)
+            return place
 """
-HEAD = "from luminal import hookimpl"
-START = """
-async def start(self):
-    raise KeyError("<script>alert(1)</script>")
+BROKEN = """
+    from luminal import IPhoton
+
+
+    class Photon(IPhoton):
+        async def start(self):
+            raise KeyError("<script>alert(1)</script>")
 """
 
 
@@ -32,20 +40,19 @@ class Specification:
 
 
 @pytest.fixture
-def loader(photons: Any) -> Iterator[Loader]:
-    photons.photon("geo", HOOK, HEAD)
-    photons.photon("broken", START)
-    photons.write("wrong.py", "from luminal import IPhoton\nclass Wrong(IPhoton:\n")
-    loader = Loader(suppress_errors=True)
-    loader.plugins.add_hookspecs(Specification)
+def host() -> Iterator[Host]:
+    with Host(hookspecs=[Specification]) as host:
+        host.write("geo.py", GEO)
+        host.write("broken.py", BROKEN)
+        host.write("wrong.py", "from luminal import IPhoton\nclass Wrong(IPhoton:\n")
+        with pytest.raises(PhotonBatchError):
+            host.run()
+        yield host
 
-    async def begin() -> None:
-        await loader.load(discover(str(photons.path), group=None))
-        await loader.start()
 
-    asyncio.run(begin())
-    yield loader
-    asyncio.run(loader.close())
+@pytest.fixture
+def loader(host: Host) -> Loader:
+    return host.loader
 
 
 @pytest.fixture

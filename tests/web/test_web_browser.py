@@ -14,6 +14,7 @@ import pytest
 
 from luminal.managers import Loader
 from luminal.model import Event, Happening
+from luminal.testing import Host
 from luminal.web import Picture, picture_of, render_page, serve
 from luminal.web.picture import Photon
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
@@ -85,13 +86,13 @@ def test_it_fits_and_can_be_read(
     browser.shoot(place / f"page-{width}-{scheme}.png")
 
 
-def test_a_reload_appears_by_itself(browser: Chrome, url: str, loader: Loader) -> None:
+def test_a_reload_appears_by_itself(browser: Chrome, url: str, host: Host) -> None:
     """A swap is shown without a reload of the page, and focus stays where it was."""
     browser.look(1280, "light")
     browser.open(url)
     browser.until(LIVE)
     browser.run("window.same = 1; document.getElementById('journal').focus()")
-    asyncio.run(loader.reload_photon("geo"))
+    host.reload("geo")
     browser.until(
         "return document.getElementById('journal').innerText.includes('swapped')"
     )

@@ -17,6 +17,7 @@ import pytest
 from luminal.errors import MissingExtraError
 from luminal.managers import Loader
 from luminal.managers.status import status_of
+from luminal.testing import Host
 from luminal.web import (
     create_app,
     picture_of,
@@ -203,7 +204,7 @@ def test_it_can_be_mounted(loader: Loader) -> None:
     assert b'data-events="/luminal/events"' in sent[1]["body"]
 
 
-def test_a_swap_is_heard(loader: Loader, url: str, photons: Any) -> None:
+def test_a_swap_is_heard(host: Host, url: str) -> None:
     """The stream begins with all parts, and sends the changed ones after a swap."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=20)
@@ -219,7 +220,7 @@ def test_a_swap_is_heard(loader: Loader, url: str, photons: Any) -> None:
                 return found
 
     assert "sum-part" in parts()
-    asyncio.run(loader.reload_photon("geo"))
+    host.reload("geo")
     while 'data-of="generation">2<' not in parts().get("photons-part", ""):
         pass
     connection.close()
