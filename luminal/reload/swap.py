@@ -21,6 +21,7 @@ from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over
 from luminal.reload.insistence import see_through
 from luminal.reload.pairing import Pair, pair_up
+from luminal.reload.requirements import check_requirements
 from luminal.reload.standing import Absent, stand_aside, stand_in
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Swap:
             known = [c for r in self.change.renewals.values() for c in r.candidates]
             self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
+            check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
                     trail = self._trails.get(pair.new.generation.unit, Trail())

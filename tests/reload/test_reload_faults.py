@@ -380,3 +380,55 @@ async def test_without_a_place_for_the_cache_reloads_work(
         photons.write("a.py", text("a", 2))
         await host.reload_photon(a)
         assert host.answers() == [("a", 2)]
+
+
+REQUIRING = """
+from luminal import IPhoton, hookimpl
+
+class Photon(IPhoton):
+    photon_name = {name!r}
+    photon_version = "1.5"
+    photon_requires = {requires!r}
+
+    def start(self):
+        self.started = True
+
+    @hookimpl
+    def who(self):
+        return ({name!r}, {number})
+"""
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize(
+    ("requires", "why"),
+    [
+        (["nowhere"], "photon 'nowhere' is not loaded"),
+        (["a>=2"], "photon 'a' has version 1.5"),
+        (["a>=1", "C"], None),
+        (["c", "d"], "'b' requires 'd' requires 'b'"),
+    ],
+)
+async def test_what_a_new_version_requires(make_host, photons, requires, why):
+    """Refused before it starts, with the chain; what is met is no hindrance."""
+
+    def write(name, number, requires=()):
+        text = REQUIRING.format(name=name, number=number, requires=list(requires))
+        return photons.write(f"{name}.py", text)
+
+    async with make_host() as host:
+        paths = [write("a", 1), write("b", 1), write("c", 1), write("d", 1, ["b"])]
+        await host.run(*paths)
+        write("b", 2, requires)
+        if why is None:
+            await host.reload_photon("b")
+            assert host.photons["b"].candidate.requirements == tuple(requires)
+        else:
+            with pytest.raises(LuminalError) as caught:
+                await host.reload_photon("b")
+            assert (caught.value.photon, caught.value.why) == ("b", why)
+        assert ("b", 1 if why else 2) in host.answers()
+        await host.unload_photon("a")
+        write("b", 3, requires if why is None else ())
+        await host.reload_photon("b")
+        assert ("b", 3) in host.answers()

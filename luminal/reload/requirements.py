@@ -1,0 +1,124 @@
+"""What new photons require of others: there, of the right version, in no circle.
+
+In come pairs of a swap that have not been started; out comes a refusal, or nothing. A
+requirement that was not met before is no reason: the old one runs without it too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery.names import fold
+from luminal.discovery.versions import fits, split_requirement
+from luminal.errors import PhotonDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from luminal.lifecycle import Handler, Registry
+    from luminal.model import Candidate
+    from luminal.reload.pairing import Pair
+
+__all__ = ["check_requirements"]
+
+
+def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
+    """Refuse new photons whose requirements are not met once they serve.
+
+    Args:
+        pairs: Of the swap; their candidates learn what the new classes require.
+        registry: The photons of the host, the old ones of *pairs* among them.
+
+    Raises:
+        PhotonDependencyError: Names what is missing, or the chain of a circle.
+    """
+    asking = [pair.new for pair in pairs if pair.new and _learn(pair.new)]
+    if not asking:
+        return
+    after = _After.of(pairs, registry)
+    before = {fold(p.old.name): p.old.candidate for p in pairs if p.old}
+    for new in asking:
+        was = before.get(fold(new.name))
+        for requirement in _of(new.candidate):
+            why = after.unmet(requirement)
+            if why and requirement not in _of(was):
+                raise _refusal(new, f"requires {requirement!r}", why)
+        chain = after.circle(new.name)
+        if chain:
+            raise _refusal(new, "requires itself", " requires ".join(map(repr, chain)))
+
+
+@attrs.frozen
+class _After:
+    """The photons of the host once the swap is made."""
+
+    registry: Registry
+    # Folded name → what is new of that name; None for what leaves.
+    changed: Mapping[str, Handler | None]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], registry: Registry) -> _After:
+        changed: dict[str, Handler | None] = {}
+        for pair in pairs:
+            if pair.old is not None:
+                changed.setdefault(fold(pair.old.name), None)
+            if pair.new is not None:
+                changed[fold(pair.new.name)] = pair.new
+        return cls(registry, changed)
+
+    def get(self, name: str) -> Handler | None:
+        key = fold(name)
+        return self.changed[key] if key in self.changed else self.registry.get(name)
+
+    def unmet(self, requirement: str) -> str:
+        """Return why a requirement is not met; empty where it is."""
+        name, wanted = split_requirement(requirement)
+        handler = self.get(name)
+        if handler is None:
+            return f"photon {name!r} is not loaded"
+        version = handler.candidate.version if handler.candidate is not None else ""
+        if wanted and not fits(version, wanted):
+            return f"photon {name!r} has version {version or 'none'}"
+        return ""
+
+    def circle(self, start: str) -> list[str]:
+        """Return the names from *start* to itself; empty where nothing leads there."""
+        seen: set[str] = set()
+        ways = [[start]]
+        while ways:
+            way = ways.pop()
+            handler = self.get(way[-1])
+            for requirement in _of(handler.candidate) if handler is not None else ():
+                name = split_requirement(requirement)[0]
+                if fold(name) == fold(start):
+                    return [*way, start]
+                if fold(name) not in seen:
+                    seen.add(fold(name))
+                    ways.append([*way, name])
+        return []
+
+
+def _learn(new: Handler) -> bool:
+    """Take over what a new class says that it requires; return whether it does."""
+    asked = getattr(new.factory, "photon_requires", None)
+    if new.candidate is not None and isinstance(asked, list | tuple):
+        said = tuple(str(each) for each in asked)
+        if said != new.candidate.requirements and (said or not new.candidate.group):
+            new.candidate = attrs.evolve(new.candidate, requirements=said)
+    return bool(_of(new.candidate))
+
+
+def _of(candidate: Candidate | None) -> tuple[str, ...]:
+    return candidate.requirements if candidate is not None else ()
+
+
+def _refusal(new: Handler, what: str, why: str) -> PhotonDependencyError:
+    return PhotonDependencyError(
+        what,
+        photon=new.name,
+        file=new.filepath,
+        why=why,
+        hint="load the required photon first, or mend it",
+    )
