@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,9 +59,6 @@ class World:
     _origins: Mapping[str, Origin] = attrs.Factory(dict)
     # Held for a moment, while `generations` is exchanged.
     _exchange: threading.Lock = attrs.Factory(threading.Lock)
-
-    def __attrs_post_init__(self) -> None:
-        weakref.finalize(self, self.hand.end).atexit = False
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
