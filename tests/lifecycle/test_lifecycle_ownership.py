@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import signal
@@ -34,6 +35,10 @@ class Owner(luminal.IPhoton):
         context.thread(self.wait)
         context.spawn(asyncio.Event().wait(), name="owner-task")
         context.every(3600, print)
+        timer = threading.Timer(3600, print)
+        context.on_close(timer.cancel)
+        timer.name = "owner-timer"
+        timer.start()
         context.executor(1).submit(threading.Event().wait)
         context.process([sys.executable, "-c", "import time; time.sleep(3600)"])
         self.pool = context.enter(multiprocessing.get_context("spawn").Pool(1))
@@ -86,6 +91,29 @@ def threads() -> set[threading.Thread]:
     return {t for t in threading.enumerate() if not t.name.startswith("luminal-")}
 
 
+class Listening:
+    """Equal to nothing; notes the functions that it is compared with."""
+
+    __hash__ = object.__hash__
+
+    def __init__(self) -> None:
+        self.heard: set[object] = set()
+
+    def __eq__(self, other: object) -> bool:
+        self.heard.add(other)
+        return False
+
+
+def exit_functions() -> set[object]:
+    """The photons' functions that `atexit` would call.
+
+    It lists them nowhere, and counts also those that were taken back.
+    """
+    listening = Listening()
+    atexit.unregister(listening)  # type: ignore[arg-type]
+    return {f for f in listening.heard if getattr(f, "__name__", "") == "nothing"}
+
+
 def children() -> set[int]:
     """The living child processes of this one, from the process table."""
     found = set()
@@ -124,12 +152,17 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
         def signals() -> set[object]:
             return {signal.getsignal(signal.SIGUSR2)}
 
+        def timers() -> set[object]:
+            return {t for t in threading.enumerate() if t.name == "owner-timer"}
+
         kinds = {
             "threads": threads,
             "children": children,
             "tasks": tasks,
             "logging handlers": log_handlers,
             "signal handlers": signals,
+            "exit functions": exit_functions,
+            "timers": timers,
         }
         resource_tracker.ensure_running()
         import multiprocessing.pool  # noqa: F401 - registers with atexit, once
@@ -141,7 +174,8 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
         assert once["threads"] >= 3
         assert once["children"] >= 2  # the program, and the pool's worker
         assert once["tasks"] == once["logging handlers"] == 1
-        assert once["signal handlers"] == 1
+        assert once["signal handlers"] == once["exit functions"] == 1
+        assert once["timers"] == 1
         for number in range(10):
             file.write_text(f"{text}\n# {number}\n")
             await loader.reload_photon("owner")
@@ -150,13 +184,8 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
         handler = loader.photons["owner"]
         await loader.close()
         assert handler.leftovers == ()
-        assert {n: living(kind, before[n]) for n, kind in kinds.items()} == {
-            "threads": 0,
-            "children": 0,
-            "tasks": 0,
-            "logging handlers": 0,
-            "signal handlers": 0,
-        }
+        left = {n: living(kind, before[n]) for n, kind in kinds.items()}
+        assert left == dict.fromkeys(kinds, 0)
 
     asyncio.run(main())
 
