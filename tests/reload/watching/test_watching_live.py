@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -236,7 +237,9 @@ async def test_forty_flips_of_a_deployments_link(make_host, photons):
         assert not live.host.happened(Happening.UNLOADED)
 
 
-async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons):
+async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons, monkeypatch):
+    # The name is in the log, which could not be sent to another process of the tests.
+    monkeypatch.setattr(logging.getLogger("luminal.watch"), "propagate", False)
     async with watching(make_host, photons) as live:
         await live.begin(a=0)
         odd = live.root / os.fsdecode(b"caf\xe9.py")
