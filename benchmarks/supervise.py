@@ -155,8 +155,8 @@ def main():
     parser.add_argument("--size", choices=("small", "full"), default="small")
     is_full = parser.parse_args().size == "full"
     logging.getLogger("luminal.supervise").setLevel(logging.CRITICAL + 1)
-    cost_of_a_thread(200 if is_full else 60)
-    cost_to_others(200 if is_full else 60)
+    cost_of_a_thread(400 if is_full else 120)
+    cost_to_others(400 if is_full else 120)
     time_to_die(60 if is_full else 10)
     locks(150 if is_full else 15)
     loops(1000 if is_full else 50)

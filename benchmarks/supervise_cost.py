@@ -119,27 +119,35 @@ def cost_of_a_thread(count):
     print(f"{'start, end':<12} TracedThread {empty:.3f} times, with nothing between")
 
 
+def after(kind, function, n):
+    """Return what takes the seconds of *function* after a busy thread has ended."""
+
+    def run():
+        begun, end = threading.Event(), threading.Event()
+
+        def spin():
+            begun.set()
+            while not end.is_set():
+                pass
+
+        thread = kind(target=spin, daemon=True)
+        thread.start()
+        begun.wait()
+        if kind is TracedThread:
+            thread.halt_and_join()
+        end.set()
+        thread.join()
+        while threading.active_count() > 1:
+            time.sleep(0.002)  # until the reaper has gone as well
+        return timed(lambda: function(n))
+
+    return run
+
+
 def cost_to_others(count):
     banner("another thread's work, beside a waiting thread and after a halt (1.02)")
     n = ROUNDS["call-heavy"]
-    ours = duel(
-        beside(TracedThread, calls, n), beside(threading.Thread, calls, n), count
-    )
-    print(f"beside it     {ours:.3f} times")
-    # Before and after cannot take turns: the fastest of each is compared.
-    before = min(timed(lambda: calls(n)) for _ in range(count))
-    begun = threading.Event()
-
-    def spin():
-        begun.set()
-        while True:
-            pass
-
-    thread = TracedThread(target=spin, daemon=True)
-    thread.start()
-    begun.wait()
-    thread.halt_and_join()
-    while threading.active_count() > 1:
-        time.sleep(0.01)  # until the reaper has gone as well
-    after = min(timed(lambda: calls(n)) for _ in range(count))
-    print(f"after a halt  {after / before:.3f} times")
+    for name, moment in {"beside it": beside, "after a halt": after}.items():
+        ours = moment(TracedThread, calls, n)
+        plain = moment(threading.Thread, calls, n)
+        print(f"{name:<12} {duel(ours, plain, count):.3f} times")
