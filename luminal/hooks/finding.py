@@ -67,7 +67,7 @@ def _attributes(plugin: object) -> Iterator[tuple[str, Any, type | None]]:
             yield name, value, None
         return
     if isinstance(plugin, types.ModuleType):
-        for name, value in vars(plugin).items():
+        for name, value in list(vars(plugin).items()):
             if type(value) is types.FunctionType or type(value) is types.MethodType:
                 yield name, value, None
         return

@@ -110,8 +110,8 @@ def drop_empty_namespaces(
             if any(unit.startswith(above + ".") for unit in serving):
                 break
             if sys.modules.pop(above, None) is not None:
-                for name in [n for n in sys.modules if n.startswith(above + ".")]:
-                    del sys.modules[name]  # packages without code
+                for name in [n for n in list(sys.modules) if n.startswith(above + ".")]:
+                    sys.modules.pop(name, None)  # packages without code
             parent, _, leaf = above.rpartition(".")
             if parent in sys.modules:
                 vars(sys.modules[parent]).pop(leaf, None)
