@@ -273,7 +273,9 @@ class Keeper:
         _log.log(level, line, place, outcome.photon, problem.what, problem.why, serving)
 
     def _short(self, path: str) -> str:
-        return os.path.relpath(path, self.directory)
+        short = os.path.relpath(path, self.directory)
+        # A name that is not UTF-8 must not end a log file.
+        return short.encode(errors="backslashreplace").decode()
 
 
 def _may_be_photon(path: str) -> bool:

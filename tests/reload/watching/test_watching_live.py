@@ -237,9 +237,9 @@ async def test_forty_flips_of_a_deployments_link(make_host, photons):
         assert not live.host.happened(Happening.UNLOADED)
 
 
-async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons, monkeypatch):
-    # The name is in the log, which could not be sent to another process of the tests.
-    monkeypatch.setattr(logging.getLogger("luminal.watch"), "propagate", False)
+async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons, caplog):
+    """It is told in a way that every log file can take."""
+    caplog.set_level(logging.INFO, logger="luminal.watch")
     async with watching(make_host, photons) as live:
         await live.begin(a=0)
         odd = live.root / os.fsdecode(b"caf\xe9.py")
@@ -250,3 +250,6 @@ async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons, monkey
         odd.unlink()
         (live.root / "a.py").write_text(text("a", 3))
         await live.show(a=3)
+    told = "\n".join(caplog.messages)
+    assert "caf\\udce9.py" in told
+    assert told.encode()
