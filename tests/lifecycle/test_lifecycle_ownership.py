@@ -256,3 +256,92 @@ def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
         await loader.close()
 
     asyncio.run(main())
+
+
+STUBBORN = """
+import asyncio, os, signal, subprocess, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import luminal
+
+CHILD = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(flush=True)
+time.sleep(3600)
+'''
+
+def swallow():
+    while True:
+        try:
+            sum(range(100))
+        except BaseException:
+            pass
+
+def nest():
+    threading.Thread(target=swallow, name="stubborn-inner").start()
+    threading.Event().wait()
+
+class Stubborn(luminal.IPhoton):
+    photon_name = "stubborn"
+    is_over = False
+
+    async def start(self):
+        self.read, self.write = os.pipe()
+        threading.Thread(target=swallow, name="stubborn-outer").start()
+        threading.Thread(target=nest, name="stubborn-nest").start()
+        ThreadPoolExecutor(1, "stubborn-pool").submit(swallow)
+        self.task = asyncio.create_task(self.refuse(), name="refuser")
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", CHILD], stdout=subprocess.PIPE)
+        await asyncio.to_thread(self.child.stdout.readline)
+
+    async def refuse(self):
+        while not self.is_over:
+            try:
+                await asyncio.sleep(0.01)
+            except BaseException:
+                pass
+
+    def finalize(self):
+        os.read(self.read, 1)
+"""
+
+
+@pytest.mark.fault(23)
+def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    """Threads that swallow, also in a pool, and a child without SIGTERM end.
+
+    A task that refuses its cancellation and a hung `finalize` are named. A second
+    unload meanwhile is refused or does nothing.
+    """
+    file = tmp_path / "stubborn.py"
+    file.write_text(STUBBORN)
+
+    async def main() -> None:
+        loader = luminal.Loader(deadlines=luminal.Deadlines(finalize=0.5, close=4))
+        await (await loader.load_photon(file)).start()
+        handler = loader.photons["stubborn"]
+        photon = handler.instance
+        await asyncio.gather(
+            loader.unload_photon("stubborn"),
+            loader.unload_photon("stubborn"),
+            return_exceptions=True,
+        )
+        left = {record.name: record for record in handler.leftovers}
+        assert set(left) == {"refuser", "finalize stubborn"}
+        assert "cancellation" in left["refuser"].why
+        assert f"{file}:" in left["refuser"].where
+        assert photon.child.poll() == -signal.SIGKILL
+        names = {thread.name for thread in threading.enumerate()}
+        assert not [name for name in names if name.startswith("stubborn-")]
+        photon.is_over = True
+        os.write(photon.write, b"x")
+        await photon.task
+        photon.child.stdout.close()
+        for number in (photon.read, photon.write):
+            os.close(number)
+        await loader.close()
+
+    asyncio.run(main())
