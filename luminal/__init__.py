@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from luminal import blocking as blocking
     from luminal.discovery import discover
     from luminal.errors import LuminalError
     from luminal.hooks import PluginManager
@@ -53,11 +54,13 @@ _ROOMS = {
 
 def __getattr__(name: str) -> object:
     """Import the room that *name* lives in, and keep it at the front door."""
+    from importlib import import_module
+
+    if name == "blocking":  # a room that is a front desk of its own
+        return import_module("luminal.blocking")
     room = _ROOMS.get(name)
     if room is None:
         raise AttributeError(f"module 'luminal' has no attribute {name!r}")
-    from importlib import import_module
-
     value = getattr(import_module(room), name)
     globals()[name] = value
     return value

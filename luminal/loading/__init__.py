@@ -16,6 +16,7 @@ from luminal.loading.origin import (
     DistributionOrigin,
     Origin,
     claim_directory,
+    claimed_directories,
 )
 from luminal.loading.place import Place
 from luminal.loading.selection import Choice, Selected
@@ -40,6 +41,7 @@ __all__ = [
     "Stage",
     "World",
     "claim_directory",
+    "claimed_directories",
     "collecting_rarely",
     "drop_type_caches",
     "is_in_transaction",

@@ -16,7 +16,7 @@ import os
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 from zlib import crc32
 
 import attrs
@@ -26,7 +26,13 @@ from luminal.loading.place import Place, is_file, look, may_hold
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["DirectoryOrigin", "DistributionOrigin", "Origin", "claim_directory"]
+__all__ = [
+    "DirectoryOrigin",
+    "DistributionOrigin",
+    "Origin",
+    "claim_directory",
+    "claimed_directories",
+]
 
 
 class Origin(Protocol):
@@ -127,6 +133,7 @@ class DirectoryOrigin:
 
 
 _claims: WeakValueDictionary[str, object] = WeakValueDictionary()
+_claimed: WeakSet[DirectoryOrigin] = WeakSet()
 
 
 def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
@@ -140,8 +147,14 @@ def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
     while True:
         origin = DirectoryOrigin(directory, salt)
         if _claims.setdefault(origin.name, owner) is owner:
+            _claimed.add(origin)
             return origin
         salt += 1
+
+
+def claimed_directories() -> set[str]:
+    """Return the directories of photons that anybody in this process loads from."""
+    return {origin.directory for origin in set(_claimed)}
 
 
 @attrs.define(eq=False, slots=False)

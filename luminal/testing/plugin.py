@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
+from luminal.supervise.loop_thread import LoopThread
 from luminal.testing.host import AsyncHost
-from luminal.testing.loop_thread import LoopThread
+from luminal.testing.patience import THREAD_NAME
 from luminal.testing.sync import Host
 
 try:
@@ -58,7 +59,7 @@ def luminal_async_host(
     try:
         yield host
     finally:
-        loop = LoopThread()
+        loop = LoopThread(THREAD_NAME)
         try:
             loop.run(host.close())
         finally:

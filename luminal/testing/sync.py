@@ -6,12 +6,12 @@ of its own, which goes on between the calls, so what photons start there lives.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from luminal.supervise.loop_thread import LoopThread
 from luminal.testing.host import PATIENCE, AsyncHost
-from luminal.testing.loop_thread import LoopThread
+from luminal.testing.patience import THREAD_NAME
 from luminal.testing.saving import Save
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ class Host:
     ) -> None:
         self.clock = clock
         self._host = AsyncHost(directory, owns_loop=True, **options)
-        self._loop = LoopThread(
-            clock.new_event_loop if clock else asyncio.new_event_loop
-        )
+        self._loop = LoopThread(THREAD_NAME, clock.new_event_loop if clock else None)
 
     def __repr__(self) -> str:
         return f"<Host photons={len(self.loader.photons)}>"

@@ -15,6 +15,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
+from luminal.loading import claimed_directories
 from luminal.supervise import TracedThread
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Sentinel:
     """Watches directories in the background and cleans them.
 
     Args:
-        *directories: What to watch; more may be given to `watch` later.
+        *directories: What to watch; more may be given to `watch` later. Without any,
+            the directories that this process loads photons from, now and later.
         interval: Seconds between two sweeps.
 
     Attributes:
@@ -43,12 +45,17 @@ class Sentinel:
         self.interval = interval
         self.removed: list[str] = []
         self._directories = [os.path.realpath(d) for d in directories]
+        self._follows_the_host = not directories
         self._thread: TracedThread | None = None
         self._called = threading.Event()
 
     @property
     def directories(self) -> tuple[str, ...]:
         """What it watches."""
+        if self._follows_the_host:
+            for directory in sorted(claimed_directories()):
+                if (path := os.path.realpath(directory)) not in self._directories:
+                    self._directories.append(path)
         return tuple(self._directories)
 
     @property
@@ -99,7 +106,7 @@ class Sentinel:
     def sweep(self) -> list[str]:
         """Remove what is stale now, and return the paths; nothing if not authorized."""
         removed: list[str] = []
-        for directory in list(self._directories):
+        for directory in self.directories:
             for path in _stale_files(directory):
                 if not self.authorized:
                     return removed

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import os
 import re
 import subprocess
 import sys
@@ -72,7 +73,13 @@ def run_console(body: str, where: str) -> None:
     for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
         done = subprocess.run(
-            command, shell=True, capture_output=True, text=True, check=False, timeout=60
+            command,
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
         printed = done.stdout + done.stderr
         if done.returncode:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luminal.supervise.loop_thread import LoopThread
 from luminal.testing import FakeClock, Host
-from luminal.testing.loop_thread import LoopThread
 
 SECONDS = st.floats(0.001, 100_000.0)
 
@@ -21,7 +21,7 @@ def test_timers_fire_in_order_at_their_times_and_not_before(
 ) -> None:
     """After each step exactly the timers due by then have fired, each at its time."""
     clock = FakeClock(start=7.0)
-    loop = LoopThread(clock.new_event_loop)
+    loop = LoopThread("test-clock", clock.new_event_loop)
     fired: list[tuple[float, float]] = []
 
     async def wait(delay: float) -> None:
@@ -49,7 +49,7 @@ def test_timers_fire_in_order_at_their_times_and_not_before(
 
 def test_timer_set_by_a_timer_fires_in_the_same_step() -> None:
     clock = FakeClock()
-    loop = LoopThread(clock.new_event_loop)
+    loop = LoopThread("test-clock", clock.new_event_loop)
     times: list[float] = []
 
     async def tick() -> None:
@@ -168,7 +168,7 @@ def test_a_circuit_opens_and_closes_by_the_clock(tmp_path: Path, specs: type) ->
 
 def test_time_flows_in_a_block_and_stands_still_after_it() -> None:
     clock = FakeClock()
-    loop = LoopThread(clock.new_event_loop)
+    loop = LoopThread("test-clock", clock.new_event_loop)
     with clock.flowing():
         loop.run(asyncio.sleep(0.05))
     loop.run(asyncio.sleep(0))  # it has seen the end of the block

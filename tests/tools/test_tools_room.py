@@ -8,10 +8,12 @@ import os
 import py_compile
 import threading
 import time
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+import luminal.blocking
 from luminal.tools import Logger, Sentinel, SystemUtils
 
 DEADLINE = 10.0
@@ -45,6 +47,30 @@ def test_sentinel_is_idle_until_authorized_and_started(tmp_path):
     sentinel.stop()
     assert not sentinel.is_running
     assert pyc in sentinel.removed
+
+
+def test_sentinel_without_directories_cleans_those_of_the_host(tmp_path):
+    """Those that photons are loaded from, also later ones; no other."""
+    sentinel = Sentinel()
+    sentinel.authorized = True
+    stale = []
+    with luminal.blocking.Loader() as loader:
+        for name in ("first", "second"):
+            folder = tmp_path / name
+            (folder / "__pycache__").mkdir(parents=True)
+            (folder / "a.py").write_text(
+                f"import luminal\nclass {name.title()}(luminal.IPhoton): pass\n"
+            )
+            stale.append(str(folder / "__pycache__" / "gone.cpython-311.pyc"))
+            Path(stale[-1]).write_bytes(b"")
+            loader.load_photons(folder)
+            removed = sentinel.sweep()
+            assert stale[-1] in removed
+            assert str(folder) in sentinel.directories
+        other = tmp_path / "gone.pyc"
+        other.write_bytes(b"")
+        sentinel.sweep()
+        assert other.exists()
 
 
 def test_sentinel_removes_the_stale_and_nothing_else(tmp_path):

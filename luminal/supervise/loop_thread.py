@@ -1,14 +1,14 @@
-"""An event loop on a thread of its own, for tests that are plain functions."""
+"""An event loop on a thread of its own, for programs and tests that have none."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from luminal.testing.patience import THREAD_NAME
+from luminal.supervise.owners import unowned
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
 __all__ = ["LoopThread"]
@@ -20,24 +20,31 @@ class LoopThread:
     """Runs coroutines for a thread without a loop; what they start lives on there.
 
     Args:
-        make_loop: Makes the loop.
+        name: Name of the thread.
+        make_loop: Makes the loop; by default what asyncio makes.
     """
 
     def __init__(
         self,
-        make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        name: str,
+        make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        self.loop = make_loop()
+        import asyncio
+
+        self.loop = (make_loop or asyncio.new_event_loop)()
         # Set on the loop's thread, read by others once `_begun` is set.
         self._over: asyncio.Event
         begun = threading.Event()
         self._thread = threading.Thread(
-            target=self._live, args=(begun,), name=THREAD_NAME, daemon=True
+            target=self._live, args=(begun,), name=name, daemon=True
         )
-        self._thread.start()
+        with unowned():
+            self._thread.start()
         begun.wait()
 
     def _live(self, begun: threading.Event) -> None:
+        import asyncio
+
         async def stay() -> None:
             self._over = asyncio.Event()
             begun.set()
@@ -54,6 +61,8 @@ class LoopThread:
             RuntimeError: The loop has ended, or it is this thread's own, which would
                 wait for itself.
         """
+        import asyncio
+
         why = ""
         if not self.is_running:
             why = "it is closed already"
@@ -65,7 +74,7 @@ class LoopThread:
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()
-        except BaseException:  # a Ctrl-C in a test, too
+        except BaseException:  # a Ctrl-C, too
             future.cancel()
             raise
 
