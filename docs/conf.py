@@ -29,6 +29,10 @@ smartquotes_action = "De"  # quotes stay straight: they are copied into shells
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
+# `Loader` in an annotation is the one of `luminal.managers`; `luminal.blocking` has
+# another, and Sphinx warns of that wherever it does not look at these aliases.
+autodoc_type_aliases = {"Loader": "luminal.managers.Loader"}
+suppress_warnings = ["ref.python"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes are fields of the class, not second entries
 html_theme = "furo"

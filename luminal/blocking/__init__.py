@@ -7,7 +7,7 @@ start there lives.
 
 from __future__ import annotations
 
-from luminal.blocking.handler import Handler, Handlers
+from luminal.blocking.handler import PlainHandler, PlainHandlers
 from luminal.blocking.loader import Loader
 
-__all__ = ["Handler", "Handlers", "Loader"]
+__all__ = ["Loader", "PlainHandler", "PlainHandlers"]

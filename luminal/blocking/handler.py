@@ -11,29 +11,29 @@ from luminal.managers.handlers import Handlers as AsyncHandlers
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from luminal.lifecycle import Handler as AsyncHandler
+    from luminal.lifecycle import Handler
     from luminal.supervise.loop_thread import LoopThread
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["PlainHandler", "PlainHandlers"]
 
 
 @attrs.frozen(repr=False)
-class Handler:
+class PlainHandler:
     """The host's handle on one photon; all but its steps is the `luminal.Handler`'s.
 
     Attributes:
         handler: That Handler. Two of these are equal where it is the same.
     """
 
-    handler: AsyncHandler
+    handler: Handler
     _loop: LoopThread = attrs.field(eq=False)
 
     def start(self) -> None:
-        """Start the photon; see `luminal.Handler.start`."""
+        """Start the photon; see `luminal.lifecycle.Handler.start`."""
         self._loop.run(self.handler.start())
 
     def stop(self, force_stop: bool = False) -> bool:
-        """Stop the photon; see `luminal.Handler.stop`."""
+        """Stop the photon; see `luminal.lifecycle.Handler.stop`."""
         return self._loop.run(self.handler.stop(force_stop))
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +46,7 @@ class Handler:
         return str(self.handler)
 
 
-class Handlers(list[Handler]):
+class PlainHandlers(list[PlainHandler]):
     """Handlers of photons that were loaded together.
 
     Args:
@@ -54,8 +54,8 @@ class Handlers(list[Handler]):
         loop: Where their steps run.
     """
 
-    def __init__(self, handlers: Iterable[AsyncHandler], loop: LoopThread) -> None:
-        super().__init__(Handler(handler, loop) for handler in handlers)
+    def __init__(self, handlers: Iterable[Handler], loop: LoopThread) -> None:
+        super().__init__(PlainHandler(handler, loop) for handler in handlers)
         self._handlers = handlers
         self._loop = loop
 
@@ -63,7 +63,7 @@ class Handlers(list[Handler]):
         """Start all of them in order; a failure keeps no other from being started.
 
         Raises:
-            LuminalError: As what `luminal.Loader.load_photons` returns does.
+            LuminalError: As what `luminal.managers.Loader.load_photons` returns does.
         """
         handlers = self._handlers
         if not isinstance(handlers, AsyncHandlers):

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from luminal.blocking.handler import Handler, Handlers
+from luminal.blocking.handler import PlainHandler, PlainHandlers
 from luminal.interfaces import IPhoton
 from luminal.managers.loader import Loader as AsyncLoader
 from luminal.supervise.loop_thread import LoopThread
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
     from luminal.hooks import PluginManager
-    from luminal.lifecycle import Events
-    from luminal.lifecycle import Handler as AsyncHandler
+    from luminal.lifecycle import Events, Handler
     from luminal.model import Candidate, Report
     from luminal.reload import Policy
 
@@ -69,9 +68,9 @@ class Loader:
             return self._thread
 
     @property
-    def photons(self) -> dict[str, Handler]:
+    def photons(self) -> dict[str, PlainHandler]:
         """The loaded photons by name, in the order of loading; a copy."""
-        return {n: Handler(h, self._loop) for n, h in self.loader.photons.items()}
+        return {n: PlainHandler(h, self._loop) for n, h in self.loader.photons.items()}
 
     @property
     def report(self) -> Report:
@@ -119,12 +118,12 @@ class Loader:
         photon_base: type = IPhoton,
         other_classes: Sequence[str] = (),
         recursive: bool = False,
-    ) -> Handlers:
+    ) -> PlainHandlers:
         """Load the photons of a file; they are not started yet."""
         order = self.loader.load_photon(
             photon_path, photon_base, other_classes, recursive
         )
-        return Handlers(self.call(order), self._loop)
+        return PlainHandlers(self.call(order), self._loop)
 
     def load_photons(
         self,
@@ -132,22 +131,22 @@ class Loader:
         photon_base: type = IPhoton,
         other_classes: Sequence[str] = (),
         recursive: bool = False,
-    ) -> Handlers:
+    ) -> PlainHandlers:
         """Load the photons of a directory; they are not started yet."""
         order = self.loader.load_photons(
             photons_directory, photon_base, other_classes, recursive
         )
-        return Handlers(self.call(order), self._loop)
+        return PlainHandlers(self.call(order), self._loop)
 
     def unload_photon(
-        self, photon: Handler | AsyncHandler | _Path, force_stop: bool = False
+        self, photon: PlainHandler | Handler | _Path, force_stop: bool = False
     ) -> bool:
         """Stop and forget all photons of the file that *photon* came from."""
         return self.call(self.loader.unload_photon(_plain(photon), force_stop))
 
     def unload_photons(
         self,
-        photons: Iterable[Handler | AsyncHandler | _Path],
+        photons: Iterable[PlainHandler | Handler | _Path],
         force_stop: bool = False,
     ) -> list[str]:
         """Stop and forget the photons of several files, the last loaded first."""
@@ -155,26 +154,28 @@ class Loader:
         return self.call(self.loader.unload_photons(names, force_stop))
 
     def reload_photon(
-        self, photon: Handler | AsyncHandler | _Path
-    ) -> Handler | Handlers:
+        self, photon: PlainHandler | Handler | _Path
+    ) -> PlainHandler | PlainHandlers:
         """Replace all photons of the file that *photon* came from, in one swap."""
         handlers = self.reload_photons([photon])
         return handlers[0] if len(handlers) == 1 else handlers
 
     def reload_photons(
         self,
-        photons: Iterable[Handler | AsyncHandler | _Path],
+        photons: Iterable[PlainHandler | Handler | _Path],
         policy: Policy = "all",
-    ) -> Handlers:
+    ) -> PlainHandlers:
         """Replace the photons of several files in one transaction."""
         names = [_plain(photon) for photon in photons]
-        return Handlers(
+        return PlainHandlers(
             self.call(self.loader.reload_photons(names, policy)), self._loop
         )
 
-    def roll_back(self, photon: Handler | AsyncHandler | _Path) -> Handlers:
+    def roll_back(self, photon: PlainHandler | Handler | _Path) -> PlainHandlers:
         """Return to the generation before, as it was read then, by another swap."""
-        return Handlers(self.call(self.loader.roll_back(_plain(photon))), self._loop)
+        return PlainHandlers(
+            self.call(self.loader.roll_back(_plain(photon))), self._loop
+        )
 
     def watch_photons(self, photons_directory: _Path) -> None:
         """Keep what runs as the directory is, from a background thread."""
@@ -213,6 +214,6 @@ class Loader:
         self.close()
 
 
-def _plain(photon: Handler | AsyncHandler | _Path) -> AsyncHandler | _Path:
+def _plain(photon: PlainHandler | Handler | _Path) -> Handler | _Path:
     """Return *photon* as `luminal.Loader` knows it."""
-    return photon.handler if isinstance(photon, Handler) else photon
+    return photon.handler if isinstance(photon, PlainHandler) else photon
