@@ -101,7 +101,7 @@ class Loader:
 
     def load(
         self,
-        candidates: Iterable[Candidate],
+        candidates: Iterable[Candidate] | None = None,
         photon_base: type = IPhoton,
         other_classes: Sequence[str] = (),
     ) -> Report:

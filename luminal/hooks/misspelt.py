@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks.desk import HookDesk
 
-__all__ = ["check_specified", "near"]
+__all__ = ["check_specified", "near", "nearest"]
 
 
 def check_specified(desks: Sequence[HookDesk]) -> None:
@@ -47,5 +47,10 @@ def near(name: str, known: Iterable[str]) -> str:
         name: What was written.
         known: What there is.
     """
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    found = nearest(name, known)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the nearest of *known* to *name*, or an empty string."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), "")

@@ -149,7 +149,12 @@ class Roster(pluggy.PluginManager):
 
     def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
         if type(self).parse_hookimpl_opts is pluggy.PluginManager.parse_hookimpl_opts:
-            return marked(plugin, f"{self.project_name}_impl")
+            found = marked(plugin, f"{self.project_name}_impl")
+            if self.project_name != "luminal":  # our own marker serves everywhere
+                taken = {attribute for attribute, _, _ in found}
+                ours = marked(plugin, "luminal_impl")
+                found += [one for one in ours if one[0] not in taken]
+            return found
         found = []
         for attribute in dir(plugin):
             options = self.parse_hookimpl_opts(plugin, attribute)

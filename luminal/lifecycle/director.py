@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Director"]
 
-_MARK = "luminal_impl"
-
 
 class Director:
     """Comes last, after whoever guards or replaces a step."""
@@ -94,7 +92,10 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     if handler.factory is None and not isinstance(instance, IPhoton):
         return None
     method = getattr(instance, name, None)
-    return method if callable(method) and not hasattr(method, _MARK) else None
+    # Whatever the project: pluggy's marker of project NAME sets ``NAME_impl``.
+    marks = getattr(method, "__dict__", {})
+    is_hook = any(mark.endswith("_impl") for mark in marks)
+    return method if callable(method) and not is_hook else None
 
 
 def _hand_over(instance: object, handler: Subject) -> None:

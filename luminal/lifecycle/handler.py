@@ -148,6 +148,7 @@ class Handler(Nameplate):
                 following = self.ports.following(self.trail, self.name, self.filepath)
                 with scope.owning(), following:
                     self.instance = await self.ports.create(self)
+                    self.ports.check_hooks(self)
                     if prepare is not None:
                         await prepare(self)
                     await self.ports.start(self)

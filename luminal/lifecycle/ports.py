@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.errors import PhotonValidationError
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle.director import Director
@@ -39,6 +40,8 @@ class Ports:
         deadlines: For each step of a photon's life.
         events: Who hears what happens.
         terms: What is done about changes of shared state; None for nothing at all.
+        knows_all_hooks: Whether no hooks are specified later, so that a photon must
+            not implement any other.
     """
 
     plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
@@ -46,10 +49,12 @@ class Ports:
     deadlines: Deadlines = attrs.Factory(Deadlines)
     events: Events = attrs.Factory(Events)
     terms: Terms | None = None
+    knows_all_hooks: bool = False
 
     def __attrs_post_init__(self) -> None:
         # A manager may serve several hosts.
         if not self.plugins.has_plugin("luminal.director"):
+            _mark_for(self.plugins.project_name)
             self.plugins.add_hookspecs(LifecycleSpecs)
             self.plugins.register(Director(), "luminal.director")
 
@@ -75,6 +80,27 @@ class Ports:
         table = self.settings.get(handler.name, {})
         handler.context.settings = settings_for(handler.name, handler.factory, table)
         return await self.plugins.ahook.photon_create(handler=handler)
+
+    def check_hooks(self, handler: Subject) -> None:
+        """Refuse a photon that implements a hook that the host does not have.
+
+        Raises:
+            PhotonValidationError: It does, and the host knows all its hooks, or has
+                one of nearly that name.
+        """
+        for name, function, nearest in self.plugins.unspecified(handler.instance):
+            if not (self.knows_all_hooks or nearest):
+                continue
+            code = getattr(function, "__code__", None)
+            meant = f"did you mean {nearest!r}? " if nearest else ""
+            raise PhotonValidationError(
+                f"implements the hook {name!r}, which the host does not have",
+                photon=handler.name,
+                file=code.co_filename if code else handler.filepath,
+                line=code.co_firstlineno if code else None,
+                why="nobody would ever call it",
+                hint=f"{meant}correct the name, or mark it 'optionalhook'",
+            )
 
     async def start(self, handler: Subject) -> None:
         """Start the photon."""
@@ -123,3 +149,12 @@ class Ports:
                 problem,
             )
         )
+
+
+def _mark_for(project: str) -> None:
+    """Let the lifecycle hooks carry the marks of *project* as well as our own."""
+    for cls, kind in ((LifecycleSpecs, "spec"), (Director, "impl")):
+        for function in vars(cls).values():
+            options = getattr(function, f"luminal_{kind}", None)
+            if options is not None and project != "luminal":
+                setattr(function, f"{project}_{kind}", dict(options))

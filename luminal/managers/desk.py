@@ -37,7 +37,12 @@ class Desk:
         logging: Whether each operation is logged, by the logger ``luminal.loader``.
         suppress_errors: Whether a photon that cannot be loaded or started is logged
             instead of raised.
-        plugins: Where hooks are registered; by default a manager of its own.
+        hookspecs: Classes or modules with the host's hook specifications. With any, a
+            photon must not implement a hook that none of them has.
+        project: Name of the pluggy project whose markers they and the photons use.
+        group: Entry-point group of the host's photons, for `Loader.load`.
+        plugins: Where hooks are registered; by default a manager of its own, of
+            *project*.
         settings: Photon name → what it finds in ``self.context.settings``.
         deadlines: How long photons may take.
         probation: Terms under which a new generation is provisional, or seconds that
@@ -54,6 +59,9 @@ class Desk:
         logging: bool = False,
         suppress_errors: bool = False,
         *,
+        hookspecs: Iterable[object] = (),
+        project: str = "luminal",
+        group: str = "luminal.photons",
         plugins: PluginManager | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         deadlines: Deadlines | None = None,
@@ -69,10 +77,14 @@ class Desk:
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
         self._ports = Ports(
-            plugins=plugins or PluginManager("luminal"),
+            plugins=plugins or PluginManager(project),
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
         )
+        for specs in hookspecs:
+            self.plugins.add_hookspecs(specs)
+            self._ports.knows_all_hooks = True
+        self._group = group
         self._ports.terms = Terms.of(footprint, self._ports.events)
         self._intake = Intake(self._world, self._registry, self._ports, logging)
         self._reloader = Reloader(

@@ -31,22 +31,24 @@ class Loader(Desk):
 
     async def load(
         self,
-        candidates: Iterable[Candidate],
+        candidates: Iterable[Candidate] | None = None,
         photon_base: type = IPhoton,
         other_classes: Sequence[str] = (),
     ) -> Report:
         """Load what `luminal.discover` found; failures are in the report.
 
         Args:
-            candidates: In load order, as `luminal.discover` returns them.
+            candidates: In load order, as `luminal.discover` returns them; by default
+                what is installed in the host's entry-point group.
             photon_base: What photons of directories derive from.
             other_classes: Names of further classes to wrap in Handlers.
 
         Returns:
             What became of each photon of this batch; `report` has those before as well.
         """
-        batch = await self._take(candidates, photon_base, other_classes)
-        return batch.report
+        if candidates is None:
+            candidates = await self._find(lambda: discover(group=self._group))
+        return (await self._take(candidates, photon_base, other_classes)).report
 
     async def start(self) -> Report:
         """Start all photons that are loaded, in load order.
