@@ -243,9 +243,7 @@ class PluginManager(Roster):
             return explain(hook_name, desk.hook.order.occupants())
 
     def unspecified(self, plugin: object) -> list[tuple[str, Any, str]]:
-        """Return what *plugin* implements that no specification has.
-
-        What is marked ``optionalhook`` is left out.
+        """Return what *plugin* implements that has no specification, and must have one.
 
         Args:
             plugin: A plugin, registered or not.
@@ -253,15 +251,9 @@ class PluginManager(Roster):
         Returns:
             (name of the hook, function, name of the nearest hook or ``""``) of each.
         """
-        from luminal.hooks.misspelt import nearest
+        from luminal.hooks.misspelt import unspecified
 
-        found = []
-        known = [name for name, desk in self._desks.items() if desk.has_spec()]
-        for attribute, function, options in self._marked(plugin):
-            name = options.get("specname") or attribute
-            if name not in known and not options.get("optionalhook"):
-                found.append((name, function, nearest(name, known)))
-        return found
+        return unspecified(self._marked(plugin), self._all_desks())
 
     def check_pending(self) -> None:
         """Refuse implementations of hooks that nobody has specified.

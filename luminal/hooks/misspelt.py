@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks.desk import HookDesk
 
-__all__ = ["check_specified", "near", "nearest"]
+__all__ = ["check_specified", "near", "nearest", "unspecified"]
 
 
 def check_specified(desks: Sequence[HookDesk]) -> None:
@@ -38,6 +38,24 @@ def check_specified(desks: Sequence[HookDesk]) -> None:
             text += "\n  try: specify it, or mark it 'optionalhook'"
             text += near(desk.name, known)
             raise pluggy.PluginValidationError(impl.plugin, text)
+
+
+def unspecified(
+    marked: Iterable[tuple[str, Any, Any]], desks: Sequence[HookDesk]
+) -> list[tuple[str, Any, str]]:
+    """Return (hook, function, nearest hook) of what has no specification.
+
+    Args:
+        marked: (name, function, options) of a plugin's implementations.
+        desks: Those of all hooks.
+    """
+    known = [desk.name for desk in desks if desk.has_spec()]
+    found = []
+    for attribute, function, options in marked:
+        name = options.get("specname") or attribute
+        if name not in known and not options.get("optionalhook"):
+            found.append((name, function, nearest(name, known)))
+    return found
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -148,6 +148,7 @@ class Roster(pluggy.PluginManager):
         return enrolment
 
     def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
+        found: list[tuple[str, Any, Any]]
         if type(self).parse_hookimpl_opts is pluggy.PluginManager.parse_hookimpl_opts:
             found = marked(plugin, f"{self.project_name}_impl")
             if self.project_name != "luminal":  # our own marker serves everywhere
