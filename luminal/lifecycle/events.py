@@ -7,11 +7,13 @@ never changes what happens to a photon.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from luminal.model import Event
@@ -34,6 +36,7 @@ class Events:
     failures: int = 0
     # Replaced as a whole, so that emitting needs no lock.
     _subscribers: tuple[Callable[[Event], object], ...] = ()
+    _deferred: deque[Event] = attrs.Factory(deque)
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Call *subscriber* with each event from now on.
@@ -50,6 +53,26 @@ class Events:
 
     def emit(self, event: Event) -> None:
         """Note *event* in the journal and tell the subscribers."""
+        if self._deferred:
+            self._tell_deferred()
+        self._tell(event)
+
+    def defer(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+        """Emit *event* on *loop* soon, or with the next event if that is closed.
+
+        For news from the garbage collector: that runs in any thread, in the middle of
+        anything, whatever locks are held there; a subscriber may want one of them.
+        """
+        self._deferred.append(event)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._tell_deferred)
+
+    def _tell_deferred(self) -> None:
+        with suppress(IndexError):  # until it is empty, whoever else takes from it
+            while True:
+                self._tell(self._deferred.popleft())
+
+    def _tell(self, event: Event) -> None:
         self.journal.append(event)
         for subscriber in self._subscribers:
             try:

@@ -209,11 +209,13 @@ class Retirement:
 
 def _announce_retirement(leaving: Handler) -> None:
     """Tell when the generation has really been collected."""
+    import asyncio
+
     if leaving.generation is None:
         return
     event = Event(Happening.RETIRED, leaving.name, leaving.number, leaving.filepath)
-    emit = leaving.ports.events.emit
-    weakref.finalize(leaving.generation, emit, event).atexit = False
+    defer, loop = leaving.ports.events.defer, asyncio.get_running_loop()
+    weakref.finalize(leaving.generation, defer, event, loop).atexit = False
 
 
 @attrs.define(eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import sys
 import textwrap
+import threading
 import weakref
 
 import pytest
@@ -309,5 +311,54 @@ async def test_old_generations_are_collected(make_host, photons):
             host.answers()
         gc.collect()
         assert [ref() for ref in old if ref() is not None] == []
+        await host.until(lambda: len(host.happened(Happening.RETIRED)) == a.number - 1)
         retired = host.happened(Happening.RETIRED)
         assert sorted(e.generation for e in retired) == list(range(1, a.number))
+
+
+async def test_a_collection_calls_no_subscriber_amid_what_it_interrupts(
+    make_host, photons
+):
+    """Or a subscriber that takes a lock waits for the thread that it runs in."""
+    lock, waited = threading.Lock(), []
+
+    def hear(event):
+        if event.happening is Happening.RETIRED:
+            waited.append(not lock.acquire(timeout=5))
+            if not waited[-1]:
+                lock.release()
+
+    async with make_host() as host:
+        path = photons.write("a.py", photon("a", 1))
+        (a,) = await host.run(path)
+        gc.disable()
+        try:
+            photons.write("a.py", photon("a", 2))
+            await host.reload_photon(a)
+            await host.until(lambda: host.happened(Happening.FINALIZED))
+            host.events.subscribe(hear)
+            with lock:
+                gc.collect()
+        finally:
+            gc.enable()
+        await host.until(lambda: waited)
+        assert waited == [False]
+
+
+def test_a_collection_after_the_loop_is_told_with_the_next_event(make_host, photons):
+    host = make_host()
+    path = photons.write("a.py", photon("a", 1))
+
+    async def reload():
+        (a,) = await host.run(path)
+        photons.write("a.py", photon("a", 2))
+        await host.reload_photon(a)
+
+    gc.disable()
+    try:
+        asyncio.run(reload())
+        gc.collect()
+    finally:
+        gc.enable()
+    asyncio.run(host.close())
+    assert host.happened(Happening.RETIRED)
