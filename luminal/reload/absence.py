@@ -89,8 +89,9 @@ class Absence:
 
     def is_gone(self, path: str) -> bool:
         """Whether a photon's file has been deleted, and is not just out of reach."""
-        is_ours = bool(self.registry.of_file(path))
-        return is_ours and not self._covers(path) and not os.path.lexists(path)
+        is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
+        is_there = self._covers(path) or os.path.lexists(path)
+        return bool(is_ours) and not is_there
 
     def _covers(self, path: str) -> bool:
         away = any(_is_below(path, directory) for directory in self._away)

@@ -24,6 +24,7 @@ from luminal.loading import run_apart
 from luminal.reload.absence import Absence
 from luminal.reload.change import Change
 from luminal.reload.home import Home
+from luminal.reload.log_lines import LogLines
 from luminal.reload.plan import affected
 from luminal.reload.watching import Batch, Watcher
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import Handler, Intake, Turn
-    from luminal.model import Candidate, Outcome, Problem
+    from luminal.lifecycle import Intake, Turn
+    from luminal.model import Candidate
     from luminal.reload.reloader import Reloader
     from luminal.reload.watching import Note
 
@@ -75,6 +76,7 @@ class Keeper:
     _home: Home = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
     _absence: Absence = attrs.field(init=False)
+    _lines: LogLines = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
     _loaded: set[str] = attrs.Factory(set)
     # Files whose photons were loaded at some time: what the host then unloads by hand
@@ -82,11 +84,9 @@ class Keeper:
     _seen: set[str] = attrs.Factory(set)
     # Units whose files differ from what serves, because that was refused.
     _refused: set[str] = attrs.Factory(set)
-    # Photon → what was last said against it.
-    _told: dict[str, Problem] = attrs.Factory(dict)
 
     def __attrs_post_init__(self) -> None:
-        self._home = Home()
+        self._home, self._lines = Home(), LogLines(self.directory)
         directories = [self.directory]
         self._watcher = Watcher(directories, self._take, on_note=self._hear)
         registry, ports = self.intake.registry, self.intake.ports
@@ -167,8 +167,9 @@ class Keeper:
             change.drop_unchanged(self.intake.world.generations)
             if change.units:
                 await self._reload(change)
-            if is_new:
+            if gone or is_new:  # what is gone may have had the name of another
                 await self._load_new(batch.paths)
+            if is_new:
                 # A file that came and went within one batch makes no news, and may
                 # have been found in between.
                 again = asyncio.get_running_loop().call_later
@@ -195,7 +196,7 @@ class Keeper:
         registry = self.intake.registry
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
-            _log.info("%s: %s unloaded", self._short(path), _names(handlers))
+            self._lines.unloaded(path, handlers)
         gone = [h for handlers in leaving.values() for h in handlers]
         await self.reloader.confirm([h.generation.unit for h in gone if h.generation])
         await self.reloader.retirements.end({h.name for h in gone})
@@ -212,7 +213,7 @@ class Keeper:
         done = await self.reloader.replace(change, policy="component")
         seconds = time.perf_counter() - began
         for outcome in done.report:
-            self._say(outcome, before.get(outcome.photon, 0), seconds)
+            self._lines.settled(outcome, before.get(outcome.photon, 0), seconds)
         after = world.generations
         self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
 
@@ -223,9 +224,14 @@ class Keeper:
             raise found.error
         candidates = found.value or ()
         self.intake.ports.hear_of(candidates)
+        # A folder that was found, and has moved since, had the name until now.
+        holders = (self.intake.registry.get(c.name) for c in candidates)
+        moved = {h.filepath for h in holders if h and self._absence.is_gone(h.filepath)}
+        if moved:
+            await self._unload(moved, is_forced=False)
         batch = await self.intake.take(candidates, IPhoton)
         for outcome in batch.report.failed:
-            self._say(outcome, 0, 0.0)
+            self._lines.settled(outcome, 0, 0.0)
         if batch.handlers:
             self._absence.settle()
         for handler in batch.handlers:
@@ -235,11 +241,9 @@ class Keeper:
             try:
                 await handler.start()
             except LuminalError as error:
-                _log.error("%s: %s", self._short(handler.filepath), error)
+                self._lines.failed(handler, error)
             else:
-                milliseconds = (time.perf_counter() - began) * 1e3
-                path = self._short(handler.filepath)
-                _log.info("%s: %r started, %.1f ms", path, handler.name, milliseconds)
+                self._lines.started(handler, time.perf_counter() - began)
 
     def _look(self, paths: AbstractSet[str]) -> list[Candidate]:
         """Return what lies there, is not loaded, and was not unloaded by hand.
@@ -255,28 +259,6 @@ class Keeper:
         away = {path for path in self._seen if not _is_touched(path, paths)}
         return [c for c in new if c.location not in away and self.is_wanted(c)]
 
-    def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
-        problem = outcome.problem
-        told = self._told.pop(outcome.photon, None)
-        if problem is None:
-            line = "%s: %r generation %d -> %d, %.1f ms"
-            path, number = self._short(outcome.file), outcome.generation
-            _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
-            return
-        self._told[outcome.photon] = problem
-        path = self._short(problem.file or outcome.file)
-        place = f"{path}:{problem.line}" if problem.line else path
-        serving = f"generation {before} goes on" if before else "not loaded"
-        # Refused photons are tried again with every change; that is said once.
-        level = logging.DEBUG if told == problem else logging.ERROR
-        line = "%s: %r %s: %s; %s"
-        _log.log(level, line, place, outcome.photon, problem.what, problem.why, serving)
-
-    def _short(self, path: str) -> str:
-        short = os.path.relpath(path, self.directory)
-        # A name that is not UTF-8 must not end a log file.
-        return short.encode(errors="backslashreplace").decode()
-
 
 def _may_be_photon(path: str) -> bool:
     """Whether it is worth while to look for new photons because of *path*."""
@@ -289,7 +271,3 @@ def _is_touched(path: str, paths: AbstractSet[str]) -> bool:
     if leaf != "__init__.py":
         return path in paths
     return any(each.startswith(folder + os.sep) for each in paths)
-
-
-def _names(handlers: list[Handler]) -> str:
-    return ", ".join(repr(handler.name) for handler in handlers)

@@ -213,6 +213,19 @@ def _file(host, name):
     return os.path.basename(host.photons[name].filepath)
 
 
+async def test_a_name_that_becomes_free_goes_to_the_file_that_waits_for_it(
+    make_host, photons
+):
+    """Of two photons of one name the first serves; the other when that is deleted."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1)
+        photons.write("copy.py", text("a", 2))
+        await host.until(lambda: host.happened(Happening.REFUSED))
+        await watched.show(("a", 1))
+        (photons.path / "a.py").unlink()
+        await watched.show(("a", 2))
+
+
 async def test_a_package_replaced_as_a_whole(make_host, photons):
     """A directory that is moved away and another one put in its place: one swap."""
     async with make_host() as host:

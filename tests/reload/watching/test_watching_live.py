@@ -106,12 +106,13 @@ async def test_two_who_write_one_file_leave_no_gap(make_host, photons):
         file, go_on = live.root / "a.py", threading.Event()
 
         def write(number):
-            spare = live.root / f".{number}"
+            spare = live.root / f".{number % 2}"
             while not go_on.is_set():
                 spare.write_text(text("a", number))
                 os.replace(spare, file)
+                number += 2
 
-        writers = [threading.Thread(target=write, args=(number,)) for number in (1, 2)]
+        writers = [threading.Thread(target=write, args=(number,)) for number in (4, 5)]
         for writer in writers:
             writer.start()
         try:
