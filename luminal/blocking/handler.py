@@ -9,10 +9,11 @@ import attrs
 from luminal.managers.handlers import Handlers as AsyncHandlers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from luminal.lifecycle import Handler
-    from luminal.supervise.loop_thread import LoopThread
+
+    Call = Callable[[Coroutine[Any, Any, Any]], Any]
 
 __all__ = ["PlainHandler", "PlainHandlers"]
 
@@ -26,15 +27,16 @@ class PlainHandler:
     """
 
     handler: Handler
-    _loop: LoopThread = attrs.field(eq=False)
+    _call: Call = attrs.field(eq=False)
 
     def start(self) -> None:
         """Start the photon; see `luminal.lifecycle.Handler.start`."""
-        self._loop.run(self.handler.start())
+        self._call(self.handler.start())
 
     def stop(self, force_stop: bool = False) -> bool:
         """Stop the photon; see `luminal.lifecycle.Handler.stop`."""
-        return self._loop.run(self.handler.stop(force_stop))
+        is_stopped: bool = self._call(self.handler.stop(force_stop))
+        return is_stopped
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.handler, name)
@@ -51,13 +53,13 @@ class PlainHandlers(list[PlainHandler]):
 
     Args:
         handlers: As the Loader returns them.
-        loop: Where their steps run.
+        call: Runs a coroutine on the Loader's loop, and returns what it returns.
     """
 
-    def __init__(self, handlers: Iterable[Handler], loop: LoopThread) -> None:
-        super().__init__(PlainHandler(handler, loop) for handler in handlers)
+    def __init__(self, handlers: Iterable[Handler], call: Call) -> None:
+        super().__init__(PlainHandler(handler, call) for handler in handlers)
         self._handlers = handlers
-        self._loop = loop
+        self._call = call
 
     def start(self) -> None:
         """Start all of them in order; a failure keeps no other from being started.
@@ -68,4 +70,4 @@ class PlainHandlers(list[PlainHandler]):
         handlers = self._handlers
         if not isinstance(handlers, AsyncHandlers):
             handlers = AsyncHandlers(handlers)
-        self._loop.run(handlers.start())
+        self._call(handlers.start())

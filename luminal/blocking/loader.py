@@ -58,19 +58,16 @@ class Loader:
             RuntimeError: It was asked for on that very loop, which would wait for
                 itself.
         """
-        return self._loop.run(coroutine)
-
-    @property
-    def _loop(self) -> LoopThread:
         with self._lock:
             if self._thread is None:
                 self._thread = LoopThread("luminal-blocking")
-            return self._thread
+            thread = self._thread
+        return thread.run(coroutine)
 
     @property
     def photons(self) -> dict[str, PlainHandler]:
         """The loaded photons by name, in the order of loading; a copy."""
-        return {n: PlainHandler(h, self._loop) for n, h in self.loader.photons.items()}
+        return {n: PlainHandler(h, self.call) for n, h in self.loader.photons.items()}
 
     @property
     def report(self) -> Report:
@@ -123,7 +120,7 @@ class Loader:
         order = self.loader.load_photon(
             photon_path, photon_base, other_classes, recursive
         )
-        return PlainHandlers(self.call(order), self._loop)
+        return PlainHandlers(self.call(order), self.call)
 
     def load_photons(
         self,
@@ -136,7 +133,7 @@ class Loader:
         order = self.loader.load_photons(
             photons_directory, photon_base, other_classes, recursive
         )
-        return PlainHandlers(self.call(order), self._loop)
+        return PlainHandlers(self.call(order), self.call)
 
     def unload_photon(
         self, photon: PlainHandler | Handler | _Path, force_stop: bool = False
@@ -167,15 +164,13 @@ class Loader:
     ) -> PlainHandlers:
         """Replace the photons of several files in one transaction."""
         names = [_plain(photon) for photon in photons]
-        return PlainHandlers(
-            self.call(self.loader.reload_photons(names, policy)), self._loop
-        )
+        order = self.loader.reload_photons(names, policy)
+        return PlainHandlers(self.call(order), self.call)
 
     def roll_back(self, photon: PlainHandler | Handler | _Path) -> PlainHandlers:
         """Return to the generation before, as it was read then, by another swap."""
-        return PlainHandlers(
-            self.call(self.loader.roll_back(_plain(photon))), self._loop
-        )
+        order = self.loader.roll_back(_plain(photon))
+        return PlainHandlers(self.call(order), self.call)
 
     def watch_photons(self, photons_directory: _Path) -> None:
         """Keep what runs as the directory is, from a background thread."""

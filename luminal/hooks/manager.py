@@ -253,7 +253,7 @@ class PluginManager(Roster):
         """
         from luminal.hooks.misspelt import unspecified
 
-        return unspecified(self._marked(plugin), self._all_desks())
+        return unspecified(self._marked(plugin), self._desks)
 
     def check_pending(self) -> None:
         """Refuse implementations of hooks that nobody has specified.

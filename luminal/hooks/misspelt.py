@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from luminal.hooks.desk import HookDesk
 
@@ -41,20 +41,22 @@ def check_specified(desks: Sequence[HookDesk]) -> None:
 
 
 def unspecified(
-    marked: Iterable[tuple[str, Any, Any]], desks: Sequence[HookDesk]
+    marked: Iterable[tuple[str, Any, Any]], desks: Mapping[str, HookDesk]
 ) -> list[tuple[str, Any, str]]:
     """Return (hook, function, nearest hook) of what has no specification.
 
     Args:
         marked: (name, function, options) of a plugin's implementations.
-        desks: Those of all hooks.
+        desks: Hook → its desk.
     """
-    known = [desk.name for desk in desks if desk.has_spec()]
     found = []
     for attribute, function, options in marked:
         name = options.get("specname") or attribute
-        if name not in known and not options.get("optionalhook"):
-            found.append((name, function, nearest(name, known)))
+        desk = desks.get(name)
+        if options.get("optionalhook") or (desk is not None and desk.has_spec()):
+            continue
+        known = [name for name, desk in desks.items() if desk.has_spec()]
+        found.append((name, function, nearest(name, known)))
     return found
 
 

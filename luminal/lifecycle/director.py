@@ -92,9 +92,9 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     if handler.factory is None and not isinstance(instance, IPhoton):
         return None
     method = getattr(instance, name, None)
-    # Whatever the project: pluggy's marker of project NAME sets ``NAME_impl``.
-    marks = getattr(method, "__dict__", {})
-    is_hook = any(mark.endswith("_impl") for mark in marks)
+    # Whatever the project: the marker of project NAME sets ``NAME_impl`` to a dict.
+    marks = getattr(method, "__dict__", {}).items()
+    is_hook = any(m.endswith("_impl") and isinstance(opts, dict) for m, opts in marks)
     return method if callable(method) and not is_hook else None
 
 

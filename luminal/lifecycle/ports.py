@@ -153,8 +153,10 @@ class Ports:
 
 def _mark_for(project: str) -> None:
     """Let the lifecycle hooks carry the marks of *project* as well as our own."""
+    if project == "luminal":
+        return
     for cls, kind in ((LifecycleSpecs, "spec"), (Director, "impl")):
         for function in vars(cls).values():
             options = getattr(function, f"luminal_{kind}", None)
-            if options is not None and project != "luminal":
+            if options is not None:
                 setattr(function, f"{project}_{kind}", dict(options))

@@ -52,11 +52,10 @@ class Sentinel:
     @property
     def directories(self) -> tuple[str, ...]:
         """What it watches."""
+        found = list(self._directories)
         if self._follows_the_host:
-            for directory in sorted(claimed_directories()):
-                if (path := os.path.realpath(directory)) not in self._directories:
-                    self._directories.append(path)
-        return tuple(self._directories)
+            found += sorted(map(os.path.realpath, claimed_directories()))
+        return tuple(dict.fromkeys(found))
 
     @property
     def is_running(self) -> bool:
@@ -107,6 +106,8 @@ class Sentinel:
         """Remove what is stale now, and return the paths; nothing if not authorized."""
         removed: list[str] = []
         for directory in self.directories:
+            if directory not in self._directories:  # photons that go leave files, too
+                self._directories.append(directory)
             for path in _stale_files(directory):
                 if not self.authorized:
                     return removed

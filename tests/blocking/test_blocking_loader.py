@@ -190,3 +190,17 @@ def test_ctrl_c_ends_an_order_and_the_photons(tmp_path):
     assert "interrupted" in done.stdout
     assert "finalized" in done.stdout
     assert done.stdout.endswith("left 0\n")
+
+
+def test_reading_begins_no_thread(tmp_path):
+    """Neither before the first order nor after the last."""
+    (tmp_path / "clock.py").write_text(PHOTON.format(version=1))
+    before = threading.active_count()
+    loader = luminal.blocking.Loader(cache=False)
+    assert loader.photons == {}
+    assert threading.active_count() == before
+    loader.load_photons(tmp_path)
+    loader.close()
+    assert loader.photons == {}
+    assert len(loader.report)
+    assert threading.active_count() == before

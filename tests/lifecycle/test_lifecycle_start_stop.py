@@ -156,6 +156,26 @@ def test_what_identifies_a_handler_is_read_only(name):
         setattr(handler, name, "other")
 
 
+def test_only_a_marker_of_pluggy_makes_a_hook_of_a_step():
+    """Whatever else an author's decorator leaves on ``start``, it is started."""
+
+    class Photon(IPhoton):
+        is_started = False
+
+        def start(self):
+            self.is_started = True
+
+        start.needs_impl = True
+
+    async def main():
+        handler = handler_of(Photon)
+        await handler.start()
+        assert handler.instance.is_started
+        await handler.stop()
+
+    asyncio.run(main())
+
+
 def test_handlers_are_equal_only_to_themselves():
     """Also two of one photon; they can be keys."""
     a, b = handler_of(Plain), handler_of(Plain)
