@@ -11,7 +11,7 @@ import types
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["bound", "marked"]
 
@@ -60,25 +60,21 @@ def _bind(value: Any, plugin: object, owner: type | None) -> Any:
     return value
 
 
-def _attributes(plugin: object) -> Iterator[tuple[str, Any, type | None]]:
-    """Yield (name, static value, class that it must be bound through)."""
+def _attributes(plugin: object) -> list[tuple[str, Any, type | None]]:
+    """Return (name, static value, class that it must be bound through)."""
     if isinstance(plugin, type):
-        for name, value in _statics(plugin).items():
-            yield name, value, None
-        return
+        return [(name, value, None) for name, value in _statics(plugin).items()]
     if isinstance(plugin, types.ModuleType):
-        for name, value in list(vars(plugin).items()):
-            if type(value) is types.FunctionType or type(value) is types.MethodType:
-                yield name, value, None
-        return
-    statics = _statics(type(plugin))
+        return [(n, v, None) for n, v in list(vars(plugin).items()) if _is_function(v)]
+    owner = type(plugin)
+    statics = _statics(owner)
     values = _instance_values(plugin, statics)
-    for name, value in values.items():
-        if type(value) is types.FunctionType or type(value) is types.MethodType:
-            yield name, value, None
-    for name, value in statics.items():
-        if name not in values:
-            yield name, value, type(plugin)
+    own = [(n, v, None) for n, v in values.items() if _is_function(v)]
+    return own + [(n, v, owner) for n, v in statics.items() if n not in values]
+
+
+def _is_function(value: object) -> bool:
+    return type(value) is types.FunctionType or type(value) is types.MethodType
 
 
 def marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any]]]:

@@ -50,13 +50,14 @@ class Exchange:
         self.changes = changes
         self._policy = policy
         self._swap = Swap()
-        self._epoch = policy.epoch + 1
         orders = _new_orders(find, changes)
+        # Where no hook changes, no call can tell the new from the old.
+        self._epoch = policy.epoch + 1 if orders else policy.epoch
         # (hook, its new order, the gate before, the gate)
         self._gates: list[tuple[HookCaller, Order, Gate | None, Gate]] = []
         # Present views of the other hooks, and those for the new epoch.
         self._renewed: list[tuple[View, View]] = []
-        for desk in desks:
+        for desk in desks if orders else ():
             hook = desk.hook
             order = orders.get(desk)
             if order is not None:

@@ -29,7 +29,8 @@ class Director:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
             _hand_over(created, handler)
             return created
-        is_async = iscoroutinefunction(factory.__init__)
+        is_plain = factory.__init__ is object.__init__
+        is_async = not is_plain and iscoroutinefunction(factory.__init__)
 
         def create() -> object:
             instance = factory.__new__(factory)
@@ -39,7 +40,7 @@ class Director:
                     instance.__init__()
             return instance
 
-        if factory.__init__ is object.__init__ and factory.__new__ is object.__new__:
+        if is_plain and factory.__new__ is object.__new__:
             return create()  # nothing of the author's runs
         created = await self._run(handler, create)
         if is_async and isinstance(created, factory):

@@ -26,8 +26,8 @@ _lock = threading.RLock()
 _scopes: set[Owner] = set()
 # (holder, attribute) → (what was there, what we put there).
 _wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
-# What could not be wrapped yet, because its module has not been imported.
-_missing: list[tuple[str, str, Callable[[Any], Any]]] = []
+# What could not be wrapped yet, because its module has not been imported, by module.
+_missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
 
 
 def enter(scope: Owner) -> None:
@@ -52,15 +52,20 @@ def is_installed() -> bool:
 
 def refresh() -> None:
     """Wrap what has been imported since; nothing is imported for this."""
-    from luminal.supervise import starters
-
     with _lock:
         if not _scopes:
             return
         if not _wrapped:
-            _missing[:] = starters.POINTS
+            from luminal.supervise import starters
+
+            _missing.clear()
+            for point in starters.POINTS:
+                _missing.setdefault(point[0], []).append(point)
         # Called for each life that begins: what is wrapped is not looked at again.
-        _missing[:] = [point for point in _missing if not _wrap(*point)]
+        for module in _missing.keys() & sys.modules.keys():
+            left = [point for point in _missing.pop(module) if not _wrap(*point)]
+            if left:  # it is being imported
+                _missing[module] = left
 
 
 def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
