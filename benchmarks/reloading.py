@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import importlib.util
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import banner
-from benchmarks.reloading_peers import PEERS, folder
+from benchmarks.reloading_peers import PEERS, Clock, folder
 from luminal import Loader, hookspec
 
 if TYPE_CHECKING:
@@ -54,21 +53,16 @@ class Specs:
         """Answer *value*."""
 
 
-def compile_and_exec(text: Callable[[int], str], number: int) -> float:
-    data = text(number).encode()
-    names = {"__name__": "reloading_plain"}
-    gc.collect()
-    gc.disable()
-    began = time.perf_counter()
-    exec(compile(data, "plain.py", "exec", dont_inherit=True), names)
-    took = time.perf_counter() - began
-    gc.enable()
-    return took
+def compile_and_exec(text: Callable[[int], str], count: int, clock: Clock) -> None:
+    for number in range(count):
+        data = text(number).encode()
+        names = {"__name__": "reloading_plain"}
+        with clock:
+            exec(compile(data, "plain.py", "exec", dont_inherit=True), names)
 
 
-async def luminal(text: Callable[[int], str], count: int) -> list[float]:
-    """Return the seconds of *count* reloads of one file, each with another text."""
-    times = []
+async def luminal(text: Callable[[int], str], count: int, clock: Clock) -> None:
+    """Time *count* reloads of one file, each with another text."""
     with folder() as root:
         file = root / "photon.py"
         file.write_text(text(0))
@@ -78,13 +72,8 @@ async def luminal(text: Callable[[int], str], count: int) -> list[float]:
             (handler,) = handlers
             for number in range(1, count + 1):
                 file.write_text(text(number))
-                gc.collect()
-                gc.disable()
-                began = time.perf_counter()
-                await loader.reload_photon(handler)
-                times.append(time.perf_counter() - began)
-                gc.enable()
-    return times
+                with clock:
+                    await loader.reload_photon(handler)
 
 
 def row(name: str, times: list[float], plain: float) -> None:
@@ -97,22 +86,27 @@ def row(name: str, times: list[float], plain: float) -> None:
 
 
 def files(title: str, text: Callable[[int], str], count: int) -> None:
-    """Print a table for one file, with the peers that are installed."""
-    banner(title)
-    plain = [compile_and_exec(text, number) for number in range(count)]
-    ours = asyncio.run(luminal(text, count))
-    plain += [compile_and_exec(text, number) for number in range(count)]
-    base = statistics.median(plain)
-    row("compile + exec", plain, base)
-    row("luminal", ours, base)
-    for name, (module, peer) in PEERS.items():
-        if not importlib.util.find_spec(module):
-            print(f"{name:<18} is not installed: left out")
-            continue
-        try:
-            row(name, peer(text, count), base)
-        except Exception as error:
-            print(f"{name:<18} failed: {type(error).__name__}: {error}")
+    """Print two tables for one file, with the peers that are installed."""
+    for is_cold in (False, True):
+        banner(f"{title}, {'after a full collection' if is_cold else 'as in a host'}")
+        plain, ours = Clock(is_cold=is_cold), Clock(is_cold=is_cold)
+        compile_and_exec(text, count, plain)
+        asyncio.run(luminal(text, count, ours))
+        compile_and_exec(text, count, plain)
+        base = statistics.median(plain.times)
+        row("compile + exec", plain.times, base)
+        row("luminal", ours.times, base)
+        for name, (module, peer) in PEERS.items():
+            if not importlib.util.find_spec(module):
+                print(f"{name:<18} is not installed: left out")
+                continue
+            theirs = Clock(is_cold=is_cold)
+            try:
+                peer(text, count, theirs)
+            except Exception as error:
+                print(f"{name:<18} failed: {type(error).__name__}: {error}")
+            else:
+                row(name, theirs.times, base)
 
 
 async def package(count: int, size: int = 50) -> list[float]:

@@ -15,14 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+class Clock:
+    """Times one piece of work after the other.
+
+    Args:
+        is_cold: Whether a full collection comes before each and none within: it pushes
+            everything out of the processor's caches. Otherwise the collector runs when
+            it wants to, as in any program.
+    """
+
+    def __init__(self, *, is_cold: bool) -> None:
+        self.is_cold = is_cold
+        self.times: list[float] = []
+
+    def __enter__(self) -> None:
+        if self.is_cold:
+            gc.collect()
+            gc.disable()
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.times.append(time.perf_counter() - self._began)
+        gc.enable()
+
+
 @contextmanager
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="reloading_") as path:
         yield Path(path)
 
 
-def with_importlib(text: Callable[[int], str], count: int) -> list[float]:
-    times = []
+def with_importlib(text: Callable[[int], str], count: int, clock: Clock) -> None:
     with folder() as root:
         file = root / "reloading_peer.py"
         file.write_text(text(0))
@@ -32,23 +55,17 @@ def with_importlib(text: Callable[[int], str], count: int) -> list[float]:
             module = importlib.import_module("reloading_peer")
             for number in range(1, count + 1):
                 file.write_text(text(number))
-                gc.collect()
-                gc.disable()
-                began = time.perf_counter()
-                importlib.reload(module)
-                times.append(time.perf_counter() - began)
-                gc.enable()
+                with clock:
+                    importlib.reload(module)
         finally:
             sys.dont_write_bytecode = was
             sys.path.remove(str(root))
             del sys.modules["reloading_peer"]
-    return times
 
 
-def with_jurigged(text: Callable[[int], str], count: int) -> list[float]:
+def with_jurigged(text: Callable[[int], str], count: int, clock: Clock) -> None:
     from jurigged.register import Registry
 
-    times = []
     with folder() as root:
         file = root / "reloading_jurigged.py"
         file.write_text(text(0))
@@ -60,22 +77,16 @@ def with_jurigged(text: Callable[[int], str], count: int) -> list[float]:
             code = registry.get(str(file))
             for number in range(1, count + 1):
                 file.write_text(text(number))
-                gc.collect()
-                gc.disable()
-                began = time.perf_counter()
-                code.refresh()
-                times.append(time.perf_counter() - began)
-                gc.enable()
+                with clock:
+                    code.refresh()
         finally:
             sys.path.remove(str(root))
             del sys.modules["reloading_jurigged"]
-    return times
 
 
-def with_hmr(text: Callable[[int], str], count: int) -> list[float]:
+def with_hmr(text: Callable[[int], str], count: int, clock: Clock) -> None:
     from reactivity.hmr.core import ReactiveModule, patch_meta_path
 
-    times = []
     with folder() as root:
         file = root / "reloading_hmr.py"
         file.write_text(text(0))
@@ -89,17 +100,12 @@ def with_hmr(text: Callable[[int], str], count: int) -> list[float]:
             )
             for number in range(1, count + 1):
                 file.write_text(text(number))
-                gc.collect()
-                gc.disable()
-                began = time.perf_counter()
-                load.invalidate()
-                load()
-                times.append(time.perf_counter() - began)
-                gc.enable()
+                with clock:
+                    load.invalidate()
+                    load()
         finally:
             sys.path.remove(str(root))
             sys.modules.pop("reloading_hmr", None)
-    return times
 
 
 PEERS = {
