@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from luminal.cli.looking import Look
     from luminal.model import Candidate, Event, Outcome, Problem
 
-__all__ = ["Teller", "host"]
+__all__ = ["Teller", "host", "paged"]
 
 _WORDS = {
     Verdict.LOADED: "running",
@@ -71,6 +71,7 @@ class Teller:
         has_events: Whether each event is told, instead of what people want to know.
         loader: What runs the photons; None before it is known.
         found: The candidates that it was given, in load order.
+        page: Address of the page about the host; empty where there is none.
     """
 
     verb: str
@@ -80,6 +81,7 @@ class Teller:
     # What it tells of, once there is a host.
     loader: Loader | None = None
     found: Sequence[Candidate] = ()
+    page: str = ""
     # Nobody can hear what is said any more.
     is_lost: bool = attrs.field(init=False, default=False)
     # What photons print goes elsewhere where this is JSON.
@@ -121,9 +123,11 @@ class Teller:
     def stays(self) -> None:
         """Tell that the host stays, and can be reached."""
         if self.is_json:
-            self._document(Exit.FINE, event="ready", pid=os.getpid())
+            place = {"page": self.page} if self.page else {}
+            self._document(Exit.FINE, event="ready", pid=os.getpid(), **place)
         else:
-            say("running; Ctrl-C stops", bold=True)
+            shown = f", shown at {self.page}" if self.page else ""
+            say(f"running{shown}; Ctrl-C stops", bold=True)
 
     @_unless_lost
     def heard(self, event: Event) -> None:
@@ -200,7 +204,16 @@ class Teller:
         self._out.flush()
 
 
-def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
+paged = click.option(
+    "--page",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Show the host on a web page at this port of 127.0.0.1; 0 takes a free one.",
+)
+"""The option of a verb that calls `host` with ``page``."""
+
+
+def host(look: Look, teller: Teller, page: int | None, *, is_watching: bool) -> Exit:
     """Run what *look* finds until it is told to stop; return the exit code."""
     found = look.find(may_appear=is_watching)
     if not found and not (is_watching and look.paths):
@@ -222,8 +235,13 @@ def host(look: Look, teller: Teller, *, is_watching: bool) -> Exit:
         teller.stays,
         _watches(look, loader) if is_watching else None,
     )
-    elsewhere = contextlib.redirect_stdout(sys.stderr)
-    with elsewhere if teller.is_json else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if teller.is_json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if page is not None:
+            from luminal.web import serve
+
+            teller.page = stack.enter_context(serve(loader, port=page)).url
         return hosting.run()
 
 

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import stat
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,28 @@ def test_watch_leaves_out_what_was_switched_off(terminal: Terminal) -> None:
     told = [(seen["event"], seen.get("photon")) for seen in host.seen]
     assert ("swapped", "geo") in told
     assert not {("loaded", "off"), ("started", "off")} & {*told}
+
+
+def test_a_host_is_shown_on_a_page_as_long_as_it_runs(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "watch", "a", "--page", "0") as host:
+        address = host.seen[-1]["page"]
+        with urllib.request.urlopen(address) as answer:
+            assert "geo" in answer.read().decode()
+        port = address.rpartition(":")[2].strip("/")
+        taken = terminal.luminal("run", "--no-installed", "a", "--page", port)
+        assert taken.code == 1
+        assert f"port {port} of 127.0.0.1" in taken.err
+        assert host.end(signal.SIGTERM) == 0
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address)
+
+
+def test_a_page_of_a_host_that_stops_at_once_is_refused(terminal: Terminal) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    said = terminal.luminal("run", "--no-installed", "a", "--once", "--page", "0")
+    assert said.code == 2
+    assert "--once and --page exclude each other" in said.err
 
 
 def test_run_with_watch_reloads_and_a_file_alone_can_be_watched(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luminal.cli.looking import looking
-from luminal.cli.telling import Teller, host
+from luminal.cli.telling import Teller, host, paged
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ __all__ = ["command"]
 @click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
+@paged
 @looking
-def command(look: Look, once: bool, watch: bool, as_json: bool) -> Exit:
+def command(
+    look: Look, once: bool, watch: bool, page: int | None, as_json: bool
+) -> Exit:
     """Load and start photons, and stay until Ctrl-C.
 
     PATH is a directory or a file; installed photons are run as well. Without PATH, the
@@ -34,6 +37,8 @@ def command(look: Look, once: bool, watch: bool, as_json: bool) -> Exit:
     With --json, one document a line: what was started, and how it stopped; what photons
     print goes to standard error.
     """
-    if once and watch:
-        raise click.UsageError("--once and --watch exclude each other")
-    return host(look, Teller("run", as_json, is_once=once), is_watching=watch)
+    if once and (watch or page is not None):
+        other = "--watch" if watch else "--page"
+        raise click.UsageError(f"--once and {other} exclude each other")
+    teller = Teller("run", as_json, is_once=once)
+    return host(look, teller, page, is_watching=watch)

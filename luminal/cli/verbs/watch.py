@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luminal.cli.looking import looking
-from luminal.cli.telling import Teller, host
+from luminal.cli.telling import Teller, host, paged
 from luminal.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ __all__ = ["command"]
 
 
 @verb("watch")
+@paged
 @looking
-def command(look: Look, as_json: bool) -> Exit:
+def command(look: Look, page: int | None, as_json: bool) -> Exit:
     """Run photons, reload what changes, and tell each event in one line.
 
     As `luminal run --watch`: PATHs are directories or files; what changes in them is
@@ -26,4 +27,5 @@ def command(look: Look, as_json: bool) -> Exit:
 
     With --json, each line is a document.
     """
-    return host(look, Teller("watch", as_json, has_events=True), is_watching=True)
+    teller = Teller("watch", as_json, has_events=True)
+    return host(look, teller, page, is_watching=True)
