@@ -84,6 +84,11 @@ class Registry:
         if handler.filepath != before:
             _drop(self._by_file, before, handler)
             self._by_file.setdefault(handler.filepath, []).append(handler)
+            count, unit = self._entries[handler]
+            _drop(self._by_unit, unit, handler)
+            unit = handler.generation.unit if handler.generation is not None else ""
+            self._by_unit.setdefault(unit, []).append(handler)
+            self._entries[handler] = (count, unit)
 
     def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
         """Return all Handlers of the file that *photon* came from.

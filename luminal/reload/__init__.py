@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from luminal.reload.handover import Previous
-from luminal.reload.reloader import Policy, Reloaded, Reloader
+from luminal.reload.reloaded import Reloaded
+from luminal.reload.reloader import Policy, Reloader
 
 __all__ = ["Policy", "Previous", "Reloaded", "Reloader"]

@@ -91,8 +91,14 @@ def pair_up(
 def _successor(
     chosen: Selected, like: Handler, ports: Ports, fact: Candidate | None
 ) -> Handler:
-    filepath = fact.location if fact is not None else like.filepath
-    source = chosen.generation.sources.get(filepath)
+    sources = chosen.generation.sources
+    if fact is not None:
+        filepath = fact.location
+    elif like.filepath in sources:
+        filepath = like.filepath
+    else:  # it has come from another file
+        filepath = next(iter(sources), like.filepath)
+    source = sources.get(filepath)
     checksum = source.checksum if source is not None else like.checksum
     return Handler(
         like.logging,
@@ -101,19 +107,21 @@ def _successor(
         checksum,
         chosen.obj,
         generation=chosen.generation,
-        candidate=fact or _renewed(like.candidate, chosen, checksum),
+        candidate=fact or _renewed(like.candidate, chosen, filepath, checksum),
         choice=like.choice,
         ports=ports,
     )
 
 
 def _renewed(
-    candidate: Candidate | None, chosen: Selected, checksum: str
+    candidate: Candidate | None, chosen: Selected, filepath: str, checksum: str
 ) -> Candidate | None:
     """Return *candidate* with what the new class says of itself."""
     if candidate is None:
         return None
-    said: dict[str, Any] = {}
+    said: dict[str, Any] = {"checksum": checksum}
+    if filepath != candidate.location and candidate.location:
+        said["location"] = filepath
     for key in ("author", "version", "description"):
         value = getattr(chosen.obj, f"photon_{key}", None)
         if isinstance(value, str) and value:
@@ -121,4 +129,4 @@ def _renewed(
     tags = getattr(chosen.obj, "photon_tags", ())
     if isinstance(tags, list | tuple):
         said["tags"] = tuple(str(tag) for tag in tags)
-    return attrs.evolve(candidate, name=chosen.name, checksum=checksum, **said)
+    return attrs.evolve(candidate, name=chosen.name, **said)

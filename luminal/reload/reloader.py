@@ -6,24 +6,17 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from luminal.errors import LuminalError, PhotonRollbackError
+from luminal.errors import PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.wreck import explain
 from luminal.loading import Pinned, run_apart
-from luminal.model import (
-    Event,
-    Happening,
-    Outcome,
-    Probation,
-    Problem,
-    Report,
-    Verdict,
-)
+from luminal.model import Event, Happening, Probation, Problem, Report, Verdict
 from luminal.reload.change import Change
 from luminal.reload.history import History, Past
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
-from luminal.reload.retirement import Retirement, Retirements
+from luminal.reload.reloaded import Reloaded, outcome
+from luminal.reload.retirement import Retirements
 from luminal.reload.swap import Swap
 from luminal.reload.upgrade import distribution_of, look_up
 
@@ -33,33 +26,12 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Handler, Ports, Registry, Turn
     from luminal.loading import Generation, World
     from luminal.reload.pairing import Pair
+    from luminal.reload.retirement import Retirement
 
-__all__ = ["Policy", "Reloaded", "Reloader"]
+__all__ = ["Policy", "Reloader"]
 
 Policy = Literal["all", "component"]
 """What fails together: the whole batch, or only what is connected by imports."""
-
-
-@attrs.frozen
-class Reloaded:
-    """What came of a reload.
-
-    Attributes:
-        handlers: Of the photons that live on in a new generation.
-        report: An outcome for every photon that was affected.
-        errors: Why those that were refused were.
-        retirements: What the swaps have left behind.
-    """
-
-    handlers: tuple[Handler, ...] = ()
-    report: Report = attrs.Factory(Report)
-    errors: tuple[LuminalError, ...] = ()
-    retirements: tuple[Retirement, ...] = ()
-
-    async def settle(self) -> None:
-        """Wait until the old photons are finalized, if no long call keeps them."""
-        for retirement in self.retirements:
-            await retirement.wait()
 
 
 @attrs.define(eq=False)
@@ -115,20 +87,28 @@ class Reloader:
         whole = affected(change.units & world.generations.keys(), world.users)
         groups = components(whole, needs) if policy == "component" else [whole]
         done = Reloaded()
-        for group in groups:
-            ordered = in_order(group, needs)
-            swap = Swap(
-                self.world,
-                self.registry,
-                self.ports,
-                ordered,
-                change,
-                self.retirements.make_room,
-            )
-            done = _together(done, await self._run(swap))
+        while groups:
+            done += await self._run(groups.pop(0), change, groups)
         return done
 
-    async def _run(self, swap: Swap) -> Reloaded:
+    async def _run(
+        self, units: set[str], change: Change, later: list[set[str]]
+    ) -> Reloaded:
+        """Replace *units* in one swap, or refuse them.
+
+        Args:
+            units: What fails together.
+            change: What they become.
+            later: Groups that have not had their turn.
+        """
+        swap = Swap(
+            self.world,
+            self.registry,
+            self.ports,
+            in_order(units, self.world.needs),
+            change,
+            self.retirements.make_room,
+        )
         before = {u: self.world.generations[u] for u in swap.units}
         old = {unit: Pinned.of(generation) for unit, generation in before.items()}
         concerned = swap.handlers()
@@ -137,6 +117,10 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
+            rivals = self._rivals(cause, later)
+            if rivals:
+                later.remove(rivals)
+                return await self._run(units | rivals, change, later)
             return self._refused(concerned, cause)
         past = self._history.note(old)
         # At most two generations of a photon live: this one ends the probation of the
@@ -144,10 +128,22 @@ class Reloader:
         if await self.confirm(swap.units):
             await self.retirements.make_room({handler.name for handler in concerned})
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = Report(tuple(map(_outcome, handlers)))
+        report = Report(tuple(map(outcome, handlers)))
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, past)
         )
+
+    def _rivals(self, cause: BaseException, later: list[set[str]]) -> set[str]:
+        """Return those of *later* that have a name which *cause* says is taken.
+
+        They change as well: two files may have exchanged their photons.
+        """
+        taken = cause.photon if isinstance(cause, PhotonConflictError) else None
+        holder = self.registry.get(taken) if taken else None
+        if holder is None or holder.generation is None:
+            return set()
+        unit = holder.generation.unit
+        return next((group for group in later if unit in group), set())
 
     def _conclude(
         self, pairs: list[Pair], before: dict[str, Generation], past: Past
@@ -209,7 +205,7 @@ class Reloader:
                 problem=problem,
             )
             self.ports.events.emit(event)
-            outcomes.append(_outcome(handler, Verdict.FAILED, problem))
+            outcomes.append(outcome(handler, Verdict.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:
@@ -258,23 +254,3 @@ class Reloader:
             for path, known in self.world.generations[unit].sources.items():
                 change.compare(unit, path, known)
         return change
-
-
-def _outcome(
-    handler: Handler,
-    verdict: Verdict = Verdict.LOADED,
-    problem: Problem | None = None,
-) -> Outcome:
-    origin = handler.candidate.origin if handler.candidate is not None else ""
-    return Outcome(
-        handler.name, verdict, origin, handler.filepath, handler.number, problem
-    )
-
-
-def _together(one: Reloaded, other: Reloaded) -> Reloaded:
-    return Reloaded(
-        one.handlers + other.handlers,
-        Report(one.report.outcomes + other.report.outcomes),
-        one.errors + other.errors,
-        one.retirements + other.retirements,
-    )

@@ -226,6 +226,32 @@ async def test_a_name_that_becomes_free_goes_to_the_file_that_waits_for_it(
         await watched.show(("a", 2))
 
 
+async def test_two_files_exchange_their_photons(make_host, photons):
+    """By three renames, and back: each time one swap, and each has its file again."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1, b=2, c=3)
+        first, second = photons.path / "a.py", photons.path / "b.py"
+        for a_is_in in ("b.py", "a.py"):
+            number, swaps = host.photons["a"].number, watched.swaps()
+            spare = photons.path / "spare"
+            first.rename(spare)
+            second.rename(first)
+            spare.rename(second)
+            await host.until(
+                lambda a_is_in=a_is_in: (
+                    _file(host, "a") == a_is_in and _file(host, "b") != a_is_in
+                )
+            )
+            await watched.show(("a", 1), ("b", 2), ("c", 3))
+            assert watched.swaps() == swaps + 2
+            assert host.photons["a"].number == number + 1
+        assert not host.happened(Happening.REFUSED)
+        first.write_text(text("a", 5))
+        await watched.show(("a", 5), ("b", 2), ("c", 3))
+        second.unlink()
+        await watched.show(("a", 5), ("c", 3))
+
+
 async def test_a_package_replaced_as_a_whole(make_host, photons):
     """A directory that is moved away and another one put in its place: one swap."""
     async with make_host() as host:
