@@ -1,7 +1,7 @@
-"""What new photons require of others: there, of the right version, in no circle.
+"""What photons require of others: there, of the right version, in no circle.
 
 In come pairs of a swap that have not been started; out comes a refusal, or nothing. A
-requirement that was not met before is no reason: the old one runs without it too.
+requirement that was not met before is no reason: what runs does without it too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["check_requirements"]
 
 
 def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
-    """Refuse new photons whose requirements are not met once they serve.
+    """Refuse new photons whose requirements, or those of others, are not met then.
 
     Args:
         pairs: Of the swap; their candidates learn what the new classes require.
@@ -35,6 +35,7 @@ def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
         PhotonDependencyError: Names what is missing, or the chain of a circle.
     """
     asking = [pair.new for pair in pairs if pair.new and _learn(pair.new)]
+    _check_others(pairs, registry)
     if not asking:
         return
     after = _After.of(pairs, registry)
@@ -48,6 +49,39 @@ def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
         chain = after.circle(new.name)
         if chain:
             raise _refusal(new, "requires itself", " requires ".join(map(repr, chain)))
+
+
+def _check_others(pairs: Sequence[Pair], registry: Registry) -> None:
+    """Refuse versions that photons outside of the swap cannot do with."""
+    other = {
+        fold(p.new.name): (p.old, p.new)
+        for p in pairs
+        if p.old and p.new and _version(p.old) != _version(p.new)
+    }
+    if not other:
+        return
+    within = {fold(pair.old.name) for pair in pairs if pair.old}
+    for user in registry.all().values():
+        if fold(user.name) in within:
+            continue
+        for requirement in _of(user.candidate):
+            name, wanted = split_requirement(requirement)
+            old, new = other.get(fold(name), (None, None))
+            if old is None or new is None or not wanted:
+                continue
+            if fits(_version(old), wanted) and not fits(_version(new), wanted):
+                version = _version(new) or "none"
+                raise PhotonDependencyError(
+                    f"has version {version}, which {user.name!r} cannot do with",
+                    photon=new.name,
+                    file=new.filepath,
+                    why=f"photon {user.name!r} requires {requirement!r}",
+                    hint="keep to that range, or change both in one batch",
+                )
+
+
+def _version(handler: Handler) -> str:
+    return handler.candidate.version if handler.candidate is not None else ""
 
 
 @attrs.frozen
@@ -78,7 +112,7 @@ class _After:
         handler = self.get(name)
         if handler is None:
             return f"photon {name!r} is not loaded"
-        version = handler.candidate.version if handler.candidate is not None else ""
+        version = _version(handler)
         if wanted and not fits(version, wanted):
             return f"photon {name!r} has version {version or 'none'}"
         return ""

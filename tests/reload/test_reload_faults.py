@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from luminal import hookspec
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonDependencyError
 from luminal.model import Happening
 
 TEXT = """
@@ -397,6 +397,27 @@ class Photon(IPhoton):
     def who(self):
         return ({name!r}, {number})
 """
+
+
+async def test_a_version_that_another_photon_cannot_do_with(make_host, photons):
+    """Refused while that one runs as it is; both in one batch may change."""
+
+    def write(name, version, requires=()):
+        content = REQUIRING.format(name=name, number=1, requires=list(requires))
+        return photons.write(f"{name}.py", content.replace("1.5", version))
+
+    async with make_host() as host:
+        (a,) = await host.run(write("a", "1.5"))
+        (b,) = await host.run(write("b", "1.0", ["a<2"]))
+        write("a", "1.9")
+        await host.reload_photon(a)
+        write("a", "2.0")
+        with pytest.raises(PhotonDependencyError, match="'b' requires 'a<2'"):
+            await host.reload_photon(a)
+        assert (a.number, b.number) == (2, 1)
+        write("b", "1.1", ["a>=2"])
+        await host.reload_photons([a, b])
+        assert (a.number, b.number) == (3, 2)
 
 
 @pytest.mark.fault(8)
