@@ -159,8 +159,9 @@ class Teller:
             for name, handler in photons.items()
             if name != event.photon and handler.state is State.RUNNING
         ]
-        rest = counted(len(others), "runs", "run")
-        return f"{said}; {rest}" if said else rest
+        is_alone = not set(photons) - {event.photon}
+        rest = "" if is_alone else counted(len(others), "runs", "run")
+        return "; ".join(filter(None, (said, rest)))
 
     def _line(self, event: Event) -> None:
         if self.is_json:
@@ -178,7 +179,8 @@ class Teller:
             place = f"{short(problem.file)}:{problem.line}" if problem.line else ""
             why = f"{problem.what} [{problem.code}] {problem.why}"
             words.append(" ".join(filter(None, (clean(why).strip(), place))))
-            words.append(f"so: {self._consequence(event)}")
+            if so := self._consequence(event):
+                words.append(f"so: {so}")
         click.echo("  ".join(words), file=self._out)
         self._out.flush()
 
