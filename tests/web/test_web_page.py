@@ -141,44 +141,8 @@ def test_it_is_read_only(url: str, method: str) -> None:
     assert ask(url, method=method)[0] == 405
 
 
-@pytest.mark.parametrize(
-    ("client", "status"),
-    [
-        ("203.0.113.9", 403),
-        ("::ffff:203.0.113.9", 403),
-        ("2001:db8::1", 403),
-        ("127.0.0.1", 200),
-        ("::ffff:127.0.0.1", 200),
-        ("::1", 200),
-    ],
-)
-def test_another_machine_is_refused(loader: Loader, client: str, status: int) -> None:
-    """Mounted in a server that listens to the world, it still answers loopback only."""
-    sent: list[dict[str, Any]] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "headers": [(b"host", b"localhost")],
-        "client": (client, 40000),
-    }
-    asyncio.run(create_app(loader)(scope, receive, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == status
-
-
-def test_it_can_be_mounted(loader: Loader) -> None:
-    """Below a path of a host's own application, the page finds its events."""
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-
-    app = Starlette(routes=[Mount("/luminal", create_app(loader))])
+def asked(app: Any, path: str, client: str = "127.0.0.1") -> list[dict[str, Any]]:
+    """Return what *app* sends to a *client* that asks for *path*."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -192,16 +156,42 @@ def test_it_can_be_mounted(loader: Loader) -> None:
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/luminal/",
-        "raw_path": b"/luminal/",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"localhost:1")],
-        "client": ("127.0.0.1", 1),
+        "client": (client, 40000),
         "server": ("127.0.0.1", 1),
     }
     asyncio.run(app(scope, receive, send))
-    assert b'data-events="/luminal/events"' in sent[1]["body"]
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("203.0.113.9", 403),
+        ("::ffff:203.0.113.9", 403),
+        ("2001:db8::1", 403),
+        ("127.0.0.1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("::1", 200),
+    ],
+)
+def test_another_machine_is_refused(loader: Loader, client: str, status: int) -> None:
+    """Mounted in a server that listens to the world, it still answers loopback only."""
+    assert asked(create_app(loader), "/", client)[0]["status"] == status
+
+
+def test_it_can_be_mounted(loader: Loader) -> None:
+    """Below a path of a host's own application, the page finds its events."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    app = Starlette(routes=[Mount("/luminal", create_app(loader))])
+    answer = asked(app, "/luminal/")
+    assert b'data-events="/luminal/events"' in answer[1]["body"]
 
 
 def test_a_swap_is_heard(host: Host, url: str) -> None:
