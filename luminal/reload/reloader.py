@@ -173,6 +173,9 @@ class Reloader:
         self._provisional.remove(provisional)
         if provisional.is_reverted:
             self._history.take_back(past)
+            for pair in provisional.pairs:
+                if pair.old is not None and pair.new is not None:
+                    self.registry.refile(pair.old, before=pair.new.filepath)
         lives = [h for pair in provisional.pairs for h in (pair.old, pair.new) if h]
         self._retire_unneeded(*[h.generation for h in lives if h.generation])
 

@@ -138,3 +138,24 @@ async def test_a_swap_that_was_taken_back_is_nothing_to_return_to(make_host, pho
         assert host.answers() == [3]
         await host.roll_back(a)
         assert host.answers() == [1]
+
+
+async def test_photons_that_exchanged_their_files_are_taken_back_to_them(
+    make_host, photons
+):
+    """Also as far as the files are concerned: an unload takes the right one."""
+
+    def other(text):
+        return text.replace('"a"', '"b"')
+
+    async with make_host(probation=TERMS) as host:
+        first = photons.write("a.py", photon(1))
+        second = photons.write("b.py", other(photon(2)))
+        a, b = await host.run(first, second)
+        photons.write("a.py", other(photon(3)))
+        photons.write("b.py", photon(4, healthy="False"))
+        await host.reload_photons([a, b])
+        await host.until(lambda: len(host.happened(Happening.FINALIZED)) == 2)
+        assert sorted(host.answers()) == [1, 2]
+        await host.unload_photon(second)
+        assert host.answers() == [1]
