@@ -93,6 +93,7 @@ class Swap:
         """
         try:
             selected = await self._select()
+            await self._see_settled()
             known = [c for r in self.change.renewals.values() for c in r.candidates]
             self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
@@ -151,6 +152,13 @@ class Swap:
             event = Event(Happening.STAGED, chosen.name, number, seconds=seconds)
             self.ports.events.emit(event)
         return selected
+
+    async def _see_settled(self) -> None:
+        """Let each start or stop that is under way end: it decides what is replaced."""
+        for handler in self.handlers():
+            if handler.state in (State.STARTING, State.STOPPING):
+                async with handler.turn:
+                    pass
 
     def _who(self, unit: str) -> tuple[str, str]:
         """Return the name and the file of the first photon of *unit*."""

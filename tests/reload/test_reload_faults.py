@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from luminal import hookspec
 from luminal.errors import LuminalError, PhotonDependencyError
-from luminal.model import Happening
+from luminal.model import Happening, State
 
 TEXT = """
 from luminal import IPhoton, hookimpl
@@ -397,6 +398,36 @@ class Photon(IPhoton):
     def who(self):
         return ({name!r}, {number})
 """
+
+
+async def test_a_reload_during_a_slow_start_waits_for_it(make_host, photons):
+    """Then the new code serves; what was saved meanwhile is not lost."""
+    slow = """
+from luminal import IPhoton, hookimpl
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    async def start(self):
+        await self.context.settings["gate"].wait()
+
+    @hookimpl
+    def who(self):
+        return "slow"
+"""
+    gate = asyncio.Event()
+    async with make_host(settings={"a": {"gate": gate}}) as host:
+        (a,) = await host.load_photon(photons.write("a.py", slow))
+        starting = asyncio.create_task(a.start())
+        await host.until(lambda: a.state is State.STARTING)
+        photons.write("a.py", text("a", 2))
+        staged = len(host.happened(Happening.STAGED))
+        reloading = asyncio.create_task(host.reload_photon(a))
+        await host.until(lambda: len(host.happened(Happening.STAGED)) > staged)
+        gate.set()
+        await starting
+        await reloading
+        assert host.answers() == [("a", 2)]
 
 
 async def test_a_version_that_another_photon_cannot_do_with(make_host, photons):
