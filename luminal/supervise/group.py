@@ -144,6 +144,17 @@ class LoopGroup(SuperLoop):
             if isinstance(loop, SuperLoop) and loop.is_alive:
                 _logger.error("%s: does not stop", loop.thread_name)
 
+    def stop(self, *args: Any, **kwargs: Any) -> bool:
+        """Stop the group as any loop, and those of its loops that were started since.
+
+        Returns:
+            Whether the group's own thread has ended.
+        """
+        has_ended = super().stop(*args, **kwargs)
+        if has_ended and self.has_alive_loops():
+            self.stop_loops()
+        return has_ended
+
     def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
         """Stop the loops of the group with it."""
         self.stop_loops()

@@ -45,3 +45,16 @@ class Run:
         if not self.asked:
             self.asked = time.monotonic()
         self.stopping.set()
+
+    def wait(self, until: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended.
+
+        Args:
+            until: How long at most, by `time.monotonic`.
+        """
+        # A thread that is just being started cannot be joined yet.
+        self.settled.wait(max(0.0, until - time.monotonic()))
+        if self.thread.ident is None:
+            return self.settled.is_set()  # it could not be started, or may be yet
+        self.thread.join(max(0.0, until - time.monotonic()))
+        return not self.thread.is_alive()

@@ -110,14 +110,16 @@ class SuperLoop(Liveness, abc.ABC):
             self._is_stopped = False
         try:
             run = self._new_run() if self._may_start(args, kwargs) else None
-            if run is not None:
+            if run is None:
+                return
+            try:
                 run.thread.start()
-                stop_at_exit(self)
+            finally:
+                run.settled.set()
+            stop_at_exit(self)
         finally:
             self._is_starting = False
-        if run is not None:
-            run.settled.set()
-            run.begun.wait(_BEGIN_SECONDS)
+        run.begun.wait(_BEGIN_SECONDS)
 
     def _let_end(self) -> None:
         """Wait for a thread whose cycles are over; it has only to say so."""
@@ -214,8 +216,7 @@ class SuperLoop(Liveness, abc.ABC):
         self._wake()
         if threading.current_thread() is run.thread:
             return False
-        run.thread.join(max(0.0, run.asked + self._grace_period - time.monotonic()))
-        if run.thread.is_alive():
+        if not run.wait(run.asked + self._grace_period):
             return False
         self._pay_on_stop(run)
         return True

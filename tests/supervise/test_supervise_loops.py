@@ -439,3 +439,94 @@ def test_intensity_counts_within_its_period(times, limit):
         seen.append(now)
         in_period = [t for t in seen if now - t <= 10]
         assert log.note(intensity, now) is (len(in_period) <= limit)
+
+
+def test_a_stop_that_meets_a_start_waits_for_the_thread_to_begin(monkeypatch):
+    """A thread that is not started cannot be joined."""
+    about, go_on = threading.Event(), threading.Event()
+    loop = Turning()
+    begin = threading.Thread.start
+
+    def start(self):
+        if self.name.startswith("Turning"):
+            about.set()
+            assert go_on.wait(DEADLINE)
+        begin(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    starting = threading.Thread(target=loop.start)
+    starting.start()
+    assert about.wait(DEADLINE)
+    answers = []
+    stopping = threading.Thread(target=lambda: answers.append(loop.stop()))
+    stopping.start()
+    wait_until(lambda: loop.is_stopped)
+    go_on.set()
+    stopping.join(DEADLINE)
+    starting.join(DEADLINE)
+    assert answers == [True]
+    assert not loop.is_alive
+
+
+def test_a_thread_that_cannot_be_started_is_none_to_wait_for(monkeypatch):
+    loop = Turning()
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            loop.start()
+    assert loop.stop() is True
+    loop.start()
+    assert loop.is_alive
+    assert loop.stop() is True
+
+
+def test_a_controller_stops_what_was_started_after_its_end():
+    controller = LoopController()
+    controller.start()
+    assert controller.stop() is True
+    loop = controller.new_loop(Turning())
+    controller.maintain_loops()
+    assert loop.is_alive
+    assert controller.stop() is True
+    assert not loop.is_alive
+
+
+def test_orders_from_many_threads_leave_nothing_behind():
+    """Stops, starts, resets and additions at once; the last word is a stop."""
+    choice = random.Random(5)
+    for _ in range(10):
+        controller = LoopController(intensity=OFTEN)
+        first = controller.new_loop(Turning())
+        controller.start()
+        controller.maintain_loops()
+        orders = [
+            controller.stop,
+            controller.stop,
+            controller.start,
+            controller.hard_reset,
+            lambda c=controller: c.maintain_loop(c.new_loop(Turning())),
+            lambda c=controller, loop=first: c.stop_loop(loop),
+        ]
+        choice.shuffle(orders)
+        failures = []
+
+        def carry_out(order, failures=failures):
+            try:
+                order()
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=carry_out, args=(o,)) for o in orders]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+        controller.stop()
+        assert failures == []
+        assert not controller.has_alive_loops()
+        assert not controller.is_alive
