@@ -120,7 +120,7 @@ def reloading(
 def saves(size: dict[str, Any]) -> None:
     """Compare all at each number of files, each way of saving."""
     cells = len(size["trees"]) * len(SAVES)
-    each = size["saves"] // cells
+    each = -(-size["saves"] // cells)
     timed = min(each, size["timed"])
     missed = 0
     for count in size["trees"]:
