@@ -6,7 +6,6 @@ Comes in: a table of values, and the class that the photon declares in
 
 from __future__ import annotations
 
-import inspect
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +33,7 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
     Raises:
         PhotonSettingsError: A setting is unknown, missing, or refused by the class.
     """
-    # Looked up without running what the photon's classes define for look-ups.
-    declared = inspect.getattr_static(factory, "photon_settings", None)
+    declared = _declared(factory)
     if declared is None:
         return types.MappingProxyType(dict(table))
     if not (isinstance(declared, type) and attrs.has(declared)):
@@ -65,6 +63,16 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
             why=f"{type(error).__name__}: {error.args[0] if error.args else error}",
             hint=f"correct the host's settings of {name!r}",
         ) from error
+
+
+def _declared(factory: Any) -> Any:
+    """Look ``photon_settings`` up without running what classes define for look-ups."""
+    if isinstance(factory, type):
+        for cls in type.__getattribute__(factory, "__mro__"):
+            values = type.__getattribute__(cls, "__dict__")
+            if "photon_settings" in values:
+                return values["photon_settings"]
+    return None
 
 
 def _unknown(name: str, key: str, known: list[str]) -> PhotonSettingsError:

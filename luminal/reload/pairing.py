@@ -55,6 +55,10 @@ class Pair:
         return bool(getattr(self.old.instance, "photon_exclusive", False))
 
 
+# `attrs.evolve` looks them up each time.
+_FACTS = tuple(field.name for field in attrs.fields(Candidate))
+
+
 def pair_up(
     selected: Iterable[Selected],
     handlers: Sequence[Handler],
@@ -129,4 +133,5 @@ def _renewed(
     tags = getattr(chosen.obj, "photon_tags", ())
     if isinstance(tags, list | tuple):
         said["tags"] = tuple(str(tag) for tag in tags)
-    return attrs.evolve(candidate, name=chosen.name, **said)
+    kept = {field: getattr(candidate, field) for field in _FACTS}
+    return Candidate(**{**kept, "name": chosen.name, **said})

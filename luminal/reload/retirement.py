@@ -77,7 +77,10 @@ class Retirement:
 
     async def wait(self) -> None:
         """Wait for the end, but only a moment for calls that are still under way."""
-        if not await self._wait(PATIENCE) and self._is_drained:
+        import asyncio
+
+        await asyncio.sleep(0)  # where nothing is under way, that is all it needs
+        if not self.is_over and not await self._wait(PATIENCE) and self._is_drained:
             await self._wait(None)
 
     async def end(self, seconds: float | None = None) -> bool:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Protocol
 
 __all__ = [
     "Owner",
     "current_owner",
     "find_owner",
     "own_thread",
+    "owned_by",
     "owner_name",
     "unowned",
 ]
@@ -70,17 +67,27 @@ def find_owner() -> Owner | None:
     return owner
 
 
-@contextlib.contextmanager
-def unowned() -> Iterator[None]:
+class owned_by:  # noqa: N801 - used as a function, in a ``with`` statement
+    """Let what is started within the ``with`` block belong to *owner*."""
+
+    __slots__ = ("_owner", "_token")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        self._token = current_owner.set(self._owner)
+
+    def __exit__(self, *_: object) -> None:
+        current_owner.reset(self._token)
+
+
+def unowned() -> owned_by:
     """Let what is started within the ``with`` block belong to nobody.
 
     For threads and tasks that serve everybody, whoever needed them first.
     """
-    token = current_owner.set(_NOBODY)
-    try:
-        yield
-    finally:
-        current_owner.reset(token)
+    return owned_by(_NOBODY)
 
 
 def own_thread(thread: threading.Thread, owner: Owner) -> None:

@@ -8,7 +8,6 @@ waits longer than its deadline.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ import attrs
 from luminal.errors import PhotonStateError
 from luminal.supervise import attribution, belongings
 from luminal.supervise.closers import Closer, run_closer
-from luminal.supervise.owners import current_owner
+from luminal.supervise.owners import current_owner, owned_by
 from luminal.supervise.thread import TracedThread
 
 if TYPE_CHECKING:
     import asyncio
     import subprocess
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from luminal.supervise.belongings import Belonging
@@ -67,8 +66,7 @@ class Scope:
     def __repr__(self) -> str:
         return f"<Scope {self.name!r} owned={len(self.living())}>"
 
-    @contextlib.contextmanager
-    def owning(self) -> Iterator[None]:
+    def owning(self) -> owned_by:
         """Attribute to this scope what is started within the ``with`` block.
 
         Raises:
@@ -81,11 +79,7 @@ class Scope:
                 hint="start it before `finalize` returns",
             )
         attribution.refresh()
-        token = current_owner.set(self)
-        try:
-            yield
-        finally:
-            current_owner.reset(token)
+        return owned_by(self)
 
     def living(self) -> list[Belonging]:
         """Return what it owns and what has not ended, in the order of starting."""
