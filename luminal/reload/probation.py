@@ -14,7 +14,8 @@ import attrs
 
 from luminal.errors import PhotonRollbackError
 from luminal.lifecycle.director import method_of
-from luminal.lifecycle.step import run_step
+from luminal.lifecycle.step import is_containable, run_step
+from luminal.lifecycle.wreck import words_of
 from luminal.model import Event, Happening, Problem, State
 from luminal.reload.home import Home
 from luminal.supervise import unowned
@@ -201,7 +202,11 @@ async def _unhealthy(handler: Handler) -> str:
         return ""
     deadline = handler.deadlines.start
     try:
-        answer = await run_step(check, deadline=deadline, name=f"check {handler.name}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is not healthy
-        return f"'is_healthy' raised {type(error).__name__}: {error}"
-    return "" if answer else "'is_healthy' says no"
+        name = f"check {handler.name}"
+        is_well = bool(await run_step(check, deadline=deadline, name=name))
+    except BaseException as error:
+        # Whatever it is, `SystemExit` included, it is not healthy.
+        if not is_containable(error):
+            raise
+        return f"'is_healthy' raised {words_of(error)}"
+    return "" if is_well else "'is_healthy' says no"

@@ -30,7 +30,10 @@ def photon(number, *, healthy="True", says=None):
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize("healthy", ["False", "1 / 0"])
+@pytest.mark.parametrize(
+    "healthy",
+    ["False", "1 / 0", "exit()", 'type("Odd", (), {"__bool__": lambda _: 1 / 0})()'],
+)
 async def test_an_unhealthy_generation_is_taken_back_once(make_host, photons, healthy):
     """The old instance, never stopped, serves again; the new one is finalized."""
     async with make_host(probation=TERMS) as host:
