@@ -20,7 +20,7 @@ from luminal.hooks.view import View
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["note_general", "outermost", "this_thread", "views_of_threads"]
+__all__ = ["note_door", "note_general", "outermost", "this_thread", "views_of_threads"]
 
 _COROUTINE: Final = 0x80
 
@@ -37,6 +37,7 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
     general: View | None = None
     while frame is not None:
         code = frame.f_code
+        is_door = id(code) in _doors
         if code is _OF_ITS_OWN:
             # The bottom of a task's stack, which belongs to a call all the same.
             yield frame.f_locals["course"].view, True
@@ -44,10 +45,10 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
             local = frame.f_locals
             course = local.get("course")
             general = local.get("view", general) if course is None else course.view
-        elif code.co_filename.startswith(GENERATED):
+        elif is_door or code.co_filename.startswith(GENERATED):
             # The caller in front of a general run, or a gate, which knows no view.
-            view = _view_of(code) or general
-            general = None
+            own = frame.f_locals.get("view") if is_door else _view_of(code)
+            view, general = own or general, None
             if view is not None:
                 yield view, bool(code.co_flags & _COROUTINE)
         frame = frame.f_back
@@ -57,6 +58,15 @@ _OF_ITS_OWN: Final = answer_of.__code__
 
 # By identity: the hash of a code object is made anew from all its constants each time.
 _general: Final[dict[int, types.CodeType]] = {}
+
+
+_doors: Final[dict[int, types.CodeType]] = {}
+
+
+def note_door(*functions: Callable[..., Any]) -> None:
+    """Say that *functions* are where calls begin, with the view in a variable."""
+    for function in functions:
+        _doors[id(function.__code__)] = function.__code__
 
 
 def note_general(*functions: Callable[..., Any]) -> None:

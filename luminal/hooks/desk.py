@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from luminal.hooks.calls import note_door
 from luminal.hooks.course import Course
 from luminal.hooks.history import Past
 from luminal.hooks.monitoring import monitored
-from luminal.hooks.occupant import Occupant
+from luminal.hooks.occupant import Occupant, guest
 from luminal.hooks.running import complete
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks.hook import HookCaller
     from luminal.hooks.records import Answer
+    from luminal.hooks.view import View
 
 __all__ = ["HookDesk"]
 
@@ -120,22 +122,36 @@ class HookDesk:
         if self.history is None:
             raise AssertionError(f"hook {self.name!r} is not historic")
         given = complete(self.hook.spec, kwargs or {})
-        self.history.append(Past(given, result_callback, owner))
-        for result in self._call(self._without(removed), given, first=False):
+        # In one step: who takes a seat is among the occupants or is told later.
+        with self.hook.lock:
+            self.history.append(Past(given, result_callback, owner))
+            view = self.hook.view
+            occupants = view.without(removed)
+        for result in self._call(view, occupants, given, first=False):
             if result_callback is not None:
                 result_callback(result)
 
-    def repeat(self, occupant: Occupant, leaving: object = None) -> None:
-        """Repeat earlier calls for *occupant*.
+    def repeat(
+        self, occupant: Occupant, told: set[Past], leaving: object = None
+    ) -> None:
+        """Repeat earlier calls for *occupant*, but for those in *told*.
 
-        Those of *leaving*, a photon whose seat it takes, are not among them.
+        Those of *leaving*, a photon whose seat it takes, are not among them. All that
+        there are now are put into *told*.
         """
         for past in tuple(self.history or ()):
+            if past in told:
+                continue
+            told.add(past)
             if leaving is not None and past.belongs_to(leaving, occupant.photon):
                 continue
-            result = self._call((occupant,), past.kwargs, first=False)
+            result = self._call(self.hook.view, (occupant,), past.kwargs, first=False)
             if result and past.callback is not None:
                 past.callback(result[0])
+
+    def has_more(self, told: set[Past]) -> bool:
+        """Return whether there are earlier calls that are not in *told*."""
+        return not told.issuperset(self.history or ())
 
     def forget(self, plugin: object = None, photon: str | None = None) -> int:
         """Forget earlier calls; return how many.
@@ -169,24 +185,23 @@ class HookDesk:
         """
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
-        occupants = self._without(removed)
+        view = self.hook.chosen()
+        occupants = view.without(removed)
         place = next(
             (n for n, o in enumerate(occupants) if not (o.is_wrapper or o.tryfirst)),
             len(occupants),
         )
         for method in methods:
-            occupants.insert(place, _guest(method))
-        return self._call(occupants, given, first=self.hook.is_first)
+            occupants.insert(place, guest(method))
+        return self._call(view, occupants, given, first=self.hook.is_first)
 
     def call_subset(self, removed: Collection[int], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose ids are *removed*."""
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
-        kept = self._without(removed)
-        return self._call(kept, given, first=self.hook.is_first)
-
-    def _without(self, removed: Collection[int]) -> list[Occupant]:
-        return [o for o in self.hook.view.occupants if id(o.plugin) not in removed]
+        view = self.hook.chosen()
+        kept = view.without(removed)
+        return self._call(view, kept, given, first=self.hook.is_first)
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
         """Call the hook and return who answered what, in the order of calls.
@@ -196,14 +211,15 @@ class HookDesk:
         self._not_historic()
         answers: list[Answer] = []
         self.hook.tick()
-        self.hook.run(self.hook.view, kwargs, 1, answers)
+        view = self.hook.chosen()
+        self.hook.run(view, kwargs, 1, answers)
         return answers
 
     async def adetailed(self, **kwargs: Any) -> list[Answer]:
         """Await the hook and return who answered what; see `detailed`."""
         self._not_historic()
         answers: list[Answer] = []
-        view = self.hook.view
+        view = self.hook.chosen()
         view.enter()
         try:
             await self.hook.arun(view, kwargs, 1, answers)
@@ -218,12 +234,17 @@ class HookDesk:
             )
 
     def _call(
-        self, occupants: Sequence[Occupant], given: Mapping[str, Any], *, first: bool
+        self,
+        view: View,
+        occupants: Sequence[Occupant],
+        given: Mapping[str, Any],
+        *,
+        first: bool,
     ) -> Any:
         policy = self.hook.policy
         course = Course(
             policy,
-            self.hook.view,
+            view,
             tuple(policy.serving(occupants)),
             is_first=first,
             isolated=self.hook.is_isolated,
@@ -250,17 +271,15 @@ class HookDesk:
             self.hook.changed()
 
 
-def _guest(method: Any) -> Occupant:
-    options: Any = {
-        "wrapper": False,
-        "hookwrapper": False,
-        "optionalhook": False,
-        "trylast": False,
-        "tryfirst": False,
-        "specname": None,
-    }
-    return Occupant(pluggy.HookImpl(None, "<temp>", method, options))
-
-
 def _never(*_: object) -> Any:
     raise AssertionError("this caller only reads a specification")
+
+
+# Calls that no caller stands in front of.
+note_door(
+    HookDesk.adetailed,
+    HookDesk.call_extra,
+    HookDesk.call_historic,
+    HookDesk.call_subset,
+    HookDesk.detailed,
+)

@@ -6,6 +6,7 @@ In comes what was found on a photon, out come occupants that are verified. Befor
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -14,12 +15,14 @@ from luminal.hooks.occupant import Occupant
 from luminal.hooks.order import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import threading
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from luminal.hooks.desk import HookDesk
+    from luminal.hooks.history import Past
     from luminal.hooks.registry import Record
 
-__all__ = ["Enrolment", "check_orders"]
+__all__ = ["Enrolment", "caught_up", "check_orders"]
 
 _DEFAULTS = {
     "tryfirst": False,
@@ -47,6 +50,8 @@ class Enrolment:
         self._known = known
         self._verify = verify
         self.chosen: list[tuple[str, Occupant, bool]] = []
+        # Historic calls that the successor of somebody has been told of.
+        self._told: dict[Occupant, set[Past]] = {}
 
     def add(
         self,
@@ -80,7 +85,16 @@ class Enrolment:
         for hook, occupant, _ in self.chosen:
             desk = self._known(hook)
             if desk is not None and desk.history:
-                desk.repeat(occupant, leaving=old.plugin)
+                told = self._told.setdefault(occupant, set())
+                desk.repeat(occupant, told, leaving=old.plugin)
+
+    def is_behind(self) -> bool:
+        """Return whether there were more historic calls since `repeat_history`."""
+        return any(
+            desk.has_more(self._told.get(occupant, set()))
+            for hook, occupant, _ in self.chosen
+            if (desk := self._known(hook)) is not None
+        )
 
     def seat(self, record: Record, desks: Callable[[str], HookDesk]) -> None:
         """Give every implementation its seat; repeat historic calls for it.
@@ -93,17 +107,45 @@ class Enrolment:
             desk = desks(name)
             if not verified and desk.has_spec():
                 self._verify(desk, occupant.impl)
-            if desk.history:
-                desk.repeat(occupant)
-            hook = desk.hook
-            with hook.lock:
-                if record.is_gone:  # unregistered by what it was told of
-                    return
-                seat = record.next_seat()
-                occupant.tally.born = hook.calls
-                hook.order.seat(seat, occupant)
-                record.seats.append((desk, seat, occupant))
-                hook.changed(grown=True)
+            told: set[Past] = set()
+            while not _seat(record, desk, occupant, told):
+                desk.repeat(occupant, told)
+
+
+def _seat(record: Record, desk: HookDesk, occupant: Occupant, told: set[Past]) -> bool:
+    """Give *occupant* a seat; False: there are historic calls it must hear of first."""
+    hook = desk.hook
+    with hook.lock:
+        if record.is_gone:  # unregistered by what it was told of
+            return True
+        if desk.has_more(told):
+            return False
+        seat = record.next_seat()
+        occupant.tally.born = hook.calls
+        hook.order.seat(seat, occupant)
+        record.seats.append((desk, seat, occupant))
+        hook.changed(grown=True)
+        return True
+
+
+@contextmanager
+def caught_up(
+    lock: threading.RLock, changes: Sequence[tuple[Record, Record, Enrolment]]
+) -> Iterator[None]:
+    """Hold *lock* once all successors have heard of all historic calls.
+
+    Args:
+        lock: The manager's.
+        changes: (old record, new record, verified implementations), one a photon.
+    """
+    while True:
+        # Code of photons: without the lock, and before anything is changed.
+        for record, _, enrolment in changes:
+            enrolment.repeat_history(record)
+        with lock:
+            if not any(enrolment.is_behind() for _, _, enrolment in changes):
+                yield
+                return
 
 
 def check_orders(

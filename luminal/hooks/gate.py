@@ -74,6 +74,10 @@ class Gate:
             return self.new
         return _of_epoch(old, first.epoch) or self.new
 
+    def has(self, view: View) -> bool:
+        """Return whether calls may be led to *view*."""
+        return view is self.new or view in self.old
+
     def enter(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call."""
         self._look()

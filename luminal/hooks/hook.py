@@ -155,6 +155,15 @@ class HookCaller(Features):
         finally:
             next(view.left)
 
+    def chosen(self) -> View:
+        """Return the view for a call that goes through none of the two functions."""
+        while True:
+            gate = self.gate
+            view = self.view if gate is None else gate.choose()
+            # A swap that did not see this variable yet may have come and gone.
+            if view is self.view or (self.gate is not None and self.gate.has(view)):
+                return view
+
     def given(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return those of *kwargs* that the caller gave."""
         return _present(kwargs)
@@ -286,4 +295,4 @@ def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
-note_general(HookCaller.cold, HookCaller.acold)
+note_general(HookCaller.cold, HookCaller.acold, HookCaller.chosen)

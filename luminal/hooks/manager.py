@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from luminal.hooks.enrolment import check_orders
+from luminal.hooks.enrolment import caught_up, check_orders
 from luminal.hooks.policy import Breaker
 from luminal.hooks.registry import Record
 from luminal.hooks.roster import Roster
@@ -123,10 +123,7 @@ class PluginManager(Roster):
         from luminal.hooks.swapping import Exchange
 
         changes = self._changes(pairs, generation)
-        # Code of photons: without the lock, and before anything is changed.
-        for record, _, enrolment in changes:
-            enrolment.repeat_history(record)
-        with self._policy.lock:
+        with caught_up(self._policy.lock, changes):
             for record, _, _ in changes:
                 if record.is_gone:
                     raise ValueError(f"plugin {record.name!r} is not registered")

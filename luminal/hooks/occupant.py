@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pluggy
 
-__all__ = ["Occupant", "Tally"]
+__all__ = ["Occupant", "Tally", "guest"]
 
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE, without importing inspect
 _ITERABLE_COROUTINE: Final = 0x100
@@ -127,3 +127,18 @@ class Occupant:
 
     def __repr__(self) -> str:
         return f"<Occupant {self.photon!r} generation {self.generation}>"
+
+
+def guest(method: Any) -> Occupant:
+    """Return *method*, which takes part in one call and belongs to nobody."""
+    import pluggy
+
+    options: Any = {
+        "wrapper": False,
+        "hookwrapper": False,
+        "optionalhook": False,
+        "trylast": False,
+        "tryfirst": False,
+        "specname": None,
+    }
+    return Occupant(pluggy.HookImpl(None, "<temp>", method, options))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Protocol
 
     from luminal.hooks.occupant import Occupant
@@ -115,6 +115,10 @@ class View:
                     self._occupants = self.hook.order.occupants()
                     self.hook.spent = None
         return self._occupants
+
+    def without(self, removed: Collection[int]) -> list[Occupant]:
+        """Return the occupants but for those of plugins whose ids are *removed*."""
+        return [o for o in self.occupants if id(o.plugin) not in removed]
 
     def again(self, epoch: int) -> View:
         """Return a view of the same occupants for *epoch*."""
