@@ -61,7 +61,6 @@ def normal_request(
     Raises:
         TypeError: One of them is of a wrong type.
     """
-    entries = () if group is None else (sys.path if path is None else path)
     return Request(
         directories=_absolute(directories),
         group=group,
@@ -70,7 +69,7 @@ def normal_request(
         allow=None if allow is None else _names("allow", allow),
         block=_names("block", block),
         api_version=api_version,
-        path=_absolute(entry or os.curdir for entry in _several("path", entries)),
+        path=() if group is None else _path(path),
     )
 
 
@@ -120,6 +119,12 @@ def _own_code() -> tuple[object, ...]:
     return (sys.modules["luminal"].__version__, *found)
 
 
+def _path(path: Iterable[PathLike] | None) -> tuple[str, ...]:
+    if path is None:  # what is no path in there, imports pass over as well
+        path = [e for e in sys.path if isinstance(e, str | os.PathLike)]
+    return _absolute(entry or os.curdir for entry in _several("path", path))
+
+
 def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(absolute, paths)))
 
@@ -133,4 +138,7 @@ def absolute(path: PathLike) -> str:
     plain = os.fspath(path)
     if not isinstance(plain, str):
         raise TypeError(f"{path!r} is a path of bytes; write os.fsdecode({path!r})")
-    return os.path.abspath(plain)
+    try:
+        return os.path.abspath(plain)
+    except FileNotFoundError:  # the working directory is gone, and all that was in it
+        return plain

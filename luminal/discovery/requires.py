@@ -53,8 +53,8 @@ class Environment:
         chain: tuple[str, ...],
     ) -> None:
         for line in metadata.requires:
-            requirement = self._parsed(line, distribution)
-            if not _applies(requirement, extras):
+            requirement = _asked_for(line, distribution, extras)
+            if requirement is None:
                 continue
             name = canonical(requirement.name)
             there = self.installed.get(name)
@@ -73,23 +73,37 @@ class Environment:
                 extra = attrs.evolve(other, requires=tuple(only))
                 self._check(there, extra, wanted, (*chain, name))
 
-    def _parsed(self, line: str, distribution: Distribution) -> Requirement:
-        try:
-            return Requirement(line)
-        except InvalidRequirement as error:
-            raise PhotonDependencyError(
-                f"distribution requires {line!r}",
-                file=distribution.metadata,
-                why=str(error).partition("\n")[0],
-                hint="mend the requirement in the distribution, and install it again",
-            ) from None
-
     def _metadata(self, distribution: Distribution) -> Metadata:
         try:
             data = self.witness.read(distribution.metadata)
             return metadata_of(data, distribution.metadata)
         except LuminalError:  # its own problem; its folder's name says the version
             return Metadata()
+
+
+def _asked_for(
+    line: str, distribution: Distribution, extras: tuple[str, ...]
+) -> Requirement | None:
+    """Return the requirement in *line*, None where its marker leaves it out.
+
+    Raises:
+        PhotonDependencyError: It is malformed.
+    """
+    try:
+        requirement = Requirement(line)
+        return requirement if _applies(requirement, extras) else None
+    except InvalidRequirement as error:
+        why = str(error).partition("\n")[0]
+    except (ValueError, LookupError, RecursionError) as error:
+        # Well formed, and yet without a value: an unknown variable, versions that
+        # are none. Which of these packaging raises for it depends on its version.
+        why = f"its marker means nothing: {error}"
+    raise PhotonDependencyError(
+        f"distribution requires {line!r}",
+        file=distribution.metadata,
+        why=why,
+        hint="mend the requirement in the distribution, and install it again",
+    )
 
 
 def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:

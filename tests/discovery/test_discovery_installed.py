@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from luminal.discovery import Discovered, discover
+from luminal.errors import DirectoryNotFoundError
 from luminal.model import Candidate, Problem, Source
 
 GROUP = "luminal.photons"
@@ -308,6 +309,9 @@ def test_a_photon_file_with_a_syntax_error(site: Path) -> None:
         ),
         ("cloud-dist[self]", None),
         ("not a requirement!", "Expected"),
+        ("gone ; 'fast' in extras", "its marker means nothing"),
+        ("gone ; platform_release ~= 'x'", "its marker means nothing"),
+        ("gone ; " + "(" * 4000 + "os_name == 'x'" + ")" * 4000, "its marker means"),
     ],
 )
 def test_what_a_distribution_requires_is_checked_before_any_import(
@@ -368,6 +372,31 @@ def test_the_running_interpreters_path_is_the_default() -> None:
     assert "pytest" in expected
     assert found.by_name("pytest").problem is None
     assert "_pytest" in sys.modules
+
+
+def test_odd_entries_of_the_interpreters_path_are_passed_over(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an import would not look at hides nothing of what it would."""
+    install(site)
+    for entries in ([b"odd", str(site)], [None, str(site)], [3, str(site)]):
+        monkeypatch.setattr(sys, "path", entries)
+        assert [c.name for c in discover(group=GROUP)] == ["rain"]
+
+
+def test_a_working_directory_that_is_gone_hides_nothing(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose working directory was removed still finds what is installed."""
+    install(site)
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.chdir(passing)
+    passing.rmdir()
+    monkeypatch.setattr(sys, "path", ["", "lib", str(site)])
+    assert [c.name for c in discover(group=GROUP)] == ["rain"]
+    with pytest.raises(DirectoryNotFoundError, match="photons"):
+        discover("photons")
 
 
 def test_entries_of_the_path_may_be_anything(site: Path, tmp_path: Path) -> None:
