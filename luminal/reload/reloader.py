@@ -13,6 +13,7 @@ from luminal.loading import Pinned, run_apart
 from luminal.model import Event, Happening, Probation, Problem, Report, Verdict
 from luminal.reload.change import Change
 from luminal.reload.history import History, Past
+from luminal.reload.mixture import Mixture
 from luminal.reload.plan import affected, components, in_order, upstream
 from luminal.reload.probation import Provisional
 from luminal.reload.reloaded import Reloaded, outcome
@@ -86,21 +87,28 @@ class Reloader:
         world, needs = self.world, self.world.needs
         whole = affected(change.units & world.generations.keys(), world.users)
         groups = components(whole, needs) if policy == "component" else [whole]
-        done = Reloaded()
+        done, refused = Reloaded(), set[str]()
         while groups:
-            done += await self._run(groups.pop(0), change, groups)
+            done += await self._run(groups.pop(0), change, groups, refused)
         return done
 
     async def _run(
-        self, units: set[str], change: Change, later: list[set[str]]
+        self,
+        units: set[str],
+        change: Change,
+        later: list[set[str]],
+        refused: set[str],
     ) -> Reloaded:
         """Replace *units* in one swap, or refuse them.
 
         Args:
             units: What fails together.
             change: What they become.
-            later: Groups that have not had their turn.
+            later: Groups that have not had their turn; those that turn out to belong
+                to *units* are taken from it.
+            refused: Units that had their turn in vain; filled.
         """
+        mixture = Mixture(refused.union(*later))
         swap = Swap(
             self.world,
             self.registry,
@@ -108,6 +116,7 @@ class Reloader:
             in_order(units, self.world.needs),
             change,
             self.retirements.make_room,
+            mixture,
         )
         before = {u: self.world.generations[u] for u in swap.units}
         old = {unit: Pinned.of(generation) for unit, generation in before.items()}
@@ -117,10 +126,12 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
-            rivals = self._rivals(cause, later)
-            if rivals:
-                later.remove(rivals)
-                return await self._run(units | rivals, change, later)
+            connected = mixture.found | self._rivals(cause)
+            joining = [group for group in later if group & connected]
+            if joining:
+                later[:] = [group for group in later if group not in joining]
+                return await self._run(units.union(*joining), change, later, refused)
+            refused |= units
             return self._refused(concerned, cause)
         past = self._history.note(old)
         # At most two generations of a photon live: this one ends the probation of the
@@ -133,17 +144,16 @@ class Reloader:
             handlers, report, retirements=self._conclude(pairs, before, past)
         )
 
-    def _rivals(self, cause: BaseException, later: list[set[str]]) -> set[str]:
-        """Return those of *later* that have a name which *cause* says is taken.
+    def _rivals(self, cause: BaseException) -> set[str]:
+        """Return the unit that has the name which *cause* says is taken.
 
-        They change as well: two files may have exchanged their photons.
+        Where it changes as well, two files may have exchanged their photons.
         """
         taken = cause.photon if isinstance(cause, PhotonConflictError) else None
         holder = self.registry.get(taken) if taken else None
         if holder is None or holder.generation is None:
             return set()
-        unit = holder.generation.unit
-        return next((group for group in later if unit in group), set())
+        return {holder.generation.unit}
 
     def _conclude(
         self, pairs: list[Pair], before: dict[str, Generation], past: Past

@@ -21,23 +21,33 @@ if TYPE_CHECKING:
     from luminal.model import Candidate
     from luminal.reload.pairing import Pair
 
-__all__ = ["check_requirements"]
+__all__ = ["Unmet", "find_unmet"]
 
 
-def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
-    """Refuse new photons whose requirements, or those of others, are not met then.
+@attrs.frozen
+class Unmet:
+    """A requirement that would not be met.
+
+    Attributes:
+        error: Names what is missing, or the chain of a circle.
+        others: Names of the photons that it is about, beside the one that is refused.
+    """
+
+    error: PhotonDependencyError
+    others: tuple[str, ...]
+
+
+def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
+    """Return the first requirement of a new photon, or of others, not met then.
 
     Args:
         pairs: Of the swap; their candidates learn what the new classes require.
         registry: The photons of the host, the old ones of *pairs* among them.
-
-    Raises:
-        PhotonDependencyError: Names what is missing, or the chain of a circle.
     """
     asking = [pair.new for pair in pairs if pair.new and _learn(pair.new)]
-    _check_others(pairs, registry)
-    if not asking:
-        return
+    unmet = _unmet_of_others(pairs, registry)
+    if unmet is not None or not asking:
+        return unmet
     after = _After.of(pairs, registry)
     before = {fold(p.old.name): p.old.candidate for p in pairs if p.old}
     for new in asking:
@@ -45,21 +55,24 @@ def check_requirements(pairs: Sequence[Pair], registry: Registry) -> None:
         for requirement in _of(new.candidate):
             why = after.unmet(requirement)
             if why and requirement not in _of(was):
-                raise _refusal(new, f"requires {requirement!r}", why)
+                error = _refusal(new, f"requires {requirement!r}", why)
+                return Unmet(error, (split_requirement(requirement)[0],))
         chain = after.circle(new.name)
         if chain:
-            raise _refusal(new, "requires itself", " requires ".join(map(repr, chain)))
+            why = " requires ".join(map(repr, chain))
+            return Unmet(_refusal(new, "requires itself", why), tuple(chain))
+    return None
 
 
-def _check_others(pairs: Sequence[Pair], registry: Registry) -> None:
-    """Refuse versions that photons outside of the swap cannot do with."""
+def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
+    """Return whose version a photon outside of the swap cannot do with."""
     other = {
         fold(p.new.name): (p.old, p.new)
         for p in pairs
         if p.old and p.new and _version(p.old) != _version(p.new)
     }
     if not other:
-        return
+        return None
     within = {fold(pair.old.name) for pair in pairs if pair.old}
     for user in registry.all().values():
         if fold(user.name) in within:
@@ -71,13 +84,15 @@ def _check_others(pairs: Sequence[Pair], registry: Registry) -> None:
                 continue
             if fits(_version(old), wanted) and not fits(_version(new), wanted):
                 version = _version(new) or "none"
-                raise PhotonDependencyError(
+                error = PhotonDependencyError(
                     f"has version {version}, which {user.name!r} cannot do with",
                     photon=new.name,
                     file=new.filepath,
                     why=f"photon {user.name!r} requires {requirement!r}",
                     hint="keep to that range, or change both in one batch",
                 )
+                return Unmet(error, (user.name,))
+    return None
 
 
 def _version(handler: Handler) -> str:

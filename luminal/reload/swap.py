@@ -20,8 +20,8 @@ from luminal.loading import Attempt, Selected, Stage, run_by
 from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over
 from luminal.reload.insistence import see_through
+from luminal.reload.mixture import Mixture
 from luminal.reload.pairing import Pair, pair_up
-from luminal.reload.requirements import check_requirements
 from luminal.reload.standing import Absent, stand_aside, stand_in
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Swap:
         change: What they are replaced by.
         make_room: Awaited with the photons' names before the commit: what still leaves
             of earlier generations is to be gone by then.
+        mixture: What changes as well, and must not be mixed with this.
     """
 
     world: World
@@ -65,6 +66,7 @@ class Swap:
     units: Sequence[str]
     change: Change
     make_room: Callable[[Container[str]], Awaitable[None]]
+    mixture: Mixture = attrs.Factory(Mixture)
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
@@ -97,16 +99,18 @@ class Swap:
             known = [c for r in self.change.renewals.values() for c in r.candidates]
             self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
-            check_requirements(self.pairs, self.registry)
+            self.mixture.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
                     trail = self._trails.get(pair.new.generation.unit, Trail())
                     pair.new.trail.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
+            self.mixture.check(self._stage.ready)
             await self.make_room({p.old.name for p in self.pairs if p.old})
             await self._commit()
         except BaseException:
+            self.mixture.look(self._stage.ready)
             await see_through(self._undo())
             raise
         return self.pairs
@@ -124,7 +128,7 @@ class Swap:
 
         def stage() -> list[Selected]:
             selected: list[Selected] = []
-            with self._stage.attempt() as attempt:
+            with self._stage.attempt() as attempt, self.mixture.looking(attempt):
                 self._attempt = attempt
                 for unit in self.units:
                     renewal = self.change.renewals.get(unit)
@@ -145,6 +149,7 @@ class Swap:
         result = await run_by(self.world.hand, stage, self.ports.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
+        self.mixture.check(self._stage.ready)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:

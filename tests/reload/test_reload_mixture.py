@@ -1,0 +1,108 @@
+"""Photons that begin to depend on each other in one batch are swapped together."""
+
+from __future__ import annotations
+
+import pytest
+
+from luminal.errors import LuminalError, PhotonReloadError
+from luminal.model import Happening
+
+
+def photon(name, says, head="", body="pass"):
+    return f"""
+        from luminal import IPhoton, hookimpl
+        {head}
+        VALUE = {says}
+
+        class Photon(IPhoton):
+            photon_name = {name!r}
+            {body}
+
+            @hookimpl
+            def who(self):
+                return {name!r}, VALUE
+        """
+
+
+IMPORTS = [
+    "from .{} import VALUE as OTHER",
+    "from . import {0}; OTHER = {0}.VALUE",
+    "from .{} import VALUE as OTHER, NEW",
+]
+BODY = """def start(self):
+                global VALUE
+                from .{} import VALUE as OTHER
+                VALUE = 2, OTHER"""
+
+
+def write(photons, **numbers):
+    return [photons.write(f"{n}.py", photon(n, i)) for n, i in numbers.items()]
+
+
+@pytest.mark.parametrize(("user", "used"), ["ab", "ba"])
+@pytest.mark.parametrize("head", IMPORTS)
+async def test_a_new_import_of_what_changes_as_well(
+    make_host, photons, head, user, used
+):
+    """The new code sees the other's new generation, whichever comes first."""
+    async with make_host() as host:
+        handlers = await host.run(*write(photons, a=1, b=1, c=1))
+        photons.write(f"{user}.py", photon(user, "2, OTHER", head.format(used)))
+        photons.write(f"{used}.py", photon(used, 2, "NEW = 1"))
+        photons.write("c.py", photon("c", 2))
+        await host.reload_photons(handlers, policy="component")
+        assert sorted(host.answers()) == sorted(
+            [(user, (2, 2)), (used, 2), ("c", 2)], key=str
+        )
+        assert not host.happened(Happening.REFUSED)
+        assert [h.number for h in handlers] == [2, 2, 2]
+
+
+async def test_an_import_that_is_made_by_start(make_host, photons):
+    """It counts as well; what was started for nothing has been finalized."""
+    async with make_host() as host:
+        handlers = await host.run(*write(photons, a=1, b=1))
+        photons.write("a.py", photon("a", 2, body=BODY.format("b")))
+        photons.write("b.py", photon("b", 2))
+        await host.reload_photons(handlers, policy="component")
+        assert sorted(host.answers()) == [("a", (2, 2)), ("b", 2)]
+
+
+@pytest.mark.parametrize(("user", "used"), ["ab", "ba"])
+async def test_the_other_is_refused(make_host, photons, user, used):
+    """Then both go on as they were, and a third one is swapped all the same."""
+    async with make_host() as host:
+        handlers = await host.run(*write(photons, a=1, b=1, c=1))
+        head = IMPORTS[0].format(used)
+        photons.write(f"{user}.py", photon(user, "2, OTHER", head))
+        photons.write(f"{used}.py", photon(used, "1 / 0"))
+        photons.write("c.py", photon("c", 2))
+        with pytest.raises(LuminalError):
+            await host.reload_photons(handlers, policy="component")
+        assert host.answers() == [("a", 1), ("b", 1), ("c", 2)]
+        assert {o.photon for o in host.report.failed} == {"a", "b"}
+        if used < user:
+            (problem,) = [o.problem for o in host.report if o.photon == user]
+            assert problem.code == PhotonReloadError.code
+            assert f"imports from {used!r}" in problem.why
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("before", ["b", "b<2"])
+async def test_what_is_required_changes_as_well(make_host, photons, before):
+    """A version and the photon that asks for it, both new: one transaction."""
+
+    def versions(number, required):
+        photons.write(
+            "a.py", photon("a", number, body=f"photon_requires = [{required!r}]")
+        )
+        body = f"photon_version = '{number}.0'"
+        return [photons.write("b.py", photon("b", number, body=body))]
+
+    async with make_host() as host:
+        paths = [*versions(1, before), photons.path / "a.py"]
+        handlers = await host.run(*paths)
+        versions(2, "b>=2")
+        await host.reload_photons(handlers, policy="component")
+        assert sorted(host.answers()) == [("a", 2), ("b", 2)]
+        assert not host.happened(Happening.REFUSED)
