@@ -84,6 +84,9 @@ class Keeper:
     _seen: set[str] = attrs.Factory(set)
     # Units whose files differ from what serves, because that was refused.
     _refused: set[str] = attrs.Factory(set)
+    # Whether files that have appeared could not be loaded. What they miss may come
+    # with the next change, whatever that is.
+    _is_waiting: bool = False
 
     def __attrs_post_init__(self) -> None:
         self._home, self._lines = Home(), LogLines(self.directory)
@@ -167,7 +170,8 @@ class Keeper:
             change.drop_unchanged(self.intake.world.generations)
             if change.units:
                 await self._reload(change)
-            if gone or is_new:  # what is gone may have had the name of another
+            # What is gone may have had the name of another.
+            if gone or is_new or (change.units and self._is_waiting):
                 await self._load_new(batch.paths)
             if is_new:
                 # A file that came and went within one batch makes no news, and may
@@ -232,8 +236,11 @@ class Keeper:
         batch = await self.intake.take(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._lines.settled(outcome, 0, 0.0)
+        self._is_waiting = bool(batch.errors)
         if batch.handlers:
             self._absence.settle()
+            if self._refused:  # what they miss may be there now
+                self._watcher.call(functools.partial(self._take, Batch()))
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
             self._seen.add(handler.filepath)
