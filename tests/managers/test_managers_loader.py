@@ -779,8 +779,18 @@ def test_no_threads_stay_after_an_unload(photons, traces):
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("moment", ["import", "start", "async_start", "finalize"])
 def test_a_real_ctrl_c_ends_the_program(photons, moment):
-    """SIGINT while a photon is at work interrupts the host as it always does."""
-    wait = "print('ready', flush=True)\n"
+    """SIGINT while a photon is at work interrupts the host as it always does.
+
+    It is sent once the loop waits: one that comes in the very moment before, asyncio
+    notices with the next event only.
+    """
+    wait = (
+        "import sys, threading\n"
+        "def tell(main=threading.main_thread().ident):\n"
+        "    while sys._current_frames()[main].f_code.co_name != 'select': pass\n"
+        "    print('ready', flush=True)\n"
+        "threading.Thread(target=tell, daemon=True).start()\n"
+    )
     block = wait + "import time; time.sleep(60)\n"
     if moment == "import":
         photons.photon("slow", head=block)
