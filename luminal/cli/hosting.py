@@ -148,6 +148,9 @@ class Hosting:
         code = self._code(bool(abandoned))
         self.on_stopped(code, abandoned)
         self._is_over = True
+        if hasattr(signal, "SIGHUP"):
+            # Nothing is left to reload, and Python's end must not die of it.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         leave_soon(code or Exit.FAILED)
         return code
 

@@ -14,7 +14,7 @@ import attrs
 import click
 
 from luminal.cli.nearness import near, near_path
-from luminal.cli.paper import say
+from luminal.cli.paper import say, short
 from luminal.errors import (
     DirectoryNotFoundError,
     LuminalError,
@@ -72,6 +72,9 @@ class Look:
                 error.hint = f"{error.hint or 'check the path'}{near_path(error.file)}"
             raise
         names = [candidate.name for candidate in found]
+        for path in self.paths if not found else ():
+            if os.path.isfile(inside := os.path.join(path, "__init__.py")):
+                say(f"{short(path)!r} is a package: name {short(inside)!r}")
         for name in self.without:
             if name not in names and near(name, names):
                 say(f"nothing to leave out: no photon {name!r}{near(name, names)}")

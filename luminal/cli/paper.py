@@ -31,6 +31,9 @@ __all__ = [
 SCHEMA = 1
 """Number of the form of all JSON documents; raised when a key changes its meaning."""
 
+_SEVERAL = ("run", "watch")
+"""Verbs that print one document a line."""
+
 _STYLES = {
     "ok": "green",
     "running": "green",
@@ -89,22 +92,22 @@ def print_json(
     verb: str,
     code: int,
     *,
-    indent: int | None = 2,
     stream: TextIO | None = None,
     **data: Any,
 ) -> None:
     """Print one document: ``schema``, ``verb``, ``exit``, and *data*.
 
     Args:
-        verb: The verb that answers.
+        verb: The verb that answers; the document of one that prints several takes
+            one line, also where it is the only one.
         code: Its exit code.
-        indent: Columns of indentation; None prints the document on one line.
         stream: Where it is printed, by default standard output.
         **data: Values of JSON, and attrs records.
     """
     import json
 
     document = {"schema": SCHEMA, "verb": verb, "exit": int(code), **_shown(data)}
+    indent = None if verb in _SEVERAL else 2
     text = json.dumps(document, indent=indent, default=_plain)
     click.echo(text, file=stream)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -130,6 +132,8 @@ def run_root(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    words = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file's name need not be text, nor need the terminal be UTF-8.
         reconfigure = getattr(stream, "reconfigure", None)
@@ -144,19 +148,44 @@ def run_root(arguments: Sequence[str] | None = None) -> int:
         )
     except click.ClickException as error:
         error.show()
+        _answer(words, error.exit_code, error.format_message())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except OSError as error:
-        return _give_up(error)
+        return _give_up(error, words)
     return int(code or 0)
 
 
-def _give_up(error: OSError) -> Exit:
+def _open_streams() -> None:
+    """Let what is written to a stream that was closed (``>&-``) go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
+
+
+def _give_up(error: OSError, words: Sequence[str]) -> Exit:
     """Say in one line what the system refuses; return the exit code."""
     from luminal.cli.leaving import silence, write_now
 
+    text = str(error.strerror or error)
+    is_path = isinstance(error.filename, str | bytes)
+    _answer(words, Exit.FAILED, text, os.fsdecode(error.filename) if is_path else "")
     silence()
     place = f": {error.filename!r}" if error.filename is not None else ""
-    write_now(f"luminal: {error.strerror or error}{place}\n")
+    write_now(f"luminal: {text}{place}\n")
     return Exit.FAILED
+
+
+def _answer(words: Sequence[str], code: int, what: str, file: str = "") -> None:
+    """Print as a document, where *words* ask for one, why a verb did nothing."""
+    if "--json" not in words:
+        return
+    from luminal.cli.paper import print_json
+    from luminal.model import Problem
+
+    verb = next((word for word in words if word in VERBS), "")
+    # No error of Luminal's own, so it has no code.
+    problem = Problem(code="", phase="command", what=what, file=file)
+    with contextlib.suppress(OSError):  # perhaps it is this that is refused
+        print_json(verb, code, error=problem)

@@ -21,7 +21,7 @@ from luminal.cli.blaming import tell_problem
 from luminal.cli.consequences import after_start, counted
 from luminal.cli.exits import Exit
 from luminal.cli.hosting import Hosting
-from luminal.cli.leaving import silence
+from luminal.cli.leaving import silence, write_now
 from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
@@ -45,16 +45,22 @@ _WORDS = {
 
 
 def _unless_lost(tell: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a host whose output is refused (a closed pipe, a full disk) end in order."""
+    """Let a host whose output is refused (a closed pipe, a full disk) end in order.
+
+    Who has closed a pipe has read enough; all else is a failure, and said.
+    """
 
     @functools.wraps(tell)
     def told(self: Teller, *what: Any) -> Any:
         try:
             return tell(self, *what)
-        except OSError:
+        except OSError as error:
             silence()
             if not self.is_lost:
                 self.is_lost = True
+                self.is_cut = not isinstance(error, BrokenPipeError)
+                if self.is_cut:
+                    write_now(f"luminal: {error.strerror or error}\n")
                 os.kill(os.getpid(), signal.SIGTERM)
 
     return told
@@ -84,6 +90,8 @@ class Teller:
     page: str = ""
     # Nobody can hear what is said any more.
     is_lost: bool = attrs.field(init=False, default=False)
+    # What was said did not arrive, and should have.
+    is_cut: bool = attrs.field(init=False, default=False)
     # What photons print goes elsewhere where this is JSON.
     _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
     _has_started: bool = attrs.field(init=False, default=False)
@@ -202,7 +210,7 @@ class Teller:
         return Exit.NOTHING
 
     def _document(self, code: Exit, **data: object) -> None:
-        print_json(self.verb, code, indent=None, stream=self._out, **data)
+        print_json(self.verb, code, stream=self._out, **data)
         self._out.flush()
 
 
@@ -225,6 +233,8 @@ def host(look: Look, teller: Teller, page: int | None, *, is_watching: bool) -> 
     )
     # The teller says the same, and more.
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
+    # That the page begins and ends is said, or seen; its troubles are of interest.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     loader = Loader(settings=photon_settings())
     teller.loader, teller.found = loader, found
     loader.events.subscribe(teller.heard)
@@ -244,7 +254,7 @@ def host(look: Look, teller: Teller, page: int | None, *, is_watching: bool) -> 
             from luminal.web import serve
 
             teller.page = stack.enter_context(serve(loader, port=page)).url
-        return hosting.run()
+        return hosting.run() or (Exit.FAILED if teller.is_cut else Exit.FINE)
 
 
 def _watches(look: Look, loader: Loader) -> Watches:

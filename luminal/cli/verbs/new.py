@@ -19,6 +19,17 @@ from luminal.cli.writing import write_new
 __all__ = ["command"]
 
 
+_TAKEN = frozenset(
+    {
+        *("luminal", "attr", "attrs", "importlib_metadata", "inotify_simple"),
+        *("packaging", "pluggy", "watchfiles", "click", "rich", "starlette", "uvicorn"),
+        *("pytest", "_pytest", "conftest", "iniconfig", "pygments"),
+    }
+)
+"""Modules that a photon's test, or Luminal itself, imports: pytest puts the test's
+directory before all others, so a photon's module of such a name would be taken."""
+
+
 @verb("new")
 @click.argument("name")
 @click.option(
@@ -72,5 +83,11 @@ def _checked(name: str) -> Naming:
     if iskeyword(naming.module) or naming.module in sys.stdlib_module_names:
         raise click.BadParameter(
             f"{naming.module!r} is a name of Python's own", param_hint="NAME"
+        )
+    if naming.module in _TAKEN:
+        raise click.BadParameter(
+            f"{naming.module!r} is a module that Luminal or the test needs, and would "
+            "be hidden",
+            param_hint="NAME",
         )
     return naming
