@@ -221,26 +221,33 @@ class Swap:
     def _exchange(self) -> None:
         seated = [p for p in self.pairs if p.old and p.new and p.old_seat is not None]
         added = [p.new for p in self.pairs if p.new and p.old_seat is None]
-        removed = [p.old for p in self.pairs if p.old and not p.new]
-        running = [handler for handler in added if handler.state is State.RUNNING]
+        gone = [p for p in self.pairs if p.old and not p.new]
+        plugins = self.ports.plugins
         seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
-        taken: list[Handler] = []
+        # Who appears is exchanged for a stand-in, and so is who disappears: no call
+        # sees the one before the other.
+        coming = [Absent.of(new) for new in added if new.state is State.RUNNING]
+        going = [Absent.of(p.old) for p in gone if p.old and p.old_seat is not None]
+        seats += [(absent, absent.handler.instance) for absent in coming]
+        seats += [(absent.handler.instance, absent) for absent in going]
         try:
-            for handler in running:
-                self.ports.seat(handler)
-                taken.append(handler)
+            for absent in coming:
+                new = absent.handler
+                plugins.register(absent, new.name, generation=new.number - 1)
             with (
-                self.ports.plugins.swapping(seats) as exchange,
+                plugins.swapping(seats) as exchange,
                 self._stage.committing() as commit,
             ):
                 self._turn(exchange.turn, commit)
         except BaseException:
-            for handler in taken:
-                self.ports.unseat(handler)
+            for absent in coming:
+                if plugins.is_registered(absent):
+                    plugins.unregister(absent)
+                self.ports.unseat(absent.handler)
             raise
-        for handler in removed:
-            self.ports.unseat(handler)
-        self.registry.remove(removed)
+        for absent in going:
+            plugins.unregister(absent)
+        self.registry.remove([p.old for p in gone if p.old])
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:

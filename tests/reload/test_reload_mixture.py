@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
@@ -106,3 +109,30 @@ async def test_what_is_required_changes_as_well(make_host, photons, before):
         await host.reload_photons(handlers, policy="component")
         assert sorted(host.answers()) == [("a", 2), ("b", 2)]
         assert not host.happened(Happening.REFUSED)
+
+
+@pytest.mark.fault(19)
+async def test_a_photon_that_is_called_otherwise(make_host, photons):
+    """Calls see it under its old name or under its new one, never both or none."""
+    seen, is_over = set(), threading.Event()
+
+    def call(host):
+        while not is_over.is_set():
+            seen.add(tuple(name for name, _ in host.hook.who()))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    async with make_host() as host:
+        path = photons.write("a.py", photon("a", 0))
+        await host.run(path)
+        caller = threading.Thread(target=call, args=(host,))
+        caller.start()
+        try:
+            for number in range(1, 60):
+                photons.write("a.py", photon("ab"[number % 2], number))
+                await host.reload_photon(path)
+        finally:
+            sys.setswitchinterval(interval)
+            is_over.set()
+            caller.join()
+    assert seen == {("a",), ("b",)}
