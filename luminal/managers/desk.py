@@ -146,14 +146,26 @@ class Desk:
         Args:
             force_stop: Skip ``finalize`` and end what photons own at once.
         """
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.stop(force_stop)
-        depot, self._depot = self._depot, None
-        if depot is not None:
-            await depot.stop()
+        await self._end_watch(force_stop)
+        await self._end_depot()
         await self._reloader.retirements.end()
         await self._unload(self._registry.files(), force_stop)
+
+    async def _end_watch(self, is_forced: bool) -> None:
+        """End the watch of a directory; where that is cancelled, it is still there."""
+        keeper = self._keeper
+        if keeper is not None:
+            await keeper.stop(is_forced)
+            if self._keeper is keeper:
+                self._keeper = None
+
+    async def _end_depot(self) -> None:
+        """End the watch of distributions; likewise."""
+        depot = self._depot
+        if depot is not None:
+            await depot.stop()
+            if self._depot is depot:
+                self._depot = None
 
     async def __aenter__(self) -> Self:
         return self

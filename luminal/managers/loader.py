@@ -258,9 +258,7 @@ class Loader(Desk):
         Args:
             halt_threads: Skip ``finalize`` and end at once what the photons own.
         """
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.stop(halt_threads)
+        await self._end_watch(halt_threads)
 
     async def watch_distributions(self) -> None:
         """Swap in what pip installs for the photons that are loaded.
@@ -280,14 +278,13 @@ class Loader(Desk):
 
         from luminal.reload.depot import Depot
 
-        self._depot = Depot(self._reloader, self._turn)
-        self._depot.start(asyncio.get_running_loop())
+        depot = Depot(self._reloader, self._turn)
+        depot.start(asyncio.get_running_loop())
+        self._depot = depot
 
     async def stop_watching_distributions(self) -> None:
         """End that watch; the photons go on."""
-        depot, self._depot = self._depot, None
-        if depot is not None:
-            await depot.stop()
+        await self._end_depot()
 
     def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
         return [

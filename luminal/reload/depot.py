@@ -73,12 +73,19 @@ class Depot:
                 (packages if is_package else folders).add(
                     package if is_package else directory
                 )
-        for directories, is_deep in ((packages, True), (folders, False)):
-            if directories:
-                watcher = Watcher(
-                    directories, self._take, recursive=is_deep, on_note=_note
-                )
-                self._watchers.append(watcher.start())
+        try:
+            for directories, is_deep in ((packages, True), (folders, False)):
+                there = [each for each in directories if os.path.isdir(each)]
+                if there:
+                    watcher = Watcher(
+                        there, self._take, recursive=is_deep, on_note=_note
+                    )
+                    self._watchers.append(watcher.start())
+        except BaseException:
+            for watcher in self._watchers:
+                watcher.stop(0.0)
+            self._home.close()
+            raise
 
     async def stop(self) -> None:
         """End the watch; the photons go on."""

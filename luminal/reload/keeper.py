@@ -102,15 +102,26 @@ class Keeper:
             loop: Where photons' coroutines run as long as it does.
         """
         self._home.settle(loop)
-        self._watcher.start()
+        try:
+            self._watcher.start()
+        except BaseException:
+            self._home.close()
+            raise
         self._watcher.call(self._catch_up)
 
     async def stop(self, is_forced: bool) -> None:
         """End the watch, and unload what it has loaded.
 
+        It may be called again where it was cancelled.
+
         Args:
             is_forced: Skip ``finalize``.
+
+        Raises:
+            PhotonStateError: The caller is part of what the watch waits for.
         """
+        async with self.turn:
+            pass  # refused in there, before anything has ended
         stopped = await run_apart(self._watcher.stop, 60.0, "luminal-stop")
         if stopped.error is not None:
             raise stopped.error

@@ -464,6 +464,8 @@ async def test_watches_that_are_refused(make_host, photons):
             await host.watch_photons(3)
         with pytest.raises(DirectoryNotFoundError):
             await host.watch_photons(photons.path / "missing")
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         await watching(host, photons, a=1)
         with pytest.raises(ThreadManagerAlreadyRunningError, match="watched already"):
             await host.watch_photons(photons.path)
