@@ -121,7 +121,8 @@ def _own_code() -> tuple[object, ...]:
 
 def _path(path: Iterable[PathLike] | None) -> tuple[str, ...]:
     if path is None:  # what is no path in there, imports pass over as well
-        path = [e for e in sys.path if isinstance(e, str | os.PathLike)]
+        entries: list[object] = list(sys.path)
+        path = [e for e in entries if isinstance(e, str | os.PathLike)]
     return _absolute(entry or os.curdir for entry in _several("path", path))
 
 
