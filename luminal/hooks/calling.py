@@ -32,7 +32,11 @@ def pick(
         raise pluggy.HookCallError(
             f"hook call must provide argument {error.args[0]!r}"
         ) from error
-    return args, {n: kwargs[n] for n in occupant.kwargnames if n in kwargs}
+    named = {n: kwargs[n] for n in occupant.kwargnames if n in kwargs}
+    if occupant.is_direct and len(named) == len(occupant.kwargnames):
+        # By position, as prepared callers do: it may take them in no other way.
+        return [*args, *named.values()], {}
+    return args, named
 
 
 async def call_one(

@@ -111,6 +111,10 @@ class Course:
         attribute(self.policy, self.hook, self.occupants, place, error, spared=spared)
         return spared
 
+    def fared_well(self, place: int) -> None:
+        """Note that the wrapper at *place* came to its end without a failure."""
+        self.policy.succeeded(self.occupants[place])
+
     def answered(
         self, occupant: Occupant, value: Any, error: BaseException | None
     ) -> None:

@@ -16,7 +16,7 @@ from luminal.hooks.calls import note_general
 from luminal.hooks.course import Course, attribute
 from luminal.hooks.failure import is_own
 from luminal.hooks.features import Features
-from luminal.hooks.monitoring import monitored
+from luminal.hooks.monitoring import amonitored, monitored
 from luminal.hooks.order import Order
 from luminal.hooks.running import arun, complete, run
 from luminal.hooks.view import View, read
@@ -215,6 +215,8 @@ class HookCaller(Features):
         given = complete(self.spec, _present(kwargs))
         course = self._course(view, awaits=True)
         course.answers = answers
+        if self.policy.monitors:
+            return await amonitored(self.policy.monitors, course, given)
         return await arun(course, course.occupants, given, weight)
 
     def _may_be_called(self) -> None:
@@ -231,7 +233,7 @@ class HookCaller(Features):
         if self.is_historic:
             return False
         breaker = self.policy.breaker
-        if breaker is not None and (breaker.open_until or breaker.on_trial):
+        if breaker is not None and breaker.concerns(view.occupants):
             return False
         return not (self.is_isolated and any(o.is_wrapper for o in view.occupants))
 
@@ -290,9 +292,7 @@ class HookCaller(Features):
 
 def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
     # Identity alone: an argument's own ``==`` is none of our business.
-    if any(value is ABSENT for value in kwargs.values()):
-        return {n: v for n, v in kwargs.items() if v is not ABSENT}
-    return kwargs
+    return {n: v for n, v in kwargs.items() if v is not ABSENT}
 
 
 note_general(HookCaller.cold, HookCaller.acold, HookCaller.chosen)

@@ -79,7 +79,7 @@ class PluginManager(Roster):
             generation: Its generation; by default the old one's and one more.
 
         Raises:
-            ValueError: *old* is not registered, or *new* is.
+            ValueError: *old* is not registered, or *new* is; or one is in two pairs.
             pluggy.PluginValidationError: An implementation of *new* does not fit;
                 nothing is changed.
         """
@@ -150,10 +150,12 @@ class PluginManager(Roster):
         self, pairs: Iterable[tuple[object, object]], generation: int | None
     ) -> list[tuple[Record, Record, Enrolment]]:
         """Return (old record, new record, verified implementations) of *pairs*."""
-        changes = []
+        changes: list[tuple[Record, Record, Enrolment]] = []
         with self._policy.lock:
             for old, new in pairs:
                 record = self._registered(old)
+                if any(r is record or s.plugin is new for r, s, _ in changes):
+                    raise ValueError(f"{old!r} or {new!r} is in two pairs of one swap")
                 if new is not record.plugin and self.is_registered(new):
                     raise ValueError(f"plugin {new!r} is registered already")
                 number = record.generation + 1 if generation is None else generation

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from luminal.hooks.running import run
+from luminal.hooks.running import arun, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from luminal.hooks.course import Course
 
-__all__ = ["monitored"]
+__all__ = ["amonitored", "monitored"]
 
 
 def monitored(
@@ -32,5 +32,25 @@ def monitored(
     impls = [occupant.impl for occupant in reversed(course.occupants)]
     before(course.hook, impls, kwargs)
     outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], course, kwargs))
+    after(outcome, course.hook, impls, kwargs)
+    return outcome.get_result()
+
+
+async def amonitored(
+    monitors: Sequence[tuple[Callable[..., Any], Callable[..., Any]]],
+    course: Course,
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Await *course* inside of *monitors*; see `monitored`."""
+    if not monitors:
+        return await arun(course, course.occupants, kwargs, 1)
+    before, after = monitors[-1]
+    impls = [occupant.impl for occupant in reversed(course.occupants)]
+    before(course.hook, impls, kwargs)
+    outcome: pluggy.Result[Any]
+    try:
+        outcome = pluggy.Result(await amonitored(monitors[:-1], course, kwargs), None)
+    except BaseException as error:  # noqa: BLE001 - handed on by `get_result`
+        outcome = pluggy.Result(None, error)
     after(outcome, course.hook, impls, kwargs)
     return outcome.get_result()

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from luminal.hooks.occupant import Occupant
     from luminal.hooks.records import HookFailure
@@ -41,6 +41,17 @@ class Breaker:
         self.seconds = seconds
         self.open_until: dict[str, float] = {}
         self.on_trial: set[str] = set()
+
+    def concerns(self, occupants: Iterable[Occupant]) -> bool:
+        """Return whether one of *occupants* is passed over or on trial."""
+        return bool(self.open_until or self.on_trial) and any(
+            o.photon in self.open_until or o.photon in self.on_trial for o in occupants
+        )
+
+    def forget(self, photon: str) -> None:
+        """Close the circuit of *photon*, which is gone or has a new generation."""
+        self.open_until.pop(photon, None)
+        self.on_trial.discard(photon)
 
     def is_open(self, photon: str) -> bool:
         """Return whether *photon* is passed over now."""
@@ -88,6 +99,7 @@ class Policy:
         "breaker",
         "deadlines",
         "epoch",
+        "is_registered",
         "isolate",
         "leaving",
         "lock",
@@ -109,7 +121,9 @@ class Policy:
         self.breaker: Breaker | None = None
         self.deadlines: dict[str, float] = {}
         self.leaving: list[View] = []
-        # Makes callers of a photon's hooks anew; set by the manager.
+        # Whether a plugin is registered, and what makes callers of a photon's hooks
+        # anew; set by the manager.
+        self.is_registered: Callable[[object], bool] = lambda _plugin: True
         self.refresh: Callable[[str], None] = lambda _photon: None
 
     def forget_idle(self) -> None:
@@ -134,9 +148,14 @@ class Policy:
     def failed(self, occupant: Occupant) -> float:
         """Open the circuit of *occupant*'s photon if it is time; return the seconds."""
         breaker = self.breaker
-        if breaker is None or not breaker.failed(occupant):
+        if breaker is None:
             return 0.0
-        self.refresh(occupant.photon)
+        with self.lock:
+            # What a call under way brings of a photon that is gone, or of its old
+            # generation, is nothing against who bears the name now.
+            if not self.is_registered(occupant.plugin) or not breaker.failed(occupant):
+                return 0.0
+            self.refresh(occupant.photon)
         return breaker.seconds
 
     def succeeded(self, occupant: Occupant) -> None:

@@ -157,6 +157,8 @@ class _Body:
         failed = constant(self.view.wrapper_failed)
         opened = "".join(f"{wrapper}, " for wrapper in wrappers)
         wait = "await " if self.awaits else ""
+        if self.armed:
+            failed += f", {constant(self.view.wrapper_fared_well)}"
         return f"{wait}{unwinder}(({opened}), luminal_result, {error}, {failed})"
 
     def _second_halves(self, depth: int) -> None:
@@ -175,6 +177,7 @@ class _Body:
                 f" {wrapper}.send(luminal_result)",
                 "except StopIteration as luminal_stop:",
                 " luminal_result = luminal_stop.value",
+                *self._streak_ends(self.view.occupants[place], " "),
                 "except BaseException as luminal_raised:",
                 f" {failed}",
                 f" return {rest}",
@@ -226,8 +229,7 @@ class _Body:
             lines.append(f"{target} = {call}")
             lines.append(f"if {target} is not None and hasattr({target}, '__await__'):")
             lines.append(f" {target} = await {target}")
-        if self.armed:
-            lines.append(f"{constant(occupant.tally)}.streak = 0")
+        lines += self._streak_ends(occupant, "")
         if self.isolated:
             spare = constant(self.view.aspare if self.awaits else self.view.spare)
             lines = [
@@ -239,6 +241,11 @@ class _Body:
             ]
         for line in lines:
             yield indent + line
+
+    def _streak_ends(self, occupant: Occupant, indent: str) -> list[str]:
+        if not self.armed:
+            return []
+        return [f"{indent}{self.writer.constant(occupant.tally)}.streak = 0"]
 
     def _first_half(self, occupant: Occupant, name: str) -> Iterator[str]:
         """Yield the lines that bring *occupant*, a wrapper, to its ``yield``."""

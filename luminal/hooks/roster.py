@@ -51,6 +51,7 @@ class Roster(pluggy.PluginManager):
         super().__init__(project_name)
         self._policy = Policy(isolate=isolate, report=report)
         self._registry = Registry()
+        self._policy.is_registered = self.is_registered
         self._desks: dict[str, HookDesk] = {}
         self.hook: Any = HookRelay()  # type: ignore[misc] # pluggy calls it final
         self.ahook: Any = AsyncHookRelay()
@@ -198,7 +199,9 @@ class Roster(pluggy.PluginManager):
         return plugin
 
     def _forget(self, record: Record) -> None:
-        """Drop memories of historic hooks that would keep *record*'s plugin alive."""
+        """Drop what was for *record*'s plugin alone, or would keep it alive."""
+        if self._policy.breaker is not None:
+            self._policy.breaker.forget(record.name)
         for desk in self._desks.values():
             if desk.history:
                 desk.forget(record.plugin, record.name)

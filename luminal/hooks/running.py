@@ -85,7 +85,7 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
                     raise
                 course.spare(place, raised)
                 if occupant.is_wrapper:
-                    opened.append(_gone())
+                    opened.append(None)
                 continue
             except BaseException as raised:
                 course.blame(place, raised)
@@ -103,20 +103,9 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return unwind(opened, result, error, course.spare)
+        return unwind(opened, result, error, course.spare, course.fared_well)
     finally:
         del error
-
-
-def _gone() -> Any:
-    """Make a wrapper that changes nothing, in the place of one that failed."""
-
-    def nothing() -> Any:
-        return (yield)
-
-    wrapper = nothing()
-    next(wrapper)
-    return wrapper
 
 
 async def arun(
@@ -150,7 +139,7 @@ async def arun(
                     raise
                 course.spare(place, raised)
                 if occupant.is_wrapper:
-                    opened.append(_gone())
+                    opened.append(None)
                 continue
             except BaseException as raised:
                 if is_own(raised):
@@ -165,6 +154,6 @@ async def arun(
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return await aunwind(opened, result, error, course.spare)
+        return await aunwind(opened, result, error, course.spare, course.fared_well)
     finally:
         del error

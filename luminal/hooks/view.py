@@ -156,11 +156,16 @@ class View:
 
     def fail(self, error: BaseException) -> None:
         """Attribute *error*, which ends a prepared sync call."""
-        self.hook.blame(self, self.lines[_line(error)], error)
+        self._blame(self.lines, error)
 
     def afail(self, error: BaseException) -> None:
         """Attribute *error*, which ends a prepared async call."""
-        self.hook.blame(self, self.alines[_line(error)], error)
+        self._blame(self.alines, error)
+
+    def _blame(self, lines: dict[int, int], error: BaseException) -> None:
+        place = lines.get(_line(error))
+        if place is not None:  # else a tracer's: a debugger that quits, a halt
+            self.hook.blame(self, place, error)
 
     def spare(self, error: BaseException) -> None:
         """Report *error* of a prepared sync call, which goes on."""
@@ -173,6 +178,10 @@ class View:
     def wrapper_failed(self, place: int, error: BaseException) -> bool:
         """Attribute the *error* of a wrapper's second half; True: it is dealt with."""
         return self.hook.spare(self, place, error)
+
+    def wrapper_fared_well(self, place: int) -> None:
+        """End a streak of failures of the wrapper at *place*."""
+        self.occupants[place].tally.streak = 0
 
 
 def _line(error: BaseException) -> int:

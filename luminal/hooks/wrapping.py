@@ -127,6 +127,7 @@ def unwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
+    fared_well: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers*, the innermost first.
 
@@ -137,6 +138,7 @@ def unwind(
         error: The exception that it ended with, or None.
         failed: Is told a wrapper's place and its own exception; returns whether the
             exception was taken care of.
+        fared_well: Is told the place of a wrapper that raised none of its own.
 
     Returns:
         The call's result.
@@ -152,17 +154,20 @@ def unwind(
                 try:
                     wrapper.throw(error)
                 except RuntimeError as raised:
-                    # A StopIteration thrown into a generator comes back so.
-                    if isinstance(error, StopIteration) and raised.__cause__ is error:
+                    if _came_back(raised, error):
                         wrapper.close()
+                        _call(fared_well, place)
                         continue
                     raise
             wrapper.close()
         except StopIteration as stop:
             result, error = stop.value, None
+            _call(fared_well, place)
             continue
         except BaseException as raised:  # noqa: BLE001 - for the wrapper outside of it
-            if raised is error or not failed(place, raised):
+            if raised is error:
+                _call(fared_well, place)
+            elif not failed(place, raised):
                 error = raised
             continue
         try:
@@ -183,6 +188,7 @@ async def aunwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
+    fared_well: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers* of either kind; see `unwind`.
 
@@ -193,31 +199,52 @@ async def aunwind(
         wrapper = wrappers[place]
         if wrapper is None:
             continue
-        if hasattr(wrapper, "asend"):
-            try:
-                if error is None:
-                    result = await wrapper.asend(result)
-                else:
-                    result = await wrapper.athrow(error)
-                error = None
-                await wrapper.aclose()
-            except StopAsyncIteration:
-                error = None
-            except BaseException as raised:  # noqa: BLE001 - as in `unwind`
-                if raised is error or not failed(place, raised):
-                    error = raised
-            continue
         try:
-            result, error = unwind((wrapper,), result, error, _nobody), None
+            if not hasattr(wrapper, "asend"):
+                result, error = unwind((wrapper,), result, error, _nobody), None
+            else:
+                result, error = await _asecond_half(wrapper, result, error), None
         except BaseException as raised:  # noqa: BLE001 - as in `unwind`
-            if raised is error or not failed(place, raised):
-                error = raised
+            if raised is not error and not _came_back(raised, error):
+                if not failed(place, raised):
+                    error = raised
+                continue
+        _call(fared_well, place)
     if error is not None:
         try:
             raise error
         finally:
             del error
     return result
+
+
+async def _asecond_half(wrapper: Any, result: Any, error: BaseException | None) -> Any:
+    """Run the second half of an async *wrapper*; return the call's result."""
+    try:
+        if error is None:
+            result = await wrapper.asend(result)
+        else:
+            result = await wrapper.athrow(error)
+        await wrapper.aclose()
+    except StopAsyncIteration:
+        pass
+    finally:
+        del error
+    return result
+
+
+def _came_back(raised: BaseException, error: BaseException | None) -> bool:
+    """Return whether *raised* is how *error* leaves a generator it was thrown into."""
+    return (
+        isinstance(error, StopIteration | StopAsyncIteration)
+        and isinstance(raised, RuntimeError)
+        and raised.__cause__ is error
+    )
+
+
+def _call(fared_well: Callable[[int], None] | None, place: int) -> None:
+    if fared_well is not None:
+        fared_well(place)
 
 
 def _nobody(_place: int, _error: BaseException) -> bool:
