@@ -19,7 +19,7 @@ header{padding-top:1.2rem}
 h1{font-size:1.5rem;margin:0}
 h2{font-size:1.15rem;margin:0 0 .6rem}
 h3{font-size:1rem;margin:0 0 .2rem;overflow-wrap:anywhere}
-p{margin:.2rem 0}
+p{margin:.2rem 0;overflow-wrap:anywhere}
 .soft,time,footer{color:var(--soft)}
 .sum{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.6rem 0;
 list-style:none}

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from luminal.managers import Loader
-from luminal.model import Event, Happening
+from luminal.model import Event, Happening, Problem
 from luminal.testing import Host
 from luminal.web import Picture, picture_of, render_page, serve
-from luminal.web.picture import Photon
+from luminal.web.picture import Failure, Photon
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
 pytestmark = [
@@ -197,6 +197,22 @@ def test_none_and_a_thousand_fit(
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.run("return document.documentElement.scrollHeight") < 6000
     assert browser.run(FAINT) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_endless_word_of_a_failure_is_broken(
+    browser: Chrome, tmp_path: Path, width: int
+) -> None:
+    """An exception's text may be a digest, a path or a page without a blank."""
+    word = "E" * 2000
+    problem = Problem(word, word, word, word, 3, why=word, hint=word, consequence=word)
+    failures = (Failure("geo", problem, 1.0, is_standing=True),)
+    picture = Picture(1, word, 1.0, (), failures, events=(), hooks=())
+    file = tmp_path / "report.html"
+    file.write_text(render_page(picture), encoding="utf-8")
+    browser.look(width, "light")
+    browser.open(file.as_uri())
+    assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
