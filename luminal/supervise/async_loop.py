@@ -11,7 +11,6 @@ from luminal.supervise.superloop import SuperLoop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from luminal.supervise.run import Run
 
@@ -20,11 +19,6 @@ __all__ = ["AsyncLoop"]
 
 class AsyncLoop(SuperLoop):
     """A `SuperLoop` with ``async def cycle``; `stop` cancels what it awaits."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Cancels the cycles from any thread; None while there is nothing to cancel.
-        self._cancel: Callable[[], object] | None = None
 
     @abc.abstractmethod
     async def cycle(self) -> Any:
@@ -46,16 +40,16 @@ class AsyncLoop(SuperLoop):
         loop = asyncio.get_running_loop()
         if task is not None:
             cancel = task.cancel
-            self._cancel = lambda: loop.call_soon_threadsafe(cancel)
+            run.cancel = lambda: loop.call_soon_threadsafe(cancel)
         try:
             while not run.stopping.is_set():
                 run.beat = time.monotonic()
                 await self.cycle()
         finally:
-            self._cancel = None
+            run.cancel = None
 
-    def _wake(self) -> None:
-        cancel = self._cancel
+    def _wake(self, run: Run) -> None:
+        cancel = run.cancel
         if cancel is not None:
             # Where its event loop has closed, nothing is awaited any more.
             with contextlib.suppress(RuntimeError):

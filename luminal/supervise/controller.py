@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from luminal.supervise.greenlight import GreenLight
 from luminal.supervise.group import LoopGroup
 from luminal.supervise.restarts import Intensity, Restart, RestartLog, Strategy
-from luminal.supervise.superloop import SuperLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from luminal.supervise.run import Run
+    from luminal.supervise.superloop import SuperLoop
 
 __all__ = ["GroupGaveUp", "LoopController"]
 
@@ -92,24 +92,27 @@ class LoopController(LoopGroup):
         """Who hears of a loop's end: this controller."""
         return self
 
-    def _wake(self) -> None:
+    def _wake(self, run: Run) -> None:  # noqa: ARG002 - it has one call for all
+        """Let the cycle look."""
         self._call.set()
 
-    def heard_of_end(self, loop: SuperLoop, run: Run) -> bool:
+    def heard_of_end(self, loop: Any, run: Run) -> bool:
         """Take note that *loop* ended unasked; called in its dying thread.
 
         Returns:
             Whether this group answers to it by itself; else the light goes out.
         """
-        if not self.running or not self._wants_restart(loop, run):
-            return loop.restart is not Restart.PERMANENT
+        if not self._wants_restart(loop, run):
+            return True
+        if not self.running:
+            return False
         if self.strategy is Strategy.ONE_FOR_ALL and loop.reset_globally:
             self._green_light.clear()
             return True
         self._schedule(loop)
         return True
 
-    def _wants_restart(self, loop: SuperLoop, run: Run) -> bool:
+    def _wants_restart(self, loop: Any, run: Run) -> bool:
         if loop.restart is Restart.TEMPORARY:
             return False
         is_error = isinstance(run.error, Exception)
@@ -121,6 +124,20 @@ class LoopController(LoopGroup):
             log = self._logs.setdefault(loop, RestartLog())
             self._due[loop] = now + log.pause(loop.backoff, now)
         self._call.set()
+
+    def release_loop(self, loop: SuperLoop) -> None:
+        """Take *loop* out of the group; it goes on as it is."""
+        super().release_loop(loop)
+        with self._due_lock:
+            self._due.pop(loop, None)
+            self._logs.pop(loop, None)
+
+    def _turn(self, run: Run) -> None:
+        if self.has_given_up:
+            self.has_given_up = False
+            for log in [self.restarts, *self._logs.values()]:
+                log.forget()
+        super()._turn(run)
 
     def restarts_of(self, loop: SuperLoop) -> int:
         """Return how often *loop* was restarted by itself."""
@@ -162,7 +179,7 @@ class LoopController(LoopGroup):
                 _logger.error("%s: hangs, given up", loop.thread_name)
                 log = self._logs.setdefault(loop, RestartLog())
                 self._count(log, str(loop))
-                loop.hard_reset()
+                self._bring_back(loop)
 
     def _restart_due(self, now: float) -> None:
         with self._due_lock:
@@ -176,23 +193,19 @@ class LoopController(LoopGroup):
             if self.strategy is Strategy.REST_FOR_ONE:
                 self._restart_rest(loop)
             else:
-                loop.start()
+                self._bring_back(loop)
+
+    def _bring_back(self, loop: SuperLoop) -> None:
+        """Start *loop* again, and if it cannot be started now, later."""
+        if not self._revive_loop(loop):
+            self._schedule(loop)
 
     def _restart_rest(self, first: SuperLoop) -> None:
         later = self.loops[self.loops.index(first) + 1 :]
         running = [loop for loop in later if loop.is_alive]
-        for loop in reversed(running):
-            loop.ask_to_stop()
-        for loop in reversed(running):
-            loop.stop()
+        self._bring_down(running, is_for_now=True)
         for loop in [first, *running]:
-            self._revive(loop)
-
-    def _revive(self, loop: SuperLoop) -> None:
-        if loop.is_alive or loop.running:
-            loop.hard_reset()
-        else:
-            loop.start()
+            self._bring_back(loop)
 
     def _count(self, log: RestartLog, who: str) -> None:
         if log.note(self.intensity, time.monotonic()):
@@ -205,7 +218,8 @@ class LoopController(LoopGroup):
             self.intensity.restarts,
             self.intensity.period,
         )
-        self.stop_loops()
+        self._is_paused = True  # who starts the group again tries anew
+        self._bring_down(self.loops, is_for_now=True)
         raise GroupGaveUp(f"{self}: {who} needed too many restarts")
 
     def _reset(self) -> None:
@@ -215,11 +229,7 @@ class LoopController(LoopGroup):
             for loop in self.loops
             if loop.reset_globally and loop.is_stopped is not True
         ]
-        for loop in reversed(group):
-            if isinstance(loop, SuperLoop):
-                loop.ask_to_stop()
-        for loop in reversed(group):
-            self.stop_loop(loop)
+        self._bring_down(group, is_for_now=True)
         with self._due_lock:
             for loop in group:
                 self._due.pop(loop, None)
@@ -233,7 +243,7 @@ class LoopController(LoopGroup):
             return  # stopped meanwhile: nothing is started any more
         alarms = getattr(self._green_light, "alarms", 0)
         for loop in group:
-            self._revive(loop)
+            self._bring_back(loop)
         # An alarm that came while the loops started stands: it is answered next.
         if getattr(self._green_light, "alarms", 0) == alarms:
             self._green_light.set()

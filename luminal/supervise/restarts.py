@@ -99,3 +99,8 @@ class RestartLog:
         self.in_a_row += 1
         self.last = now
         return len(self.times) <= intensity.restarts
+
+    def forget(self) -> None:
+        """Begin a new row and a new period; `total` stays."""
+        self.times.clear()
+        self.in_a_row = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable  # noqa: TC003 - attrs reads it
 from typing import Any
 
 import attrs
@@ -26,6 +27,8 @@ class Run:
         error: What ended it, where that was an exception.
         is_over: Its cycles have ended; the thread is about to.
         is_killed: It was given up; it may still be alive.
+        cancel: Cancels what the cycle awaits, from any thread; None where it awaits
+            nothing.
         on_stop: Arguments for ``on_stop``, while that is still owed.
     """
 
@@ -38,6 +41,7 @@ class Run:
     error: BaseException | None = None
     is_killed: bool = False
     is_over: bool = False
+    cancel: Callable[[], object] | None = None
     on_stop: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def ask(self) -> None:

@@ -8,28 +8,20 @@ held while code of the subclass runs.
 
 from __future__ import annotations
 
-import abc
+import contextlib
 import functools
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from luminal.supervise.at_exit import stop_at_exit
-from luminal.supervise.liveness import Liveness
+from luminal.supervise.cycling import Cycling
 from luminal.supervise.restarts import Backoff, Restart
 from luminal.supervise.run import Run
 from luminal.supervise.thread import TracedThread
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Supervisor(Protocol):
-        """Who hears that a loop has ended unasked."""
-
-        def heard_of_end(self, loop: SuperLoop, run: Run) -> bool:
-            """Return whether it answers to that by itself."""
-
+    from collections.abc import Iterator
 
 __all__ = ["SuperLoop"]
 
@@ -39,7 +31,7 @@ _BEGIN_SECONDS = 0.1
 _logger = logging.getLogger("luminal.supervise")
 
 
-class SuperLoop(Liveness, abc.ABC):
+class SuperLoop(Cycling):
     """Runs `cycle` again and again on a thread of its own.
 
     Args:
@@ -66,9 +58,7 @@ class SuperLoop(Liveness, abc.ABC):
         backoff: Backoff | None = None,
         stall_after: float | None = None,
     ) -> None:
-        super().__init__(stall_after)
-        self._green_light = green_light
-        self._grace_period = grace_period
+        super().__init__(green_light, grace_period, stall_after)
         self._max_loop_failures = max_loop_failures
         self._stop_on_failure = stop_on_failure
         self.reset_globally = reset_globally
@@ -78,24 +68,10 @@ class SuperLoop(Liveness, abc.ABC):
         self._failures = 0
         self._thread_index = 0
         self._is_starting = False
-        self._controller: Supervisor | None = None
-
-    @abc.abstractmethod
-    def cycle(self) -> Any:
-        """Do one turn of the work."""
-
-    def on_start(self, *_args: Any, **_kwargs: Any) -> bool | None:
-        """Prepare, in the caller's thread; ``False`` or an exception cancels."""
-        return True
-
-    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
-        """Clean up after the thread has ended, in the thread that stopped it."""
-
-    def on_thread_start(self) -> None:
-        """Prepare, in the loop's own thread."""
-
-    def on_thread_stop(self) -> None:
-        """Clean up, in the loop's own thread, however it ends."""
+        # The latest `start` ended in an exception of `on_start`.
+        self._has_failed = False
+        # Threads that bring it down or up by the rules of its group.
+        self._rulers: set[int] = set()
 
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Start a new thread unless one runs; arguments go to `on_start`.
@@ -104,10 +80,12 @@ class SuperLoop(Liveness, abc.ABC):
         """
         self._let_end()
         with self._state:
-            if self._is_starting or self.is_alive:
+            # By the rules, what was stopped on purpose stays so.
+            is_kept = self._is_ruled() and self._is_stopped
+            if self._is_starting or self.is_alive or is_kept:
                 return
             self._is_starting = True
-            self._is_stopped = False
+            self._is_stopped = self._has_failed = False
         try:
             run = self._new_run() if self._may_start(args, kwargs) else None
             if run is None:
@@ -134,6 +112,7 @@ class SuperLoop(Liveness, abc.ABC):
             answer = self.on_start(*args, **kwargs)
         except Exception:
             _logger.exception("%s: on_start raised, not started", self)
+            self._has_failed = True
             return False
         # Only an explicit False cancels: a function that forgets to return does not.
         if answer is False:
@@ -156,44 +135,6 @@ class SuperLoop(Liveness, abc.ABC):
             self._run = run
             return run
 
-    def _live(self, run: Run) -> None:
-        try:
-            try:
-                self.on_thread_start()
-            finally:
-                run.begun.set()
-            try:
-                self._turn(run)
-            finally:
-                self.on_thread_stop()
-        except Exception as error:
-            run.error = error
-            _logger.exception("%s: ended by an exception", run.thread.name)
-        except BaseException as error:
-            run.error = error
-            if not isinstance(error, SystemExit):
-                raise
-        finally:
-            run.is_over = True
-            self._ended(run)
-
-    def _turn(self, run: Run) -> None:
-        while not run.stopping.is_set():
-            run.beat = time.monotonic()
-            self.cycle()
-
-    def _ended(self, run: Run) -> None:
-        # A restart before `start` is through would be taken for a second one.
-        run.settled.wait(self._grace_period)
-        self._pay_on_stop(run)
-        if run.stopping.is_set() or run.is_killed:
-            return
-        # It was not asked to: its group hears of it.
-        controller = self._controller
-        is_heard = controller is not None and controller.heard_of_end(self, run)
-        if not is_heard and run.error is not None and self._green_light is not None:
-            self._green_light.clear()
-
     def stop(self, *args: Any, **kwargs: Any) -> bool:
         """Stop the thread and wait for it, at most `grace_period` seconds in all.
 
@@ -206,14 +147,14 @@ class SuperLoop(Liveness, abc.ABC):
             Whether the thread has ended.
         """
         with self._state:
-            self._is_stopped = True
+            self._is_stopped = self._is_stopped or not self._is_ruled()
             run = self._run
             if run is None:
                 return True
             if not run.asked and not run.is_killed:
                 run.on_stop = (args, kwargs)
             run.ask()
-        self._wake()
+        self._wake(run)
         if threading.current_thread() is run.thread:
             return False
         if not run.wait(run.asked + self._grace_period):
@@ -228,7 +169,8 @@ class SuperLoop(Liveness, abc.ABC):
             if run is not None and run.thread.is_alive() and not run.asked:
                 run.on_stop = ((), {})
                 run.ask()
-        self._wake()
+        if run is not None:
+            self._wake(run)
 
     def halt(self) -> None:
         """Tell the thread to stop and halt it: a cycle under way does not go on."""
@@ -237,17 +179,8 @@ class SuperLoop(Liveness, abc.ABC):
         if run is not None and threading.current_thread() is not run.thread:
             run.thread.halt()
 
-    def _wake(self) -> None:
-        """End what the present cycle waits for; for subclasses that know it."""
-
-    def _pay_on_stop(self, run: Run) -> None:
-        with self._state:
-            owed, run.on_stop = run.on_stop, None
-        if owed is not None:
-            try:
-                self.on_stop(*owed[0], **owed[1])
-            except Exception:
-                _logger.exception("%s: on_stop raised", self)
+    def _wake(self, run: Run) -> None:
+        """End what the cycle of *run* waits for; for subclasses that know it."""
 
     def hard_reset(self) -> None:
         """Give the old thread up and start a new one at once, whatever the old does.
@@ -256,18 +189,60 @@ class SuperLoop(Liveness, abc.ABC):
         `abandoned` until it ends. `on_stop` and `on_start` run in between.
         """
         with self._state:
+            if self._is_ruled() and self._is_stopped:
+                return
+            self._is_stopped = False
             run, self._run = self._run, None
             if run is not None:
                 run.is_killed = True
                 run.on_stop = run.on_stop or ((), {})
                 run.ask()
                 self._abandoned.append(run)
-        self._wake()
         if run is not None:
+            self._wake(run)
             if threading.current_thread() is not run.thread:
                 run.thread.halt()
             self._pay_on_stop(run)
-        self.start()
+        with self._by_the_rules():  # a `stop` that came meanwhile is obeyed
+            self.start()
+
+    @contextlib.contextmanager
+    def _by_the_rules(self) -> Iterator[None]:
+        """Let `stop` and `start` within the block be no orders of the host's.
+
+        Such a stop is not on purpose, and such a start brings nothing up that was
+        stopped on purpose.
+        """
+        me = threading.get_ident()
+        is_outermost = me not in self._rulers
+        self._rulers.add(me)
+        try:
+            yield
+        finally:
+            if is_outermost:
+                self._rulers.discard(me)
+
+    def _is_ruled(self) -> bool:
+        return threading.get_ident() in self._rulers
+
+    def _pause(self) -> bool:
+        """Stop the loop, to be started again soon."""
+        with self._by_the_rules():
+            return self.stop()
+
+    def _revive(self) -> bool:
+        """Bring the loop up again, unless it was stopped on purpose.
+
+        Returns:
+            Whether nothing went wrong: False where `on_start` raised.
+        """
+        self._let_end()
+        with self._by_the_rules():
+            if self.is_alive or self.running:
+                self.hard_reset()
+            else:
+                self.start()
+        return not self._has_failed
 
     def failure(self) -> bool:
         """Count a critical failure.
@@ -282,10 +257,8 @@ class SuperLoop(Liveness, abc.ABC):
             self._failures = 0
         _logger.warning("%s: more than %d failures", self, self._max_loop_failures)
         if self._stop_on_failure:
-            self.stop()
-            self._is_stopped = False  # not on purpose: a reset starts it again
-        if self._green_light is not None:
-            self._green_light.clear()
+            self._pause()  # a reset starts it again
+        self._put_light_out()
         return True
 
     def make_name(self, index: int) -> str:
@@ -295,6 +268,3 @@ class SuperLoop(Liveness, abc.ABC):
     def set_green_light(self, light: threading.Event | None) -> None:
         """Share *light* from now on."""
         self._green_light = light
-
-    def __str__(self) -> str:
-        return type(self).__qualname__
