@@ -42,8 +42,10 @@ class Loader:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.loader = AsyncLoader(*args, **kwargs)
-        # Begun with the first order, and again with one after a `close`.
+        # Begun with the first order, and again with one after a `close` or a fork.
         self._thread: LoopThread | None = None
+        # Kept, not closed: what its loop waits for is the parent's as well.
+        self._thread_of_parent: LoopThread | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -58,11 +60,15 @@ class Loader:
             RuntimeError: It was asked for on that very loop, which would wait for
                 itself.
         """
+        return self._own_thread().run(coroutine)
+
+    def _own_thread(self) -> LoopThread:
         with self._lock:
+            if self._thread is not None and not self._thread.is_running:
+                self._thread, self._thread_of_parent = None, self._thread
             if self._thread is None:
                 self._thread = LoopThread("luminal-blocking")
-            thread = self._thread
-        return thread.run(coroutine)
+            return self._thread
 
     @property
     def photons(self) -> dict[str, PlainHandler]:
@@ -194,12 +200,14 @@ class Loader:
         Args:
             force_stop: Skip ``finalize`` and end what photons own at once.
         """
+        thread = self._own_thread()
         try:
-            self.call(self.loader.close(force_stop))
+            thread.run(self.loader.close(force_stop))
         finally:
-            with self._lock:
-                thread, self._thread = self._thread, None
-            if thread is not None:
+            if not thread.is_here:  # else it was refused
+                with self._lock:
+                    if self._thread is thread:
+                        self._thread = None
                 thread.close()
 
     def __enter__(self) -> Self:

@@ -32,6 +32,9 @@ class LoopThread:
         import asyncio
 
         self.loop = (make_loop or asyncio.new_event_loop)()
+        # What is handed to the loop is handed to it before its end, or refused.
+        self._lock = threading.Lock()
+        self._is_closed = False
         # Set on the loop's thread, read by others once `_begun` is set.
         self._over: asyncio.Event
         begun = threading.Event()
@@ -58,33 +61,47 @@ class LoopThread:
         """Run *coroutine* to its end and return what it returns.
 
         Raises:
-            RuntimeError: The loop has ended, or it is this thread's own, which would
-                wait for itself.
+            RuntimeError: The loop has ended, or ends meanwhile, or it is this thread's
+                own, which would wait for itself.
         """
         import asyncio
+        from concurrent.futures import CancelledError
 
-        why = ""
-        if not self.is_running:
-            why = "it is closed already"
-        elif self._thread is threading.current_thread():
-            why = "this is its own loop; await the coroutine here"
+        with self._lock:
+            why = ""
+            if not self.is_running:
+                why = "it is closed already"
+            elif self.is_here:
+                why = "this is its own loop; await the coroutine here"
+            else:
+                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         if why:
             coroutine.close()
             raise RuntimeError(f"the host cannot do that: {why}")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()
-        except BaseException:  # a Ctrl-C, too
+        except BaseException as error:  # a Ctrl-C, too
             future.cancel()
+            if isinstance(error, CancelledError) and self._is_closed:
+                raise RuntimeError(
+                    "the host cannot do that: it was closed meanwhile"
+                ) from None
             raise
 
     @property
+    def is_here(self) -> bool:
+        """Whether this thread is its own."""
+        return self._thread is threading.current_thread()
+
+    @property
     def is_running(self) -> bool:
-        """Whether it takes coroutines."""
-        return self._thread.is_alive()
+        """Whether it takes coroutines; never in a child that was forked."""
+        return self._thread.is_alive() and not self._is_closed
 
     def close(self) -> None:
         """End the loop and its thread. Twice does no harm."""
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._over.set)
-            self._thread.join()
+        with self._lock:
+            if self.is_running:
+                self._is_closed = True
+                self.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()

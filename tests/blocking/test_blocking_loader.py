@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import pytest
 
 import luminal
 from luminal.errors import LuminalError, PhotonNotFoundError, PhotonStartError
+from luminal.supervise.loop_thread import LoopThread
 
 PHOTON = """
 import asyncio, threading
@@ -204,3 +206,101 @@ def test_reading_begins_no_thread(tmp_path):
     assert loader.photons == {}
     assert len(loader.report)
     assert threading.active_count() == before
+
+
+def test_an_order_that_meets_the_end_of_the_loop_is_refused():
+    """It would never be carried out: whoever waits for it would wait for ever."""
+    loop = LoopThread("test-end")
+    ends, go_on = threading.Event(), threading.Event()
+
+    async def linger():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ends.set()
+            go_on.wait(10)
+
+    async def begin():
+        task = asyncio.create_task(linger())
+        await asyncio.sleep(0)
+        return task
+
+    def order():
+        with pytest.raises(RuntimeError, match="closed") as caught:
+            loop.run(asyncio.sleep(60))
+        refused.append(caught.value)
+
+    refused = []
+    waits = threading.Thread(target=order)  # for what the end will cancel
+    waits.start()
+    task = loop.run(begin())
+    ending = threading.Thread(target=loop.close)
+    ending.start()
+    assert ends.wait(10)
+    late = threading.Thread(target=order, daemon=True)
+    late.start()
+    late.join(0.2)  # time enough to hand its order over
+    go_on.set()
+    for thread in (waits, late, ending):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert task.cancelled()
+    assert len(refused) == 2
+
+
+def test_a_close_from_its_own_loop_is_refused_and_ends_nothing(loader, file):
+    """What photons have started there goes on."""
+    loader.load_photons(file.parent).start()
+
+    async def close():
+        loader.close()
+
+    with pytest.raises(RuntimeError, match="its own loop"):
+        loader.call(close())
+    assert not loader.photons["clock"].instance.task.done()
+    assert loader.photons["clock"].instance.thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_gives_orders_on_a_loop_of_its_own(tmp_path, file):
+    """A host that loads and then forks, as servers do, has a Loader in each child."""
+    program = tmp_path / "host.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import os, pathlib, sys, warnings
+            import luminal
+            from tests.blocking.test_blocking_loader import PHOTON, Specs
+
+            warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+            file = pathlib.Path({str(file)!r})
+            loader = luminal.blocking.Loader(hookspecs=[Specs], cache=False)
+            loader.load_photons(file.parent).start()
+            child = os.fork()
+            if not child:
+                file.write_text(PHOTON.format(version=2))
+                loader.reload_photon("clock")
+                print("child", loader.hook.version(), flush=True)
+                print("child", loader.call(loader.ahook.later()), flush=True)
+                loader.close()
+                sys.exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            print("parent", loader.hook.version(), loader.call(loader.ahook.later()))
+            loader.close()
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "always", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.splitlines() == [
+        "child [2]",
+        "child ['later']",
+        "parent [1] ['later']",
+    ]
