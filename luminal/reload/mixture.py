@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonReloadError
+from luminal.reload.plan import affected
 from luminal.reload.requirements import find_unmet
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Registry
-    from luminal.loading import Attempt, Generation
+    from luminal.loading import Attempt, Generation, World
     from luminal.reload.pairing import Pair
 
 __all__ = ["Mixture"]
@@ -34,10 +35,12 @@ class Mixture:
 
     Attributes:
         found: Those that the new code depends on.
+        users: Units that have begun to import from what is replaced meanwhile.
     """
 
     others: AbstractSet[str] = frozenset()
     found: set[str] = attrs.Factory(set)
+    users: set[str] = attrs.Factory(set)
 
     def look(self, staged: Mapping[str, Generation]) -> None:
         """Note what the generations in *staged* have imported from so far."""
@@ -66,6 +69,21 @@ class Mixture:
                 "would be mixed with an earlier generation",
                 why=f"it imports from {names}, whose next generation was refused",
                 hint="mend that one",
+            )
+
+    def check_users(self, units: Sequence[str], world: World) -> None:
+        """Refuse to leave anybody behind who is linked to what is replaced.
+
+        Raises:
+            PhotonReloadError: A late import of running code has made such a link.
+        """
+        self.users = affected(units, world.users).difference(units)
+        if self.users:
+            names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
+            raise PhotonReloadError(
+                "has got another user while its next generation was being started",
+                why=f"{names} has imported from it",
+                hint="reload it once more",
             )
 
     def check_requirements(self, pairs: Sequence[Pair], registry: Registry) -> None:

@@ -128,9 +128,10 @@ class Reloader:
                 raise
             connected = mixture.found | self._rivals(cause)
             joining = [group for group in later if group & connected]
-            if joining:
+            if joining or mixture.users:
                 later[:] = [group for group in later if group not in joining]
-                return await self._run(units.union(*joining), change, later, refused)
+                whole = units.union(mixture.users, *joining)
+                return await self._run(whole, change, later, refused)
             refused |= units
             return self._refused(concerned, cause)
         past = self._history.note(old)

@@ -205,6 +205,7 @@ class Swap:
                 if pair.old is not None:
                     await turns.enter_async_context(pair.old.turn)
             self._check_still_there()
+            self.mixture.check_users(self.units, self.world)
             self._exchange()
 
     def _check_still_there(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import sys
 import threading
 
@@ -32,6 +34,7 @@ IMPORTS = [
     "from . import {0}; OTHER = {0}.VALUE",
     "from .{} import VALUE as OTHER, NEW",
 ]
+LATE = "from . import b; return 'a', b.VALUE"
 BODY = """def start(self):
                 global VALUE
                 from .{} import VALUE as OTHER
@@ -136,3 +139,28 @@ async def test_a_photon_that_is_called_otherwise(make_host, photons):
             is_over.set()
             caller.join()
     assert seen == {("a",), ("b",)}
+
+
+@pytest.mark.parametrize("policy", ["all", "component"])
+async def test_a_late_import_while_its_target_is_being_replaced(
+    make_host, photons, policy, monkeypatch
+):
+    """Running code that links itself to the old generation is replaced as well."""
+    go = asyncio.Event()
+    monkeypatch.setattr(builtins, "GO", go, raising=False)
+    start = """async def start(self):
+                if VALUE > 1:
+                    import builtins
+                    await builtins.GO.wait()"""
+    async with make_host() as host:
+        late = photon("a", 1).replace("return 'a', VALUE", LATE)
+        user = photons.write("a.py", late)
+        a, b = await host.run(user, photons.write("b.py", photon("b", 1, body=start)))
+        photons.write("b.py", photon("b", 2, body=start))
+        reloading = asyncio.create_task(host.reload_photons([b], policy))
+        await host.until(lambda: len(host.happened(Happening.STAGED)) == 1)
+        assert host.answers() == [("a", 1), ("b", 1)]
+        go.set()
+        assert await reloading == [b]
+        assert host.answers() == [("a", 2), ("b", 2)]
+        assert [a.number, b.number] == [2, 2]
