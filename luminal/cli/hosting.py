@@ -14,6 +14,7 @@ import attrs
 
 from luminal.cli.exits import Exit
 from luminal.cli.leaving import PATIENCE, leave, leave_soon, write_now
+from luminal.cli.waking import woken_by_signals
 from luminal.errors import LuminalError
 from luminal.managers.control import Control
 from luminal.model import Happening, State
@@ -75,7 +76,7 @@ class Hosting:
             signal.signal(signal.SIGHUP, self._hang_up)
         self._control = Control(self.loader)
         self.loader.events.subscribe(self._hear)
-        return asyncio.run(self._live())
+        return asyncio.run(self._wakefully())
 
     def _hear(self, event: Event) -> None:
         if event.problem is not None and event.happening is not Happening.SKIPPED:
@@ -132,10 +133,16 @@ class Hosting:
 
     # The life of the host.
 
-    async def _live(self) -> Exit:
+    async def _wakefully(self) -> Exit:
         import asyncio
 
         self._loop = asyncio.get_running_loop()
+        with woken_by_signals(self._loop):
+            return await self._live()
+
+    async def _live(self) -> Exit:
+        import asyncio
+
         self._asked, self._hurried = asyncio.Event(), asyncio.Event()
         self._wake()  # a signal may have come before there was a loop
         begin = asyncio.create_task(self._begin())

@@ -350,3 +350,30 @@ def test_a_setting_of_a_wrong_kind_in_the_environment_is_a_usage_error(
     said = calm(terminal.luminal("list", *WHERE), 2)
     assert "LUMINAL_RECURSIVE" in said.err
     assert "perhaps" in said.err
+
+
+def test_a_signal_that_another_thread_gets_ends_the_host(terminal: Terminal) -> None:
+    """The system may hand it to any thread; the loop is asleep then."""
+    terminal.write(
+        {
+            "a/slow.py": """\
+import luminal, signal, sys, threading
+
+
+class Slow(luminal.IPhoton):
+    def start(self):
+        main = threading.main_thread().ident
+
+        def strike():
+            while sys._current_frames()[main].f_code.co_name != "select":
+                pass
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            threading.Event().wait(60)
+
+        threading.Timer(0.5, strike).start()
+"""
+        }
+    )
+    said = terminal.luminal("run", "--no-installed", "a", timeout=20)
+    assert said.code == 0
+    assert "finalizing" in said.err
