@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from luminal.supervise.belongings import OwnedThread
 from luminal.supervise.leftovers import Leftover
 from luminal.supervise.thread import TracedThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from asyncio import Task
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Closer", "run_closer"]
+
+# For a coroutine that is cancelled because it is late.
+_CANCEL_SECONDS = 0.1
+# Those that swallowed it; a task that nobody holds may be collected while it runs.
+_abandoned: set[Task[None]] = set()
 
 
 class Closing(Protocol):
@@ -23,6 +31,9 @@ class Closing(Protocol):
 
     name: str
     errors: list[BaseException]
+
+    def adopt(self, belonging: Any) -> None:
+        """Own *belonging* from now on."""
 
 
 @attrs.frozen(eq=False)
@@ -50,23 +61,57 @@ async def run_closer(
     Returns:
         None where it came back, else what is known of it.
     """
+    if inspect.iscoroutinefunction(closer.function):
+        return await _await_within(closer.function(), closer, deadline, scope)
+    begun = time.monotonic()
+    value, late = await _call_apart(closer, deadline, scope)
+    if late is not None or not inspect.isawaitable(value):
+        return late
+    left = max(0.05, deadline - (time.monotonic() - begun))
+    return await _await_within(value, closer, left, scope)
+
+
+async def _await_within(
+    awaitable: Awaitable[Any], closer: Closer, deadline: float, scope: Closing
+) -> Leftover | None:
+    """Await on a task of its own, which is given up when the time is over."""
+    import asyncio
+
+    task = asyncio.ensure_future(_contain(awaitable, scope.errors))
+    try:
+        await asyncio.wait({task}, timeout=deadline)
+    finally:
+        if not task.done():
+            task.cancel()
+    if task.done():
+        return None
+    await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+    if not task.done():
+        _abandoned.add(task)
+        task.add_done_callback(_abandoned.discard)
+        # Else `asyncio.run` would wait for it at its end, for ever.
+        asyncio._unregister_task(task)  # noqa: SLF001 - documented
+    return _late(closer, deadline, scope)
+
+
+async def _contain(awaitable: Awaitable[Any], errors: list[BaseException]) -> None:
+    """Collect what is raised: a task that raises SystemExit would end the loop."""
     import asyncio
 
     try:
-        if inspect.iscoroutinefunction(closer.function):
-            await asyncio.wait_for(closer.function(), deadline)
-            return None
-        value, late = await _call_apart(closer, deadline, scope)
-        if late is not None:
-            return late
-        if inspect.isawaitable(value):
-            await asyncio.wait_for(value, deadline)
-    except TimeoutError:
-        why = f"it did not come back within {deadline:g} seconds"
-        return Leftover("callback", closer.name, scope.name, why=why, seconds=deadline)
-    except Exception as error:  # noqa: BLE001 - collected, the others go on
-        scope.errors.append(error)
-    return None
+        await awaitable
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        errors.append(error)  # raised by the closer itself, of another task
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
+        errors.append(error)
+
+
+def _late(closer: Closer, deadline: float, scope: Closing) -> Leftover:
+    why = f"it did not come back within {deadline:.2g} seconds"
+    return Leftover("callback", closer.name, scope.name, why=why, seconds=deadline)
 
 
 async def _call_apart(
@@ -94,7 +139,9 @@ async def _call_apart(
     except TimeoutError:
         if thread is not threading.current_thread():
             thread.halt()
-        why = f"it did not come back within {deadline:g} seconds"
-        return None, Leftover("callback", closer.name, scope.name, why=why)
+        return None, _late(closer, deadline, scope)
+    except asyncio.CancelledError:
+        scope.adopt(OwnedThread(thread))  # whoever goes on closing ends it as well
+        raise
     thread.join()  # it has nothing left to do, and holds what it called until then
     return (outcome[0] if outcome else None), None

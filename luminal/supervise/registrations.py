@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
-    from luminal.supervise.owners import Owner
-
 __all__ = ["add_handler", "atexit_register", "set_signal"]
 
 
@@ -77,7 +75,6 @@ class OwnedSignal(Belonging):
     why = "only the main thread may put the old handler back"
     number: int = attrs.field(kw_only=True)
     before: Any = attrs.field(kw_only=True)
-    owner: Owner = attrs.field(kw_only=True)
     # The record of the handler that this one replaced, where a photon had set it.
     previous: OwnedSignal | None = attrs.field(kw_only=True)
 
@@ -87,17 +84,30 @@ class OwnedSignal(Belonging):
         return signal.Signals(self.number).name
 
     def is_alive(self) -> bool:
-        """Whether it is the present handler."""
+        """Whether it is the present handler, or what a later one would put back."""
+        return self._is_present() or self._later() is not None
+
+    def _is_present(self) -> bool:
         return signal.getsignal(self.number) is self.thing
 
+    def _later(self) -> OwnedSignal | None:
+        """Return the record that was made after this one, if that one holds it."""
+        later = _latest.get(self.number)
+        while later is not None and later.previous is not self:
+            later = later.previous
+        return later
+
     def ask(self) -> None:
-        """Put the handler back that was there before, of the host or of a living."""
-        handler, previous = self.before, self.previous
-        while previous is not None and previous.owner.is_closed:
-            handler, previous = previous.before, previous.previous
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(self.number, handler)
-            _latest.pop(self.number, None)
+        """Put the handler back that was there before, now or when a later one goes."""
+        later = self._later()
+        if later is not None:
+            later.before, later.previous = self.before, self.previous
+        elif self._is_present():
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(self.number, self.before)
+                _latest.pop(self.number, None)
+                if self.previous is not None:
+                    _latest[self.number] = self.previous
 
 
 # Signal → the record of the handler that a photon set last.
@@ -151,7 +161,7 @@ def set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
             known = _latest.get(signalnum)
             previous = known if known is not None and known.thing is before else None
             owned = _latest[signalnum] = OwnedSignal(
-                handler, number=signalnum, before=before, owner=owner, previous=previous
+                handler, number=signalnum, before=before, previous=previous
             )
             owner.adopt(owned)
         return before

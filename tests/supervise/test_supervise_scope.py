@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import gc
 import logging
 import multiprocessing
 import multiprocessing.pool
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -373,3 +375,181 @@ def test_a_task_has_the_time_to_end_when_it_is_cancelled():
         assert done == [True]
 
     asyncio.run(main())
+
+
+# What is called at the end ---------------------------------------------------------
+
+
+def closed(fill, deadline=DEADLINE):
+    """Close a scope that *fill* was given; return it, what is left, and a list."""
+    scope, said = Scope("geo"), []
+    scope.on_close(lambda: said.append("first"))
+    fill(scope)
+
+    async def main():
+        return await scope.close(deadline)
+
+    return scope, asyncio.run(main()), said
+
+
+async def end_another_task():
+    task = asyncio.create_task(for_ever())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def leave():
+    raise SystemExit(3)
+
+
+async def time_out():
+    raise TimeoutError("the other end is silent")
+
+
+@pytest.mark.parametrize(
+    ("closer", "kind"),
+    [
+        (end_another_task, asyncio.CancelledError),
+        (leave, SystemExit),
+        (time_out, TimeoutError),
+        (lambda: time_out(), TimeoutError),  # noqa: PLW0108 - a plain function
+    ],
+)
+def test_whatever_an_async_closer_raises_the_others_run(closer, kind):
+    """It is collected, and no sign that the host was cancelled, exits, or waits."""
+    scope, left, said = closed(lambda scope: scope.on_close(closer))
+    assert left == ()
+    assert [type(error) for error in scope.errors] == [kind]
+    assert said == ["first"]
+    assert scope.is_closed
+
+
+def test_closers_have_one_deadline_together():
+    """One that swallows its cancellation, one that gives itself again and again."""
+
+    async def stay():
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+    def fill(scope):
+        def again():
+            scope.on_close(again)
+
+        for _ in range(50):
+            scope.on_close(lambda: threading.Event().wait())
+        scope.on_close(again)
+        scope.on_close(stay)
+
+    _, left, _ = closed(fill, 0.5)
+    whys = [one.why for one in left]
+    assert "did not come back" in whys[0]
+    assert whys.count("it was not called: the time for closing was over") > 40
+
+
+def test_nothing_can_be_given_to_a_scope_that_is_closed(recwarn):
+    """It would never be given back; a coroutine is closed unrun."""
+    scope, _, _ = closed(lambda _: None)
+    entered = []
+
+    @contextlib.contextmanager
+    def held():
+        entered.append(True)
+        yield
+
+    for refused in (
+        lambda: scope.on_close(entered.clear),
+        lambda: scope.enter(held()),
+        lambda: scope.spawn(for_ever()),
+    ):
+        with pytest.raises(PhotonStateError, match="life has ended"):
+            refused()
+    with pytest.raises(PhotonStateError, match="life has ended"):
+        asyncio.run(scope.enter(contextlib.aclosing(None)))
+    assert entered == []
+    assert not recwarn.list
+
+
+def test_calls_at_an_impossible_distance_are_refused():
+    scope, _, _ = closed(lambda scope: scope.every(0, time.sleep))
+    for seconds in (-1, float("nan")):
+        with pytest.raises(ValueError, match="every so many seconds"):
+            scope.every(seconds, time.sleep)
+
+
+def test_a_cancelled_close_ends_everything_all_the_same():
+    scope, said = Scope("geo"), []
+
+    async def main():
+        begun = asyncio.Event()
+
+        async def slow():
+            begun.set()
+            await asyncio.sleep(3600)
+
+        scope.on_close(lambda: said.append("first"))
+        scope.on_close(slow)
+        thread = scope.thread(spin)
+        task = scope.spawn(for_ever())
+        closing = asyncio.ensure_future(scope.close(DEADLINE))
+        await begun.wait()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert not thread.is_alive()
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert said == ["first"]
+    assert scope.is_closed
+
+
+# Handlers of signals -----------------------------------------------------------------
+
+
+def handling(name):
+    scope = Scope(name)
+
+    def handler(*_):
+        """Do nothing."""
+
+    with scope.owning():
+        signal.signal(signal.SIGUSR1, handler)
+    return scope, handler
+
+
+def end(scope):
+    async def main():
+        return await scope.close(DEADLINE)
+
+    assert asyncio.run(main()) == ()
+
+
+def test_no_handler_of_a_signal_comes_back_after_its_photon_has_gone():
+    """In whatever order photons set theirs and go."""
+    usual = signal.getsignal(signal.SIGUSR1)
+    one, first = handling("one")
+    two, _ = handling("two")
+    end(two)
+    assert signal.getsignal(signal.SIGUSR1) is first
+    three, third = handling("three")
+    end(one)
+    assert signal.getsignal(signal.SIGUSR1) is third
+    end(three)
+    assert signal.getsignal(signal.SIGUSR1) is usual
+
+
+def test_a_handler_of_a_signal_keeps_no_earlier_generation():
+    """Each generation sets its own before the one before it ends."""
+    usual = signal.getsignal(signal.SIGUSR1)
+    scope, handler = handling("geo")
+    for _ in range(3):
+        kept = weakref.ref(handler)
+        before, (scope, handler) = scope, handling("geo")
+        end(before)
+        del before
+        gc.collect()
+        assert kept() is None
+    end(scope)
+    assert signal.getsignal(signal.SIGUSR1) is usual
