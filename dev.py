@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the one place where it can be sa
     sys.exit("dev.py: needs Python 3.11 or later, this is " + sys.version.split()[0])
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -32,27 +34,15 @@ TYPED = (
     "benchmarks/__main__.py",
     "dev.py",
     "docs/pages",
-    "plugins_example/photons",
-    "plugins_example/pipeline",
-    "plugins_example/server",
+    *(f"plugins_example/{part}" for part in ("photons", "pipeline", "server")),
 )
 
 # Each of these would make the environment see another one's packages, or install
 # into another one.
-FOREIGN = (
-    "CONDA_PREFIX",
-    "PIP_PREFIX",
-    "PIP_PYTHON",
-    "PIP_TARGET",
-    "PIP_USER",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSAFEPATH",
-    "UV_PROJECT_ENVIRONMENT",
-    "UV_PYTHON",
-    "UV_SYSTEM_PYTHON",
-    "VIRTUAL_ENV",
-)
+FOREIGN = (  # noqa: SIM905 - one name a line would take a dozen
+    "CONDA_PREFIX PIP_PREFIX PIP_PYTHON PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH "
+    "PYTHONSAFEPATH UV_PROJECT_ENVIRONMENT UV_PYTHON UV_SYSTEM_PYTHON VIRTUAL_ENV"
+).split()
 
 
 def say(text: str) -> None:
@@ -153,6 +143,22 @@ def with_pip(environment: Path, batches: list[list[object]]) -> None:
             sys.exit("dev.py: pip could not install what is needed, see above")
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Keep another ``dev.py`` of this directory from installing at the same time."""
+    try:
+        PLACE.mkdir(exist_ok=True)
+        lock = (PLACE / "lock").open("w")
+    except OSError as error:
+        sys.exit(f"dev.py: copy all to where you may write, here I cannot: {error}")
+    with lock:
+        with contextlib.suppress(ImportError, OSError):  # Windows has no such locks
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)  # ends with its process, however it ends
+        yield
+
+
 def prepare(name: str, *batches: list[object]) -> Path:
     """Bring an environment up to date; instant where it is already.
 
@@ -163,21 +169,24 @@ def prepare(name: str, *batches: list[object]) -> Path:
     Returns:
         The environment's interpreter.
     """
-    for variable in FOREIGN:
-        if variable in os.environ:
-            say(f"ignoring {variable} of the surrounding shell")
+    for variable in sorted({*FOREIGN} & {*os.environ}):
+        say(f"ignoring {variable} of the surrounding shell")
     environment = PLACE / "{}-{}.{}".format(name, *sys.version_info[:2])
     python = python_of(environment)
     now = fingerprint(batches)
     if last_fingerprint(environment) == now and python.exists():
         return python
-    began = time.perf_counter()
     say(f"installing into {environment.relative_to(ROOT)} (may take a minute)")
-    PLACE.mkdir(exist_ok=True)
-    shutil.rmtree(environment, ignore_errors=True)
-    if not with_uv(environment, list(batches)):
-        with_pip(environment, list(batches))
-    (environment / STAMP).write_text(now)
+    began = time.perf_counter()
+    with alone():
+        if last_fingerprint(environment) == now and python.exists():
+            return python  # by the one that we have waited for
+        # First, or what a kill leaves of the rest would pass for an environment.
+        (environment / STAMP).unlink(missing_ok=True)
+        shutil.rmtree(environment, ignore_errors=True)
+        if not with_uv(environment, list(batches)):
+            with_pip(environment, list(batches))
+        (environment / STAMP).write_text(now)
     say(f"installed in {time.perf_counter() - began:.1f} s")
     return python
 
@@ -261,8 +270,7 @@ def test(arguments: list[str], quick: bool) -> int:
         results.append((name, status, time.perf_counter() - began))
     say("--- summary")
     for name, status, seconds in results:
-        verdict = "FAILED" if status else "ok"
-        say(f"{name:<18} {verdict:<6} {seconds:7.1f} s")
+        say(f"{name:<18} {'FAILED' if status else 'ok':<6} {seconds:7.1f} s")
     failed = [name for name, status, _ in results if status]
     say("failed: " + ", ".join(failed) if failed else "all checks passed")
     return 1 if failed else 0
@@ -272,9 +280,7 @@ def main() -> int:
     """Read the command line and run its verb."""
     parser = argparse.ArgumentParser(prog="dev.py", description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser(
-        "run", help="the example host; -h shows its options", add_help=False
-    )
+    verbs.add_parser("run", help="the example host; see run -h", add_help=False)
     verb = verbs.add_parser("test", help="every check; further arguments go to pytest")
     verb.add_argument("--quick", action="store_true", help="only pytest, nothing slow")
     verbs.add_parser("bench", help="[TOPIC] [--size small|full]", add_help=False)

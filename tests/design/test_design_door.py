@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -190,3 +192,55 @@ def test_quick_runs_pytest_alone_without_what_is_slow(
     monkeypatch.setattr(door, "call", lambda command: bool(seen.append(command)))
     assert door.test([], quick=True) == 0
     assert [command[-2:] for command in seen] == [["-m", "not slow"]]
+
+
+def test_two_doors_at_once_install_once(
+    door: ModuleType, installs: Installs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, and takes what that one has made."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slowly(environment: Path, batches: list[list[object]]) -> None:
+        began.set()
+        assert go_on.wait(10)
+        installs(environment, batches)
+
+    monkeypatch.setattr(door, "with_pip", slowly)
+    threads = [threading.Thread(target=door.work_environment) for _ in range(2)]
+    threads[0].start()
+    assert began.wait(10)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(installs.batches) == 1
+
+
+def test_what_a_kill_leaves_of_an_environment_is_installed_again(
+    door: ModuleType, installs: Installs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was killed while it removed one that is wanted again now."""
+    door.work_environment()
+    project = door.ROOT / "pyproject.toml"
+    wanted = project.read_text()
+    project.write_text(wanted.replace("x", "y"))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(door.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            door.work_environment()
+    project.write_text(wanted)
+    door.work_environment()
+    assert len(installs.batches) == 2
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    door: ModuleType, installs: Installs
+) -> None:
+    door.PLACE.write_text("a file, so that no directory can be made here")
+    with pytest.raises(SystemExit, match=re.escape(str(door.PLACE))):
+        door.work_environment()
+    assert not installs.batches
