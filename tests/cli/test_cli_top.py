@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -200,6 +201,39 @@ def test_the_live_table_follows_and_leaves_on_ctrl_c(terminal: Terminal) -> None
             screen.type("\x03")
             assert "\x1b[?1049l" in screen.rest()
         assert screen.code == 130
+        host.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_table_that_is_told_to_end_gives_the_screen_back(
+    number: signal.Signals, terminal: Terminal
+) -> None:
+    """The cursor too: whoever sits there goes on typing."""
+    terminal.write({"a/geo.py": geo("one")})
+    words = [sys.executable, "-m", "luminal", "top"]
+    with running(terminal, "run", "a") as host:
+        with on_screen(words, terminal.place, terminal.env) as screen:
+            screen.until("ends this table")
+            os.kill(screen.pid, number)
+            rest = screen.rest()
+        assert "\x1b[?1049l" in rest
+        assert "\x1b[?25h" in rest
+        assert screen.code == 130
+        host.end()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_the_table_once(
+    terminal: Terminal,
+) -> None:
+    terminal.write({"a/geo.py": geo("one")})
+    words = [sys.executable, "-m", "luminal", "top"]
+    with running(terminal, "run", "a") as host:
+        env = {**terminal.env, "TERM": "dumb"}
+        with on_screen(words, terminal.place, env) as screen:
+            shown = screen.rest()
+        assert screen.code == 0
+        assert "geo" in shown
+        assert "\x1b[?" not in shown
         host.end()
 
 

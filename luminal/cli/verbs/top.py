@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,14 +43,16 @@ def command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
     Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (milliseconds spent in its
     hooks, an estimate) count since a photon's latest swap; THREADS and TASKS are those
     that it owns. Memory and threads at the top are the whole process's. With --json or
-    --once, or where the output is no terminal, it is shown once.
+    --once, or where the output is no terminal, or one that cannot move its cursor, it
+    is shown once.
     """
     status = answer_of(host, {"ask": "status"})
     if as_json:
         status.pop("exit", None)
         print_json("top", Exit.FINE, **status)
         return Exit.FINE
-    if once or not sys.stdout.isatty():
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    if once or is_dumb or not sys.stdout.isatty():
         print_table(_HEADINGS, [*map(_row, status["photons"])])
         say(f"{_headline(status)}  {_command(status)}")
         return Exit.FINE
@@ -61,6 +65,10 @@ def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
     from rich.live import Live
 
     console = Console(highlight=False)
+    for name in ("SIGTERM", "SIGHUP"):
+        # As Ctrl-C does: a terminal must not be left with the other screen.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
 
     def screen() -> RenderableType:
         return picture(status, console.width, console.height)
