@@ -114,8 +114,8 @@ class HooksDirective(_LuminalDirective):
         """Return a description of each hook, in the order of their definition."""
         try:
             specs = pkgutil.resolve_name(self.arguments[0])
-        except Exception as error:
-            text = f"cannot import {self.arguments[0]!r}: {error}"
+        except (Exception, SystemExit) as error:
+            text = f"cannot import {self.arguments[0]!r}: {error!r}"
             raise self.error(text) from error
         specifications = read_specifications(specs)
         if not specifications:

@@ -79,7 +79,8 @@ def _members(specs: object) -> Iterator[tuple[str, Any]]:
     """Yield functions, those of base classes first."""
     spaces = reversed(specs.__mro__) if isinstance(specs, type) else [specs]
     for space in spaces:
-        for name, value in vars(space).items():
+        # Whatever a page names may come here, things without attributes too.
+        for name, value in getattr(space, "__dict__", {}).items():
             function = value
             if isinstance(value, staticmethod | classmethod):
                 function = value.__func__

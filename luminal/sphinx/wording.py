@@ -7,6 +7,7 @@ signatures and references of. Needs no Sphinx.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -44,7 +45,9 @@ def photons_text(candidates: Iterable[Candidate], hooks: Mapping[str, str]) -> s
             "Problem": _problem(candidate),
         }
         body = [plain(candidate.description), _fields(fields)]
-        blocks.append(_block(f".. luminal-photon:: {candidate.name}", body))
+        # A name that is refused may be nothing but blanks.
+        name = candidate.name.strip() or os.path.basename(candidate.location)
+        blocks.append(_block(f".. luminal-photon:: {name}", body))
     return "\n".join(blocks) or "There are no photons.\n"
 
 

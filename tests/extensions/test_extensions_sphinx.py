@@ -228,6 +228,8 @@ def test_edited_photon_is_built_again(project: Project) -> None:
 @pytest.mark.slow
 def test_group_broken_photon_and_module_of_specs(project: Project) -> None:
     project.write("photons/broken.py", "from luminal import IPhoton\nclass (\n")
+    blank = "from luminal import IPhoton\nclass P(IPhoton):\n    photon_name = ' '\n"
+    project.write("photons/blank.py", blank)
     info = project.root / "greeter-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -253,6 +255,7 @@ def test_group_broken_photon_and_module_of_specs(project: Project) -> None:
     said = project.built()
     assert "From : greeter 1.0 , in the group shop.kit" in said
     assert re.search(r"broken .*Problem : LUM104 ?:", said)
+    assert re.search(r"blank.py .*Problem : LUM107 ?:", said)
     assert "of_a_module ( word : str )" in said
     assert "Implemented by" not in said
     assert "MissingExtraError" in said
@@ -267,6 +270,8 @@ def test_group_broken_photon_and_module_of_specs(project: Project) -> None:
         ("luminal-photons::", "name a directory"),
         ("luminal-hooks:: shop_specs:Absent", "cannot import 'shop_specs:Absent'"),
         ("luminal-hooks:: os:PathLike", "specifies no hook"),
+        ("luminal-hooks:: os:sep", "specifies no hook"),
+        ("luminal-hooks:: shop_leaves", "SystemExit('not without a shop')"),
         ("luminal-errors:: NONE", "no code begins with NONE"),
     ],
 )
@@ -274,6 +279,7 @@ def test_mistake_on_a_page_is_one_error_with_its_place(
     project: Project, directive: str, complaint: str
 ) -> None:
     project.write("index.rst", f"Shop\n====\n\n.. {directive}\n")
+    project.write("shop_leaves.py", "raise SystemExit('not without a shop')\n")
     done = project.build()
     assert done.returncode != 0
     assert complaint in done.stderr
