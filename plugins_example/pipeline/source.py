@@ -48,6 +48,7 @@ def follow_lines(
     file = open(path, "rb")  # noqa: SIM115 - replaced when the log is rotated
     try:
         rest = b""
+        was_moved = False
         while True:
             chunk = file.readline()
             if chunk.endswith(b"\n"):
@@ -57,10 +58,12 @@ def follow_lines(
             rest += chunk
             if chunk:
                 continue
-            if was_replaced(file, path):
+            if was_moved and os.path.exists(path):
                 file.close()
                 file = open(path, "rb")  # noqa: SIM115 - as above
-                rest = b""
+                rest, was_moved = b"", False
+            elif was_replaced(file, path):
+                was_moved = True  # and once more to its end: it may have grown before
             elif is_over():
                 return
             else:
@@ -76,6 +79,6 @@ def was_replaced(file: BinaryIO, path: str) -> bool:
     except FileNotFoundError:
         return False  # between the two halves of a rotation: the new one will come
     here = os.fstat(file.fileno())
-    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or (
-        there.st_size < file.tell()
-    )
+    if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+        return True
+    return file.seekable() and there.st_size < file.tell()

@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from plugins_example.pipeline import source
 from plugins_example.pipeline.source import follow_lines, read_lines
 
 
@@ -72,6 +74,36 @@ def test_following_reads_the_new_file_after_a_rotation(tmp_path: Path) -> None:
         "new",
         "more",
     ]
+
+
+def test_following_reads_the_last_lines_of_a_file_that_is_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are written when its end was met already."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    real = source.was_replaced
+    rotations = iter([1])
+
+    def rotated(file: BinaryIO, name: str) -> bool:
+        for _ in rotations:
+            append(path, b"two\n")()
+            path.rename(tmp_path / "log.1")
+            path.write_bytes(b"three\n")
+        return real(file, name)
+
+    monkeypatch.setattr(source, "was_replaced", rotated)
+    assert follow(path) == ["one", "two", "three"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_following_a_fifo_reads_what_comes(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    writer = threading.Thread(target=append(path, b"one\n"))
+    writer.start()
+    assert follow(path) == ["one"]
+    writer.join()
 
 
 def test_following_reads_a_file_that_was_cut_short_from_its_start(
