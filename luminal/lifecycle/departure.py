@@ -39,6 +39,8 @@ async def depart(
     """
     handlers = registry.in_order(h for of_file in leaving.values() for h in of_file)
     handlers.reverse()
+    for handler in handlers:
+        handler.has_left = True  # who asks for a start meanwhile is refused
     gone: list[Handler] = []
     try:
         for handler in handlers:

@@ -17,7 +17,7 @@ from luminal.lifecycle.nameplate import Nameplate
 from luminal.lifecycle.ports import Ports
 from luminal.lifecycle.step import is_containable
 from luminal.lifecycle.turn import Turn
-from luminal.lifecycle.wreck import finalize_failure, start_failure
+from luminal.lifecycle.wreck import finalize_failure, has_left, start_failure
 from luminal.model import Happening, Problem, State, Step, advance
 from luminal.supervise import Leftover, Scope
 
@@ -65,6 +65,8 @@ class Handler(Nameplate):
     _state: State = attrs.field(init=False, default=State.STAGED)
     # What could not be stopped when the latest life ended.
     leftovers: tuple[Leftover, ...] = attrs.field(init=False, default=())
+    # It is being unloaded, or has been.
+    has_left: bool = attrs.field(init=False, default=False)
     # Owner of what the photon starts, from the start of a life to its end.
     _scope: Scope | None = attrs.field(init=False, default=None)
     # One start or stop at a time.
@@ -120,6 +122,7 @@ class Handler(Nameplate):
             PhotonStartError: It raised. It has been finalized, and can be started
                 again.
             PhotonTimeoutError: It passed its deadline; likewise.
+            PhotonStateError: It has been unloaded.
         """
         await self.bring_up(seat=self.ports.seat)
 
@@ -142,6 +145,8 @@ class Handler(Nameplate):
         async with self._turn:
             if self._state is State.RUNNING:
                 return
+            if self.has_left:
+                raise has_left(self.name, self.filepath)
             scope = self._begin_life()
             began = time.perf_counter()
             try:

@@ -11,6 +11,7 @@ from luminal.errors import (
     PhotonFinalizeError,
     PhotonImportError,
     PhotonStartError,
+    PhotonStateError,
     PhotonSyntaxError,
     PhotonUnreadableError,
     PhotonValidationError,
@@ -18,7 +19,14 @@ from luminal.errors import (
 from luminal.lifecycle.frames import frames_of
 from luminal.lifecycle.suggesting import meant
 
-__all__ = ["blame", "explain", "finalize_failure", "start_failure", "words_of"]
+__all__ = [
+    "blame",
+    "explain",
+    "finalize_failure",
+    "has_left",
+    "start_failure",
+    "words_of",
+]
 
 NOT_LOADED = "it is not loaded"
 NOT_STARTED = "it does not run; what it had started has been ended"
@@ -107,6 +115,16 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
     error.consequence = NOT_STARTED
     error.frames = frames_of(cause, filepath)
     return error
+
+
+def has_left(photon: str, filepath: str) -> PhotonStateError:
+    """Return what is said to who starts a photon that is gone."""
+    return PhotonStateError(
+        "cannot be started: it has been unloaded",
+        photon=photon,
+        file=filepath,
+        hint="load it again, and start what that returns",
+    )
 
 
 def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:

@@ -717,3 +717,77 @@ def test_settings_reach_the_photon_read_only(photons):
             assert logger.name == "luminal.photon.user"
 
     asyncio.run(go())
+
+
+# Unloading ---------------------------------------------------------------------------
+
+LINGERING = """
+import asyncio
+import luminal
+
+class Lingering(luminal.IPhoton):
+    photon_name = "lingering"
+
+    async def finalize(self):
+        await asyncio.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("is_meanwhile", [True, False])
+def test_what_is_unloaded_cannot_be_started(tmp_path, is_meanwhile):
+    """Not while it ends, nor later: nobody would know of it, and it has no code."""
+    (tmp_path / "lingering.py").write_text(LINGERING)
+
+    async def go():
+        async with Loader() as loader:
+            (handler,) = await loader.load_photon(tmp_path / "lingering.py")
+            await handler.start()
+            unloading = asyncio.create_task(loader.unload_photon(handler))
+            while handler.state is not State.STOPPING:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+            if not is_meanwhile:
+                await unloading
+            with pytest.raises(PhotonStateError, match="has been unloaded"):
+                await handler.start()
+            assert await unloading is True
+            assert handler.state is State.STOPPED
+
+    asyncio.run(go())
+
+
+def test_a_cancelled_unload_leaves_nothing_behind(tmp_path):
+    """Also where it is cancelled while what the photon owns is being ended."""
+    (tmp_path / "owner.py").write_text(
+        "import asyncio, threading, time\n"
+        "import luminal\n\n"
+        "class Owner(luminal.IPhoton):\n"
+        "    async def start(self):\n"
+        "        self.context.on_close(self.linger)\n"
+        "        self.context.thread(self.work)\n"
+        "        self.context.spawn(asyncio.sleep(3600))\n\n"
+        "    async def linger(self):\n"
+        "        self.lingers = True\n"
+        "        await asyncio.sleep(3600)\n\n"
+        "    def work(self):\n"
+        "        while True:\n"
+        "            time.sleep(0.001)\n"
+    )
+    before = set(threading.enumerate())
+
+    async def go():
+        async with Loader() as loader:
+            (handler,) = await loader.load_photon(tmp_path / "owner.py")
+            await handler.start()
+            photon = handler.instance
+            unloading = asyncio.create_task(loader.unload_photon(handler))
+            while not hasattr(photon, "lingers"):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+            unloading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await unloading
+            assert not tasks_left()
+            assert loader.photons == {}
+            left = set(threading.enumerate()) - before
+            assert not [t.name for t in left if "work" in t.name]
+
+    asyncio.run(go())
