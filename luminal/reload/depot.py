@@ -25,6 +25,7 @@ from luminal.reload.watching import Batch, Note, NoteCode, Watcher
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Iterable
 
     from luminal.lifecycle import Handler, Turn
     from luminal.reload.change import Renewal
@@ -35,6 +36,11 @@ __all__ = ["Depot"]
 _log = logging.getLogger("luminal.watch")
 _AGAIN = 0.02
 """Seconds between looks at a distribution that is being installed."""
+
+_GONE_FOR = 1.0
+"""Seconds after which a distribution without files counts as uninstalled."""
+
+_PHASE = "upgrade"
 
 
 @attrs.define(eq=False)
@@ -51,45 +57,68 @@ class Depot:
     turn: Turn
     patience: float = 30.0
     _home: Home = attrs.Factory(Home)
-    _watchers: list[Watcher] = attrs.Factory(list)
+    # Whether directories inside of directories are watched → the watcher that does so.
+    _watchers: dict[bool, Watcher] = attrs.Factory(dict)
     # Distributions that were found missing, so that this is said once.
     _missing: set[str] = attrs.Factory(set)
+    # Distribution that is not complete → `time.monotonic()` when that was seen.
+    _torn: dict[str, float] = attrs.Factory(dict)
+    _is_over: bool = False
+    _unsubscribe: Callable[[], None] = lambda: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch the folders of the distributions that are loaded now.
+        """Watch the folders of the distributions that are loaded, now and later.
 
         Args:
             loop: Where photons' coroutines run as long as it does.
         """
         self._home.settle(loop)
-        packages: set[str] = set()
-        folders: set[str] = set()  # of lone modules
-        for handlers in self._loaded().values():
-            generation = handlers[0].generation
-            roots = getattr(generation.origin, "roots", {}) if generation else {}
-            for name, directory in roots.items():
-                package = os.path.join(directory, *name.split("."))
-                is_package = os.path.isdir(package)
-                (packages if is_package else folders).add(
-                    package if is_package else directory
-                )
+        self._unsubscribe = self.reloader.ports.events.subscribe(self._hear)
         try:
-            for directories, is_deep in ((packages, True), (folders, False)):
-                there = [each for each in directories if os.path.isdir(each)]
-                if there:
-                    watcher = Watcher(
-                        there, self._take, recursive=is_deep, on_note=_note
-                    )
-                    self._watchers.append(watcher.start())
+            self._extend(self.reloader.registry.all().values())
         except BaseException:
-            for watcher in self._watchers:
-                watcher.stop(0.0)
+            self._unsubscribe()
             self._home.close()
             raise
 
+    def _hear(self, event: Event) -> None:
+        """Watch what has been loaded meanwhile, or lies elsewhere since an upgrade."""
+        if event.happening in (Happening.LOADED, Happening.SWAPPED):
+            handler = self.reloader.registry.get(event.photon)
+            self._extend([handler] if handler is not None else [])
+
+    def _extend(self, handlers: Iterable[Handler]) -> None:
+        """Watch the folders of their distributions; in any thread, without a wait."""
+        folders: dict[bool, set[str]] = {True: set(), False: set()}
+        for handler in handlers:
+            generation = handler.generation if distribution_of(handler) else None
+            roots = getattr(generation.origin, "roots", {}) if generation else {}
+            for name, directory in roots.items():
+                package = os.path.join(directory, *name.split("."))
+                is_package = os.path.isdir(package)  # else a lone module
+                folders[is_package].add(package if is_package else directory)
+        for is_deep, directories in folders.items():
+            watcher = self._watchers.get(is_deep)
+            known = watcher.directories if watcher is not None else ()
+            new = [d for d in directories if d not in known and os.path.isdir(d)]
+            if new and watcher is None:
+                watcher = Watcher(new, self._take, recursive=is_deep, on_note=_note)
+                watcher.start()
+                self._watchers[is_deep] = watcher
+            elif new and watcher is not None:
+                watcher.call(functools.partial(self._add, watcher, new))
+
+    def _add(self, watcher: Watcher, directories: list[str]) -> None:
+        """Watch some more; in the watcher's thread."""
+        for directory in directories:
+            watcher.add(directory)
+        self._take()  # what was installed in between
+
     async def stop(self) -> None:
         """End the watch; the photons go on."""
-        for watcher in self._watchers:
+        self._is_over = True
+        self._unsubscribe()
+        for watcher in self._watchers.values():
             await run_apart(watcher.stop, 60.0, "luminal-stop")
         self._watchers.clear()
         await run_apart(self._home.close, 10.0, "luminal-stop")
@@ -103,42 +132,59 @@ class Depot:
         loaded.pop("", None)
         return loaded
 
-    def _take(self, batch: Batch) -> None:
-        """Look at every loaded distribution; in the watcher's thread."""
+    def _take(self, batch: Batch | None = None) -> None:
+        """Look at every loaded distribution; in a watcher's thread."""
         del batch  # which paths have changed says little about what is complete
         for name, handlers in self._loaded().items():
-            renewal = self._settled(name, handlers)
-            if renewal is not None:
-                self._home.run(functools.partial(self._act, renewal, name))
+            self._look(name, handlers)
+        self._look_again()
 
-    def _settled(self, name: str, handlers: list[Handler]) -> Renewal | None:
-        """Wait until the distribution is complete; return what it has become."""
-        until = time.monotonic() + self.patience
-        while True:
-            try:
-                renewal = look_up(handlers)
-            except PhotonTornError as error:
-                gone = not _is_there(handlers)
-                if gone and time.monotonic() > until - self.patience + 1.0:
-                    self._say_missing(name, handlers, error)
-                    return None
-                if time.monotonic() > until:
-                    self._refuse(handlers, error)
-                    return None
-                time.sleep(_AGAIN)
-            except LuminalError as error:
-                self._refuse(handlers, error)
-                return None
+    def _look_again(self) -> None:
+        """Look at what is not complete until it is, and at news in between."""
+        loaded = self._loaded()
+        for name in [*self._torn]:
+            if name in loaded and not self._is_over:
+                self._look(name, loaded[name])
             else:
-                self._missing.discard(name)
-                return renewal
+                self._torn.pop(name, None)
+        if self._torn:
+            time.sleep(_AGAIN)
+            for watcher in [*self._watchers.values()][:1]:
+                watcher.call(self._look_again)
+
+    def _look(self, name: str, handlers: list[Handler]) -> None:
+        """Swap in what the distribution has become, once it is complete."""
+        try:
+            renewal = look_up(handlers)
+        except PhotonTornError as error:
+            seconds = time.monotonic() - self._torn.setdefault(name, time.monotonic())
+            if seconds > _GONE_FOR and not _is_there(handlers):
+                self._torn.pop(name, None)
+                self._say_missing(name, handlers, error)
+            elif seconds > self.patience:
+                self._torn.pop(name, None)
+                self._refuse(handlers, error)
+        except LuminalError as error:
+            self._torn.pop(name, None)
+            self._refuse(handlers, error)
+        else:
+            self._torn.pop(name, None)
+            self._missing.discard(name)
+            for handler in handlers:
+                if handler.problem is not None and handler.problem.phase == _PHASE:
+                    handler.problem = None  # it is there again
+            self._home.run(functools.partial(self._act, renewal, name))
 
     async def _act(self, renewal: Renewal, name: str) -> None:
         async with self.turn:
             handlers = self._loaded().get(name, [])
             generation = handlers[0].generation if handlers else None
             change = Change()
-            if generation is None or not change.differs(renewal, generation):
+            if (
+                self._is_over
+                or generation is None
+                or not change.differs(renewal, generation)
+            ):
                 return
             change.include(renewal)
             before = handlers[0].candidate
@@ -167,7 +213,7 @@ class Depot:
     def _tell(
         self, happening: Happening, handlers: list[Handler], error: LuminalError
     ) -> None:
-        problem = Problem.of(error, "upgrade")
+        problem = Problem.of(error, _PHASE)
         for handler in handlers:
             handler.problem = problem
             event = Event(

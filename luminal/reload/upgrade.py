@@ -54,14 +54,14 @@ def look_up(handlers: Sequence[Handler]) -> Renewal:
             "load photons before anything imports them, or restart the host",
         )
     candidates = _candidates(first.candidate, distribution_of(first))
-    for candidate in candidates:
-        if candidate.problem is not None:
-            raise candidate.problem.error(candidate.name)
     distribution, _, version = candidates[0].origin.rpartition(" ")
     module = candidates[0].target.partition(":")[0].strip()
     location = candidates[0].location
     origin = DistributionOrigin(distribution, version, module, location)
     files = read_shipment(origin, is_checked=True)
+    for candidate in candidates:  # only now: half a file is no fault of the author's
+        if candidate.problem is not None:
+            raise candidate.problem.error(candidate.name)
     _check_swappable(first, origin, first.generation.unit)
     targets = tuple((c.name, c.target) for c in candidates)
     base = first.choice.base if first.choice is not None else object

@@ -211,7 +211,7 @@ class Watcher:
         """Wait for the next thing and do it; whatever goes wrong, the watch goes on."""
         try:
             duty.turn()
-            while not self._wishes.empty():
+            for _ in range(self._wishes.qsize()):  # one may ask to be called again
                 self._wishes.get()()
         except Exception as problem:  # noqa: BLE001 - a watch never ends by itself
             _log.exception("the watcher failed and begins anew")

@@ -1,0 +1,133 @@
+"""The watch of distributions: which are watched, which wait, and how it ends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+
+import pytest
+
+from luminal.model import Happening
+
+
+class Shelf:
+    """A directory on the path, where this writes distributions as pip does."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def put(self, name, version):
+        """Write a distribution of one photon, its RECORD last."""
+        module = self.path / name / "__init__.py"
+        module.parent.mkdir(exist_ok=True)
+        text = (
+            "from luminal import IPhoton, hookimpl\n"
+            f"class {name.title()}(IPhoton):\n"
+            f"    photon_name = {name!r}\n"
+            "    @hookimpl\n"
+            "    def who(self):\n"
+            f"        return {name!r}, {version!r}\n"
+        )
+        for info in self.path.glob(f"{name}-*.dist-info"):
+            shutil.rmtree(info)
+        info = self.path / f"{name}-{version}.dist-info"
+        info.mkdir()
+        module.write_text(text)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[luminal.photons]\n{name} = {name}:{name.title()}\n"
+        )
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+        (info / "RECORD").write_text(
+            f"{name}/__init__.py,sha256={digest.decode().rstrip('=')},{len(text)}\n"
+            f"{info.name}/METADATA,,\n{info.name}/entry_points.txt,,\n"
+        )
+        return module
+
+    def take_away(self, name):
+        for folder in self.path.glob(f"{name}*"):
+            shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    path = tmp_path / "site"
+    path.mkdir()
+    monkeypatch.syspath_prepend(path)
+    return Shelf(path)
+
+
+async def load(host):
+    await host.load()
+    await host.start()
+
+
+async def test_what_is_loaded_after_the_watch_began_is_watched(make_host, shelf):
+    """Before anything was loaded, and beside what was."""
+    async with make_host() as host:
+        await host.watch_distributions()
+        shelf.put("blue", "1.0")
+        await load(host)
+        shelf.put("blue", "2.0")
+        await host.until(lambda: host.answers() == [("blue", "2.0")])
+        shelf.put("green", "1.0")
+        with pytest.warns(match="is loaded already"):
+            await load(host)
+        shelf.put("green", "2.0")
+        await host.until(
+            lambda: sorted(host.answers()) == [("blue", "2.0"), ("green", "2.0")]
+        )
+
+
+async def test_one_that_is_not_complete_holds_up_no_other(make_host, shelf):
+    """And is swapped in when it is complete."""
+    async with make_host() as host:
+        module = shelf.put("blue", "1.0")
+        shelf.put("green", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        module.write_text("this is not what RECORD says")
+        shelf.put("green", "2.0")
+        await host.until(lambda: ("green", "2.0") in host.answers())
+        assert not host.happened(Happening.REFUSED)
+        shelf.put("blue", "2.0")
+        await host.until(lambda: ("blue", "2.0") in host.answers())
+
+
+@pytest.mark.fault(40)
+async def test_one_that_comes_back_as_it_was(make_host, shelf):
+    """Its photon's problem goes with its absence, though there is nothing to swap."""
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        shelf.take_away("blue")
+        await host.until(lambda: host.happened(Happening.ORPHANED))
+        assert host.photons["blue"].problem is not None
+        shelf.put("blue", "1.0")
+        await host.until(lambda: host.photons["blue"].problem is None)
+        assert not host.happened(Happening.SWAPPED)
+
+
+async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
+    """Not even what it was waiting for, and it does not wait for that to end."""
+    async with make_host() as host:
+        module = shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        module.write_text("this is not what RECORD says")
+        depot = host._depot
+        await host.until(lambda: depot._torn)
+        await host.stop_watching_distributions()
+        shelf.put("blue", "2.0")
+        shelf.put("green", "1.0")
+        with pytest.warns(match="is loaded already"):
+            await load(host)
+        assert ("blue", "1.0") in host.answers()
+        await host.watch_distributions()
+        shelf.put("blue", "3.0")
+        await host.until(lambda: ("blue", "3.0") in host.answers())
+        assert len(host.happened(Happening.SWAPPED)) == 1
