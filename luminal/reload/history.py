@@ -48,20 +48,19 @@ class History:
 
     def before(
         self, unit: str, needs: Callable[[str], AbstractSet[str]]
-    ) -> dict[str, Pinned]:
-        """Return what *unit* and all that changed with it and is connected were.
+    ) -> tuple[dict[str, Pinned], list[set[str]]]:
+        """Return what *unit* and all that changed with it were.
 
         Args:
             unit: What is to be rolled back.
             needs: Unit → units that it imports from.
 
         Returns:
-            Nothing where it has had one generation only.
+            Unit → its files; nothing where it has had one generation only. And the
+            groups that imports connect, the one with *unit* first.
         """
         swap = self._before.get(unit, {})
         # A unit that has been replaced once more since then has another past.
         same = {u: files for u, files in swap.items() if self._before.get(u) is swap}
-        for group in components(same.keys(), needs):
-            if unit in group:
-                return {u: same[u] for u in group}
-        return {}
+        groups = components(same.keys(), needs)
+        return same, sorted(groups, key=lambda group: unit not in group)

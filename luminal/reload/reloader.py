@@ -84,13 +84,17 @@ class Reloader:
 
     async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
         """Replace the units of *change* and all that imports from them."""
-        world, needs = self.world, self.world.needs
-        whole = affected(change.units & world.generations.keys(), world.users)
-        groups = components(whole, needs) if policy == "component" else [whole]
+        whole = self._affected(change.units)
+        is_one = policy == "all"
+        groups = [whole] if is_one else components(whole, self.world.needs)
         done, refused = Reloaded(), set[str]()
         while groups:
             done += await self._run(groups.pop(0), change, groups, refused)
         return done
+
+    def _affected(self, units: set[str]) -> set[str]:
+        """Return those of *units* that serve, and all that imports from them."""
+        return affected(units & self.world.generations.keys(), self.world.users)
 
     async def _run(
         self,
@@ -229,7 +233,7 @@ class Reloader:
             PhotonRollbackError: There is none.
         """
         unit = handler.generation.unit if handler.generation is not None else ""
-        before = self._history.before(unit, self.world.needs)
+        before, groups = self._history.before(unit, self.world.needs)
         if not before:
             raise PhotonRollbackError(
                 "cannot be rolled back",
@@ -238,7 +242,10 @@ class Reloader:
                 why="it has had one generation only",
                 hint="roll back after a reload",
             )
-        done = await self.replace(Change(set(before), pinned=before))
+        whole, *others = [self._affected(group) for group in groups]
+        # What has changed as well comes along only where the one needs the other.
+        others = [other - whole for other in others]
+        done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
             self.ports.tell(Happening.ROLLED_BACK, back)
         return done

@@ -164,3 +164,21 @@ async def test_a_late_import_while_its_target_is_being_replaced(
         assert await reloading == [b]
         assert host.answers() == [("a", 2), ("b", 2)]
         assert [a.number, b.number] == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_who_exchanged_their_files_are_rolled_back_together(
+    make_host, photons, name
+):
+    """Neither could return alone; a third one that changed as well stays."""
+    async with make_host() as host:
+        handlers = await host.run(*write(photons, a=1, b=1, c=1))
+        photons.write("a.py", photon("b", 2))
+        photons.write("b.py", photon("a", 2))
+        photons.write("c.py", photon("c", 2))
+        await host.reload_photons(handlers)
+        assert sorted(host.answers()) == [("a", 2), ("b", 2), ("c", 2)]
+        await host.roll_back(name)
+        assert sorted(host.answers()) == [("a", 1), ("b", 1), ("c", 2)]
+        files = {n: h.filepath[-4:] for n, h in host.photons.items()}
+        assert files == {"a": "a.py", "b": "b.py", "c": "c.py"}
