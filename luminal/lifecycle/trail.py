@@ -7,8 +7,10 @@ must never keep a photon from ending.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import attrs
 
@@ -106,7 +108,12 @@ class Terms:
         self.events.emit(Event(Happening.CHANGED, photon, file=file, problem=problem))
 
 
-@attrs.frozen(eq=False)
+# Those that may yet be taken back; guarded by the lock.
+_marks: WeakSet[Mark] = WeakSet()
+_lock = threading.Lock()
+
+
+@attrs.define(eq=False)
 class Mark:
     """Two moments, and what differs between them."""
 
@@ -116,11 +123,22 @@ class Mark:
     # Facets that are put back.
     undone: frozenset[str]
 
+    def __attrs_post_init__(self) -> None:
+        if self.undone:
+            with _lock:
+                _marks.add(self)
+
     def undo(self) -> None:
         """Take back what was changed, and nothing that others have changed since."""
         for change in reversed(self.changes):
             if change.facet in self.undone:
                 self.after.undo(change, self.before)
+        # What another photon found is not brought back when that one goes.
+        with _lock:
+            _marks.discard(self)
+            others = list(_marks) if self.undone else []
+        for other in others:
+            other.before = other.before.without(self.before, self.after, self.undone)
 
 
 @attrs.define(eq=False)

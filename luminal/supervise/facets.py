@@ -7,7 +7,6 @@ few microseconds.
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import signal
@@ -126,9 +125,11 @@ def _log_handlers() -> tuple[Any, ...]:
 
 def _restore_log_handlers(before: tuple[Any, ...]) -> None:
     logging = _module("logging")
-    for name, handler in _log_handlers():
-        if (name, handler) not in before:
-            logging.getLogger(name if name != "root" else None).removeHandler(handler)
+    for name in {name for name, _ in (*before, *_log_handlers())}:
+        logger = logging.getLogger(name if name != "root" else None)
+        handlers = [handler for whose, handler in before if whose == name]
+        if logger.handlers != handlers:
+            logger.handlers[:] = handlers
 
 
 def _tasks() -> tuple[Any, ...]:
@@ -194,6 +195,13 @@ def _environ() -> dict[Any, Any]:
     return dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""  # it has been removed; there is no way back, either
+
+
 def _exit_functions() -> Any:
     import atexit
 
@@ -218,7 +226,7 @@ FACETS: tuple[Facet, ...] = (
     _list_of("warnings", "filters"),
     _value_of("warnings", "showwarning"),
     Facet("os.environ", _environ, _restore_environ),
-    Facet("cwd", functools.partial(os.getcwd), os.chdir),
+    Facet("cwd", _directory, os.chdir),
     _table_of("copyreg", "dispatch_table"),
     _value_of("sys", "excepthook"),
     _value_of("sys", "unraisablehook"),

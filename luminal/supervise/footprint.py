@@ -19,6 +19,7 @@ from luminal.supervise.facets import FACETS, Facet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["Change", "Footprint", "FootprintWarning", "Policy", "hold_to"]
 
@@ -90,8 +91,7 @@ class Footprint:
         """Put the facet of *change* back to what it was at this moment."""
         for facet, value in zip(FACETS, self._values, strict=True):
             if facet.name == change.facet and facet.restore is not None:
-                facet.restore(value)
-                return attrs.evolve(change, is_restored=True)
+                return _restored(facet, value, change)
         return change
 
     def undo(self, change: Change, before: Footprint) -> Change:
@@ -105,16 +105,38 @@ class Footprint:
                 continue
             present = facet.read()
             target = _without(present, old, new)
-            try:
-                if target is not present:
-                    facet.restore(target)
-            except (OSError, ValueError):
-                return change  # a signal, away from the main thread; a lost directory
-            return attrs.evolve(change, is_restored=True)
+            if target is present:
+                return attrs.evolve(change, is_restored=True)
+            return _restored(facet, target, change)
         return change
+
+    def without(
+        self, before: Footprint, after: Footprint, facets: AbstractSet[str]
+    ) -> Footprint:
+        """Return this moment as if *facets* had not changed from *before* to *after*.
+
+        So that what rests on a change that has been taken back does not revive it.
+        """
+        moments = zip(FACETS, self._values, before._values, after._values, strict=True)
+        return Footprint(
+            tuple(
+                _without(mine, old, new) if facet.name in facets else mine
+                for facet, mine, old, new in moments
+            )
+        )
 
     def __repr__(self) -> str:
         return f"<Footprint facets={len(self._values)}>"
+
+
+def _restored(facet: Facet, value: Any, change: Change) -> Change:
+    if facet.restore is None:
+        return change
+    try:
+        facet.restore(value)
+    except (OSError, ValueError):
+        return change  # a signal, away from the main thread; a lost directory
+    return attrs.evolve(change, is_restored=True)
 
 
 def _change(facet: Facet, old: Any, new: Any) -> Change:
@@ -131,10 +153,10 @@ def _difference(old: Any, new: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
             tuple(_text(k) for k in changed if k in old),
         )
     if isinstance(old, tuple):
-        return (
-            tuple(_text(item) for item in new if item not in old),
-            tuple(_text(item) for item in old if item not in new),
-        )
+        added = tuple(_text(item) for item in new if item not in old)
+        removed = tuple(_text(item) for item in old if item not in new)
+        # Else it is their order, or how often one of them is there.
+        return (added, removed) if added or removed else ((_text(new),), (_text(old),))
     return (_text(new),), (_text(old),)
 
 
@@ -152,17 +174,30 @@ def _without(present: Any, old: Any, new: Any) -> Any:
                 target[key] = was
         return target
     if isinstance(new, tuple):
-        kept = [one for one in present if one in old or one not in new]
-        lost = [one for one in old if one not in new and one not in present]
-        return tuple(kept + lost)
+        return old if present == new else _merged(present, old, new)
     return old if present is new or present == new else present
+
+
+def _merged(
+    present: tuple[Any, ...], old: tuple[Any, ...], new: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return *present* with what was lost, after what stood before it."""
+    merged = [one for one in present if one in old or one not in new]
+    for index, one in enumerate(old):
+        if one not in new and one not in present:
+            ahead = [merged.index(o) + 1 for o in old[:index] if o in merged]
+            merged.insert(max(ahead, default=0), one)
+    return tuple(merged)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     name = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{name}" if name else repr(value)[:120]
+    try:
+        return f"{value.__module__}.{name}" if name else repr(value)[:120]
+    except Exception:  # noqa: BLE001 - a photon's own object
+        return f"<{type(value).__qualname__}>"
 
 
 def hold_to(

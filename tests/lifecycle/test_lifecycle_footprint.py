@@ -257,3 +257,22 @@ def test_a_habit_that_keeps_unloaded_code_alive_is_named(
         host["event"].set()
         signal.signal(signal.SIGUSR1, before)
         logging.root.handlers[:] = handlers
+
+
+@pytest.mark.parametrize("last", ["one", "two"])
+def test_two_photons_that_change_the_same_leave_nothing_of_either(last: str) -> None:
+    """In whatever order they go: what the second found was the first one's."""
+    usual = warnings.showwarning
+    with Host(footprint="restore") as host:
+        for name in ("one", "two"):
+            text = AT_START.replace("meddler", name).replace('"1"', repr(name))
+            hook = "        import warnings; warnings.showwarning = lambda *_: None\n"
+            host.write(f"{name}.py", text + hook)
+        host.run()
+        first = "one" if last == "two" else "two"
+        host.unload(first)
+        assert os.environ[VARIABLE] == last
+        assert warnings.showwarning is not usual
+        host.unload(last)
+        assert VARIABLE not in os.environ
+        assert warnings.showwarning is usual

@@ -221,3 +221,84 @@ def test_a_changed_signal_handler_is_named_and_put_back() -> None:
         assert signal.getsignal(signal.SIGUSR1) is usual
     finally:
         signal.signal(signal.SIGUSR1, usual)
+
+
+def undone(before, change_back=()):
+    """Take back what has changed since *before*, after the calls *change_back*."""
+    after = Footprint.take()
+    changes = after.since(before)
+    for change in change_back:
+        change()
+    return [after.undo(change, before) for change in changes]
+
+
+def test_handlers_that_a_photon_removes_come_back_in_their_order():
+    """`force=True` and its like take the host's away; a report does not lie of it."""
+    logger = logging.getLogger("test.supervise.footprint.order")
+    mine = [logging.NullHandler(), logging.NullHandler()]
+    logger.handlers[:] = mine
+    before = Footprint.take()
+    logger.handlers[:] = [logging.NullHandler(), mine[1]]
+    policy = {"logging.handlers": Policy.RESTORE}
+    (change,) = (
+        change
+        for change in hold_to(before, policy, photon="geo")
+        if change.facet == "logging.handlers"
+    )
+    assert change.is_restored
+    assert logger.handlers == mine
+    logger.handlers.clear()
+
+
+def test_what_was_removed_or_moved_comes_back_to_its_place(monkeypatch):
+    """The order of a path, of finders and of filters has a meaning."""
+    monkeypatch.setattr(sys, "path", ["a", "b", "c"])
+    before = Footprint.take()
+    sys.path[:] = ["c", "mine"]
+    undone(before, [lambda: sys.path.append("host")])
+    assert sys.path == ["a", "b", "c", "host"]
+    sys.path[:] = ["a", "b", "c"]
+    before = Footprint.take()
+    sys.path.reverse()
+    (change,) = undone(before)
+    assert sys.path == ["a", "b", "c"]
+    assert change.added
+    assert change.is_restored
+
+
+def test_a_signal_cannot_be_restored_by_another_thread_and_is_not_said_to_be():
+    usual = signal.getsignal(signal.SIGUSR2)
+    before = Footprint.take()
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+    answers = []
+
+    def compare():
+        found = hold_to(before, {"signals": Policy.RESTORE}, photon="geo")
+        answers.extend(c.is_restored for c in found if c.facet == "signals")
+
+    try:
+        thread = threading.Thread(target=compare)
+        thread.start()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR2, usual)
+    assert answers == [False]
+
+
+def test_a_directory_that_is_gone_and_an_object_that_cannot_be_shown(
+    tmp_path, monkeypatch
+):
+    """Neither keeps a photon from being looked at."""
+
+    class Shy:
+        def __repr__(self):
+            raise ValueError("not to be shown")
+
+    monkeypatch.setattr(sys, "path_hooks", [*sys.path_hooks])
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    monkeypatch.chdir(lost)
+    lost.rmdir()
+    before = Footprint.take()
+    sys.path_hooks.append(Shy())
+    assert "Shy" in "".join(map(str, Footprint.take().since(before)))
