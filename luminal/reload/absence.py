@@ -90,10 +90,11 @@ class Absence:
     def is_gone(self, path: str) -> bool:
         """Whether a photon's file has been deleted, and is not just out of reach."""
         is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
-        is_there = self._covers(path) or os.path.lexists(path)
+        is_there = self.covers(path) or os.path.lexists(path)
         return bool(is_ours) and not is_there
 
-    def _covers(self, path: str) -> bool:
+    def covers(self, path: str) -> bool:
+        """Whether *path* is out of reach, so that nothing can be said of it."""
         away = any(_is_below(path, directory) for directory in self._away)
         return away or not os.path.isdir(self.directory)
 
@@ -117,7 +118,7 @@ class Absence:
         self._away.pop(directory, None)
         for handler in self.registry.all().values():
             path = handler.filepath
-            if _is_marked(handler) and not self._covers(path) and os.path.lexists(path):
+            if _is_marked(handler) and not self.covers(path) and os.path.lexists(path):
                 handler.problem = None
 
 

@@ -152,16 +152,18 @@ class Keeper:
         """Act on *batch*; in the watcher's thread."""
         self._absence.look(batch)
         # Files are read here: every change of threads costs time in a busy host.
-        change, known = self._read(batch)
+        away = {path for path in batch.deleted if self._absence.covers(path)}
+        paths = batch.paths - away
+        change, known = self._read(paths)
         until = time.monotonic() + _EMPTY_FOR
         while change.may_be_half_written:
             time.sleep(_SECOND_LOOK)
-            before, (change, known) = change, self._read(batch)
+            before, (change, known) = change, self._read(paths)
             is_same = change.equals(before) and not change.has_empty
             if is_same or time.monotonic() > until:
                 break
         gone = {path for path in batch.deleted if self._absence.is_gone(path)}
-        is_new = any(map(_may_be_photon, batch.paths - known - gone))
+        is_new = any(map(_may_be_photon, paths - known - gone))
         if change.units or gone or is_new:
             self._home.run(lambda: self._act(batch, change, gone, is_new))
 
@@ -191,9 +193,9 @@ class Keeper:
                 again(_LAST_LOOK, self._watcher.call, self._look_again)
         _log.debug("%r acted on in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
-    def _read(self, batch: Batch) -> tuple[Change, set[str]]:
+    def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
         """Return what has other bytes now, and which of the paths we know."""
-        change, paths = Change(), batch.paths
+        change = Change()
         known: set[str] = set()
         world = self.intake.world
         readers = {unit for path in paths for unit in world.readers(path)}
