@@ -35,6 +35,7 @@ def _view_of(code: types.CodeType) -> View | None:
 def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
     """Yield (view, is async) of each call on a stack, the innermost first."""
     general: View | None = None
+    is_late = False
     while frame is not None:
         code = frame.f_code
         is_door = id(code) in _doors
@@ -45,6 +46,11 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
             local = frame.f_locals
             course = local.get("course")
             general = local.get("view", general) if course is None else course.view
+        elif code is _LATE:
+            # What stands in front of it was prepared for a view that is gone.
+            is_late = frame.f_locals.get("is_late", False)
+        elif is_late:
+            is_late = False
         elif is_door or code.co_filename.startswith(GENERATED):
             # The caller in front of a general run, or a gate, which knows no view.
             own = frame.f_locals.get("view") if is_door else _view_of(code)
@@ -55,6 +61,7 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
 
 
 _OF_ITS_OWN: Final = answer_of.__code__
+_LATE: Final = View.asampled.__code__
 
 # By identity: the hash of a code object is made anew from all its constants each time.
 _general: Final[dict[int, types.CodeType]] = {}

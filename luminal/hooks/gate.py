@@ -74,17 +74,26 @@ class Gate:
             return self.new
         return _of_epoch(old, first.epoch) or self.new
 
-    def has(self, view: View) -> bool:
-        """Return whether calls may be led to *view*."""
-        return view is self.new or view in self.old
+    def lead(self) -> View:
+        """Return the view for the call that this thread makes now, and let it be seen.
+
+        From the choice on, this frame and then the caller's tell a swap that a call is
+        under way; before, they do not. Whoever chose what was there before a turn,
+        and was not seen at it, chooses again.
+        """
+        while True:
+            was_done = self.swap.done
+            view = self.choose()
+            if was_done or not self.swap.done:
+                return view
+            del view  # or the next choice would take this for a call under way
 
     def enter(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call."""
         self._look()
-        view = self.choose()
-        if self.is_over:
-            # Overtaken between the gate's door and the choice. From the choice on,
-            # this frame tells a swap that a call is under way; before, it does not.
+        view = self.lead()
+        if self.is_over:  # overtaken between the gate's door and the choice
+            del view
             return self.new.hook.sync(**kwargs)
         view.hook.tick()
         return view.hook.run(view, kwargs, 1)
@@ -92,8 +101,9 @@ class Gate:
     async def aenter(self, kwargs: dict[str, Any]) -> Any:
         """Make an async call."""
         self._look()
-        view = self.choose()
+        view = self.lead()
         if self.is_over:
+            del view
             return await self.new.hook.awaited(**kwargs)
         view.enter()
         try:
@@ -127,4 +137,4 @@ class Gate:
 
 
 # A call that has chosen its view and not yet begun to run it.
-note_general(Gate.enter, Gate.aenter)
+note_general(Gate.lead, Gate.enter, Gate.aenter)

@@ -159,10 +159,10 @@ class HookCaller(Features):
         """Return the view for a call that goes through none of the two functions."""
         while True:
             gate = self.gate
-            view = self.view if gate is None else gate.choose()
-            # A swap that did not see this variable yet may have come and gone.
-            if view is self.view or (self.gate is not None and self.gate.has(view)):
+            view = self.view if gate is None else gate.lead()
+            if self.gate is gate and not (gate is not None and gate.is_over):
                 return view
+            del view  # a swap came or went, and may not have seen this call
 
     def given(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return those of *kwargs* that the caller gave."""

@@ -144,9 +144,11 @@ class View:
         A coroutine that was made before a change and is awaited after it comes here
         too: it has not begun, so it sees what is there now.
         """
+        is_late = self.is_gone
+        if is_late:
+            next(self.left)  # it is none of this view's calls
+            return await self.hook.awaited(**self.hook.given(kwargs))
         try:
-            if self.is_gone:
-                return await self.hook.awaited(**self.hook.given(kwargs))
             return await self.hook.arun(self, kwargs, PERIOD)
         finally:
             next(self.left)
