@@ -782,12 +782,16 @@ def test_a_real_ctrl_c_ends_the_program(photons, moment):
     """SIGINT while a photon is at work interrupts the host as it always does.
 
     It is sent once the loop waits: one that comes in the very moment before, asyncio
-    notices with the next event only.
+    notices with the next event only. So it has to be seen there in many looks in a row,
+    between which it gets every chance to go on.
     """
     wait = (
-        "import sys, threading\n"
-        "def tell(main=threading.main_thread().ident):\n"
-        "    while sys._current_frames()[main].f_code.co_name != 'select': pass\n"
+        "import sys, threading, time\n"
+        "def tell(main=threading.main_thread().ident, looks=0):\n"
+        "    while looks < 20:\n"
+        "        time.sleep(0.005)\n"
+        "        name = sys._current_frames()[main].f_code.co_name\n"
+        "        looks = looks + 1 if name == 'select' else 0\n"
         "    print('ready', flush=True)\n"
         "threading.Thread(target=tell, daemon=True).start()\n"
     )
