@@ -170,7 +170,11 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__(_Selector(clock))
 
     def time(self) -> float:
-        return self._fake_clock()
+        now = self._fake_clock()
+        # A timer is due that is nearer than this; late in time, a smaller step would
+        # be none at all, and the timer never due.
+        self._clock_resolution = max(math.ulp(now), 1e-9)
+        return now
 
 
 class _Selector(selectors.DefaultSelector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,37 @@ def test_timer_set_by_a_timer_fires_in_the_same_step() -> None:
     assert times == [60.0 * n for n in range(1, 61)]
     assert not task.done()
     loop.close()
+
+
+@pytest.mark.parametrize("start", [0.0, 1e7, 1_800_000_000.1, 1e12])
+def test_the_hour_may_be_late(start: float) -> None:
+    """A clock may begin at the time of day, and go on for years: floats are coarse
+    there, and each timer fires all the same."""
+    clock = FakeClock(start)
+    loop = LoopThread("test-clock", clock.new_event_loop)
+    turns: list[float] = []
+    arrived = threading.Event()
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(36_000.1)
+            turns.append(clock())
+
+    async def begin() -> asyncio.Task[None]:
+        return asyncio.create_task(tick())
+
+    def advance() -> None:
+        for _ in range(10):
+            clock.advance(366 * 24 * 360.0)
+        arrived.set()
+
+    task = loop.run(begin())
+    # A thread that may be left behind, where time does not pass.
+    threading.Thread(target=advance, daemon=True).start()
+    assert arrived.wait(20)
+    loop.close()
+    assert not task.done() or task.cancelled()
+    assert len(turns) == 10 * 366 * 24 * 360 // 36_001
 
 
 def test_time_passes_inside_of_the_loop_too() -> None:
