@@ -105,15 +105,20 @@ class _Worker(Generic[T]):
         self.bell.ring()
 
     def work(self) -> None:
-        while self.position < len(self.jobs):
+        while self.position < len(self.jobs) and not self._is_left():
             result = _capture(self.jobs[self.position])
             with self.lock:
-                if self.is_given_up:
-                    abandoned.discard(threading.current_thread())
+                if self._is_left():
                     return
                 self.results[self.position] = result
                 self.position += 1
                 self.began = time.monotonic()
+
+    def _is_left(self) -> bool:
+        """Whether nobody waits any more, which may be so before the first job."""
+        if self.is_given_up:
+            abandoned.discard(threading.current_thread())
+        return self.is_given_up
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
         """Leave the thread alone if its job is over *deadline*; tell whether it is."""
@@ -121,8 +126,8 @@ class _Worker(Generic[T]):
             is_late = time.monotonic() - self.began >= deadline
             if not is_late or self.position >= len(self.jobs):
                 return False
-            self.is_given_up = True
             abandoned.add(thread)
+            self.is_given_up = True
             late = PhotonTimeoutError(
                 f"did not come back within {deadline:g} seconds",
                 why=f"it was {_where(thread)}",

@@ -7,6 +7,7 @@ back when the attempt fails. When all of it is over is decided by its stage.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -166,8 +167,12 @@ class Attempt:
         return serving.borrowed if serving is not None else unit in sys.modules
 
     def _check(self) -> None:
-        """Stop a thread that everybody else has given up."""
-        if self.is_over:
+        """Stop a thread that everybody else has given up.
+
+        It may have begun after that, and then only the stage knows.
+        """
+        if self.is_over or self.stage.is_over:
+            self.discard()
             raise ImportError("the staging has been given up")
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:  # noqa: ARG002
@@ -180,6 +185,7 @@ class Attempt:
         sys.modules[fullname] = (
             module if serving is None else Facade(fullname, serving, module, self.stage)
         )
+        self._check()  # whoever gave up meanwhile has not uncovered this one
         return True
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
@@ -207,12 +213,13 @@ class Attempt:
     def discard(self) -> None:
         """Forget the units, and leave `sys.modules` as it was."""
         self.is_over = True
-        while self._covered:
-            _restore(*self._covered.pop())
+        with suppress(IndexError):  # two threads may do it
+            while True:
+                _restore(*self._covered.pop())
         ready = self.stage.ready
         for unit, generation in list(self.pending.items()):
             if ready.get(unit) is generation:
-                del ready[unit]
+                ready.pop(unit, None)
         self.pending.clear()
 
     def keep(self) -> None:
@@ -223,9 +230,7 @@ class Attempt:
         """
         self.stage.keep(self)
         # Asked last: who waits for us may give up at any moment.
-        if self.is_over:
-            self.discard()
-            raise ImportError("the staging has been given up")
+        self._check()
 
 
 def _restore(fullname: str, serving: ModuleType | None) -> None:

@@ -97,6 +97,7 @@ class Stage:
 
     def discard(self) -> None:
         """Forget all of it."""
+        self.is_over = True  # first: an attempt that is kept just now looks for it
         for attempt in reversed(self._attempts):
             attempt.discard()
         self._forget()

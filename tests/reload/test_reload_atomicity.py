@@ -288,3 +288,31 @@ async def test_a_deadline_of_the_caller_leaves_no_task(
                 await host.reload_photons(handlers[:2])
         await unchanged(host, before)
         assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.fault(48)
+async def test_cancelled_before_its_thread_has_begun(
+    make_host, photons, picture, unchanged
+):
+    """Nothing of the new version runs then, and the next reload works."""
+    async with make_host() as host:
+        one, two, *_ = await running(host, photons)
+        await host.reload_photons([one, two])  # from now on a thread is there
+        before, is_free = picture(host), threading.Event()
+        marks = photons.path.parent / "ran"
+        write(photons, 2, two={"head": f"open({str(marks)!r}, 'w').close()"})
+        hand = host._world.hand
+        is_busy = threading.Event()
+        hand.give(lambda: (is_busy.set(), is_free.wait()), lambda: None)
+        await host.until(is_busy.is_set)
+        task = asyncio.create_task(host.reload_photons([one, two]))
+        await host.until(hand._place.work.qsize)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        is_free.set()
+        await unchanged(host, before, {"threads"})
+        assert not marks.exists()
+        await host.reload_photons([one, two])
+        assert marks.exists()
+        assert {one.number, two.number} == {3}
