@@ -161,6 +161,7 @@ class Provisional:
             (p.old.instance, p.new.instance) for p in back if p.old and p.new
         ]
         seats = [s for s in seats if plugins.is_registered(s[0]) and s[1] is not None]
+        stopped = [p.old for p in back if p.old and p.old.state is not State.RUNNING]
         number = min((p.new.number for p in back if p.new), default=0)
         plugins.swap_many(seats, generation=number)
         self.world.accept(self.before)
@@ -169,6 +170,8 @@ class Provisional:
                 pair.old.exchange(pair.new)
                 self.ports.tell(Happening.ROLLED_BACK, pair.old, problem=problem)
         self.retirements.begin(self.pairs)
+        for handler in stopped:  # by the host, meanwhile: so they stay
+            await handler.stop()
         for pair in back:
             if pair.old is not None:
                 await self._check_again(pair.old)

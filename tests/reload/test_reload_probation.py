@@ -162,3 +162,33 @@ async def test_photons_that_exchanged_their_files_are_taken_back_to_them(
         assert sorted(host.answers()) == [1, 2]
         await host.unload_photon(second)
         assert host.answers() == [1]
+
+
+@pytest.mark.fault(15)
+async def test_who_was_stopped_meanwhile_stays_so(make_host, photons):
+    """The host stops one of two on probation; the other one is taken back."""
+
+    def two(number):
+        return "from luminal import IPhoton, hookimpl\n" + "".join(
+            f"class Photon{name}(IPhoton):\n"
+            f"    photon_name = {name!r}\n"
+            "    def is_healthy(self):\n"
+            "        return not self.context.data.get('is_ill')\n"
+            "    @hookimpl\n"
+            "    def who(self):\n"
+            f"        return {name!r}, {number}\n"
+            for name in "ab"
+        )
+
+    async with make_host(probation=TERMS) as host:
+        a, b = await host.run(photons.write("both.py", two(1)))
+        photons.write("both.py", two(2))
+        await host.reload_photon(a)
+        await a.stop()
+        b.context.data["is_ill"] = True
+        await host.until(lambda: len(host.happened(Happening.FINALIZED, "a")) == 2)
+        assert host.answers() == [("b", 1)]
+        assert (a.state, a.number) == (State.STOPPED, 1)
+        assert (b.state, b.number) == (State.RUNNING, 1)
+        await a.start()
+        assert sorted(host.answers()) == [("a", 1), ("b", 1)]
