@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from luminal.supervise.halt_state import HaltState
 
-__all__ = ["arm", "disarm", "is_available"]
+__all__ = ["arm", "begin_anew", "disarm", "is_available"]
 
 # Guards the two tables and the tool's registration; never held while raising.
 _lock = threading.Lock()
@@ -130,6 +130,17 @@ if sys.version_info >= (3, 12):
             if not _armed:
                 _yield_tool()
 
+    def begin_anew() -> None:
+        """Take every instrument away; in the child after a fork."""
+        global _lock
+        _lock = threading.Lock()
+        _armed.clear()
+        for code in _instrumented:
+            _monitoring.set_local_events(_tool, code, 0)
+        _instrumented.clear()
+        if _tool >= 0:
+            _yield_tool()
+
 else:
 
     def _free_tool() -> int:
@@ -139,4 +150,7 @@ else:
         """Do nothing: this interpreter cannot monitor."""
 
     def disarm(halt: HaltState) -> None:
+        """Do nothing: this interpreter cannot monitor."""
+
+    def begin_anew() -> None:
         """Do nothing: this interpreter cannot monitor."""

@@ -6,6 +6,7 @@ scope that used it.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["borrow_loop", "return_loop"]
 
-# Guards the two below.
+# Guards the three below.
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _borrowers = 0
+_process = 0
 
 
 def borrow_loop() -> asyncio.AbstractEventLoop:
@@ -26,8 +28,10 @@ def borrow_loop() -> asyncio.AbstractEventLoop:
 
     from luminal.supervise.owners import unowned
 
-    global _borrowers, _loop
+    global _borrowers, _loop, _process
     with _lock:
+        if _process != os.getpid():  # a child after a fork has not the thread
+            _process, _borrowers, _loop = os.getpid(), 0, None
         _borrowers += 1
         if _loop is None:
             _loop = asyncio.new_event_loop()

@@ -8,9 +8,12 @@ halt to follow, and it never blocks on one.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
+from luminal.supervise import monitored
 from luminal.supervise.halts import ABANDON_SECONDS, Halt
 from luminal.supervise.hurry import Hurry
 from luminal.supervise.owners import unowned
@@ -34,6 +37,7 @@ _changed = threading.Condition()
 _halts: list[Halt] = []
 _reaper: threading.Thread | None = None
 _hurry = Hurry(_HURRIED_INTERVAL)
+_is_registered = False
 
 
 def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
@@ -53,6 +57,7 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
         return threading._active.get(ident) is thread  # type: ignore[attr-defined]  # noqa: SLF001
 
     is_running = ident is not None and is_open()
+    _follow_forks()
     if is_running:
         # At once: who loses the interpreter's lock now gets it back late.
         with _changed:
@@ -76,6 +81,7 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
 def begin_halt(halt: Halt) -> Halt:
     """Climb the first rung in the caller's thread and leave the rest to the reaper."""
     global _reaper
+    _follow_forks()
     with _changed:
         known = next((h for h in _halts if h.ident == halt.ident and h.is_open()), None)
         if known is not None:
@@ -91,6 +97,22 @@ def begin_halt(halt: Halt) -> Halt:
                 _reaper.start()
         _changed.notify()
     return halt
+
+
+def _follow_forks() -> None:
+    global _is_registered
+    if not _is_registered and sys.platform != "win32":
+        os.register_at_fork(after_in_child=_begin_anew)
+    _is_registered = True
+
+
+def _begin_anew() -> None:
+    """Forget every halt; in the child after a fork, which has none of the threads."""
+    global _changed, _reaper
+    _changed = threading.Condition()
+    _halts.clear()
+    _reaper = None
+    monitored.begin_anew()
 
 
 def abandoned_threads() -> tuple[Leftover, ...]:

@@ -70,6 +70,8 @@ class TracedThread(threading.Thread):
         Returns:
             None where it has ended, else what is known of it.
         """
+        if threading.current_thread() is self:
+            self.halt()
         halt = halt_thread(self, owner=self.owner)
         if halt is None:
             return None

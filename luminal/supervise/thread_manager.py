@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from luminal.supervise.leftovers import Leftover
 
 __all__ = ["ThreadManager"]
+
+_logger = logging.getLogger("luminal.supervise")
 
 
 class ThreadManager:
@@ -157,7 +160,11 @@ class ThreadManager:
                 if self._watcher is not me:
                     return
                 self._forget_ended()
-                self._start_queued()
+                try:
+                    self._start_queued()
+                except RuntimeError:
+                    # The system has no thread to give now; the next look may find one.
+                    _logger.exception("thread manager %r could not start", self.id)
                 # A halted thread may end without a word: look once a second.
                 self._changed.wait(1.0)
 
@@ -168,7 +175,12 @@ class ThreadManager:
         while self._queued and self._has_room():
             thread = self._queued.popleft()
             self._running.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except BaseException:
+                self._running.remove(thread)
+                self._queued.appendleft(thread)
+                raise
 
     def _forget_ended(self) -> None:
         self._running[:] = [t for t in self._running if t.is_alive() or not t.ident]

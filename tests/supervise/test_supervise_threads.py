@@ -336,3 +336,76 @@ def test_manager_watches_and_halts():
 
 def test_managers_have_ids_of_their_own():
     assert ThreadManager().id != ThreadManager().id
+
+
+def test_a_manager_keeps_what_could_not_be_started(monkeypatch):
+    """A system without a thread to give now loses none, and takes no place."""
+    manager, ran = ThreadManager(1), threading.Event()
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    manager.append_thread(ran.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            manager.run()
+    assert manager.threads == ()
+    manager.run()
+    assert ran.wait(DEADLINE)
+
+
+def test_a_thread_that_halts_and_joins_itself_ends():
+    raised = []
+
+    def target():
+        try:
+            threading.current_thread().halt_and_join()
+        except BaseException as error:
+            raised.append(type(error))
+            raise
+
+    thread = TracedThread(target=target, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    assert raised == [SystemExit]
+
+
+FORKED = """
+import os, sys, threading, time
+from luminal.supervise import Scope, TracedThread
+
+def spin():
+    while True:
+        pass
+
+async def answer():
+    return 5
+
+lock = threading.Lock()
+lock.acquire()
+stuck = TracedThread(target=lock.acquire, daemon=True)
+stuck.start()
+stuck.halt()
+scope = Scope("parent")
+assert scope.spawn(answer()).result(30) == 5
+child = os.fork()
+if child == 0:
+    thread = TracedThread(target=spin, daemon=True)
+    thread.start()
+    thread.halt()
+    thread.join(30)
+    is_well = not thread.is_alive()
+    is_well = is_well and Scope("child").spawn(answer()).result(30) == 5
+    os._exit(0 if is_well else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_after_a_fork_halts_and_spawns_for_itself():
+    """It has neither the reaper of its parent nor the thread of its event loop."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED],
+        check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
