@@ -109,7 +109,7 @@ class HookDesk:
         kwargs: Mapping[str, Any] | None = None,
         *,
         owner: str | None = None,
-        removed: Collection[int] = (),
+        removed: Collection[str] = (),
     ) -> None:
         """Call the hook, now and for everyone who is registered later.
 
@@ -117,7 +117,7 @@ class HookDesk:
             result_callback: Is told every result that is not None.
             kwargs: The arguments.
             owner: Photon with which the memory of this call ends.
-            removed: Ids of plugins that are not called now.
+            removed: Names of plugins that are not called now.
         """
         if self.history is None:
             raise AssertionError(f"hook {self.name!r} is not historic")
@@ -174,14 +174,14 @@ class HookDesk:
         methods: Sequence[Callable[..., object]],
         kwargs: Mapping[str, Any],
         *,
-        removed: Collection[int] = (),
+        removed: Collection[str] = (),
     ) -> Any:
         """Call the hook with *methods* taking part this once.
 
         Args:
             methods: Functions that are called as implementations are.
             kwargs: The arguments.
-            removed: Ids of plugins that are left out.
+            removed: Names of plugins that are left out.
         """
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
@@ -195,8 +195,8 @@ class HookDesk:
             occupants.insert(place, guest(method))
         return self._call(view, occupants, given, first=self.hook.is_first)
 
-    def call_subset(self, removed: Collection[int], kwargs: Mapping[str, Any]) -> Any:
-        """Call the hook without the plugins whose ids are *removed*."""
+    def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
+        """Call the hook without the plugins whose names are *removed*."""
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
         view = self.hook.chosen()

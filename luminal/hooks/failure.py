@@ -24,6 +24,9 @@ ISOLATED: Final = (Exception, SystemExit)
 ENGINE: Final = __file__.rpartition("failure.py")[0]
 """Directory of this room: frames from here are not a photon's."""
 
+RESERVED: Final = "luminal."
+"""How the names of Luminal's own plugins begin; they run the code of photons."""
+
 GENERATED: Final = "<luminal.hooks "
 """How the file names of prepared callers begin."""
 
@@ -64,6 +67,8 @@ def blame(
         for other in missed:
             other.tally.missed += 1
     where = where_raised(error, occupant)
+    if occupant.photon.startswith(RESERVED):
+        return where  # whoever called it knows better whose code it ran
     note = (
         f"raised by photon {occupant.photon!r} (generation {occupant.generation}) "
         f"in hook {hook!r} at {where}"

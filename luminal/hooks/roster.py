@@ -93,15 +93,22 @@ class Roster(pluggy.PluginManager):
             )
 
     def subset_hook_caller(self, name: str, remove_plugins: Iterable[object]) -> Any:
-        """Return a caller of hook *name* that leaves *remove_plugins* out."""
+        """Return a caller of hook *name* that leaves *remove_plugins* out.
+
+        Also their next generations: a photon is known by its name.
+        """
         desk = self._desks[name] if name in self._desks else getattr(self.hook, name)
-        removed = frozenset(id(plugin) for plugin in remove_plugins)
-        present = {id(impl.plugin) for impl in desk.get_hookimpls()}
-        if not removed & present:
+        unwanted = {id(plugin) for plugin in remove_plugins}
+        removed = frozenset(
+            impl.plugin_name
+            for impl in desk.get_hookimpls()
+            if id(impl.plugin) in unwanted
+        )
+        if not removed:
             return getattr(self.hook, name)
         from luminal.hooks.subset import SubsetCaller
 
-        return SubsetCaller(desk, removed & present)
+        return SubsetCaller(desk, removed)
 
     # Plugins.
 

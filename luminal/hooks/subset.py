@@ -15,12 +15,12 @@ class SubsetCaller:
 
     Args:
         desk: The desk of the hook.
-        removed: Ids of the plugins that are left out.
+        removed: Names of the plugins that are left out.
     """
 
     __slots__ = ("_desk", "_removed")
 
-    def __init__(self, desk: HookDesk, removed: frozenset[int]) -> None:
+    def __init__(self, desk: HookDesk, removed: frozenset[str]) -> None:
         self._desk = desk
         self._removed = removed
 
@@ -36,7 +36,7 @@ class SubsetCaller:
         return [
             impl
             for impl in self._desk.get_hookimpls()
-            if id(impl.plugin) not in self._removed
+            if impl.plugin_name not in self._removed
         ]
 
     def call_historic(self, result_callback: Any = None, kwargs: Any = None) -> None:

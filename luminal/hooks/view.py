@@ -116,9 +116,9 @@ class View:
                     self.hook.spent = None
         return self._occupants
 
-    def without(self, removed: Collection[int]) -> list[Occupant]:
-        """Return the occupants but for those of plugins whose ids are *removed*."""
-        return [o for o in self.occupants if id(o.plugin) not in removed]
+    def without(self, removed: Collection[str]) -> list[Occupant]:
+        """Return the occupants but for those of plugins whose names are *removed*."""
+        return [o for o in self.occupants if o.photon not in removed]
 
     def again(self, epoch: int) -> View:
         """Return a view of the same occupants for *epoch*."""

@@ -164,3 +164,15 @@ def test_who_comes_during_historic_calls_hears_each_once() -> None:
             pm.swap(old, new)
         thread.join()
         assert [sorted(photon.heard) for photon in stay] == [list(range(20))] * 5
+
+
+def test_who_is_left_out_is_left_out_in_the_next_generation_too() -> None:
+    pm = PluginManager("luminal")
+    pm.add_hookspecs(Specs)
+    old, new, other = Photon("old"), Photon("new"), Photon("other")
+    pm.register(old, "a")
+    pm.register(other, "b")
+    call = pm.subset_hook_caller("two", [old])
+    pm.swap("a", new)
+    assert call() == ["other"]
+    assert [impl.plugin for impl in call.get_hookimpls()] == [other]

@@ -255,6 +255,7 @@ def test_start_that_raises_is_a_failure_like_any_other(error, phase, is_async):
             f.__code__.co_firstlineno + n for f in (fail, fail_later) for n in (2, 3)
         }
         assert type(error).__name__ in caught.value.why
+        assert "director" not in "".join(getattr(error, "__notes__", ()))
         assert handler.problem is not None
         broken = False
         await handler.start()
