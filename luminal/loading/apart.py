@@ -105,20 +105,18 @@ class _Worker(Generic[T]):
         self.bell.ring()
 
     def work(self) -> None:
-        while self.position < len(self.jobs) and not self._is_left():
-            result = _capture(self.jobs[self.position])
+        while self.position < len(self.jobs):
+            # Nobody may wait any more, even before the first job.
+            job = None if self.is_given_up else self.jobs[self.position]
+            result = _capture(job) if job is not None else None
+            # No function of ours in here: a halt arrives where one begins.
             with self.lock:
-                if self._is_left():
+                if self.is_given_up:
+                    abandoned.discard(threading.current_thread())
                     return
                 self.results[self.position] = result
                 self.position += 1
                 self.began = time.monotonic()
-
-    def _is_left(self) -> bool:
-        """Whether nobody waits any more, which may be so before the first job."""
-        if self.is_given_up:
-            abandoned.discard(threading.current_thread())
-        return self.is_given_up
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
         """Leave the thread alone if its job is over *deadline*; tell whether it is."""
