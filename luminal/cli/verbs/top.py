@@ -74,11 +74,15 @@ def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
         return picture(status, console.width, console.height)
 
     # The other screen: what was there before comes back at the end.
-    with Live(screen(), console=console, screen=True, auto_refresh=False) as live:
+    live = Live(screen(), console=console, screen=True, auto_refresh=False)
+    try:  # not `with`: that gives nothing back where its own beginning is interrupted
+        live.start()
         while True:
             live.update(screen(), refresh=True)
             time.sleep(every)
             status = answer_of(host, {"ask": "status"})
+    finally:
+        live.stop()
 
 
 def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
