@@ -216,7 +216,7 @@ class LoopGroup(SuperLoop):
         self._is_paused = self._is_ruled()
         has_ended = super().stop(*args, **kwargs)
         if has_ended and self.has_alive_loops():
-            self.stop_loops()
+            self._bring_down(self.loops, is_for_now=self._is_paused)
         return has_ended
 
     def hard_reset(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import random
 import signal
@@ -30,45 +29,9 @@ from luminal.supervise import (
     super_loop_factory,
 )
 from luminal.supervise.restarts import RestartLog
+from tests.supervise.turning import AT_ONCE, DEADLINE, OFTEN, Turning, wait_until
 
-DEADLINE = 15.0
-AT_ONCE = Backoff(initial=0.001, cap=0.01)
-OFTEN = Intensity(restarts=10_000, period=60)
-
-
-def wait_until(condition, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.002)
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog):
-    caplog.set_level(logging.CRITICAL + 1, "luminal.supervise")
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: not {t for t in threading.enumerate() if "_" in t.name} - before)
-
-
-class Turning(SuperLoop):
-    """Counts its turns and fails when it is told to."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{"backoff": AT_ONCE, **kwargs})
-        self.turns = 0
-        self.starts = 0
-        self.fail = threading.Event()
-
-    def on_thread_start(self):
-        self.starts += 1
-
-    def cycle(self):
-        self.turns += 1
-        if self.fail.is_set():
-            self.fail.clear()
-            raise ValueError("told to")
-        threading.Event().wait(0.001)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 class Stuck(SuperLoop):
