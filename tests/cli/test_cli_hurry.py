@@ -357,7 +357,7 @@ def test_a_signal_that_another_thread_gets_ends_the_host(terminal: Terminal) -> 
     terminal.write(
         {
             "a/slow.py": """\
-import luminal, signal, sys, threading
+import luminal, os, signal, sys, threading
 
 
 class Slow(luminal.IPhoton):
@@ -365,15 +365,25 @@ class Slow(luminal.IPhoton):
         main = threading.main_thread().ident
 
         def strike():
+            while not os.path.exists("go"):
+                threading.Event().wait(0.01)
             while sys._current_frames()[main].f_code.co_name != "select":
                 pass
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             threading.Event().wait(60)
 
-        threading.Timer(0.5, strike).start()
+        self.context.thread(strike)
 """
         }
     )
-    said = terminal.luminal("run", "--no-installed", "a", timeout=20)
-    assert said.code == 0
-    assert "finalizing" in said.err
+    with terminal.start("run", *WHERE) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("running"):
+            assert process.poll() is None
+        terminal.write({"go": ""})
+        try:
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "finalizing" in err
