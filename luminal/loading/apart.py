@@ -43,7 +43,7 @@ abandoned: set[threading.Thread] = set()
 """Threads that were given up on and still run; each leaves when it ends."""
 
 
-@attrs.frozen
+@attrs.define
 class Result(Generic[T]):
     """How a piece of work ended: with a value, or with what it raised."""
 
@@ -136,10 +136,14 @@ class _Worker(Generic[T]):
 
 
 def _capture(job: Callable[[], T]) -> Result[T]:
+    result: Result[T] = Result()
+    # Made before: a thread that is being halted must not enter a function of ours with
+    # the halt's exception in hand. CPython 3.11 has crashed there.
     try:
-        return Result(job())
+        result.value = job()
     except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure
-        return Result(error=error)
+        result.error = error
+    return result
 
 
 def _where(thread: threading.Thread) -> str:
