@@ -10,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from luminal.model.candidate import Candidate, Problem, Source
-    from luminal.model.deadlines import Deadlines
-    from luminal.model.event import Event, Happening
-    from luminal.model.frame import Frame
-    from luminal.model.probation import Probation
-    from luminal.model.report import Outcome, Report, Verdict
+    from luminal.model.candidate import Candidate, Frame, Problem, Source
+    from luminal.model.outcome import (
+        Deadlines,
+        Event,
+        Happening,
+        Outcome,
+        Probation,
+        Report,
+        Verdict,
+    )
     from luminal.model.states import TABLE, State, Step, advance
 
 __all__ = [
@@ -39,18 +43,18 @@ __all__ = [
 _FILES = {
     "TABLE": "states",
     "Candidate": "candidate",
-    "Deadlines": "deadlines",
-    "Event": "event",
-    "Frame": "frame",
-    "Happening": "event",
-    "Outcome": "report",
-    "Probation": "probation",
+    "Deadlines": "outcome",
+    "Event": "outcome",
+    "Frame": "candidate",
+    "Happening": "outcome",
+    "Outcome": "outcome",
+    "Probation": "outcome",
     "Problem": "candidate",
-    "Report": "report",
+    "Report": "outcome",
     "Source": "candidate",
     "State": "states",
     "Step": "states",
-    "Verdict": "report",
+    "Verdict": "outcome",
     "advance": "states",
 }
 

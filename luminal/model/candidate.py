@@ -3,13 +3,52 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.errors import ERROR_CODES, LuminalError
-from luminal.model.frame import Frame, as_frames
 
-__all__ = ["Candidate", "Problem", "Source"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Candidate", "Frame", "Problem", "Source", "as_frames"]
+
+# === model.frame ===
+# A place that an exception came through, as a value: the traceback itself dies.
+
+
+@attrs.frozen
+class Frame:
+    """One call on the way to an exception.
+
+    Attributes:
+        file: Path of its file, or what stands for one.
+        line: Line that was executed, counted from 1; 0 where unknown.
+        function: Its qualified name.
+        text: The line as it was compiled, without indentation; empty where unknown.
+        is_own: Whether the code is the author's: not Luminal's, not the standard
+            library's, and not another distribution's.
+    """
+
+    file: str
+    line: int = 0
+    function: str = ""
+    text: str = ""
+    is_own: bool = True
+
+
+def as_frames(rows: Iterable[Frame | Mapping[str, Any]]) -> tuple[Frame, ...]:
+    """Return *rows* as frames.
+
+    Args:
+        rows: Frames, or mappings with the names of the attributes as keys.
+    """
+    return tuple(row if isinstance(row, Frame) else Frame(**row) for row in rows)
+
+
+# === model.candidate ===
+# Station one of the journey: what discovery found, before anything is imported.
 
 
 class Source(enum.StrEnum):

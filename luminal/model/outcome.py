@@ -1,0 +1,231 @@
+"""The outcome of a batch as a value: what loaded, what was left out, what failed."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.model.candidate import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Deadlines",
+    "Event",
+    "Happening",
+    "Outcome",
+    "Probation",
+    "Report",
+    "Verdict",
+]
+
+# === model.report ===
+# The outcome of a batch as a value: what loaded, what was left out, what failed.
+
+
+class Verdict(enum.StrEnum):
+    """What became of one photon of a batch."""
+
+    LOADED = "loaded"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class Outcome:
+    """What became of one photon.
+
+    Attributes:
+        photon: Its name.
+        verdict: Loaded, skipped or failed.
+        origin: Where it came from, see `luminal.model.Candidate`.
+        file: The file that holds it, or an empty string.
+        generation: Number of the generation that serves, 0 where none does.
+        problem: Why it was skipped or failed; None where it was loaded.
+    """
+
+    photon: str
+    verdict: Verdict
+    origin: str = ""
+    file: str = ""
+    generation: int = 0
+    problem: Problem | None = None
+
+
+@attrs.frozen(repr=False)
+class Report:
+    """The outcomes of one batch, in the order in which they were decided."""
+
+    outcomes: tuple[Outcome, ...] = ()
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self.outcomes)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def _of(self, verdict: Verdict) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.verdict is verdict)
+
+    @property
+    def loaded(self) -> tuple[Outcome, ...]:
+        """Outcomes of the photons that are loaded now."""
+        return self._of(Verdict.LOADED)
+
+    @property
+    def skipped(self) -> tuple[Outcome, ...]:
+        """Outcomes of the photons that were left out on purpose."""
+        return self._of(Verdict.SKIPPED)
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Outcomes of the photons that could not be loaded."""
+        return self._of(Verdict.FAILED)
+
+    def followed_by(self, later: Report) -> Report:
+        """Return both, with the later outcome of each photon that is in both."""
+        decided = {outcome.photon for outcome in later}
+        kept = tuple(o for o in self.outcomes if o.photon not in decided)
+        return Report(kept + later.outcomes)
+
+    def to_json(self) -> str:
+        """Return the report as one JSON object, keys as the attributes are named."""
+        import json
+
+        return json.dumps(
+            {
+                "schema": 1,
+                "photons": [attrs.asdict(outcome) for outcome in self.outcomes],
+            },
+            indent=2,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Report loaded={len(self.loaded)} skipped={len(self.skipped)} "
+            f"failed={len(self.failed)}>"
+        )
+
+    def __str__(self) -> str:
+        counts = (len(self.loaded), len(self.skipped), len(self.failed))
+        lines = ["{} loaded, {} skipped, {} failed".format(*counts)]
+        for outcome in (*self.skipped, *self.failed):
+            lines.append(f"{outcome.verdict}: {outcome.photon}")
+            if outcome.problem is not None:
+                problem = str(outcome.problem.error(outcome.photon))
+                lines.extend(f"  {line}" for line in problem.splitlines())
+        return "\n".join(lines)
+
+
+# === model.event ===
+# What happened, as a value: for subscribers, the log and the journal.
+
+
+class Happening(enum.StrEnum):
+    """A step of a photon's journey that somebody may want to know of."""
+
+    DISCOVERED = "discovered"
+    LOADED = "loaded"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    STARTED = "started"
+    FAILED = "failed"
+    STAGED = "staged"
+    SWAPPED = "swapped"
+    DRAINED = "drained"
+    CONFIRMED = "confirmed"
+    ROLLED_BACK = "rolled back"
+    FINALIZED = "finalized"
+    ORPHANED = "orphaned"
+    RETIRED = "retired"
+    UNLOADED = "unloaded"
+    CHANGED = "changed shared state"
+    PINNED = "is kept alive"
+
+
+@attrs.frozen
+class Event:
+    """One step of one photon.
+
+    Attributes:
+        happening: Which step.
+        photon: Name of the photon.
+        generation: Number of the generation that it concerns, 0 where none does.
+        file: The photon's file, or an empty string.
+        seconds: How long the step took, 0 where that says nothing.
+        problem: Why, where something went wrong.
+        at: Wall-clock time in seconds since the epoch, for people.
+    """
+
+    happening: Happening
+    photon: str
+    generation: int = 0
+    file: str = ""
+    seconds: float = 0.0
+    problem: Problem | None = None
+    at: float = attrs.Factory(time.time)
+
+    def __str__(self) -> str:
+        text = f"photon {self.photon!r} {self.happening}"
+        if self.generation:
+            text += f", generation {self.generation}"
+        if self.seconds:
+            text += f", {self.seconds * 1000:.1f} ms"
+        if self.problem is not None:
+            text += f": {self.problem.error(self.photon)}"
+        return text
+
+
+# === model.deadlines ===
+# How long a photon may take for each step of its life.
+
+
+@attrs.frozen
+class Deadlines:
+    """Seconds after which a photon that does not come back is given up.
+
+    Attributes:
+        load: For executing its modules.
+        start: For ``__init__`` and ``start`` together.
+        finalize: For ``finalize``.
+        close: For ending what it owns once it is finalized.
+        drain: For calls that are in flight when it is to be finalized.
+
+    Example:
+        >>> Deadlines(start=5)
+        Deadlines(load=30.0, start=5, finalize=10.0, close=5.0, drain=10.0)
+    """
+
+    load: float = 30.0
+    start: float = 30.0
+    finalize: float = 10.0
+    close: float = 5.0
+    drain: float = 10.0
+
+
+# === model.probation ===
+# How long a new generation has to prove itself, and what counts against it.
+
+
+@attrs.frozen
+class Probation:
+    """Terms under which a swap is provisional; by default there are none.
+
+    A photon fails when its method ``is_healthy(self)``, plain or ``async``, raises or
+    returns a false value, or when too many calls of its hooks raise.
+
+    Attributes:
+        seconds: How long it lasts; 0 for swaps that are final at once.
+        interval: Seconds between looks.
+        error_rate: Part of the calls, from 0 to 1, above which errors are too many.
+        min_calls: Calls below which no rate is judged.
+    """
+
+    seconds: float = 0.0
+    interval: float = 0.25
+    error_rate: float = 0.5
+    min_calls: int = 10
