@@ -7,7 +7,6 @@ cache that does not work costs time, not a photon.
 
 from __future__ import annotations
 
-from luminal.store.places import cache_directory
-from luminal.store.sealed import SealedStore, fingerprint
+from luminal.store._sealed import SealedStore, cache_directory, fingerprint
 
 __all__ = ["SealedStore", "cache_directory", "fingerprint"]

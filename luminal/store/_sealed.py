@@ -16,19 +16,30 @@ import os
 import sys
 from _operator import _compare_digest
 
+__all__ = ["cache_directory"]
+
+# === store.sealed ===
+# Cache files that only this user's own processes can have written.
+#
+# A file is a head line (format, interpreter), a message authentication code, and the
+# payload. The code is keyed BLAKE2b over head, name and payload, with a random key in
+# a file that nobody else can read. Only a payload whose code is right is handed to
+# `marshal`, which must never see bytes from elsewhere: what somebody without the key
+# changes, adds or swaps is ignored, not executed. Who can read the key can already
+# run code as this user.
+
 try:  # hashlib brings OpenSSL along: 3 ms of each start for the same function
     from _blake2 import blake2b
 except ImportError:  # pragma: no cover  (an interpreter without this module)
     from hashlib import blake2b
 
-from luminal.store.atomic import (
+from luminal.store._atomic import (
     check_owner,
     create_once,
     read_private,
     sweep,
     write_atomically,
 )
-from luminal.store.places import cache_directory
 
 __all__ = ["SealedStore", "fingerprint"]
 
@@ -204,3 +215,33 @@ def _code(key: bytes, name: str, payload: bytes | memoryview) -> bytes:
     code.update(f"{name}\n".encode())
     code.update(payload)
     return code.digest()
+
+
+# === store.places ===
+# Where Luminal keeps what it may lose: the cache directory of this user.
+
+
+def cache_directory() -> str | None:
+    r"""Return the directory for caches, whether it exists or not.
+
+    The first that is set of ``$LUMINAL_CACHE_DIR``, ``$XDG_CACHE_HOME/luminal`` and
+    the platform's own place (``~/.cache/luminal``, on macOS
+    ``~/Library/Caches/luminal``, on Windows ``%LOCALAPPDATA%\luminal\Cache``). A
+    relative path in a variable is ignored, as the XDG base directory
+    specification asks for.
+
+    Returns:
+        An absolute path, or None for a user without a home directory.
+    """
+    own = os.environ.get("LUMINAL_CACHE_DIR", "")
+    if os.path.isabs(own):
+        return own
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(shared):
+        return os.path.join(shared, "luminal")
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA", "")
+        return os.path.join(local, "luminal", "Cache") if local else None
+    caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    home = os.path.expanduser("~")
+    return os.path.join(home, caches, "luminal") if os.path.isabs(home) else None
