@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from luminal.interfaces.context import PhotonContext
 from luminal.interfaces.markers import hookimpl, hookspec
-from luminal.interfaces.photon import IPhoton
-from luminal.interfaces.specs import LifecycleSpecs, Subject
+from luminal.interfaces.photon import IPhoton, LifecycleSpecs, Subject
 
 __all__ = [
     "IPhoton",
