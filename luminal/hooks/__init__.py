@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal.hooks.manager import PluginManager
+from luminal.hooks._manager import PluginManager
 
 if TYPE_CHECKING:
     from luminal.hooks.records import (
@@ -33,6 +33,6 @@ def __getattr__(name: str) -> object:
     """Load the records with the first of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from luminal.hooks import records
+    from luminal.hooks import records as records
 
     return getattr(records, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from luminal.hooks import PluginManager
-from luminal.hooks.gate import Gate
+from luminal.hooks._swap import Gate
 from luminal.interfaces import hookimpl, hookspec
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ pluggy.PluginManager = PluginManager
 
 def pytest_configure(config):
     # Imported by pytest itself long before: what the suite's modules get is ours.
-    assert pluggy.PluginManager.__module__ == "luminal.hooks.manager"
+    assert pluggy.PluginManager.__module__ == "luminal.hooks._manager"
 """
 
 

@@ -8,16 +8,91 @@ anything and knows no lock: its owner holds one.
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
-from luminal.hooks.precedence import bend
+from luminal.errors import PhotonConflictError
+from luminal.hooks.records import OrderExplanation, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from luminal.hooks.occupant import Occupant
+    from luminal.hooks._impl import Occupant
 
-__all__ = ["Order"]
+__all__ = ["Order", "bend", "explain"]
+
+# === hooks.precedence ===
+# ``before`` and ``after``: bends an order as little as it must.
+#
+# In comes the order that pluggy's rules give, out comes one that also obeys what
+# photons ask for by name. It never guesses: a circle is an error that names it.
+
+
+def bend(items: Sequence[tuple[int, Occupant]]) -> list[tuple[int, Occupant]]:
+    """Return *items* in an order that obeys every ``before`` and ``after``.
+
+    Of those that may come next, the one that pluggy's rules put first comes first.
+    Names of photons that do not implement the hook ask for nothing.
+
+    Raises:
+        PhotonConflictError: They go round in a circle, which is named.
+    """
+    places: dict[str, list[int]] = {}
+    for place, (_, occupant) in enumerate(items):
+        places.setdefault(occupant.photon, []).append(place)
+    follows: list[set[int]] = [set() for _ in items]
+    for place, (_, occupant) in enumerate(items):
+        for name in occupant.before:
+            follows[place].update(places.get(name, ()))
+        for name in occupant.after:
+            for earlier in places.get(name, ()):
+                follows[earlier].add(place)
+    waits = [0] * len(items)
+    for later in follows:
+        for place in later:
+            waits[place] += 1
+    ready = [place for place, count in enumerate(waits) if not count]
+    chosen: list[int] = []
+    while ready:
+        place = heapq.heappop(ready)
+        chosen.append(place)
+        for later_place in follows[place]:
+            waits[later_place] -= 1
+            if not waits[later_place]:
+                heapq.heappush(ready, later_place)
+    if len(chosen) < len(items):
+        left = {p: follows[p] for p in range(len(items)) if p not in set(chosen)}
+        raise _circle(items, left)
+    return [items[place] for place in chosen]
+
+
+def _circle(
+    items: Sequence[tuple[int, Occupant]], follows: Mapping[int, set[int]]
+) -> PhotonConflictError:
+    """Describe one circle among *follows*, where everyone waits for somebody."""
+    waited_by = {later: place for place, all_ in follows.items() for later in all_}
+    place = next(iter(waited_by))
+    path: list[int] = []
+    while place not in path:
+        path.append(place)
+        place = waited_by[place]
+    ring = [*path[path.index(place) :], place][::-1]
+    names = " before ".join(repr(items[p][1].photon) for p in ring)
+    return PhotonConflictError(
+        "the order that photons ask for goes round in a circle",
+        photon=items[place][1].photon,
+        why=names,
+        hint="take one 'before' or 'after' of the circle out",
+    )
+
+
+# === hooks.order ===
+# The order of one hook's seats, kept so that taking and leaving one is cheap.
+#
+# In come occupants, out comes the tuple of them in the order of their calls. The
+# rules are pluggy's: wrappers first, then ``tryfirst``, then the rest with the latest
+# first, then ``trylast``; ``before`` and ``after`` bend that order. It never calls
+# anything and knows no lock: its owner holds one.
 
 
 class _Group:
@@ -194,3 +269,36 @@ class Order:
             PhotonConflictError: ``before`` and ``after`` go round in a circle.
         """
         return tuple([occupant for _, occupant in self.items()])
+
+
+# === hooks.explaining ===
+# Says why a hook calls its photons in the order in which it does.
+
+
+def _reason(occupant: Occupant) -> str:
+    reasons = []
+    if occupant.tryfirst:
+        reasons.append("asks to be first")
+    if occupant.trylast:
+        reasons.append("asks to be last")
+    reasons.extend(f"before {name!r}" for name in occupant.before)
+    reasons.extend(f"after {name!r}" for name in occupant.after)
+    return ", ".join(reasons) or "the later registered, the earlier called"
+
+
+def explain(hook: str, occupants: Iterable[Occupant]) -> OrderExplanation:
+    """Explain the order of *occupants*, who are in the order of calls."""
+    return OrderExplanation(
+        hook,
+        tuple(
+            Place(
+                position=number,
+                photon=occupant.photon,
+                generation=occupant.generation,
+                kind="wrapper" if occupant.is_wrapper else "implementation",
+                why=_reason(occupant),
+                where=occupant.where,
+            )
+            for number, occupant in enumerate(occupants, 1)
+        ),
+    )

@@ -8,29 +8,116 @@ wholly the new one. It never calls an implementation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import types
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from luminal.hooks.awaiting import within
-from luminal.hooks.failure import ISOLATED
-from luminal.hooks.view import PERIOD
-from luminal.hooks.wrapping import (
+from luminal.hooks._calls import PERIOD
+from luminal.hooks._errors import GENERATED, ISOLATED
+from luminal.hooks._execution import (
     asteady,
     aunwind,
     no_yield,
     old_style,
     second_yield,
     unwind,
+    within,
 )
-from luminal.hooks.writer import ABSENT, Writer
 
 if TYPE_CHECKING:
-    import types
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from luminal.hooks.occupant import Occupant
-    from luminal.hooks.view import View
+    from luminal.hooks._calls import View
+    from luminal.hooks._impl import Occupant
 
-__all__ = ["parameters", "prepare"]
+__all__ = ["ABSENT", "Body", "Writer", "agateway", "gateway", "parameters", "prepare"]
+
+# === hooks.writer ===
+# Writes the code of one caller, with objects among its constants.
+#
+# In come lines of source, out comes a code object. Callers of one shape share the
+# compilation; each has a copy of the code of its own, in which CPython specialises what
+# this caller calls.
+
+ABSENT: Final = object()
+"""Stands for an argument that the caller did not give."""
+
+_cache: dict[str, types.CodeType] = {}
+"""Source → code with placeholders. Hooks of one shape share the compilation."""
+
+_CACHE_LIMIT: Final = 512
+
+
+class Writer:
+    """The lines of one caller and the constants in them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.constants: dict[str, object] = {}
+
+    def constant(self, value: object) -> str:
+        """Return an expression that evaluates to *value*."""
+        key = f"\0{len(self.constants)}"
+        self.constants[key] = value
+        # The compiler folds the condition away but does not warn of a call of a
+        # string, as it would without it.
+        return f"({key!r} if 1 else 0)"
+
+    def add(self, depth: int, *lines: str) -> None:
+        """Add *lines*, indented by *depth*."""
+        self.lines.extend(" " * depth + line for line in lines)
+
+    def code(self, name: str) -> types.CodeType:
+        """Compile the lines and put the constants in place of their keys."""
+        source = "\n".join(self.lines)
+        code = _cache.get(source)
+        if code is None:
+            if len(_cache) >= _CACHE_LIMIT:
+                _cache.clear()
+            module = compile(source, GENERATED, "exec", dont_inherit=True)
+            code = _function_in(module)
+            _cache[source] = code
+        constants = self.constants
+        return code.replace(
+            co_consts=tuple(
+                [constants.get(c, c) if type(c) is str else c for c in code.co_consts]
+            ),
+            co_filename=f"{GENERATED}{name}>",
+        )
+
+
+def _function_in(module: types.CodeType) -> types.CodeType:
+    return next(c for c in module.co_consts if isinstance(c, types.CodeType))
+
+
+def gateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
+    """Return code that hands a call's arguments to *target* as a dict."""
+    writer = Writer()
+    writer.add(
+        0,
+        "def __call__(luminal_self, /, **luminal_kwargs):",
+        f" return {writer.constant(target)}(luminal_kwargs)",
+    )
+    return writer.code(name)
+
+
+def agateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
+    """Return code that hands an async call's arguments to *target* as a dict."""
+    writer = Writer()
+    writer.add(
+        0,
+        "async def __call__(luminal_self, /, **luminal_kwargs):",
+        f" return await {writer.constant(target)}(luminal_kwargs)",
+    )
+    return writer.code(name)
+
+
+# === hooks.prepare ===
+# Prepares callers: writes, for one view, the function that a call of it runs.
+#
+# In comes a view, out comes a code object in which every implementation is a constant,
+# every argument a local variable, and the line of a call says whose it is. Putting that
+# code into a hook's function is one attribute store: a call runs wholly the old body or
+# wholly the new one. It never calls an implementation.
 
 
 def parameters(view: View) -> tuple[list[str], list[str]]:
@@ -273,3 +360,57 @@ class _Body:
         if not occupant.is_direct or len(named) < len(occupant.kwargnames):
             named = [f"{name}={name}" for name in named]
         return ", ".join([*occupant.argnames, *named])
+
+
+# === hooks.body ===
+# The function behind ``manager.hook.NAME``: it stays, its body is replaced.
+#
+# In comes a code object, out comes nothing: the next call runs it. To put it in is one
+# attribute store, and calls under way keep the body they began with.
+
+_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
+
+
+class Body:
+    """One function of a hook.
+
+    Args:
+        owner: The hook; errors of wrong calls name its class.
+        cold: The body while no caller is prepared.
+
+    Attributes:
+        bound: What hosts hold and call.
+    """
+
+    __slots__ = ("_cold", "_function", "_is_warm", "bound")
+
+    def __init__(self, owner: object, cold: types.CodeType) -> None:
+        def body() -> None: ...
+        async def abody() -> None: ...
+
+        # CPython wants a function's bodies to be all of one kind.
+        awaits = cold.co_flags & _COROUTINE
+        self._function = cast("types.FunctionType", abody if awaits else body)
+        self._function.__name__ = "__call__"
+        self._function.__qualname__ = f"{type(owner).__name__}.__call__"
+        self._cold = cold
+        # Whether any other body may be in; what is in already is not put in again.
+        self._is_warm = True
+        self.bound = types.MethodType(self._function, owner)
+        self.chill()
+
+    def chill(self) -> None:
+        """Put the body in that is no caller's in particular."""
+        if self._is_warm:
+            self._function.__code__ = self._cold
+            self._is_warm = False
+
+    def put(self, code: types.CodeType, defaults: Mapping[str, Any] = {}) -> None:
+        """Put *code* in, with *defaults* for keyword arguments."""
+        if defaults:
+            # A superset of what the present body asks for, and set before the new
+            # body: whichever body a call finds, its defaults are there.
+            known = self._function.__kwdefaults__ or {}
+            self._function.__kwdefaults__ = {**known, **defaults}
+        self._is_warm = True
+        self._function.__code__ = code
