@@ -7,7 +7,7 @@ photon's code, nor let one broken candidate hide the others.
 
 from __future__ import annotations
 
-from luminal.discovery.discover import discover, discover_file
-from luminal.discovery.sequence import Discovered
+from luminal.discovery._candidates import Discovered
+from luminal.discovery._discover import discover, discover_file
 
 __all__ = ["Discovered", "discover", "discover_file"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery.names import fold
+from luminal.discovery._names import fold
 from luminal.errors import PhotonNotFoundError
 
 if TYPE_CHECKING:

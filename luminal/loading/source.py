@@ -11,7 +11,7 @@ from hashlib import sha512
 
 import attrs
 
-from luminal.discovery.reading import read_bytes
+from luminal.discovery._files import read_bytes
 
 __all__ = ["SourceFile", "read_source"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.discovery.names import fold
+from luminal.discovery._names import fold
 from luminal.lifecycle import Handler
 from luminal.model import Candidate, State
 

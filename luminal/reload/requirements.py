@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery.names import fold
-from luminal.discovery.versions import fits, split_requirement
+from luminal.discovery._names import fits, fold, split_requirement
 from luminal.errors import PhotonDependencyError
 
 if TYPE_CHECKING:

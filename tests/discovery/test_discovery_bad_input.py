@@ -13,7 +13,7 @@ import pytest
 
 import luminal
 from luminal.discovery import discover
-from luminal.discovery.reading import LIMIT
+from luminal.discovery._files import LIMIT
 from luminal.model import Candidate, Problem
 
 Write = Callable[..., Path]

@@ -48,7 +48,7 @@ def test_a_second_discovery_reads_nothing(
     write("helper.py", "x = 1")
     first = discover(folder, group=None)
     opened: list[object] = []
-    monkeypatch.setattr("luminal.discovery.evidence.read_bytes", opened.append)
+    monkeypatch.setattr("luminal.discovery._files.read_bytes", opened.append)
     assert discover(folder, group=None) == first
     assert (len(surveys), opened) == (1, [])
 
@@ -163,7 +163,7 @@ def test_another_luminal_asks_again(
     write("a.py", GOOD.format("A"))
     discover(folder, group=None)
     discover(folder, group=None)
-    monkeypatch.setattr("luminal.discovery.request._own_code", lambda: ("other",))
+    monkeypatch.setattr("luminal.discovery._discover._own_code", lambda: ("other",))
     discover(folder, group=None)
     assert len(surveys) == 2
 

@@ -2,7 +2,7 @@
 
 Two sealed files a request: the answer with its evidence, small and read at every
 start; and the facts of every file by digest, read only when something has changed,
-so that one edit costs one parse. Never stale: see `luminal.discovery.evidence`.
+so that one edit costs one parse. Never stale: see `luminal.discovery._files`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from luminal.discovery.evidence import Evidence
-from luminal.discovery.sequence import Discovered
+from luminal.discovery._candidates import Discovered
+from luminal.discovery._files import Evidence
 from luminal.store import SealedStore, fingerprint
 
 if TYPE_CHECKING:
-    from luminal.discovery.request import Request
-    from luminal.discovery.witness import Witness
+    from luminal.discovery._discover import Request
+    from luminal.discovery._files import Witness
     from luminal.model import Candidate
 
 __all__ = ["Index"]
@@ -72,7 +72,7 @@ class Index:
             found: What came of it.
             known: What `facts` returned before.
         """
-        from luminal.discovery.rows import pack
+        from luminal.discovery._candidates import pack
 
         if witness.memo != known:
             self._store.save(f"facts-{self._name}", (self._key, witness.memo))

@@ -6,20 +6,28 @@ before it looks at a record.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import Any, overload
 
-if TYPE_CHECKING:
-    from luminal.model import Candidate
+import attrs
 
-__all__ = ["Discovered"]
+from luminal.model import Candidate, Problem, Source
+
+__all__ = ["Discovered", "pack", "unpack"]
+
+# === discovery.sequence ===
+# What `discover` returns: an immutable sequence whose records are made on access.
+#
+# On the start-up path: a host that finds nothing changed pays for no attrs class
+# before it looks at a record.
 
 
 class Discovered(Sequence["Candidate"]):
     """Candidates in load order.
 
     Args:
-        rows: Candidates, or rows that `luminal.discovery.index` has packed.
+        rows: Candidates, or rows that `luminal.discovery._index` has packed.
     """
 
     __slots__ = ("_rows",)
@@ -40,13 +48,10 @@ class Discovered(Sequence["Candidate"]):
             return Discovered(self._rows[index])
         row = self._rows[index]
         if isinstance(row, bytes):
-            from luminal.discovery.rows import unpack
-
             row = self._rows[index] = unpack(row)
         return row
 
     def __iter__(self) -> Iterator[Candidate]:
-        from luminal.discovery.rows import unpack
 
         rows = self._rows
         for index, row in enumerate(rows):
@@ -85,7 +90,7 @@ class Discovered(Sequence["Candidate"]):
         Raises:
             PhotonNotFoundError: There is none.
         """
-        from luminal.discovery.names import fold
+        from luminal.discovery._names import fold
 
         found = [c for c in self if fold(c.name) == fold(name)]
         found.sort(key=lambda c: (not c.enabled, c.problem is not None))
@@ -102,3 +107,22 @@ class Discovered(Sequence["Candidate"]):
             why=f"none of {len(self)} candidates has this name",
             hint=f"did you mean {near[0]!r}?" if near else "check where you look",
         )
+
+
+# === discovery.rows ===
+# Candidates as bytes that the index keeps, and back.
+
+
+def pack(candidate: Candidate) -> bytes:
+    """Return *candidate* as bytes for a sealed file."""
+    name, source, *rest, problem = attrs.astuple(candidate, recurse=False)
+    last = attrs.astuple(problem) if problem else None
+    return marshal.dumps((name, source.value, *rest, last))
+
+
+def unpack(packed: bytes) -> Candidate:
+    """Return the candidate that `pack` made *packed* of; it must be from our index."""
+    # Authenticated by the store.
+    name, source, *rest, last = marshal.loads(packed)  # noqa: S302
+    values: list[Any] = [*rest, Problem(*last) if last else None]
+    return Candidate(name, Source(source), *values)

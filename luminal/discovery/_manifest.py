@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from luminal.discovery.syntax import plain_value
+from luminal.discovery._static import plain_value
 from luminal.errors import PhotonUnreadableError, PhotonValidationError
 
 __all__ = ["Metadata", "metadata_of", "table_of"]

@@ -1,9 +1,4 @@
-"""From one file or package to its candidates.
-
-A unit is what is loaded and unloaded as a whole: a file ``name.py`` or a package
-``name/__init__.py``. Comes in: its path. Goes out: a candidate per photon in it, or
-one candidate with a problem where it cannot be read.
-"""
+"""From a directory to the units in it, in an order that the disk does not decide."""
 
 from __future__ import annotations
 
@@ -12,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.discovery.manifest import table_of
-from luminal.discovery.names import check_module, check_photon, printable
-from luminal.discovery.resolve import Definition, Resolver
-from luminal.errors import LuminalError, PhotonValidationError
+from luminal.discovery._manifest import table_of
+from luminal.discovery._names import check_module, check_photon, printable
+from luminal.discovery._static import Definition, Resolver
+from luminal.errors import LuminalError, PhotonUnreadableError, PhotonValidationError
 from luminal.model import Candidate, Problem, Source
 
 if TYPE_CHECKING:
-    from luminal.discovery.facts import ModuleFacts
-    from luminal.discovery.witness import Witness
+    from collections.abc import Iterator
 
-__all__ = ["described", "read_unit", "unit_name"]
+    from luminal.discovery._files import Witness
+    from luminal.discovery._static import ModuleFacts
+
+__all__ = ["described", "read_directory", "read_unit", "unit_name"]
+
+# === discovery.units ===
+# From one file or package to its candidates.
+#
+# A unit is what is loaded and unloaded as a whole: a file ``name.py`` or a package
+# ``name/__init__.py``. Comes in: its path. Goes out: a candidate per photon in it, or
+# one candidate with a problem where it cannot be read.
 
 _INIT = "__init__.py"
 
@@ -197,3 +201,64 @@ def _table(witness: Witness, path: str) -> dict[str, object]:
 
 def _problem(error: LuminalError) -> Problem:
     return Problem.of(error, "discovery")
+
+
+# === discovery.directories ===
+# From a directory to the units in it, in an order that the disk does not decide.
+
+
+def read_directory(
+    witness: Witness, directory: str, base: str, *, recursive: bool
+) -> Iterator[Candidate]:
+    """Yield the candidates of *directory*.
+
+    Its modules and packages at the top; with *recursive* those of everything below,
+    without it those one level down where the top has directories only. A package is
+    one unit: what is inside belongs to it.
+
+    Args:
+        witness: Where files are looked at.
+        directory: Absolute path.
+        base: Name of the photon base.
+        recursive: Whether to descend.
+    """
+    waiting = [directory]
+    visited: set[tuple[object, ...]] = set()
+    while waiting:
+        folder = waiting.pop()
+        listing = witness.modules(folder)
+        if isinstance(listing, int):
+            yield _unlisted(folder, directory, listing)
+            continue
+        if listing[:2] in visited:  # by a link, maybe one that leads back up
+            continue
+        visited.add(listing[:2])
+        names = [str(name) for name in listing[2:]]
+        plain: list[str] = []
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.endswith("/"):
+                path = os.path.join(path, "__init__.py")
+                if not witness.exists(path):
+                    plain.append(os.path.join(folder, name[:-1]))
+                    continue
+            yield from read_unit(witness, path, directory, base)
+        only_folders = folder == directory and all(n.endswith("/") for n in names)
+        if recursive or only_folders:
+            waiting.extend(reversed(plain))
+
+
+def _unlisted(folder: str, origin: str, number: int) -> Candidate:
+    refusal = PhotonUnreadableError(
+        "directory cannot be read",
+        file=folder,
+        why=os.strerror(number),
+        hint="give the host's user permission to read it",
+    )
+    return Candidate(
+        name=os.path.basename(folder) or folder,
+        source=Source.DIRECTORY,
+        origin=origin,
+        location=folder,
+        problem=Problem.of(refusal, "read"),
+    )

@@ -1,0 +1,392 @@
+"""The host's way in: `discover` for all there is, `discover_file` for one file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import attrs
+
+from luminal.discovery._candidates import Discovered
+from luminal.discovery._directory import read_directory, read_unit
+from luminal.discovery._index import Index
+from luminal.discovery._names import fold
+from luminal.discovery._order import arrange
+from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError
+from luminal.model import Candidate, Source
+from luminal.store import SealedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from luminal.discovery._files import Witness
+
+__all__ = [
+    "PathLike",
+    "Request",
+    "absolute",
+    "discover",
+    "discover_file",
+    "name_of_base",
+    "normal_request",
+    "survey",
+    "survey_file",
+]
+
+# === discovery.request ===
+# What a host asks discovery for, in one normal form; the name of an index too.
+
+PathLike = str | os.PathLike[str]
+_Value = TypeVar("_Value")
+
+
+class Request(NamedTuple):
+    """A normal form: equal requests on an equal disk have equal answers.
+
+    Attributes:
+        directories: Absolute paths, each once.
+        group: Entry-point group, None for no distributions.
+        recursive: Whether to descend into sub-directories.
+        base: Name of the photon base.
+        allow: The only names to enable, None for all.
+        block: Names to disable.
+        api_version: The host's version of its API, None not to check.
+        path: Absolute entries of ``sys.path`` to look for distributions in.
+    """
+
+    directories: tuple[str, ...]
+    group: str | None
+    recursive: bool
+    base: str
+    allow: tuple[str, ...] | None
+    block: tuple[str, ...]
+    api_version: str | None
+    path: tuple[str, ...]
+
+    def key(self) -> tuple[object, ...]:
+        """Return the request with what else an answer depends on, besides the disk."""
+        machine = tuple(os.uname()) if hasattr(os, "uname") else sys.platform
+        user = os.geteuid() if hasattr(os, "geteuid") else 0
+        return (*self, machine, user, sys.hexversion, *_own_code())
+
+
+def normal_request(
+    directories: Iterable[PathLike],
+    *,
+    group: str | None,
+    recursive: bool,
+    photon_base: type | str,
+    allow: Iterable[str] | None,
+    block: Iterable[str],
+    api_version: str | None,
+    path: Iterable[PathLike] | None,
+) -> Request:
+    """Return the request that the arguments of `discover` amount to.
+
+    Raises:
+        TypeError: One of them is of a wrong type.
+    """
+    return Request(
+        directories=_absolute(directories),
+        group=group,
+        recursive=bool(recursive),
+        base=name_of_base(photon_base),
+        allow=None if allow is None else _names("allow", allow),
+        block=_names("block", block),
+        api_version=api_version,
+        path=() if group is None else _path(path),
+    )
+
+
+def name_of_base(photon_base: type | str) -> str:
+    """Return the name that a class statement would call *photon_base* by.
+
+    Raises:
+        TypeError: It is neither a class nor the name of one.
+    """
+    if isinstance(photon_base, str):
+        return photon_base.rpartition(".")[2]
+    if isinstance(photon_base, type):
+        return photon_base.__name__
+    raise TypeError(f"photon_base is {photon_base!r}, not a class or its name")
+
+
+def _names(argument: str, values: Iterable[str]) -> tuple[str, ...]:
+    names = list(_several(argument, values))
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} holds {name!r}, not only names of photons")
+    return tuple(sorted(names))
+
+
+def _several(argument: str, values: Iterable[_Value]) -> Iterable[_Value]:
+    """Refuse one string in place of many: it would be read letter by letter."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{argument} is one string; write {argument}=[{values!r}]")
+    return values
+
+
+def _own_code() -> tuple[object, ...]:
+    """Return what changes when Luminal itself does: another code, another answer."""
+    here = os.path.dirname(__file__)
+    model = os.path.join(os.path.dirname(here), "model")
+    values = [os.path.join(model, name) for name in ("candidate.py", "frame.py")]
+    found: list[tuple[str, int, int]] = []
+    try:
+        with os.scandir(here) as entries:
+            paths = [entry.path for entry in entries if entry.name.endswith(".py")]
+        for path in (*values, *sorted(paths)):
+            status = os.stat(path)
+            found.append((path, status.st_size, status.st_mtime_ns))
+    except OSError:  # imported from an archive: it changes with its version only
+        found = []
+    # The front door lies above us: it is asked, not imported.
+    return (sys.modules["luminal"].__version__, *found)
+
+
+def _path(path: Iterable[PathLike] | None) -> tuple[str, ...]:
+    if path is None:  # what is no path in there, imports pass over as well
+        entries: list[object] = list(sys.path)
+        path = [e for e in entries if isinstance(e, str | os.PathLike)]
+    return _absolute(entry or os.curdir for entry in _several("path", path))
+
+
+def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(absolute, paths)))
+
+
+def absolute(path: PathLike) -> str:
+    """Return *path* as an absolute path.
+
+    Raises:
+        TypeError: It is no path, or one of bytes.
+    """
+    plain = os.fspath(path)
+    if not isinstance(plain, str):
+        raise TypeError(f"{path!r} is a path of bytes; write os.fsdecode({path!r})")
+    try:
+        return os.path.abspath(plain)
+    except FileNotFoundError:  # the working directory is gone, and all that was in it
+        return plain
+
+
+# === discovery.discover ===
+# The host's way in: `discover` for all there is, `discover_file` for one file.
+
+
+def discover(
+    *directories: PathLike,
+    group: str | None = "luminal.photons",
+    recursive: bool = False,
+    photon_base: type | str = "IPhoton",
+    allow: Iterable[str] | None = None,
+    block: Iterable[str] = (),
+    api_version: str | None = None,
+    index: bool | PathLike = True,
+    path: Iterable[PathLike] | None = None,
+) -> Discovered:
+    """Find photons in directories and installed distributions; import none of them.
+
+    A candidate that cannot be loaded is a record with its problem; it never hides
+    the others.
+
+    Args:
+        directories: Directories of photon files and packages.
+        group: Entry-point group of installed photons; None leaves distributions out.
+        recursive: Whether to look below sub-directories too.
+        photon_base: The class, or its name, that photons derive from. It is compared
+            by the last part of the name alone, since nothing is imported.
+        allow: Names of the only photons to enable; None enables all.
+        block: Names of photons to disable. Disabled ones are listed, not loaded.
+        api_version: The host's version of its own API, that photons may ask for with
+            ``photon_api``; None checks nothing.
+        index: Whether to keep answers between processes, or the absolute path of a
+            directory to keep them in.
+        path: Where to look for distributions, by default ``sys.path``.
+
+    Returns:
+        Candidates in load order: what a photon requires first, ``before`` and
+        ``after`` respected, else by name. It depends on what is on disk and on
+        nothing else.
+
+    Raises:
+        DirectoryNotFoundError: One of *directories* is missing or no directory.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     text = "class Geo(IPhoton): photon_version = '1.0'"
+        ...     _ = pathlib.Path(place, "geo.py").write_text(text)
+        ...     [geo] = discover(place, group=None, index=False)
+        >>> geo.name, geo.version
+        ('Geo', '1.0')
+    """
+    request = normal_request(
+        directories,
+        group=group,
+        recursive=recursive,
+        photon_base=photon_base,
+        allow=allow,
+        block=block,
+        api_version=api_version,
+        path=path,
+    )
+    for directory in request.directories:
+        _check_directory(directory)
+    kept = None
+    if index is not False:
+        place = None if index is True else os.path.abspath(os.fspath(index))
+        kept = Index(request, SealedStore(place))
+        answer = kept.answer()
+        if answer is not None:
+            return answer
+    from luminal.discovery._files import Witness
+
+    known = kept.facts() if kept else {}
+    witness = Witness(time.time_ns(), known)
+    found = survey(request, witness)
+    if kept:
+        kept.keep(witness, found, known)
+    return Discovered(found)
+
+
+def discover_file(
+    path: PathLike,
+    *,
+    photon_base: type | str = "IPhoton",
+    api_version: str | None = None,
+) -> Discovered:
+    """Find the photons of one file; a package is named by its ``__init__.py``.
+
+    What they require of other files is not checked here.
+
+    Args:
+        path: Path of the file, whatever its name.
+        photon_base: The class, or its name, that photons derive from.
+        api_version: The host's version of its own API; None checks nothing.
+
+    Returns:
+        Its candidates in load order. A file without a photon gives one candidate
+        with that problem.
+
+    Raises:
+        PhotonNotFoundError: There is no such file, or it is a directory.
+    """
+    file = absolute(path)
+    is_directory = os.path.isdir(file)
+    if is_directory or not os.path.lexists(file):
+        raise PhotonNotFoundError(
+            f"{file!r} is not a file",
+            file=file,
+            why="it is a directory" if is_directory else "there is nothing there",
+            hint="name the photon's file, of a package its __init__.py",
+        )
+    from luminal.discovery._files import Witness
+
+    base = name_of_base(photon_base)
+    return Discovered(survey_file(file, base, api_version, Witness(time.time_ns(), {})))
+
+
+def _check_directory(path: str) -> None:
+    if os.path.isdir(path):
+        return
+    hint = "name the directory that holds the photons"
+    if os.path.lexists(path):
+        why = "it is something else"
+    else:
+        why = "there is nothing of that name"
+        hint += _near(path)
+    raise DirectoryNotFoundError(
+        f"{path!r} is not a directory", file=path, why=why, hint=hint
+    )
+
+
+def _near(path: str) -> str:
+    """Return a question for what may have been meant, or an empty string."""
+    import difflib
+
+    folder, name = os.path.split(path)
+    if "~" in path:
+        return "; did you mean pathlib.Path.expanduser, which expands '~'?"
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {os.path.join(folder, near[0])!r}?" if near else ""
+
+
+# === discovery.survey ===
+# The whole discovery, without an index: disk → candidates in load order.
+
+
+def survey(request: Request, witness: Witness) -> list[Candidate]:
+    """Return everything that *request* asks for, seen through *witness*.
+
+    Args:
+        request: What to look for, and where.
+        witness: Keeps what is looked at.
+    """
+    found = _once(_everything(request, witness), witness)
+    return arrange(_switched(found, request), api_version=request.api_version)
+
+
+def survey_file(
+    path: str, base: str, api_version: str | None, witness: Witness
+) -> list[Candidate]:
+    """Return the photons of the one unit at *path*, in load order.
+
+    Args:
+        path: Absolute path.
+        base: Name of the photon base.
+        api_version: See `luminal.discovery.discover`.
+        witness: Keeps what is looked at.
+    """
+    origin = os.path.dirname(path)
+    if os.path.basename(path) == "__init__.py":
+        origin = os.path.dirname(origin)
+    found = read_unit(witness, path, origin, base, asked_for=True)
+    return arrange(found, api_version=api_version, is_part=True)
+
+
+def _everything(request: Request, witness: Witness) -> Iterator[Candidate]:
+    if request.group is not None:
+        from luminal.discovery._metadata import read_installed
+
+        yield from read_installed(witness, request.path, request.group, request.base)
+    for directory in request.directories:
+        yield from read_directory(
+            witness, directory, request.base, recursive=request.recursive
+        )
+
+
+def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candidate]:
+    """Drop what was found before: overlapping directories, an editable install."""
+    seen: set[object] = set()
+    for candidate in candidates:
+        file = witness.identity(candidate.location)
+        attribute = candidate.target.rpartition(":")[2]
+        same_file = (candidate.location, attribute, candidate.name)
+        installed = (file, attribute)
+        if candidate.source is Source.DISTRIBUTION:
+            seen.add(installed)
+        elif same_file in seen or installed in seen:
+            continue
+        seen.add(same_file)
+        yield candidate
+
+
+def _switched(candidates: Iterable[Candidate], request: Request) -> Iterator[Candidate]:
+    """Switch off what the host does not want."""
+    allowed = None if request.allow is None else set(map(fold, request.allow))
+    blocked = set(map(fold, request.block))
+    for candidate in candidates:
+        name = fold(candidate.name)
+        is_wanted = (allowed is None or name in allowed) and name not in blocked
+        if candidate.enabled and is_wanted:
+            yield candidate
+        else:  # nobody wants it, so nothing is wrong with it
+            yield attrs.evolve(candidate, enabled=False, problem=None)

@@ -1,0 +1,625 @@
+"""The eyes of a discovery: every look at the disk goes through here, and is kept.
+
+Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
+can check later. Each file is read and parsed once a run, or not at all where an
+earlier run knows its facts.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import marshal
+import os
+import stat
+from functools import partial
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from luminal.discovery._static import DepthError, ModuleFacts, facts_of
+from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
+from luminal.model import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+__all__ = [
+    "Evidence",
+    "Folder",
+    "LIMIT",
+    "Listing",
+    "Looks",
+    "MARGIN",
+    "Stamp",
+    "Witness",
+    "hold",
+    "is_as_before",
+    "list_directory",
+    "looks_of",
+    "read_bytes",
+    "settled",
+    "stamp_of",
+]
+
+# === discovery.reading ===
+# Bytes of files that nobody vouches for: read once, bounded, never blocking.
+#
+# Comes in: a path. Goes out: its bytes and its stamp, or an error that says why not.
+# Must never open what is not a regular file, nor read more than `LIMIT` bytes.
+
+LIMIT = 16 * 1024 * 1024
+"""Most bytes of a source or metadata file; a photon is text that people write."""
+
+MARGIN = 2_000_000_000
+"""Nanoseconds by which a file must be older than a look at it for its stamp to tell.
+
+Two writes within one tick of the file system's clock have one stamp. Ticks are
+nanoseconds to 10 ms on Linux, 1 s on HFS+, 2 s on FAT.
+"""
+
+Stamp = tuple[int, int, int, int, int, int]
+"""(mode, inode, device, size, ``mtime_ns``, ``ctime_ns``) of a file."""
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_HINTS = {
+    errno.EACCES: "give the host's user permission to read it",
+    errno.EPERM: "give the host's user permission to read it",
+    errno.ENOENT: "mend or remove the link: its target is gone",
+    errno.ELOOP: "mend or remove the link: it leads back to itself",
+}
+
+
+stamp_of: Callable[[os.stat_result], Stamp] = attrgetter(
+    "st_mode", "st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""Return what changes whenever the file does, see `settled`."""
+
+
+def settled(stamp: Stamp, now: int) -> bool:
+    """Return whether an equal stamp later on proves that the file is unchanged.
+
+    It does where the file was already `MARGIN` old when it was looked at: any later
+    write gets a later ``ctime``, which no program can set back. Windows has no such
+    time, so there a stamp proves nothing.
+
+    Args:
+        stamp: The stamp that was seen.
+        now: The clock at or before that moment, in nanoseconds.
+    """
+    return os.name != "nt" and max(stamp[4], stamp[5]) + MARGIN <= now
+
+
+def read_bytes(path: str, *, is_known: bool = False) -> tuple[bytes, Stamp]:
+    """Return a regular file's bytes and the stamp that it had before they were read.
+
+    Args:
+        path: Path of the file; links are followed.
+        is_known: Whether it has been looked at before, or is named by code that runs.
+
+    Raises:
+        PhotonUnreadableError: It is missing, of another kind, too large, or the
+            system refuses to read it; ``errno`` is that of the cause.
+    """
+    try:
+        # Looked at before it is opened: to open a device can already do something.
+        if not is_known:
+            _check(path, os.stat(path))
+        descriptor = os.open(path, _FLAGS)
+        try:
+            status = os.fstat(descriptor)
+            _check(path, status)
+            return _all(descriptor, status.st_size, path), stamp_of(status)
+        finally:
+            os.close(descriptor)
+    except PhotonUnreadableError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> PhotonUnreadableError:
+    number = getattr(error, "errno", None)
+    refusal = PhotonUnreadableError(
+        "cannot be read",
+        file=path,
+        why=getattr(error, "strerror", None) or str(error),
+        hint=_HINTS.get(number or 0, "check the file and the disk that it is on"),
+    )
+    refusal.errno = number
+    return refusal
+
+
+def _check(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((k for is_a, k in _KINDS if is_a(status.st_mode)), "no file")
+        raise PhotonUnreadableError(
+            "cannot be read",
+            file=path,
+            why=f"it is {kind}",
+            hint="put a regular file there, or remove it",
+        )
+    if status.st_size > LIMIT:
+        raise _too_large(path, status.st_size)
+
+
+def _all(descriptor: int, size: int, path: str) -> bytes:
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]  # it grows or shrinks under our hands: to its end, within bounds
+    total = len(data)
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+        total += len(part)
+        if total > LIMIT:
+            raise _too_large(path, total)
+    return b"".join(parts)
+
+
+def _too_large(path: str, size: int) -> PhotonUnreadableError:
+    return PhotonUnreadableError(
+        "is too large",
+        file=path,
+        why=f"it has {size:,} bytes, the limit is {LIMIT:,}",
+        hint="move its data into a file that the photon opens itself",
+    )
+
+
+# === discovery.listing ===
+# What is in a directory, as far as discovery wants to know, and since when.
+#
+# On the start-up path: this file imports nothing heavy.
+
+_MODULES = (".py",)
+_PACKAGES = (".dist-info", ".egg-info", ".pth")
+
+Listing = tuple[object, ...] | int
+"""(device, inode, names…) of a directory, or the number of the error."""
+
+Folder = tuple[Stamp | None, Listing]
+"""A listing, and the stamp that proves it as long as the directory has it, or None."""
+
+
+def list_directory(path: str, now: int, *, of_modules: bool) -> Folder:
+    """Return what is in the directory at *path*, sorted; directories end in ``/``.
+
+    Args:
+        path: Its path.
+        now: The clock at or before this moment, in nanoseconds.
+        of_modules: Whether it is a directory of photons: its modules and directories
+            matter, hidden names (``.``, ``_``) never. Else it is an entry of
+            ``sys.path``, and what says that something is installed there matters.
+    """
+    try:
+        stamp = stamp_of(os.stat(path))
+        found = _modules(path) if of_modules else _packages(path)
+    except OSError as error:
+        return None, error.errno or -1
+    found.sort()
+    # The target of a link may become a directory, and nothing changes beside the link.
+    is_proof = not of_modules and _tells_names(stamp, now)
+    return stamp if is_proof else None, (stamp[2], stamp[1], *found)
+
+
+def is_as_before(path: str, stamp: Stamp | None) -> bool:
+    """Return whether *stamp* still proves what was listed of the directory."""
+    try:
+        return stamp is not None and stamp_of(os.stat(path)) == stamp
+    except OSError:
+        return False
+
+
+def _tells_names(stamp: Stamp, now: int) -> bool:
+    """Return whether no name can come or go without another stamp.
+
+    A directory's ``mtime`` and ``ctime`` are the time of that (POSIX, "File Times
+    Update"). Time 0 is no time: the root of a FAT volume has it after each mount.
+    """
+    return settled(stamp, now) and min(stamp[4], stamp[5]) > 0
+
+
+def _packages(path: str) -> list[str]:
+    # pip begins the name of what it is about to remove with a tilde.
+    return [n for n in os.listdir(path) if n.endswith(_PACKAGES) and n[0] != "~"]
+
+
+def _modules(path: str) -> list[str]:
+    found: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name
+            if name[0] in "._":
+                continue
+            if _is_directory(entry):
+                if not name.endswith(_PACKAGES):
+                    found.append(name + "/")
+            elif name.endswith(_MODULES):
+                found.append(name)
+    return found
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
+
+
+# === discovery.looks ===
+# Many looks at paths below one directory, in the form in which they compare fastest.
+#
+# A warm start is these looks and little else. So the names are bytes relative to the
+# directory, which the system walks to once, and the stamps are compared as one string
+# of bytes. On the start-up path: this file imports nothing heavy.
+
+_IS_RELATIVE = {os.stat, os.access, os.open} <= os.supports_dir_fd
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FOLDER |= getattr(os, "O_PATH", os.O_RDONLY)  # Linux: no permission to list is needed
+_EXISTS = partial(os.access, mode=os.F_OK)
+if os.access in os.supports_effective_ids:
+    _EXISTS = partial(_EXISTS, effective_ids=True)
+
+
+Looks = tuple[bytes, bytes, bytes, bytes]
+"""What was seen of paths below one directory: its absolute path; paths from there to
+what was there, divided by null bytes; their stamps, packed; paths to what was not."""
+
+
+def hold(looks: Looks) -> bool:
+    """Return whether everything that *looks* tell of is as it was."""
+    folder, names, stamps, gone = looks
+    there, absent = _divided(names), _divided(gone)
+    if not _IS_RELATIVE:
+        there = [os.path.join(folder, name) for name in there]
+        absent = [os.path.join(folder, name) for name in absent]
+        return _are(there, stamps, absent)
+    try:
+        root = os.open(folder, _FOLDER)
+    except OSError:
+        return False
+    try:
+        return _are(there, stamps, absent, root)
+    finally:
+        os.close(root)
+
+
+def looks_of(
+    roots: Collection[str], there: Mapping[str, Stamp], absent: Iterable[str]
+) -> list[Looks]:
+    """Return the looks at *there* and *absent*, sorted by directories.
+
+    Args:
+        roots: Directories that many of the paths are below.
+        there: Absolute path → stamp.
+        absent: Absolute paths.
+    """
+    known: dict[str, str] = {}
+    seen: dict[str, tuple[list[str], list[Stamp], list[str]]] = {}
+    # By inodes: neighbours in the tables of the system are met one after the other.
+    by_inode = sorted(there.items(), key=lambda item: item[1][1:3])
+    for path, stamp in (*by_inode, *((path, None) for path in absent)):
+        folder = os.path.dirname(path)
+        if folder not in known:
+            known[folder] = _root(folder, roots)
+        names, stamps, gone = seen.setdefault(known[folder], ([], [], []))
+        if stamp is None:
+            gone.append(path)
+        else:
+            names.append(path)
+            stamps.append(stamp)
+    return [
+        (os.fsencode(root), _joined(names, root), _packed(s), _joined(gone, root))
+        for root, (names, s, gone) in seen.items()
+    ]
+
+
+def _root(folder: str, roots: Collection[str]) -> str:
+    """Return the outermost of *roots* around *folder*, else the root of all."""
+    found = ""
+    while True:
+        if folder in roots:
+            found = folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return found or folder
+        folder = above
+
+
+def _joined(paths: Iterable[str], root: str) -> bytes:
+    start = len(os.path.join(root, ""))
+    return b"\0".join(os.fsencode(path[start:]) for path in paths)
+
+
+def _divided(names: bytes) -> list[bytes]:
+    return names.split(b"\0") if names else []
+
+
+def _packed(stamps: Iterable[Stamp]) -> bytes:
+    # Version 2 writes equal values as equal bytes; later ones count references.
+    return marshal.dumps(list(chain.from_iterable(stamps)), 2)
+
+
+def _are(
+    there: list[bytes], stamps: bytes, absent: list[bytes], root: int | None = None
+) -> bool:
+    try:
+        now = _packed(map(stamp_of, map(partial(os.stat, dir_fd=root), there)))
+    except OSError:
+        return False
+    exists = partial(_EXISTS, dir_fd=root)
+    # A sandbox may refuse the question, which looks like a no: ask what has to be yes.
+    is_answered = not absent or exists(os.fsencode(os.sep))
+    return now == stamps and is_answered and not any(map(exists, absent))
+
+
+# === discovery.evidence ===
+# What a discovery saw on disk, and whether it is still so.
+#
+# A discovery is a pure function of what it looks at. Each look is written down; an
+# earlier answer holds exactly as long as every one of its looks has the same result.
+# On the start-up path: this file imports nothing heavy.
+
+
+class Evidence:
+    """All looks of one discovery.
+
+    Args:
+        folders: (directory, whether of modules) → what `list_directory` returned.
+        looks: Stamps of what was there, and paths of what was not.
+        refused: Path → number of the error, of what could not be read.
+        doubtful: Path → (stamp, SHA-512 hex digest or empty where it was not read),
+            of those that a stamp does not tell of, see `settled`.
+    """
+
+    __slots__ = ("_doubtful", "_folders", "_looks", "_refused")
+
+    def __init__(
+        self,
+        folders: dict[tuple[str, bool], Folder],
+        looks: list[Looks],
+        refused: dict[str, int | None],
+        doubtful: dict[str, tuple[Stamp, str]],
+    ) -> None:
+        self._folders = folders
+        self._looks = looks
+        self._refused = refused
+        self._doubtful = doubtful
+
+    def pack(self) -> tuple[object, ...]:
+        """Return the arguments that make an equal one, for the index to keep."""
+        return self._folders, self._looks, self._refused, self._doubtful
+
+    def still(self, now: int) -> Evidence | None:
+        """Return it if everything is as it was, with less doubt if files have aged.
+
+        Args:
+            now: The clock before this call, in nanoseconds.
+        """
+        folders = self._listed(now)
+        if (
+            folders is None
+            or not all(map(hold, self._looks))
+            or not all(_is_refused(*kept) for kept in self._refused.items())
+            or not all(_has_digest(p, *kept) for p, kept in self._doubtful.items())
+        ):
+            return None
+        doubtful = {p: k for p, k in self._doubtful.items() if not settled(k[0], now)}
+        if not folders and len(doubtful) == len(self._doubtful):
+            return self
+        folders = self._folders | folders
+        return Evidence(folders, self._looks, self._refused, doubtful)
+
+    def _listed(self, now: int) -> dict[tuple[str, bool], Folder] | None:
+        """Return new proof of the old listings, None if there are other ones now."""
+        found: dict[tuple[str, bool], Folder] = {}
+        for (path, of_modules), (stamp, listing) in self._folders.items():
+            if is_as_before(path, stamp):
+                continue
+            seen = list_directory(path, now, of_modules=of_modules)
+            if seen[1] != listing:
+                return None
+            if seen[0] != stamp:
+                found[path, of_modules] = seen
+        return found
+
+
+def _is_refused(path: str, number: int | None) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == number
+    return False
+
+
+def _has_digest(path: str, stamp: Stamp, digest: str) -> bool:
+    if not digest:
+        return True
+    import hashlib
+
+    try:
+        data, seen = read_bytes(path)
+    except OSError:
+        return False
+    return seen == stamp and hashlib.sha512(data).hexdigest() == digest
+
+
+# === discovery.witness ===
+# The eyes of a discovery: every look at the disk goes through here, and is kept.
+#
+# Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
+# can check later. Each file is read and parsed once a run, or not at all where an
+# earlier run knows its facts.
+
+_LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+"""Errors that a later look repeats as long as nobody changes anything."""
+
+
+class Witness:
+    """What one run of a discovery has seen.
+
+    Attributes:
+        now: The clock before the first look, in nanoseconds.
+        memo: Path → (digest, packed facts), of this run.
+        is_void: Whether something was seen that another look may not show again.
+    """
+
+    __slots__ = (
+        "_facts",
+        "_folders",
+        "_known",
+        "_seen",
+        "_stamps",
+        "is_void",
+        "memo",
+        "now",
+    )
+
+    def __init__(
+        self, now: int, known: dict[str, tuple[str, tuple[object, ...]]]
+    ) -> None:
+        self.now = now
+        self._folders: dict[tuple[str, bool], Folder] = {}
+        # Path → (stamp, digest or empty); or the number of the error.
+        self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
+        self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
+        self.is_void = False
+        self._known = known
+        self._facts: dict[str, ModuleFacts] = {}
+        self._seen: dict[str, bytes | PhotonUnreadableError] = {}
+
+    def evidence(self) -> Evidence:
+        """Return all that was seen."""
+        there = {p: s for p, s in self._stamps.items() if isinstance(s, tuple)}
+        gone = {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)}
+        # Of what was read the error is part of the answer, else that there is one.
+        refused = {p: number for p, number in gone.items() if p in self._seen}
+        seen = looks_of(
+            {
+                p
+                for (p, _), (_, names) in self._folders.items()
+                if not isinstance(names, int)
+            },
+            {p: stamp for p, (stamp, _) in there.items()},
+            [p for p in gone if p not in refused],
+        )
+        return Evidence(
+            self._folders,
+            seen,
+            refused,
+            {p: s for p, s in there.items() if not settled(s[0], self.now)},
+        )
+
+    def identity(self, path: str) -> tuple[int, int] | str:
+        """Return (inode, device) of a file that was looked at, else its path."""
+        seen = self._stamps.get(path)
+        return seen[0][1:3] if isinstance(seen, tuple) else path
+
+    def modules(self, directory: str) -> Listing:
+        """Return what *directory* holds for photons, or an error's number."""
+        return self._list(directory, True)
+
+    def packages(self, directory: str) -> Listing:
+        """Return what *directory*, an entry of ``sys.path``, says is installed."""
+        return self._list(directory, False)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a regular file at *path*."""
+        return stat.S_ISREG(self._mode(path))
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is anything at *path*, links followed."""
+        return self._mode(path) != 0
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of the file at *path*.
+
+        Raises:
+            PhotonUnreadableError: See `luminal.discovery._files.read_bytes`.
+        """
+        seen = self._seen.get(path)
+        if seen is None:
+            try:
+                seen, stamp = read_bytes(path)
+                self._keep(path, stamp, hashlib.sha512(seen).hexdigest())
+            except PhotonUnreadableError as error:
+                seen = error
+                self._mode(path)
+                if error.errno is not None and error.errno not in _LASTING:
+                    self.is_void = True
+            self._seen[path] = seen
+        if isinstance(seen, PhotonUnreadableError):
+            raise seen
+        return seen
+
+    def facts(self, path: str) -> ModuleFacts:
+        """Return what the module at *path* says about itself."""
+        facts = self._facts.get(path)
+        if facts is None:
+            facts = self._facts[path] = self._look(path)
+        return facts
+
+    def _look(self, path: str) -> ModuleFacts:
+        try:
+            data = self.read(path)
+        except PhotonUnreadableError as error:
+            return ModuleFacts(problem=Problem.of(error, "read"))
+        del self._seen[path]  # read once more only if somebody asks for the bytes
+        stamp_and_digest = self._stamps[path]
+        assert isinstance(stamp_and_digest, tuple)  # noqa: S101  (it was read)
+        digest = stamp_and_digest[1]
+        known = self._known.get(path)
+        if known is not None and known[0] == digest:
+            self.memo[path] = known
+            return ModuleFacts.unpack(known[1])
+        try:
+            facts = facts_of(data, path, digest)
+        except DepthError as error:
+            self.is_void = True
+            refusal = PhotonSyntaxError(
+                "is not readable Python",
+                file=path,
+                why=f"it is nested too deeply ({error})",
+                hint="break the expression up",
+            )
+            return ModuleFacts(digest, Problem.of(refusal, "compile"))
+        self.memo[path] = (digest, facts.pack())
+        return facts
+
+    def _list(self, directory: str, of_modules: bool) -> Listing:
+        key = (directory, of_modules)
+        if key not in self._folders:
+            found = list_directory(directory, self.now, of_modules=of_modules)
+            self._folders[key] = found
+            if isinstance(found[1], int) and found[1] not in _LASTING:
+                self.is_void = True
+        return self._folders[key][1]
+
+    def _mode(self, path: str) -> int:
+        """Return the mode of what is at *path*, 0 if there is nothing."""
+        if path not in self._stamps:
+            try:
+                self._keep(path, stamp_of(os.stat(path)), "")
+            except OSError as error:
+                self._stamps[path] = error.errno
+                if error.errno not in _LASTING:
+                    self.is_void = True
+            except ValueError:  # a null byte in a name that a file gave us
+                return 0
+        seen = self._stamps[path]
+        return seen[0][0] if isinstance(seen, tuple) else 0
+
+    def _keep(self, path: str, stamp: Stamp, digest: str) -> None:
+        before = self._stamps.get(path)
+        if before is not None and (isinstance(before, int) or before[0] != stamp):
+            self.is_void = True  # it changes while we look
+        self._stamps[path] = (stamp, digest)

@@ -1,0 +1,596 @@
+"""Which distributions are installed: names of folders on ``sys.path``, no more.
+
+Comes in: listings. Goes out: each distribution once, as an import would see it: the
+first entry of the path that has it wins, a ``.dist-info`` beats the ``.egg-info``
+that setuptools leaves beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+from packaging.requirements import InvalidRequirement, Requirement
+
+from luminal.discovery._directory import described
+from luminal.discovery._manifest import Metadata, metadata_of
+from luminal.discovery._names import fits, printable
+from luminal.discovery._static import Resolver, parse
+from luminal.errors import (
+    LuminalError,
+    PhotonConflictError,
+    PhotonDependencyError,
+    PhotonNotFoundError,
+    PhotonUnreadableError,
+    PhotonValidationError,
+)
+from luminal.model import Candidate, Problem, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from luminal.discovery._files import Witness
+
+__all__ = [
+    "Distribution",
+    "EntryPoint",
+    "Environment",
+    "canonical",
+    "entries_of",
+    "installed_distributions",
+    "locate",
+    "read_installed",
+]
+
+# === discovery.distributions ===
+# Which distributions are installed: names of folders on ``sys.path``, no more.
+#
+# Comes in: listings. Goes out: each distribution once, as an import would see it: the
+# first entry of the path that has it wins, a ``.dist-info`` beats the ``.egg-info``
+# that setuptools leaves beside it.
+
+
+@attrs.frozen
+class Distribution:
+    """A distribution as the name of its folder tells it.
+
+    Attributes:
+        name: Canonical name.
+        version: Version, empty where the folder's name has none.
+        folder: Absolute path of the ``.dist-info`` or ``.egg-info`` folder.
+        twins: Further ``.dist-info`` folders of the same name beside it.
+    """
+
+    name: str
+    version: str
+    folder: str
+    twins: tuple[str, ...] = ()
+
+    @property
+    def site(self) -> str:
+        """The entry of ``sys.path`` that it is installed in."""
+        return os.path.dirname(self.folder)
+
+    @property
+    def metadata(self) -> str:
+        """Path of its metadata."""
+        is_egg = self.folder.endswith(".egg-info")
+        return os.path.join(self.folder, "PKG-INFO" if is_egg else "METADATA")
+
+
+def canonical(name: str) -> str:
+    """Return *name* in the form in which names of distributions compare (PEP 503)."""
+    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
+    return "-".join(part for part in parts if part)
+
+
+def installed_distributions(
+    witness: Witness, path: tuple[str, ...]
+) -> dict[str, Distribution]:
+    """Return canonical name → distribution for what is installed on *path*."""
+    found: dict[str, Distribution] = {}
+    for entry in path:
+        listing = witness.packages(entry)
+        if isinstance(listing, int):
+            continue
+        here: dict[str, list[Distribution]] = {}
+        # Names are sorted: of one stem, `.dist-info` comes before `.egg-info`.
+        for name in map(str, listing[2:]):
+            stem, ending = os.path.splitext(name)
+            if ending in (".dist-info", ".egg-info"):
+                distribution = _distribution(entry, name, stem, ending)
+                here.setdefault(distribution.name, []).append(distribution)
+        for name, several in here.items():
+            if name not in found:
+                found[name] = _one(several)
+    return found
+
+
+def _one(several: list[Distribution]) -> Distribution:
+    modern = [d for d in several if d.folder.endswith(".dist-info")]
+    first, *others = modern or several[:1]
+    return attrs.evolve(first, twins=tuple(other.folder for other in others))
+
+
+def _distribution(entry: str, name: str, stem: str, ending: str) -> Distribution:
+    if ending == ".egg-info":
+        parts = stem.split("-")
+        project, version = parts[0], parts[1] if len(parts) > 1 else ""
+    else:
+        project, _, version = stem.rpartition("-")
+    folder = os.path.join(entry, name)
+    return Distribution(canonical(project or stem), version, folder)
+
+
+# === discovery.entrypoints ===
+# The text of ``entry_points.txt`` → its entries, with lines for what is wrong.
+
+_VALUE = re.compile(
+    r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+))?\s*(\[(?P<extras>[^\[\]]*)\])?"
+)
+
+
+@attrs.frozen
+class EntryPoint:
+    """One entry, see the entry points specification.
+
+    Attributes:
+        name: Left of the sign.
+        module: Dotted name of the module.
+        attribute: Dotted name inside it, empty for the module itself.
+        extras: Extras of the distribution that it needs.
+        line: Line in the file, counted from 1.
+        error: What is wrong with it, or None.
+    """
+
+    name: str
+    module: str = ""
+    attribute: str = ""
+    extras: tuple[str, ...] = ()
+    line: int = 0
+    error: LuminalError | None = None
+
+    @property
+    def target(self) -> str:
+        """``module:attribute``, or the module alone."""
+        return f"{self.module}:{self.attribute}" if self.attribute else self.module
+
+
+def entries_of(data: bytes, path: str, group: str) -> list[EntryPoint]:
+    """Return the entries of *group*; a malformed one carries its error.
+
+    Args:
+        data: Bytes of the file.
+        path: Its path, for errors.
+        group: Name of the section.
+
+    Raises:
+        PhotonUnreadableError: The text is not UTF-8.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PhotonUnreadableError(
+            "has entry points that are not UTF-8",
+            file=path,
+            line=data.count(b"\n", 0, error.start) + 1,
+            why=str(error),
+            hint="install the distribution again",
+        ) from None
+    found: list[EntryPoint] = []
+    section = ""
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[" and line[-1] == "]":
+            section = line[1:-1].strip()
+        elif section == group:
+            found.append(_entry(line, path, number))
+    return found
+
+
+def _entry(line: str, path: str, number: int) -> EntryPoint:
+    name, sign, value = (part.strip() for part in line.partition("="))
+    match = _VALUE.fullmatch(value)
+    module = match["module"] if match else ""
+    attribute = (match["attribute"] or "") if match else ""
+    parts = [*module.split("."), *(attribute.split(".") if attribute else ())]
+    if not sign or not name or match is None or not all(map(str.isidentifier, parts)):
+        error = PhotonValidationError(
+            f"{printable(line)!r} is not an entry point",
+            file=path,
+            line=number,
+            why="it is not written as 'name = package.module:object'",
+            hint="mend the entry in the distribution, and install it again",
+        )
+        return EntryPoint(printable(name or line), line=number, error=error)
+    extras = (match["extras"] or "").split(",")
+    wanted = tuple(extra.strip() for extra in extras if extra.strip())
+    return EntryPoint(name, module, attribute, wanted, number)
+
+
+# === discovery.requires ===
+# Whether what a distribution requires of others is installed, before any import.
+
+
+@attrs.define
+class Environment:
+    """What is installed, asked about requirements.
+
+    Attributes:
+        witness: Where metadata is looked at.
+        installed: Canonical name → distribution.
+    """
+
+    witness: Witness
+    installed: dict[str, Distribution]
+
+    def check(
+        self, distribution: Distribution, metadata: Metadata, extras: tuple[str, ...]
+    ) -> None:
+        """Refuse a distribution whose ``Requires-Dist`` is not satisfied.
+
+        Args:
+            distribution: What requires.
+            metadata: Its metadata.
+            extras: Its extras that an entry point asks for.
+
+        Raises:
+            PhotonDependencyError: Something is missing or of a wrong version.
+        """
+        self._check(distribution, metadata, extras, (distribution.name,))
+
+    def _check(
+        self,
+        distribution: Distribution,
+        metadata: Metadata,
+        extras: tuple[str, ...],
+        chain: tuple[str, ...],
+    ) -> None:
+        for line in metadata.requires:
+            requirement = _asked_for(line, distribution, extras)
+            if requirement is None:
+                continue
+            name = canonical(requirement.name)
+            there = self.installed.get(name)
+            names = " -> ".join((*chain, name))
+            if there is None:
+                raise _unmet(distribution, line, f"{name!r} is not installed", names)
+            other = self._metadata(there)
+            version = other.version or there.version
+            range_ = str(requirement.specifier)
+            if range_ and not fits(version, range_):
+                why = f"version {version} is installed"
+                raise _unmet(distribution, line, why, names)
+            if requirement.extras and name not in chain:
+                wanted = tuple(sorted(requirement.extras))
+                only = [r for r in other.requires if "extra" in r]
+                extra = attrs.evolve(other, requires=tuple(only))
+                self._check(there, extra, wanted, (*chain, name))
+
+    def _metadata(self, distribution: Distribution) -> Metadata:
+        try:
+            data = self.witness.read(distribution.metadata)
+            return metadata_of(data, distribution.metadata)
+        except LuminalError:  # its own problem; its folder's name says the version
+            return Metadata()
+
+
+def _asked_for(
+    line: str, distribution: Distribution, extras: tuple[str, ...]
+) -> Requirement | None:
+    """Return the requirement in *line*, None where its marker leaves it out.
+
+    Raises:
+        PhotonDependencyError: It is malformed.
+    """
+    try:
+        requirement = Requirement(line)
+        return requirement if _applies(requirement, extras) else None
+    except InvalidRequirement as error:
+        why = str(error).partition("\n")[0]
+    except (ValueError, LookupError, RecursionError) as error:
+        # Well formed, and yet without a value: an unknown variable, versions that
+        # are none. Which of these packaging raises for it depends on its version.
+        why = f"its marker means nothing: {error}"
+    raise PhotonDependencyError(
+        f"distribution requires {line!r}",
+        file=distribution.metadata,
+        why=why,
+        hint="mend the requirement in the distribution, and install it again",
+    )
+
+
+def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:
+    marker = requirement.marker
+    if marker is None:
+        return True
+    return any(marker.evaluate({"extra": extra}) for extra in (*extras, ""))
+
+
+def _unmet(
+    distribution: Distribution, line: str, why: str, names: str
+) -> PhotonDependencyError:
+    return PhotonDependencyError(
+        f"distribution requires {line!r}",
+        file=distribution.metadata,
+        why=f"{why} ({names})",
+        hint=f"pip install {line.partition(';')[0].strip()!r}",
+    )
+
+
+# === discovery.locate ===
+# Where the file of an installed module is, found without importing its package.
+#
+# Looked at in turn: the folder that the distribution is installed in; what its
+# editable installation points to (``.pth`` lines, setuptools' finder, the project's
+# address in ``direct_url.json``); the other entries of the path.
+
+
+def locate(
+    witness: Witness, distribution: Distribution, module: str, path: tuple[str, ...]
+) -> tuple[str, str] | None:
+    """Return (file, folder that absolute imports start from) of *module*, or None.
+
+    Args:
+        witness: Where files are looked at.
+        distribution: What brings the module.
+        module: Its dotted name.
+        path: Entries of ``sys.path``.
+    """
+    parts = module.split(".")
+    # Where one folder has it all, the first that has it wins, as in an import. What
+    # is written down about editable installations is read only if it must be.
+    for places in (_site, _pth_folders, _project):
+        for root in places(witness, distribution):
+            if file := _file(witness, os.path.join(root, *parts)):
+                return file, root
+    for top, target in _mapped(witness, distribution.site):
+        known = top.split(".")
+        if parts[: len(known)] == known:
+            stem = os.path.join(target, *parts[len(known) :])
+            if len(known) == len(parts):
+                stem = target.removesuffix(".py")
+            if file := _file(witness, stem):
+                return file, os.path.dirname(target)
+    for root in path:
+        if file := _file(witness, os.path.join(root, *parts)):
+            return file, root
+    return None
+
+
+def _file(witness: Witness, stem: str) -> str | None:
+    for file in (os.path.join(stem, "__init__.py"), stem + ".py"):
+        if witness.exists(file):
+            return file
+    return None
+
+
+def _site(witness: Witness, distribution: Distribution) -> Iterator[str]:
+    del witness  # the one place that needs no look
+    yield distribution.site
+
+
+def _pth_folders(witness: Witness, distribution: Distribution) -> Iterator[str]:
+    site = distribution.site
+    for path in _beside(witness, site, ".pth"):
+        try:
+            text = witness.read(path).decode("utf-8", "surrogateescape")
+        except LuminalError:
+            continue
+        for line in map(str.strip, text.splitlines()):
+            # Lines that begin with "import" would be executed by `site`; not here.
+            if line and line[0] != "#" and not line.startswith(("import ", "import\t")):
+                yield os.path.normpath(os.path.join(site, line))
+
+
+def _project(witness: Witness, distribution: Distribution) -> Iterator[str]:
+    path = os.path.join(distribution.folder, "direct_url.json")
+    if not witness.is_file(path):
+        return
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        origin = json.loads(witness.read(path))
+        url = urlsplit(origin["url"])
+        is_editable = origin["dir_info"]["editable"]
+    except (LuminalError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    if url.scheme == "file" and is_editable is True:
+        folder = url2pathname(url.path)
+        yield folder
+        yield os.path.join(folder, "src")
+
+
+def _mapped(witness: Witness, site: str) -> Iterator[tuple[str, str]]:
+    """Yield (module, path without ending) from the finders that setuptools writes."""
+    for pth in _beside(witness, site, ".pth"):
+        name = os.path.basename(pth).removesuffix(".pth")
+        if not name.startswith("__editable__."):
+            continue
+        # `__editable__.my_dist-1.0.pth` loads `__editable___my_dist_1_0_finder.py`.
+        safe = "".join(c if c.isalnum() else "_" for c in name)
+        finder = os.path.join(site, f"{safe}_finder.py")
+        if not witness.is_file(finder):
+            continue
+        try:
+            tree = parse(witness.read(finder), finder)
+        except (LuminalError, RecursionError, MemoryError):
+            continue
+        for node in tree.body:
+            yield from _mapping(node)
+
+
+def _mapping(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.AnnAssign):
+        targets, value = [node.target], node.value
+    elif isinstance(node, ast.Assign):
+        targets, value = node.targets, node.value  # type: ignore[assignment]
+    else:
+        return
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    if "MAPPING" not in names or value is None:
+        return
+    try:
+        mapping = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return
+    if isinstance(mapping, dict):
+        for module, target in sorted(mapping.items(), key=repr, reverse=True):
+            if isinstance(module, str) and isinstance(target, str):
+                yield module, target
+
+
+def _beside(witness: Witness, site: str, ending: str) -> Iterator[str]:
+    listing = witness.packages(site)
+    if not isinstance(listing, int):
+        for name in map(str, listing[2:]):
+            if name.endswith(ending):
+                yield os.path.join(site, name)
+
+
+# === discovery.installed ===
+# From installed distributions to the candidates that their entry points name.
+
+
+def read_installed(
+    witness: Witness, path: tuple[str, ...], group: str, base: str
+) -> Iterator[Candidate]:
+    """Yield a candidate for each entry point of *group*.
+
+    Args:
+        witness: Where files are looked at.
+        path: Absolute entries of ``sys.path``.
+        group: Entry-point group.
+        base: Name of the photon base.
+    """
+    installed = installed_distributions(witness, path)
+    environment = Environment(witness, installed)
+    for distribution in installed.values():
+        file = os.path.join(distribution.folder, "entry_points.txt")
+        if not witness.exists(file):
+            continue
+        bare = Candidate(
+            name=distribution.name,
+            source=Source.DISTRIBUTION,
+            origin=f"{distribution.name} {distribution.version}".strip(),
+            location="",
+            group=group,
+        )
+        try:
+            entries = entries_of(witness.read(file), file, group)
+        except LuminalError as error:
+            yield attrs.evolve(bare, problem=Problem.of(error, "discovery"))
+            continue
+        if entries:
+            reader = _Reader(witness, distribution, path, base, environment)
+            yield from reader.candidates(bare, entries, file)
+
+
+@attrs.define
+class _Reader:
+    """Reads the entry points of one distribution.
+
+    Everything but `witness` belongs to this one distribution.
+    """
+
+    witness: Witness
+    distribution: Distribution
+    path: tuple[str, ...]
+    base: str
+    environment: Environment
+
+    def candidates(
+        self, bare: Candidate, entries: list[EntryPoint], file: str
+    ) -> Iterator[Candidate]:
+        """Yield the candidate of each of *entries*, which stand in *file*."""
+        metadata = Metadata()
+        problem: Problem | None = None
+        try:
+            metadata = self._metadata()
+            self._check_twins()
+        except LuminalError as error:
+            problem = Problem.of(error, "discovery")
+        version = metadata.version or self.distribution.version
+        name = metadata.name or self.distribution.name
+        bare = attrs.evolve(
+            bare,
+            origin=f"{name} {version}".strip(),
+            version=version,
+            author=metadata.author,
+            description=metadata.summary,
+            tags=metadata.keywords,
+            problem=problem,
+        )
+        for entry in entries:
+            found = attrs.evolve(bare, name=entry.name, target=entry.target)
+            try:
+                found = self._described(found, entry, file)
+                if found.problem is None:
+                    self.environment.check(self.distribution, metadata, entry.extras)
+            except LuminalError as error:
+                late = problem or Problem.of(error, "discovery")
+                found = attrs.evolve(found, problem=late)
+            yield found
+
+    def _metadata(self) -> Metadata:
+        path = self.distribution.metadata
+        if not self.witness.exists(path):
+            raise PhotonUnreadableError(
+                "belongs to a distribution without metadata",
+                file=path,
+                why="there is no such file, or no way to it",
+                hint=f"pip install --force-reinstall {self.distribution.name}",
+            )
+        return metadata_of(self.witness.read(path), path)
+
+    def _check_twins(self) -> None:
+        if self.distribution.twins:
+            folders = [self.distribution.folder, *self.distribution.twins]
+            raise PhotonConflictError(
+                f"distribution {self.distribution.name!r} is installed "
+                f"{len(folders)} times in one place",
+                file=folders[0],
+                why=" and ".join(map(os.path.basename, folders)),
+                hint=f"pip install --force-reinstall {self.distribution.name}",
+            )
+
+    def _described(self, bare: Candidate, entry: EntryPoint, file: str) -> Candidate:
+        if entry.error is not None:
+            raise entry.error
+        place = locate(self.witness, self.distribution, entry.module, self.path)
+        if place is None:
+            raise PhotonNotFoundError(
+                f"entry point leads to nothing: no module {entry.module!r}",
+                file=file,
+                line=entry.line,
+                why=f"no Python file of that name belongs to {bare.origin!r}",
+                hint="install the distribution again, or mend its entry point",
+            )
+        location, root = place
+        facts = self.witness.facts(location)
+        bare = attrs.evolve(bare, location=location, checksum=facts.checksum)
+        if facts.problem is not None:
+            return attrs.evolve(bare, problem=bare.problem or facts.problem)
+        top = entry.attribute.partition(".")[0]
+        if top and not facts.is_dynamic and top not in facts.bound:
+            raise PhotonValidationError(
+                f"entry point leads to nothing: no {top!r} in {entry.module!r}",
+                file=location,
+                why=f"line {entry.line} of {file} names it",
+                hint="mend the entry point, or define what it names",
+            )
+        if not top or top != entry.attribute:
+            return bare
+        definition = Resolver(self.witness, root, self.base).find(location, top)
+        if definition is None:
+            return bare
+        here = definition.path == location
+        line = definition.facts.line if here else facts.imports.get(top, ("", 0))[1]
+        return described(bare, definition, entry.target, line, {})

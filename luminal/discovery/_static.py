@@ -1,0 +1,485 @@
+"""Bytes of a module → its facts, by the syntax tree alone; nothing is executed.
+
+Comes in: bytes. Goes out: `ModuleFacts`, with a problem where the text is no Python.
+Must never import, evaluate, or let hostile text (deep nesting, null bytes, unknown
+encodings) end the discovery of its neighbours.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
+from luminal.model import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from luminal.discovery._files import Witness
+
+__all__ = [
+    "ClassFacts",
+    "Definition",
+    "DepthError",
+    "ModuleFacts",
+    "Resolver",
+    "facts_of",
+    "parse",
+    "plain_value",
+]
+
+# === discovery.facts ===
+# What one file says about itself, as plain values: the product of `syntax`.
+
+
+@attrs.frozen
+class ClassFacts:
+    """A class statement at the top of a module.
+
+    Attributes:
+        name: Its name.
+        line: Its line, counted from 1.
+        bases: Its bases as dotted names, as written.
+        literals: ``photon_*`` attributes whose values are literals of the right
+            type, without the prefix.
+        unreadable_name: Line of a ``photon_name`` that is no literal string, else 0.
+        is_abstract: Whether it holds methods marked ``abstractmethod``.
+    """
+
+    name: str
+    line: int
+    bases: tuple[str, ...]
+    literals: dict[str, object]
+    unreadable_name: int
+    is_abstract: bool
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether its body sets ``photon_name``."""
+        return "name" in self.literals or bool(self.unreadable_name)
+
+
+@attrs.frozen
+class ModuleFacts:
+    """A module as its syntax tree shows it.
+
+    Attributes:
+        checksum: SHA-512 hex digest of the file, or empty where it was not read.
+        problem: Why there are no facts, or None.
+        classes: Classes by name; of two of one name, the last.
+        imports: Local name → (reference, line). A reference is ``module`` or
+            ``module:attribute``, with leading dots where it is relative.
+        stars: References of modules that everything is imported from.
+        bound: Every name that is bound at the top.
+        is_dynamic: Whether names may be bound in ways that the tree does not show.
+    """
+
+    checksum: str = ""
+    problem: Problem | None = None
+    classes: dict[str, ClassFacts] = attrs.field(factory=dict)
+    imports: dict[str, tuple[str, int]] = attrs.field(factory=dict)
+    stars: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    is_dynamic: bool = False
+
+    def pack(self) -> tuple[object, ...]:
+        """Return the facts as values that the index can keep."""
+        return (
+            self.checksum,
+            attrs.astuple(self.problem) if self.problem else None,
+            tuple(attrs.astuple(c, recurse=False) for c in self.classes.values()),
+            self.imports,
+            self.stars,
+            self.bound,
+            self.is_dynamic,
+        )
+
+    @classmethod
+    def unpack(cls, row: tuple[object, ...]) -> ModuleFacts:
+        """Return the facts that `pack` made *row* of."""
+        checksum, problem, classes, *rest = row
+        made = [ClassFacts(*c) for c in classes]  # type: ignore[attr-defined]
+        return cls(
+            checksum,  # type: ignore[arg-type]
+            Problem(*problem) if problem else None,  # type: ignore[misc]
+            {c.name: c for c in made},
+            *rest,  # type: ignore[arg-type]
+        )
+
+
+# === discovery.parsing ===
+# Bytes → syntax tree, as the interpreter reads them, or an error with its line.
+
+_FILTERS = threading.Lock()
+
+
+def parse(data: bytes, path: str) -> ast.Module:
+    """Return the syntax tree of *data*; encoding cookies and marks are honoured.
+
+    Raises:
+        PhotonUnreadableError: It holds null bytes or is not in its encoding.
+        PhotonSyntaxError: It is not Python.
+    """
+    null = data.find(b"\0")
+    if null >= 0:
+        raise PhotonUnreadableError(
+            "is not text",
+            file=path,
+            line=data.count(b"\n", 0, null) + 1,
+            why="it holds null bytes",
+            hint="save it as UTF-8",
+        )
+    try:
+        return _compiled(data, path)
+    except SyntaxError as error:
+        _check_encoding(data, path)
+        raise PhotonSyntaxError(
+            "is not valid Python",
+            file=path,
+            line=error.lineno,
+            why=error.msg,
+            hint="mend the syntax",
+        ) from None
+    except (ValueError, LookupError, OverflowError) as error:
+        _check_encoding(data, path)
+        raise PhotonSyntaxError(
+            "is not valid Python", file=path, why=str(error), hint="mend the syntax"
+        ) from None
+
+
+def _compiled(data: bytes, path: str) -> ast.Module:
+    quiet = contextlib.ExitStack()
+    if b"\\" in data:
+        # The parser warns of escapes that it does not know. That is for the author,
+        # not for the host, which may even turn warnings into errors. The filters are
+        # the process's, so they are changed by one thread at a time, and briefly.
+        quiet.enter_context(_FILTERS)
+        quiet.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+    with quiet:
+        tree = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, ast.Module)  # noqa: S101  (what "exec" makes)
+    return tree
+
+
+def _check_encoding(data: bytes, path: str) -> None:
+    import io
+    import tokenize
+
+    encoding = "utf-8"
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        data.decode(encoding)
+    except (SyntaxError, ValueError, LookupError) as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        raise PhotonUnreadableError(
+            "is not in its encoding",
+            file=path,
+            line=data.count(b"\n", 0, start) + 1,
+            why=str(error),
+            hint="save it as UTF-8, or name its encoding in the first line (PEP 263)",
+        ) from None
+
+
+# === discovery.syntax ===
+# Bytes of a module → its facts, by the syntax tree alone; nothing is executed.
+#
+# Comes in: bytes. Goes out: `ModuleFacts`, with a problem where the text is no Python.
+# Must never import, evaluate, or let hostile text (deep nesting, null bytes, unknown
+# encodings) end the discovery of its neighbours.
+
+_TEXTS = frozenset({"name", "author", "version", "description", "api"})
+_LISTS = frozenset({"tags", "requires", "before", "after"})
+_BINDERS = (b"exec", b"globals", b"locals", b"vars", b"setattr", b"__dict__")
+_PREFIX = "photon_"
+_BODIES = ("body", "orelse", "handlers", "finalbody")
+
+
+class DepthError(Exception):
+    """The text is nested so deeply that the answer depends on the stack's depth."""
+
+
+def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
+    """Return what the bytes of a module say about it.
+
+    Args:
+        data: The bytes.
+        path: Path of the module, for errors.
+        checksum: SHA-512 hex digest of the bytes.
+
+    Raises:
+        DepthError: The text is nested too deeply to be read here and now.
+    """
+    try:
+        facts = _walk(parse(data, path), checksum)
+    except LuminalError as error:
+        phase = "compile" if isinstance(error, PhotonSyntaxError) else "read"
+        return ModuleFacts(checksum, Problem.of(error, phase))
+    except (RecursionError, MemoryError) as error:
+        raise DepthError(type(error).__name__) from None
+    if any(word in data for word in _BINDERS):
+        return attrs.evolve(facts, is_dynamic=True)
+    return facts
+
+
+def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
+    classes: dict[str, ClassFacts] = {}
+    imports: dict[str, tuple[str, int]] = {}
+    stars: list[str] = []
+    bound: dict[str, None] = {}
+    for node in _statements(tree.body):
+        if isinstance(node, ast.ClassDef):
+            classes.pop(node.name, None)  # the last one counts, in its own place
+            classes[node.name] = _class_facts(node)
+            imports.pop(node.name, None)
+            bound[node.name] = None
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for name, reference in _references(node):
+                if name == "*":
+                    stars.append(reference)
+                    continue
+                imports[name] = (reference, node.lineno)
+                classes.pop(name, None)
+                bound[name] = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            bound[node.name] = None
+        else:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                    bound[part.id] = None
+    is_dynamic = bool(stars) or "__getattr__" in bound
+    return ModuleFacts(
+        checksum, None, classes, imports, tuple(stars), tuple(bound), is_dynamic
+    )
+
+
+def _statements(body: Sequence[ast.AST]) -> Iterator[ast.stmt]:
+    """Yield what runs at the module's top: branches too, but no nested scope."""
+    for node in body:
+        if isinstance(node, ast.stmt):
+            yield node
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for field in _BODIES:
+            inner = getattr(node, field, None)
+            if isinstance(inner, list):
+                yield from _statements(inner)
+
+
+def _references(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            name = alias.asname or alias.name
+            yield name, module if name == "*" else f"{module}:{alias.name}"
+        elif alias.asname:
+            yield alias.asname, alias.name
+        else:
+            top = alias.name.partition(".")[0]
+            yield top, top
+
+
+def _class_facts(node: ast.ClassDef) -> ClassFacts:
+    literals: dict[str, object] = {}
+    unreadable = 0
+    is_abstract = False
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            is_abstract = is_abstract or any(
+                (_dotted(d) or "").rpartition(".")[2].startswith("abstract")
+                for d in statement.decorator_list
+            )
+            continue
+        for field, value in _assignments(statement):
+            literal = _literal(field, value)
+            literals.pop(field, None)
+            if literal is not None:
+                literals[field] = literal
+            if field == "name":
+                unreadable = statement.lineno if literal is None else 0
+    bases = tuple(name for b in node.bases if (name := _dotted(b)))
+    return ClassFacts(node.name, node.lineno, bases, literals, unreadable, is_abstract)
+
+
+def _assignments(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(statement, ast.Assign):
+        targets, value = statement.targets, statement.value
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets, value = [statement.target], statement.value
+    else:
+        return
+    for target in targets:
+        if isinstance(target, ast.Name) and target.id.startswith(_PREFIX):
+            yield target.id[len(_PREFIX) :], value
+
+
+def _literal(field: str, node: ast.expr) -> object | None:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        return None
+    return plain_value(field, value)
+
+
+def plain_value(field: str, value: object) -> object | None:
+    """Return *value* as the metadata *field* keeps it, None if it does not fit."""
+    if field in _TEXTS:
+        return value if isinstance(value, str) else None
+    if field == "enabled":
+        return value if isinstance(value, bool) else None
+    if field not in _LISTS:
+        return None
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple):
+        items = list(value)
+        return tuple(items) if all(isinstance(v, str) for v in items) else None
+    return None
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """Return ``a.b.C`` of ``a.b.C`` or ``a.b.C[T]``, None of anything else."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    return ".".join([node.id, *reversed(parts)])
+
+
+# === discovery.resolve ===
+# From a name in one file to the class that it means in another, without importing.
+#
+# Comes in: facts of modules. Goes out: whether a class derives from the photon base,
+# and where a re-exported class is defined. Never leaves the origin: files of the
+# directory or distribution that the question came from, a bounded number of them.
+
+_HOPS = 64
+"""Most steps from one name to the next: re-exports, bases, modules."""
+
+
+@attrs.frozen
+class Definition:
+    """A class and the file that defines it."""
+
+    path: str
+    facts: ClassFacts
+
+
+class Resolver:
+    """Follows names through the files below one root.
+
+    Args:
+        witness: Where files are looked at.
+        root: Directory that absolute imports of neighbours are looked up in.
+        base: Name of the class that makes a photon of its subclasses.
+    """
+
+    def __init__(self, witness: Witness, root: str, base: str) -> None:
+        self._witness = witness
+        self._root = root
+        self._base = base
+        self._answers: dict[tuple[str, str], bool] = {}
+
+    def is_photon(self, definition: Definition, hops: int = _HOPS) -> bool:
+        """Return whether the class names itself a photon or derives from the base."""
+        facts, path = definition.facts, definition.path
+        if facts.names_itself:
+            return True
+        key = (path, facts.name)
+        if key not in self._answers:
+            self._answers[key] = False  # what inherits from itself is none
+            self._answers[key] = hops > 0 and any(
+                self._is_base(path, name, facts.name, hops - 1) for name in facts.bases
+            )
+        return self._answers[key]
+
+    def find(self, path: str, name: str, hops: int = _HOPS) -> Definition | None:
+        """Return the class that *name* means in the module at *path*."""
+        facts = self._witness.facts(path)
+        if name in facts.classes:
+            return Definition(path, facts.classes[name])
+        if hops <= 0:
+            return None
+        if name in facts.imports:
+            reference = facts.imports[name][0]
+            return self._follow(path, reference, hops - 1)
+        for star in facts.stars:
+            for module in self.files(path, star):
+                found = self.find(module, name, hops - 1)
+                if found is not None:
+                    return found
+        return None
+
+    def public(self, path: str) -> list[str]:
+        """Return the names of classes that a star import of *path* would bring."""
+        facts = self._witness.facts(path)
+        return [n for n in (*facts.classes, *facts.imports) if not n.startswith("_")]
+
+    def files(self, path: str, module: str) -> Iterator[str]:
+        """Yield the file that *module*, imported in *path*, would be read from."""
+        dots = len(module) - len(module.lstrip("."))
+        folder = self._root
+        if dots:
+            folder = os.path.dirname(path)
+            for _ in range(dots - 1):
+                folder = os.path.dirname(folder)
+            inside = folder == self._root or folder.startswith(self._root + os.sep)
+            if not inside:
+                return
+        parts = [part for part in module.split(".") if part]
+        stem = os.path.join(folder, *parts)
+        choices = [os.path.join(stem, "__init__.py")]
+        if parts:
+            choices.append(stem + ".py")
+        for choice in choices:
+            if self._witness.is_file(choice):
+                yield choice
+                return
+
+    def _is_base(self, path: str, name: str, inside: str, hops: int) -> bool:
+        head, _, rest = name.partition(".")
+        facts = self._witness.facts(path)
+        if not rest and head in facts.classes and head != inside:
+            if head == self._base:
+                return True
+            return self.is_photon(Definition(path, facts.classes[head]), hops)
+        reference = facts.imports[head][0] if head in facts.imports else ""
+        if rest and reference:
+            before, _, last = rest.rpartition(".")
+            reference = f"{_join(reference, before)}:{last}"
+        if (reference or name).replace(":", ".").rpartition(".")[2] == self._base:
+            return True
+        found = self._follow(path, reference, hops) if reference else None
+        if found is None and not reference and not rest:
+            found = self.find(path, head, hops)  # through a star
+            if found is not None and found.facts.name == self._base:
+                return True
+        return found is not None and self.is_photon(found, hops)
+
+    def _follow(self, path: str, reference: str, hops: int) -> Definition | None:
+        module, _, attribute = reference.partition(":")
+        if not attribute:
+            return None
+        for file in self.files(path, module):
+            return self.find(file, attribute, hops)
+        return None
+
+
+def _join(reference: str, rest: str) -> str:
+    """Return the module that ``reference.rest`` means, in the form of a reference."""
+    module, _, attribute = reference.partition(":")
+    for part in (attribute, rest):
+        if part:
+            module += part if not module.strip(".") else f".{part}"
+    return module
