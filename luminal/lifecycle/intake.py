@@ -32,7 +32,7 @@ from luminal.loading import (
     run_apart,
     run_each_apart,
 )
-from luminal.loading.shipment import read_shipment
+from luminal.loading._source import read_shipment
 from luminal.model import Candidate, Happening, Report, Source
 
 if TYPE_CHECKING:

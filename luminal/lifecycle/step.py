@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.loading import Result, run_apart
-from luminal.loading.apart import place_of
+from luminal.loading._workers import place_of
 
 if TYPE_CHECKING:
     from asyncio import Task

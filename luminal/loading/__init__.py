@@ -6,24 +6,26 @@ and the photons in them. Nothing of a photon is created or started here.
 
 from __future__ import annotations
 
-from luminal.loading.apart import Result, run_apart, run_by, run_each_apart
-from luminal.loading.attempt import Attempt, Pinned
-from luminal.loading.code import CodeCache
-from luminal.loading.collecting import collecting_rarely
-from luminal.loading.generation import Generation
-from luminal.loading.origin import (
+from luminal.loading._generation import Generation
+from luminal.loading._origin import (
     DirectoryOrigin,
     DistributionOrigin,
     Origin,
+    Place,
     claim_directory,
     claimed_directories,
 )
-from luminal.loading.place import Place
-from luminal.loading.selection import Choice, Selected
-from luminal.loading.source import SourceFile, read_source
-from luminal.loading.staging import Stage, is_in_transaction
-from luminal.loading.typecaches import drop_type_caches
-from luminal.loading.world import World
+from luminal.loading._selection import Choice, Selected
+from luminal.loading._source import CodeCache, Pinned, SourceFile, read_source
+from luminal.loading._staging import Attempt, Stage, is_in_transaction
+from luminal.loading._workers import (
+    Result,
+    collecting_rarely,
+    run_apart,
+    run_by,
+    run_each_apart,
+)
+from luminal.loading._world import World, drop_type_caches
 
 __all__ = [
     "Attempt",

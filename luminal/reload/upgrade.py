@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from luminal.discovery import discover
 from luminal.errors import PhotonReloadError, PhotonTornError
 from luminal.loading import Choice, DistributionOrigin
-from luminal.loading.shipment import extensions_of, read_shipment
+from luminal.loading._source import extensions_of, read_shipment
 from luminal.model import Source
 from luminal.reload.change import Renewal
 

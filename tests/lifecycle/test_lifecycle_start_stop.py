@@ -20,7 +20,7 @@ from luminal.errors import (
 )
 from luminal.lifecycle import Ports
 from luminal.lifecycle.step import abandoned_tasks
-from luminal.loading.apart import abandoned as abandoned_threads
+from luminal.loading._workers import abandoned as abandoned_threads
 from luminal.model import Deadlines, State
 
 SHORT = Deadlines(load=5, start=0.3, finalize=0.3, close=0.3)

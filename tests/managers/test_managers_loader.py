@@ -26,7 +26,7 @@ from luminal.errors import (
     PhotonTimeoutError,
     PhotonValidationError,
 )
-from luminal.loading.apart import abandoned
+from luminal.loading._workers import abandoned
 from luminal.model import Deadlines, Happening, State
 
 ROOT = Path(__file__).parents[2]

@@ -5,32 +5,177 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.loading import finder
-from luminal.loading.edges import Edges
-from luminal.loading.publication import (
-    Publication,
-    drop_empty_namespaces,
-    public_namespace,
-    withdraw,
-)
-from luminal.loading.source import read_source
-from luminal.loading.stagehand import Stagehand
+from luminal.loading import _importer
+from luminal.loading._generation import Generation, namespace
+from luminal.loading._importer import forget_lines, show_lines
+from luminal.loading._source import read_source
+from luminal.loading._workers import Stagehand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
     from types import CodeType, ModuleType
 
-    from luminal.loading.code import CodeCache
-    from luminal.loading.generation import Generation
-    from luminal.loading.origin import Origin
-    from luminal.loading.source import SourceFile
+    from luminal.loading._origin import Origin
+    from luminal.loading._source import CodeCache, SourceFile
 
-__all__ = ["World"]
+__all__ = [
+    "Edges",
+    "Publication",
+    "World",
+    "drop_empty_namespaces",
+    "drop_type_caches",
+    "public_namespace",
+    "withdraw",
+]
+
+# === loading.publication ===
+# What everybody else sees of a generation: `sys.modules`, parents, source lines.
+#
+# In come generations that are about to serve, out comes what is to be stored where, so
+# that the stores themselves take no time. It never decides who serves.
+
+
+@attrs.frozen(eq=False)
+class Publication:
+    """The modules of some generations on their way to `sys.modules`.
+
+    Attributes:
+        generations: Those that have modules of their own.
+        modules: Full name → module that is to be found there.
+        gone: Full names that only their predecessors had.
+        leaves: (package, attribute, root module that it is to show).
+    """
+
+    generations: tuple[Generation, ...]
+    modules: dict[str, ModuleType] = attrs.Factory(dict)
+    gone: list[str] = attrs.Factory(list)
+    leaves: list[tuple[ModuleType, str, ModuleType]] = attrs.Factory(list)
+
+    @classmethod
+    def of(
+        cls, staged: Iterable[Generation], before: Mapping[str, Generation]
+    ) -> Publication:
+        """Return what is to be stored when *staged* follow those in *before*."""
+        found = cls(tuple(g for g in staged if not g.borrowed))
+        for generation in found.generations:
+            old = before.get(generation.unit)
+            if old is not None:
+                found.gone.extend(old.modules.keys() - generation.modules.keys())
+            found.modules.update(generation.modules)
+            parent, _, leaf = generation.unit.rpartition(".")
+            if parent:
+                above = public_namespace(parent, generation.origin)
+                found.leaves.append((above, leaf, generation.root))
+        return found
+
+    def turn(self) -> None:
+        """Store it."""
+        for fullname in self.gone:
+            sys.modules.pop(fullname, None)
+        sys.modules.update(self.modules)
+        for above, leaf, root in self.leaves:
+            setattr(above, leaf, root)
+
+    def show_lines(self) -> None:
+        """Let tracebacks show the lines that run now."""
+        for generation in self.generations:
+            for source in generation.sources.values():
+                show_lines(source)
+
+
+def public_namespace(fullname: str, origin: Origin) -> ModuleType:
+    """Return the package above a unit as everybody sees it, made where missing."""
+    module = sys.modules.get(fullname)
+    if module is None:
+        place = origin.find(fullname)
+        module = namespace(fullname, place.path if place is not None else "")
+        sys.modules[fullname] = module
+        above, _, leaf = fullname.rpartition(".")
+        if above:
+            setattr(public_namespace(above, origin), leaf, module)
+    return module
+
+
+def withdraw(generation: Generation) -> None:
+    """Take the modules of *generation* out of `sys.modules` again."""
+    for fullname, module in generation.modules.items():
+        if sys.modules.get(fullname) is module:
+            del sys.modules[fullname]
+    for fullname in generation.views:
+        if fullname.startswith(generation.unit + "."):
+            sys.modules.pop(fullname, None)
+    parent, _, leaf = generation.unit.rpartition(".")
+    above = sys.modules.get(parent)
+    if above is not None and vars(above).get(leaf) is generation.root:
+        delattr(above, leaf)
+    for source in generation.sources.values():
+        forget_lines(source)
+
+
+def drop_empty_namespaces(
+    retired: Iterable[Generation], serving: Mapping[str, Generation]
+) -> None:
+    """Remove the packages above *retired* that no serving unit lies in."""
+    for generation in retired:
+        above = generation.unit.rpartition(".")[0]
+        while above and generation.origin.owns(above):
+            if any(unit.startswith(above + ".") for unit in serving):
+                break
+            if sys.modules.pop(above, None) is not None:
+                for name in [n for n in list(sys.modules) if n.startswith(above + ".")]:
+                    sys.modules.pop(name, None)  # packages without code
+            parent, _, leaf = above.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(leaf, None)
+            above = parent
+
+
+# === loading.edges ===
+# Who uses what: edges between units and files, looked up without a scan.
+#
+# In come edges as they are seen, out come candidates. An edge that is gone may still be
+# named here: whoever asks checks it with the generation that serves.
+
+
+@attrs.define(eq=False)
+class Edges:
+    """The edges of one world, backwards.
+
+    Attributes:
+        users: Unit → units that import from it, or did.
+        readers: Path → units with a module that was read from it, or had one.
+    """
+
+    users: dict[str, set[str]] = attrs.Factory(dict)
+    readers: dict[str, set[str]] = attrs.Factory(dict)
+
+    def add(self, generation: Generation) -> None:
+        """Add all edges of *generation*."""
+        unit = generation.unit
+        # Copies: a late import in another thread may add to them.
+        for needed in tuple(generation.needs):
+            self.users.setdefault(needed, set()).add(unit)
+        for path in tuple(generation.sources):
+            self.readers.setdefault(path, set()).add(unit)
+
+    def drop(self, generation: Generation) -> None:
+        """Forget the edges of *generation*, which serves no more."""
+        edges = ((generation.needs, self.users), (generation.sources, self.readers))
+        for names, backwards in edges:
+            for name in tuple(names):
+                units = backwards.get(name, set())
+                units.discard(generation.unit)
+                if not units:
+                    backwards.pop(name, None)
+
+
+# === loading.world ===
+# What one loader has committed: unit → generation, replaced as a whole.
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -107,7 +252,7 @@ class World:
         generation = self.generations.get(unit)
         if generation is not None:
             return generation
-        from luminal.loading.staging import Stage
+        from luminal.loading._staging import Stage
 
         with self.lock:
             stage = Stage(self)
@@ -209,7 +354,7 @@ class World:
                 withdraw(generation)
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
-            finder.leave(self)
+            _importer.leave(self)
             self.hand.end()
         return retired
 
@@ -239,3 +384,18 @@ def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
     # Most of a thousand units have one origin.
     origins = {id(g.origin): g.origin for g in generations if not g.borrowed}
     return {top: origin for origin in origins.values() for top in origin.tops}
+
+
+# === loading.typecaches ===
+# The caches of `typing`, which keep unloaded classes alive.
+#
+# ``Optional[C]`` and ``list[C]`` of a photon's class are remembered by `typing` under the
+# class itself, for good. The caches only save time, so they are emptied with each end of
+# a generation.
+
+
+def drop_type_caches() -> None:
+    """Empty the caches of `typing`, as CPython's own tests do."""
+    typing: Any = sys.modules.get("typing")
+    for clean in getattr(typing, "_cleanups", ()):
+        clean()

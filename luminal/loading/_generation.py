@@ -3,7 +3,7 @@
 In come names, out come modules. A generation keeps a table of its own modules;
 imports made by its code, also late ones inside functions, are answered from that
 table first, so that old code keeps finding old modules and new code new ones.
-What it must never do: decide when it becomes visible. `luminal.loading.staging` does.
+What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
 """
 
 from __future__ import annotations
@@ -18,17 +18,70 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from luminal.loading.facade import Facade
-from luminal.loading.loader import PhotonLoader
+from luminal.loading._importer import PhotonLoader, staging
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from luminal.loading.origin import Origin
-    from luminal.loading.place import Place
-    from luminal.loading.source import SourceFile
+    from luminal.loading._origin import Origin, Place
+    from luminal.loading._source import SourceFile
 
-__all__ = ["Generation", "Host", "namespace"]
+__all__ = ["Facade", "Generation", "Host", "namespace"]
+
+# === loading.facade ===
+# One name in `sys.modules`, two answers: who stages sees the new module.
+#
+# While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect` look
+# its modules up in `sys.modules`, and so does the rest of the program, which must go on
+# finding the old ones. For that time, and no longer, a facade stands there.
+
+
+class Facade(ModuleType):
+    """Stands for *staged* where it is being staged, for *serving* everywhere else.
+
+    Args:
+        name: Full name of the module.
+        serving: What the program sees.
+        staged: What the transaction sees.
+        stage: The transaction.
+    """
+
+    def __init__(
+        self, name: str, serving: ModuleType, staged: ModuleType, stage: object
+    ) -> None:
+        super().__init__(name)
+        own = object.__getattribute__(self, "__dict__")
+        own["_serving"], own["_staged"], own["_stage"] = serving, staged, stage
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(_resolve(self), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(_resolve(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(_resolve(self), name)
+
+    def __dir__(self) -> list[str]:
+        return dir(_resolve(self))
+
+
+def _resolve(facade: ModuleType) -> ModuleType:
+    """Return the module that *facade* stands for for the caller."""
+    own = object.__getattribute__(facade, "__dict__")
+    answers = staging.get()
+    is_staging = answers is not None and answers.stage is own["_stage"]
+    module: ModuleType = own["_staged" if is_staging else "_serving"]
+    return module
+
+
+# === loading.generation ===
+# One loaded version of a unit: its modules, executed apart from the running ones.
+#
+# In come names, out come modules. A generation keeps a table of its own modules;
+# imports made by its code, also late ones inside functions, are answered from that
+# table first, so that old code keeps finding old modules and new code new ones.
+# What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -81,7 +134,7 @@ class Generation:
         origin: Where names are looked for.
         number: Counts the generations of the unit, from 1.
         host: Whom to ask for other units: the attempt that stages it, later the
-            world that it is committed to. Owned by `luminal.loading.staging`.
+            world that it is committed to. Owned by `luminal.loading._staging`.
         modules: Full name → module; also the half-made ones, for circular imports.
         views: Full name → this generation's own view of a package without code,
             with the modules in it that it sees.
@@ -229,7 +282,7 @@ class Generation:
         return self.modules[fullname]
 
     def _bare_module(self, fullname: str, place: Place) -> ModuleType:
-        from luminal.loading.importing import PRIVATE_BUILTINS
+        from luminal.loading._importer import PRIVATE_BUILTINS
 
         is_package = place.kind == "package"
         loader: Any = PhotonLoader(fullname, place.path, self)

@@ -1,29 +1,92 @@
-"""Bytes to code: compiled once per content, kept in memory and sealed on disk.
+"""Station two: the exact bytes of a file, read once and hashed.
 
-Code is looked up by the digest of the very bytes that are to run. ``.pyc`` files are
-neither read nor written: they are keyed by whole seconds and size, so that an edit
-can go unnoticed, and anybody who can write beside the source can forge them.
+What is hashed here is what `luminal.loading._source` compiles; the file is not looked at
+again, so that nothing can slip in between.
 """
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import marshal
 import os
 import threading
-from hashlib import sha256
+from functools import cached_property
+from hashlib import sha256, sha512
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from luminal.errors import PhotonSyntaxError
+from luminal.discovery._files import read_bytes
+from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
+from luminal.loading._origin import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from types import CodeType
 
-    from luminal.loading.source import SourceFile
+    from luminal.loading._generation import Generation
+    from luminal.loading._origin import DistributionOrigin
     from luminal.store import SealedStore
 
-__all__ = ["CodeCache", "compile_source"]
+__all__ = [
+    "CodeCache",
+    "Pinned",
+    "SourceFile",
+    "compile_source",
+    "extensions_of",
+    "read_shipment",
+    "read_source",
+]
+
+# === loading.source ===
+# Station two: the exact bytes of a file, read once and hashed.
+#
+# What is hashed here is what `luminal.loading._source` compiles; the file is not looked at
+# again, so that nothing can slip in between.
+
+
+@attrs.frozen(slots=False)
+class SourceFile:
+    """A file's bytes as they were at one moment.
+
+    Attributes:
+        path: Absolute path of the file.
+        data: Its bytes.
+        checksum: Their SHA-512, as a hex digest.
+    """
+
+    path: str
+    data: bytes = attrs.field(repr=False)
+    checksum: str
+
+    @cached_property
+    def text(self) -> str:
+        """The bytes, decoded by the rules of PEP 263."""
+        from importlib.util import decode_source
+
+        return decode_source(self.data)
+
+
+def read_source(path: str) -> SourceFile:
+    """Read *path* once.
+
+    Raises:
+        PhotonUnreadableError: It is no regular file, too large, or not readable.
+    """
+    # Discovery has looked at it, or code that runs has named it in an import.
+    data, _ = read_bytes(path, is_known=True)
+    return SourceFile(path, data, sha512(data).hexdigest())
+
+
+# === loading.code ===
+# Bytes to code: compiled once per content, kept in memory and sealed on disk.
+#
+# Code is looked up by the digest of the very bytes that are to run. ``.pyc`` files are
+# neither read nor written: they are keyed by whole seconds and size, so that an edit
+# can go unnoticed, and anybody who can write beside the source can forge them.
 
 VERSIONS = 3
 """Versions of one file whose code is kept in memory."""
@@ -172,3 +235,83 @@ class CodeCache:
 
 def _file_of(directory: str) -> str:
     return f"code-{sha256(os.fsencode(directory)).hexdigest()[:32]}"
+
+
+# === loading.shipment ===
+# A distribution as it was shipped: all its source files, read in one go.
+#
+# pip takes the files of a running version away. So that old code can go on importing
+# from itself, late and from whole files, its sources are kept from the moment that it is
+# loaded; RECORD says which these are.
+
+
+@attrs.frozen
+class Pinned:
+    """The files of a unit as they were at one moment.
+
+    Attributes:
+        places: Full name → where the module was found.
+        sources: Path → its bytes.
+    """
+
+    places: Mapping[str, Place]
+    sources: Mapping[str, SourceFile]
+
+    @classmethod
+    def of(cls, generation: Generation) -> Pinned:
+        """Return the files of *generation*."""
+        return cls(dict(generation.places), dict(generation.sources))
+
+
+def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:
+    """Yield (path in the distribution, absolute path, digest) of each row."""
+    for row in csv.reader(io.StringIO(origin.record or "")):
+        if len(row) >= 2:
+            yield row[0], os.path.normpath(os.path.join(origin.root[1], row[0])), row[1]
+
+
+def extensions_of(origin: DistributionOrigin) -> list[str]:
+    """Return the compiled modules that a distribution ships."""
+    suffixes = tuple(EXTENSION_SUFFIXES)
+    return [name for name, _, _ in _rows(origin) if name.endswith(suffixes)]
+
+
+def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | None:
+    """Read the source files of a distribution.
+
+    Args:
+        origin: The distribution.
+        is_checked: Whether their digests must be those of RECORD.
+
+    Returns:
+        The files; None where there is no RECORD, as for the sources of an editable
+        installation.
+
+    Raises:
+        PhotonTornError: A file is missing, or not what RECORD says if that is asked.
+    """
+    if origin.record is None:
+        return None
+    unit = origin.root[0]
+    places: dict[str, Place] = {}
+    sources: dict[str, SourceFile] = {}
+    for name, path, digest in _rows(origin):
+        fullname = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if not name.endswith(".py") or not origin.owns(fullname):
+            continue
+        try:
+            source = read_source(path)
+        except PhotonUnreadableError as error:
+            raise PhotonTornError(error.what, file=path, why=error.why) from error
+        if is_checked and digest and digest != _digest(source):
+            raise PhotonTornError("is not what its RECORD says", file=path)
+        kind = "package" if name.endswith("/__init__.py") else "module"
+        places[fullname] = Place(kind, path, unit)  # type: ignore[arg-type]
+        sources[path] = source
+    return Pinned(places, sources)
+
+
+def _digest(source: SourceFile) -> str:
+    """Return the digest of *source* as RECORD writes it."""
+    raw = base64.urlsafe_b64encode(sha256(source.data).digest())
+    return "sha256=" + raw.rstrip(b"=").decode()

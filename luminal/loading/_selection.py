@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-    from luminal.loading.generation import Generation
+    from luminal.loading._generation import Generation
 
 __all__ = ["Choice", "Selected", "select_classes", "select_target"]
 

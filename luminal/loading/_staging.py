@@ -1,91 +1,38 @@
-"""Some units on their way: seen by the code that stages them, and by nobody else.
+"""Stage, then commit or discard: one transaction on a world.
 
-In come names, out come half-made generations; what `sys.modules` held before is put
-back when the attempt fails. When all of it is over is decided by its stage.
+While a stage runs, its own thread sees the new modules and everybody else the old
+ones. `Stage.commit` turns the whole world with one store; what is not committed
+leaves no trace.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading.facade import Facade
-from luminal.loading.generation import Generation, namespace
-from luminal.loading.source import read_source
+from luminal.loading import _importer
+from luminal.loading._generation import Facade, Generation, namespace
+from luminal.loading._importer import on_stage, refresh_builtins, staging
+from luminal.loading._source import Pinned, read_source
+from luminal.loading._world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping
     from types import CodeType, ModuleType
 
-    from luminal.loading.origin import Origin
-    from luminal.loading.place import Place
-    from luminal.loading.source import SourceFile
+    from luminal.loading._origin import Origin, Place
+    from luminal.loading._source import SourceFile
 
-__all__ = ["Attempt", "Committed", "Pinned", "Transaction"]
+__all__ = ["Attempt", "Stage", "is_in_transaction"]
 
-
-@attrs.frozen
-class Pinned:
-    """The files of a unit as they were at one moment.
-
-    Attributes:
-        places: Full name → where the module was found.
-        sources: Path → its bytes.
-    """
-
-    places: Mapping[str, Place]
-    sources: Mapping[str, SourceFile]
-
-    @classmethod
-    def of(cls, generation: Generation) -> Pinned:
-        """Return the files of *generation*."""
-        return cls(dict(generation.places), dict(generation.sources))
-
-
-class Committed(Protocol):
-    """What an attempt asks of the world that it is made for."""
-
-    generations: Mapping[str, Generation]
-    numbers: dict[str, int]
-
-    def owner(self, fullname: str) -> Generation | None:
-        """Return the serving generation that *fullname* belongs to, or None."""
-
-    def origin(self, fullname: str) -> Origin | None:
-        """Return where *fullname* is to be looked for, or None where not with us."""
-
-    def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the serving generation of *unit*."""
-
-    def share(self, fullname: str, origin: Origin) -> ModuleType:
-        """Return a package without code as everybody sees it, made where missing."""
-
-    def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
-        """Compile *source*, or return what it compiled to before."""
-
-    def accepting(
-        self, staged: Mapping[str, Generation]
-    ) -> AbstractContextManager[Callable[[], None]]:
-        """Prepare to let *staged* serve; the block is given what does it."""
-
-
-class Transaction(Protocol):
-    """What an attempt asks of its stage, see `Stage` for each."""
-
-    world: Committed
-    replacing: frozenset[str]
-    snapshot: Mapping[str, SourceFile]
-    pinned: dict[str, Pinned]
-    origins: dict[str, Origin]
-    ready: dict[str, Generation]
-    is_over: bool
-
-    def keep(self, attempt: Attempt) -> None:
-        """Take over what *attempt* has staged."""
+# === loading.attempt ===
+# Some units on their way: seen by the code that stages them, and by nobody else.
+#
+# In come names, out come half-made generations; what `sys.modules` held before is put
+# back when the attempt fails. When all of it is over is decided by its stage.
 
 
 @attrs.define(eq=False, slots=False)
@@ -99,7 +46,7 @@ class Attempt:
             import never returned in time, gets an error at its next import.
     """
 
-    stage: Transaction
+    stage: Stage
     pending: dict[str, Generation] = attrs.Factory(dict)
     is_over: bool = False
     # What stood in `sys.modules` before, in the order in which it was covered.
@@ -238,3 +185,101 @@ def _restore(fullname: str, serving: ModuleType | None) -> None:
         sys.modules.pop(fullname, None)
     else:
         sys.modules[fullname] = serving
+
+
+# === loading.staging ===
+# Stage, then commit or discard: one transaction on a world.
+#
+# While a stage runs, its own thread sees the new modules and everybody else the old
+# ones. `Stage.commit` turns the whole world with one store; what is not committed
+# leaves no trace.
+
+
+def is_in_transaction() -> bool:
+    """Whether the caller runs as part of a stage that is not over yet."""
+    return on_stage() is not None
+
+
+@attrs.define(eq=False, slots=False)
+class Stage:
+    """What is to be committed together.
+
+    Args:
+        world: What it is staged for.
+        replacing: Units whose serving generation is not to be seen by the new ones.
+        snapshot: Path → bytes that have been read already, and are to be used.
+        pinned: Unit → files to be used instead of the disk's: of an earlier
+            generation, or of a distribution as it was shipped.
+        is_over: It has been committed or discarded.
+    """
+
+    world: World
+    replacing: frozenset[str] = frozenset()
+    snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
+    pinned: dict[str, Pinned] = attrs.Factory(dict)
+    is_over: bool = False
+    ready: dict[str, Generation] = attrs.Factory(dict)
+    # First part of a directory's modules' names → that directory.
+    origins: dict[str, Origin] = attrs.Factory(dict)
+    _attempts: list[Attempt] = attrs.Factory(list)
+    _has_begun: bool = False
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run a block as part of the transaction: it sees what is ready."""
+        token = staging.set(self._attempts[-1] if self._attempts else Attempt(self))
+        try:
+            yield
+        finally:
+            staging.reset(token)
+
+    @contextmanager
+    def attempt(self) -> Iterator[Attempt]:
+        """Stage some units; whatever is raised inside forgets just these."""
+        if not self._has_begun:
+            self._has_begun = True
+            refresh_builtins()
+            _importer.join(self.world)
+        attempt = Attempt(self)
+        token = staging.set(attempt)
+        try:
+            yield attempt
+        except BaseException:
+            attempt.discard()
+            raise
+        finally:
+            staging.reset(token)
+        attempt.keep()
+
+    def commit(self) -> None:
+        """Let all that is ready serve from now on."""
+        with self.committing() as turn:
+            turn()
+
+    @contextmanager
+    def committing(self) -> Iterator[Callable[[], None]]:
+        """Prepare what `commit` does; see `World.accepting`."""
+        with self.world.accepting(self.ready) as turn:
+            yield turn
+        self._forget()
+
+    def discard(self) -> None:
+        """Forget all of it."""
+        self.is_over = True  # first: an attempt that is kept just now looks for it
+        for attempt in reversed(self._attempts):
+            attempt.discard()
+        self._forget()
+
+    def _forget(self) -> None:
+        if not self.world.generations:
+            _importer.leave(self.world)
+        self.is_over = True
+        self.ready = {}
+        for attempt in self._attempts:
+            attempt.pending = {}
+        self._attempts.clear()
+
+    def keep(self, attempt: Attempt) -> None:
+        """Take over the units of *attempt*, to be committed with the rest."""
+        self.ready.update(attempt.pending)
+        self._attempts.append(attempt)

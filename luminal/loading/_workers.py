@@ -7,11 +7,13 @@ and a loop that waits for them waits at most as long as it was told to.
 from __future__ import annotations
 
 import contextvars
+import gc
 import os
 import sys
 import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -21,19 +23,27 @@ from luminal.supervise.owners import unowned
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from luminal.loading.stagehand import Stagehand
+    _Work = tuple[Callable[[], object], Callable[[], object]]
 
 __all__ = [
     "Result",
+    "Stagehand",
     "abandoned",
+    "collecting_rarely",
     "place_of",
     "run_apart",
     "run_by",
     "run_each_apart",
 ]
+
+# === loading.apart ===
+# Run a photon's code on a thread of its own, each piece under a deadline.
+#
+# A photon's import and its plain functions may block. They never run on an event loop,
+# and a loop that waits for them waits at most as long as it was told to.
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
@@ -265,3 +275,127 @@ async def run_by(hand: Stagehand, job: Callable[[], T], deadline: float) -> Resu
         if worker.is_given_up:
             hand.lose(thread)
     return worker.results[0] or Result()
+
+
+# === loading.stagehand ===
+# The stagehand: the one thread of a host on which new generations are staged.
+#
+# In come pieces of work, one at a time; whoever gives one waits elsewhere. A thread that
+# stays is woken in a fraction of the time that a new one takes, and what it compiles is
+# compiled in memory that is warm. It must never keep anything of a photon.
+
+
+@attrs.define(eq=False)
+class _Place:
+    """A thread and where it finds its work; None is the last."""
+
+    work: SimpleQueue[_Work | None] = attrs.Factory(SimpleQueue)
+    thread: threading.Thread = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.thread = threading.Thread(
+            target=_serve, args=(self.work,), name="luminal-stage", daemon=True
+        )
+        with unowned():
+            self.thread.start()
+
+
+def _serve(work: SimpleQueue[_Work | None]) -> None:
+    while (given := work.get()) is not None:
+        job, done = given
+        job()
+        # Nothing of the photon is here any more when its reload goes on. What it has
+        # put into a `threading.local` belongs to that object, not to the thread.
+        del job, given
+        done()
+        del done
+
+
+@attrs.define(eq=False)
+class Stagehand:
+    """Has a thread from `begin` to `end`; a host that never swaps needs none."""
+
+    _place: _Place | None = None
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    def begin(self) -> None:
+        """Have a thread wait for work."""
+        with self._lock:
+            if self._place is None or not self._place.thread.is_alive():  # by a fork
+                self._place = _Place()
+
+    def give(
+        self, job: Callable[[], object], done: Callable[[], object]
+    ) -> threading.Thread | None:
+        """Have *job* called, then *done*, on the thread that is returned.
+
+        None where there is none; then neither is called.
+        """
+        with self._lock:
+            if self._place is None or not self._place.thread.is_alive():
+                return None
+            self._place.work.put((job, done))
+            return self._place.thread
+
+    def lose(self, thread: threading.Thread) -> None:
+        """Use *thread* no more; it ends when its job does."""
+        with self._lock:
+            if self._place is not None and self._place.thread is thread:
+                self._place.work.put(None)
+                self._place = None
+
+    def end(self) -> None:
+        """Let the thread end, which waits for work, and wait until it has."""
+        with self._lock:
+            place, self._place = self._place, None
+        if place is not None:
+            place.work.put(None)
+            if place.thread is not threading.current_thread():
+                place.thread.join(1.0)
+
+
+# === loading.collecting ===
+# Fewer garbage collections while many modules are made, which are no garbage.
+#
+# A thousand modules set off dozens of collections that go through all that the program
+# holds and find nothing: a fifth of the time of a load. For that time the collector
+# waits for more new objects; it is never switched off, since photons' code runs.
+
+_MANY = 100
+"""Modules from which on it pays."""
+_NEW = 50_000
+"""New objects after which the collector runs meanwhile; by default it is 700."""
+
+_lock = threading.Lock()
+# The setting is the process's, and several loaders may be at work.
+_users = 0
+_before = (0, 0, 0)
+
+
+@contextmanager
+def collecting_rarely(modules: int) -> Iterator[None]:
+    """Let the garbage collector run less often within a block.
+
+    A host that has switched it off, or set it rarer still, keeps what it has set.
+
+    Args:
+        modules: How many are to be made; for a few nothing changes.
+    """
+    global _users, _before
+    if modules < _MANY:
+        yield
+        return
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _before = gc.get_threshold()
+            if 0 < _before[0] < _NEW:
+                gc.set_threshold(_NEW, *_before[1:])
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            is_ours = gc.get_threshold() == (_NEW, *_before[1:])
+            if _users == 0 and is_ours:
+                gc.set_threshold(*_before)
