@@ -6,11 +6,9 @@ not know that there is such a thing as a reload.
 
 from __future__ import annotations
 
-from luminal.lifecycle.events import Events
-from luminal.lifecycle.handler import Handler
-from luminal.lifecycle.intake import Batch, Intake
-from luminal.lifecycle.ports import Ports
-from luminal.lifecycle.registry import Registry
-from luminal.lifecycle.turn import Turn
+from luminal.lifecycle._batch import Batch, Intake, Registry
+from luminal.lifecycle._handler import Handler
+from luminal.lifecycle._lock import Turn
+from luminal.lifecycle._runtime import Events, Ports
 
 __all__ = ["Batch", "Events", "Handler", "Intake", "Ports", "Registry", "Turn"]

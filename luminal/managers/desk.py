@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 from luminal.errors import LuminalError, PhotonNotFoundError, PhotonReloadError
 from luminal.hooks import PluginManager
 from luminal.lifecycle import Batch, Events, Handler, Intake, Ports, Registry, Turn
-from luminal.lifecycle.departure import depart
-from luminal.lifecycle.trail import Terms
+from luminal.lifecycle._batch import depart
+from luminal.lifecycle._footprint import Terms
 from luminal.loading import CodeCache, World, is_in_transaction, run_apart
 from luminal.managers.handlers import Handlers
 from luminal.managers.logbook import log_events

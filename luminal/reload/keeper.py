@@ -19,7 +19,7 @@ import attrs
 from luminal.discovery import discover
 from luminal.errors import LuminalError
 from luminal.interfaces import IPhoton
-from luminal.lifecycle.departure import depart
+from luminal.lifecycle._batch import depart
 from luminal.loading import run_apart
 from luminal.reload.absence import Absence
 from luminal.reload.change import Change

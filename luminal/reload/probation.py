@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonRollbackError
-from luminal.lifecycle.director import method_of
-from luminal.lifecycle.step import is_containable, run_step
-from luminal.lifecycle.wreck import words_of
+from luminal.lifecycle._failures import words_of
+from luminal.lifecycle._steps import is_containable, method_of, run_step
 from luminal.model import Event, Happening, Problem, State
 from luminal.reload.home import Home
 from luminal.supervise import unowned

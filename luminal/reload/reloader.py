@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from luminal.errors import PhotonConflictError, PhotonRollbackError
-from luminal.lifecycle.step import is_containable
-from luminal.lifecycle.wreck import explain
+from luminal.lifecycle._failures import explain
+from luminal.lifecycle._steps import is_containable
 from luminal.loading import Pinned, run_apart
 from luminal.model import Event, Happening, Probation, Problem, Report, Verdict
 from luminal.reload.change import Change

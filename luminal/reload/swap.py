@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonReloadError
-from luminal.lifecycle.admission import Admission
-from luminal.lifecycle.trail import Trail
+from luminal.lifecycle._batch import Admission
+from luminal.lifecycle._footprint import Trail
 from luminal.loading import Attempt, Selected, Stage, run_by
 from luminal.model import Event, Happening, State
 from luminal.reload.handover import hand_over

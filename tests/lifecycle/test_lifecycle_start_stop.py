@@ -19,7 +19,7 @@ from luminal.errors import (
     PhotonTimeoutError,
 )
 from luminal.lifecycle import Ports
-from luminal.lifecycle.step import abandoned_tasks
+from luminal.lifecycle._steps import abandoned_tasks
 from luminal.loading._workers import abandoned as abandoned_threads
 from luminal.model import Deadlines, State
 
@@ -333,7 +333,7 @@ def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     """The caller goes on; what hangs is named by file and line."""
     release = threading.Event()
     hang = _hang(release)[kind]
-    monkeypatch.setattr("luminal.lifecycle.step.GRACE", 0.1)
+    monkeypatch.setattr("luminal.lifecycle._steps.GRACE", 0.1)
     if step == "__new__":
         if kind != "plain":
             pytest.skip("__new__ is plain")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import luminal
-from luminal.lifecycle.suggesting import meant
+from luminal.lifecycle._failures import meant
 
 HEAD = "import luminal\n\n\ndef helper(): ...\n\n\n"
 

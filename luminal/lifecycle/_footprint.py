@@ -22,7 +22,7 @@ from luminal.supervise.facets import FACETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from luminal.lifecycle.events import Events
+    from luminal.lifecycle._runtime import Events
     from luminal.supervise import Leftover
 
 __all__ = ["Mark", "Terms", "Trail", "name_pins", "namespaces_of"]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonFinalizeError, PhotonNotInitializedError
-from luminal.lifecycle.nameplate import Nameplate
-from luminal.lifecycle.ports import Ports
-from luminal.lifecycle.step import is_containable
-from luminal.lifecycle.turn import Turn
-from luminal.lifecycle.wreck import finalize_failure, has_left, start_failure
+from luminal.lifecycle._failures import finalize_failure, has_left, start_failure
+from luminal.lifecycle._footprint import Trail
+from luminal.lifecycle._lock import Turn
+from luminal.lifecycle._runtime import Ports
+from luminal.lifecycle._steps import is_containable
 from luminal.model import Happening, Problem, State, Step, advance
 from luminal.supervise import Leftover, Scope
 
@@ -28,7 +28,55 @@ if TYPE_CHECKING:
     from luminal.loading import Choice, Generation
     from luminal.model import Candidate, Deadlines
 
-__all__ = ["Handler"]
+__all__ = ["Handler", "Nameplate"]
+
+# === lifecycle.nameplate ===
+# What identifies a Handler, and never changes under a host's hands.
+
+
+@attrs.define(eq=False, repr=False)
+class Nameplate:
+    """The first arguments of a Handler.
+
+    Args:
+        logging: Whether what happens to the photon is logged.
+        name: Name of the photon.
+        filepath: Path of its file.
+        checksum: SHA-512 of the bytes that were compiled, as a hex digest.
+
+    Attributes:
+        trail: What its code has changed, where the host asks for that.
+    """
+
+    logging: bool
+    # Read-only through properties: attrs' own frozen fields would slow down every
+    # other attribute, and a host may load thousands of photons.
+    _name: str
+    _filepath: str
+    _checksum: str
+    trail: Trail = attrs.field(init=False, factory=Trail)
+
+    @property
+    def name(self) -> str:
+        """Name of the photon."""
+        return self._name
+
+    @property
+    def filepath(self) -> str:
+        """Path of its file."""
+        return self._filepath
+
+    @property
+    def checksum(self) -> str:
+        """SHA-512 of the bytes that were compiled, as a hex digest."""
+        return self._checksum
+
+
+# === lifecycle.handler ===
+# `Handler`: the host's handle on one photon, a state machine.
+#
+# In comes a loaded class; out comes a running photon, and at the end nothing of it.
+# What it must never know: that there is such a thing as a reload.
 
 AT_ONCE = 0.5
 """Seconds for ending what a photon owns where its host will not wait."""

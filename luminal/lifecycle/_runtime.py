@@ -1,0 +1,345 @@
+"""What connects a Handler to its host: hooks, settings, deadlines, news.
+
+A Handler that somebody makes by hand has ports of its own, connected to nothing.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from contextlib import nullcontext, suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonSettingsError, PhotonValidationError
+from luminal.hooks import PluginManager
+from luminal.interfaces import LifecycleSpecs, PhotonContext
+from luminal.lifecycle._steps import Director
+from luminal.model import Deadlines, Event, Happening, Problem
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from luminal.interfaces import Subject
+    from luminal.lifecycle._footprint import Terms, Trail
+    from luminal.model import Candidate
+
+__all__ = ["Events", "Ports", "settings_for"]
+
+# === lifecycle.events ===
+# Who hears what happens: subscribers, and a bounded journal.
+#
+# News travels upward as values. A subscriber that raises is counted and logged; it
+# never changes what happens to a photon.
+
+
+@attrs.define(eq=False)
+class Events:
+    """Hands each event to all subscribers, in the thread in which it happens.
+
+    Args:
+        journal: The latest events, oldest first.
+
+    Attributes:
+        failures: How many times a subscriber has raised.
+    """
+
+    journal: deque[Event] = attrs.field(factory=lambda: deque(maxlen=1000))
+    failures: int = 0
+    # Replaced as a whole, so that emitting needs no lock.
+    _subscribers: tuple[Callable[[Event], object], ...] = ()
+    _deferred: deque[Event] = attrs.Factory(deque)
+
+    def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *subscriber* with each event from now on.
+
+        Returns:
+            A function without arguments that ends this.
+        """
+        self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(s for s in self._subscribers if s != subscriber)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Note *event* in the journal and tell the subscribers."""
+        if self._deferred:
+            self._tell_deferred()
+        self._tell(event)
+
+    def defer(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+        """Emit *event* on *loop* soon, or with the next event if that is closed.
+
+        For news from the garbage collector: that runs in any thread, in the middle of
+        anything, whatever locks are held there; a subscriber may want one of them.
+        """
+        self._deferred.append(event)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._tell_deferred)
+
+    def _tell_deferred(self) -> None:
+        with suppress(IndexError):  # until it is empty, whoever else takes from it
+            while True:
+                self._tell(self._deferred.popleft())
+
+    def _tell(self, event: Event) -> None:
+        self.journal.append(event)
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                self.failures += 1
+                import logging
+
+                logging.getLogger("luminal.events").exception(
+                    "subscriber %r failed at %s", subscriber, event
+                )
+
+
+# === lifecycle.settings ===
+# A photon's settings: what its host has set, as the photon's own attrs class.
+#
+# Comes in: a table of values, and the class that the photon declares in
+# ``photon_settings``. Goes out: an instance of it, or an error that names the setting.
+
+
+def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
+    """Return the settings of the photon *name*.
+
+    Args:
+        name: Name of the photon.
+        factory: Its class, or None.
+        table: What the host has set.
+
+    Returns:
+        An instance of ``factory.photon_settings``; without one, *table*, read-only.
+
+    Raises:
+        PhotonSettingsError: A setting is unknown, missing, or refused by the class.
+    """
+    declared = _declared(factory)
+    if declared is None:
+        return types.MappingProxyType(dict(table))
+    if not (isinstance(declared, type) and attrs.has(declared)):
+        raise PhotonSettingsError(
+            "'photon_settings' is no attrs class",
+            photon=name,
+            hint="decorate it with attrs.frozen",
+        )
+    known = {field.alias: field for field in attrs.fields(declared) if field.init}
+    for key in table:
+        if key not in known:
+            raise _unknown(name, key, list(known))
+    for key, field in known.items():
+        if key not in table and field.default is attrs.NOTHING:
+            raise PhotonSettingsError(
+                f"needs the setting {key!r}",
+                photon=name,
+                hint=f"set it in the host's settings of {name!r}",
+            )
+    _check_types(name, declared, known, table)
+    try:
+        return declared(**table)
+    except Exception as error:
+        raise PhotonSettingsError(
+            "refuses its settings",
+            photon=name,
+            why=f"{type(error).__name__}: {error.args[0] if error.args else error}",
+            hint=f"correct the host's settings of {name!r}",
+        ) from error
+
+
+def _declared(factory: Any) -> Any:
+    """Look ``photon_settings`` up without running what classes define for look-ups."""
+    if isinstance(factory, type):
+        for cls in type.__getattribute__(factory, "__mro__"):
+            values = type.__getattribute__(cls, "__dict__")
+            if "photon_settings" in values:
+                return values["photon_settings"]
+    return None
+
+
+def _unknown(name: str, key: str, known: list[str]) -> PhotonSettingsError:
+    import difflib
+
+    near = difflib.get_close_matches(key, known, 1)
+    has = ", ".join(map(repr, known)) or "none"
+    return PhotonSettingsError(
+        f"has no setting {key!r}",
+        photon=name,
+        why=f"its settings are: {has}",
+        hint=f"did you mean {near[0]!r}?" if near else "remove it",
+    )
+
+
+def _check_types(
+    name: str,
+    declared: type,
+    known: Mapping[str, attrs.Attribute[Any]],
+    table: Mapping[str, Any],
+) -> None:
+    """Hold values to annotations that are plain classes; converters come first."""
+    import typing
+
+    try:
+        hints = typing.get_type_hints(declared)
+    except Exception:  # noqa: BLE001 - annotations may say anything
+        return
+    for key, value in table.items():
+        field = known[key]
+        kind = hints.get(field.name)
+        if field.converter is not None or type(kind) is not type:
+            continue
+        is_whole = kind is float and type(value) is int
+        is_truth = isinstance(value, bool) and kind in (int, float)
+        if not is_whole and (is_truth or not isinstance(value, kind)):
+            raise PhotonSettingsError(
+                f"cannot take {value!r} for the setting {key!r}",
+                photon=name,
+                why=f"it is of type {type(value).__name__!r}, not {kind.__name__!r}",
+                hint=f"correct the host's settings of {name!r}",
+            )
+
+
+# === lifecycle.ports ===
+# What connects a Handler to its host: hooks, settings, deadlines, news.
+#
+# A Handler that somebody makes by hand has ports of its own, connected to nothing.
+
+
+@attrs.define(eq=False)
+class Ports:
+    """One set for all the photons of a host.
+
+    Attributes:
+        plugins: Where photons' hooks are seated, and where lifecycle hooks live.
+        settings: Photon name → its settings.
+        deadlines: For each step of a photon's life.
+        events: Who hears what happens.
+        terms: What is done about changes of shared state; None for nothing at all.
+        knows_all_hooks: Whether no hooks are specified later, so that a photon must
+            not implement any other.
+    """
+
+    plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
+    settings: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
+    deadlines: Deadlines = attrs.Factory(Deadlines)
+    events: Events = attrs.Factory(Events)
+    terms: Terms | None = None
+    knows_all_hooks: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        # A manager may serve several hosts.
+        if not self.plugins.has_plugin("luminal.director"):
+            _mark_for(self.plugins.project_name)
+            self.plugins.add_hookspecs(LifecycleSpecs)
+            self.plugins.register(Director(), "luminal.director")
+
+    def following(
+        self, trail: Trail, photon: str, file: str
+    ) -> AbstractContextManager[None]:
+        """Note on *trail* what a photon changes within a ``with`` block."""
+        if self.terms is None:
+            return nullcontext()
+        return self.terms.following(trail, photon, file)
+
+    def context(self, name: str) -> PhotonContext:
+        """Return what the photon *name* is handed."""
+        settings = MappingProxyType(dict(self.settings.get(name, {})))
+        return PhotonContext(name, settings)
+
+    async def create(self, handler: Subject) -> object:
+        """Return the photon, created where there is no instance yet.
+
+        Raises:
+            PhotonSettingsError: What is set for it is not what it declares.
+        """
+        table = self.settings.get(handler.name, {})
+        handler.context.settings = settings_for(handler.name, handler.factory, table)
+        return await self.plugins.ahook.photon_create(handler=handler)
+
+    def check_hooks(self, handler: Subject) -> None:
+        """Refuse a photon that implements a hook that the host does not have.
+
+        Raises:
+            PhotonValidationError: It does, and the host knows all its hooks, or has
+                one of nearly that name.
+        """
+        for name, function, nearest in self.plugins.unspecified(handler.instance):
+            if not (self.knows_all_hooks or nearest):
+                continue
+            code = getattr(function, "__code__", None)
+            meant = f"did you mean {nearest!r}? " if nearest else ""
+            raise PhotonValidationError(
+                f"implements the hook {name!r}, which the host does not have",
+                photon=handler.name,
+                file=code.co_filename if code else handler.filepath,
+                line=code.co_firstlineno if code else None,
+                why="nobody would ever call it",
+                hint=f"{meant}correct the name, or mark it 'optionalhook'",
+            )
+
+    async def start(self, handler: Subject) -> None:
+        """Start the photon."""
+        await self.plugins.ahook.photon_start(handler=handler)
+
+    async def reload(self, handler: Subject, previous: object) -> None:
+        """Hand what came before to the photon."""
+        await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
+
+    async def finalize(self, handler: Subject) -> object:
+        """Finalize the photon."""
+        return await self.plugins.ahook.photon_finalize(handler=handler)
+
+    def seat(self, handler: Subject) -> None:
+        """Let the photon's hook implementations be called from now on."""
+        self.plugins.register(handler.instance, handler.name, generation=handler.number)
+
+    def unseat(self, handler: Subject) -> None:
+        """Let them be called no more."""
+        if self.plugins.get_plugin(handler.name) is handler.instance:
+            self.plugins.unregister(name=handler.name)
+
+    def hear_of(self, candidates: Iterable[Candidate]) -> None:
+        """Say that the host has looked and found *candidates*."""
+        for candidate in candidates:
+            self.events.emit(
+                Event(Happening.DISCOVERED, candidate.name, file=candidate.location)
+            )
+
+    def tell(
+        self,
+        happening: Happening,
+        handler: Subject,
+        *,
+        seconds: float = 0.0,
+        problem: Problem | None = None,
+    ) -> None:
+        """Say what happened to a photon."""
+        self.events.emit(
+            Event(
+                happening,
+                handler.name,
+                handler.number,
+                handler.filepath,
+                seconds,
+                problem,
+            )
+        )
+
+
+def _mark_for(project: str) -> None:
+    """Let the lifecycle hooks carry the marks of *project* as well as our own."""
+    if project == "luminal":
+        return
+    for cls, kind in ((LifecycleSpecs, "spec"), (Director, "impl")):
+        for function in vars(cls).values():
+            options = getattr(function, f"luminal_{kind}", None)
+            if options is not None:
+                setattr(function, f"{project}_{kind}", dict(options))
