@@ -146,7 +146,7 @@ async def commit(count: int, photons: int = 1) -> tuple[list[float], list[float]
     new to the last one. What is prepared before it and cleared away after it, with the
     photons' turns held, is the second figure.
     """
-    from luminal.reload.swap import Swap
+    from luminal.reload._swap import Swap
 
     turns: list[float] = []
     whole: list[float] = []

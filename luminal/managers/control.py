@@ -21,7 +21,7 @@ from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers.hosts import socket_directory, socket_of, speak
 from luminal.managers.status import report_of, status_of
 from luminal.model import Outcome, Problem
-from luminal.reload.home import Home
+from luminal.reload._loop import Home
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.model import Candidate, Outcome
-    from luminal.reload.depot import Depot
-    from luminal.reload.keeper import Keeper
+    from luminal.reload._directory_watch import Keeper
+    from luminal.reload._distribution_watch import Depot
 
 __all__ = ["Desk"]
 

@@ -245,7 +245,7 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload.keeper import Keeper
+        from luminal.reload._directory_watch import Keeper
 
         path = os.fspath(photons_directory)
         keeper = Keeper(path, self._intake, self._reloader, self._turn)
@@ -276,7 +276,7 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload.depot import Depot
+        from luminal.reload._distribution_watch import Depot
 
         depot = Depot(self._reloader, self._turn)
         depot.start(asyncio.get_running_loop())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.reload.keeper import Keeper
+from luminal.reload._directory_watch import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

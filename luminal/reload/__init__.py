@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from luminal.reload.handover import Previous
-from luminal.reload.reloaded import Reloaded
-from luminal.reload.reloader import Policy, Reloader
+from luminal.reload._reloader import Policy, Reloaded, Reloader
+from luminal.reload._swap import Previous
 
 __all__ = ["Policy", "Previous", "Reloaded", "Reloader"]

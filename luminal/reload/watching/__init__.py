@@ -5,8 +5,7 @@ The first station of a reload. `Watcher` is what the rest of the room uses.
 
 from __future__ import annotations
 
-from luminal.reload.watching.batch import Batch, Cause, Note, NoteCode
-from luminal.reload.watching.settle import Pace
-from luminal.reload.watching.watcher import Watcher
+from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Pace
+from luminal.reload.watching._watcher import Watcher
 
 __all__ = ["Batch", "Cause", "Note", "NoteCode", "Pace", "Watcher"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from luminal.reload.watching import Cause, Pace
-from luminal.reload.watching.locks import (
+from luminal.reload.watching._ignore import (
     git_directory,
     git_directory_above,
     is_unfinished_distribution,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luminal.reload.watching import Cause, NoteCode
-from luminal.reload.watching.links import steps
+from luminal.reload.watching._snapshot import steps
 
 
 def swap(link: Path, target: str) -> None:

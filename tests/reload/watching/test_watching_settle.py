@@ -7,8 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from luminal.reload.watching.batch import Cause
-from luminal.reload.watching.settle import Pace, Phase, Settle
+from luminal.reload.watching._settle import Cause, Pace, Phase, Settle
 
 PACE = Pace()
 TINY = 1e-6

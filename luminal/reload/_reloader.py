@@ -10,26 +10,81 @@ from luminal.errors import PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle._failures import explain
 from luminal.lifecycle._steps import is_containable
 from luminal.loading import Pinned, run_apart
-from luminal.model import Event, Happening, Probation, Problem, Report, Verdict
-from luminal.reload.change import Change
-from luminal.reload.history import History, Past
-from luminal.reload.mixture import Mixture
-from luminal.reload.plan import affected, components, in_order, upstream
-from luminal.reload.probation import Provisional
-from luminal.reload.reloaded import Reloaded, outcome
-from luminal.reload.retirement import Retirements
-from luminal.reload.swap import Swap
-from luminal.reload.upgrade import distribution_of, look_up
+from luminal.model import Event, Happening, Outcome, Probation, Problem, Report, Verdict
+from luminal.reload._distribution_watch import distribution_of, look_up
+from luminal.reload._plan import (
+    Change,
+    History,
+    Past,
+    affected,
+    components,
+    in_order,
+    upstream,
+)
+from luminal.reload._probation import Provisional
+from luminal.reload._retirement import Retirements
+from luminal.reload._swap import Mixture, Swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from luminal.errors import LuminalError
     from luminal.lifecycle import Handler, Ports, Registry, Turn
     from luminal.loading import Generation, World
-    from luminal.reload.pairing import Pair
-    from luminal.reload.retirement import Retirement
+    from luminal.reload._retirement import Retirement
+    from luminal.reload._swap import Pair
 
-__all__ = ["Policy", "Reloader"]
+__all__ = ["Policy", "Reloaded", "Reloader", "outcome"]
+
+# === reload.reloaded ===
+# What came of a reload: for whoever asked for it, and for the report.
+
+
+@attrs.frozen
+class Reloaded:
+    """What came of a reload.
+
+    Attributes:
+        handlers: Of the photons that live on in a new generation.
+        report: An outcome for every photon that was affected.
+        errors: Why those that were refused were.
+        retirements: What the swaps have left behind.
+    """
+
+    handlers: tuple[Handler, ...] = ()
+    report: Report = attrs.Factory(Report)
+    errors: tuple[LuminalError, ...] = ()
+    retirements: tuple[Retirement, ...] = ()
+
+    async def settle(self) -> None:
+        """Wait until the old photons are finalized, if no long call keeps them."""
+        for retirement in self.retirements:
+            await retirement.wait()
+
+    def __add__(self, other: Reloaded) -> Reloaded:
+        """Return what came of both."""
+        return Reloaded(
+            self.handlers + other.handlers,
+            Report(self.report.outcomes + other.report.outcomes),
+            self.errors + other.errors,
+            self.retirements + other.retirements,
+        )
+
+
+def outcome(
+    handler: Handler,
+    verdict: Verdict = Verdict.LOADED,
+    problem: Problem | None = None,
+) -> Outcome:
+    """Return what became of the photon of *handler*."""
+    origin = handler.candidate.origin if handler.candidate is not None else ""
+    return Outcome(
+        handler.name, verdict, origin, handler.filepath, handler.number, problem
+    )
+
+
+# === reload.reloader ===
+# Reload photons: from what somebody asks for to a transaction, and its outcome.
 
 Policy = Literal["all", "component"]
 """What fails together: the whole batch, or only what is connected by imports."""

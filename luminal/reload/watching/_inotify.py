@@ -14,14 +14,11 @@ import threading
 from typing import TYPE_CHECKING
 
 import attrs
-from inotify_simple import (  # type: ignore[import-untyped] # it has no types
-    INotify,
-    parse_events,
-)
+from inotify_simple import INotify, parse_events
 
-from luminal.reload.watching.links import steps
-from luminal.reload.watching.locks import GIT_LOCKS
-from luminal.reload.watching.source import News, add
+from luminal.reload.watching._ignore import GIT_LOCKS
+from luminal.reload.watching._snapshot import steps
+from luminal.reload.watching._source import News, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

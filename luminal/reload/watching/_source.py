@@ -7,9 +7,16 @@ must never lose news silently: what it cannot tell it reports as `News.LOST`.
 from __future__ import annotations
 
 import enum
+import threading
 from typing import Protocol
 
-__all__ = ["News", "Source"]
+__all__ = ["News", "PollingSource", "Source"]
+
+# === reload.watching.source ===
+# Where news comes from: the interface that every back end answers.
+#
+# A source tells names; whether something changed is for the snapshot to find out. It
+# must never lose news silently: what it cannot tell it reports as `News.LOST`.
 
 
 class News(enum.Enum):
@@ -76,3 +83,51 @@ def add(news: dict[str, News], path: str, what: News) -> None:
     before = news.pop(path, None)
     lasting = before is News.RELIST or before is News.RELINKED
     news[path] = before if lasting and before is not None else what
+
+
+# === reload.watching.polling ===
+# A source without any news: everything is left to the sweeps.
+#
+# For file systems and systems that send no events, and for hosts that ask for it.
+
+
+class PollingSource:
+    """Sleeps, and says that it is blind."""
+
+    tells_locks = False
+
+    def __init__(self, why: str = "polling was asked for") -> None:
+        self.blind: str | None = why
+        self._bell = threading.Event()
+
+    def enter(self, folder: str) -> None:
+        """Nothing to do: sweeps look at every folder."""
+
+    def leave(self, folder: str) -> None:
+        """Nothing to do."""
+
+    def link(self, path: str) -> None:
+        """Nothing to do: sweeps follow links."""
+
+    def unlink(self, path: str) -> None:
+        """Nothing to do."""
+
+    def guard(self, git_directory: str) -> None:
+        """Nothing to do: locks are looked at while a batch is open."""
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep for *timeout* seconds or until `wake`."""
+        self._bell.wait(timeout)
+        self._bell.clear()
+        return False
+
+    def read(self) -> dict[str, News]:
+        """Return nothing."""
+        return {}
+
+    def wake(self) -> None:
+        """End the sleep."""
+        self._bell.set()
+
+    def close(self) -> None:
+        """Nothing to do."""

@@ -16,7 +16,7 @@ from luminal.errors import PhotonRollbackError
 from luminal.lifecycle._failures import words_of
 from luminal.lifecycle._steps import is_containable, method_of, run_step
 from luminal.model import Event, Happening, Problem, State
-from luminal.reload.home import Home
+from luminal.reload._loop import Home
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Handler, Ports, Turn
     from luminal.loading import Generation, World
     from luminal.model import Probation
-    from luminal.reload.pairing import Pair
-    from luminal.reload.retirement import Retirements
+    from luminal.reload._retirement import Retirements
+    from luminal.reload._swap import Pair
 
 __all__ = ["Provisional"]
 

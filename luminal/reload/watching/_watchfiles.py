@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from luminal.reload.watching.source import News, add
+from luminal.reload.watching._source import News, add
 from luminal.supervise import unowned
 
 __all__ = ["WatchfilesSource"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from luminal.lifecycle import Handler, Ports
-    from luminal.reload.pairing import Pair
+    from luminal.reload._swap import Pair
 
 __all__ = ["Retirement", "Retirements"]
 

@@ -17,27 +17,212 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.discovery import discover
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
 from luminal.lifecycle._batch import depart
 from luminal.loading import run_apart
-from luminal.reload.absence import Absence
-from luminal.reload.change import Change
-from luminal.reload.home import Home
-from luminal.reload.log_lines import LogLines
-from luminal.reload.plan import affected
-from luminal.reload.watching import Batch, Watcher
+from luminal.model import Happening, Problem
+from luminal.reload._loop import Home
+from luminal.reload._plan import Change, affected
+from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import Intake, Turn
-    from luminal.model import Candidate
-    from luminal.reload.reloader import Reloader
+    from luminal.lifecycle import Handler, Intake, Ports, Registry, Turn
+    from luminal.model import Candidate, Outcome
+    from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
-__all__ = ["Keeper"]
+__all__ = ["Absence", "Keeper", "LogLines"]
+
+# === reload.absence ===
+# Absence: the directory of photons is out of reach, and its photons go on.
+#
+# In comes what the watcher says of itself, and paths that are not there any more; out
+# comes whether a file was really deleted. The photons' state says that they are on their
+# own. It must never take a photon away: a directory that vanished may be mounted again.
+
+_PHASE = "watch"
+
+
+@attrs.define(eq=False)
+class Absence:
+    """What of one watched directory is out of reach.
+
+    Args:
+        directory: Its path.
+        registry: Where its photons are known.
+        ports: What connects them to the host.
+    """
+
+    directory: str
+    registry: Registry
+    ports: Ports
+    # Directory → why it is out of reach.
+    _away: dict[str, str] = attrs.Factory(dict)
+    # Where the path leads, links followed, and on which file system.
+    _place: tuple[str, int] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._place = self._look()
+
+    def _look(self) -> tuple[str, int] | None:
+        try:
+            return os.path.realpath(self.directory), os.stat(self.directory).st_dev
+        except OSError:
+            return None
+
+    def hear(self, note: Note) -> None:
+        """Take in what the watcher says of its directories."""
+        if note.code in (NoteCode.GONE, NoteCode.UNREADABLE):
+            self._begin(note.directory, str(note))
+        elif note.code is NoteCode.RETURNED:
+            self._end(note.directory)
+
+    def look(self, batch: Batch) -> None:
+        """See whether the directory is the one that it was, unless it must be.
+
+        Args:
+            batch: What is to be acted on. Plain edits are read without a look: a system
+                call beside a busy thread costs as much as all the rest of it.
+        """
+        is_edited = batch.cause is Cause.EVENTS and len(batch.changed) == len(batch)
+        if is_edited and not self._away:
+            return
+        place = self._look()
+        if place is None:
+            return  # the watcher will say so, or has
+        known, self._place = self._place, self._place or place
+        if known is None or place == known:
+            self._end(self.directory)
+        elif place[0] == known[0]:
+            self._begin(
+                self.directory, f"{self.directory!r} is on another file system now"
+            )
+        else:  # a link leads elsewhere
+            self.settle()
+
+    def settle(self) -> None:
+        """Take the directory as it is now: what it holds is what is meant."""
+        self._place = self._look() or self._place
+        self._end(self.directory)
+
+    def is_gone(self, path: str) -> bool:
+        """Whether a photon's file has been deleted, and is not just out of reach."""
+        is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
+        is_there = self.covers(path) or os.path.lexists(path)
+        return bool(is_ours) and not is_there
+
+    def covers(self, path: str) -> bool:
+        """Whether *path* is out of reach, so that nothing can be said of it."""
+        away = any(_is_below(path, directory) for directory in self._away)
+        return away or not os.path.isdir(self.directory)
+
+    def _begin(self, directory: str, why: str) -> None:
+        if directory in self._away:
+            return
+        self._away[directory] = why
+        error = PhotonUnreadableError(
+            "goes on without its files",
+            why=why,
+            hint="bring them back, or unload the photon",
+        )
+        problem = Problem.of(error, _PHASE)
+        for handler in self.registry.all().values():
+            if _is_below(handler.filepath, directory) and not _is_marked(handler):
+                handler.problem = problem
+                self.ports.tell(Happening.ORPHANED, handler, problem=problem)
+
+    def _end(self, directory: str) -> None:
+        """Take the word back of the photons whose files are there again."""
+        self._away.pop(directory, None)
+        for handler in self.registry.all().values():
+            path = handler.filepath
+            if _is_marked(handler) and not self.covers(path) and os.path.lexists(path):
+                handler.problem = None
+
+
+def _is_marked(handler: Handler) -> bool:
+    return handler.problem is not None and handler.problem.phase == _PHASE
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path.startswith(os.path.join(directory, ""))
+
+
+# === reload.log_lines ===
+# What a watch says in the log: one line for each change.
+#
+# In come outcomes of what the keeper ordered; out go lines for people, with paths as
+# they are called below the watched directory. Decides nothing.
+
+_log = logging.getLogger("luminal.watch")
+
+
+@attrs.define(eq=False)
+class LogLines:
+    """Words for what happens in one watched directory.
+
+    Args:
+        directory: Its path.
+    """
+
+    directory: str
+    # Photon → what was last said against it.
+    _told: dict[str, Problem] = attrs.Factory(dict)
+
+    def started(self, handler: Handler, seconds: float) -> None:
+        """Say that a photon has appeared and runs."""
+        path = self._short(handler.filepath)
+        _log.info("%s: %r started, %.1f ms", path, handler.name, seconds * 1e3)
+
+    def failed(self, handler: Handler, error: Exception) -> None:
+        """Say that a photon has appeared and does not start."""
+        _log.error("%s: %s", self._short(handler.filepath), error)
+
+    def unloaded(self, path: str, handlers: Iterable[Handler]) -> None:
+        """Say that the photons of a file are taken away."""
+        names = ", ".join(repr(handler.name) for handler in handlers)
+        _log.info("%s: %s unloaded", self._short(path), names)
+
+    def settled(self, outcome: Outcome, before: int, seconds: float) -> None:
+        """Say how a load or a reload has ended.
+
+        Args:
+            outcome: What became of one photon.
+            before: The generation that served; 0 where there was none.
+            seconds: How long it took.
+        """
+        problem = outcome.problem
+        told = self._told.pop(outcome.photon, None)
+        if problem is None:
+            line = "%s: %r generation %d -> %d, %.1f ms"
+            path, number = self._short(outcome.file), outcome.generation
+            _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
+            return
+        self._told[outcome.photon] = problem
+        path = self._short(problem.file or outcome.file)
+        place = f"{path}:{problem.line}" if problem.line else path
+        serving = f"generation {before} goes on" if before else "not loaded"
+        # Refused photons are tried again with every change; that is said once.
+        level = logging.DEBUG if told == problem else logging.ERROR
+        line = "%s: %r %s: %s; %s"
+        _log.log(level, line, place, outcome.photon, problem.what, problem.why, serving)
+
+    def _short(self, path: str) -> str:
+        short = os.path.relpath(path, self.directory)
+        # A name that is not UTF-8 must not end a log file.
+        return short.encode(errors="backslashreplace").decode()
+
+
+# === reload.keeper ===
+# The keeper: what a watched directory holds is what runs.
+#
+# In come settled batches of paths, out go orders: reload what has changed, load and
+# start what has appeared, unload what is gone. It works in the watcher's thread, and
+# nothing that goes wrong ends the watch.
 
 _log = logging.getLogger("luminal.watch")
 _LAST_LOOK = 0.25
