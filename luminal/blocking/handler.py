@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.managers.handlers import Handlers as AsyncHandlers
+from luminal.managers.loader import Handlers as AsyncHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

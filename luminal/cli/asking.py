@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luminal.errors import HostNotRunningError
-from luminal.managers.hosts import socket_of, sockets, speak
+from luminal.managers.control import socket_of, sockets, speak
 
 if TYPE_CHECKING:
     from collections.abc import Callable

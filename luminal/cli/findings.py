@@ -149,7 +149,7 @@ def _doubled() -> Iterator[Finding]:
 
 def _sockets() -> Iterator[Finding]:
     """Sockets of hosts that are gone, and a directory that others may enter."""
-    from luminal.managers.hosts import socket_directory, sockets, speak
+    from luminal.managers.control import socket_directory, sockets, speak
 
     place = socket_directory()
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from luminal.managers import Loader
-    from luminal.managers.watching import Watches
+    from luminal.managers.loader import Watches
     from luminal.model import Candidate, Event, Outcome
 
 __all__ = ["Hosting"]

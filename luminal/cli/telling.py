@@ -25,7 +25,7 @@ from luminal.cli.leaving import silence, write_now
 from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
-from luminal.managers.watching import Watches
+from luminal.managers.loader import Watches
 from luminal.model import Happening, State, Verdict
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import attrs
 
 from luminal.discovery import Discovered
 from luminal.lifecycle import Handler
-from luminal.managers.handlers import Handlers
+from luminal.managers.loader import Handlers
 from luminal.model import Report
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ class Session:
         return self._do(lambda: self._load(found))
 
     async def _load(self, found: Sequence[Candidate]) -> Report:
-        from luminal.managers.handlers import start_all
+        from luminal.managers.loader import start_all
 
         report = await self.loader.load(found)
         photons = self.loader.photons

@@ -12,8 +12,7 @@ import attrs
 import pytest
 
 import luminal
-from luminal.managers.control import Control
-from luminal.managers.hosts import socket_of, speak
+from luminal.managers.control import Control, socket_of, speak
 from luminal.managers.status import report_of
 from luminal.web import picture_of, picture_of_status
 
