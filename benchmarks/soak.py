@@ -25,7 +25,7 @@ from benchmarks.soak_callers import NAMES, Counts
 from benchmarks.soak_peer import with_importlib
 from luminal import Loader, hookspec
 from luminal.errors import LuminalError
-from luminal.model import Happening
+from luminal.model import EventKind
 
 if TYPE_CHECKING:
     from benchmarks.soak_callers import Answers
@@ -116,10 +116,10 @@ class Alive:
     def hear(self, event: Event) -> None:
         """Follow what happens to the photon."""
         if event.photon == self.photon:
-            if event.happening is Happening.SWAPPED:
+            if event.kind is EventKind.SWAPPED:
                 self._running.add(event.generation)
                 self.running = max(self.running, len(self._running))
-            elif event.happening is Happening.FINALIZED:
+            elif event.kind is EventKind.FINALIZED:
                 self._running.discard(event.generation)
 
     def note(self, handler: Handler) -> None:

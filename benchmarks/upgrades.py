@@ -93,7 +93,7 @@ async def main():
     swaps = [e for e in loader.events.journal if e.happening == "swapped"]
     refused = [str(e) for e in loader.events.journal if e.happening == "refused"]
     await loader.close()
-    print(json.dumps({**count, "swaps": len(swaps), "refused": refused,
+    print(json.dumps({**count, "swaps": len(swaps), "rejected": refused,
                       "waits": waits}))
 
 asyncio.run(main())

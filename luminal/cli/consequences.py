@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luminal.cli.relations import edges_between
-from luminal.model import Verdict
+from luminal.model import OutcomeResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -31,10 +31,10 @@ def after_start(
         outcomes: What became of all of them.
         found: The candidates, in load order.
     """
-    running = {o.photon for o in outcomes if o.verdict is Verdict.LOADED}
+    running = {o.photon for o in outcomes if o.result is OutcomeResult.LOADED}
     said = {}
     for outcome in outcomes:
-        if outcome.verdict is not Verdict.FAILED or outcome.problem is None:
+        if outcome.result is not OutcomeResult.FAILED or outcome.problem is None:
             continue
         needing = _needing(outcome.photon, found)
         left_out = [name for name in needing if name not in running]

@@ -17,7 +17,7 @@ from luminal.cli.leaving import PATIENCE, leave, leave_soon, write_now
 from luminal.cli.waking import woken_by_signals
 from luminal.errors import LuminalError
 from luminal.managers.control import Control
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,9 +79,9 @@ class Hosting:
         return asyncio.run(self._wakefully())
 
     def _hear(self, event: Event) -> None:
-        if event.problem is not None and event.happening is not Happening.SKIPPED:
+        if event.problem is not None and event.kind is not EventKind.SKIPPED:
             self.failures[event.photon] = event
-        elif event.happening is Happening.SWAPPED:
+        elif event.kind is EventKind.SWAPPED:
             self.failures.pop(event.photon, None)
 
     # Signals.

@@ -26,7 +26,7 @@ from luminal.cli.paper import clean, print_json, print_table, say, short
 from luminal.cli.settings import photon_settings
 from luminal.managers import Loader
 from luminal.managers.loader import Watches
-from luminal.model import Happening, State, Verdict
+from luminal.model import EventKind, OutcomeResult, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Teller", "host", "paged"]
 
 _WORDS = {
-    Verdict.LOADED: "running",
-    Verdict.SKIPPED: "skipped",
-    Verdict.FAILED: "failed",
+    OutcomeResult.LOADED: "running",
+    OutcomeResult.SKIPPED: "skipped",
+    OutcomeResult.FAILED: "failed",
 }
 
 
@@ -102,14 +102,14 @@ class Teller:
     def started(self, outcomes: list[Outcome]) -> None:
         """Tell what became of each photon at the start."""
         self._has_started = True
-        failed = [o for o in outcomes if o.verdict is Verdict.FAILED]
+        failed = [o for o in outcomes if o.result is OutcomeResult.FAILED]
         said = after_start(outcomes, self.found)
         self._told |= {o.photon: o.problem for o in failed if o.problem is not None}
         if self.is_json:
             photons = [
                 {
                     **attrs.asdict(o),
-                    "state": _WORDS[o.verdict],
+                    "state": _WORDS[o.result],
                     "consequence": said.get(o.photon, ""),
                 }
                 for o in outcomes
@@ -118,7 +118,7 @@ class Teller:
             self._document(code, event="started", photons=photons)
             return
         if not self.has_events:
-            rows = [(o.photon, short(o.origin), _WORDS[o.verdict]) for o in outcomes]
+            rows = [(o.photon, short(o.origin), _WORDS[o.result]) for o in outcomes]
             print_table(("NAME", "ORIGIN", "STATE"), rows)
         for outcome in failed:
             if outcome.problem is not None:
@@ -144,17 +144,17 @@ class Teller:
             if self._told.get(event.photon) == event.problem:
                 return
             self._told[event.photon] = event.problem
-        elif event.happening in (Happening.SWAPPED, Happening.STARTED):
+        elif event.kind in (EventKind.SWAPPED, EventKind.STARTED):
             self._told.pop(event.photon, None)
         if self.has_events:
             self._line(event)
         elif self.is_json:
             return
         elif event.problem is not None and (
-            self._has_started or event.happening is Happening.FINALIZED
+            self._has_started or event.kind is EventKind.FINALIZED
         ):
             tell_problem(event.photon, event.problem, so=self._consequence(event))
-        elif event.happening in (Happening.SWAPPED, Happening.ROLLED_BACK):
+        elif event.kind in (EventKind.SWAPPED, EventKind.ROLLED_BACK):
             say(str(event))
 
     def _consequence(self, event: Event) -> str:
@@ -173,11 +173,11 @@ class Teller:
 
     def _line(self, event: Event) -> None:
         if self.is_json:
-            data = {**attrs.asdict(event), "event": str(event.happening)}
-            del data["happening"]
+            data = {**attrs.asdict(event), "event": str(event.kind)}
+            del data["kind"]
             self._document(Exit.FINE, **data)
             return
-        words = [f"{event.happening!s:<11}", clean(event.photon)]
+        words = [f"{event.kind!s:<11}", clean(event.photon)]
         if event.generation:
             words.append(f"#{event.generation}")
         if event.seconds:

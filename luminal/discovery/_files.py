@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
 __all__ = [
+    "LIMIT",
+    "MARGIN",
     "Evidence",
     "Folder",
-    "LIMIT",
     "Listing",
     "Looks",
-    "MARGIN",
     "Stamp",
     "Witness",
     "hold",

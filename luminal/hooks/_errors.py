@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from luminal.hooks.records import HookFailure
 
 __all__ = [
-    "Breaker",
     "ENGINE",
     "GENERATED",
     "ISOLATED",
+    "Breaker",
     "Policy",
     "blame",
     "is_own",

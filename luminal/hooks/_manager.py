@@ -784,7 +784,6 @@ class PluginManager(Roster):
         Returns:
             (name of the hook, function, name of the nearest hook or ``""``) of each.
         """
-
         return unspecified(self._marked(plugin), self._desks)
 
     def check_pending(self) -> None:
@@ -793,7 +792,6 @@ class PluginManager(Roster):
         Raises:
             pluggy.PluginValidationError: There is one: where, and which hook is near.
         """
-
         check_specified(self._all_desks())
 
     # What photons may do.

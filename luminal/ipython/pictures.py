@@ -121,14 +121,14 @@ def of_report(report: Report) -> Table:
     rows = tuple(
         (
             outcome.photon,
-            str(outcome.verdict),
+            str(outcome.result),
             str(outcome.generation or ""),
             _short(outcome.file),
             _words(outcome.problem, outcome.photon),
         )
         for outcome in report
     )
-    headings = ("photon", "verdict", "generation", "file", "problem")
+    headings = ("photon", "result", "generation", "file", "problem")
     return Table(headings, rows)
 
 

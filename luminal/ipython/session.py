@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from luminal.discovery import discover, discover_file
 from luminal.managers.loader import Loader
-from luminal.model import Event, Happening, Report
+from luminal.model import Event, EventKind, Report
 from luminal.reload._loop import Home
 
 if TYPE_CHECKING:
@@ -27,23 +27,23 @@ __all__ = ["IS_NEWS", "Session"]
 T = TypeVar("T")
 
 IS_NEWS = {
-    Happening.DISCOVERED: False,
-    Happening.LOADED: False,
-    Happening.SKIPPED: False,
-    Happening.REFUSED: True,
-    Happening.STARTED: True,
-    Happening.FAILED: True,
-    Happening.STAGED: False,
-    Happening.SWAPPED: True,
-    Happening.DRAINED: False,
-    Happening.CONFIRMED: True,
-    Happening.ROLLED_BACK: True,
-    Happening.FINALIZED: False,
-    Happening.ORPHANED: True,
-    Happening.RETIRED: False,
-    Happening.UNLOADED: True,
-    Happening.CHANGED: True,
-    Happening.PINNED: True,
+    EventKind.DISCOVERED: False,
+    EventKind.LOADED: False,
+    EventKind.SKIPPED: False,
+    EventKind.REJECTED: True,
+    EventKind.STARTED: True,
+    EventKind.FAILED: True,
+    EventKind.STAGED: False,
+    EventKind.SWAPPED: True,
+    EventKind.DRAINED: False,
+    EventKind.CONFIRMED: True,
+    EventKind.ROLLED_BACK: True,
+    EventKind.FINALIZED: False,
+    EventKind.ORPHANED: True,
+    EventKind.RETIRED: False,
+    EventKind.UNLOADED: True,
+    EventKind.SIDE_EFFECT: True,
+    EventKind.LEAKED: True,
 }
 """What is told below the next cell, and what goes without saying."""
 
@@ -65,7 +65,7 @@ class Session:
         atexit.register(self.close)
 
     def _hear(self, event: Event) -> None:
-        if IS_NEWS.get(event.happening):
+        if IS_NEWS.get(event.kind):
             self._news.append(event)
 
     def news(self) -> list[Event]:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from luminal.lifecycle._batch import Batch, Intake, Registry
 from luminal.lifecycle._handler import Handler
-from luminal.lifecycle._lock import Turn
-from luminal.lifecycle._runtime import Events, Ports
+from luminal.lifecycle._lock import CrossLoopLock
+from luminal.lifecycle._runtime import Events, Runtime
 
-__all__ = ["Batch", "Events", "Handler", "Intake", "Ports", "Registry", "Turn"]
+__all__ = [
+    "Batch",
+    "CrossLoopLock",
+    "Events",
+    "Handler",
+    "Intake",
+    "Registry",
+    "Runtime",
+]

@@ -40,16 +40,16 @@ from luminal.loading import (
     claim_directory,
     collecting_rarely,
     drop_type_caches,
-    run_apart,
-    run_each_apart,
+    run_each_in_thread,
+    run_in_thread,
 )
 from luminal.loading._source import read_shipment
-from luminal.model import Candidate, Happening, Problem, Report, Source, State
+from luminal.model import Candidate, EventKind, Problem, Report, Source, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from luminal.lifecycle._runtime import Ports
+    from luminal.lifecycle._runtime import Runtime
 
 __all__ = ["Admission", "Batch", "Intake", "Registry", "depart"]
 
@@ -236,7 +236,7 @@ class Intake:
 
     world: World
     registry: Registry
-    ports: Ports
+    ports: Runtime
     is_logging: bool = False
     # Directory → the one origin that all of its units share.
     _claims: dict[str, DirectoryOrigin] = attrs.Factory(dict)
@@ -260,7 +260,7 @@ class Intake:
             handlers = await self._load(units, ledger)
         self.world.codes.release()
         if self.world.codes.has_changed:
-            await run_apart(self.world.codes.save, 60.0, "luminal-cache")
+            await run_in_thread(self.world.codes.save, 60.0, "luminal-cache")
         return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
 
     async def _load(self, units: list[_Unit], ledger: Ledger) -> list[Handler]:
@@ -268,7 +268,7 @@ class Intake:
         stage = Stage(self.world)
         admission = Admission(self.registry)
         try:
-            results = await run_each_apart(
+            results = await run_each_in_thread(
                 [_job(unit, stage, admission, self.ports) for unit in units],
                 self.ports.deadlines.load,
                 "luminal-load",
@@ -282,7 +282,7 @@ class Intake:
         handlers = self._settle(units, results, ledger)
         self.registry.add(handlers)
         for handler in handlers:
-            self.ports.tell(Happening.LOADED, handler)
+            self.ports.tell(EventKind.LOADED, handler)
         return handlers
 
     def _sort(
@@ -359,7 +359,7 @@ class Intake:
 
 
 def _job(
-    unit: _Unit, stage: Stage, admission: Admission, ports: Ports
+    unit: _Unit, stage: Stage, admission: Admission, ports: Runtime
 ) -> Callable[[], list[Selected]]:
     """Return the work of one unit: execute it, and choose its photons."""
 
@@ -395,7 +395,7 @@ async def depart(
     leaving: Mapping[str, list[Handler]],
     registry: Registry,
     world: World,
-    ports: Ports,
+    ports: Runtime,
     is_forced: bool,
 ) -> None:
     """Unload the photons of some files, the last loaded first.
@@ -423,7 +423,7 @@ async def depart(
                 # Also one whose end was cut short runs no more.
                 registry.remove([handler])
                 gone.append(handler)
-                ports.tell(Happening.UNLOADED, handler)
+                ports.tell(EventKind.UNLOADED, handler)
     finally:
         units = {h.generation.unit for h in gone if h.generation is not None}
         # With the last photon goes all that was ever imported.

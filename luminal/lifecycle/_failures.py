@@ -26,7 +26,15 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.interfaces import hookimpl, hookspec
-from luminal.model import Event, Frame, Happening, Outcome, Problem, Report, Verdict
+from luminal.model import (
+    Event,
+    EventKind,
+    Frame,
+    Outcome,
+    OutcomeResult,
+    Problem,
+    Report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -348,18 +356,22 @@ class Ledger:
         origin = handler.candidate.origin if handler.candidate is not None else ""
         self._outcomes.append(
             Outcome(
-                handler.name, Verdict.LOADED, origin, handler.filepath, handler.number
+                handler.name,
+                OutcomeResult.LOADED,
+                origin,
+                handler.filepath,
+                handler.number,
             )
         )
 
     def skip(self, candidate: Candidate, problem: Problem) -> None:
         """Note that *candidate* is left out on purpose."""
-        self._note(candidate, Verdict.SKIPPED, Happening.SKIPPED, problem)
+        self._note(candidate, OutcomeResult.SKIPPED, EventKind.SKIPPED, problem)
 
     def refuse(self, candidate: Candidate, problem: Problem) -> None:
         """Note that *candidate* was found to be broken before anything ran."""
         self.errors.append(problem.error(candidate.name))
-        self._note(candidate, Verdict.FAILED, Happening.REFUSED, problem)
+        self._note(candidate, OutcomeResult.FAILED, EventKind.REJECTED, problem)
 
     def fail(self, candidates: Sequence[Candidate], cause: BaseException) -> None:
         """Note that the unit of *candidates* could not be loaded because of *cause*.
@@ -373,24 +385,24 @@ class Ledger:
         self.errors.append(error)
         problem = Problem.of(error, phase)
         for candidate in candidates:
-            self._note(candidate, Verdict.FAILED, Happening.REFUSED, problem)
+            self._note(candidate, OutcomeResult.FAILED, EventKind.REJECTED, problem)
 
     def _note(
         self,
         candidate: Candidate,
-        verdict: Verdict,
-        happening: Happening,
+        result: OutcomeResult,
+        kind: EventKind,
         problem: Problem,
     ) -> None:
         self._outcomes.append(
             Outcome(
                 candidate.name,
-                verdict,
+                result,
                 candidate.origin,
                 candidate.location,
                 problem=problem,
             )
         )
         self.events.emit(
-            Event(happening, candidate.name, file=candidate.location, problem=problem)
+            Event(kind, candidate.name, file=candidate.location, problem=problem)
         )

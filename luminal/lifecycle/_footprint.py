@@ -15,7 +15,7 @@ from weakref import WeakSet
 import attrs
 
 from luminal.errors import PhotonStateError
-from luminal.model import Event, Happening, Problem
+from luminal.model import Event, EventKind, Problem
 from luminal.supervise import Change, Footprint, Policy, find_pins
 from luminal.supervise.facets import FACETS
 
@@ -105,7 +105,9 @@ class Terms:
             text, file=file, hint="leave it alone, or allow it in the host's policy"
         )
         problem = Problem.of(error, "footprint")
-        self.events.emit(Event(Happening.CHANGED, photon, file=file, problem=problem))
+        self.events.emit(
+            Event(EventKind.SIDE_EFFECT, photon, file=file, problem=problem)
+        )
 
 
 # Those that may yet be taken back; guarded by the lock.
@@ -224,4 +226,4 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
         hint="take it back in `finalize`, or start it through the context",
     )
     problem = Problem.of(error, "unload")
-    handler.ports.tell(Happening.PINNED, handler, problem=problem)
+    handler.ports.tell(EventKind.LEAKED, handler, problem=problem)

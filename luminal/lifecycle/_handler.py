@@ -15,10 +15,10 @@ import attrs
 from luminal.errors import PhotonFinalizeError, PhotonNotInitializedError
 from luminal.lifecycle._failures import finalize_failure, has_left, start_failure
 from luminal.lifecycle._footprint import Trail
-from luminal.lifecycle._lock import Turn
-from luminal.lifecycle._runtime import Ports
+from luminal.lifecycle._lock import CrossLoopLock
+from luminal.lifecycle._runtime import Runtime
 from luminal.lifecycle._steps import is_containable
-from luminal.model import Happening, Problem, State, Step, advance
+from luminal.model import EventKind, Problem, State, Step, advance
 from luminal.supervise import Leftover, Scope
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Handler(Nameplate):
     generation: Generation | None = attrs.field(default=None, kw_only=True)
     candidate: Candidate | None = attrs.field(default=None, kw_only=True)
     choice: Choice | None = attrs.field(default=None, kw_only=True)
-    ports: Ports = attrs.field(factory=Ports, kw_only=True)
+    ports: Runtime = attrs.field(factory=Runtime, kw_only=True)
     factory: Any = attrs.field(init=False, default=None)
     context: PhotonContext = attrs.field(init=False)
     # Wall-clock time of the latest change of state, for people.
@@ -118,7 +118,7 @@ class Handler(Nameplate):
     # Owner of what the photon starts, from the start of a life to its end.
     _scope: Scope | None = attrs.field(init=False, default=None)
     # One start or stop at a time.
-    _turn: Turn = attrs.field(init=False, factory=Turn)
+    _turn: CrossLoopLock = attrs.field(init=False, factory=CrossLoopLock)
 
     def __attrs_post_init__(self) -> None:
         if issubclass(type(self.instance), type):
@@ -215,7 +215,7 @@ class Handler(Nameplate):
             self._go(Step.STARTED)
             self.problem = None
             self.ports.tell(
-                Happening.STARTED, self, seconds=time.perf_counter() - began
+                EventKind.STARTED, self, seconds=time.perf_counter() - began
             )
 
     def exchange(self, other: Handler) -> None:
@@ -240,7 +240,7 @@ class Handler(Nameplate):
         self.trail.absorb(other.trail)
 
     @property
-    def turn(self) -> Turn:
+    def turn(self) -> CrossLoopLock:
         """Held while the photon starts or stops."""
         return self._turn
 
@@ -251,14 +251,14 @@ class Handler(Nameplate):
             self.ports.unseat(self)
             await self._end(is_forced=self.instance is None)
         finally:
-            self._rest(Step.FAIL, Happening.FAILED, problem)
+            self._rest(Step.FAIL, EventKind.FAILED, problem)
 
-    def _rest(self, step: Step, happening: Happening, problem: Problem | None) -> None:
+    def _rest(self, step: Step, kind: EventKind, problem: Problem | None) -> None:
         """Note that the photon's life is over, however that came about."""
         self._forget_instance()
         self.problem = problem
         self._go(step)
-        self.ports.tell(happening, self, problem=problem)
+        self.ports.tell(kind, self, problem=problem)
 
     async def stop(self, force_stop: bool = False) -> bool:
         """Unseat the photon's hooks, finalize it, and end what it owns.
@@ -293,7 +293,7 @@ class Handler(Nameplate):
                 raise
             finally:
                 step = Step.FAIL if problem is not None else Step.STOPPED
-                self._rest(step, Happening.FINALIZED, problem)
+                self._rest(step, EventKind.FINALIZED, problem)
             return problem is None
 
     def release(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-__all__ = ["Turn"]
+__all__ = ["CrossLoopLock"]
 
 # Turns that the calling code is part of. Threads and tasks that are started in a turn
 # inherit it, and it means nothing any more once the turn is over.
@@ -28,7 +28,7 @@ _holders: ContextVar[tuple[object, ...]] = ContextVar("luminal_turns", default=(
 
 
 @attrs.define(eq=False)
-class Turn:
+class CrossLoopLock:
     """``async with turn:`` runs one such block at a time, whatever loop it is on."""
 
     # Whose turn it is, a new object each time; None where it is nobody's.

@@ -17,7 +17,7 @@ from luminal.errors import PhotonSettingsError, PhotonValidationError
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._steps import Director
-from luminal.model import Deadlines, Event, Happening, Problem
+from luminal.model import Deadlines, Event, EventKind, Problem
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._footprint import Terms, Trail
     from luminal.model import Candidate
 
-__all__ = ["Events", "Ports", "settings_for"]
+__all__ = ["Events", "Runtime", "settings_for"]
 
 # === lifecycle.events ===
 # Who hears what happens: subscribers, and a bounded journal.
@@ -214,7 +214,7 @@ def _check_types(
 
 
 @attrs.define(eq=False)
-class Ports:
+class Runtime:
     """One set for all the photons of a host.
 
     Attributes:
@@ -310,12 +310,12 @@ class Ports:
         """Say that the host has looked and found *candidates*."""
         for candidate in candidates:
             self.events.emit(
-                Event(Happening.DISCOVERED, candidate.name, file=candidate.location)
+                Event(EventKind.DISCOVERED, candidate.name, file=candidate.location)
             )
 
     def tell(
         self,
-        happening: Happening,
+        kind: EventKind,
         handler: Subject,
         *,
         seconds: float = 0.0,
@@ -324,7 +324,7 @@ class Ports:
         """Say what happened to a photon."""
         self.events.emit(
             Event(
-                happening,
+                kind,
                 handler.name,
                 handler.number,
                 handler.filepath,

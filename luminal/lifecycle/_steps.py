@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
-from luminal.loading import Result, run_apart
+from luminal.loading import Result, run_in_thread
 from luminal.loading._workers import place_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def run_step(
     until = monotonic() + deadline
     if iscoroutinefunction(function):
         return await _await_until(function(*args), until, deadline, name)
-    result = await run_apart(lambda: function(*args), deadline, name, is_owned=True)
+    result = await run_in_thread(lambda: function(*args), deadline, name, is_owned=True)
     value = _value_of(result)
     if isawaitable(value):
         return await _await_until(value, until, deadline, name)

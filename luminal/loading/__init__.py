@@ -21,9 +21,9 @@ from luminal.loading._staging import Attempt, Stage, is_in_transaction
 from luminal.loading._workers import (
     Result,
     collecting_rarely,
-    run_apart,
     run_by,
-    run_each_apart,
+    run_each_in_thread,
+    run_in_thread,
 )
 from luminal.loading._world import World, drop_type_caches
 
@@ -48,7 +48,7 @@ __all__ = [
     "drop_type_caches",
     "is_in_transaction",
     "read_source",
-    "run_apart",
     "run_by",
-    "run_each_apart",
+    "run_each_in_thread",
+    "run_in_thread",
 ]

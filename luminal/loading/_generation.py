@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import Origin, Place
     from luminal.loading._source import SourceFile
 
-__all__ = ["Facade", "Generation", "Host", "namespace"]
+__all__ = ["Generation", "Host", "ModuleProxy", "namespace"]
 
 # === loading.facade ===
 # One name in `sys.modules`, two answers: who stages sees the new module.
@@ -36,7 +36,7 @@ __all__ = ["Facade", "Generation", "Host", "namespace"]
 # finding the old ones. For that time, and no longer, a facade stands there.
 
 
-class Facade(ModuleType):
+class ModuleProxy(ModuleType):
     """Stands for *staged* where it is being staged, for *serving* everywhere else.
 
     Args:
@@ -276,7 +276,7 @@ class Generation:
         finally:
             self._executing.discard(fullname)
         stand_in = sys.modules.get(fullname) if is_exposed else None
-        if stand_in is not None and type(stand_in) is not Facade:
+        if stand_in is not None and type(stand_in) is not ModuleProxy:
             # A module may put another object into its own place.
             self.modules[fullname] = stand_in
         return self.modules[fullname]

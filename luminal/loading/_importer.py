@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from luminal.loading._source import SourceFile
 
 __all__ = [
+    "PRIVATE_BUILTINS",
     "Answers",
     "Modules",
-    "PRIVATE_BUILTINS",
     "PhotonLoader",
     "StagingAnswers",
     "Transaction",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.loading import _importer
-from luminal.loading._generation import Facade, Generation, namespace
+from luminal.loading._generation import Generation, ModuleProxy, namespace
 from luminal.loading._importer import on_stage, refresh_builtins, staging
 from luminal.loading._source import Pinned, read_source
-from luminal.loading._world import World
+from luminal.loading._world import World  # noqa: TC001 - attrs resolves it
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,11 +126,13 @@ class Attempt:
         """Let the staging thread find *module* in `sys.modules`, and nobody else."""
         self._check()
         serving = sys.modules.get(fullname)
-        if type(serving) is Facade:
+        if type(serving) is ModuleProxy:
             raise ImportError(f"{fullname!r} is being staged already")
         self._covered.append((fullname, serving))
         sys.modules[fullname] = (
-            module if serving is None else Facade(fullname, serving, module, self.stage)
+            module
+            if serving is None
+            else ModuleProxy(fullname, serving, module, self.stage)
         )
         self._check()  # whoever gave up meanwhile has not uncovered this one
         return True

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Result",
-    "Stagehand",
+    "WorkerThread",
     "abandoned",
     "collecting_rarely",
     "place_of",
-    "run_apart",
     "run_by",
-    "run_each_apart",
+    "run_each_in_thread",
+    "run_in_thread",
 ]
 
 # === loading.apart ===
@@ -179,7 +179,7 @@ def place_of(frames: Sequence[FrameType]) -> str:
     return "at an unknown place"
 
 
-async def run_each_apart(
+async def run_each_in_thread(
     jobs: Sequence[Callable[[], T]],
     deadline: float,
     name: str,
@@ -240,14 +240,16 @@ async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float)
             return worker.position + 1
 
 
-async def run_apart(
+async def run_in_thread(
     job: Callable[[], T], deadline: float, name: str, *, is_owned: bool = False
 ) -> Result[T]:
     """Run one *job* on a thread of its own, for at most *deadline* seconds."""
-    return (await run_each_apart([job], deadline, name, is_owned=is_owned))[0]
+    return (await run_each_in_thread([job], deadline, name, is_owned=is_owned))[0]
 
 
-async def run_by(hand: Stagehand, job: Callable[[], T], deadline: float) -> Result[T]:
+async def run_by(
+    hand: WorkerThread, job: Callable[[], T], deadline: float
+) -> Result[T]:
     """Run *job* on the thread of *hand*, or else on one of its own.
 
     Args:
@@ -263,7 +265,7 @@ async def run_by(hand: Stagehand, job: Callable[[], T], deadline: float) -> Resu
         context = contextvars.copy_context()
     thread = hand.give(lambda: context.run(worker.work), bell.ring)
     if thread is None:
-        return await run_apart(job, deadline, "luminal-stage")
+        return await run_in_thread(job, deadline, "luminal-stage")
     try:
         while not await bell.wait(worker.began + deadline - time.monotonic()):
             if worker.give_up(thread, deadline):
@@ -312,7 +314,7 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
 
 
 @attrs.define(eq=False)
-class Stagehand:
+class WorkerThread:
     """Has a thread from `begin` to `end`; a host that never swaps needs none."""
 
     _place: _Place | None = None

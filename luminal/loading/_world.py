@@ -13,7 +13,7 @@ from luminal.loading import _importer
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import forget_lines, show_lines
 from luminal.loading._source import read_source
-from luminal.loading._workers import Stagehand
+from luminal.loading._workers import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -197,7 +197,7 @@ class World:
     generations: Mapping[str, Generation] = attrs.Factory(dict)
     numbers: dict[str, int] = attrs.Factory(dict)
     edges: Edges = attrs.Factory(Edges)
-    hand: Stagehand = attrs.Factory(Stagehand)
+    hand: WorkerThread = attrs.Factory(WorkerThread)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.

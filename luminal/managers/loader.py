@@ -18,21 +18,29 @@ from luminal.errors import (
 )
 from luminal.hooks import PluginManager
 from luminal.interfaces import IPhoton
-from luminal.lifecycle import Batch, Events, Handler, Intake, Ports, Registry, Turn
+from luminal.lifecycle import (
+    Batch,
+    CrossLoopLock,
+    Events,
+    Handler,
+    Intake,
+    Registry,
+    Runtime,
+)
 from luminal.lifecycle._batch import depart
 from luminal.lifecycle._footprint import Terms
-from luminal.loading import CodeCache, World, is_in_transaction, run_apart
+from luminal.loading import CodeCache, World, is_in_transaction, run_in_thread
 from luminal.model import (
     Deadlines,
-    Happening,
+    EventKind,
     Outcome,
+    OutcomeResult,
     Probation,
     Problem,
     Report,
-    Verdict,
 )
 from luminal.reload import Reloader
-from luminal.reload._directory_watch import Keeper
+from luminal.reload._directory_watch import DirectoryWatch
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
 
     from luminal.model import Candidate, Event
     from luminal.reload import Policy, Reloaded
-    from luminal.reload._distribution_watch import Depot
+    from luminal.reload._distribution_watch import DistributionWatch
 
 __all__ = ["Desk", "Handlers", "Loader", "Watches", "log_events", "start_all"]
 
@@ -107,7 +115,7 @@ async def start_all(handlers: Iterable[Handler]) -> Report:
         outcomes.append(
             Outcome(
                 handler.name,
-                Verdict.LOADED if error is None else Verdict.FAILED,
+                OutcomeResult.LOADED if error is None else OutcomeResult.FAILED,
                 handler.candidate.origin if handler.candidate is not None else "",
                 handler.filepath,
                 handler.number,
@@ -141,7 +149,7 @@ class Watches:
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
     has_installed: bool = False
-    _keepers: list[Keeper] = attrs.field(init=False, factory=list)
+    _keepers: list[DirectoryWatch] = attrs.field(init=False, factory=list)
 
     async def start(self) -> None:
         """Begin to watch; the threads that do it do not end with this loop."""
@@ -149,7 +157,7 @@ class Watches:
 
         rooms = self.loader._intake, self.loader._reloader, self.loader._turn  # noqa: SLF001 - one host
         for directory in dict.fromkeys(self.directories):
-            keeper = Keeper(directory, *rooms, self.recursive, self.is_wanted)
+            keeper = DirectoryWatch(directory, *rooms, self.recursive, self.is_wanted)
             self._keepers.append(keeper)
             keeper.start(asyncio.get_running_loop())
         if self.has_installed:
@@ -170,9 +178,9 @@ class Watches:
 # Events as records of the standard `logging` module.
 
 _LEVELS = {
-    Happening.SKIPPED: logging.WARNING,
-    Happening.REFUSED: logging.ERROR,
-    Happening.FAILED: logging.ERROR,
+    EventKind.SKIPPED: logging.WARNING,
+    EventKind.REJECTED: logging.ERROR,
+    EventKind.FAILED: logging.ERROR,
 }
 _logger = logging.getLogger("luminal.loader")
 
@@ -181,7 +189,7 @@ def log_events(events: Events) -> None:
     """Log each of *events* from now on, by the logger ``luminal.loader``."""
 
     def log(event: Event) -> None:
-        level = _LEVELS.get(event.happening, logging.INFO)
+        level = _LEVELS.get(event.kind, logging.INFO)
         _logger.log(level, "%s", event)
 
     events.subscribe(log)
@@ -236,10 +244,10 @@ class Desk:
         self.suppress_errors = suppress_errors
         # Photon → its latest outcomes; two where two of one name were refused.
         self._outcomes: dict[str, list[Outcome]] = {}
-        self._turn = Turn()
+        self._turn = CrossLoopLock()
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
-        self._ports = Ports(
+        self._ports = Runtime(
             plugins=plugins or PluginManager(project),
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
@@ -258,8 +266,8 @@ class Desk:
             _terms(probation),
         )
         # What is watched, see `Loader.watch_photons`.
-        self._keeper: Keeper | None = None
-        self._depot: Depot | None = None
+        self._keeper: DirectoryWatch | None = None
+        self._depot: DistributionWatch | None = None
         if logging:
             log_events(self.events)
 
@@ -361,7 +369,7 @@ class Desk:
             await depart(leaving, self._registry, self._world, self._ports, force_stop)
         return list(leaving)
 
-    def _order(self) -> Turn:
+    def _order(self) -> CrossLoopLock:
         """Return the turn that every order waits for.
 
         Raises:
@@ -381,7 +389,9 @@ class Desk:
         self, look: Callable[[], Sequence[Candidate]]
     ) -> Sequence[Candidate]:
         """Read the disk, apart from the event loop."""
-        found = await run_apart(look, self._ports.deadlines.load, "luminal-discover")
+        found = await run_in_thread(
+            look, self._ports.deadlines.load, "luminal-discover"
+        )
         if isinstance(found.error, LuminalError):
             self._raise(found.error)
         elif found.error is not None:
@@ -647,10 +657,10 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload._directory_watch import Keeper
+        from luminal.reload._directory_watch import DirectoryWatch
 
         path = os.fspath(photons_directory)
-        keeper = Keeper(path, self._intake, self._reloader, self._turn)
+        keeper = DirectoryWatch(path, self._intake, self._reloader, self._turn)
         keeper.start(asyncio.get_running_loop())
         self._keeper = keeper
 
@@ -678,9 +688,9 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload._distribution_watch import Depot
+        from luminal.reload._distribution_watch import DistributionWatch
 
-        depot = Depot(self._reloader, self._turn)
+        depot = DistributionWatch(self._reloader, self._turn)
         depot.start(asyncio.get_running_loop())
         self._depot = depot
 

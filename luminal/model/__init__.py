@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from luminal.model.outcome import (
         Deadlines,
         Event,
-        Happening,
+        EventKind,
         Outcome,
+        OutcomeResult,
         Probation,
         Report,
-        Verdict,
     )
     from luminal.model.states import TABLE, State, Step, advance
 
@@ -27,16 +27,16 @@ __all__ = [
     "Candidate",
     "Deadlines",
     "Event",
+    "EventKind",
     "Frame",
-    "Happening",
     "Outcome",
+    "OutcomeResult",
     "Probation",
     "Problem",
     "Report",
     "Source",
     "State",
     "Step",
-    "Verdict",
     "advance",
 ]
 
@@ -46,7 +46,7 @@ _FILES = {
     "Deadlines": "outcome",
     "Event": "outcome",
     "Frame": "candidate",
-    "Happening": "outcome",
+    "EventKind": "outcome",
     "Outcome": "outcome",
     "Probation": "outcome",
     "Problem": "candidate",
@@ -54,7 +54,7 @@ _FILES = {
     "Source": "candidate",
     "State": "states",
     "Step": "states",
-    "Verdict": "outcome",
+    "OutcomeResult": "outcome",
     "advance": "states",
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.model.candidate import Problem
+from luminal.model.candidate import Problem  # noqa: TC001 - attrs resolves it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Deadlines",
     "Event",
-    "Happening",
+    "EventKind",
     "Outcome",
+    "OutcomeResult",
     "Probation",
     "Report",
-    "Verdict",
 ]
 
 # === model.report ===
 # The outcome of a batch as a value: what loaded, what was left out, what failed.
 
 
-class Verdict(enum.StrEnum):
+class OutcomeResult(enum.StrEnum):
     """What became of one photon of a batch."""
 
     LOADED = "loaded"
@@ -41,7 +41,7 @@ class Outcome:
 
     Attributes:
         photon: Its name.
-        verdict: Loaded, skipped or failed.
+        result: Loaded, skipped or failed.
         origin: Where it came from, see `luminal.model.Candidate`.
         file: The file that holds it, or an empty string.
         generation: Number of the generation that serves, 0 where none does.
@@ -49,7 +49,7 @@ class Outcome:
     """
 
     photon: str
-    verdict: Verdict
+    result: OutcomeResult
     origin: str = ""
     file: str = ""
     generation: int = 0
@@ -68,23 +68,23 @@ class Report:
     def __len__(self) -> int:
         return len(self.outcomes)
 
-    def _of(self, verdict: Verdict) -> tuple[Outcome, ...]:
-        return tuple(o for o in self.outcomes if o.verdict is verdict)
+    def _of(self, result: OutcomeResult) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.result is result)
 
     @property
     def loaded(self) -> tuple[Outcome, ...]:
         """Outcomes of the photons that are loaded now."""
-        return self._of(Verdict.LOADED)
+        return self._of(OutcomeResult.LOADED)
 
     @property
     def skipped(self) -> tuple[Outcome, ...]:
         """Outcomes of the photons that were left out on purpose."""
-        return self._of(Verdict.SKIPPED)
+        return self._of(OutcomeResult.SKIPPED)
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
         """Outcomes of the photons that could not be loaded."""
-        return self._of(Verdict.FAILED)
+        return self._of(OutcomeResult.FAILED)
 
     def followed_by(self, later: Report) -> Report:
         """Return both, with the later outcome of each photon that is in both."""
@@ -114,7 +114,7 @@ class Report:
         counts = (len(self.loaded), len(self.skipped), len(self.failed))
         lines = ["{} loaded, {} skipped, {} failed".format(*counts)]
         for outcome in (*self.skipped, *self.failed):
-            lines.append(f"{outcome.verdict}: {outcome.photon}")
+            lines.append(f"{outcome.result}: {outcome.photon}")
             if outcome.problem is not None:
                 problem = str(outcome.problem.error(outcome.photon))
                 lines.extend(f"  {line}" for line in problem.splitlines())
@@ -125,26 +125,26 @@ class Report:
 # What happened, as a value: for subscribers, the log and the journal.
 
 
-class Happening(enum.StrEnum):
+class EventKind(enum.StrEnum):
     """A step of a photon's journey that somebody may want to know of."""
 
     DISCOVERED = "discovered"
     LOADED = "loaded"
     SKIPPED = "skipped"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     STARTED = "started"
     FAILED = "failed"
     STAGED = "staged"
     SWAPPED = "swapped"
     DRAINED = "drained"
     CONFIRMED = "confirmed"
-    ROLLED_BACK = "rolled back"
+    ROLLED_BACK = "rolled_back"
     FINALIZED = "finalized"
     ORPHANED = "orphaned"
     RETIRED = "retired"
     UNLOADED = "unloaded"
-    CHANGED = "changed shared state"
-    PINNED = "is kept alive"
+    SIDE_EFFECT = "side_effect"
+    LEAKED = "leaked"
 
 
 @attrs.frozen
@@ -152,7 +152,7 @@ class Event:
     """One step of one photon.
 
     Attributes:
-        happening: Which step.
+        kind: Which step.
         photon: Name of the photon.
         generation: Number of the generation that it concerns, 0 where none does.
         file: The photon's file, or an empty string.
@@ -161,7 +161,7 @@ class Event:
         at: Wall-clock time in seconds since the epoch, for people.
     """
 
-    happening: Happening
+    kind: EventKind
     photon: str
     generation: int = 0
     file: str = ""
@@ -170,7 +170,7 @@ class Event:
     at: float = attrs.Factory(time.time)
 
     def __str__(self) -> str:
-        text = f"photon {self.photon!r} {self.happening}"
+        text = f"photon {self.photon!r} {self.kind}"
         if self.generation:
             text += f", generation {self.generation}"
         if self.seconds:

@@ -11,7 +11,7 @@ from luminal.errors import PhotonStateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["State", "Step", "TABLE", "advance"]
+__all__ = ["TABLE", "State", "Step", "advance"]
 
 
 class State(enum.StrEnum):

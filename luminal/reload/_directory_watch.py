@@ -20,8 +20,8 @@ from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
 from luminal.lifecycle._batch import depart
-from luminal.loading import run_apart
-from luminal.model import Happening, Problem
+from luminal.loading import run_in_thread
+from luminal.model import EventKind, Problem
 from luminal.reload._loop import Home
 from luminal.reload._plan import Change, affected
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import Handler, Intake, Ports, Registry, Turn
+    from luminal.lifecycle import CrossLoopLock, Handler, Intake, Registry, Runtime
     from luminal.model import Candidate, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
-__all__ = ["Absence", "Keeper", "LogLines"]
+__all__ = ["Absence", "DirectoryWatch", "LogLines"]
 
 # === reload.absence ===
 # Absence: the directory of photons is out of reach, and its photons go on.
@@ -59,7 +59,7 @@ class Absence:
 
     directory: str
     registry: Registry
-    ports: Ports
+    ports: Runtime
     # Directory → why it is out of reach.
     _away: dict[str, str] = attrs.Factory(dict)
     # Where the path leads, links followed, and on which file system.
@@ -133,7 +133,7 @@ class Absence:
         for handler in self.registry.all().values():
             if _is_below(handler.filepath, directory) and not _is_marked(handler):
                 handler.problem = problem
-                self.ports.tell(Happening.ORPHANED, handler, problem=problem)
+                self.ports.tell(EventKind.ORPHANED, handler, problem=problem)
 
     def _end(self, directory: str) -> None:
         """Take the word back of the photons whose files are there again."""
@@ -240,7 +240,7 @@ def _absolute(path: str) -> str:
 
 
 @attrs.define(eq=False)
-class Keeper:
+class DirectoryWatch:
     """Keeps one directory and the running photons the same.
 
     Args:
@@ -255,7 +255,7 @@ class Keeper:
     directory: str = attrs.field(converter=_absolute)
     intake: Intake
     reloader: Reloader
-    turn: Turn
+    turn: CrossLoopLock
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
     _home: Home = attrs.field(init=False)
@@ -307,12 +307,12 @@ class Keeper:
         """
         async with self.turn:
             pass  # refused in there, before anything has ended
-        stopped = await run_apart(self._watcher.stop, 60.0, "luminal-stop")
+        stopped = await run_in_thread(self._watcher.stop, 60.0, "luminal-stop")
         if stopped.error is not None:
             raise stopped.error
         async with self.turn:
             await self._unload(self._loaded, is_forced)
-        closed = await run_apart(self._home.close, 10.0, "luminal-stop")
+        closed = await run_in_thread(self._home.close, 10.0, "luminal-stop")
         if closed.error is not None:
             raise closed.error
 
@@ -421,7 +421,7 @@ class Keeper:
 
     async def _load_new(self, paths: AbstractSet[str]) -> None:
         look = functools.partial(self._look, paths)
-        found = await run_apart(look, 60.0, "luminal-discover")
+        found = await run_in_thread(look, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
         candidates = found.value or ()

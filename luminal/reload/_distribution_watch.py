@@ -17,9 +17,9 @@ import attrs
 
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonReloadError, PhotonTornError
-from luminal.loading import Choice, DistributionOrigin, run_apart
+from luminal.loading import Choice, DistributionOrigin, run_in_thread
 from luminal.loading._source import extensions_of, read_shipment
-from luminal.model import Event, Happening, Problem, Source
+from luminal.model import Event, EventKind, Problem, Source
 from luminal.reload._loop import Home
 from luminal.reload._plan import Change, Renewal
 from luminal.reload.watching import Batch, Note, NoteCode, Watcher
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Sequence
 
-    from luminal.lifecycle import Handler, Turn
+    from luminal.lifecycle import CrossLoopLock, Handler
     from luminal.model import Candidate
     from luminal.reload._reloader import Reloader
 
-__all__ = ["Depot", "distribution_of", "look_up"]
+__all__ = ["DistributionWatch", "distribution_of", "look_up"]
 
 # === reload.upgrade ===
 # Installed distributions: what has an upgrade brought, and may it be swapped in.
@@ -144,7 +144,7 @@ _PHASE = "upgrade"
 
 
 @attrs.define(eq=False)
-class Depot:
+class DistributionWatch:
     """Keeps the loaded distributions and what is installed the same.
 
     Args:
@@ -154,7 +154,7 @@ class Depot:
     """
 
     reloader: Reloader
-    turn: Turn
+    turn: CrossLoopLock
     patience: float = 30.0
     _home: Home = attrs.Factory(Home)
     # Whether directories inside of directories are watched → the watcher that does so.
@@ -183,7 +183,7 @@ class Depot:
 
     def _hear(self, event: Event) -> None:
         """Watch what has been loaded meanwhile, or lies elsewhere since an upgrade."""
-        if event.happening in (Happening.LOADED, Happening.SWAPPED):
+        if event.kind in (EventKind.LOADED, EventKind.SWAPPED):
             handler = self.reloader.registry.get(event.photon)
             self._extend([handler] if handler is not None else [])
 
@@ -219,9 +219,9 @@ class Depot:
         self._is_over = True
         self._unsubscribe()
         for watcher in self._watchers.values():
-            await run_apart(watcher.stop, 60.0, "luminal-stop")
+            await run_in_thread(watcher.stop, 60.0, "luminal-stop")
         self._watchers.clear()
-        await run_apart(self._home.close, 10.0, "luminal-stop")
+        await run_in_thread(self._home.close, 10.0, "luminal-stop")
 
     def _loaded(self) -> dict[str, list[Handler]]:
         """Return the Handlers of each loaded distribution."""
@@ -299,7 +299,7 @@ class Depot:
 
     def _refuse(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)
-        self._tell(Happening.REFUSED, handlers, error)
+        self._tell(EventKind.REJECTED, handlers, error)
 
     def _say_missing(
         self, name: str, handlers: list[Handler], error: LuminalError
@@ -308,16 +308,16 @@ class Depot:
         if name not in self._missing:
             self._missing.add(name)
             _log.warning("%s is not installed any more; its photons go on", name)
-            self._tell(Happening.ORPHANED, handlers, error)
+            self._tell(EventKind.ORPHANED, handlers, error)
 
     def _tell(
-        self, happening: Happening, handlers: list[Handler], error: LuminalError
+        self, kind: EventKind, handlers: list[Handler], error: LuminalError
     ) -> None:
         problem = Problem.of(error, _PHASE)
         for handler in handlers:
             handler.problem = problem
             event = Event(
-                happening,
+                kind,
                 handler.name,
                 handler.number,
                 handler.filepath,

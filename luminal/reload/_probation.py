@@ -15,7 +15,7 @@ import attrs
 from luminal.errors import PhotonRollbackError
 from luminal.lifecycle._failures import words_of
 from luminal.lifecycle._steps import is_containable, method_of, run_step
-from luminal.model import Event, Happening, Problem, State
+from luminal.model import Event, EventKind, Problem, State
 from luminal.reload._loop import Home
 from luminal.supervise import unowned
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from luminal.lifecycle import Handler, Ports, Turn
+    from luminal.lifecycle import CrossLoopLock, Handler, Runtime
     from luminal.loading import Generation, World
     from luminal.model import Probation
     from luminal.reload._retirement import Retirements
@@ -51,9 +51,9 @@ class Provisional:
     pairs: Sequence[Pair]
     before: Mapping[str, Generation]
     world: World
-    ports: Ports
+    ports: Runtime
     terms: Probation
-    turn: Turn
+    turn: CrossLoopLock
     retirements: Retirements
     when_over: Callable[[Provisional], Awaitable[object]]
     is_over: bool = False
@@ -133,7 +133,7 @@ class Provisional:
         """Retire the old photons; the new ones are final. The turn is held."""
         self._close()
         for handler, number in self._numbers:
-            event = Event(Happening.CONFIRMED, handler.name, number, handler.filepath)
+            event = Event(EventKind.CONFIRMED, handler.name, number, handler.filepath)
             self.ports.events.emit(event)
         self.retirements.begin(self.pairs)
         await self.when_over(self)
@@ -167,7 +167,7 @@ class Provisional:
         for pair in back:
             if pair.old is not None and pair.new is not None:
                 pair.old.exchange(pair.new)
-                self.ports.tell(Happening.ROLLED_BACK, pair.old, problem=problem)
+                self.ports.tell(EventKind.ROLLED_BACK, pair.old, problem=problem)
         self.retirements.begin(self.pairs)
         for handler in stopped:  # by the host, meanwhile: so they stay
             await handler.stop()
@@ -188,7 +188,7 @@ class Provisional:
             handler.name,
             why,
         )
-        event = Event(Happening.FAILED, handler.name, handler.number, handler.filepath)
+        event = Event(EventKind.FAILED, handler.name, handler.number, handler.filepath)
         self.ports.events.emit(event)
         await handler.stop()
 

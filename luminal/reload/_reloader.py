@@ -9,8 +9,16 @@ import attrs
 from luminal.errors import PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle._failures import explain
 from luminal.lifecycle._steps import is_containable
-from luminal.loading import Pinned, run_apart
-from luminal.model import Event, Happening, Outcome, Probation, Problem, Report, Verdict
+from luminal.loading import Pinned, run_in_thread
+from luminal.model import (
+    Event,
+    EventKind,
+    Outcome,
+    OutcomeResult,
+    Probation,
+    Problem,
+    Report,
+)
 from luminal.reload._distribution_watch import distribution_of, look_up
 from luminal.reload._plan import (
     Change,
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from luminal.errors import LuminalError
-    from luminal.lifecycle import Handler, Ports, Registry, Turn
+    from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, World
     from luminal.reload._retirement import Retirement
     from luminal.reload._swap import Pair
@@ -73,13 +81,13 @@ class Reloaded:
 
 def outcome(
     handler: Handler,
-    verdict: Verdict = Verdict.LOADED,
+    result: OutcomeResult = OutcomeResult.LOADED,
     problem: Problem | None = None,
 ) -> Outcome:
     """Return what became of the photon of *handler*."""
     origin = handler.candidate.origin if handler.candidate is not None else ""
     return Outcome(
-        handler.name, verdict, origin, handler.filepath, handler.number, problem
+        handler.name, result, origin, handler.filepath, handler.number, problem
     )
 
 
@@ -107,8 +115,8 @@ class Reloader:
 
     world: World
     registry: Registry
-    ports: Ports
-    turn: Turn
+    ports: Runtime
+    turn: CrossLoopLock
     probation: Probation = attrs.Factory(Probation)
     retirements: Retirements = attrs.field(init=False)
     # Swaps that may still be taken back.
@@ -130,7 +138,7 @@ class Reloader:
         is_shipped = any(map(distribution_of, asked))
         if not is_shipped and upstream(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
-        result = await run_apart(
+        result = await run_in_thread(
             lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
         )
         if result.error is not None:
@@ -271,14 +279,14 @@ class Reloader:
             errors.append(error)
             problem = Problem.of(error, phase)
             event = Event(
-                Happening.REFUSED,
+                EventKind.REJECTED,
                 handler.name,
                 handler.number,
                 handler.filepath,
                 problem=problem,
             )
             self.ports.events.emit(event)
-            outcomes.append(outcome(handler, Verdict.FAILED, problem))
+            outcomes.append(outcome(handler, OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:
@@ -302,7 +310,7 @@ class Reloader:
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
-            self.ports.tell(Happening.ROLLED_BACK, back)
+            self.ports.tell(EventKind.ROLLED_BACK, back)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:

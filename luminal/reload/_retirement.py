@@ -19,14 +19,14 @@ import attrs
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle._footprint import name_pins, namespaces_of
 from luminal.loading import drop_type_caches
-from luminal.model import Event, Happening, Problem, State
+from luminal.model import Event, EventKind, Problem, State
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Iterable
 
-    from luminal.lifecycle import Handler, Ports
+    from luminal.lifecycle import Handler, Runtime
     from luminal.reload._swap import Pair
 
 __all__ = ["Retirement", "Retirements"]
@@ -49,7 +49,7 @@ class Retirement:
     """
 
     leaving: list[Handler]
-    ports: Ports
+    ports: Runtime
     until: float
     # It belongs to no loop: who waits may be on another one.
     _ended: Future[None] = attrs.Factory(Future)
@@ -105,7 +105,7 @@ class Retirement:
                 hint="let hooks and 'finalize' return sooner, or reload less often",
             )
             problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
-            self.ports.tell(Happening.PINNED, handler, problem=problem)
+            self.ports.tell(EventKind.LEAKED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
@@ -186,7 +186,7 @@ class Retirement:
                 hint="let hooks return sooner, or give them a longer drain deadline",
             )
             problem = Problem.of(late, "drain")
-        self.ports.tell(Happening.DRAINED, leaving, seconds=seconds, problem=problem)
+        self.ports.tell(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
 
     async def _is_idle(self, leaving: Handler) -> bool:
         import asyncio
@@ -216,7 +216,7 @@ def _announce_retirement(leaving: Handler) -> None:
 
     if leaving.generation is None:
         return
-    event = Event(Happening.RETIRED, leaving.name, leaving.number, leaving.filepath)
+    event = Event(EventKind.RETIRED, leaving.name, leaving.number, leaving.filepath)
     defer, loop = leaving.ports.events.defer, asyncio.get_running_loop()
     weakref.finalize(leaving.generation, defer, event, loop).atexit = False
 
@@ -232,7 +232,7 @@ class Retirements:
         late: How many were not over when a third generation was committed.
     """
 
-    ports: Ports
+    ports: Runtime
     late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
 

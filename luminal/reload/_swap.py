@@ -20,7 +20,7 @@ from luminal.lifecycle import Handler
 from luminal.lifecycle._batch import Admission
 from luminal.lifecycle._footprint import Trail
 from luminal.loading import Attempt, Selected, Stage, run_by
-from luminal.model import Candidate, Event, Happening, State
+from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import affected, find_unmet
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import Ports, Registry
+    from luminal.lifecycle import Registry, Runtime
     from luminal.loading import Generation, World
     from luminal.reload._plan import Change
 
@@ -100,7 +100,7 @@ _FACTS = tuple(field.name for field in attrs.fields(Candidate))
 def pair_up(
     selected: Iterable[Selected],
     handlers: Sequence[Handler],
-    ports: Ports,
+    ports: Runtime,
     known: Iterable[Candidate] = (),
 ) -> list[Pair]:
     """Match new photons with *handlers* by name, in the order of loading.
@@ -131,7 +131,7 @@ def pair_up(
 
 
 def _successor(
-    chosen: Selected, like: Handler, ports: Ports, fact: Candidate | None
+    chosen: Selected, like: Handler, ports: Runtime, fact: Candidate | None
 ) -> Handler:
     sources = chosen.generation.sources
     if fact is not None:
@@ -243,13 +243,13 @@ class Absent:
         return cls(handler, handler.context.data)
 
 
-async def stand_aside(absent: Absent, ports: Ports) -> None:
+async def stand_aside(absent: Absent, ports: Runtime) -> None:
     """Stop an exclusive photon, its place kept."""
     ports.plugins.swap(absent.handler.instance, absent)
     await absent.handler.stop()
 
 
-async def stand_in(absent: Absent, ports: Ports) -> None:
+async def stand_in(absent: Absent, ports: Runtime) -> None:
     """Start a photon again that had stood aside, with the data it had.
 
     Where that fails too, the photon is left failed and unseated, which is told as
@@ -423,7 +423,7 @@ class Swap:
 
     world: World
     registry: Registry
-    ports: Ports
+    ports: Runtime
     units: Sequence[str]
     change: Change
     make_room: Callable[[Container[str]], Awaitable[None]]
@@ -515,7 +515,7 @@ class Swap:
         selected = result.value or []
         for chosen in selected:
             number = chosen.generation.number
-            event = Event(Happening.STAGED, chosen.name, number, seconds=seconds)
+            event = Event(EventKind.STAGED, chosen.name, number, seconds=seconds)
             self.ports.events.emit(event)
         return selected
 
@@ -626,11 +626,11 @@ class Swap:
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
-            self.ports.tell(Happening.LOADED, pair.new)
+            self.ports.tell(EventKind.LOADED, pair.new)
         elif pair.new is None and pair.old is not None:
-            self.ports.tell(Happening.UNLOADED, pair.old)
+            self.ports.tell(EventKind.UNLOADED, pair.old)
         elif pair.old is not None:
-            self.ports.tell(Happening.SWAPPED, pair.old)
+            self.ports.tell(EventKind.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""

@@ -14,7 +14,7 @@ from luminal.errors import (
     PhotonNotFoundError,
 )
 from luminal.managers.loader import Loader
-from luminal.model import Happening
+from luminal.model import EventKind
 from luminal.testing.choosing import choose, digest_of
 from luminal.testing.folder import Folder
 from luminal.testing.journal import Journal
@@ -176,17 +176,17 @@ class AsyncHost(Folder):
             PhotonTimeoutError: Nothing of the kind happened in time.
         """
         await self._journal.take(
-            Happening.SWAPPED, photon, deadline, lambda: self._is_as_on_disk(photon)
+            EventKind.SWAPPED, photon, deadline, lambda: self._is_as_on_disk(photon)
         )
         return self._handler(photon)
 
     async def until(
-        self, happening: Happening | str, photon: str = "", deadline: float = PATIENCE
+        self, kind: EventKind | str, photon: str = "", deadline: float = PATIENCE
     ) -> Event:
         """Wait for the next event of a kind; those since the latest edit count.
 
         Args:
-            happening: Which kind, as `luminal.model.Happening` or its value.
+            kind: Which kind, as `luminal.model.EventKind` or its value.
             photon: Name of the photon; any by default.
             deadline: Seconds to wait.
 
@@ -194,7 +194,7 @@ class AsyncHost(Folder):
             LuminalError: The photon has failed instead.
             PhotonTimeoutError: It did not happen in time.
         """
-        return await self._journal.take(Happening(happening), photon, deadline)
+        return await self._journal.take(EventKind(kind), photon, deadline)
 
     async def assert_no_leaks(self, deadline: float = 5.0) -> None:
         """Unload everything, and fail where something of it is left.

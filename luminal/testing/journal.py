@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonTimeoutError
-from luminal.model import Happening
+from luminal.model import EventKind
 from luminal.testing.patience import until
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal"]
 
-_BAD = frozenset({Happening.REFUSED, Happening.FAILED, Happening.ROLLED_BACK})
-_SETTLED = frozenset({Happening.STARTED, Happening.SKIPPED, *_BAD})
+_BAD = frozenset({EventKind.REJECTED, EventKind.FAILED, EventKind.ROLLED_BACK})
+_SETTLED = frozenset({EventKind.STARTED, EventKind.SKIPPED, *_BAD})
 
 
 class Journal:
@@ -59,7 +59,7 @@ class Journal:
 
     async def take(
         self,
-        wanted: Happening,
+        wanted: EventKind,
         photon: str,
         deadline: float,
         is_enough: Callable[[], bool] = lambda: True,
@@ -81,9 +81,9 @@ class Journal:
             for position, event in self._news():
                 if photon not in ("", event.photon):
                     continue
-                if event.happening is wanted and is_enough():
+                if event.kind is wanted and is_enough():
                     return position, event
-                if event.happening in _BAD and event.problem is not None:
+                if event.kind in _BAD and event.problem is not None:
                     return position, event
             return None
 
@@ -93,7 +93,7 @@ class Journal:
             raise self._late(f"{subject} was not {wanted}", deadline)
         position, event = found
         self.mark = position + 1
-        if event.happening is not wanted and event.problem is not None:
+        if event.kind is not wanted and event.problem is not None:
             raise event.problem.error(event.photon)
         return event
 
@@ -107,7 +107,7 @@ class Journal:
 
         def look() -> bool | None:
             awaited.difference_update(
-                event.photon for _, event in self._news() if event.happening in _SETTLED
+                event.photon for _, event in self._news() if event.kind in _SETTLED
             )
             return None if awaited else True
 

@@ -133,7 +133,7 @@ def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:
             own = object.__getattribute__(module, "__dict__")
             files = [own.get("__file__"), *list(own.get("__path__") or ())]
             where = next((f for f in files if f and _is_in(str(f), places)), None)
-            if where is not None or type(module).__name__ == "Facade":
+            if where is not None or type(module).__name__ == "ModuleProxy":
                 yield (name, id(module)), Leak("module", repr(name), str(where or ""))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import Handler
     from luminal.managers import Loader
-    from luminal.model import Event, Happening
+    from luminal.model import Event, EventKind
     from luminal.testing.clock import FakeClock
 
 __all__ = ["Host"]
@@ -132,10 +132,10 @@ class Host:
         return self.call(self._host.reloaded(photon, deadline))
 
     def until(
-        self, happening: Happening | str, photon: str = "", deadline: float = PATIENCE
+        self, kind: EventKind | str, photon: str = "", deadline: float = PATIENCE
     ) -> Event:
         """Wait for an event; see `AsyncHost.until`."""
-        return self.call(self._host.until(happening, photon, deadline))
+        return self.call(self._host.until(kind, photon, deadline))
 
     def assert_no_leaks(self, deadline: float = 5.0) -> None:
         """Unload everything, and fail where something is left behind.

@@ -13,7 +13,7 @@ import attrs
 
 from luminal.hooks.records import HookStatistics
 from luminal.managers.status import status_of
-from luminal.model import Event, Happening, Outcome, Problem, Verdict
+from luminal.model import Event, EventKind, Outcome, OutcomeResult, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,11 +130,11 @@ def picture_of_status(status: Mapping[str, Any]) -> Picture:
     photons = tuple(_photons(status, outcomes))
     if "events" not in status:
         return _picture(status, photons, failures=tuple(_failures(photons, ())))
-    known = set(Happening)
+    known = set(EventKind)
     events = tuple(
         Event(**{**row, **_enumerated(row)})
         for row in status["events"]
-        if row["happening"] in known
+        if row["kind"] in known
     )
     rows = (HookStatistics(**row) for row in status["hooks"])
     return _picture(
@@ -147,11 +147,11 @@ def picture_of_status(status: Mapping[str, Any]) -> Picture:
 
 
 def _enumerated(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"happening": Happening(row["happening"]), "problem": _problem(row)}
+    return {"kind": EventKind(row["kind"]), "problem": _problem(row)}
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
-    values = {"verdict": Verdict(row["verdict"]), "problem": _problem(row)}
+    values = {"result": OutcomeResult(row["result"]), "problem": _problem(row)}
     return Outcome(**{**row, **values})
 
 
@@ -184,10 +184,10 @@ def _photons(
             problem = outcome.problem
         yield Photon(**{**known, "problem": problem})
     for outcome in decided.values():
-        if outcome.problem is not None or outcome.verdict != "loaded":
+        if outcome.problem is not None or outcome.result != "loaded":
             yield Photon(
                 outcome.photon,
-                str(outcome.verdict),
+                str(outcome.result),
                 file=outcome.file,
                 problem=outcome.problem,
             )
@@ -205,7 +205,7 @@ def _failures(
     told = [
         Failure(event.photon, event.problem, event.at)
         for event in reversed(events)
-        if event.problem is not None and event.happening != "skipped"
+        if event.problem is not None and event.kind != "skipped"
     ]
     timed = {(failure.photon, failure.problem) for failure in told}
     untimed = [

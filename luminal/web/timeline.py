@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from luminal.model import Happening
+from luminal.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,23 +18,23 @@ _LANES = 12
 _ROWS = 100
 
 MARKS = {
-    Happening.DISCOVERED: "",
-    Happening.LOADED: "",
-    Happening.SKIPPED: "",
-    Happening.REFUSED: "bad",
-    Happening.STARTED: "good",
-    Happening.FAILED: "bad",
-    Happening.STAGED: "",
-    Happening.SWAPPED: "swap",
-    Happening.DRAINED: "",
-    Happening.CONFIRMED: "good",
-    Happening.ROLLED_BACK: "bad",
-    Happening.FINALIZED: "",
-    Happening.ORPHANED: "mid",
-    Happening.RETIRED: "",
-    Happening.UNLOADED: "mid",
-    Happening.CHANGED: "mid",
-    Happening.PINNED: "mid",
+    EventKind.DISCOVERED: "",
+    EventKind.LOADED: "",
+    EventKind.SKIPPED: "",
+    EventKind.REJECTED: "bad",
+    EventKind.STARTED: "good",
+    EventKind.FAILED: "bad",
+    EventKind.STAGED: "",
+    EventKind.SWAPPED: "swap",
+    EventKind.DRAINED: "",
+    EventKind.CONFIRMED: "good",
+    EventKind.ROLLED_BACK: "bad",
+    EventKind.FINALIZED: "",
+    EventKind.ORPHANED: "mid",
+    EventKind.RETIRED: "",
+    EventKind.UNLOADED: "mid",
+    EventKind.SIDE_EFFECT: "mid",
+    EventKind.LEAKED: "mid",
 }
 """Each happening's style; without one it is in the list only, and no mark in a lane."""
 
@@ -71,13 +71,13 @@ def timeline(events: tuple[Event, ...] | None, time_of: Callable[[float], str]) 
 
 
 def _row(event: Event, time_of: Callable[[float], str]) -> str:
-    color = MARKS.get(event.happening) or "minor"
+    color = MARKS.get(event.kind) or "minor"
     took = f"{event.seconds * 1000:.1f} ms" if event.seconds else ""
     why = f": {escape(event.problem.what)}" if event.problem else ""
     return (
         f"<tr><td>{time_of(event.at)}</td>"
         f'<th scope="row">{escape(event.photon)}</th>'
-        f'<td><span class="tag {color}">{escape(event.happening)}</span>{why}</td>'
+        f'<td><span class="tag {color}">{escape(event.kind)}</span>{why}</td>'
         f'<td class="n" data-of="generation">{event.generation or ""}</td>'
         f'<td class="n nowrap">{took}</td></tr>'
     )
@@ -90,15 +90,15 @@ def _lanes(events: tuple[Event, ...], time_of: Callable[[float], str]) -> str:
     lanes: dict[str, list[str]] = {}
     seen: dict[str, list[str]] = {}
     for event in events:
-        color = MARKS.get(event.happening)
+        color = MARKS.get(event.kind)
         if not color:
             continue
         # Put in again behind the others: the last are those that are drawn.
         lane = lanes[event.photon] = lanes.pop(event.photon, [])
         lane.append(_mark(event, color, 10 + 980 * (event.at - first) / span))
         words = seen.setdefault(color, [])
-        if event.happening not in words:
-            words.append(event.happening)
+        if event.kind not in words:
+            words.append(event.kind)
     if not lanes:
         return ""
     drawn = "".join(
@@ -123,7 +123,7 @@ def _lanes(events: tuple[Event, ...], time_of: Callable[[float], str]) -> str:
 
 def _mark(event: Event, color: str, x: float) -> str:
     top, bottom = _HEIGHTS[color]
-    title = escape(f"{event.happening}, generation {event.generation}")
+    title = escape(f"{event.kind}, generation {event.generation}")
     return (
         f'<line class="{color}" vector-effect="non-scaling-stroke" '
         f'x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}">'

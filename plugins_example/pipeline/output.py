@@ -139,13 +139,13 @@ def print_photons(candidates: Sequence[Candidate], report: Report) -> None:
             each.photon,
             versions.get(each.photon, ""),
             sources.get(each.photon, ""),
-            str(each.verdict),
+            str(each.result),
         )
         for each in sorted(
-            report, key=lambda each: (each.verdict != "loaded", each.photon)
+            report, key=lambda each: (each.result != "loaded", each.photon)
         )
     ]
-    print_table("Photons", ("photon", "version", "from", "verdict"), rows)
+    print_table("Photons", ("photon", "version", "from", "result"), rows)
     for each in (*report.skipped, *report.failed):
         if each.problem is not None:
             print(f"\n{each.problem.error(each.photon)}")

@@ -115,11 +115,11 @@ def test_it_takes_what_discover_found_and_reports(loader, file):
 def test_it_watches(loader, file):
     swapped = threading.Event()
     loader.events.subscribe(
-        lambda event: swapped.set() if event.happening == "swapped" else None
+        lambda event: swapped.set() if event.kind == "swapped" else None
     )
     started = threading.Event()
     loader.events.subscribe(
-        lambda event: started.set() if event.happening == "started" else None
+        lambda event: started.set() if event.kind == "started" else None
     )
     loader.watch_photons(file.parent)
     assert started.wait(20)

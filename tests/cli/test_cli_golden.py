@@ -144,7 +144,7 @@ def test_watch(
     with terminal.start(*arguments) as process:
         assert process.stdout is not None
 
-        def until(happening: str, number: int) -> None:
+        def until(kind: str, number: int) -> None:
             """Read on until geo's generation *number* has done that."""
             assert process.stdout is not None
             for line in process.stdout:
@@ -155,9 +155,9 @@ def test_watch(
                 if form == "json":
                     told = json.loads(line)
                     words = [told["event"], "", f"#{told.get('generation')}"]
-                if words[0] == happening and words[2] == f"#{number}":
+                if words[0] == kind and words[2] == f"#{number}":
                     return
-            raise AssertionError(f"{happening} never came: {seen}")
+            raise AssertionError(f"{kind} never came: {seen}")
 
         until("started", 1)
         if form == "json":
@@ -169,7 +169,7 @@ def test_watch(
         terminal.write({"a/geo.py": geo("two")})
         until("finalized", 1)
         terminal.write({"a/geo.py": BROKEN})
-        until("refused", 2)
+        until("rejected", 2)
         terminal.write({"a/geo.py": geo("three")})
         until("finalized", 2)
         terminal.write({"a/new.py": GEO.replace("geo", "new")})

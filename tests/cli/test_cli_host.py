@@ -25,7 +25,7 @@ def test_watch_tells_swaps_refusals_arrivals_and_departures(
         terminal.write({"a/geo.py": geo("two")})
         assert host.until(event="swapped")["generation"] == 2
         terminal.write({"a/geo.py": BROKEN})
-        refused = host.until(event="refused")
+        refused = host.until(event="rejected")
         assert refused["problem"]["code"] == "LUM104"
         assert refused["generation"] == 2
         terminal.write({"a/geo.py": geo("three")})

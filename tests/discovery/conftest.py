@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from luminal.discovery import evidence, listing, looks, reading, witness
+from luminal.discovery import _files
 
 Write = Callable[..., Path]
 TICK = 20_000_000
@@ -51,8 +51,7 @@ def write(folder: Path) -> Write:
 @pytest.fixture
 def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files be old at once, as those of a real installation are."""
-    for module in (witness, evidence, listing):
-        monkeypatch.setattr(module, "settled", lambda stamp, now: True)
+    monkeypatch.setattr(_files, "settled", lambda stamp, now: True)
 
 
 class CoarseTimes:
@@ -78,6 +77,5 @@ class CoarseTimes:
 @pytest.fixture
 def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
-    monkeypatch.setattr(reading, "MARGIN", 30_000_000)
-    for module in (reading, evidence, listing, looks, witness):
-        monkeypatch.setattr(module, "os", CoarseTimes())
+    monkeypatch.setattr(_files, "MARGIN", 30_000_000)
+    monkeypatch.setattr(_files, "os", CoarseTimes())

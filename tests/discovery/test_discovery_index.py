@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import discover, evidence, looks, reading, survey, witness
+from luminal.discovery import _discover, _files, discover
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -29,13 +29,13 @@ GOOD = "from luminal import IPhoton\nclass {}(IPhoton): pass\n"
 def surveys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often the disk is really read."""
     counted: list[int] = []
-    original = survey.survey
+    original = _discover.survey
 
     def counting(*args: object) -> object:
         counted.append(1)
         return original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(survey, "survey", counting)
+    monkeypatch.setattr(_discover, "survey", counting)
     return counted
 
 
@@ -61,13 +61,13 @@ def test_one_edit_parses_one_file(
         write(f"m{n}.py", GOOD.format(f"M{n}"))
     discover(folder, group=None)
     parsed: list[str] = []
-    original = witness.facts_of
+    original = _files.facts_of
 
     def parse(data: bytes, path: str, checksum: str) -> object:
         parsed.append(path)
         return original(data, path, checksum)
 
-    monkeypatch.setattr(witness, "facts_of", parse)
+    monkeypatch.setattr(_files, "facts_of", parse)
     path = write("m3.py", GOOD.format("Changed"))
     os.utime(folder / "m4.py", (1, 1))
     assert next(c.name for c in discover(folder, group=None)) == "Changed"
@@ -88,11 +88,11 @@ def test_an_old_file_is_trusted_by_its_stamp_only_when_it_is_old(
 ) -> None:
     """The margin is counted from the later of mtime and ctime."""
     path = write("a.py", GOOD.format("A"))
-    stamp = reading.stamp_of(path.stat())
+    stamp = _files.stamp_of(path.stat())
     changed = max(stamp[4], stamp[5])
-    assert not reading.settled(stamp, changed)
-    assert not reading.settled(stamp, changed + reading.MARGIN - 1)
-    assert reading.settled(stamp, changed + reading.MARGIN) == (os.name != "nt")
+    assert not _files.settled(stamp, changed)
+    assert not _files.settled(stamp, changed + _files.MARGIN - 1)
+    assert _files.settled(stamp, changed + _files.MARGIN) == (os.name != "nt")
 
 
 def test_young_evidence_is_refreshed_when_it_has_aged(
@@ -102,13 +102,13 @@ def test_young_evidence_is_refreshed_when_it_has_aged(
     write("a.py", GOOD.format("A"))
     discover(folder, group=None)
     reads: list[str] = []
-    original = evidence.read_bytes
+    original = _files.read_bytes
     monkeypatch.setattr(
-        evidence, "read_bytes", lambda path: reads.append(path) or original(path)
+        _files, "read_bytes", lambda path: reads.append(path) or original(path)
     )
     discover(folder, group=None)
     assert len(reads) == 1
-    now = time.time_ns() + 10 * reading.MARGIN
+    now = time.time_ns() + 10 * _files.MARGIN
     monkeypatch.setattr(time, "time_ns", lambda: now)
     for _ in range(3):
         discover(folder, group=None)
@@ -133,7 +133,7 @@ def test_a_refused_question_is_no_answer(
     folder: Path, write: Write, grown_up: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old sandboxes refuse a newer system call, and everything seems to be absent."""
-    monkeypatch.setattr(looks, "_EXISTS", lambda path, dir_fd: False)
+    monkeypatch.setattr(_files, "_EXISTS", lambda path, dir_fd: False)
     write("p/helper.py", "")
     write("q.py", GOOD.format("Q"))
     for _ in range(2):
@@ -425,7 +425,7 @@ print([m for m in heavy.split() if m in sys.modules])
 """.format(path=[*sys.path, ROOT], folder=str(folder))
     # Only files that are older than the margin are trusted by their stamps.
     deadline = time.monotonic() + 10
-    while time.time_ns() < path.stat().st_ctime_ns + reading.MARGIN:
+    while time.time_ns() < path.stat().st_ctime_ns + _files.MARGIN:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     discover(folder, path=[folder])

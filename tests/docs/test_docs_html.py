@@ -17,7 +17,7 @@ from luminal.cli.exits import Exit
 from luminal.cli.settings import KEYS
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
-from luminal.model import Happening, State, Step
+from luminal.model import EventKind, State, Step
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, chrome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ def test_no_page_is_an_orphan(site: dict[Path, Page]) -> None:
         ("explanation/architecture.html", ["room-errors", "room-testing"]),
         (
             "generated/events.html",
-            [f"event-{each.replace(' ', '-')}" for each in Happening],
+            [f"event-{each.replace(' ', '-')}" for each in EventKind],
         ),
         (
             "generated/hooks.html",

@@ -23,7 +23,7 @@ from luminal.cli.root import VERBS
 from luminal.cli.settings import KEYS
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import IPhoton
-from luminal.model import TABLE, Happening, State
+from luminal.model import TABLE, EventKind, State
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = 48
@@ -100,7 +100,7 @@ def test_verbs_page_has_every_verb_and_option(pages: ModuleType) -> None:
 def test_exit_codes_and_events_have_a_row_each(pages: ModuleType) -> None:
     table, events = pages.exits_table(), pages.events_page(ROOT)
     assert all(table.count(f"{{#exit-{code.value}}}") == 1 for code in Exit)
-    assert all(events.count(f"| [`{each.value}`]{{#event-") == 1 for each in Happening)
+    assert all(events.count(f"| [`{each.value}`]{{#event-") == 1 for each in EventKind)
 
 
 def test_hooks_page_has_every_class_that_specifies_a_hook(pages: ModuleType) -> None:
@@ -138,7 +138,7 @@ def one_more(kind: type[enum.Enum]) -> type[enum.Enum]:
         ("states", "State", "states_page"),
         ("states", "Step", "states_page"),
         ("verbs", "Exit", "exits_table"),
-        ("events", "Happening", "events_page"),
+        ("events", "EventKind", "events_page"),
     ],
 )
 def test_word_that_nobody_explains_is_an_error_of_the_build(

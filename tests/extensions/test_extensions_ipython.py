@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from luminal.ipython.session import IS_NEWS
-from luminal.model import Happening
+from luminal.model import EventKind
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTON = """
@@ -33,7 +33,7 @@ WAITING = """
 import threading
 def after(change, what):
     seen = threading.Event()
-    stop = photon_loader.events.subscribe(lambda e: e.happening == what and seen.set())
+    stop = photon_loader.events.subscribe(lambda e: e.kind == what and seen.set())
     change()
     assert seen.wait(20), what
     stop()
@@ -113,7 +113,7 @@ def test_watch_reloads_what_is_saved_and_tells_with_the_next_cell(shell: Shell) 
         "from pathlib import Path; p = Path('photons/hello.py'); text = p.read_text()",
         "after(lambda: p.write_text(text.replace('hello ', 'salut ')), 'swapped')",
         "photon_loader.hook.greet(name='you')",
-        "after(lambda: p.write_text('class ('), 'refused')",
+        "after(lambda: p.write_text('class ('), 'rejected')",
         "photon_loader.hook.greet(name='you')",
         "after(lambda: p.unlink(), 'unloaded')",
         "%photon watch --stop",
@@ -198,7 +198,7 @@ def test_nothing_is_left_of_an_extension_that_is_taken_away(shell: Shell) -> Non
 
 def test_every_happening_is_either_told_or_goes_without_saying() -> None:
     """One that is added to the model wants a decision here."""
-    assert set(IS_NEWS) == set(Happening)
+    assert set(IS_NEWS) == set(EventKind)
 
 
 def test_cells_may_await_the_loader_themselves(shell: Shell) -> None:

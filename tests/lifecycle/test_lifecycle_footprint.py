@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import luminal
-from luminal.model import Happening
+from luminal.model import EventKind
 from luminal.testing import Host
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_warn_is_an_event_and_a_line_of_the_log(
     with Host(footprint={"os.environ": "warn"}) as host:
         host.write("meddler.py", text)
         host.run()
-    (event,) = (e for e in host.events if e.happening is Happening.CHANGED)
+    (event,) = (e for e in host.events if e.kind is EventKind.SIDE_EFFECT)
     assert event.photon == "meddler"
     for said in (str(event), caplog.text):
         assert "meddler" in said
@@ -246,7 +246,7 @@ def test_a_habit_that_keeps_unloaded_code_alive_is_named(
             if "final" in host:
                 host["final"].detach()
         assert habit.strip() in {pin.kind for pin in handler.trail.pins}
-        pinned = [e for e in loader.events.journal if e.happening == "is kept alive"]
+        pinned = [e for e in loader.events.journal if e.kind == "leaked"]
         assert [e.photon for e in pinned] == ["habitual"]
         assert habit.strip() in str(pinned[0])
         assert "'habitual' is gone" in caplog.text

@@ -18,7 +18,7 @@ from luminal.errors import (
     PhotonStateError,
     PhotonTimeoutError,
 )
-from luminal.lifecycle import Ports
+from luminal.lifecycle import Runtime
 from luminal.lifecycle._steps import abandoned_tasks
 from luminal.loading._workers import abandoned as abandoned_threads
 from luminal.model import Deadlines, State
@@ -33,7 +33,7 @@ def handler_of(cls: type, **deadlines: float) -> Handler:
         **{"load": 5, "start": 5, "finalize": 5, "close": 0.5, **deadlines}
     )
     return Handler(
-        False, cls.__name__, __file__, "00", cls, ports=Ports(deadlines=limits)
+        False, cls.__name__, __file__, "00", cls, ports=Runtime(deadlines=limits)
     )
 
 
@@ -618,7 +618,7 @@ def test_equal_photons_are_told_apart():
             return 1
 
     async def go():
-        ports = Ports()
+        ports = Runtime()
         a, b = (Handler(False, n, __file__, "", Same, ports=ports) for n in "ab")
         await a.start()
         await b.start()

@@ -27,7 +27,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.loading._workers import abandoned
-from luminal.model import Deadlines, Happening, State
+from luminal.model import Deadlines, EventKind, State
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
@@ -479,7 +479,7 @@ def test_failed_start_of_one_keeps_no_other_from_it(photons):
             report = await loader.start()
             assert [o.photon for o in report.failed] == ["b"]
             assert report.failed[0].problem.line == 6
-            assert '"verdict": "failed"' in report.to_json()
+            assert '"result": "failed"' in report.to_json()
 
     asyncio.run(go())
 
@@ -738,14 +738,14 @@ def test_subscriber_that_raises_is_counted(photons, caplog):
     async def go():
         async with Loader() as loader:
             loader.events.subscribe(lambda event: 1 / 0)
-            stop = loader.events.subscribe(lambda event: heard.append(event.happening))
+            stop = loader.events.subscribe(lambda event: heard.append(event.kind))
             await loader.load_photons(photons.path)
             await loader.start()
             stop()
             assert loader.events.failures == len(heard)
 
     asyncio.run(go())
-    assert heard[-2:] == [Happening.LOADED, Happening.STARTED]
+    assert heard[-2:] == [EventKind.LOADED, EventKind.STARTED]
 
 
 def test_logging(photons, caplog):

@@ -64,8 +64,8 @@ def test_the_report_draws_the_picture_that_the_host_draws(tmp_path: Path) -> Non
         await loader.close()
         assert attrs.evolve(there, at=here.at) == here
         assert there.events is not None
-        swapped = {e.happening for e in there.events if e.photon == "geo"}
-        assert {"loaded", "started", "swapped", "refused"} <= swapped
+        swapped = {e.kind for e in there.events if e.photon == "geo"}
+        assert {"loaded", "started", "swapped", "rejected"} <= swapped
         frames = [f.problem.frames for f in there.failures if f.photon == "bad"]
         assert [frame.function for frame in frames[0] if frame.is_own] == ["<module>"]
         assert there.hooks is not None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from luminal import Loader, hookspec
-from luminal.model import Deadlines, Event, Happening
+from luminal.model import Deadlines, Event, EventKind
 
 PATIENCE = 20.0  # seconds until a test gives up
 
@@ -46,12 +46,12 @@ class Host(Loader):
             self.heard.append(event)
             self._news.notify_all()
 
-    def happened(self, happening: Happening, photon: str | None = None) -> list[Event]:
+    def happened(self, kind: EventKind, photon: str | None = None) -> list[Event]:
         """Return the events of one kind so far."""
         return [
             event
             for event in list(self.heard)
-            if event.happening is happening and photon in (None, event.photon)
+            if event.kind is kind and photon in (None, event.photon)
         ]
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
@@ -158,7 +158,7 @@ def _is_pool(thread: threading.Thread) -> bool:
 
 def _is_ours(module: Any, root: Path) -> bool:
     kind = type(module).__name__
-    if kind == "Facade":
+    if kind == "ModuleProxy":
         return True
     names = getattr(module, "__dict__", None) or {}
     places = [names.get("__file__"), *list(names.get("__path__", ()))]

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import inotify_simple
 import pytest
 
-from luminal.model import Deadlines, Happening, State
+from luminal.model import Deadlines, EventKind, State
 from luminal.reload.watching import Pace, duty
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
@@ -174,7 +174,7 @@ async def test_a_directory_that_goes_leaves_its_photons_and_their_state_says_so(
         leave()
         await host.until(lambda: problem(host))
         assert "is gone" in problem(host).why
-        (told,) = host.happened(Happening.ORPHANED)
+        (told,) = host.happened(EventKind.ORPHANED)
         assert (told.photon, told.problem.phase) == ("a", "watch")
         assert host.photons["a"].instance is instance
         assert host.photons["a"].state is State.RUNNING
@@ -186,8 +186,8 @@ async def test_a_directory_that_goes_leaves_its_photons_and_their_state_says_so(
         assert host.photons["a"].instance is instance
         (root / "a.py").write_text(text("a", 2))
         await shows(host, ("a", 2))
-        assert not host.happened(Happening.UNLOADED)
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.UNLOADED)
+        assert not host.happened(EventKind.REJECTED)
 
 
 @pytest.mark.fault(31)
@@ -324,8 +324,8 @@ async def test_a_deployment_is_one_swap(make_host, photons):
         is_over.set()
         await asyncio.to_thread(looking.join)
         assert not torn
-        assert len(host.happened(Happening.SWAPPED)) == 4
-        assert not host.happened(Happening.REFUSED)
+        assert len(host.happened(EventKind.SWAPPED)) == 4
+        assert not host.happened(EventKind.REJECTED)
         (root / "a.py").write_text(text("a", 3))
         await shows(host, ("a", 3), ("b", 1))
 
@@ -350,8 +350,8 @@ async def test_a_config_map_is_one_swap(make_host, photons):
             lead(photons.path / "..data", f"..{number}")
             shutil.rmtree(photons.path / f"..{number - 1}")
             await shows(host, ("a", number), ("b", number))
-        assert len(host.happened(Happening.SWAPPED)) == 4
-        assert not host.happened(Happening.REFUSED)
+        assert len(host.happened(EventKind.SWAPPED)) == 4
+        assert not host.happened(EventKind.REJECTED)
 
 
 # Time and bytes.
@@ -375,10 +375,10 @@ async def test_a_clock_that_jumps_a_day_hurries_and_misses_nothing(
             photons.write("a.py", text("a", number, head, body))
             os.utime(file, (real() + clock.ahead, real() + clock.ahead))
             await shows(host, ("a", number))
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
         photons.write("a.py", text("a", 4, head, slow.format(86_400, 5)))
-        await host.until(lambda: host.happened(Happening.REFUSED))
-        (refused,) = host.happened(Happening.REFUSED)
+        await host.until(lambda: host.happened(EventKind.REJECTED))
+        (refused,) = host.happened(EventKind.REJECTED)
         assert "did not come back within 2 seconds" in str(refused)
         assert answers(host) == [("a", 3)]
 
@@ -397,7 +397,7 @@ async def test_a_file_that_changes_while_it_runs_is_what_was_hashed(
     checksums = []
 
     def hear(event):
-        if event.happening is Happening.SWAPPED:
+        if event.kind is EventKind.SWAPPED:
             checksums.append((event.generation, host.photons["a"].checksum))
 
     async with watching(host, photons.path, ("a", 1)):
@@ -429,4 +429,4 @@ async def test_a_directory_without_photons_goes_and_only_the_log_says_so(
         root.mkdir()
         await host.until(lambda: "is back" in caplog.text)
         assert problem(host, "mine") is None
-        assert not host.happened(Happening.ORPHANED)
+        assert not host.happened(EventKind.ORPHANED)

@@ -7,7 +7,7 @@ import builtins
 
 import pytest
 
-from luminal.model import Happening
+from luminal.model import EventKind
 
 
 def text(name, number, head="", body="pass"):
@@ -46,11 +46,11 @@ async def test_a_new_file_waits_for_what_another_becomes(
         await host.watch_photons(photons.path)
         await host.until(lambda: host.answers() == [("a", 1)])
         photons.write("new.py", waiting)
-        await host.until(lambda: host.happened(Happening.REFUSED))
+        await host.until(lambda: host.happened(EventKind.REJECTED))
         assert host.answers() == [("a", 1)]
         photons.write("a.py", change)
         await host.until(lambda: {n for _, n in host.answers()} == {1, 2})
-        await host.until(lambda: len(host.happened(Happening.STARTED)) == 3)
+        await host.until(lambda: len(host.happened(EventKind.STARTED)) == 3)
 
 
 async def test_a_new_version_waits_for_a_photon_that_appears(make_host, photons):
@@ -60,7 +60,7 @@ async def test_a_new_version_waits_for_a_photon_that_appears(make_host, photons)
         await host.watch_photons(photons.path)
         await host.until(lambda: host.answers() == [("a", 1)])
         photons.write("a.py", text("a", 2, body="photon_requires = ['new']"))
-        await host.until(lambda: host.happened(Happening.REFUSED))
+        await host.until(lambda: host.happened(EventKind.REJECTED))
         photons.write("new.py", text("new", 1))
         await host.until(lambda: sorted(host.answers()) == [("a", 2), ("new", 1)])
         assert host.photons["a"].number == 2

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.model import Happening, Probation, State
+from luminal.model import EventKind, Probation, State
 
 
 def text(name, number, head=""):
@@ -111,7 +111,7 @@ class Watched:
             raise AssertionError(f"{self.answers()} is not {expected}") from error
 
     def swaps(self):
-        return len(self.host.happened(Happening.SWAPPED))
+        return len(self.host.happened(EventKind.SWAPPED))
 
 
 async def watching(host, photons, **numbers):
@@ -135,9 +135,9 @@ async def test_each_way_of_saving_is_one_swap(make_host, photons, save):
             await watched.show(("a", number), ("b", 1))
         photons.write("b.py", text("b", 2))
         await watched.show(("a", 3), ("b", 2))
-        assert [e.photon for e in host.happened(Happening.SWAPPED)] == ["a", "a", "b"]
+        assert [e.photon for e in host.happened(EventKind.SWAPPED)] == ["a", "a", "b"]
         assert host.photons["b"].instance is not b
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
 
 
 async def test_what_does_not_change_the_bytes_changes_nothing(make_host, photons):
@@ -163,7 +163,7 @@ async def test_broken_then_mended(make_host, photons, broken, caplog):
     async with make_host() as host:
         watched = await watching(host, photons, a=1)
         photons.write("a.py", broken)
-        await host.until(lambda: host.happened(Happening.REFUSED))
+        await host.until(lambda: host.happened(EventKind.REJECTED))
         assert watched.answers() == [("a", 1)]
         photons.write("a.py", text("a", 2))
         await watched.show(("a", 2))
@@ -178,7 +178,7 @@ async def test_a_new_file_that_is_broken_then_mended(make_host, photons):
     async with make_host() as host:
         watched = await watching(host, photons, a=1)
         photons.write("new.py", "def (")
-        await host.until(lambda: host.happened(Happening.REFUSED))
+        await host.until(lambda: host.happened(EventKind.REJECTED))
         photons.write("new.py", text("new", 1))
         await watched.show(("a", 1), ("new", 1))
 
@@ -220,7 +220,7 @@ async def test_a_name_that_becomes_free_goes_to_the_file_that_waits_for_it(
     async with make_host() as host:
         watched = await watching(host, photons, a=1)
         photons.write("copy.py", text("a", 2))
-        await host.until(lambda: host.happened(Happening.REFUSED))
+        await host.until(lambda: host.happened(EventKind.REJECTED))
         await watched.show(("a", 1))
         (photons.path / "a.py").unlink()
         await watched.show(("a", 2))
@@ -245,7 +245,7 @@ async def test_two_files_exchange_their_photons(make_host, photons):
             await watched.show(("a", 1), ("b", 2), ("c", 3))
             assert watched.swaps() == swaps + 2
             assert host.photons["a"].number == number + 1
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
         first.write_text(text("a", 5))
         await watched.show(("a", 5), ("b", 2), ("c", 3))
         second.unlink()
@@ -274,9 +274,9 @@ async def test_a_missing_helper_appears(make_host, photons):
     async with make_host() as host:
         watched = await watching(host, photons, a=1)
         photons.write("a.py", text("a", 2, "from . import helper_a"))
-        await host.until(lambda: host.happened(Happening.REFUSED, "a"))
+        await host.until(lambda: host.happened(EventKind.REJECTED, "a"))
         photons.write("b.py", text("b", 1, "from . import helper_b"))
-        await host.until(lambda: host.happened(Happening.REFUSED, "b"))
+        await host.until(lambda: host.happened(EventKind.REJECTED, "b"))
         assert watched.answers() == [("a", 1)]
         photons.write("helper_a.py", "")
         await watched.show(("a", 2))
@@ -294,11 +294,11 @@ async def test_a_helper_that_breaks_and_is_mended(make_host, photons):
         watched = await watching(host, photons)
         await watched.show(("a", 1), ("b", 1))
         photons.write("shared.py", "VALUE = ")
-        await host.until(lambda: len(host.happened(Happening.REFUSED)) == 2)
+        await host.until(lambda: len(host.happened(EventKind.REJECTED)) == 2)
         photons.write("shared.py", "VALUE = 2\n")
         await watched.show(("a", 2), ("b", 2))
         (photons.path / "shared.py").unlink()
-        await host.until(lambda: len(host.happened(Happening.REFUSED)) == 4)
+        await host.until(lambda: len(host.happened(EventKind.REJECTED)) == 4)
         assert watched.answers() == [("a", 2), ("b", 2)]
         photons.write("shared.py", "VALUE = 3\n")
         await watched.show(("a", 3), ("b", 3))
@@ -372,7 +372,7 @@ async def test_a_branch_switch_is_one_transaction(make_host, photons):
         await asyncio.to_thread(thread.join)
         assert not torn
         assert watched.swaps() == 300
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
 
 
 @pytest.mark.fault(29)
@@ -395,7 +395,7 @@ async def test_a_truncated_moment_is_never_live(make_host, photons):
             (photons.path / "a.py").write_text(text("a", number))
             await asyncio.sleep(0.003)
         await watched.show(("a", 99))
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
 
 
 async def test_photons_of_the_host_are_reloaded_but_stay(make_host, photons):
@@ -561,7 +561,7 @@ async def test_what_was_edited_before_the_watch_begins_is_not_missed(
         photons.write("shared.py", "VALUE = 2\n")
         await host.watch_photons(photons.path)
         await Watched(host, photons.path).show(("a", 2), ("b", 2), ("c", 1))
-        assert len(host.happened(Happening.SWAPPED)) == 2
+        assert len(host.happened(EventKind.SWAPPED)) == 2
 
 
 async def test_a_photon_on_probation_that_is_deleted(make_host, photons):
@@ -572,8 +572,8 @@ async def test_a_photon_on_probation_that_is_deleted(make_host, photons):
         await watched.show(("a", 2), ("b", 1))
         (photons.path / "a.py").unlink()
         await watched.show(("b", 1))
-        await host.until(lambda: len(host.happened(Happening.FINALIZED, "a")) == 2)
-        assert not host.happened(Happening.ROLLED_BACK)
+        await host.until(lambda: len(host.happened(EventKind.FINALIZED, "a")) == 2)
+        assert not host.happened(EventKind.ROLLED_BACK)
         await host.until(lambda: not _threads("luminal-probation"))
 
 

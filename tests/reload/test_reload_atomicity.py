@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 
 HELPER = "VALUE = {number}\n"
 PHOTON = """
@@ -166,7 +166,7 @@ async def test_nothing_changes(make_host, photons, picture, unchanged, fault, wh
         GATE.set()
         await unchanged(host, before)
         assert caught.value.why or caught.value.what
-        assert {e.photon for e in host.happened(Happening.REFUSED)} == {"one", "two"}
+        assert {e.photon for e in host.happened(EventKind.REJECTED)} == {"one", "two"}
         assert [h.state for h in handlers] == [State.RUNNING] * 3
         assert len(asyncio.all_tasks()) == 1
         write(photons, 3)
@@ -265,7 +265,7 @@ async def test_cancelled_at_every_await(make_host, photons, picture, unchanged, 
                 assert host.answers() == [("one", 1, 1), ("two", 1, 1)]
                 ends.add("before")
             else:
-                await host.until(lambda: len(host.happened(Happening.FINALIZED)) >= 2)
+                await host.until(lambda: len(host.happened(EventKind.FINALIZED)) >= 2)
                 assert host.answers() == [("one", 2, 2), ("two", 2, 2)]
                 ends.add("after" if task.cancelled() else "never")
             assert [h.state for h in handlers] == [State.RUNNING] * 2

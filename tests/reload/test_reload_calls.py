@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, Happening, State
+from luminal.model import Deadlines, EventKind, State
 
 PHOTON = """
 import threading
@@ -64,12 +64,12 @@ async def test_a_long_call_on_a_thread(make_host, photons):
         write(photons, "a", 2)
         await host.reload_photon(a)
         assert host.answers() == [("a", 2, False)]
-        assert not host.happened(Happening.FINALIZED)
+        assert not host.happened(EventKind.FINALIZED)
         leave.set()
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         await asyncio.to_thread(thread.join, 20)
         assert found == [[(("a", 1, False), (True, False))]]
-        (drained,) = host.happened(Happening.DRAINED)
+        (drained,) = host.happened(EventKind.DRAINED)
         assert drained.problem is None
         assert old.ended
 
@@ -94,7 +94,7 @@ async def test_a_long_call_on_a_task(make_host, photons):
         assert not old.ended
         leave.set()
         assert await call == [(("a", 1), (True, False))]
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         assert old.ended
 
 
@@ -113,8 +113,8 @@ async def test_the_drain_deadline_is_reported(make_host, photons):
         thread.start()
         await asyncio.to_thread(inside.wait, 20)
         await host.reload_photon(a)
-        await host.until(lambda: host.happened(Happening.FINALIZED))
-        (drained,) = host.happened(Happening.DRAINED)
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
+        (drained,) = host.happened(EventKind.DRAINED)
         assert "calls were still under way" in str(drained)
         assert old.ended
         assert thread.is_alive()
@@ -153,7 +153,7 @@ async def test_one_outermost_call_sees_one_generation(make_host, photons, way):
         for name in "abc":
             write(photons, name, 2, visit)
         reload = asyncio.create_task(host.reload_photons(handlers))
-        await host.until(lambda: len(host.happened(Happening.SWAPPED)) == 3)
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED)) == 3)
         assert await asyncio.to_thread(host.answers) == [(n, 2, False) for n in "abc"]
         swapped.set()
         answers = await call
@@ -177,8 +177,8 @@ async def test_reload_from_inside_a_call_of_the_same_photon(make_host, photons):
         (answer,) = await host.ahook.visit(go=go)
         assert answer == (("a", 1), (2, True, False, [("a", 1, False)]))
         assert host.answers() == [("a", 2, False)]
-        await host.until(lambda: host.happened(Happening.FINALIZED))
-        (drained,) = host.happened(Happening.DRAINED)
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
+        (drained,) = host.happened(EventKind.DRAINED)
         assert drained.problem is None
         assert old.ended
 
@@ -196,7 +196,7 @@ async def test_reload_from_inside_a_plain_call(make_host, photons):
 
         (answer,) = await asyncio.to_thread(host.hook.visit, go=go)
         assert answer[1][0] == 2
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         assert old.ended
         assert a.state is State.RUNNING
 
@@ -215,7 +215,7 @@ async def test_reload_twice_from_inside_a_call(make_host, photons):
             return a.number
 
         assert await host.ahook.visit(go=go) == [(("a", 1), 3)]
-        told = {e.generation: e for e in host.happened(Happening.DRAINED)}
+        told = {e.generation: e for e in host.happened(EventKind.DRAINED)}
         assert told[1].problem is not None
 
 
@@ -345,7 +345,7 @@ async def test_a_task_of_a_photon_may_reload_it(make_host, photons, monkeypatch)
         assert len(host.siblings) == 3
         assert not [name for name in sys.modules if name.endswith(".sibling")]
         kinds = {type(m).__name__ for m in list(sys.modules.values())}
-        assert "Facade" not in kinds
+        assert "ModuleProxy" not in kinds
         assert before.keys() <= sys.modules.keys()
 
 
@@ -363,8 +363,8 @@ async def test_two_reloads_at_once(make_host, photons, way):
         ]
         assert await asyncio.gather(*jobs) == [a] * 4
         assert a.number == 5
-        assert len(host.happened(Happening.SWAPPED)) == 4
-        await host.until(lambda: len(host.happened(Happening.FINALIZED)) == 4)
+        assert len(host.happened(EventKind.SWAPPED)) == 4
+        await host.until(lambda: len(host.happened(EventKind.FINALIZED)) == 4)
 
 
 @pytest.mark.fault(18)
@@ -430,7 +430,7 @@ async def test_a_finalize_that_hangs_ends_at_its_deadline(make_host, photons):
         (a,) = await host.run(path)
         write(photons, "a", 2)
         await host.reload_photon(a)
-        (finalized,) = host.happened(Happening.FINALIZED)
+        (finalized,) = host.happened(EventKind.FINALIZED)
         assert "did not come back within 0.2 seconds" in str(finalized)
         assert host.answers() == [("a", 2, False)]
 
@@ -443,7 +443,7 @@ async def test_a_finalize_that_fails_after_the_swap(make_host, photons, finalize
         (a,) = await host.run(write(photons, "a", 1, finalize=finalize))
         write(photons, "a", 2)
         await host.reload_photon(a)
-        (finalized,) = host.happened(Happening.FINALIZED)
+        (finalized,) = host.happened(EventKind.FINALIZED)
         assert finalized.problem.phase == "finalize"
         assert finalized.photon == "a"
         assert host.answers() == [("a", 2, False)]

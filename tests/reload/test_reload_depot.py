@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from luminal.model import Happening
+from luminal.model import EventKind
 
 
 class Shelf:
@@ -92,7 +92,7 @@ async def test_one_that_is_not_complete_holds_up_no_other(make_host, shelf):
         module.write_text("this is not what RECORD says")
         shelf.put("green", "2.0")
         await host.until(lambda: ("green", "2.0") in host.answers())
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
         shelf.put("blue", "2.0")
         await host.until(lambda: ("blue", "2.0") in host.answers())
 
@@ -105,11 +105,11 @@ async def test_one_that_comes_back_as_it_was(make_host, shelf):
         await load(host)
         await host.watch_distributions()
         shelf.take_away("blue")
-        await host.until(lambda: host.happened(Happening.ORPHANED))
+        await host.until(lambda: host.happened(EventKind.ORPHANED))
         assert host.photons["blue"].problem is not None
         shelf.put("blue", "1.0")
         await host.until(lambda: host.photons["blue"].problem is None)
-        assert not host.happened(Happening.SWAPPED)
+        assert not host.happened(EventKind.SWAPPED)
 
 
 async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
@@ -130,4 +130,4 @@ async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
         await host.watch_distributions()
         shelf.put("blue", "3.0")
         await host.until(lambda: ("blue", "3.0") in host.answers())
-        assert len(host.happened(Happening.SWAPPED)) == 1
+        assert len(host.happened(EventKind.SWAPPED)) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from luminal import hookspec
 from luminal.errors import LuminalError, PhotonDependencyError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 
 TEXT = """
 from luminal import IPhoton, hookimpl
@@ -249,7 +249,7 @@ async def test_what_an_old_generation_has_left_is_ended(make_host, photons, tmp_
         old = a.instance
         photons.write("a.py", body.format(2))
         await host.reload_photon(a)
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         assert old.child.poll() is not None
         assert not old.thread.is_alive()
         assert a.instance.thread.is_alive()
@@ -421,9 +421,9 @@ class Photon(IPhoton):
         starting = asyncio.create_task(a.start())
         await host.until(lambda: a.state is State.STARTING)
         photons.write("a.py", text("a", 2))
-        staged = len(host.happened(Happening.STAGED))
+        staged = len(host.happened(EventKind.STAGED))
         reloading = asyncio.create_task(host.reload_photon(a))
-        await host.until(lambda: len(host.happened(Happening.STAGED)) > staged)
+        await host.until(lambda: len(host.happened(EventKind.STAGED)) > staged)
         gate.set()
         await starting
         await reloading

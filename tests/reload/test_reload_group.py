@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 
 
 def photon(name, number, head="", body="", says=None):
@@ -156,7 +156,7 @@ async def test_photons_of_a_file_come_and_go(make_host, photons):
         assert handlers == list(host.photons.values())
         assert handlers[0] is x
         await host.until(lambda: y.state is State.STOPPED)
-        assert [e.photon for e in host.happened(Happening.UNLOADED)] == ["y"]
+        assert [e.photon for e in host.happened(EventKind.UNLOADED)] == ["y"]
         photons.write("many.py", photon("z", 3))
         z = await host.reload_photon(x)
         assert z is host.photons["z"]
@@ -228,13 +228,13 @@ async def test_a_hundred_photons_with_dependencies(
                 assert answer == 2
                 assert set(others) <= {2}
             assert list(host.photons) == order
-            swapped = [e.photon for e in host.happened(Happening.SWAPPED)]
-            started = [e.photon for e in host.happened(Happening.STARTED)]
+            swapped = [e.photon for e in host.happened(EventKind.SWAPPED)]
+            started = [e.photon for e in host.happened(EventKind.STARTED)]
             assert sorted(swapped) == sorted(started) == sorted(order)
-            first_swap = host.heard.index(host.happened(Happening.SWAPPED)[0])
-            last_start = host.heard.index(host.happened(Happening.STARTED)[-1])
+            first_swap = host.heard.index(host.happened(EventKind.SWAPPED)[0])
+            last_start = host.heard.index(host.happened(EventKind.STARTED)[-1])
             assert last_start < first_swap
-            staged = [e.photon for e in host.happened(Happening.STAGED)]
+            staged = [e.photon for e in host.happened(EventKind.STAGED)]
             at = {name: i for i, name in enumerate(staged)}
             for n in range(2, 100):
                 assert max(at[f"p{n // 2}"], at[f"p{n // 3}"]) < at[f"p{n}"]

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from luminal.lifecycle import Turn
+from luminal.lifecycle import CrossLoopLock
 from luminal.reload._loop import Home
 
 PATIENCE = 30
@@ -27,7 +27,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Asked for after `asyncio.run` has cancelled its tasks, before the loop stops."""
-    home, turn = Home(), Turn()
+    home, turn = Home(), CrossLoopLock()
     is_ending, is_asked = threading.Event(), threading.Event()
     hosts = []
     submit = asyncio.run_coroutine_threadsafe

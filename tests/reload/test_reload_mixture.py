@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.model import Happening
+from luminal.model import EventKind
 
 
 def photon(name, says, head="", body="pass"):
@@ -60,7 +60,7 @@ async def test_a_new_import_of_what_changes_as_well(
         assert sorted(host.answers()) == sorted(
             [(user, (2, 2)), (used, 2), ("c", 2)], key=str
         )
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
         assert [h.number for h in handlers] == [2, 2, 2]
 
 
@@ -111,7 +111,7 @@ async def test_what_is_required_changes_as_well(make_host, photons, before):
         versions(2, "b>=2")
         await host.reload_photons(handlers, policy="component")
         assert sorted(host.answers()) == [("a", 2), ("b", 2)]
-        assert not host.happened(Happening.REFUSED)
+        assert not host.happened(EventKind.REJECTED)
 
 
 @pytest.mark.fault(19)
@@ -158,7 +158,7 @@ async def test_a_late_import_while_its_target_is_being_replaced(
         a, b = await host.run(user, photons.write("b.py", photon("b", 1, body=start)))
         photons.write("b.py", photon("b", 2, body=start))
         reloading = asyncio.create_task(host.reload_photons([b], policy))
-        await host.until(lambda: len(host.happened(Happening.STAGED)) == 1)
+        await host.until(lambda: len(host.happened(EventKind.STAGED)) == 1)
         assert host.answers() == [("a", 1), ("b", 1)]
         go.set()
         assert await reloading == [b]

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from luminal import Loader, discover, hookspec
 from luminal.errors import LuminalError, PhotonRollbackError
-from luminal.model import Deadlines, Happening, Probation, State
+from luminal.model import Deadlines, EventKind, Probation, State
 from tests.reload.model_files import (
     AT_IMPORT,
     FAULTS,
@@ -436,7 +436,7 @@ class Machine(RuleBasedStateMachine):
         return [
             event
             for event in self.host.events.journal
-            if event.happening is Happening.ROLLED_BACK
+            if event.kind is EventKind.ROLLED_BACK
             and event.photon == name
             and event.problem is not None
         ]

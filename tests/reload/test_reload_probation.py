@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from luminal.errors import LuminalError, PhotonRollbackError
-from luminal.model import Happening, Probation, State
+from luminal.model import EventKind, Probation, State
 
 TERMS = Probation(seconds=30.0, interval=0.02, error_rate=0.5, min_calls=10)
 BRIEF = Probation(seconds=0.1, interval=0.02)
@@ -41,12 +41,12 @@ async def test_an_unhealthy_generation_is_taken_back_once(make_host, photons, he
         old = a.instance
         photons.write("a.py", photon(2, healthy=healthy))
         await host.reload_photon(a)
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         assert (a.instance, a.state, a.number) == (old, State.RUNNING, 1)
         assert host.answers() == [1]
-        (back,) = host.happened(Happening.ROLLED_BACK)
+        (back,) = host.happened(EventKind.ROLLED_BACK)
         assert "is_healthy" in back.problem.why
-        (ended,) = host.happened(Happening.FINALIZED)
+        (ended,) = host.happened(EventKind.FINALIZED)
         assert ended.generation == 2
         photons.write("a.py", photon(3))
         await host.reload_photon(a)
@@ -60,10 +60,10 @@ async def test_too_many_errors_take_a_generation_back(make_host, photons):
         photons.write("a.py", photon(2, says="1 / 0"))
         await host.reload_photon(a)
         for _ in range(TERMS.min_calls + 1):
-            if not host.happened(Happening.ROLLED_BACK):
+            if not host.happened(EventKind.ROLLED_BACK):
                 with pytest.raises(ZeroDivisionError):
                     host.hook.who()
-        await host.until(lambda: host.happened(Happening.ROLLED_BACK))
+        await host.until(lambda: host.happened(EventKind.ROLLED_BACK))
         assert host.answers() == [1]
 
 
@@ -73,10 +73,10 @@ async def test_a_healthy_generation_is_confirmed_at_the_end(make_host, photons):
         (a,) = await host.run(photons.write("a.py", photon(1)))
         photons.write("a.py", photon(2))
         await host.reload_photon(a)
-        await host.until(lambda: host.happened(Happening.FINALIZED))
-        kinds = [event.happening for event in host.heard]
-        assert kinds.index(Happening.CONFIRMED) < kinds.index(Happening.FINALIZED)
-        assert not host.happened(Happening.ROLLED_BACK)
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
+        kinds = [event.kind for event in host.heard]
+        assert kinds.index(EventKind.CONFIRMED) < kinds.index(EventKind.FINALIZED)
+        assert not host.happened(EventKind.ROLLED_BACK)
         assert host.answers() == [2]
 
 
@@ -87,7 +87,7 @@ async def test_the_next_reload_ends_a_probation(make_host, photons):
         for number in (2, 3):
             photons.write("a.py", photon(number))
             await host.reload_photon(a)
-        (confirmed,) = host.happened(Happening.CONFIRMED)
+        (confirmed,) = host.happened(EventKind.CONFIRMED)
         assert confirmed.generation == 2
         assert host.answers() == [3]
 
@@ -103,8 +103,8 @@ async def test_where_the_one_before_fails_too_it_is_off_and_says_so(
             await host.reload_photon(a)
             await host.until(lambda: a.state is State.STOPPED)
         assert host.answers() == []
-        assert len(host.happened(Happening.ROLLED_BACK)) == 1
-        assert len(host.happened(Happening.FAILED)) == 1
+        assert len(host.happened(EventKind.ROLLED_BACK)) == 1
+        assert len(host.happened(EventKind.FAILED)) == 1
         assert "photon 'a' is off" in caplog.text
 
 
@@ -117,9 +117,9 @@ async def test_a_refused_reload_leaves_the_probation_as_it_is(make_host, photons
         photons.write("a.py", "def broken(:\n")
         with pytest.raises(LuminalError):
             await host.reload_photon(a)
-        assert not host.happened(Happening.CONFIRMED)
+        assert not host.happened(EventKind.CONFIRMED)
         a.context.data["fine"] = False
-        await host.until(lambda: host.happened(Happening.ROLLED_BACK))
+        await host.until(lambda: host.happened(EventKind.ROLLED_BACK))
         assert host.answers() == [1]
 
 
@@ -129,7 +129,7 @@ async def test_a_swap_that_was_taken_back_is_nothing_to_return_to(make_host, pho
         (a,) = await host.run(photons.write("a.py", photon(1)))
         photons.write("a.py", photon(2, healthy="False"))
         await host.reload_photon(a)
-        await host.until(lambda: host.happened(Happening.FINALIZED))
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
         with pytest.raises(PhotonRollbackError, match="cannot be rolled back"):
             await host.roll_back(a)
         assert host.answers() == [1]
@@ -137,7 +137,7 @@ async def test_a_swap_that_was_taken_back_is_nothing_to_return_to(make_host, pho
         await host.reload_photon(a)
         photons.write("a.py", photon(4, healthy="False"))
         await host.reload_photon(a)
-        await host.until(lambda: len(host.happened(Happening.ROLLED_BACK)) == 2)
+        await host.until(lambda: len(host.happened(EventKind.ROLLED_BACK)) == 2)
         assert host.answers() == [3]
         await host.roll_back(a)
         assert host.answers() == [1]
@@ -158,7 +158,7 @@ async def test_photons_that_exchanged_their_files_are_taken_back_to_them(
         photons.write("a.py", other(photon(3)))
         photons.write("b.py", photon(4, healthy="False"))
         await host.reload_photons([a, b])
-        await host.until(lambda: len(host.happened(Happening.FINALIZED)) == 2)
+        await host.until(lambda: len(host.happened(EventKind.FINALIZED)) == 2)
         assert sorted(host.answers()) == [1, 2]
         await host.unload_photon(second)
         assert host.answers() == [1]
@@ -186,7 +186,7 @@ async def test_who_was_stopped_meanwhile_stays_so(make_host, photons):
         await host.reload_photon(a)
         await a.stop()
         b.context.data["is_ill"] = True
-        await host.until(lambda: len(host.happened(Happening.FINALIZED, "a")) == 2)
+        await host.until(lambda: len(host.happened(EventKind.FINALIZED, "a")) == 2)
         assert host.answers() == [("b", 1)]
         assert (a.state, a.number) == (State.STOPPED, 1)
         assert (b.state, b.number) == (State.RUNNING, 1)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, Happening, Probation
+from luminal.model import Deadlines, EventKind, Probation
 
 PHOTON = """
 from luminal import IPhoton, hookimpl
@@ -69,10 +69,10 @@ def write(photons, number, head=""):
     return photons.write("a.py", head + PHOTON.format(number=number))
 
 
-def order(host, happening, number):
+def order(host, kind, number):
     """Return at which place of all that was heard this happened."""
-    kinds = [(event.happening, event.generation) for event in host.heard]
-    return kinds.index((happening, number))
+    kinds = [(event.kind, event.generation) for event in host.heard]
+    return kinds.index((kind, number))
 
 
 async def test_the_third_comes_after_the_first_has_ended(make_host, photons, gates):
@@ -82,7 +82,7 @@ async def test_the_third_comes_after_the_first_has_ended(make_host, photons, gat
         caller = Caller(host)
 
         def hear(event):
-            if (event.happening, event.generation) == (Happening.STARTED, 3):
+            if (event.kind, event.generation) == (EventKind.STARTED, 3):
                 caller.leave.set()
 
         host.events.subscribe(hear)
@@ -90,8 +90,8 @@ async def test_the_third_comes_after_the_first_has_ended(make_host, photons, gat
         for number in (2, 3):
             write(photons, number)
             await host.reload_photon(a)
-        assert order(host, Happening.FINALIZED, 1) < order(host, Happening.SWAPPED, 3)
-        drained = host.heard[order(host, Happening.DRAINED, 1)]
+        assert order(host, EventKind.FINALIZED, 1) < order(host, EventKind.SWAPPED, 3)
+        drained = host.heard[order(host, EventKind.DRAINED, 1)]
         assert drained.problem is None
         assert host._reloader.retirements.late == 0
         await caller.end()
@@ -109,8 +109,8 @@ async def test_a_call_that_does_not_end_holds_the_third_up_for_a_moment(
             write(photons, number)
             await host.reload_photon(a)
         assert host.answers() == [3]
-        assert order(host, Happening.FINALIZED, 1) < order(host, Happening.SWAPPED, 3)
-        drained = host.heard[order(host, Happening.DRAINED, 1)]
+        assert order(host, EventKind.FINALIZED, 1) < order(host, EventKind.SWAPPED, 3)
+        drained = host.heard[order(host, EventKind.DRAINED, 1)]
         assert "calls were still under way" in str(drained)
         await caller.end()
 
@@ -126,13 +126,13 @@ async def test_a_finalize_that_hangs_is_told_and_counted(make_host, photons, gat
             write(photons, number)
             reloads.append(asyncio.create_task(host.reload_photon(a)))
             await host.until(lambda: host.answers() == [len(reloads) + 1])
-        (kept,) = host.happened(Happening.PINNED)
+        (kept,) = host.happened(EventKind.LEAKED)
         assert (kept.generation, kept.problem.phase) == (1, "finalize")
         assert "is on its way out" in str(kept)
         assert host._reloader.retirements.late == 1
         release.set()
         await asyncio.gather(*reloads)
-        ended = {e.generation: e.problem for e in host.happened(Happening.FINALIZED)}
+        ended = {e.generation: e.problem for e in host.happened(EventKind.FINALIZED)}
         assert ended == {1: None, 2: None}
 
 
@@ -149,10 +149,10 @@ async def test_a_third_that_is_refused_takes_no_time_from_the_first(
         write(photons, 3, head="1 / 0\n")
         with pytest.raises(LuminalError):
             await host.reload_photon(a)
-        assert not host.happened(Happening.DRAINED)
+        assert not host.happened(EventKind.DRAINED)
         await caller.end()
-        await host.until(lambda: host.happened(Happening.FINALIZED))
-        assert host.happened(Happening.DRAINED)[0].problem is None
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
+        assert host.happened(EventKind.DRAINED)[0].problem is None
 
 
 async def test_who_was_kept_for_a_return_is_gone_when_the_third_is_reported(
@@ -164,5 +164,5 @@ async def test_who_was_kept_for_a_return_is_gone_when_the_third_is_reported(
         for number in (2, 3, 4):
             write(photons, number)
             await host.reload_photon(a)
-            ended = [e.generation for e in host.happened(Happening.FINALIZED)]
+            ended = [e.generation for e in host.happened(EventKind.FINALIZED)]
             assert ended == list(range(1, number - 1))

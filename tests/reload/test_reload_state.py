@@ -13,7 +13,7 @@ import weakref
 import pytest
 
 from luminal.errors import LuminalError, PhotonRollbackError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 
 
 def photon(name, number, body="", says=None, head=""):
@@ -151,8 +151,8 @@ async def test_an_exclusive_photon_is_stopped_first(make_host, photons):
         ]
         assert a.instance.had.instance is None
         assert is_open(port)
-        kinds = [e.happening for e in host.heard if e.photon == "a"]
-        assert kinds.index(Happening.FINALIZED) < kinds.index(Happening.SWAPPED)
+        kinds = [e.kind for e in host.heard if e.photon == "a"]
+        assert kinds.index(EventKind.FINALIZED) < kinds.index(EventKind.SWAPPED)
     assert not is_open(port)
 
 
@@ -241,7 +241,7 @@ async def test_roll_back_returns_to_the_files_before(make_host, photons):
         assert await host.roll_back(p) == [p]
         assert (host.answers(), p.number) == ([1], 3)
         assert p.context.data == {"n": 1}
-        (told,) = host.happened(Happening.ROLLED_BACK)
+        (told,) = host.happened(EventKind.ROLLED_BACK)
         assert told.photon == "p"
         await host.roll_back(p)
         assert (host.answers(), p.number) == ([2], 4)
@@ -311,8 +311,8 @@ async def test_old_generations_are_collected(make_host, photons):
             host.answers()
         gc.collect()
         assert [ref() for ref in old if ref() is not None] == []
-        await host.until(lambda: len(host.happened(Happening.RETIRED)) == a.number - 1)
-        retired = host.happened(Happening.RETIRED)
+        await host.until(lambda: len(host.happened(EventKind.RETIRED)) == a.number - 1)
+        retired = host.happened(EventKind.RETIRED)
         assert sorted(e.generation for e in retired) == list(range(1, a.number))
 
 
@@ -323,7 +323,7 @@ async def test_a_collection_calls_no_subscriber_amid_what_it_interrupts(
     lock, waited = threading.Lock(), []
 
     def hear(event):
-        if event.happening is Happening.RETIRED:
+        if event.kind is EventKind.RETIRED:
             waited.append(not lock.acquire(timeout=5))
             if not waited[-1]:
                 lock.release()
@@ -335,7 +335,7 @@ async def test_a_collection_calls_no_subscriber_amid_what_it_interrupts(
         try:
             photons.write("a.py", photon("a", 2))
             await host.reload_photon(a)
-            await host.until(lambda: host.happened(Happening.FINALIZED))
+            await host.until(lambda: host.happened(EventKind.FINALIZED))
             host.events.subscribe(hear)
             with lock:
                 gc.collect()
@@ -361,4 +361,4 @@ def test_a_collection_after_the_loop_is_told_with_the_next_event(make_host, phot
     finally:
         gc.enable()
     asyncio.run(host.close())
-    assert host.happened(Happening.RETIRED)
+    assert host.happened(EventKind.RETIRED)

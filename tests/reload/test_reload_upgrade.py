@@ -50,7 +50,7 @@ def test_upgrades_under_load_lose_and_mix_nothing() -> None:
     assert counted["failed"] == counted["mixed"] == 0
     assert counted["calls"] > 0
     assert counted["swaps"] == 2
-    assert counted["refused"] == []
+    assert counted["rejected"] == []
 
 
 def test_reload_takes_over_the_installed_version_with_its_metadata(

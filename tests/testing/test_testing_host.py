@@ -18,7 +18,7 @@ from luminal.errors import (
     PhotonSyntaxError,
     PhotonTimeoutError,
 )
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 from luminal.testing import AsyncHost, Host, Save
 
 
@@ -37,7 +37,7 @@ def test_photon_runs_answers_and_leaves(host: Host, hello: str) -> None:
     assert host.hook.greet(name="you") == ["hello you"]
     host.unload("hello")
     assert host.hook.greet(name="you") == []
-    assert [e.happening for e in host.events][-1] is Happening.UNLOADED
+    assert [e.kind for e in host.events][-1] is EventKind.UNLOADED
 
 
 @pytest.mark.parametrize("how", Save)
@@ -95,7 +95,7 @@ def test_photons_come_and_go_with_their_files(host: Host, hello: str) -> None:
     host.write("other.py", hello.replace("hello", "other"))
     assert host.until("started").photon == "other"
     host.delete("hello.py")
-    assert host.until(Happening.UNLOADED).photon == "hello"
+    assert host.until(EventKind.UNLOADED).photon == "hello"
     assert list(host.loader.photons) == ["other"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from luminal.managers import Loader
-from luminal.model import Event, Happening, Problem
+from luminal.model import Event, EventKind, Problem
 from luminal.testing import Host
 from luminal.web import Picture, picture_of, render_page, serve
 from luminal.web.picture import Failure, Photon
@@ -185,9 +185,9 @@ def test_none_and_a_thousand_fit(
         for at in range(count)
     )
     events = tuple(
-        Event(happening, photon.name, 1, at=float(at))
+        Event(kind, photon.name, 1, at=float(at))
         for at, photon in enumerate(photons)
-        for happening in Happening
+        for kind in EventKind
     )
     picture = Picture(1, name * 4, 1.0, photons, (), events, hooks=())
     file = tmp_path / "report.html"

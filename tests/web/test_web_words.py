@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luminal.hooks.records import HookStatistics
-from luminal.model import Event, Happening, Problem
+from luminal.model import Event, EventKind, Problem
 from luminal.web import Picture, render_page
 from luminal.web.picture import Failure, Photon
 from luminal.web.timeline import MARKS
@@ -20,7 +20,7 @@ PROBLEM = Problem("LUM104", "compile", "does not compile", line=1)
 
 
 def picture(
-    name: str = "geo", text: str = "", happening: Happening = Happening.SWAPPED
+    name: str = "geo", text: str = "", kind: EventKind = EventKind.SWAPPED
 ) -> Picture:
     """A host whose every word is *name* or *text*."""
     problem = attrs.evolve(PROBLEM, what=text, why=text, hint=text, file=text)
@@ -30,7 +30,7 @@ def picture(
         at=1.0,
         photons=(Photon(name, "running", 1, 1.0, text, problem),),
         failures=(Failure(name, problem, 1.0),),
-        events=(Event(happening, name, 1, text, 0.1, problem, at=1.0),),
+        events=(Event(kind, name, 1, text, 0.1, problem, at=1.0),),
         hooks=(HookStatistics(name, text, 1, 1, 1, 0.1, 0, 0),),
     )
 
@@ -84,14 +84,12 @@ def test_a_name_that_is_no_text_can_be_shown() -> None:
     assert b"\\udcff.py" in page.encode("utf-8")
 
 
-@pytest.mark.parametrize("happening", Happening)
-def test_every_happening_has_its_words(happening: Happening) -> None:
+@pytest.mark.parametrize("kind", EventKind)
+def test_every_happening_has_its_words(kind: EventKind) -> None:
     """Each is in the journal as it is called; each is either marked, or minor."""
-    style = MARKS[happening] or "minor"
-    assert f'<span class="tag {style}">{happening}</span>' in render_page(
-        picture(happening=happening)
-    )
-    assert set(MARKS) == set(Happening)
+    style = MARKS[kind] or "minor"
+    assert f'<span class="tag {style}">{kind}</span>' in render_page(picture(kind=kind))
+    assert set(MARKS) == set(EventKind)
 
 
 def test_headings_skip_no_level() -> None:
@@ -105,7 +103,7 @@ def test_headings_skip_no_level() -> None:
 def test_the_latest_photons_have_lanes() -> None:
     """Of many, those are drawn that had news last, and the page says how many."""
     events = tuple(
-        Event(Happening.STARTED, f"photon-{number}", 1, at=float(number))
+        Event(EventKind.STARTED, f"photon-{number}", 1, at=float(number))
         for number in range(100)
     )
     page = render_page(attrs.evolve(picture(), events=events))

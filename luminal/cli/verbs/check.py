@@ -19,7 +19,7 @@ from luminal.cli.relations import edges_between
 from luminal.cli.safety import obstacles_of
 from luminal.cli.verb import verb
 from luminal.managers import Loader
-from luminal.model import Deadlines, Source, Verdict
+from luminal.model import Deadlines, OutcomeResult, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_WORDS = {Verdict.LOADED: "ok", Verdict.SKIPPED: "disabled", Verdict.FAILED: "failed"}
+_WORDS = {
+    OutcomeResult.LOADED: "ok",
+    OutcomeResult.SKIPPED: "disabled",
+    OutcomeResult.FAILED: "failed",
+}
 
 
 @verb("check")
@@ -66,7 +70,7 @@ def command(look: Look, strict: bool, timeout: float, as_json: bool) -> Exit:
     outcomes = [o for o in _sorted(report, found) if o.photon in names]
     safety = {c.name: obstacles_of(c) for c in wanted}
     code = _code(outcomes, safety, strict)
-    failing = [o.photon for o in outcomes if o.verdict is Verdict.FAILED]
+    failing = [o.photon for o in outcomes if o.verdict is OutcomeResult.FAILED]
     said = if_loaded([c for c in found if c.name in safety], failing)
     if as_json:
         photons = [
@@ -112,7 +116,7 @@ def _sorted(report: Report, found: Sequence[Candidate]) -> list[Outcome]:
 def _code(
     outcomes: Sequence[Outcome], safety: dict[str, list[Obstacle]], strict: bool
 ) -> Exit:
-    if any(outcome.verdict is Verdict.FAILED for outcome in outcomes):
+    if any(outcome.verdict is OutcomeResult.FAILED for outcome in outcomes):
         return Exit.FAILED
     return Exit.REFUSED if strict and any(safety.values()) else Exit.FINE
 
@@ -125,7 +129,7 @@ def _print(
     rows = []
     for outcome in outcomes:
         against = safety.get(outcome.photon)
-        line = "yes" if outcome.verdict is Verdict.LOADED else ""
+        line = "yes" if outcome.verdict is OutcomeResult.LOADED else ""
         if against:
             line = f"no because line {against[0].line}"
         rows.append(
@@ -133,7 +137,7 @@ def _print(
         )
     print_table(("NAME", "FILE", "RELOAD-SAFE", "STATE"), rows)
     for outcome in outcomes:
-        if outcome.verdict is Verdict.FAILED and outcome.problem is not None:
+        if outcome.verdict is OutcomeResult.FAILED and outcome.problem is not None:
             say()
             tell_problem(outcome.photon, outcome.problem, so=said[outcome.photon])
         for obstacle in safety.get(outcome.photon, ()):

@@ -65,10 +65,10 @@ class _Show:
 
     def report(self, report: Report) -> None:
         for outcome in report:
-            self.text(f"{outcome.photon}: {outcome.verdict}")
+            self.text(f"{outcome.photon}: {outcome.result}")
             if outcome.problem is not None and not self.is_json:
                 tell_problem(outcome.photon, outcome.problem, err=False, indent="     ")
-        photons = [{"name": o.photon, "verdict": o.verdict} for o in report]
+        photons = [{"name": o.photon, "result": o.result} for o in report]
         self.step("load", photons=photons)
 
     def call(self, loader: Loader, readings: Sequence[float]) -> None:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from luminal.reload.watching._source import Source
 
 __all__ = [
+    "LINK_DEPTH",
     "Difference",
     "Folder",
-    "LINK_DEPTH",
     "Signature",
     "Snapshot",
     "Tracker",

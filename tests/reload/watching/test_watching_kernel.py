@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces")
 
 
-def run_apart(tmp_path: Path, setup: str, program: str) -> list[str]:
+def run_in_thread(tmp_path: Path, setup: str, program: str) -> list[str]:
     """Run *program* as root of its own user and mount namespaces, after *setup*."""
     file = tmp_path / "program.py"
     file.write_text(textwrap.dedent(program))
@@ -39,7 +39,7 @@ def run_apart(tmp_path: Path, setup: str, program: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.fault(30)
 def test_the_kernels_own_limit_of_watches(tmp_path):
-    said = run_apart(
+    said = run_in_thread(
         tmp_path,
         "echo 6 > /proc/sys/user/max_inotify_watches",
         """
@@ -65,7 +65,7 @@ def test_the_kernels_own_limit_of_watches(tmp_path):
 @pytest.mark.fault(31)
 def test_a_mount_over_the_directory_and_its_end_are_seen_at_once(tmp_path):
     """A mount sends no event to what it hides; no sweep comes in this test."""
-    said = run_apart(
+    said = run_in_thread(
         tmp_path,
         "true",
         """

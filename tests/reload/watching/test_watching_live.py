@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from luminal.model import Happening
+from luminal.model import EventKind
 
 TEXT = """from luminal import IPhoton, hookimpl
 {head}
@@ -95,8 +95,8 @@ async def test_a_thousand_saves_while_staging_is_slow(make_host, photons):
             await asyncio.sleep(0)
         await saving
         await live.show(a=1000)
-        assert len(live.host.happened(Happening.SWAPPED)) < 500
-        assert not live.host.happened(Happening.UNLOADED)
+        assert len(live.host.happened(EventKind.SWAPPED)) < 500
+        assert not live.host.happened(EventKind.UNLOADED)
 
 
 async def test_two_who_write_one_file_leave_no_gap(make_host, photons):
@@ -117,10 +117,10 @@ async def test_two_who_write_one_file_leave_no_gap(make_host, photons):
             writer.start()
         try:
             for _ in range(3):
-                before = len(live.host.happened(Happening.SWAPPED))
+                before = len(live.host.happened(EventKind.SWAPPED))
                 await live.host.until(
                     lambda before=before: (
-                        len(live.host.happened(Happening.SWAPPED)) > before
+                        len(live.host.happened(EventKind.SWAPPED)) > before
                     )
                 )
                 assert len(live.host.hook.who()) == 1
@@ -130,7 +130,7 @@ async def test_two_who_write_one_file_leave_no_gap(make_host, photons):
                 writer.join()
         file.write_text(text("a", 3))
         await live.show(a=3)
-        assert not live.host.happened(Happening.UNLOADED)
+        assert not live.host.happened(EventKind.UNLOADED)
 
 
 async def test_what_is_saved_while_another_text_is_staged_is_not_lost(
@@ -235,7 +235,7 @@ async def test_forty_flips_of_a_deployments_link(make_host, photons):
         (current.parent.parent / "release_1" / "a.py").write_text(text("a", 70))
         (current / "a.py").write_text(text("a", 80))
         await live.show(a=80)
-        assert not live.host.happened(Happening.UNLOADED)
+        assert not live.host.happened(EventKind.UNLOADED)
 
 
 async def test_a_name_that_is_not_utf8_hinders_nobody(make_host, photons, caplog):
