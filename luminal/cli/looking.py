@@ -102,7 +102,7 @@ class Look:
         )
         if not files:
             return found
-        from luminal.discovery._order import arrange
+        from luminal.discovery import arrange
 
         seen = {candidate.location for candidate in found}
         more = [

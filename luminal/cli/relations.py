@@ -35,7 +35,7 @@ class Edge:
 
 def edges_between(found: Sequence[Candidate]) -> list[Edge]:
     """Return all edges between *found*, and those that lead to nothing."""
-    from luminal.discovery._names import fold, split_requirement
+    from luminal.discovery import fold, split_requirement
 
     there = {fold(candidate.name): candidate.name for candidate in found}
     edges = []

@@ -1,13 +1,36 @@
-"""Station one: directories and distributions → candidates, without an import.
-
-Comes in: paths and the name of an entry-point group. Goes out: immutable records in
-load order, each with its problem where it cannot be loaded. Must never execute a
-photon's code, nor let one broken candidate hide the others.
-"""
+"""Finds photons in directories and installed distributions, and imports none of them."""
 
 from __future__ import annotations
 
-from luminal.discovery._candidates import Discovered
-from luminal.discovery._discover import discover, discover_file
+from typing import TYPE_CHECKING
+
+from luminal._lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from luminal.discovery._candidates import Discovered
+    from luminal.discovery._discover import discover, discover_file
+    from luminal.discovery._files import read_bytes as read_bytes
+    from luminal.discovery._names import fits as fits
+    from luminal.discovery._names import fold as fold
+    from luminal.discovery._names import split_requirement as split_requirement
+    from luminal.discovery._order import arrange as arrange
 
 __all__ = ["Discovered", "discover", "discover_file"]
+
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_candidates": ("Discovered",),
+        "_discover": (
+            "discover",
+            "discover_file",
+        ),
+        "_files": ("read_bytes",),
+        "_names": (
+            "fits",
+            "fold",
+            "split_requirement",
+        ),
+        "_order": ("arrange",),
+    },
+)

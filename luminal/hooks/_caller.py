@@ -154,7 +154,7 @@ class HookCaller(Features):
         self._ticks = itertools.count()
         self.tick = self._ticks.__next__
         self._past = 0
-        self.view = View(self, policy.epoch)
+        self.view: View = View(self, policy.epoch)
         self.spent: View | None = None
         # Set while calls from before a swap are under way.
         self.gate: Gate | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from luminal.discovery import discover, discover_file
 from luminal.managers.loader import Loader
 from luminal.model import Event, EventKind, Report
-from luminal.reload._loop import Home
+from luminal.reload import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

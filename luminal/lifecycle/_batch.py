@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery._names import fits, fold, split_requirement
+from luminal.discovery import fits, fold, split_requirement
 from luminal.errors import (
     LuminalError,
     LuminalWarning,
@@ -40,10 +40,10 @@ from luminal.loading import (
     claim_directory,
     collecting_rarely,
     drop_type_caches,
+    read_shipment,
     run_each_in_thread,
     run_in_thread,
 )
-from luminal.loading._source import read_shipment
 from luminal.model import Candidate, EventKind, Problem, Report, Source, State
 
 if TYPE_CHECKING:

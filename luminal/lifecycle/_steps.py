@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
-from luminal.loading import Result, run_in_thread
-from luminal.loading._workers import place_of
+from luminal.loading import Result, place_of, run_in_thread
 
 if TYPE_CHECKING:
     from asyncio import Task

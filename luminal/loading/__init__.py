@@ -1,54 +1,83 @@
-"""From a candidate to modules: read, compile, execute apart, commit or discard.
+"""From a candidate to modules: read, compile, execute beside running code, commit.
 
-The only room that touches `sys.modules`. In come candidates, out come generations
-and the photons in them. Nothing of a photon is created or started here.
+This is the only package that writes to `sys.modules`. It creates and starts nothing of
+a photon.
 """
 
 from __future__ import annotations
 
-from luminal.loading._generation import Generation
-from luminal.loading._origin import (
-    DirectoryOrigin,
-    DistributionOrigin,
-    Origin,
-    Place,
-    claim_directory,
-    claimed_directories,
-)
-from luminal.loading._selection import Choice, Selected
-from luminal.loading._source import CodeCache, Pinned, SourceFile, read_source
-from luminal.loading._staging import Attempt, Stage, is_in_transaction
-from luminal.loading._workers import (
-    Result,
-    collecting_rarely,
-    run_by,
-    run_each_in_thread,
-    run_in_thread,
-)
-from luminal.loading._world import World, drop_type_caches
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Attempt",
-    "Choice",
-    "CodeCache",
-    "DirectoryOrigin",
-    "DistributionOrigin",
-    "Generation",
-    "Origin",
-    "Pinned",
-    "Place",
-    "Result",
-    "Selected",
-    "SourceFile",
-    "Stage",
-    "World",
-    "claim_directory",
-    "claimed_directories",
-    "collecting_rarely",
-    "drop_type_caches",
-    "is_in_transaction",
-    "read_source",
-    "run_by",
-    "run_each_in_thread",
-    "run_in_thread",
-]
+from luminal._lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from luminal.loading._generation import Generation as Generation
+    from luminal.loading._origin import DirectoryOrigin as DirectoryOrigin
+    from luminal.loading._origin import DistributionOrigin as DistributionOrigin
+    from luminal.loading._origin import Origin as Origin
+    from luminal.loading._origin import Place as Place
+    from luminal.loading._origin import claim_directory as claim_directory
+    from luminal.loading._origin import claimed_directories as claimed_directories
+    from luminal.loading._selection import Choice as Choice
+    from luminal.loading._selection import Selected as Selected
+    from luminal.loading._source import CodeCache as CodeCache
+    from luminal.loading._source import Pinned as Pinned
+    from luminal.loading._source import SourceFile as SourceFile
+    from luminal.loading._source import extensions_of as extensions_of
+    from luminal.loading._source import read_shipment as read_shipment
+    from luminal.loading._source import read_source as read_source
+    from luminal.loading._staging import Attempt as Attempt
+    from luminal.loading._staging import Stage as Stage
+    from luminal.loading._staging import is_in_transaction as is_in_transaction
+    from luminal.loading._workers import Result as Result
+    from luminal.loading._workers import collecting_rarely as collecting_rarely
+    from luminal.loading._workers import place_of as place_of
+    from luminal.loading._workers import run_by as run_by
+    from luminal.loading._workers import run_each_in_thread as run_each_in_thread
+    from luminal.loading._workers import run_in_thread as run_in_thread
+    from luminal.loading._world import World as World
+    from luminal.loading._world import drop_type_caches as drop_type_caches
+
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_generation": ("Generation",),
+        "_origin": (
+            "DirectoryOrigin",
+            "DistributionOrigin",
+            "Origin",
+            "Place",
+            "claim_directory",
+            "claimed_directories",
+        ),
+        "_selection": (
+            "Choice",
+            "Selected",
+        ),
+        "_source": (
+            "CodeCache",
+            "Pinned",
+            "SourceFile",
+            "extensions_of",
+            "read_shipment",
+            "read_source",
+        ),
+        "_staging": (
+            "Attempt",
+            "Stage",
+            "is_in_transaction",
+        ),
+        "_workers": (
+            "Result",
+            "collecting_rarely",
+            "place_of",
+            "run_by",
+            "run_each_in_thread",
+            "run_in_thread",
+        ),
+        "_world": (
+            "World",
+            "drop_type_caches",
+        ),
+    },
+)

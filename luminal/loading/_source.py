@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from luminal.discovery._files import read_bytes
+from luminal.discovery import read_bytes
 from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
 from luminal.loading._origin import Place
 

@@ -1,11 +1,10 @@
-"""The front desk: what a host orders, under the names that hosts know.
-
-Lazy, like the front door: a host that loads photons does not pay for supervision.
-"""
+"""What a host uses: the Loader, the Handler, supervised threads and loops."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
@@ -36,25 +35,21 @@ __all__ = [
     "super_loop_factory",
 ]
 
-_ROOMS = {
-    **dict.fromkeys(__all__, "luminal.supervise"),
-    "Control": "luminal.managers.control",
-    "Handler": "luminal.lifecycle",
-    "Loader": "luminal.managers.loader",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import what *name* stands for, and keep it here."""
-    room = _ROOMS.get(name)
-    if room is None:
-        raise AttributeError(f"module 'luminal.managers' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(room), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "luminal.lifecycle": ("Handler",),
+        "control": ("Control",),
+        "loader": ("Loader",),
+        "luminal.supervise": (
+            "GreenLight",
+            "LoopController",
+            "LoopTask",
+            "LoopTrace",
+            "SuperLoop",
+            "ThreadManager",
+            "TracedThread",
+            "super_loop_factory",
+        ),
+    },
+)

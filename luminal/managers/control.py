@@ -21,7 +21,7 @@ import attrs
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers.status import report_of, status_of
 from luminal.model import Outcome, Problem
-from luminal.reload._loop import Home
+from luminal.reload import Home
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from luminal.lifecycle import (
     Intake,
     Registry,
     Runtime,
+    Terms,
+    depart,
 )
-from luminal.lifecycle._batch import depart
-from luminal.lifecycle._footprint import Terms
 from luminal.loading import CodeCache, World, is_in_transaction, run_in_thread
 from luminal.model import (
     Deadlines,
@@ -39,8 +39,7 @@ from luminal.model import (
     Problem,
     Report,
 )
-from luminal.reload import Reloader
-from luminal.reload._directory_watch import DirectoryWatch
+from luminal.reload import DirectoryWatch, Reloader
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.model import Candidate, Event
-    from luminal.reload import Policy, Reloaded
-    from luminal.reload._distribution_watch import DistributionWatch
+    from luminal.reload import DistributionWatch, Policy, Reloaded
 
 __all__ = ["Desk", "Handlers", "Loader", "Watches", "log_events", "start_all"]
 
@@ -657,7 +655,7 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload._directory_watch import DirectoryWatch
+        from luminal.reload import DirectoryWatch
 
         path = os.fspath(photons_directory)
         keeper = DirectoryWatch(path, self._intake, self._reloader, self._turn)
@@ -688,7 +686,7 @@ class Loader(Desk):
             )
         import asyncio
 
-        from luminal.reload._distribution_watch import DistributionWatch
+        from luminal.reload import DistributionWatch
 
         depot = DistributionWatch(self._reloader, self._turn)
         depot.start(asyncio.get_running_loop())

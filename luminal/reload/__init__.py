@@ -1,8 +1,33 @@
-"""From a change to a swap: watch, batch, plan, stage, start, exchange, retire."""
+"""From a change to a swap: watch, plan, stage, start, exchange, retire."""
 
 from __future__ import annotations
 
-from luminal.reload._reloader import Policy, Reloaded, Reloader
-from luminal.reload._swap import Previous
+from typing import TYPE_CHECKING
 
-__all__ = ["Policy", "Previous", "Reloaded", "Reloader"]
+from luminal._lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from luminal.reload._directory_watch import DirectoryWatch as DirectoryWatch
+    from luminal.reload._distribution_watch import (
+        DistributionWatch as DistributionWatch,
+    )
+    from luminal.reload._loop import Home as Home
+    from luminal.reload._reloader import Policy as Policy
+    from luminal.reload._reloader import Reloaded as Reloaded
+    from luminal.reload._reloader import Reloader as Reloader
+    from luminal.reload._swap import Previous as Previous
+
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_directory_watch": ("DirectoryWatch",),
+        "_distribution_watch": ("DistributionWatch",),
+        "_loop": ("Home",),
+        "_reloader": (
+            "Policy",
+            "Reloaded",
+            "Reloader",
+        ),
+        "_swap": ("Previous",),
+    },
+)

@@ -19,7 +19,7 @@ import attrs
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.lifecycle._batch import depart
+from luminal.lifecycle import depart
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import Home

@@ -17,8 +17,13 @@ import attrs
 
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonReloadError, PhotonTornError
-from luminal.loading import Choice, DistributionOrigin, run_in_thread
-from luminal.loading._source import extensions_of, read_shipment
+from luminal.loading import (
+    Choice,
+    DistributionOrigin,
+    extensions_of,
+    read_shipment,
+    run_in_thread,
+)
 from luminal.model import Event, EventKind, Problem, Source
 from luminal.reload._loop import Home
 from luminal.reload._plan import Change, Renewal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery._names import fits, fold, split_requirement
+from luminal.discovery import fits, fold, split_requirement
 from luminal.errors import LuminalError, PhotonDependencyError
 from luminal.loading import read_source
 

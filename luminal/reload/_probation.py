@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonRollbackError
-from luminal.lifecycle._failures import words_of
-from luminal.lifecycle._steps import is_containable, method_of, run_step
+from luminal.lifecycle import is_containable, method_of, run_step, words_of
 from luminal.model import Event, EventKind, Problem, State
 from luminal.reload._loop import Home
 from luminal.supervise import unowned

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from luminal.errors import PhotonConflictError, PhotonRollbackError
-from luminal.lifecycle._failures import explain
-from luminal.lifecycle._steps import is_containable
+from luminal.lifecycle import explain, is_containable
 from luminal.loading import Pinned, run_in_thread
 from luminal.model import (
     Event,

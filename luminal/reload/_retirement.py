@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.lifecycle._footprint import name_pins, namespaces_of
+from luminal.lifecycle import name_pins, namespaces_of
 from luminal.loading import drop_type_caches
 from luminal.model import Event, EventKind, Problem, State
 from luminal.supervise import unowned

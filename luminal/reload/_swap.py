@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from luminal.discovery._names import fold
+from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.lifecycle import Handler
-from luminal.lifecycle._batch import Admission
-from luminal.lifecycle._footprint import Trail
+from luminal.lifecycle import Admission, Handler, Trail
 from luminal.loading import Attempt, Selected, Stage, run_by
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import affected, find_unmet

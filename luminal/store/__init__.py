@@ -1,12 +1,27 @@
 """Files that outlive the process: where they are, and how they are trusted.
 
-Comes in: a name and a value. Goes out: the value that this user's own processes
-wrote last under that name, or None. Never raises for the state of the disk; a
-cache that does not work costs time, not a photon.
+Nothing here raises for the state of the disk: a cache that does not work costs time,
+not a photon.
 """
 
 from __future__ import annotations
 
-from luminal.store._sealed import SealedStore, cache_directory, fingerprint
+from typing import TYPE_CHECKING
 
-__all__ = ["SealedStore", "cache_directory", "fingerprint"]
+from luminal._lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from luminal.store._sealed import SealedStore as SealedStore
+    from luminal.store._sealed import cache_directory as cache_directory
+    from luminal.store._sealed import fingerprint as fingerprint
+
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_sealed": (
+            "SealedStore",
+            "cache_directory",
+            "fingerprint",
+        ),
+    },
+)

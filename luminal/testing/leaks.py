@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.loading._workers import place_of
+from luminal.loading import place_of
 from luminal.supervise.footprint import Footprint
 from luminal.testing.patience import THREAD_NAME
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.hooks.records import HookStatistics
+from luminal.hooks import HookStatistics
 from luminal.managers.status import status_of
 from luminal.model import Event, EventKind, Outcome, OutcomeResult, Problem
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from luminal.hooks.records import HookStatistics
+    from luminal.hooks import HookStatistics
     from luminal.web.picture import Photon
 
 __all__ = ["hooks_table", "photons_table", "time_of"]

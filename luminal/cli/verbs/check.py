@@ -70,14 +70,14 @@ def command(look: Look, strict: bool, timeout: float, as_json: bool) -> Exit:
     outcomes = [o for o in _sorted(report, found) if o.photon in names]
     safety = {c.name: obstacles_of(c) for c in wanted}
     code = _code(outcomes, safety, strict)
-    failing = [o.photon for o in outcomes if o.verdict is OutcomeResult.FAILED]
+    failing = [o.photon for o in outcomes if o.result is OutcomeResult.FAILED]
     said = if_loaded([c for c in found if c.name in safety], failing)
     if as_json:
         photons = [
             {
                 "name": o.photon,
                 "file": o.file,
-                "state": _WORDS[o.verdict],
+                "state": _WORDS[o.result],
                 "problem": o.problem,
                 "consequence": said.get(o.photon, ""),
                 "reload_safe": not safety.get(o.photon),
@@ -116,7 +116,7 @@ def _sorted(report: Report, found: Sequence[Candidate]) -> list[Outcome]:
 def _code(
     outcomes: Sequence[Outcome], safety: dict[str, list[Obstacle]], strict: bool
 ) -> Exit:
-    if any(outcome.verdict is OutcomeResult.FAILED for outcome in outcomes):
+    if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
         return Exit.FAILED
     return Exit.REFUSED if strict and any(safety.values()) else Exit.FINE
 
@@ -129,15 +129,13 @@ def _print(
     rows = []
     for outcome in outcomes:
         against = safety.get(outcome.photon)
-        line = "yes" if outcome.verdict is OutcomeResult.LOADED else ""
+        line = "yes" if outcome.result is OutcomeResult.LOADED else ""
         if against:
             line = f"no because line {against[0].line}"
-        rows.append(
-            (outcome.photon, short(outcome.file), line, _WORDS[outcome.verdict])
-        )
+        rows.append((outcome.photon, short(outcome.file), line, _WORDS[outcome.result]))
     print_table(("NAME", "FILE", "RELOAD-SAFE", "STATE"), rows)
     for outcome in outcomes:
-        if outcome.verdict is OutcomeResult.FAILED and outcome.problem is not None:
+        if outcome.result is OutcomeResult.FAILED and outcome.problem is not None:
             say()
             tell_problem(outcome.photon, outcome.problem, so=said[outcome.photon])
         for obstacle in safety.get(outcome.photon, ()):

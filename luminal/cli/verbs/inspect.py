@@ -96,7 +96,7 @@ def _chosen(
 
 
 def _required_by(candidate: Candidate, everything: Sequence[Candidate]) -> list[str]:
-    from luminal.discovery._names import split_requirement
+    from luminal.discovery import split_requirement
 
     return [
         other.name

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import attrs
-from inotify_simple import INotify, parse_events
+from inotify_simple import INotify, parse_events  # type: ignore[import-untyped]
 
 from luminal.reload.watching._ignore import GIT_LOCKS
 from luminal.reload.watching._snapshot import steps
