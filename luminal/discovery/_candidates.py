@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import attrs
-
-from luminal.model import Candidate, Problem, Source
+if TYPE_CHECKING:
+    from luminal.model import Candidate
 
 __all__ = ["Discovered", "pack", "unpack"]
 
@@ -115,6 +114,8 @@ class Discovered(Sequence["Candidate"]):
 
 def pack(candidate: Candidate) -> bytes:
     """Return *candidate* as bytes for a sealed file."""
+    import attrs
+
     name, source, *rest, problem = attrs.astuple(candidate, recurse=False)
     last = attrs.astuple(problem) if problem else None
     return marshal.dumps((name, source.value, *rest, last))
@@ -122,6 +123,8 @@ def pack(candidate: Candidate) -> bytes:
 
 def unpack(packed: bytes) -> Candidate:
     """Return the candidate that `pack` made *packed* of; it must be from our index."""
+    from luminal.model import Candidate, Problem, Source
+
     # Authenticated by the store.
     name, source, *rest, last = marshal.loads(packed)  # noqa: S302
     values: list[Any] = [*rest, Problem(*last) if last else None]

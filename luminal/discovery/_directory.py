@@ -16,7 +16,7 @@ from luminal.model import Candidate, Problem, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from luminal.discovery._files import Witness
+    from luminal.discovery._scan import Witness
     from luminal.discovery._static import ModuleFacts
 
 __all__ = ["described", "read_directory", "read_unit", "unit_name"]

@@ -16,7 +16,7 @@ from luminal.store import SealedStore, fingerprint
 
 if TYPE_CHECKING:
     from luminal.discovery._discover import Request
-    from luminal.discovery._files import Witness
+    from luminal.discovery._scan import Witness
     from luminal.model import Candidate
 
 __all__ = ["Index"]

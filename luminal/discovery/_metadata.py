@@ -33,7 +33,7 @@ from luminal.model import Candidate, Problem, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from luminal.discovery._files import Witness
+    from luminal.discovery._scan import Witness
 
 __all__ = [
     "Distribution",

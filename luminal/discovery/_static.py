@@ -22,7 +22,7 @@ from luminal.model import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from luminal.discovery._files import Witness
+    from luminal.discovery._scan import Witness
 
 __all__ = [
     "ClassFacts",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from luminal.discovery import _files
+from luminal.discovery import _files, _scan
 
 Write = Callable[..., Path]
 TICK = 20_000_000
@@ -51,7 +51,8 @@ def write(folder: Path) -> Write:
 @pytest.fixture
 def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files be old at once, as those of a real installation are."""
-    monkeypatch.setattr(_files, "settled", lambda stamp, now: True)
+    for module in (_files, _scan):
+        monkeypatch.setattr(module, "settled", lambda stamp, now: True)
 
 
 class CoarseTimes:
@@ -78,4 +79,5 @@ class CoarseTimes:
 def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
     monkeypatch.setattr(_files, "MARGIN", 30_000_000)
-    monkeypatch.setattr(_files, "os", CoarseTimes())
+    for module in (_files, _scan):
+        monkeypatch.setattr(module, "os", CoarseTimes())

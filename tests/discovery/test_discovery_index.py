@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import _discover, _files, discover
+from luminal.discovery import _files, _scan, discover
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -29,13 +29,13 @@ GOOD = "from luminal import IPhoton\nclass {}(IPhoton): pass\n"
 def surveys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often the disk is really read."""
     counted: list[int] = []
-    original = _discover.survey
+    original = _scan.survey
 
     def counting(*args: object) -> object:
         counted.append(1)
         return original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_discover, "survey", counting)
+    monkeypatch.setattr(_scan, "survey", counting)
     return counted
 
 
@@ -61,13 +61,13 @@ def test_one_edit_parses_one_file(
         write(f"m{n}.py", GOOD.format(f"M{n}"))
     discover(folder, group=None)
     parsed: list[str] = []
-    original = _files.facts_of
+    original = _scan.facts_of
 
     def parse(data: bytes, path: str, checksum: str) -> object:
         parsed.append(path)
         return original(data, path, checksum)
 
-    monkeypatch.setattr(_files, "facts_of", parse)
+    monkeypatch.setattr(_scan, "facts_of", parse)
     path = write("m3.py", GOOD.format("Changed"))
     os.utime(folder / "m4.py", (1, 1))
     assert next(c.name for c in discover(folder, group=None)) == "Changed"

@@ -21,7 +21,7 @@ import inotify_simple
 import pytest
 
 from luminal.model import Deadlines, EventKind, State
-from luminal.reload.watching import Pace, duty
+from luminal.reload.watching import Pace, _watcher
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
 
@@ -66,7 +66,7 @@ async def watching(host, path, *expected):
 @pytest.fixture
 def quick(monkeypatch):
     """Looks at files that a test can wait for."""
-    monkeypatch.setattr(duty, "Pace", lambda: Pace(sweep=0.05, poll=0.05))
+    monkeypatch.setattr(_watcher, "Pace", lambda: Pace(sweep=0.05, poll=0.05))
 
 
 # Watching that has become worse than it was.
@@ -130,7 +130,7 @@ async def test_a_file_system_without_events_is_looked_at(
     make_host, photons, quick, monkeypatch, caplog
 ):
     """Stores through a memory map send none: inotify(7)."""
-    monkeypatch.setattr(duty, "silent_file_system", lambda directory: "nfs4")
+    monkeypatch.setattr(_watcher, "silent_file_system", lambda directory: "nfs4")
     path = photons.write("a.py", text("a", 1))
     async with watching(make_host(), photons.path, ("a", 1)) as host:
         with path.open("r+b") as file:

@@ -15,7 +15,7 @@ import inotify_simple
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.reload.watching import Cause, NoteCode, Pace, Watcher, duty
+from luminal.reload.watching import Cause, NoteCode, Pace, Watcher, _watcher
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's queue")
 
@@ -110,7 +110,7 @@ def test_no_descriptor_left_for_the_kernels_events(inbox, root, quick, monkeypat
 def test_a_file_system_without_events_is_swept_and_that_is_said_once(
     inbox, root, quick, monkeypatch
 ):
-    monkeypatch.setattr(duty, "silent_file_system", lambda directory: "nfs4")
+    monkeypatch.setattr(_watcher, "silent_file_system", lambda directory: "nfs4")
     inbox.watch(pace=quick)
     note = inbox.note(NoteCode.NO_EVENTS)
     assert note.directory == str(root)

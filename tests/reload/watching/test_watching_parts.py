@@ -9,7 +9,7 @@ import threading
 import attrs
 import pytest
 
-from luminal.reload.watching import Batch, Cause, NoteCode, duty
+from luminal.reload.watching import Batch, Cause, NoteCode, _watcher
 from luminal.reload.watching._ignore import (
     is_noisy_file,
     is_noisy_folder,
@@ -125,7 +125,9 @@ def other_system(request, monkeypatch):
     if request.param == "polling":
         return {"force_polling": True}
     pytest.importorskip("watchfiles")
-    monkeypatch.setattr(duty, "new_source", lambda force_polling: WatchfilesSource())
+    monkeypatch.setattr(
+        _watcher, "new_source", lambda force_polling: WatchfilesSource()
+    )
     return {}
 
 

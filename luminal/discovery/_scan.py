@@ -1,0 +1,285 @@
+"""Reads what the index does not know: directories and distributions → candidates.
+
+Every look at the disk goes through `Witness`, which keeps what it saw, so that the index
+can tell later whether it still holds. Each file is read and parsed once a run, or not at
+all where an earlier run knows its facts.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery._directory import read_directory, read_unit
+from luminal.discovery._files import (
+    Evidence,
+    Folder,
+    Listing,
+    Stamp,
+    list_directory,
+    looks_of,
+    read_bytes,
+    settled,
+    stamp_of,
+)
+from luminal.discovery._names import fold
+from luminal.discovery._order import arrange
+from luminal.discovery._static import DepthError, ModuleFacts, facts_of
+from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
+from luminal.model import Candidate, Problem, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from luminal.discovery._discover import Request
+
+__all__ = ["Witness", "survey", "survey_file"]
+
+# === discovery.witness ===
+# The eyes of a discovery: every look at the disk goes through here, and is kept.
+#
+# Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
+# can check later. Each file is read and parsed once a run, or not at all where an
+# earlier run knows its facts.
+
+_LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
+"""Errors that a later look repeats as long as nobody changes anything."""
+
+
+class Witness:
+    """What one run of a discovery has seen.
+
+    Attributes:
+        now: The clock before the first look, in nanoseconds.
+        memo: Path → (digest, packed facts), of this run.
+        is_void: Whether something was seen that another look may not show again.
+    """
+
+    __slots__ = (
+        "_facts",
+        "_folders",
+        "_known",
+        "_seen",
+        "_stamps",
+        "is_void",
+        "memo",
+        "now",
+    )
+
+    def __init__(
+        self, now: int, known: dict[str, tuple[str, tuple[object, ...]]]
+    ) -> None:
+        self.now = now
+        self._folders: dict[tuple[str, bool], Folder] = {}
+        # Path → (stamp, digest or empty); or the number of the error.
+        self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
+        self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
+        self.is_void = False
+        self._known = known
+        self._facts: dict[str, ModuleFacts] = {}
+        self._seen: dict[str, bytes | PhotonUnreadableError] = {}
+
+    def evidence(self) -> Evidence:
+        """Return all that was seen."""
+        there = {p: s for p, s in self._stamps.items() if isinstance(s, tuple)}
+        gone = {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)}
+        # Of what was read the error is part of the answer, else that there is one.
+        refused = {p: number for p, number in gone.items() if p in self._seen}
+        seen = looks_of(
+            {
+                p
+                for (p, _), (_, names) in self._folders.items()
+                if not isinstance(names, int)
+            },
+            {p: stamp for p, (stamp, _) in there.items()},
+            [p for p in gone if p not in refused],
+        )
+        return Evidence(
+            self._folders,
+            seen,
+            refused,
+            {p: s for p, s in there.items() if not settled(s[0], self.now)},
+        )
+
+    def identity(self, path: str) -> tuple[int, int] | str:
+        """Return (inode, device) of a file that was looked at, else its path."""
+        seen = self._stamps.get(path)
+        return seen[0][1:3] if isinstance(seen, tuple) else path
+
+    def modules(self, directory: str) -> Listing:
+        """Return what *directory* holds for photons, or an error's number."""
+        return self._list(directory, True)
+
+    def packages(self, directory: str) -> Listing:
+        """Return what *directory*, an entry of ``sys.path``, says is installed."""
+        return self._list(directory, False)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a regular file at *path*."""
+        return stat.S_ISREG(self._mode(path))
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is anything at *path*, links followed."""
+        return self._mode(path) != 0
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of the file at *path*.
+
+        Raises:
+            PhotonUnreadableError: See `luminal.discovery._files.read_bytes`.
+        """
+        seen = self._seen.get(path)
+        if seen is None:
+            try:
+                seen, stamp = read_bytes(path)
+                self._keep(path, stamp, hashlib.sha512(seen).hexdigest())
+            except PhotonUnreadableError as error:
+                seen = error
+                self._mode(path)
+                if error.errno is not None and error.errno not in _LASTING:
+                    self.is_void = True
+            self._seen[path] = seen
+        if isinstance(seen, PhotonUnreadableError):
+            raise seen
+        return seen
+
+    def facts(self, path: str) -> ModuleFacts:
+        """Return what the module at *path* says about itself."""
+        facts = self._facts.get(path)
+        if facts is None:
+            facts = self._facts[path] = self._look(path)
+        return facts
+
+    def _look(self, path: str) -> ModuleFacts:
+        try:
+            data = self.read(path)
+        except PhotonUnreadableError as error:
+            return ModuleFacts(problem=Problem.of(error, "read"))
+        del self._seen[path]  # read once more only if somebody asks for the bytes
+        stamp_and_digest = self._stamps[path]
+        assert isinstance(stamp_and_digest, tuple)  # noqa: S101  (it was read)
+        digest = stamp_and_digest[1]
+        known = self._known.get(path)
+        if known is not None and known[0] == digest:
+            self.memo[path] = known
+            return ModuleFacts.unpack(known[1])
+        try:
+            facts = facts_of(data, path, digest)
+        except DepthError as error:
+            self.is_void = True
+            refusal = PhotonSyntaxError(
+                "is not readable Python",
+                file=path,
+                why=f"it is nested too deeply ({error})",
+                hint="break the expression up",
+            )
+            return ModuleFacts(digest, Problem.of(refusal, "compile"))
+        self.memo[path] = (digest, facts.pack())
+        return facts
+
+    def _list(self, directory: str, of_modules: bool) -> Listing:
+        key = (directory, of_modules)
+        if key not in self._folders:
+            found = list_directory(directory, self.now, of_modules=of_modules)
+            self._folders[key] = found
+            if isinstance(found[1], int) and found[1] not in _LASTING:
+                self.is_void = True
+        return self._folders[key][1]
+
+    def _mode(self, path: str) -> int:
+        """Return the mode of what is at *path*, 0 if there is nothing."""
+        if path not in self._stamps:
+            try:
+                self._keep(path, stamp_of(os.stat(path)), "")
+            except OSError as error:
+                self._stamps[path] = error.errno
+                if error.errno not in _LASTING:
+                    self.is_void = True
+            except ValueError:  # a null byte in a name that a file gave us
+                return 0
+        seen = self._stamps[path]
+        return seen[0][0] if isinstance(seen, tuple) else 0
+
+    def _keep(self, path: str, stamp: Stamp, digest: str) -> None:
+        before = self._stamps.get(path)
+        if before is not None and (isinstance(before, int) or before[0] != stamp):
+            self.is_void = True  # it changes while we look
+        self._stamps[path] = (stamp, digest)
+
+
+# === discovery.survey ===
+# The whole discovery, without an index: disk → candidates in load order.
+
+
+def survey(request: Request, witness: Witness) -> list[Candidate]:
+    """Return everything that *request* asks for, seen through *witness*.
+
+    Args:
+        request: What to look for, and where.
+        witness: Keeps what is looked at.
+    """
+    found = _once(_everything(request, witness), witness)
+    return arrange(_switched(found, request), api_version=request.api_version)
+
+
+def survey_file(
+    path: str, base: str, api_version: str | None, witness: Witness
+) -> list[Candidate]:
+    """Return the photons of the one unit at *path*, in load order.
+
+    Args:
+        path: Absolute path.
+        base: Name of the photon base.
+        api_version: See `luminal.discovery.discover`.
+        witness: Keeps what is looked at.
+    """
+    origin = os.path.dirname(path)
+    if os.path.basename(path) == "__init__.py":
+        origin = os.path.dirname(origin)
+    found = read_unit(witness, path, origin, base, asked_for=True)
+    return arrange(found, api_version=api_version, is_part=True)
+
+
+def _everything(request: Request, witness: Witness) -> Iterator[Candidate]:
+    if request.group is not None:
+        from luminal.discovery._metadata import read_installed
+
+        yield from read_installed(witness, request.path, request.group, request.base)
+    for directory in request.directories:
+        yield from read_directory(
+            witness, directory, request.base, recursive=request.recursive
+        )
+
+
+def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candidate]:
+    """Drop what was found before: overlapping directories, an editable install."""
+    seen: set[object] = set()
+    for candidate in candidates:
+        file = witness.identity(candidate.location)
+        attribute = candidate.target.rpartition(":")[2]
+        same_file = (candidate.location, attribute, candidate.name)
+        installed = (file, attribute)
+        if candidate.source is Source.DISTRIBUTION:
+            seen.add(installed)
+        elif same_file in seen or installed in seen:
+            continue
+        seen.add(same_file)
+        yield candidate
+
+
+def _switched(candidates: Iterable[Candidate], request: Request) -> Iterator[Candidate]:
+    """Switch off what the host does not want."""
+    allowed = None if request.allow is None else set(map(fold, request.allow))
+    blocked = set(map(fold, request.block))
+    for candidate in candidates:
+        name = fold(candidate.name)
+        is_wanted = (allowed is None or name in allowed) and name not in blocked
+        if candidate.enabled and is_wanted:
+            yield candidate
+        else:  # nobody wants it, so nothing is wrong with it
+            yield attrs.evolve(candidate, enabled=False, problem=None)
