@@ -8,6 +8,7 @@ implementation's failure: a cancellation is nobody's.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +41,7 @@ __all__ = [
 ISOLATED: Final = (Exception, SystemExit)
 """What an isolated hook turns into a report. A real Ctrl-C passes."""
 
-ENGINE: Final = __file__.rpartition("failure.py")[0]
+ENGINE: Final = os.path.join(os.path.dirname(__file__), "")
 """Directory of this room: frames from here are not a photon's."""
 
 RESERVED: Final = "luminal."

@@ -98,8 +98,8 @@ def test_a_failure_at_start_is_shown_with_the_authors_calls(
     golden("run-start-fails", "run", *WHERE, "--once")
     golden("run-start-fails-json", "run", *WHERE, "--once", "--json")
     said = terminal.luminal("run", *WHERE, "--once", "-v")
-    assert "lifecycle/step.py" in said.err
-    assert said.err.index("in Bad.start") < said.err.index("lifecycle/step.py")
+    assert "lifecycle/_steps.py" in said.err
+    assert said.err.index("in Bad.start") < said.err.index("lifecycle/_steps.py")
 
 
 def test_several_failures_are_told_together(

@@ -95,7 +95,7 @@ def test_photons_are_loaded_listed_reloaded_and_unloaded(shell: Shell) -> None:
         "print('then', photon_loader.photons)",
     )
     assert "greets <everybody>" in said
-    assert "hello   loaded   1" in said
+    assert "hello   loaded  1" in said
     assert "hello   running  1" in said
     assert "['hello you']" in said
     assert "hello   running  2" in said
@@ -120,7 +120,7 @@ def test_watch_reloads_what_is_saved_and_tells_with_the_next_cell(shell: Shell) 
     )
     assert "photon 'hello' swapped, generation 2" in said
     assert said.count("['salut you']") == 2
-    assert "photon 'hello' refused" in said
+    assert "photon 'hello' rejected" in said
     assert "LUM104" in said
     assert "photon 'hello' unloaded, generation 2" in said
     assert "Traceback" not in said
