@@ -15,8 +15,14 @@ import pytest
 from luminal.managers import Loader
 from luminal.model import Event, Happening, Problem
 from luminal.testing import Host
-from luminal.web import Picture, picture_of, render_page, serve
-from luminal.web.picture import Failure, Photon
+from luminal.web import (
+    Failure,
+    HostSnapshot,
+    PhotonSnapshot,
+    render_page,
+    serve,
+    snapshot_of,
+)
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
 pytestmark = [
@@ -181,7 +187,7 @@ def test_none_and_a_thousand_fit(
     tables scroll in boxes of their own."""
     name = "a-photon-with-a-name-that-never-ends-" * 3
     photons = tuple(
-        Photon(f"{name}{at}", "running", 1, 1.0, f"/photons/{name}{at}.py")
+        PhotonSnapshot(f"{name}{at}", "running", 1, 1.0, f"/photons/{name}{at}.py")
         for at in range(count)
     )
     events = tuple(
@@ -189,9 +195,9 @@ def test_none_and_a_thousand_fit(
         for at, photon in enumerate(photons)
         for happening in Happening
     )
-    picture = Picture(1, name * 4, 1.0, photons, (), events, hooks=())
+    snapshot = HostSnapshot(1, name * 4, 1.0, photons, (), events, hooks=())
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture), encoding="utf-8")
+    file.write_text(render_page(snapshot), encoding="utf-8")
     browser.look(width, "light")
     browser.open(file.as_uri())
     assert browser.run("return document.documentElement.scrollWidth") <= width
@@ -206,10 +212,10 @@ def test_an_endless_word_of_a_failure_is_broken(
     """An exception's text may be a digest, a path or a page without a blank."""
     word = "E" * 2000
     problem = Problem(word, word, word, word, 3, why=word, hint=word, consequence=word)
-    failures = (Failure("geo", problem, 1.0, is_standing=True),)
-    picture = Picture(1, word, 1.0, (), failures, events=(), hooks=())
+    failures = (Failure("geo", problem, 1.0, is_current=True),)
+    snapshot = HostSnapshot(1, word, 1.0, (), failures, events=(), hooks=())
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture), encoding="utf-8")
+    file.write_text(render_page(snapshot), encoding="utf-8")
     browser.look(width, "light")
     browser.open(file.as_uri())
     assert browser.run("return document.documentElement.scrollWidth") <= width
@@ -226,8 +232,8 @@ def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
         )["outerHTML"]
     finally:
         browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
-    assert "reload for news" in source
-    assert "why not: could not be started [LUM110]" in source
+    assert "reload the page to update it" in source
+    assert "reason: could not be started [LUM110]" in source
     assert " UTC</time>" in source
 
 
@@ -236,7 +242,7 @@ def test_the_report_is_a_page_of_its_own(
 ) -> None:
     """As a file it has its style and script, and asks nobody for news."""
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture_of(loader)), encoding="utf-8")
+    file.write_text(render_page(snapshot_of(loader)), encoding="utf-8")
     browser.look(390, "dark")
     browser.open(file.as_uri())
     browser.until("return document.querySelector('time').title !== ''")

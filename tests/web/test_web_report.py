@@ -70,7 +70,7 @@ def test_a_running_host_is_asked(
             control.stop()
     assert said.returncode == 1, said.stderr
     assert f"host {os.getpid()}" in said.stdout
-    assert "why not: could not be started [LUM110]" in said.stdout
+    assert "reason: could not be started [LUM110]" in said.stdout
 
 
 def test_no_host_has_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
