@@ -36,18 +36,18 @@ LIVE = f"return {STATE} === 'live'"
 
 
 @contextmanager
-def _deaf(port: int) -> Iterator[threading.Event]:
-    """Answer on *port* that there is no such page; tell when somebody has asked."""
+def _not_found(port: int) -> Iterator[threading.Event]:
+    """Answer 404 on *port*; the event is set at the first request."""
     asked = threading.Event()
 
-    class Deaf(http.server.BaseHTTPRequestHandler):
+    class NotFound(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(404)
             asked.set()
 
         def log_message(self, *args: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", port), Deaf) as server:
+    with http.server.HTTPServer(("127.0.0.1", port), NotFound) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -126,10 +126,10 @@ def test_keys_reach_everything(browser: Chrome, url: str) -> None:
     assert seen[-1] == "journal"
 
 
-def test_what_is_under_the_eyes_stays(
+def test_an_update_keeps_the_selection(
     browser: Chrome, url: str, loader: Loader
 ) -> None:
-    """News replaces what differs only: a selection in another line is kept."""
+    """An update changes only what differs: a selection in another line is kept."""
     browser.look(1280, "light")
     browser.open(url)
     browser.until(LIVE)
@@ -146,16 +146,16 @@ def test_what_is_under_the_eyes_stays(
     assert browser.run("return window.row.isConnected")
 
 
-def test_it_finds_a_host_that_has_begun_anew(browser: Chrome, loader: Loader) -> None:
-    """While the server is away the page says so; it goes on with whoever comes back,
-    also after answers that are no news."""
+def test_it_connects_again_to_a_restarted_host(browser: Chrome, loader: Loader) -> None:
+    """Without a server the page says so. It shows the next host on that port, also
+    after answers that are no event stream."""
     browser.look(1280, "light")
     with serve(loader, port=0) as served:
         browser.open(served.url)
         browser.until(LIVE)
         port = int(served.url.rstrip("/").rpartition(":")[2])
     browser.until(f"return {STATE}.startsWith('connection lost')")
-    with _deaf(port) as asked:
+    with _not_found(port) as asked:
         assert asked.wait(30)
         browser.until(f"return {STATE}.startsWith('connection lost')")
     browser.run("document.querySelector('h1').textContent = 'another host'")
@@ -221,7 +221,7 @@ def test_an_endless_word_of_a_failure_is_broken(
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
-def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
+def test_it_has_the_same_content_without_script(browser: Chrome, url: str) -> None:
     """With scripts off, photons, failures and the journal are all there."""
     browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
     try:
@@ -240,7 +240,7 @@ def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
 def test_the_report_is_a_page_of_its_own(
     browser: Chrome, loader: Loader, tmp_path: Path
 ) -> None:
-    """As a file it has its style and script, and asks nobody for news."""
+    """As a file it has its style and script, and loads nothing."""
     file = tmp_path / "report.html"
     file.write_text(render_page(snapshot_of(loader)), encoding="utf-8")
     browser.look(390, "dark")

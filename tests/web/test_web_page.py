@@ -1,4 +1,4 @@
-"""The page at its public interface: what it says, and whom it refuses."""
+"""The page at its public interface: its content, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_says_what_runs_and_why_not(loader: Loader, url: str) -> None:
+def test_it_shows_states_and_reasons(loader: Loader, url: str) -> None:
     """Photons, states, reasons, source lines and hooks stand in the page itself."""
     loader.hook.locate(place="here")
     status, _, page = ask(url)
@@ -101,8 +101,7 @@ def test_it_is_one_well_formed_document_that_needs_nothing(loader: Loader) -> No
 
 
 def test_a_running_hosts_answer_makes_a_page_too(loader: Loader) -> None:
-    """What the socket tells, through JSON, shows the loaded photons; and what it lacks
-    is said to be lacking."""
+    """A status that went through JSON makes a page; it says what the status lacks."""
     status = json.loads(json.dumps(status_of(loader)))
     page = render_page(snapshot_of_status(status))
     assert "reason: could not be started [LUM110]" in page
@@ -128,7 +127,9 @@ def test_a_running_hosts_answer_makes_a_page_too(loader: Loader) -> None:
         ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, 200),
     ],
 )
-def test_strangers_are_refused(url: str, headers: dict[str, str], status: int) -> None:
+def test_only_loopback_and_its_own_origin_are_answered(
+    url: str, headers: dict[str, str], status: int
+) -> None:
     """Only loopback names are answered, and no page of another origin."""
     found, protecting, page = ask(url, **headers)
     assert found == status
@@ -195,7 +196,7 @@ def test_it_can_be_mounted(loader: Loader) -> None:
     assert b'data-events="/luminal/events"' in answer[1]["body"]
 
 
-def test_a_swap_is_heard(host: Host, url: str) -> None:
+def test_a_swap_is_sent(host: Host, url: str) -> None:
     """The stream begins with all parts, and sends the changed ones after a swap."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=20)

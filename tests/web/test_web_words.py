@@ -1,4 +1,4 @@
-"""What the page says, for whatever a host can tell: values in, HTML out."""
+"""The page shows any name and any text as it is."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_headings_skip_no_level() -> None:
 
 
 def test_the_latest_photons_have_lanes() -> None:
-    """Of many, those are drawn that had news last, and the page says how many."""
+    """Of many photons, those with the latest events have lanes; the page says so."""
     events = tuple(
         Event(Happening.STARTED, f"photon-{number}", 1, at=float(number))
         for number in range(100)
