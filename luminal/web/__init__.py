@@ -1,22 +1,30 @@
-"""A page about a running host: read-only, on loopback, and the same as one file.
+"""A read-only page about a running host, for this machine, and the same page as a file.
 
-Station: beside the journey. Comes in: a `luminal.managers.Loader`. Goes out: HTML. Must
-never change what runs, and never answer anybody but this machine.
+`serve` shows it on a port, `create_app` returns it as an ASGI application, and
+`render_page` makes one HTML file of a `HostSnapshot`. The libraries that these need are
+in the extra ``luminal-photons[web]``; importing this package imports none of them.
 """
 
 from __future__ import annotations
 
-from luminal.web.app import create_app
-from luminal.web.page import render_page
-from luminal.web.picture import Picture, picture_of, picture_of_status
-from luminal.web.serving import Served, serve
+from luminal.web._app import Server, create_app, serve
+from luminal.web._page import render_page
+from luminal.web._snapshot import (
+    Failure,
+    HostSnapshot,
+    PhotonSnapshot,
+    snapshot_of,
+    snapshot_of_status,
+)
 
 __all__ = [
-    "Picture",
-    "Served",
+    "Failure",
+    "HostSnapshot",
+    "PhotonSnapshot",
+    "Server",
     "create_app",
-    "picture_of",
-    "picture_of_status",
     "render_page",
     "serve",
+    "snapshot_of",
+    "snapshot_of_status",
 ]

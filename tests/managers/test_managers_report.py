@@ -14,7 +14,7 @@ import pytest
 import luminal
 from luminal.managers.control import Control, socket_of, speak
 from luminal.managers.status import report_of
-from luminal.web import picture_of, picture_of_status
+from luminal.web import snapshot_of, snapshot_of_status
 
 GEO = """\
 import luminal
@@ -54,13 +54,13 @@ async def lived(directory: Path) -> luminal.Loader:
     return loader
 
 
-def test_the_report_draws_the_picture_that_the_host_draws(tmp_path: Path) -> None:
+def test_the_report_draws_the_snapshot_that_the_host_draws(tmp_path: Path) -> None:
     """Journal, statistics, failures with their frames: nothing is lost in JSON."""
 
     async def main() -> None:
         loader = await lived(tmp_path)
-        here = picture_of(loader)
-        there = picture_of_status(json.loads(json.dumps(report_of(loader))))
+        here = snapshot_of(loader)
+        there = snapshot_of_status(json.loads(json.dumps(report_of(loader))))
         await loader.close()
         assert attrs.evolve(there, at=here.at) == here
         assert there.events is not None
@@ -81,10 +81,10 @@ def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> None:
         report = json.loads(json.dumps(report_of(loader)))
         report["events"].append({**report["events"][0], "happening": "ascended"})
         report["more"] = {"of": "this"}
-        picture = picture_of_status(report)
+        snapshot = snapshot_of_status(report)
         await loader.close()
-        assert picture.events is not None
-        assert len(picture.events) == len(report["events"]) - 1
+        assert snapshot.events is not None
+        assert len(snapshot.events) == len(report["events"]) - 1
 
     asyncio.run(main())
 

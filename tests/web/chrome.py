@@ -95,11 +95,11 @@ class Chrome:
             time.sleep(0.05)  # the page, not this process, is waited for
 
     def complaints(self) -> list[str]:
-        """Return what the browser's console said since the last question."""
+        """Return the messages of the browser's console since the last call."""
         return [entry["message"] for entry in self.ask("se/log", type="browser")]
 
     def shoot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
+        """Save a screenshot of the whole page."""
         size = self.devtools("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"]}
         shot = self.devtools(

@@ -15,8 +15,14 @@ import pytest
 from luminal.managers import Loader
 from luminal.model import Event, EventKind, Problem
 from luminal.testing import Host
-from luminal.web import Picture, picture_of, render_page, serve
-from luminal.web.picture import Failure, Photon
+from luminal.web import (
+    Failure,
+    HostSnapshot,
+    PhotonSnapshot,
+    render_page,
+    serve,
+    snapshot_of,
+)
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
 pytestmark = [
@@ -30,18 +36,18 @@ LIVE = f"return {STATE} === 'live'"
 
 
 @contextmanager
-def _deaf(port: int) -> Iterator[threading.Event]:
-    """Answer on *port* that there is no such page; tell when somebody has asked."""
+def _not_found(port: int) -> Iterator[threading.Event]:
+    """Answer 404 on *port*; the event is set at the first request."""
     asked = threading.Event()
 
-    class Deaf(http.server.BaseHTTPRequestHandler):
+    class NotFound(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(404)
             asked.set()
 
         def log_message(self, *args: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", port), Deaf) as server:
+    with http.server.HTTPServer(("127.0.0.1", port), NotFound) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -120,10 +126,10 @@ def test_keys_reach_everything(browser: Chrome, url: str) -> None:
     assert seen[-1] == "journal"
 
 
-def test_what_is_under_the_eyes_stays(
+def test_an_update_keeps_the_selection(
     browser: Chrome, url: str, loader: Loader
 ) -> None:
-    """News replaces what differs only: a selection in another line is kept."""
+    """An update changes only what differs: a selection in another line is kept."""
     browser.look(1280, "light")
     browser.open(url)
     browser.until(LIVE)
@@ -140,16 +146,16 @@ def test_what_is_under_the_eyes_stays(
     assert browser.run("return window.row.isConnected")
 
 
-def test_it_finds_a_host_that_has_begun_anew(browser: Chrome, loader: Loader) -> None:
-    """While the server is away the page says so; it goes on with whoever comes back,
-    also after answers that are no news."""
+def test_it_connects_again_to_a_restarted_host(browser: Chrome, loader: Loader) -> None:
+    """Without a server the page says so. It shows the next host on that port, also
+    after answers that are no event stream."""
     browser.look(1280, "light")
     with serve(loader, port=0) as served:
         browser.open(served.url)
         browser.until(LIVE)
         port = int(served.url.rstrip("/").rpartition(":")[2])
     browser.until(f"return {STATE}.startsWith('connection lost')")
-    with _deaf(port) as asked:
+    with _not_found(port) as asked:
         assert asked.wait(30)
         browser.until(f"return {STATE}.startsWith('connection lost')")
     browser.run("document.querySelector('h1').textContent = 'another host'")
@@ -181,7 +187,7 @@ def test_none_and_a_thousand_fit(
     tables scroll in boxes of their own."""
     name = "a-photon-with-a-name-that-never-ends-" * 3
     photons = tuple(
-        Photon(f"{name}{at}", "running", 1, 1.0, f"/photons/{name}{at}.py")
+        PhotonSnapshot(f"{name}{at}", "running", 1, 1.0, f"/photons/{name}{at}.py")
         for at in range(count)
     )
     events = tuple(
@@ -189,9 +195,9 @@ def test_none_and_a_thousand_fit(
         for at, photon in enumerate(photons)
         for kind in EventKind
     )
-    picture = Picture(1, name * 4, 1.0, photons, (), events, hooks=())
+    snapshot = HostSnapshot(1, name * 4, 1.0, photons, (), events, hooks=())
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture), encoding="utf-8")
+    file.write_text(render_page(snapshot), encoding="utf-8")
     browser.look(width, "light")
     browser.open(file.as_uri())
     assert browser.run("return document.documentElement.scrollWidth") <= width
@@ -206,16 +212,16 @@ def test_an_endless_word_of_a_failure_is_broken(
     """An exception's text may be a digest, a path or a page without a blank."""
     word = "E" * 2000
     problem = Problem(word, word, word, word, 3, why=word, hint=word, consequence=word)
-    failures = (Failure("geo", problem, 1.0, is_standing=True),)
-    picture = Picture(1, word, 1.0, (), failures, events=(), hooks=())
+    failures = (Failure("geo", problem, 1.0, is_current=True),)
+    snapshot = HostSnapshot(1, word, 1.0, (), failures, events=(), hooks=())
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture), encoding="utf-8")
+    file.write_text(render_page(snapshot), encoding="utf-8")
     browser.look(width, "light")
     browser.open(file.as_uri())
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
-def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
+def test_it_has_the_same_content_without_script(browser: Chrome, url: str) -> None:
     """With scripts off, photons, failures and the journal are all there."""
     browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
     try:
@@ -226,17 +232,17 @@ def test_it_says_the_same_without_script(browser: Chrome, url: str) -> None:
         )["outerHTML"]
     finally:
         browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
-    assert "reload for news" in source
-    assert "why not: could not be started [LUM110]" in source
+    assert "reload the page to update it" in source
+    assert "reason: could not be started [LUM110]" in source
     assert " UTC</time>" in source
 
 
 def test_the_report_is_a_page_of_its_own(
     browser: Chrome, loader: Loader, tmp_path: Path
 ) -> None:
-    """As a file it has its style and script, and asks nobody for news."""
+    """As a file it has its style and script, and loads nothing."""
     file = tmp_path / "report.html"
-    file.write_text(render_page(picture_of(loader)), encoding="utf-8")
+    file.write_text(render_page(snapshot_of(loader)), encoding="utf-8")
     browser.look(390, "dark")
     browser.open(file.as_uri())
     browser.until("return document.querySelector('time').title !== ''")

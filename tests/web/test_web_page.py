@@ -1,4 +1,4 @@
-"""The page at its public interface: what it says, and whom it refuses."""
+"""The page at its public interface: its content, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
@@ -20,10 +21,10 @@ from luminal.managers.status import status_of
 from luminal.testing import Host
 from luminal.web import (
     create_app,
-    picture_of,
-    picture_of_status,
     render_page,
     serve,
+    snapshot_of,
+    snapshot_of_status,
 )
 
 
@@ -67,16 +68,16 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_says_what_runs_and_why_not(loader: Loader, url: str) -> None:
+def test_it_shows_states_and_reasons(loader: Loader, url: str) -> None:
     """Photons, states, reasons, source lines and hooks stand in the page itself."""
     loader.hook.locate(place="here")
     status, _, page = ask(url)
     assert status == 200
-    assert re.search(r'<th scope="row">geo</th><td class="tag good">running', page)
-    assert "why not: could not be started [LUM110]" in page
-    assert "why not: is not valid Python [LUM104]" in page
+    assert re.search(r'<th scope="row">geo</th>\s*<td class="tag good">running', page)
+    assert "reason: could not be started [LUM110]" in page
+    assert "reason: is not valid Python [LUM104]" in page
     assert "<b>2 │ class Wrong(IPhoton:</b>" in page
-    assert re.search(r'class="all">locate</th><td class="all">geo<', page)
+    assert re.search(r'class="all">locate</th>\s*<td class="all">geo<', page)
 
 
 def test_what_photons_say_is_text(url: str) -> None:
@@ -88,7 +89,7 @@ def test_what_photons_say_is_text(url: str) -> None:
 
 def test_it_is_one_well_formed_document_that_needs_nothing(loader: Loader) -> None:
     """Each tag is closed, each id is there once, and nothing outside is referred to."""
-    outline = Outline(render_page(picture_of(loader)))
+    outline = Outline(render_page(snapshot_of(loader)))
     assert outline.open == []
     ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -100,12 +101,11 @@ def test_it_is_one_well_formed_document_that_needs_nothing(loader: Loader) -> No
 
 
 def test_a_running_hosts_answer_makes_a_page_too(loader: Loader) -> None:
-    """What the socket tells, through JSON, shows the loaded photons; and what it lacks
-    is said to be lacking."""
+    """A status that went through JSON makes a page; it says what the status lacks."""
     status = json.loads(json.dumps(status_of(loader)))
-    page = render_page(picture_of_status(status))
-    assert "why not: could not be started [LUM110]" in page
-    assert "did not tell its journal" in page
+    page = render_page(snapshot_of_status(status))
+    assert "reason: could not be started [LUM110]" in page
+    assert "sent no journal" in page
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,9 @@ def test_a_running_hosts_answer_makes_a_page_too(loader: Loader) -> None:
         ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, 200),
     ],
 )
-def test_strangers_are_refused(url: str, headers: dict[str, str], status: int) -> None:
+def test_only_loopback_and_its_own_origin_are_answered(
+    url: str, headers: dict[str, str], status: int
+) -> None:
     """Only loopback names are answered, and no page of another origin."""
     found, protecting, page = ask(url, **headers)
     assert found == status
@@ -194,7 +196,7 @@ def test_it_can_be_mounted(loader: Loader) -> None:
     assert b'data-events="/luminal/events"' in answer[1]["body"]
 
 
-def test_a_swap_is_heard(host: Host, url: str) -> None:
+def test_a_swap_is_sent(host: Host, url: str) -> None:
     """The stream begins with all parts, and sends the changed ones after a swap."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=20)
@@ -209,7 +211,7 @@ def test_a_swap_is_heard(host: Host, url: str) -> None:
                 found: dict[str, str] = json.loads(line[6:])
                 return found
 
-    assert "sum-part" in parts()
+    assert "summary-part" in parts()
     host.reload("geo")
     while 'data-of="generation">2<' not in parts().get("photons-part", ""):
         pass
@@ -244,12 +246,12 @@ def test_a_second_page_and_a_taken_port(loader: Loader) -> None:
         assert one.url != two.url
         assert ask(one.url)[0] == ask(two.url)[0] == 200
         port = int(one.url.rstrip("/").rpartition(":")[2])
-        with pytest.raises(OSError, match=f"port {port} of 127.0.0.1; port 0 is any"):
+        with pytest.raises(OSError, match=f"port {port} of 127.0.0.1; port 0 takes"):
             serve(loader, port=port)
         assert ask(one.url)[0] == 200
 
 
-@pytest.mark.parametrize("absent", ["uvicorn", "starlette"])
+@pytest.mark.parametrize("absent", ["jinja2", "starlette", "uvicorn"])
 def test_what_is_missing_is_named_with_its_extra(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, absent: str
 ) -> None:
@@ -262,3 +264,22 @@ def test_what_is_missing_is_named_with_its_extra(
     assert absent in str(caught.value).lower()
     assert "pip install 'luminal-photons[web]'" in str(caught.value)
     assert "luminal-web" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_libraries_of_the_extra_are_imported_when_they_are_needed() -> None:
+    """The package imports none of them; a page without jinja2 names the extra."""
+    code = """
+import sys
+import luminal.errors
+import luminal.web
+assert not {"jinja2", "starlette", "uvicorn"} & set(sys.modules)
+sys.modules["jinja2"] = None
+try:
+    luminal.web.render_page(luminal.web.HostSnapshot(1, "host", 1.0, (), ()))
+except luminal.errors.MissingExtraError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+    assert "pip install 'luminal-photons[web]'" in done.stdout

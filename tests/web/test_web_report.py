@@ -29,7 +29,7 @@ def report(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_photons_of_a_path_are_shown(tmp_path: Path, photons: Any) -> None:
-    """They are loaded, started and unloaded; the file says so, and so does the code."""
+    """They are loaded, started and unloaded; the file and the exit code show it."""
     photons.photon("geo", "def start(self):\n    print('begun')")
     said = report(tmp_path, str(photons.path), "--no-installed", "-o", "page.html")
     assert (said.returncode, said.stdout.splitlines()[-1]) == (0, "page.html")
@@ -70,11 +70,11 @@ def test_a_running_host_is_asked(
             control.stop()
     assert said.returncode == 1, said.stderr
     assert f"host {os.getpid()}" in said.stdout
-    assert "why not: could not be started [LUM110]" in said.stdout
+    assert "reason: could not be started [LUM110]" in said.stdout
 
 
 def test_no_host_has_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where none runs, that is said, and no file is written."""
+    """If none runs, the exit code is 5 and no file is written."""
     monkeypatch.setenv("LUMINAL_RUNTIME_DIR", str(tmp_path / "none"))
     said = report(tmp_path)
     assert said.returncode == 5

@@ -1,4 +1,4 @@
-"""What the page says, for whatever a host can tell: values in, HTML out."""
+"""The page shows any name and any text as it is."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from hypothesis import strategies as st
 
 from luminal.hooks.records import HookStatistics
 from luminal.model import Event, EventKind, Problem
-from luminal.web import Picture, render_page
-from luminal.web.picture import Failure, Photon
-from luminal.web.timeline import MARKS
+from luminal.web import Failure, HostSnapshot, PhotonSnapshot, render_page
+from luminal.web._page import EVENT_STYLES
 
 PROBLEM = Problem("LUM104", "compile", "does not compile", line=1)
 
 
-def picture(
+def snapshot(
     name: str = "geo", text: str = "", kind: EventKind = EventKind.SWAPPED
-) -> Picture:
+) -> HostSnapshot:
     """A host whose every word is *name* or *text*."""
     problem = attrs.evolve(PROBLEM, what=text, why=text, hint=text, file=text)
-    return Picture(
+    return HostSnapshot(
         pid=1,
         command=text,
         at=1.0,
-        photons=(Photon(name, "running", 1, 1.0, text, problem),),
+        photons=(PhotonSnapshot(name, "running", 1, 1.0, text, problem),),
         failures=(Failure(name, problem, 1.0),),
         events=(Event(kind, name, 1, text, 0.1, problem, at=1.0),),
         hooks=(HookStatistics(name, text, 1, 1, 1, 0.1, 0, 0),),
@@ -55,10 +54,10 @@ class Reader(HTMLParser):
 @given(name=st.text(min_size=1), text=st.text(min_size=1))
 def test_no_word_of_a_host_becomes_a_tag_or_an_attribute(name: str, text: str) -> None:
     """Whatever photons, files and errors are called, the page has the same tags."""
-    assert Reader(render_page(picture(name, text))).tags == PLAIN.tags
+    assert Reader(render_page(snapshot(name, text))).tags == PLAIN.tags
 
 
-PLAIN = Reader(render_page(picture("geo", "words")))
+PLAIN = Reader(render_page(snapshot("geo", "words")))
 
 
 @pytest.mark.parametrize(
@@ -73,23 +72,24 @@ PLAIN = Reader(render_page(picture("geo", "words")))
 )
 def test_names_are_shown_as_they_are(name: str) -> None:
     """A name that looks like a tag, an entity or an end of one is read as it stands."""
-    reader = Reader(render_page(picture(name, name)))
+    reader = Reader(render_page(snapshot(name, name)))
     assert reader.tags == PLAIN.tags
     assert reader.words.count(name) >= 5
 
 
 def test_a_name_that_is_no_text_can_be_shown() -> None:
     """A file's name may be any bytes; the page can be sent and written all the same."""
-    page = render_page(picture(text="/photons/\udcff.py"))
+    page = render_page(snapshot(text="/photons/\udcff.py"))
     assert b"\\udcff.py" in page.encode("utf-8")
 
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_happening_has_its_words(kind: EventKind) -> None:
     """Each is in the journal as it is called; each is either marked, or minor."""
-    style = MARKS[kind] or "minor"
-    assert f'<span class="tag {style}">{kind}</span>' in render_page(picture(kind=kind))
-    assert set(MARKS) == set(EventKind)
+    style = EVENT_STYLES.get(kind, "minor")
+    assert f'<span class="tag {style}">{kind}</span>' in render_page(
+        snapshot(kind=kind)
+    )
 
 
 def test_headings_skip_no_level() -> None:
@@ -101,12 +101,12 @@ def test_headings_skip_no_level() -> None:
 
 
 def test_the_latest_photons_have_lanes() -> None:
-    """Of many, those are drawn that had news last, and the page says how many."""
+    """Of many photons, those with the latest events have lanes; the page says so."""
     events = tuple(
         Event(EventKind.STARTED, f"photon-{number}", 1, at=float(number))
         for number in range(100)
     )
-    page = render_page(attrs.evolve(picture(), events=events))
+    page = render_page(attrs.evolve(snapshot(), events=events))
     assert "the latest 12 of 100" in page
     assert "<span>photon-99</span>" in page
     assert "<span>photon-0</span>" not in page

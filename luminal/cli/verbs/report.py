@@ -17,7 +17,7 @@ from luminal.errors import HostNotRunningError
 
 if TYPE_CHECKING:
     from luminal.cli.looking import Look
-    from luminal.web import Picture
+    from luminal.web import HostSnapshot
 
 __all__ = ["command"]
 
@@ -47,7 +47,7 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
         raise click.UsageError("--json and --output - exclude each other")
     picture = _seen(look, host)
     _write(output, render_page(picture))
-    failing = sorted({f.photon for f in picture.failures if f.is_standing})
+    failing = sorted({f.photon for f in picture.failures if f.is_current})
     code = Exit.FAILED if failing else Exit.FINE
     if not picture.photons:
         code = Exit.NOTHING
@@ -61,9 +61,9 @@ def command(look: Look, host: int | None, output: str, as_json: bool) -> Exit:
     return code
 
 
-def _seen(look: Look, host: int | None) -> Picture:
+def _seen(look: Look, host: int | None) -> HostSnapshot:
     """Look at what was asked for: paths that were typed, else a host that runs."""
-    from luminal.web import picture_of_status
+    from luminal.web import snapshot_of_status
 
     source = click.get_current_context().get_parameter_source("paths")
     is_typed = bool(look.paths) and source is click.core.ParameterSource.COMMANDLINE
@@ -75,25 +75,25 @@ def _seen(look: Look, host: int | None) -> Picture:
         answer = answer_of(host, {"ask": "report"})
         if "refused" in answer:  # a host of an earlier version
             answer = answer_of(host, {"ask": "status"})
-        return picture_of_status(answer)
+        return snapshot_of_status(answer)
     except HostNotRunningError:
         if host is not None or not look.paths:
             raise
         return _loaded(look)
 
 
-def _loaded(look: Look) -> Picture:
+def _loaded(look: Look) -> HostSnapshot:
     """Load and start what is there, look at it, and unload it."""
     import asyncio
 
     from luminal.managers import Loader
-    from luminal.web import picture_of
+    from luminal.web import snapshot_of
 
-    async def see() -> Picture:
+    async def see() -> HostSnapshot:
         async with Loader(suppress_errors=True) as loader:
             await loader.load(look.find())
             await loader.start()
-            return picture_of(loader)
+            return snapshot_of(loader)
 
     with contextlib.redirect_stdout(sys.stderr):  # what photons print is talk
         return asyncio.run(see())

@@ -1,0 +1,303 @@
+"""The page as an ASGI application that a host may mount, and on a port of its own.
+
+The application answers GET and HEAD, and only requests of this machine. ``/`` is the
+page, and ``/events`` sends the parts of it that changed as server-sent events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from luminal.web._page import (
+    content_security_policy,
+    render_page,
+    render_parts,
+    requires_extra,
+)
+from luminal.web._snapshot import snapshot_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from types import TracebackType
+
+    from luminal.managers import Loader
+
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    Application = Callable[[Any, Any, Send], Awaitable[None]]
+
+__all__ = ["Server", "create_app", "serve"]
+
+_INTERVAL = 1.0
+"""Seconds after which the page is rendered again without an event: for the numbers."""
+
+_PAUSE_FACTOR = 20
+"""How many times the time of rendering is waited after it: a host with many photons and
+many events spends at most a twentieth of one core on each page."""
+
+_LONGEST_PAUSE = 2.0
+"""Seconds of this pause at most; the end of the server is noticed after it."""
+
+_KEEP_ALIVE = 15
+"""Intervals without a change after which a comment is sent: it fails if the client has
+gone."""
+
+_STOP_TIMEOUT = 5.0
+"""Seconds that `Server.stop` waits for the thread of the server."""
+
+
+def create_app(
+    loader: Loader, is_over: Callable[[], bool] = lambda: False
+) -> Application:
+    """Return an ASGI application that shows *loader*'s host to this machine.
+
+    Args:
+        loader: The host.
+        is_over: Whether open event streams are to end, for a quick shutdown.
+
+    Returns:
+        The application, for example for ``Mount("/luminal", create_app(loader))``.
+
+    Raises:
+        MissingExtraError: Starlette or jinja2 is not installed.
+    """
+    with requires_extra():
+        import jinja2  # noqa: F401 - its absence is reported now, not at a request
+        from starlette.applications import Starlette
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import HTMLResponse, StreamingResponse
+        from starlette.routing import Route
+
+    async def page(request: Any) -> HTMLResponse:
+        # In a mounted application, `url_for` would search the routes of the host.
+        url = request.scope.get("root_path", "") + "/events"
+        snapshot = await run_in_threadpool(snapshot_of, loader)
+        return HTMLResponse(await run_in_threadpool(render_page, snapshot, url))
+
+    async def events(request: Any) -> StreamingResponse:
+        del request
+        changes = _changes(loader, is_over)
+        return StreamingResponse(changes, media_type="text/event-stream")
+
+    routes = [Route("/", page), Route("/events", events)]
+    return _guarded(Starlette(routes=routes))
+
+
+async def _changes(loader: Loader, is_over: Callable[[], bool]) -> AsyncIterator[str]:
+    """Yield the parts of the page that have changed, soon after each event."""
+    import asyncio
+
+    from starlette.concurrency import run_in_threadpool
+
+    loop = asyncio.get_running_loop()
+    has_changed = asyncio.Event()
+
+    def notify(event: object) -> None:
+        del event  # the snapshot contains it
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(has_changed.set)
+
+    sent: dict[str, str] = {}
+    unchanged = 0
+    unsubscribe = loader.events.subscribe(notify)
+    try:
+        while not is_over():
+            has_changed.clear()
+            began = time.monotonic()
+            parts = await run_in_threadpool(lambda: render_parts(snapshot_of(loader)))
+            new = {key: html for key, html in parts.items() if sent.get(key) != html}
+            sent, unchanged = parts, 0 if new else unchanged + 1
+            if new:
+                yield f"event: parts\ndata: {json.dumps(new)}\n\n"
+            elif unchanged % _KEEP_ALIVE == 0:
+                yield ": keep alive\n\n"
+            took = time.monotonic() - began
+            await asyncio.sleep(min(_PAUSE_FACTOR * took, _LONGEST_PAUSE))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(has_changed.wait(), _INTERVAL)
+    finally:
+        unsubscribe()
+
+
+def _guarded(app: Application) -> Application:
+    """Return *app* with protective headers, for this machine's own requests only.
+
+    A page in a browser can send requests to loopback, also under a name of its own that
+    resolves to loopback (DNS rebinding). Headers that scripts cannot set show both.
+    """
+
+    async def answer(scope: Any, receive: Any, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            why = _refusal(scope)
+            if not why:
+                await app(scope, receive, _protected(send))
+                return
+            from starlette.responses import PlainTextResponse
+
+            response = PlainTextResponse(f"refused: {why}\n", status_code=403)
+            await response(scope, receive, _protected(send))
+
+    return answer
+
+
+def _refusal(scope: Any) -> str:
+    """Return why the request is refused, or an empty string."""
+    headers: dict[str, list[str]] = {}
+    for key, value in scope["headers"]:
+        headers.setdefault(key.decode("latin-1"), []).append(value.decode("latin-1"))
+    hosts = headers.get("host", [])
+    if len(hosts) != 1 or not _is_loopback(_host_of(hosts[0])):
+        return "the Host header is not a loopback address"
+    client = scope.get("client")
+    if client and not _is_loopback(client[0]):
+        return "the request comes from another machine"
+    origins = {f"http://{hosts[0]}", f"https://{hosts[0]}"}
+    if not origins.issuperset(headers.get("origin", [])):
+        return "the request comes from a page of another origin"
+    site = headers.get("sec-fetch-site", ["none"])[0]
+    is_navigation = headers.get("sec-fetch-mode", [""])[0] == "navigate"
+    if site not in ("none", "same-origin") and not is_navigation:
+        return "the request comes from a page of another site"
+    return ""
+
+
+def _host_of(header: str) -> str:
+    """Return the host of ``host:port``; an empty string if it has another form."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?", header)
+    return match[1] if match else ""
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether *host* is ``localhost`` or a loopback address."""
+    import ipaddress
+
+    name = host.removeprefix("[").removesuffix("]")
+    if name.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    # A server of both families sees 127.0.0.1 as ::ffff:127.0.0.1.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _protected(send: Send) -> Send:
+    """Return *send* with the protective headers added to each response."""
+    added = {
+        # Only a header can forbid frames; the document's own policy cannot.
+        b"content-security-policy": (
+            f"{content_security_policy()}; frame-ancestors 'none'".encode()
+        ),
+        b"cross-origin-resource-policy": b"same-origin",
+        b"cross-origin-opener-policy": b"same-origin",
+        b"x-content-type-options": b"nosniff",
+        b"referrer-policy": b"no-referrer",
+        b"cache-control": b"no-store",
+    }
+
+    async def protected(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message["headers"] if pair[0] not in added]
+            message = {**message, "headers": [*kept, *added.items()]}
+        await send(message)
+
+    return protected
+
+
+@attrs.define(eq=False)
+class Server:
+    """The server of a page. As a context manager it stops at the end of the block.
+
+    Attributes:
+        url: Where the page is.
+    """
+
+    url: str
+    _server: Any = attrs.field(repr=False)
+    _thread: threading.Thread = attrs.field(repr=False)
+
+    def stop(self) -> None:
+        """Stop serving the page; open event streams end."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_TIMEOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def serve(loader: Loader, host: str = "127.0.0.1", port: int = 8421) -> Server:
+    """Serve the page of *loader*'s host on a thread of its own, and return at once.
+
+    The event loop of the host may be busy or end meanwhile.
+
+    Args:
+        loader: The host.
+        host: A loopback address, or ``localhost``.
+        port: The port; 0 for any free port.
+
+    Raises:
+        ValueError: *host* is not loopback: the page is for this machine only.
+        OSError: The port is taken.
+        MissingExtraError: Starlette, uvicorn or jinja2 is not installed.
+    """
+    if not _is_loopback(host):
+        raise ValueError(f"not a loopback address: {host!r}")
+    with requires_extra():
+        import uvicorn
+    server: uvicorn.Server
+    config = uvicorn.Config(
+        create_app(loader, lambda: server.should_exit),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        # Headers must not make another machine look like this one.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = uvicorn.Server(config)
+    listener = _listen(host, port)
+    thread = threading.Thread(
+        target=server.run, args=([listener],), name="luminal-web", daemon=True
+    )
+    thread.start()
+    name = f"[{host}]" if ":" in host else host
+    return Server(f"http://{name}:{listener.getsockname()[1]}/", server, thread)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that accepts connections from now on."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        if error.errno is None:
+            raise
+        text = f"{error.strerror}: port {port} of {host}; port 0 takes any free port"
+        raise OSError(error.errno, text) from error
+    return listener

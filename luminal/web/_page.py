@@ -1,0 +1,200 @@
+"""Render a `HostSnapshot` as one HTML document, or as the parts of it that change.
+
+The template is ``page.html``; the style is ``page.css`` and the script ``page.js``. The
+document contains both, refers to nothing outside itself, and works without the script.
+jinja2 escapes every value. It is imported when the first page is rendered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from luminal.errors import MissingExtraError
+from luminal.managers.excerpt import lines_around
+from luminal.model import EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from luminal.model import Event
+    from luminal.web._snapshot import HostSnapshot
+
+__all__ = [
+    "EVENT_STYLES",
+    "content_security_policy",
+    "render_page",
+    "render_parts",
+    "requires_extra",
+]
+
+_MOST_LANES = 12
+_MOST_EVENTS = 100
+
+EVENT_STYLES = {
+    EventKind.REJECTED: "bad",
+    EventKind.STARTED: "good",
+    EventKind.FAILED: "bad",
+    EventKind.SWAPPED: "swap",
+    EventKind.CONFIRMED: "good",
+    EventKind.ROLLED_BACK: "bad",
+    EventKind.ORPHANED: "mid",
+    EventKind.UNLOADED: "mid",
+    EventKind.SIDE_EFFECT: "mid",
+    EventKind.LEAKED: "mid",
+}
+"""CSS class of the events that have a mark in the timeline; the list has them all."""
+
+_MARK_HEIGHTS = {"good": (6, 14), "mid": (6, 14), "swap": (1, 19), "bad": (1, 19)}
+"""Top and bottom of a mark in a lane 20 units high: the colour is not the only sign."""
+
+
+def render_page(snapshot: HostSnapshot, events: str = "") -> str:
+    """Return the whole document as HTML.
+
+    Args:
+        snapshot: What it shows.
+        events: URL of the server-sent events that update the page; empty for a page
+            that does not change.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    document = _template().document(
+        snapshot,
+        events,
+        content_security_policy(),
+        style=_file("page.css"),
+        script=_file("page.js"),
+        parts=render_parts(snapshot),
+    )
+    return _encodable(document)
+
+
+def render_parts(snapshot: HostSnapshot) -> dict[str, str]:
+    """Return the HTML of the parts that change, by the id of their element.
+
+    Args:
+        snapshot: What they show.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    macros = _template()
+    parts = {
+        "host-part": macros.host(snapshot),
+        "summary-part": macros.summary(snapshot),
+        "photons-part": macros.photons(snapshot.photons),
+        "failures-part": macros.failures(snapshot.failures),
+        "hooks-part": macros.hooks(snapshot.hooks),
+        "timeline-part": macros.timeline(_timeline(snapshot.events)),
+    }
+    return {key: _encodable(html) for key, html in parts.items()}
+
+
+@functools.cache
+def content_security_policy() -> str:
+    """Return the policy of the document: its style, its script, and nothing else."""
+    import base64
+    import hashlib
+
+    def digest(file: str) -> str:
+        sha = hashlib.sha256(_file(file).encode()).digest()
+        return f"'sha256-{base64.b64encode(sha).decode()}'"
+
+    return (
+        f"default-src 'none'; style-src {digest('page.css')}; "
+        f"script-src {digest('page.js')}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@contextlib.contextmanager
+def requires_extra() -> Iterator[None]:
+    """Name the extra to install where an import in the block fails.
+
+    Raises:
+        MissingExtraError: What is imported is not installed, or not wholly.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            "the page needs the libraries of the extra 'web'",
+            why=str(error),
+            hint="install them: pip install 'luminal-photons[web]'",
+        ) from error
+
+
+@functools.cache
+def _file(name: str) -> str:
+    """Return a text file of this package."""
+    from importlib import resources
+
+    return resources.files("luminal.web").joinpath(name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> Any:
+    """Return the macros of ``page.html``."""
+    with requires_extra():
+        import jinja2
+    environment = jinja2.Environment(
+        autoescape=True,
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
+    environment.filters["short_path"] = _short_path
+    environment.globals["lines_around"] = lines_around
+    environment.globals["event_styles"] = EVENT_STYLES
+    return environment.from_string(_file("page.html")).module
+
+
+def _encodable(html: str) -> str:
+    """Escape lone surrogates: the name of a file may hold bytes that are no text."""
+    return html.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _short_path(path: str) -> str:
+    """Return the last two parts of *path*."""
+    parts = path.replace("\\", "/").split("/")
+    return path if len(parts) < 4 else "…/" + "/".join(parts[-2:])
+
+
+def _timeline(events: Sequence[Event] | None) -> dict[str, Any] | None:
+    """Return what the timeline shows: the list of events, and lanes of marks.
+
+    The lanes are those of the photons whose marks are the latest. The list says all
+    that they say, and more.
+    """
+    if events is None:
+        return None
+    # Events of background work come late; each has the time at which it happened.
+    events = sorted(events, key=lambda event: event.at)
+    first, last = (events[0].at, events[-1].at) if events else (0.0, 0.0)
+    lanes: dict[str, list[dict[str, Any]]] = {}
+    legend: dict[str, dict[str, None]] = {}
+    for event in events:
+        style = EVENT_STYLES.get(event.kind)
+        if style is None:
+            continue
+        top, bottom = _MARK_HEIGHTS[style]
+        x = 10 + 980 * (event.at - first) / ((last - first) or 1.0)
+        mark = {"style": style, "x": x, "top": top, "bottom": bottom, "event": event}
+        # Inserted again at the end: the order is that of the latest mark.
+        lane = lanes[event.photon] = lanes.pop(event.photon, [])
+        lane.append(mark)
+        legend.setdefault(style, {})[event.kind] = None
+    return {
+        "events": events[: -_MOST_EVENTS - 1 : -1],
+        "omitted_events": max(len(events) - _MOST_EVENTS, 0),
+        "lanes": sorted(list(lanes.items())[-_MOST_LANES:]),
+        "count_of_lanes": len(lanes),
+        "legend": legend,
+        "first": first,
+        "last": last,
+    }
