@@ -129,8 +129,6 @@ def snapshot_of_status(status: Mapping[str, Any]) -> HostSnapshot:
         Outcome(
             **{**row, "result": OutcomeResult(row["result"]), "problem": _problem(row)}
         )
-            **{**row, "result": OutcomeResult(row["result"]), "problem": _problem(row)}
-        )
         for row in status.get("outcomes", ())
     ]
     if "events" not in status:
