@@ -79,7 +79,7 @@ def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> None:
     async def main() -> None:
         loader = await lived(tmp_path)
         report = json.loads(json.dumps(report_of(loader)))
-        report["events"].append({**report["events"][0], "happening": "ascended"})
+        report["events"].append({**report["events"][0], "kind": "ascended"})
         report["more"] = {"of": "this"}
         snapshot = snapshot_of_status(report)
         await loader.close()
