@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 
-from luminal.interfaces import IPhoton
 from luminal.managers.handlers import Handlers as AsyncHandlers
 from luminal.managers.loader import Loader as AsyncLoader
 from luminal.supervise.loop_thread import LoopThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable
 
     from luminal.hooks import PluginManager
     from luminal.lifecycle import Events, Handler
@@ -52,6 +51,11 @@ def blocking_method(
         result: T = self.call(method(self._awaited, *args, **kwargs))
         return result
 
+    return _described_as(method, call)
+
+
+def _described_as(method: Callable[..., Any], call: Callable[P, T]) -> Callable[P, T]:
+    """Give *call* the name, the arguments and the docstring of *method*."""
     functools.update_wrapper(call, method)
     # With `__wrapped__`, tools would take this for a coroutine function too.
     del call.__dict__["__wrapped__"]
@@ -121,6 +125,18 @@ class PlainHandlers(list[PlainHandler]):
         if not isinstance(handlers, AsyncHandlers):
             handlers = AsyncHandlers(handlers)
         self._call(handlers.start())
+
+
+def _loading_method(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Iterable[Handler]]],
+) -> Callable[Concatenate[Any, P], PlainHandlers]:
+    """Return `blocking_method` of *method*, with plain Handlers as its result."""
+    run = blocking_method(method)
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> PlainHandlers:
+        return PlainHandlers(run(self, *args, **kwargs), self.call)
+
+    return _described_as(method, call)
 
 
 class Loader:
@@ -198,6 +214,8 @@ class Loader:
         return self.loader.events
 
     load = blocking_method(AsyncLoader.load)
+    load_photon = _loading_method(AsyncLoader.load_photon)
+    load_photons = _loading_method(AsyncLoader.load_photons)
     start = blocking_method(AsyncLoader.start)
     watch_photons = blocking_method(AsyncLoader.watch_photons)
     stop_watching_photons = blocking_method(AsyncLoader.stop_watching_photons)
@@ -206,47 +224,7 @@ class Loader:
         AsyncLoader.stop_watching_distributions
     )
 
-    # The methods below take or return plain Handlers, so they are written out.
-
-    def load_photon(
-        self,
-        photon_path: _Path,
-        photon_base: type = IPhoton,
-        other_classes: Sequence[str] = (),
-        recursive: bool = False,
-    ) -> PlainHandlers:
-        """Load the photons of a file, without starting them.
-
-        Args:
-            photon_path: The file.
-            photon_base: The class that photons derive from.
-            other_classes: Names of further classes to return Handlers for.
-            recursive: Has no effect, as in `luminal.Loader`.
-        """
-        handlers = self.loader.load_photon(
-            photon_path, photon_base, other_classes, recursive
-        )
-        return PlainHandlers(self.call(handlers), self.call)
-
-    def load_photons(
-        self,
-        photons_directory: _Path,
-        photon_base: type = IPhoton,
-        other_classes: Sequence[str] = (),
-        recursive: bool = False,
-    ) -> PlainHandlers:
-        """Load the photons of a directory, without starting them.
-
-        Args:
-            photons_directory: The directory.
-            photon_base: The class that photons derive from.
-            other_classes: Names of further classes to return Handlers for.
-            recursive: Whether directories below it are searched too.
-        """
-        handlers = self.loader.load_photons(
-            photons_directory, photon_base, other_classes, recursive
-        )
-        return PlainHandlers(self.call(handlers), self.call)
+    # The methods below take plain Handlers too, so they are written out.
 
     def unload_photon(
         self, photon: PlainHandler | Handler | _Path, force_stop: bool = False
