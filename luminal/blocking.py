@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 
-from luminal.managers.handlers import Handlers as AsyncHandlers
+from luminal.managers.loader import Handlers as AsyncHandlers
 from luminal.managers.loader import Loader as AsyncLoader
 from luminal.supervise.loop_thread import LoopThread
 

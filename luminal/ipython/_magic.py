@@ -15,10 +15,9 @@ import attrs
 from luminal.discovery import Discovered, discover, discover_file
 from luminal.errors import LuminalError, MissingExtraError, did_you_mean
 from luminal.lifecycle import Handler
-from luminal.managers.handlers import Handlers, start_all
-from luminal.managers.loader import Loader
+from luminal.managers.loader import Handlers, Loader, start_all
 from luminal.model import Event, Happening, Report
-from luminal.reload.home import Home
+from luminal.reload._loop import Home
 
 try:
     from IPython.core.error import UsageError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LuminalWarning
-from luminal.loading.apart import place_of
+from luminal.loading._workers import place_of
 from luminal.supervise.footprint import Footprint
 
 if TYPE_CHECKING:
