@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.watching_saver import Saver
 from luminal import Loader, hookspec
-from luminal.model import Happening
+from luminal.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +132,7 @@ def by_event(loader: Loader) -> WhenLive:
     news: queue.SimpleQueue[float] = queue.SimpleQueue()
 
     def on_event(event: Event) -> None:
-        if event.happening is Happening.SWAPPED:
+        if event.kind is EventKind.SWAPPED:
             news.put(time.monotonic())
 
     loader.events.subscribe(on_event)

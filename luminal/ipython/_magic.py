@@ -16,8 +16,8 @@ from luminal.discovery import Discovered, discover, discover_file
 from luminal.errors import LuminalError, MissingExtraError, did_you_mean
 from luminal.lifecycle import Handler
 from luminal.managers.loader import Handlers, Loader, start_all
-from luminal.model import Event, Happening, Report
-from luminal.reload._loop import Home
+from luminal.model import Event, EventKind, Report
+from luminal.reload import Home
 
 try:
     from IPython.core.error import UsageError
@@ -49,16 +49,16 @@ _USAGE = """%photon list [PATH ...]    list loaded photons, or those found at pa
 
 _PRINTED = frozenset(
     {
-        Happening.REFUSED,
-        Happening.STARTED,
-        Happening.FAILED,
-        Happening.SWAPPED,
-        Happening.CONFIRMED,
-        Happening.ROLLED_BACK,
-        Happening.ORPHANED,
-        Happening.UNLOADED,
-        Happening.CHANGED,
-        Happening.PINNED,
+        EventKind.REJECTED,
+        EventKind.STARTED,
+        EventKind.FAILED,
+        EventKind.SWAPPED,
+        EventKind.CONFIRMED,
+        EventKind.ROLLED_BACK,
+        EventKind.ORPHANED,
+        EventKind.UNLOADED,
+        EventKind.SIDE_EFFECT,
+        EventKind.LEAKED,
     }
 )
 """Events that are printed below the next cell, if no command caused them."""
@@ -168,7 +168,7 @@ class _Host:
         atexit.register(self.close)
 
     def _keep(self, event: Event) -> None:
-        if event.happening in _PRINTED:
+        if event.kind in _PRINTED:
             self._events.append(event)
 
     def take_events(self) -> list[Event]:
@@ -336,7 +336,7 @@ def _table_of_report(report: Report) -> Table:
     rows = tuple(
         (
             outcome.photon,
-            str(outcome.verdict),
+            str(outcome.result),
             str(outcome.generation or ""),
             _shortest(outcome.file),
             _text_of(outcome.problem, outcome.photon),

@@ -25,7 +25,7 @@ from luminal.errors import (
     did_you_mean,
 )
 from luminal.managers.loader import Loader
-from luminal.model import Happening
+from luminal.model import EventKind
 from luminal.supervise.loop_thread import LoopThread
 from luminal.testing.files import Folder
 from luminal.testing.leaks import THREAD_NAME, Leak, LeakCheck
@@ -51,8 +51,8 @@ DEADLINE = 10.0
 """Seconds that a host waits for an event by default."""
 
 _CACHE_VARIABLE = "LUMINAL_CACHE_DIR"
-_FAILURES = frozenset({Happening.REFUSED, Happening.FAILED, Happening.ROLLED_BACK})
-_SETTLED = frozenset({Happening.STARTED, Happening.SKIPPED, *_FAILURES})
+_FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED, EventKind.ROLLED_BACK})
+_SETTLED = frozenset({EventKind.STARTED, EventKind.SKIPPED, *_FAILURES})
 
 T = TypeVar("T")
 
@@ -208,17 +208,17 @@ class AsyncHost(Folder):
             PhotonTimeoutError: It was neither swapped in nor rejected in time.
         """
         await self._log.wait_for(
-            Happening.SWAPPED, photon, deadline, lambda: self._is_as_on_disk(photon)
+            EventKind.SWAPPED, photon, deadline, lambda: self._is_as_on_disk(photon)
         )
         return self._handler(photon)
 
     async def until(
-        self, kind: Happening | str, photon: str = "", deadline: float = DEADLINE
+        self, kind: EventKind | str, photon: str = "", deadline: float = DEADLINE
     ) -> Event:
         """Wait for the next event of a kind. Events since the latest edit count.
 
         Args:
-            kind: A `luminal.model.Happening`, or its value.
+            kind: A `luminal.model.EventKind`, or its value.
             photon: Name of the photon; empty for any photon.
             deadline: Seconds to wait.
 
@@ -229,7 +229,7 @@ class AsyncHost(Folder):
             LuminalError: The photon failed instead.
             PhotonTimeoutError: There was no such event in time.
         """
-        return await self._log.wait_for(Happening(kind), photon, deadline)
+        return await self._log.wait_for(EventKind(kind), photon, deadline)
 
     async def assert_no_leaks(self, deadline: float = 5.0) -> None:
         """Unload all photons, and fail if something of them still exists.
@@ -460,7 +460,7 @@ class _EventLog:
 
     async def wait_for(
         self,
-        kind: Happening,
+        kind: EventKind,
         photon: str,
         deadline: float,
         is_enough: Callable[[], bool] = lambda: True,
@@ -482,9 +482,9 @@ class _EventLog:
             for position, event in self._new():
                 if photon not in ("", event.photon):
                     continue
-                if event.happening is kind and is_enough():
+                if event.kind is kind and is_enough():
                     return position, event
-                if event.happening in _FAILURES and event.problem is not None:
+                if event.kind in _FAILURES and event.problem is not None:
                     return position, event
             return None
 
@@ -494,7 +494,7 @@ class _EventLog:
             raise self._timeout(f"{subject} was not {kind}", deadline)
         position, event = found
         self._mark = position + 1
-        if event.happening is not kind and event.problem is not None:
+        if event.kind is not kind and event.problem is not None:
             raise event.problem.error(event.photon)
         return event
 
@@ -510,7 +510,7 @@ class _EventLog:
 
         def is_settled() -> bool | None:
             missing.difference_update(
-                event.photon for _, event in self._new() if event.happening in _SETTLED
+                event.photon for _, event in self._new() if event.kind in _SETTLED
             )
             return None if missing else True
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LuminalWarning
-from luminal.loading._workers import place_of
+from luminal.loading import place_of
 from luminal.supervise.footprint import Footprint
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:
             own = object.__getattribute__(module, "__dict__")
             files = [own.get("__file__"), *list(own.get("__path__") or ())]
             where = next((f for f in files if f and _is_in(str(f), places)), None)
-            if where is not None or type(module).__name__ == "Facade":
+            if where is not None or type(module).__name__ == "ModuleProxy":
                 yield (name, id(module)), Leak("module", repr(name), str(where or ""))
 
 

@@ -30,7 +30,7 @@ WAITING = """
 import threading
 def after(change, what):
     seen = threading.Event()
-    stop = photon_loader.events.subscribe(lambda e: e.happening == what and seen.set())
+    stop = photon_loader.events.subscribe(lambda e: e.kind == what and seen.set())
     change()
     assert seen.wait(20), what
     stop()
@@ -110,14 +110,14 @@ def test_watch_reloads_what_is_saved_and_tells_with_the_next_cell(shell: Shell) 
         "from pathlib import Path; p = Path('photons/hello.py'); text = p.read_text()",
         "after(lambda: p.write_text(text.replace('hello ', 'salut ')), 'swapped')",
         "photon_loader.hook.greet(name='you')",
-        "after(lambda: p.write_text('class ('), 'refused')",
+        "after(lambda: p.write_text('class ('), 'rejected')",
         "photon_loader.hook.greet(name='you')",
         "after(lambda: p.unlink(), 'unloaded')",
         "%photon watch --stop",
     )
     assert "photon 'hello' swapped, generation 2" in said
     assert said.count("['salut you']") == 2
-    assert "photon 'hello' refused" in said
+    assert "photon 'hello' rejected" in said
     assert "LUM104" in said
     assert "photon 'hello' unloaded, generation 2" in said
     assert "Traceback" not in said
