@@ -267,7 +267,7 @@ def test_group_broken_photon_and_module_of_specs(project: Project) -> None:
 @pytest.mark.parametrize(
     ("directive", "complaint"),
     [
-        ("luminal-photons:: nowhere", "nothing of that name"),
+        ("luminal-photons:: nowhere", "does not exist"),
         ("luminal-photons::", "name a directory"),
         ("luminal-hooks:: shop_specs:Absent", "cannot import 'shop_specs:Absent'"),
         ("luminal-hooks:: os:PathLike", "specifies no hook"),
