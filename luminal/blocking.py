@@ -51,15 +51,17 @@ def blocking_method(
         result: T = self.call(method(self._awaited, *args, **kwargs))
         return result
 
-    return _described_as(method, call)
+    return _described_as(method, call, inspect.signature(method))
 
 
-def _described_as(method: Callable[..., Any], call: Callable[P, T]) -> Callable[P, T]:
-    """Give *call* the name, the arguments and the docstring of *method*."""
+def _described_as(
+    method: Callable[..., Any], call: Callable[P, T], signature: inspect.Signature
+) -> Callable[P, T]:
+    """Give *call* the name and the docstring of *method*, and a signature."""
     functools.update_wrapper(call, method)
     # With `__wrapped__`, tools would take this for a coroutine function too.
     del call.__dict__["__wrapped__"]
-    call.__dict__["__signature__"] = inspect.signature(method)
+    call.__dict__["__signature__"] = signature
     return call
 
 
@@ -136,7 +138,9 @@ def _loading_method(
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> PlainHandlers:
         return PlainHandlers(run(self, *args, **kwargs), self.call)
 
-    return _described_as(method, call)
+    signature = inspect.signature(method)
+    plain = signature.replace(return_annotation=PlainHandlers.__name__)
+    return _described_as(method, call, plain)
 
 
 class Loader:
