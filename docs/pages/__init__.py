@@ -1,8 +1,7 @@
-"""Pages that are made from the code, so that they cannot disagree with it.
+"""Pages that are generated from the code, so that they cannot disagree with it.
 
-Comes in: `luminal`'s public rooms, its declarations, the tests' marks and the result
-of the last test run. Goes out: Markdown and SVG. Needs no Sphinx, so the tests can call
-it; what it cannot say in full is an error of the build.
+`write_all` writes them as Markdown and SVG before Sphinx reads the directory. Where the
+code declares something and nothing explains it, the build fails.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from .api import MODULES, api_page, modules, specifications
 from .errors import errors_page
 from .events import events_page
 from .faults import LAST_RUN, faults_table, marked_tests
 from .hooks import hooks_page
-from .house import house_drawing
-from .links import homes_of
-from .rooms import api_page, floors, rooms, specifications
+from .links import description_of, exists
+from .packages import layers, packages_drawing
 from .settings import attributes, settings_page, variables
 from .states import states_drawing, states_page
 from .verbs import commands, exits_table, options_of, verbs_page
@@ -26,20 +25,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAST_RUN",
+    "MODULES",
     "api_page",
     "attributes",
     "commands",
+    "description_of",
     "errors_page",
     "events_page",
+    "exists",
     "exits_table",
     "faults_table",
-    "floors",
-    "homes_of",
     "hooks_page",
-    "house_drawing",
+    "layers",
     "marked_tests",
+    "modules",
     "options_of",
-    "rooms",
+    "packages_drawing",
     "settings_page",
     "specifications",
     "states_drawing",
@@ -51,10 +52,10 @@ __all__ = [
 
 
 def write_all(target: Path, root: Path) -> None:
-    """Write every generated page below *target*; forget pages of former rooms.
+    """Write every generated page below *target*.
 
     Args:
-        target: Directory of generated pages; made anew.
+        target: Directory of generated pages; what is in it is removed first.
         root: Root of the repository.
     """
     pages = {
@@ -62,13 +63,13 @@ def write_all(target: Path, root: Path) -> None:
         "events.md": events_page(root),
         "exits.txt": exits_table(),
         "faults-table.txt": faults_table(root),
-        "hooks.md": hooks_page(root),
-        "house.svg": house_drawing(root),
+        "hooks.md": hooks_page(),
+        "packages.svg": packages_drawing(root),
         "settings.md": settings_page(root),
         "states.md": states_page(),
         "states.svg": states_drawing(),
         "verbs.md": verbs_page(),
-        **{f"api/{room}.md": api_page(room) for room in rooms(root)},
+        **{f"api/{module}.md": api_page(module) for module in modules()},
     }
     shutil.rmtree(target, ignore_errors=True)
     (target / "api").mkdir(parents=True)
