@@ -1,4 +1,4 @@
-"""``luminal graph``: photons and what they wait for, as text, DOT or SVG."""
+"""The command ``graph``: photons and what they depend on, as text or DOT."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luminal.cli.exits import Exit
-from luminal.cli.looking import looking, state_of
-from luminal.cli.paper import clean, print_json, say
-from luminal.cli.relations import Edge, edges_between
-from luminal.cli.verb import verb
+from luminal.cli._options import (
+    DiscoveryOptions,
+    command,
+    discovery_options,
+    state_of,
+)
+from luminal.cli._output import Exit, clean, print_json, print_no_photons
+from luminal.discovery.lint import Dependency, dependencies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from luminal.cli.looking import Look
     from luminal.model import Candidate
 
-__all__ = ["command"]
+__all__ = ["graph_command"]
 
 
-@verb("graph")
+@command("graph")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("text", "dot", "svg")),
+    type=click.Choice(("text", "dot")),
     default="text",
     show_default=True,
-    help="Text for people, DOT for Graphviz, SVG for browsers.",
+    help="Text for people, DOT for Graphviz.",
 )
-@looking
-def command(look: Look, form: str, as_json: bool) -> Exit:
-    """Show photons and what they wait for.
+@discovery_options
+def graph_command(options: DiscoveryOptions, form: str, as_json: bool) -> Exit:
+    """Show photons and what they depend on.
 
-    Nothing is imported. Each photon stands above what it requires, or comes after.
+    No photon is imported. Below each photon are those that it requires, and those that
+    are loaded before it.
     """
-    found = look.find()
-    edges = edges_between(found)
+    found = options.find()
+    edges = dependencies(found)
     states = {candidate.name: state_of(candidate) for candidate in found}
     for edge in edges:
         states.setdefault(edge.earlier, "missing")
@@ -46,33 +49,32 @@ def command(look: Look, form: str, as_json: bool) -> Exit:
         nodes = [{"name": name, "state": state} for name, state in states.items()]
         print_json("graph", code, nodes=nodes, edges=edges)
     elif not found:
-        say("no photon found; name a directory, or install a distribution with some")
+        print_no_photons()
     elif form == "dot":
         click.echo(_dot(states, edges))
-    elif form == "svg":
-        from luminal.cli.drawing import draw
-
-        click.echo(draw(states, edges))
     else:
-        for line in _text(found, states, edges):
+        for line in _tree(found, states, edges):
             click.echo(line)
     return code
 
 
-_LABELS = {"after": "(after) ", "before": "(wants to be earlier) "}
+_LABELS = {"after": "(after) ", "before": "(declares before) "}
 
 
-def _text(
-    found: Sequence[Candidate], states: Mapping[str, str], edges: Sequence[Edge]
+def _tree(
+    found: Sequence[Candidate], states: Mapping[str, str], edges: Sequence[Dependency]
 ) -> Iterator[str]:
-    """Yield a tree for each photon that none waits for; what was shown is cut short."""
-    below: dict[str, list[Edge]] = {}
+    """Yield the lines of a tree for each photon on which no other depends.
+
+    A photon that was shown already is shown without what is below it.
+    """
+    below: dict[str, list[Dependency]] = {}
     for edge in edges:
         below.setdefault(edge.later, []).append(edge)
     awaited = {edge.earlier for edge in edges}
     names = [candidate.name for candidate in found]
     shown: set[str] = set()
-    # The rest stands in circles, and is reached only if it is begun with.
+    # What is left after the first list depends on itself, in a circle.
     for root in [*(name for name in names if name not in awaited), *names]:
         todo = [] if root in shown else [(root, "", "")]
         while todo:
@@ -85,8 +87,10 @@ def _text(
             shown.add(name)
 
 
-def _branches(edges: Sequence[Edge], margin: str) -> Iterator[tuple[str, str, str]]:
-    """Yield for each edge the name below it, what leads there, and its own margin."""
+def _branches(
+    edges: Sequence[Dependency], margin: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield for each edge the name below it, the text before that, and its margin."""
     for at, edge in enumerate(edges, 1):
         is_last = at == len(edges)
         label = _LABELS.get(edge.kind, f"({clean(edge.text)}) ")
@@ -94,7 +98,7 @@ def _branches(edges: Sequence[Edge], margin: str) -> Iterator[tuple[str, str, st
         yield edge.earlier, lead, margin + ("   " if is_last else "│  ")
 
 
-def _dot(states: Mapping[str, str], edges: Sequence[Edge]) -> str:
+def _dot(states: Mapping[str, str], edges: Sequence[Dependency]) -> str:
     lines = ["digraph photons {", "  rankdir=LR;", "  node [shape=box];"]
     for name, state in states.items():
         style = "" if state == "ok" else f" [style=dashed, xlabel={_quoted(state)}]"

@@ -1,4 +1,4 @@
-"""``luminal top``: a running host at work, as a live table."""
+"""The command ``top``: a running host as a live table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from luminal.cli.asking import answer_of, asking
-from luminal.cli.exits import Exit
-from luminal.cli.paper import clean, print_json, print_table, say
-from luminal.cli.verb import verb
+from luminal.cli._options import ask_host, command, host_option
+from luminal.cli._output import (
+    Exit,
+    clean,
+    print_json,
+    print_message,
+    print_table,
+    style_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +26,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["command", "picture"]
+__all__ = ["live_table", "top_command"]
 
 _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS")
 
 
-@verb("top")
+@command("top")
 @click.option("--once", is_flag=True, help="Print the table once, and end.")
 @click.option(
     "--every",
@@ -36,57 +41,58 @@ _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS"
     metavar="SECONDS",
     help="How often to look.",
 )
-@asking
-def command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
-    """Show a running host at work: photons, calls, time, threads, tasks.
+@host_option
+def top_command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
+    """Show a running host live: photons, calls, time, threads, tasks.
 
     Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (milliseconds spent in its
-    hooks, an estimate) count since a photon's latest swap; THREADS and TASKS are those
-    that it owns. Memory and threads at the top are the whole process's. With --json or
-    --once, or where the output is no terminal, or one that cannot move its cursor, it
-    is shown once.
+    hooks, an estimate) count since a photon's last swap; THREADS and TASKS are those
+    that it owns. Memory and threads at the top are those of the whole process. With
+    --json or --once, or where the output is not a terminal that can move its cursor,
+    the table is printed once.
     """
-    status = answer_of(host, {"ask": "status"})
+    status = ask_host(host, {"ask": "status"})
     if as_json:
-        status.pop("exit", None)
+        # The command of the host; the document has one of its own.
+        status["argv"] = status.pop("command", [])
         print_json("top", Exit.FINE, **status)
         return Exit.FINE
     is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     if once or is_dumb or not sys.stdout.isatty():
         print_table(_HEADINGS, [*map(_row, status["photons"])])
-        say(f"{_headline(status)}  {_command(status)}")
+        print_message(f"{_headline(status)}  {_argv(status)}")
         return Exit.FINE
-    return _stay(status["pid"], status, every)
+    return _show_live(status["pid"], status, every)
 
 
-def _stay(host: int, status: dict[str, Any], every: float) -> Exit:
-    """Show the table until Ctrl-C, or until the host is gone."""
+def _show_live(host: int, status: dict[str, Any], every: float) -> Exit:
+    """Show the table until Ctrl-C, or until the host ends."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console(highlight=False)
     for name in ("SIGTERM", "SIGHUP"):
-        # As Ctrl-C does: a terminal must not be left with the other screen.
+        # As Ctrl-C does: the terminal must not keep the alternate screen.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
     def screen() -> RenderableType:
-        return picture(status, console.width, console.height)
+        return live_table(status, console.width, console.height)
 
-    # The other screen: what was there before comes back at the end.
+    # On the alternate screen, so that the terminal's content comes back at the end.
     live = Live(screen(), console=console, screen=True, auto_refresh=False)
-    try:  # not `with`: that gives nothing back where its own beginning is interrupted
+    try:  # not `with`: that restores nothing where a signal interrupts its start
         live.start()
         while True:
             live.update(screen(), refresh=True)
             time.sleep(every)
-            status = answer_of(host, {"ask": "status"})
+            status = ask_host(host, {"ask": "status"})
     finally:
         live.stop()
 
 
-def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
-    """Return the live table, with as much of it as there is room for.
+def live_table(status: dict[str, Any], width: int, height: int) -> RenderableType:
+    """Return the live table, as much of it as fits.
 
     Args:
         status: As `luminal.managers.status.status_of` returns it.
@@ -97,33 +103,31 @@ def picture(status: dict[str, Any], width: int, height: int) -> RenderableType:
     from rich.text import Text
 
     photons = status["photons"]
-    # A line for each failure, where there is room for at least as many photons.
+    # One line a failure, while as many photons still fit.
     most = max(min(height // 4, height - _AROUND - 1), 0)
     why = [_why(photon) for photon in photons if photon["problem"]][:most]
     room = max(height - _AROUND - len(why), 1)
-    rows = [_row(photon) for photon in _weightiest(photons, room)]
+    rows = [_row(photon) for photon in _most_important(photons, room)]
     left = len(photons) - room
-    foot = f"{left} quieter ones; a taller terminal shows them" if left > 0 else ""
+    foot = f"{left} more; a taller terminal shows them" if left > 0 else ""
 
     def line(text: str, style: str = "") -> Text:
         return Text(text, style, no_wrap=True, overflow="ellipsis")
 
     return Group(
         line(_headline(status), "bold"),
-        line(_command(status), "bright_black"),
+        line(_argv(status), "bright_black"),
         line(""),
         _table(rows, width),
         line(foot, "bright_black"),
         *(line(text, "red") for text in why),
-        line("Ctrl-C ends this table; the host goes on", "bright_black"),
+        line("Ctrl-C ends this table; the host keeps running", "bright_black"),
     )
 
 
 def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
-
-    from luminal.cli.paper import style_of
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     widths = _widths(rows, width)
@@ -161,8 +165,10 @@ def _widths(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
         count -= 1
 
 
-def _weightiest(photons: Sequence[dict[str, Any]], room: int) -> list[dict[str, Any]]:
-    """Return so many of *photons* in their order: what fails, errs, or takes long."""
+def _most_important(
+    photons: Sequence[dict[str, Any]], room: int
+) -> list[dict[str, Any]]:
+    """Return *room* of *photons* in their order: those that fail, err, or take long."""
     ranked = sorted(
         range(len(photons)),
         key=lambda at: (
@@ -206,5 +212,5 @@ def _headline(status: dict[str, Any]) -> str:
     return "  ".join(filter(None, parts))
 
 
-def _command(status: dict[str, Any]) -> str:
+def _argv(status: dict[str, Any]) -> str:
     return clean(" ".join(status["command"]))
