@@ -108,7 +108,8 @@ INTERACTIVE = {
     ),
     "zsh": (
         ["zsh", "-f", "-i"],
-        'autoload -Uz compinit; compinit -u -D; eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"',
+        "autoload -Uz compinit; compinit -u -D; "
+        'eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"',
     ),
     "fish": (
         ["fish", "--no-config", "-i"],

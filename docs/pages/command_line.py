@@ -1,7 +1,7 @@
-"""The verbs of the command line, their options, and how they end.
+"""The page of commands and options, and the table of exit codes.
 
-Comes in: the click commands and the exit codes as they are declared. Goes out: Markdown
-with an anchor for each verb, option and exit code.
+Both are made from the click commands and the exit codes as the code declares them. Each
+command, option and exit code has an anchor.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luminal.cli.exits import Exit
-from luminal.cli.root import VERBS
-from luminal.cli.root import _root as root
+from luminal.cli._main import COMMANDS, root
+from luminal.cli._output import Exit
 from luminal.sphinx._directives import escaped
 
 from .words import meanings
@@ -22,17 +21,17 @@ from .words import meanings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["commands", "exits_table", "is_shared", "options_of", "verbs_page"]
+__all__ = ["commands", "commands_page", "exits_table", "is_shared", "options_of"]
 
 SHARED = 3
-"""An option that so many verbs declare alike is described once for all."""
+"""An option that so many commands declare alike is described once."""
 
 
 def commands() -> dict[str, click.Command]:
-    """Return verb → its click command; imports each verb."""
+    """Return name → click command; imports each command."""
     context = click.Context(root)
-    found = {verb: root.get_command(context, verb) for verb in VERBS}
-    return {verb: command for verb, command in found.items() if command is not None}
+    found = {name: root.get_command(context, name) for name in COMMANDS}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -40,44 +39,46 @@ def options_of(command: click.Command) -> list[click.Option]:
     return [each for each in command.params if isinstance(each, click.Option)]
 
 
-def verbs_page() -> str:
-    """Return the page of all verbs and options."""
+def commands_page() -> str:
+    """Return the page of all commands and options."""
     found = commands()
     shared = shared_options(found)
     lines = [
-        "# Verbs and options",
+        "# Commands and options",
         "",
-        "Generated from the command line itself. {doc}`../cli` says what else there is",
-        "to know about it: settings, streams, JSON, signals.",
+        "Generated from the command line itself. {doc}`../cli` is about settings, streams,",
+        "JSON and signals.",
         "",
-        "| verb | does |",
+        "| command | does |",
         "|---|---|",
-        *(f"| [`{verb}`](#verb-{verb}) | {text} |" for verb, text in VERBS.items()),
+        *(f"| [`{n}`](#command-{n}) | {text} |" for n, text in COMMANDS.items()),
         "",
-        *_section("luminal", options_of(root), "Before a verb", "options-of-luminal"),
+        *_section(
+            "luminal", options_of(root), "Before a command", "options-of-luminal"
+        ),
         *_section(
             "luminal",
             list(shared.values()),
-            "Of several verbs",
+            "Of several commands",
             "options-shared",
-            note="The same wherever a verb's usage below has them.",
+            note="The same in each command that has them.",
         ),
     ]
-    for verb, command in found.items():
+    for name, command in found.items():
         own = [each for each in options_of(command) if not is_shared(each, shared)]
         also = [each for each in options_of(command) if is_shared(each, shared)]
         lines += _section(
-            f"luminal {verb}",
+            f"luminal {name}",
             own,
-            f"`luminal {verb}`",
-            f"verb-{verb}",
+            f"`luminal {name}`",
+            f"command-{name}",
             note=_about(command, also),
         )
     return "\n".join(lines)
 
 
 def shared_options(found: dict[str, click.Command]) -> dict[str, click.Option]:
-    """Return the options that several verbs declare alike, by their longest flag."""
+    """Return the options that several commands declare alike, by their longest flag."""
     every = [each for command in found.values() for each in options_of(command)]
     often = Counter(_identity(each) for each in every)
     return {each.opts[-1]: each for each in every if often[_identity(each)] >= SHARED}
@@ -94,7 +95,7 @@ def _identity(option: click.Option) -> tuple[object, ...]:
 
 
 def _about(command: click.Command, also: Iterable[click.Option]) -> str:
-    """Return what a verb does in full, and its usage."""
+    """Return what a command does in full, and its usage."""
     pieces = command.collect_usage_pieces(click.Context(command))
     usage = " ".join(["luminal", str(command.name), *pieces])
     text = "\n".join([*_paragraphs(command.help), "", "```text", usage, "```", ""])
