@@ -46,8 +46,8 @@ def commands_page() -> str:
     lines = [
         "# Commands and options",
         "",
-        "Generated from the command line itself. {doc}`../cli` is about settings, streams,",
-        "JSON and signals.",
+        "Generated from the command line itself. {doc}`../cli` is about settings,",
+        "streams, JSON and signals.",
         "",
         "| command | does |",
         "|---|---|",

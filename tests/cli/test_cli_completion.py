@@ -108,8 +108,10 @@ INTERACTIVE = {
     ),
     "zsh": (
         ["zsh", "-f", "-i"],
-        "autoload -Uz compinit; compinit -u -D; "
-        'eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"',
+        (
+            "autoload -Uz compinit; compinit -u -D\n"
+            'eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"'
+        ),
     ),
     "fish": (
         ["fish", "--no-config", "-i"],
