@@ -35,6 +35,7 @@ from luminal.cli._output import (
     print_no_photons,
     print_problem,
     print_table,
+    run_async,
     short,
 )
 from luminal.discovery.lint import (
@@ -369,8 +370,6 @@ def _with_required(
 
 def _load(candidates: Sequence[Candidate], timeout: float) -> Report:
     """Load *candidates*, start none, unload them; return the report of the load."""
-    import asyncio
-
     from luminal.managers import Loader
     from luminal.model import Deadlines
 
@@ -378,7 +377,7 @@ def _load(candidates: Sequence[Candidate], timeout: float) -> Report:
         async with Loader(cache=False, deadlines=Deadlines(load=timeout)) as loader:
             return await loader.load(candidates)
 
-    return asyncio.run(load())
+    return run_async(load())
 
 
 def _print_check(
@@ -532,8 +531,6 @@ def _snapshot(options: DiscoveryOptions, host: int | None) -> HostSnapshot:
 
 def _started(options: DiscoveryOptions) -> HostSnapshot:
     """Load and start what is found, take a snapshot, and unload it."""
-    import asyncio
-
     from luminal.managers import Loader
     from luminal.web import snapshot_of
 
@@ -544,7 +541,7 @@ def _started(options: DiscoveryOptions) -> HostSnapshot:
             return snapshot_of(loader)
 
     with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
-        return asyncio.run(run())
+        return run_async(run())
 
 
 def _write_page(output: str, page: str) -> None:

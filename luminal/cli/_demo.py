@@ -6,7 +6,6 @@ edited, broken and fixed; each call is counted.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from luminal.cli._output import (
     print_message,
     print_problem,
     print_table,
+    run_async,
     write_new_files,
 )
 from luminal.discovery import discover
@@ -66,7 +66,7 @@ def demo_command(keep: str | None, as_json: bool) -> Exit:
         photons = {path: _photon(path) for path in _PHOTONS}
         write_new_files(directory, photons)
         demo = _Demo(directory, as_json)
-        code = Exit.FINE if asyncio.run(demo.run()) else Exit.FAILED
+        code = Exit.FINE if run_async(demo.run()) else Exit.FAILED
     if as_json:
         print_json("demo", code, steps=demo.steps)
     elif keep:

@@ -30,6 +30,7 @@ from luminal.cli._output import (
     print_json,
     print_message,
     print_table,
+    run_async,
     short,
 )
 
@@ -129,8 +130,6 @@ def _as_text(value: object) -> str:
 
 def _import_times(found: Sequence[Candidate]) -> dict[str, float]:
     """Load one file after the other; return photon → seconds, its imports included."""
-    import asyncio
-
     from luminal.managers import Loader
 
     async def load() -> dict[str, float]:
@@ -144,7 +143,7 @@ def _import_times(found: Sequence[Candidate]) -> dict[str, float]:
         return times
 
     with contextlib.redirect_stdout(sys.stderr):
-        times = asyncio.run(load())
+        times = run_async(load())
     exit_after_timeout(Exit.FAILED)
     return times
 

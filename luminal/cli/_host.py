@@ -14,7 +14,6 @@ import functools
 import logging
 import os
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ from luminal.cli._output import (
     print_no_photons,
     print_problem,
     print_table,
+    run_async,
     short,
     write_unbuffered,
 )
@@ -50,7 +50,7 @@ from luminal.managers.loader import Watches
 from luminal.model import EventKind, OutcomeResult, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from luminal.model import Candidate, Event, Outcome, Problem
@@ -379,7 +379,7 @@ class _Host:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._on_hangup)
         self.loader.events.subscribe(self._note_failure)
-        return asyncio.run(self._main())
+        return run_async(self._main())
 
     def _note_failure(self, event: Event) -> None:
         if event.problem is not None and event.kind is not EventKind.SKIPPED:
@@ -434,25 +434,22 @@ class _Host:
 
     async def _main(self) -> Exit:
         self._loop = asyncio.get_running_loop()
-        with _wakes_on_signals(self._loop):
-            self._set_events()  # a signal may have come before there was a loop
-            start = asyncio.create_task(self._start())
-            if not await _first(start, self._stop):
-                start.cancel()
-                await asyncio.wait({start}, timeout=EXIT_TIMEOUT)
-            elif not self.reporter.is_once and (
-                start.result() or self.watches is not None
-            ):
-                await self._stay()
-            abandoned = await self._close()
-            code = self._code(bool(abandoned))
-            self.reporter.stopped(code, abandoned)
-            self._is_over = True
-            if hasattr(signal, "SIGHUP"):
-                # Nothing is left to reload, and it must not end the process now.
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            exit_after_timeout(code or Exit.FAILED)
-            return code
+        self._set_events()  # a signal may have come before there was a loop
+        start = asyncio.create_task(self._start())
+        if not await _first(start, self._stop):
+            start.cancel()
+            await asyncio.wait({start}, timeout=EXIT_TIMEOUT)
+        elif not self.reporter.is_once and (start.result() or self.watches is not None):
+            await self._stay()
+        abandoned = await self._close()
+        code = self._code(bool(abandoned))
+        self.reporter.stopped(code, abandoned)
+        self._is_over = True
+        if hasattr(signal, "SIGHUP"):
+            # Nothing is left to reload, and it must not end the process now.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        exit_after_timeout(code or Exit.FAILED)
+        return code
 
     async def _start(self) -> bool:
         """Load and start; return whether any photon runs."""
@@ -513,25 +510,3 @@ async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
     return task.done()
-
-
-@contextlib.contextmanager
-def _wakes_on_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let each signal end the wait of *loop*, whichever thread the system gives it to.
-
-    The handlers of `signal.signal` run in the main thread's next instruction, which a
-    loop that waits does not have. `loop.add_signal_handler` would not do: its
-    handlers run in the loop only, where a blocked loop never comes, and they are
-    taken out when the loop is closed, so that a later signal kills the process.
-    """
-    near, far = socket.socketpair()
-    with near, far:
-        near.setblocking(False)
-        far.setblocking(False)
-        loop.add_reader(near, near.recv, 4096)
-        before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            loop.remove_reader(near)

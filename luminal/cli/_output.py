@@ -1,4 +1,4 @@
-"""What commands print and how they end: exit codes, tables, JSON, errors.
+"""What commands print and how they end: exit codes, tables, JSON, errors, signals.
 
 Data goes to standard output, messages to standard error. Text that comes from photons
 and file names is escaped first, so that it cannot control a terminal.
@@ -11,12 +11,12 @@ import enum
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
     from typing import TextIO
 
     from luminal.errors import LuminalError
@@ -40,12 +40,15 @@ __all__ = [
     "print_no_photons",
     "print_problem",
     "print_table",
+    "run_async",
     "short",
     "show_all_frames",
     "style_of",
     "write_new_files",
     "write_unbuffered",
 ]
+
+_T = TypeVar("_T")
 
 
 class Exit(enum.IntEnum):
@@ -408,7 +411,40 @@ def write_new_files(directory: str, files: Mapping[str, str]) -> list[str]:
     return list(paths)
 
 
-# --- The end of the process ----------------------------------------------------------
+# --- The life of the process ---------------------------------------------------------
+
+
+def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run *coroutine* as `asyncio.run` does; each signal wakes the event loop.
+
+    Handlers of `signal.signal` run in the main thread's next instruction, and a loop
+    that waits has none if the system gave the signal to another thread. With
+    `loop.add_signal_handler` a loop that is blocked would never run the handlers, and
+    closing the loop would remove them, so that a late signal kills the process.
+    """
+    import asyncio
+    import signal
+    import socket
+
+    if os.name == "nt":
+        return asyncio.run(coroutine)  # the loop of Windows does it by itself
+
+    async def run() -> _T:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+            far.setblocking(False)
+            loop.add_reader(near, near.recv, 4096)
+            before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+            try:
+                return await coroutine
+            finally:
+                signal.set_wakeup_fd(before)
+                loop.remove_reader(near)
+
+    return asyncio.run(run())
+
 
 EXIT_TIMEOUT = 5.0
 """Seconds that threads have to end after everything was unloaded."""

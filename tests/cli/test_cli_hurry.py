@@ -340,6 +340,23 @@ def test_ctrl_c_while_a_command_reads_is_130(terminal: Terminal) -> None:
     assert "Traceback" not in err
 
 
+def test_ctrl_c_that_another_thread_gets_ends_a_command(terminal: Terminal) -> None:
+    """The system may hand it to any thread; the loop is asleep then."""
+    slow = """\
+import luminal, signal, sys, threading
+
+main = threading.main_thread().ident
+while sys._current_frames()[main].f_code.co_name != "select":
+    pass
+signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Event().wait(60)
+"""
+    terminal.write({"b/slow.py": slow + geo("x")})
+    said = terminal.luminal("check", "--no-installed", "b", "--timeout", "50")
+    assert calm(said, 130)
+    assert "LUM111" not in said.err
+
+
 def test_settings_that_mean_nothing_are_found(terminal: Terminal) -> None:
     terminal.write({"pyproject.toml": "[tool.luminal.photons.goe]\ncity = 'Kyiv'\n"})
     terminal.env["LUMINAL_RECURSIV"] = "1"
