@@ -28,7 +28,6 @@ from luminal.cli._output import (
     Exit,
     clean,
     count_states,
-    did_you_mean,
     exit_after_timeout,
     print_json,
     print_message,
@@ -47,7 +46,7 @@ from luminal.discovery.lint import (
     dependents,
     reload_issues,
 )
-from luminal.errors import HostNotRunningError, PhotonNotFoundError
+from luminal.errors import HostNotRunningError, PhotonNotFoundError, did_you_mean
 from luminal.model import OutcomeResult, Problem, Source
 
 if TYPE_CHECKING:
@@ -283,7 +282,7 @@ def _hook_order(found: Sequence[Candidate], name: str, as_json: bool) -> Exit:
         ]
         print_table(("#", "NAME", "WHERE", "OPTIONS"), rows)
     else:
-        nearest = did_you_mean(name, known)
+        nearest = did_you_mean(name, known, "; ")
         print_message(f"no photon implements the hook {name!r}{nearest}")
     return code
 
@@ -431,7 +430,7 @@ def reload_command(photons: tuple[str, ...], host: int | None, as_json: bool) ->
         raise PhotonNotFoundError(
             "does not run in this host",
             photon=name,
-            hint=f"luminal top shows what runs{did_you_mean(name, known)}",
+            hint=f"luminal top shows what runs{did_you_mean(name, known, '; ')}",
         )
     rows = answer.get("photons", [])
     if answer.get("problem") and not rows:

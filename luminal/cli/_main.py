@@ -12,11 +12,11 @@ import click
 import luminal
 from luminal.cli._output import (
     Exit,
-    did_you_mean,
     discard_output,
     print_json,
     write_unbuffered,
 )
+from luminal.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class _Root(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS)}")
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS, '; ')}")
         return super().resolve_command(ctx, args)
 
 

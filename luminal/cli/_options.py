@@ -12,7 +12,6 @@ import click
 
 from luminal.cli._output import (
     Exit,
-    did_you_mean,
     did_you_mean_path,
     discard_output,
     exit_for,
@@ -27,6 +26,7 @@ from luminal.errors import (
     HostNotRunningError,
     LuminalError,
     PhotonNotFoundError,
+    did_you_mean,
 )
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _line_of(key: str, text: str) -> str:
 def _check(key: str, value: object, where: str) -> None:
     if key not in KEYS:
         raise click.UsageError(
-            f"{where} has no setting {key!r}{did_you_mean(key, KEYS)}"
+            f"{where} has no setting {key!r}{did_you_mean(key, KEYS, '; ')}"
         )
     kind = KEYS[key]
     if not isinstance(value, kind):
@@ -238,13 +238,11 @@ def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
     """
     for name in sorted(os.environ):
         if name.startswith("LUMINAL_") and name not in _ENVIRONMENT:
-            fix = f"unset it{did_you_mean(name, _ENVIRONMENT)}"
+            fix = f"unset it{did_you_mean(name, _ENVIRONMENT, '; ')}"
             yield f"unknown environment variable {name!r}", fix, ""
     for photon in photon_settings():
         if photon not in photons:
-            fix = (
-                f"remove [tool.luminal.photons.{photon}]{did_you_mean(photon, photons)}"
-            )
+            fix = f"remove [tool.luminal.photons.{photon}]{did_you_mean(photon, photons, '; ')}"
             yield f"settings for {photon!r}, but no such photon", fix, _FILE
 
 
@@ -326,11 +324,11 @@ class DiscoveryOptions:
             if os.path.isfile(inside := os.path.join(path, "__init__.py")):
                 print_message(f"{short(path)!r} is a package; pass {short(inside)!r}")
         for name in self.without:
-            if name not in names and (nearest := did_you_mean(name, names)):
+            if name not in names and (nearest := did_you_mean(name, names, "; ")):
                 print_message(f"--without: no photon {name!r}{nearest}")
         missing = [name for name in self.only if name not in names]
         if missing and not may_appear:
-            nearest = did_you_mean(missing[0], names)
+            nearest = did_you_mean(missing[0], names, "; ")
             raise PhotonNotFoundError(
                 "was not found",
                 photon=missing[0],

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from luminal.errors import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
     from typing import TextIO
@@ -28,7 +30,6 @@ __all__ = [
     "Exit",
     "clean",
     "count_states",
-    "did_you_mean",
     "did_you_mean_path",
     "discard_output",
     "exit_after_timeout",
@@ -120,19 +121,6 @@ def print_no_photons() -> None:
     )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question for the nearest of *known*, or an empty string.
-
-    Args:
-        name: What was typed.
-        known: Names that exist.
-    """
-    import difflib
-
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
 def did_you_mean_path(path: str | None) -> str:
     """Return a question for the nearest existing name beside *path*.
 
@@ -145,7 +133,7 @@ def did_you_mean_path(path: str | None) -> str:
     except OSError:
         is_relative = directory and directory != path
         return did_you_mean_path(directory) if is_relative else ""
-    return did_you_mean(name, beside)
+    return did_you_mean(name, beside, "; ")
 
 
 def count_states(states: Iterable[str]) -> str:
