@@ -242,7 +242,8 @@ def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
             yield f"unknown environment variable {name!r}", fix, ""
     for photon in photon_settings():
         if photon not in photons:
-            fix = f"remove [tool.luminal.photons.{photon}]{did_you_mean(photon, photons, '; ')}"
+            question = did_you_mean(photon, photons, "; ")
+            fix = f"remove [tool.luminal.photons.{photon}]{question}"
             yield f"settings for {photon!r}, but no such photon", fix, _FILE
 
 
