@@ -1,36 +1,55 @@
-"""What photons and hosts run: halted, owned, supervised and accounted for."""
+"""Threads that can be halted, what a photon owns, supervised loops, leak reports.
+
+Other packages import from here. Each name is loaded when it is first used: a host
+that only loads photons does not pay for loops and their controllers.
+"""
 
 from __future__ import annotations
 
-from luminal.supervise.async_loop import AsyncLoop
-from luminal.supervise.controller import GroupGaveUp, LoopController
-from luminal.supervise.footprint import (
-    Change,
-    Footprint,
-    FootprintWarning,
-    Policy,
-    hold_to,
-)
-from luminal.supervise.greenlight import GreenLight
-from luminal.supervise.leftovers import Leftover
-from luminal.supervise.loop_factory import super_loop_factory
-from luminal.supervise.looptest import LoopTask, LoopTrace
-from luminal.supervise.owners import current_owner, unowned
-from luminal.supervise.pins import find_pins
-from luminal.supervise.process_loop import ChildEnded, ProcessLoop
-from luminal.supervise.reaper import abandoned_threads, halt_thread
-from luminal.supervise.restarts import Backoff, Intensity, Restart, Strategy
-from luminal.supervise.scope import Scope
-from luminal.supervise.snapshot import LoopState, snapshot
-from luminal.supervise.superloop import SuperLoop
-from luminal.supervise.thread import (
-    TracedThread,
-    checkpoint,
-    sleep,
-)
-from luminal.supervise.thread_manager import ThreadManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luminal.supervise._controller import (
+        GreenLight,
+        GroupGaveUp,
+        LoopController,
+        LoopState,
+        snapshot,
+        super_loop_factory,
+    )
+    from luminal.supervise._halting import Leftover, abandoned_threads, halt_thread
+    from luminal.supervise._interpreter_state import (
+        FACETS,
+        Change,
+        Footprint,
+        FootprintWarning,
+        Policy,
+        hold_to,
+    )
+    from luminal.supervise._loop_testing import LoopTask, LoopTrace
+    from luminal.supervise._loop_thread import LoopThread
+    from luminal.supervise._loops import (
+        AsyncLoop,
+        Backoff,
+        ChildEnded,
+        Intensity,
+        ProcessLoop,
+        Restart,
+        Strategy,
+        SuperLoop,
+    )
+    from luminal.supervise._ownership import current_owner, unowned
+    from luminal.supervise._referrers import find_pins
+    from luminal.supervise._scope import Scope
+    from luminal.supervise._threads import (
+        ThreadManager,
+        TracedThread,
+        checkpoint,
+        sleep,
+    )
 
 __all__ = [
+    "FACETS",
     "AsyncLoop",
     "Backoff",
     "Change",
@@ -44,6 +63,7 @@ __all__ = [
     "LoopController",
     "LoopState",
     "LoopTask",
+    "LoopThread",
     "LoopTrace",
     "Policy",
     "ProcessLoop",
@@ -64,3 +84,59 @@ __all__ = [
     "super_loop_factory",
     "unowned",
 ]
+
+_MODULE_OF = {
+    **dict.fromkeys(("current_owner", "unowned"), "_ownership"),
+    **dict.fromkeys(("Leftover", "abandoned_threads", "halt_thread"), "_halting"),
+    **dict.fromkeys(
+        ("ThreadManager", "TracedThread", "checkpoint", "sleep"), "_threads"
+    ),
+    "Scope": "_scope",
+    "find_pins": "_referrers",
+    "LoopThread": "_loop_thread",
+    **dict.fromkeys(
+        ("FACETS", "Change", "Footprint", "FootprintWarning", "Policy", "hold_to"),
+        "_interpreter_state",
+    ),
+    **dict.fromkeys(("LoopTask", "LoopTrace"), "_loop_testing"),
+    **dict.fromkeys(
+        (
+            "AsyncLoop",
+            "Backoff",
+            "ChildEnded",
+            "Intensity",
+            "ProcessLoop",
+            "Restart",
+            "Strategy",
+            "SuperLoop",
+        ),
+        "_loops",
+    ),
+    **dict.fromkeys(
+        (
+            "GreenLight",
+            "GroupGaveUp",
+            "LoopController",
+            "LoopState",
+            "snapshot",
+            "super_loop_factory",
+        ),
+        "_controller",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that defines *name*, and keep the value here."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -22,8 +22,7 @@ import weakref
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.supervise.footprint import Footprint, FootprintWarning, Policy, hold_to
-from luminal.supervise.pins import find_pins
+from luminal.supervise import Footprint, FootprintWarning, Policy, find_pins, hold_to
 
 SOURCE = """
 import threading

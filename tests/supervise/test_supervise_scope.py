@@ -21,7 +21,7 @@ import weakref
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.supervise import Scope, SuperLoop, attribution, unowned
+from luminal.supervise import Scope, SuperLoop, _patches, unowned
 
 DEADLINE = 10.0
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -107,7 +107,7 @@ def test_what_the_context_starts_ends_with_the_scope():
     assert left == ()
     assert scope.living() == []
     assert scope.errors == []
-    assert not attribution.is_installed()
+    assert not _patches.is_installed()
 
 
 @pytest.mark.fault(23)

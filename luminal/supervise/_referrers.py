@@ -1,8 +1,14 @@
-"""The places where a photon's code is known to stay behind, and how each is read."""
+"""What keeps the code of an unloaded photon alive, by name.
+
+What comes in are the namespaces of its modules, what goes out is a record for each
+holder that is known to keep such code. Slow on purpose (tens of milliseconds, the
+garbage collector's list is walked): ask when a generation did not die. It only reads.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import functools
 import gc
 import signal
 import sys
@@ -10,12 +16,47 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
+from luminal.supervise._halting import Leftover
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from luminal.supervise.suspect import Suspect
+__all__ = ["PLACES", "Suspect", "find_pins"]
 
-__all__ = ["PLACES"]
+
+class Suspect:
+    """Tells whether an object is code of, or an instance made by, some modules.
+
+    By identity, not by name: the next generation has the same names.
+
+    Args:
+        namespaces: The modules' dictionaries.
+    """
+
+    def __init__(self, namespaces: Iterable[dict[str, Any]]) -> None:
+        self.namespaces = {id(space): space for space in namespaces}
+        self._classes: set[int] = set()
+        for space in self.namespaces.values():
+            for value in list(space.values()):
+                if isinstance(value, type) and value.__module__ == space["__name__"]:
+                    self._classes.add(id(value))
+
+    def is_ours(self, thing: object) -> bool:
+        """Whether *thing* belongs to the modules."""
+        while isinstance(thing, (types.MethodType, functools.partial)):
+            if isinstance(thing, types.MethodType) and self.is_ours(thing.__self__):
+                return True
+            thing = thing.__func__ if hasattr(thing, "__func__") else thing.func
+        if isinstance(thing, types.FunctionType):
+            return id(thing.__globals__) in self.namespaces
+        if isinstance(thing, types.ModuleType):
+            return id(vars(thing)) in self.namespaces
+        return id(thing) in self._classes or id(type(thing)) in self._classes
+
+    def is_frame_ours(self, frame: types.FrameType | None) -> bool:
+        """Whether *frame* runs the modules' code."""
+        return frame is not None and id(frame.f_globals) in self.namespaces
+
 
 _HOOKS = (
     ("sys", "excepthook"),
@@ -221,3 +262,27 @@ PLACES: tuple[tuple[str, Callable[[Suspect, list[Any]], Iterator[str]]], ...] = 
     ("typing", _typing),
 )
 """Kind of the record, and the function that yields the names of what it found."""
+
+
+def find_pins(
+    namespaces: Iterable[dict[str, Any]], *, photon: str = ""
+) -> tuple[Leftover, ...]:
+    """Return what is known to keep the code in *namespaces* alive.
+
+    Args:
+        namespaces: Dictionaries of the retired modules.
+        photon: Whose they were, for the records.
+    """
+    suspect = Suspect(namespaces)
+    objects = gc.get_objects()
+    found = []
+    for kind, look in PLACES:
+        try:
+            names = list(dict.fromkeys(look(suspect, objects)))
+        except Exception as error:  # noqa: BLE001 - a strange object hides one kind only
+            names = [f"(could not be read: {error!r})"]
+        found += [
+            Leftover(kind, name, photon, why="keeps the old code") for name in names
+        ]
+    del objects
+    return tuple(found)

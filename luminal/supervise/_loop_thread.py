@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from luminal.supervise.owners import unowned
+from luminal.supervise._ownership import unowned
 
 if TYPE_CHECKING:
     import asyncio

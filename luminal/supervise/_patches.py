@@ -7,19 +7,116 @@ calls it exactly as it was called, and adds the owner's belonging afterwards.
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from luminal.supervise import belongings, registrations
-from luminal.supervise.owners import current_owner, find_owner, own_thread
-from luminal.supervise.pools import OwnedExecutor, OwnedPool
-from luminal.supervise.raw_thread import OwnedRawThread
+from luminal.supervise._ownership import current_owner, find_owner, own_thread
+from luminal.supervise._resources import (
+    OwnedExecutor,
+    OwnedHandle,
+    OwnedPool,
+    OwnedProcess,
+    OwnedRawThread,
+    OwnedTask,
+    OwnedThread,
+    add_handler,
+    atexit_register,
+    set_signal,
+)
 
 if TYPE_CHECKING:
-    import threading
+    import asyncio
     from collections.abc import Callable
 
-__all__ = ["POINTS"]
+    from luminal.supervise._ownership import Owner
+
+__all__ = ["POINTS", "enter", "is_installed", "leave", "refresh", "sees_tasks_of"]
+
+# Guards the two below.
+_lock = threading.RLock()
+_scopes: set[Owner] = set()
+# (holder, attribute) → (what was there, what we put there).
+_wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
+# What could not be wrapped yet, because its module has not been imported, by module.
+_missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
+
+
+def enter(scope: Owner) -> None:
+    """Attribute to *scope* from now on what runs under it."""
+    with _lock:
+        _scopes.add(scope)
+        refresh()
+
+
+def leave(scope: Owner) -> None:
+    """Attribute to *scope* no more; after the last, everything is put back."""
+    with _lock:
+        _scopes.discard(scope)
+        if not _scopes:
+            _restore()
+
+
+def is_installed() -> bool:
+    """Whether any wrapper is in place."""
+    return bool(_wrapped)
+
+
+def refresh() -> None:
+    """Wrap what has been imported since; nothing is imported for this."""
+    with _lock:
+        if not _scopes:
+            return
+        if not _wrapped:
+            _missing.clear()
+            for point in POINTS:
+                _missing.setdefault(point[0], []).append(point)
+        # Called for each life that begins: what is wrapped is not looked at again.
+        for module in _missing.keys() & sys.modules.keys():
+            left = [point for point in _missing.pop(module) if not _wrap(*point)]
+            if left:  # it is being imported
+                _missing[module] = left
+
+
+def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
+    holder: Any = sys.modules.get(module)
+    *outer, attribute = path.split(".")
+    for name in outer:
+        holder = getattr(holder, name, None)
+    if holder is None:
+        return False
+    if (holder, attribute) in _wrapped:
+        return True
+    # From the class itself: an inherited method is wrapped where it is defined.
+    before = vars(holder).get(attribute)
+    if before is None:
+        return False
+    after = make(before)
+    after.__wrapped__ = before
+    after.__name__ = getattr(before, "__name__", attribute)
+    after.__qualname__ = getattr(before, "__qualname__", attribute)
+    after.__doc__ = before.__doc__
+    setattr(holder, attribute, after)
+    _wrapped[holder, attribute] = before, after
+    return True
+
+
+def _restore() -> None:
+    for (holder, attribute), (before, after) in list(_wrapped.items()):
+        # Somebody else's wrapper around ours stays; ours then does nothing.
+        if vars(holder).get(attribute) is after:
+            setattr(holder, attribute, before)
+    _wrapped.clear()
+
+
+def sees_tasks_of(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the tasks of *loop* are made by a function that is wrapped."""
+    import asyncio
+
+    made_by = getattr(type(loop), "create_task", None)
+    return made_by is vars(asyncio.BaseEventLoop)["create_task"] and bool(_wrapped)
+
 
 # Executor → who made it. A pool of the host's stays the host's, whoever uses it.
 _makers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -32,7 +129,7 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
             start(self)
             return
         own_thread(self, owner)
-        owned = belongings.OwnedThread(self)
+        owned = OwnedThread(self)
         self.run = functools.partial(owned.run_until_halted, self.run)  # type: ignore[method-assign]
         # Owned before it runs: a scope that closes meanwhile must not miss it.
         owned.is_starting = True
@@ -66,7 +163,7 @@ def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
         task = create(self, coro, **kwargs)
         owner = find_owner()
         if owner is not None:
-            owner.adopt(belongings.OwnedTask(task))
+            owner.adopt(OwnedTask(task))
         return task
 
     return wrapper
@@ -78,7 +175,7 @@ def _call_at(call: Callable[..., Any]) -> Callable[..., Any]:
         owner = find_owner()
         # asyncio's own calls (`sleep`, time-outs) end with the task that made them.
         if owner is not None and not _is_of_asyncio(args[1]):
-            owner.adopt(belongings.OwnedHandle(handle))
+            owner.adopt(OwnedHandle(handle))
         return handle
 
     return wrapper
@@ -94,7 +191,7 @@ def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
         init(self, *args, **kwargs)
         owner = find_owner()
         if owner is not None:
-            owner.adopt(belongings.OwnedProcess(self))
+            owner.adopt(OwnedProcess(self))
 
     return wrapper
 
@@ -105,7 +202,7 @@ def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
         owner = find_owner()
         # The workers of a pool belong to the pool, which would replace them.
         if owner is not None and "Pool" not in self.name:
-            owner.adopt(belongings.OwnedProcess(self))
+            owner.adopt(OwnedProcess(self))
 
     return wrapper
 
@@ -170,8 +267,8 @@ POINTS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("concurrent.futures.process", "ProcessPoolExecutor.__init__", _executor_init),
     ("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),
     ("concurrent.futures.process", "ProcessPoolExecutor.submit", _submit),
-    ("atexit", "register", registrations.atexit_register),
-    ("logging", "Logger.addHandler", registrations.add_handler),
-    ("signal", "signal", registrations.set_signal),
+    ("atexit", "register", atexit_register),
+    ("logging", "Logger.addHandler", add_handler),
+    ("signal", "signal", set_signal),
 )
 """Module, path in it, and the maker of the wrapper."""
