@@ -274,7 +274,7 @@ class Change:
     """One facet that is not as it was.
 
     Attributes:
-        facet: Its name, see `luminal.supervise.facets`.
+        facet: Its name, see `luminal.supervise.FACETS`.
         added: What is there now and was not, as text.
         removed: What was there and is not, as text.
         can_restore: Whether there is a way to put it back.
