@@ -16,7 +16,7 @@ import attrs
 
 from luminal.errors import PhotonStateError
 from luminal.model import Event, EventKind, Problem
-from luminal.supervise import FACETS, Change, Footprint, Policy, find_pins
+from luminal.supervise import FACETS, Change, Footprint, Policy, find_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -209,7 +209,7 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
     """
     if not namespaces:
         return
-    pins = handler.trail.pins = find_pins(namespaces, photon=handler.name)
+    pins = handler.trail.pins = find_referrers(namespaces, photon=handler.name)
     if not pins:
         return
     import logging

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
         FACETS,
         Change,
         Footprint,
-        FootprintWarning,
         Policy,
-        hold_to,
     )
     from luminal.supervise._loop_testing import LoopTask, LoopTrace
     from luminal.supervise._loop_thread import LoopThread
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
         Strategy,
         SuperLoop,
     )
-    from luminal.supervise._ownership import current_owner, unowned
-    from luminal.supervise._referrers import find_pins
+    from luminal.supervise._ownership import unowned
+    from luminal.supervise._referrers import find_referrers
     from luminal.supervise._scope import Scope
     from luminal.supervise._threads import (
         ThreadManager,
@@ -55,7 +53,6 @@ __all__ = [
     "Change",
     "ChildEnded",
     "Footprint",
-    "FootprintWarning",
     "GreenLight",
     "GroupGaveUp",
     "Intensity",
@@ -75,10 +72,8 @@ __all__ = [
     "TracedThread",
     "abandoned_threads",
     "checkpoint",
-    "current_owner",
-    "find_pins",
+    "find_referrers",
     "halt_thread",
-    "hold_to",
     "sleep",
     "snapshot",
     "super_loop_factory",
@@ -86,16 +81,16 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    **dict.fromkeys(("current_owner", "unowned"), "_ownership"),
+    "unowned": "_ownership",
     **dict.fromkeys(("Leftover", "abandoned_threads", "halt_thread"), "_halting"),
     **dict.fromkeys(
         ("ThreadManager", "TracedThread", "checkpoint", "sleep"), "_threads"
     ),
     "Scope": "_scope",
-    "find_pins": "_referrers",
+    "find_referrers": "_referrers",
     "LoopThread": "_loop_thread",
     **dict.fromkeys(
-        ("FACETS", "Change", "Footprint", "FootprintWarning", "Policy", "hold_to"),
+        ("FACETS", "Change", "Footprint", "Policy"),
         "_interpreter_state",
     ),
     **dict.fromkeys(("LoopTask", "LoopTrace"), "_loop_testing"),

@@ -1,8 +1,14 @@
-"""One shared thread that climbs the ladder for every halt that is under way.
+"""Halts a thread: raises `SystemExit` in it until it ends, or reports it.
 
-What comes in are halts, what goes out are their ends and, for those that outlive
-every rung, a place in the list of abandoned threads. It runs only while there is a
-halt to follow, and it never blocks on one.
+A `Halt` follows one thread through an escalation. Its ``halting`` flag is set, which
+cooperative code looks at. `SystemExit` is raised at a place where no lock is left held,
+so that ``finally`` and ``with`` run. A blocking call is made to return. A thread that
+swallows the exception gets it again, after half a second of clean-up also in its
+clean-up. After two seconds the thread is listed as abandoned.
+
+The first step runs in the thread that asks. One shared thread, the reaper, does the
+rest for all halts; it exists only while there is a halt. Nothing is installed before a
+halt is asked for, and nobody waits for the halted thread here.
 """
 
 from __future__ import annotations
@@ -39,7 +45,6 @@ from luminal.supervise._interruption import (
     where,
 )
 from luminal.supervise._ownership import unowned
-from luminal.supervise.hurry import Hurry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,12 +54,10 @@ __all__ = [
     "ABANDON_SECONDS",
     "PATIENCE_SECONDS",
     "Halt",
-    "HaltState",
     "Leftover",
     "abandoned_threads",
     "begin_halt",
     "halt_thread",
-    "wake",
 ]
 
 
@@ -90,11 +93,17 @@ class Leftover:
 
 PATIENCE_SECONDS = 0.5
 """How long a thread may spend in its own clean-up before that is cut short as well."""
+ABANDON_SECONDS = 2.0
+"""After this time a thread that lives on is listed as abandoned."""
+
+_UNBLOCK_EVERY = 0.02
+# A thread not met at a safe point for so long may never be met at one.
+_UNLUCKY_SECONDS = 0.001
 
 
 @attrs.define(eq=False)
-class HaltState:
-    """What is known of one thread that was told to end.
+class Halt:
+    """The halt of one thread: what is known of it, and the next step.
 
     Attributes:
         name: Name of the thread.
@@ -105,7 +114,9 @@ class HaltState:
         owner: Name of the photon that it belongs to, or an empty string.
         begun: `time.monotonic` of the request, in seconds.
         raises: How many times `SystemExit` was raised or sent.
-        is_abandoned: It outlived every rung and was reported.
+        is_abandoned: It outlived every step and was reported.
+        last_line: Frame and line where the trace of 3.11 last was.
+        trace: The trace function of 3.11, one for the whole halt.
     """
 
     name: str
@@ -116,8 +127,17 @@ class HaltState:
     begun: float = attrs.field(factory=time.monotonic)
     raises: int = 0
     is_abandoned: bool = False
-    # Where the trace of 3.11 last was; only the halted thread itself writes it.
+    # Only the halted thread itself writes it.
     last_line: tuple[int, int] = (0, 0)
+    trace: Callable[..., object] | None = None
+    # When its blocking call was last ended; only the reaper writes it.
+    _unblocked: float = 0.0
+    # Held during a step, so that caller and reaper do not both raise.
+    _step: threading.Lock = attrs.field(factory=threading.Lock)
+    # Frame, offset and CPU time at the last look; equal twice means blocked.
+    _look: tuple[int, int, int] = (0, -1, -1)
+    # The same when the exception was last sent while the thread was blocked.
+    _sent_at: tuple[int, int, int] = (0, -1, -1)
 
     @property
     def seconds(self) -> float:
@@ -150,38 +170,18 @@ class HaltState:
         self.raises += 1
         return True
 
-
-ABANDON_SECONDS = 2.0
-"""After this time a thread that lives on is listed as abandoned."""
-_WAKE_EVERY = 0.02
-_LUCK_SECONDS = 0.001
-
-
-@attrs.define(eq=False)
-class Halt(HaltState):
-    """The ladder of one thread that was told to end."""
-
-    # When it was last woken; only the reaper writes it.
-    _woken: float = 0.0
-    # Held while a rung is climbed, so that caller and reaper do not both raise.
-    _turn: threading.Lock = attrs.field(factory=threading.Lock)
-    # Frame, offset and CPU time at the last look; equal twice means blocked.
-    _look: tuple[int, int, int] = (0, -1, -1)
-    # The same when it was last told while blocked.
-    _told: tuple[int, int, int] = (0, -1, -1)
-
     def strike(self) -> None:
-        """Climb the first rung, in the thread that asks for the halt.
+        """Raise for the first time, in the thread that asks for the halt.
 
         Without a system call: each lets go of the interpreter's lock, and gets it
         back only after the turns of all others.
         """
-        with self._turn:
+        with self._step:
             self._raise()
 
-    def climb(self) -> bool:
-        """Do what is due now, in the reaper; tell whether the thread has ended."""
-        if not self._turn.acquire(blocking=False):
+    def escalate(self) -> bool:
+        """Do what is due now, in the reaper; return whether the thread has ended."""
+        if not self._step.acquire(blocking=False):
             return False
         try:
             if self.is_open():
@@ -192,12 +192,12 @@ class Halt(HaltState):
             forget(self)
             return True
         finally:
-            self._turn.release()
+            self._step.release()
 
     def _raise(self) -> None:
         if can_monitor():
             arm(self)
-        elif self._may_tell():
+        elif self._may_send():
             raise_at_safe_point(self)
 
     def _unblock(self) -> None:
@@ -206,27 +206,27 @@ class Halt(HaltState):
             return
         look = (id(frame), frame.f_lasti, _cpu_time(self.native_id))
         is_still, self._look = look == self._look, look
-        # Its chances to be met at a safe point may be slim: take a covered one.
-        is_unlucky = not self.raises and self.seconds > _LUCK_SECONDS
+        # It may never be met at a safe point: take one where every lock has its `try`.
+        is_unlucky = not self.raises and self.seconds > _UNLUCKY_SECONDS
         if is_unlucky and not can_monitor() and raise_if_covered(self):
             return
         now = time.monotonic()
-        if now - self._woken < _WAKE_EVERY:
+        if now - self._unblocked < _UNBLOCK_EVERY:
             return
         if is_still or frame.f_code.co_name == "wait" or not is_own(frame.f_code):
-            if wake(self, is_blocked=is_still):
-                self._woken = now
+            if unblock(self, is_blocked=is_still):
+                self._unblocked = now
                 return
             if can_monitor():
                 return
-            # Nothing wakes it, but it may return by itself, and is told so then, once.
-            if is_still and look != self._told and self._may_tell():
-                self._told = look
+            # Nothing ends the call, but it may return by itself: raise then, once.
+            if is_still and look != self._sent_at and self._may_send():
+                self._sent_at = look
                 raise_at_return(self, frame)
         elif self.is_pressing:
             raise_anywhere(self)
 
-    def _may_tell(self) -> bool:
+    def _may_send(self) -> bool:
         return not self.raises or self.is_pressing
 
     def leftover(self) -> Leftover:
@@ -272,12 +272,11 @@ def _lines_of(frame: FrameType | None) -> tuple[str, ...]:
     return tuple(reversed(lines))
 
 
-_THREADING = os.path.abspath(threading.__file__)
-_STDLIB = os.path.dirname(_THREADING)
+_STDLIB = os.path.dirname(os.path.abspath(threading.__file__))
 _DEPTH = 12
 
 
-def wake(halt: HaltState, *, is_blocked: bool) -> bool:
+def unblock(halt: Halt, *, is_blocked: bool) -> bool:
     """Make the blocking call of *halt*'s thread return; False where nothing can.
 
     Condition, Event, Queue, Semaphore, Barrier and Future all wait in
@@ -325,14 +324,14 @@ def _is_code(frame: FrameType, file: str, *names: str) -> bool:
     )
 
 
-def _release_waiter(halt: HaltState, frame: FrameType) -> bool:
+def _release_waiter(halt: Halt, frame: FrameType) -> bool:
     waiter = frame.f_locals.get("waiter")
     # Only while it stands in that `try`: anywhere else the exception would leave the
     # condition's own lock in a wrong state, or arrive later, in other code.
     if waiter is None or not waiter.locked() or not is_in_try(frame):
         return False
     if halt.raises and not halt.is_pressing:
-        return False  # it has been told, and may still be cleaning up
+        return False  # it got the exception, and may still be cleaning up
     if not send(halt):
         return False
     # Where a real notification came first, the exception is pending all the same.
@@ -341,7 +340,7 @@ def _release_waiter(halt: HaltState, frame: FrameType) -> bool:
     return True
 
 
-def _stop_event_loop(halt: HaltState, loop: object) -> bool:
+def _stop_event_loop(halt: Halt, loop: object) -> bool:
     import asyncio
 
     if not isinstance(loop, asyncio.AbstractEventLoop):
@@ -404,23 +403,14 @@ def _shut_sockets(frame: FrameType) -> bool:
 
 _logger = logging.getLogger("luminal.supervise")
 
-# While a young halt is under way, threads take turns more often. CPython lets two busy
-# threads hand its lock to and fro past a third, so a victim's turn may come after many
-# of theirs. At the default of 5 ms 95 of 100 halts took up to 26..144 ms, at this 1..5
-# (3.11 and 3.13, two busy threads, 2 cores).
-_HURRIED_INTERVAL = 0.00005
-_YOUNG_SECONDS = 0.25
-
-# Owner of everything below. The condition wakes the reaper for a new halt.
+# Guards everything below; wakes the reaper for a new halt.
 _changed = threading.Condition()
 _halts: list[Halt] = []
 _reaper: threading.Thread | None = None
-_hurry = Hurry(_HURRIED_INTERVAL)
-_is_registered = False
 
 
 def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
-    """Tell *thread* to end, and return at once.
+    """Begin to halt *thread*, and return at once.
 
     Args:
         thread: Any started thread; one of ours has a ``halting`` event as well.
@@ -436,11 +426,6 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
         return threading._active.get(ident) is thread  # type: ignore[attr-defined]  # noqa: SLF001
 
     is_running = ident is not None and is_open()
-    _follow_forks()
-    if is_running:
-        # At once: who loses the interpreter's lock now gets it back late.
-        with _changed:
-            _hurry.begin()
     flag = getattr(thread, "halting", None)
     if isinstance(flag, threading.Event):
         flag.set()
@@ -458,14 +443,16 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
 
 
 def begin_halt(halt: Halt) -> Halt:
-    """Climb the first rung in the caller's thread and leave the rest to the reaper."""
+    """Raise for the first time from here, and leave the rest to the reaper.
+
+    Returns:
+        *halt*, or the halt of that thread that is under way already.
+    """
     global _reaper
-    _follow_forks()
     with _changed:
         known = next((h for h in _halts if h.ident == halt.ident and h.is_open()), None)
         if known is not None:
             return known
-        _hurry.begin()
         _halts.append(halt)
     # First of all: while we have the interpreter's lock, the thread stands still.
     halt.strike()
@@ -478,13 +465,6 @@ def begin_halt(halt: Halt) -> Halt:
     return halt
 
 
-def _follow_forks() -> None:
-    global _is_registered
-    if not _is_registered and sys.platform != "win32":
-        os.register_at_fork(after_in_child=_begin_anew)
-    _is_registered = True
-
-
 def _begin_anew() -> None:
     """Forget every halt; in the child after a fork, which has none of the threads."""
     global _changed, _reaper
@@ -494,8 +474,12 @@ def _begin_anew() -> None:
     forget_monitoring()
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def abandoned_threads() -> tuple[Leftover, ...]:
-    """Describe every halted thread that outlived all rungs and still lives."""
+    """Describe every halted thread that outlived all steps and still lives."""
     with _changed:
         halts = [h for h in _halts if h.is_abandoned and h.is_open()]
     return tuple(h.leftover() for h in halts)
@@ -517,12 +501,9 @@ def _reap() -> None:
     while True:
         with _changed:
             if not _halts:
-                _hurry.end()
                 _reaper = None
                 return
             _changed.wait(_pause(_halts))
-            if all(h.seconds > _YOUNG_SECONDS for h in _halts):
-                _hurry.end()
             halts = list(_halts)
         ended = [h for h in halts if _is_over(h)]
         with _changed:
@@ -532,7 +513,7 @@ def _reap() -> None:
 
 def _is_over(halt: Halt) -> bool:
     try:
-        if halt.climb():
+        if halt.escalate():
             if halt.is_abandoned:
                 _logger.warning(
                     "thread %r, abandoned %.1f s ago, has ended",

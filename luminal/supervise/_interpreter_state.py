@@ -1,9 +1,10 @@
-"""What a photon changed of the interpreter's shared state, facet by facet.
+"""The interpreter's shared state: what changed between two moments, and how to undo it.
 
-What comes in is a moment before a photon's code runs and one after, what goes out are
-the changes, each of them allowed, warned of, restored or refused by the host's policy.
-A moment costs a fraction of a millisecond, so every load, swap and unload can have
-two.
+The state has facets, such as ``os.environ``, ``sys.path`` and signal handlers. A
+`Footprint` reads all of them into plain values. Two footprints are compared, and the
+differences can be put back where Python has a public way. Reading imports nothing,
+calls no code of a photon, and takes a fraction of a millisecond, so every load, swap
+and unload can have two footprints.
 """
 
 from __future__ import annotations
@@ -14,16 +15,12 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import PhotonStateError
-from luminal.supervise.hurry import set_usual_interval, usual_interval
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
 __all__ = [
@@ -31,9 +28,7 @@ __all__ = [
     "Change",
     "Facet",
     "Footprint",
-    "FootprintWarning",
     "Policy",
-    "hold_to",
 ]
 
 
@@ -250,7 +245,7 @@ FACETS: tuple[Facet, ...] = (
     _list_of("gc", "callbacks"),
     Facet("gc.enabled", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     Facet("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-    Facet("switch interval", usual_interval, set_usual_interval),
+    Facet("switch interval", sys.getswitchinterval, sys.setswitchinterval),
     _table_of("builtins", "__dict__"),
 )
 """In the order in which they are compared, and restored in reverse."""
@@ -263,10 +258,6 @@ class Policy(enum.StrEnum):
     WARN = "warn"
     RESTORE = "restore"
     REFUSE = "refuse"
-
-
-class FootprintWarning(UserWarning):
-    """A photon changed shared state."""
 
 
 @attrs.frozen
@@ -430,47 +421,3 @@ def _text(value: Any) -> str:
         return f"{value.__module__}.{name}" if name else repr(value)[:120]
     except Exception:  # noqa: BLE001 - a photon's own object
         return f"<{type(value).__qualname__}>"
-
-
-def hold_to(
-    before: Footprint,
-    policies: Mapping[str, Policy],
-    *,
-    photon: str,
-    default: Policy = Policy.ALLOW,
-) -> tuple[Change, ...]:
-    """Compare with *before* and do what the policies say.
-
-    Args:
-        before: The moment before the photon's code ran.
-        policies: Facet → policy.
-        photon: Whose code ran in between.
-        default: Policy of the facets that *policies* does not name.
-
-    Returns:
-        Every change, those that were restored marked so.
-
-    Raises:
-        PhotonStateError: A facet that is refused has changed; what can be restored
-            of the refused ones has been.
-    """
-    changes = []
-    refused = []
-    for change in Footprint.take().since(before):
-        policy = policies.get(change.facet, default)
-        if policy is Policy.WARN:
-            text = f"photon {photon!r} changed {change}"
-            warnings.warn(text, FootprintWarning, stacklevel=2)
-        if policy in (Policy.RESTORE, Policy.REFUSE):
-            change = before.restore(change)  # noqa: PLW2901 - the same one, restored
-        if policy is Policy.REFUSE:
-            refused.append(change)
-        changes.append(change)
-    if refused:
-        raise PhotonStateError(
-            "changed what the host refuses to have changed",
-            photon=photon,
-            why="; ".join(str(change) for change in refused),
-            hint="leave it alone, or ask the host for another policy",
-        )
-    return tuple(changes)

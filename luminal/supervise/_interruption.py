@@ -1,9 +1,19 @@
-"""Halting by an asynchronous exception, sent only where it does no harm.
+"""Where a thread may be interrupted without leaving a lock held, and how that is done.
 
-What comes in is the halt of one thread, what goes out is `SystemExit` pending in it.
-CPython delivers such an exception when the thread next takes the interpreter's lock
-back, so the place where it stands now is the place where it is raised. NULL is never
-sent: on 3.11 and 3.12 that leaves the interpreter slower for good.
+An exception that arrives at a backward jump or at a function's entry leaves through
+every ``with`` and ``finally`` around it. One that arrives between ``lock.acquire()``
+and the ``try`` below it does not. So there are rules for the places, and two ways to
+raise.
+
+On CPython 3.12 and later a `sys.monitoring` callback raises `SystemExit` in the thread
+itself, at the first instruction of a loop's round or at a function's entry. Its events
+are set only on the code objects of that thread's own work, and only while a halt is
+under way. Other threads that run the same code pass through the callback unharmed.
+
+On CPython 3.11, and for blocked threads, an asynchronous exception is sent. CPython
+delivers it when the thread next takes the interpreter's lock back, so the place where
+the thread stands now is the place where it is raised. NULL is never sent: on 3.11 and
+3.12 that leaves the interpreter slower for good.
 """
 
 from __future__ import annotations
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-    from luminal.supervise._halting import HaltState
+    from luminal.supervise._halting import Halt
 
 __all__ = [
     "arm",
@@ -32,14 +42,11 @@ __all__ = [
     "is_in_machinery",
     "is_in_try",
     "is_own",
-    "is_plain_point",
     "is_safe_point",
-    "own_codes",
     "raise_anywhere",
     "raise_at_return",
     "raise_at_safe_point",
     "raise_if_covered",
-    "round_offsets",
     "send",
     "stack_of",
     "where",
@@ -94,7 +101,7 @@ def _is_shielded(file: str, name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_own(code: CodeType, *, is_pressing: bool = False) -> bool:
-    """Tell whether *code* is what the thread runs, not what runs it.
+    """Return whether *code* is what the thread runs, not what runs it.
 
     Args:
         code: Code of one frame.
@@ -109,7 +116,7 @@ def is_own(code: CodeType, *, is_pressing: bool = False) -> bool:
 
 
 def is_in_machinery(frame: FrameType | None) -> bool:
-    """Tell whether *frame* or one outwards of it runs our own book-keeping."""
+    """Return whether *frame* or one outwards of it runs our own book-keeping."""
     while frame is not None:
         code = frame.f_code
         if code.co_filename in _MACHINERY and code.co_name != "_owned_call":
@@ -119,7 +126,7 @@ def is_in_machinery(frame: FrameType | None) -> bool:
 
 
 def is_clear(frame: FrameType | None) -> bool:
-    """Tell whether no frame from *frame* outwards may hold a lock of the process."""
+    """Return whether no frame from *frame* outwards may hold a lock of the process."""
     while frame is not None:
         code = frame.f_code
         if code.co_name in _CLOSERS or _is_shielded(code.co_filename, code.co_name):
@@ -129,7 +136,7 @@ def is_clear(frame: FrameType | None) -> bool:
 
 
 def takes_locks(code: CodeType) -> bool:
-    """Tell whether *code* mentions what takes or gives back a lock by hand."""
+    """Return whether *code* mentions what takes or gives back a lock by hand."""
     return not _TAKERS.isdisjoint(code.co_names)
 
 
@@ -143,13 +150,13 @@ def _tries(code: CodeType) -> tuple[tuple[int, int], ...]:
 
 
 def is_in_try(frame: FrameType) -> bool:
-    """Tell whether *frame* stands inside a ``try`` whose clean-up has not begun."""
+    """Return whether *frame* stands inside a ``try`` whose clean-up has not begun."""
     at = frame.f_lasti
     return any(start <= at < end for start, end in _tries(frame.f_code))
 
 
 def is_covered(frame: FrameType | None) -> bool:
-    """Tell whether every lock that is taken by hand has its ``finally`` already.
+    """Return whether every lock that is taken by hand has its ``finally`` already.
 
     True where each frame from *frame* outwards either mentions no lock or stands
     inside a ``try`` that is not yet being cleaned up.
@@ -184,7 +191,7 @@ def own_codes(frame: FrameType | None, *, is_pressing: bool) -> set[CodeType]:
 
 
 def where(frame: FrameType | None) -> str:
-    """Return ``file:line in function`` of the innermost frame outside this room."""
+    """Return ``file:line in function`` of the innermost frame outside this package."""
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     if frame is None:
@@ -242,7 +249,7 @@ def _safe_offsets(code: CodeType) -> frozenset[int]:
 
 
 def is_safe_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
-    """Tell whether an exception may arrive in *frame*, the innermost of its thread.
+    """Return whether an exception may arrive in *frame*, the innermost of its thread.
 
     The very entry of a shielded function is as good as the call of it: it has not
     taken anything yet.
@@ -262,7 +269,7 @@ def is_safe_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
 
 
 def is_plain_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
-    """Tell whether *frame* runs code with no ``try``, ``with`` or lock by hand.
+    """Return whether *frame* runs code with no ``try``, ``with`` or lock by hand.
 
     Nothing is given back there, so the return of a call is as good as a jump. It may
     be a call that blocks.
@@ -280,14 +287,14 @@ def is_plain_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
 _lock = threading.Lock()
 # Identifier of the thread → its halt. Read by the callbacks without the lock: one
 # dictionary look-up is atomic.
-_armed: dict[int, HaltState] = {}
+_armed: dict[int, Halt] = {}
 # Code object → identifiers of the threads that it is instrumented for.
 _instrumented: dict[CodeType, set[int]] = {}
 _tool = -1
 
 
 def can_monitor() -> bool:
-    """Tell whether a tool number is ours, or free to be taken."""
+    """Return whether a tool number is ours, or free to be taken."""
     return _tool >= 0 or _free_tool() >= 0
 
 
@@ -342,7 +349,7 @@ if sys.version_info >= (3, 12):
         _monitoring.free_tool_id(_tool)
         _tool = -1
 
-    def arm(halt: HaltState) -> None:
+    def arm(halt: Halt) -> None:
         """Instrument what *halt*'s thread runs now; call again for what it runs later.
 
         The event JUMP would be the obvious one, but what its callback raises passes
@@ -363,7 +370,7 @@ if sys.version_info >= (3, 12):
                     _monitoring.set_local_events(_tool, code, events)
                 holders.add(halt.ident)
 
-    def disarm(halt: HaltState) -> None:
+    def disarm(halt: Halt) -> None:
         """Take *halt*'s instruments away; after the last, give the tool number back."""
         with _lock:
             if _armed.get(halt.ident) is not halt:
@@ -393,10 +400,10 @@ else:
     def _free_tool() -> int:
         return -1
 
-    def arm(halt: HaltState) -> None:
+    def arm(halt: Halt) -> None:
         """Do nothing: this interpreter cannot monitor."""
 
-    def disarm(halt: HaltState) -> None:
+    def disarm(halt: Halt) -> None:
         """Do nothing: this interpreter cannot monitor."""
 
     def forget_monitoring() -> None:
@@ -405,20 +412,19 @@ else:
 
 _PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
 # Identifier of the thread → its halt, for the exception that comes back.
-_sent: dict[int, HaltState] = {}
+_sent: dict[int, Halt] = {}
 
 
-def send(halt: HaltState) -> bool:
+def send(halt: Halt) -> bool:
     """Make `SystemExit` pending in *halt*'s thread; False where it has ended."""
     import ctypes
 
-    error = exit_error(halt)
-
+    post = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    ident, error = ctypes.c_ulong(halt.ident), ctypes.py_object(exit_error(halt))
     # Identifiers are given to new threads at once: ask immediately before sending.
     if not halt.is_open():
         return False
-    post = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    sent = post(ctypes.c_ulong(halt.ident), ctypes.py_object(error))
+    sent = post(ident, error)
     halt.raises += 1
     if sys.version_info < (3, 12):
         _take_flag_down(post, ctypes.c_ulong(threading.get_ident()))
@@ -448,21 +454,24 @@ def _take_flag_down(post: Callable[..., int], me: object) -> None:
         pass
 
 
-def exit_error(halt: HaltState) -> type[SystemExit]:
+def exit_error(halt: Halt) -> type[SystemExit]:
     """Return what to raise in *halt*'s thread: on 3.11 an exit that comes back."""
     if sys.version_info >= (3, 12):
         return SystemExit
+    if halt.trace is None:
+        halt.trace = functools.partial(_press, halt)
     _sent[halt.ident] = halt
     return Pressed
 
 
-def forget(halt: HaltState) -> None:
+def forget(halt: Halt) -> None:
     """Drop what is kept for *halt*, whose thread has ended."""
     if _sent.get(halt.ident) is halt:
         del _sent[halt.ident]
+        halt.trace = None
 
 
-def raise_at_safe_point(halt: HaltState) -> bool:
+def raise_at_safe_point(halt: Halt) -> bool:
     """Send where nothing can be left behind; tell whether the thread stands there.
 
     That is at a jump or an entry, or anywhere in code that gives nothing back.
@@ -477,7 +486,7 @@ def raise_at_safe_point(halt: HaltState) -> bool:
     return is_harmless and send(halt)
 
 
-def raise_if_covered(halt: HaltState) -> bool:
+def raise_if_covered(halt: Halt) -> bool:
     """Send to a thread that is always met inside of logging, where that is harmless.
 
     A logging thread lets go of the interpreter's lock while it writes, so it is met
@@ -487,7 +496,7 @@ def raise_if_covered(halt: HaltState) -> bool:
     return frame is not None and is_covered(frame) and send(halt)
 
 
-def raise_at_return(halt: HaltState, frame: FrameType) -> bool:
+def raise_at_return(halt: Halt, frame: FrameType) -> bool:
     """Send to a thread that is blocked in *frame*'s call: raised when that returns.
 
     Not where the code mentions taking a lock: an exception on the way out of
@@ -499,7 +508,7 @@ def raise_at_return(halt: HaltState, frame: FrameType) -> bool:
     return is_clear(frame) and send(halt)
 
 
-def raise_anywhere(halt: HaltState) -> bool:
+def raise_anywhere(halt: Halt) -> bool:
     """Send wherever the thread stands, but never inside what holds process locks."""
     frame = stack_of(halt.ident)
     if (
@@ -529,18 +538,24 @@ class Pressed(SystemExit):
 
 
 def _trace_from(frame: FrameType | None) -> None:
+    """Trace the present thread, from *frame* outwards.
+
+    With one trace function for the whole halt: CPython 3.11 calls that of a frame by a
+    borrowed reference. This runs in a finalizer, also while it is about to be called;
+    a new one here would take the last reference away, and the interpreter crashes.
+    """
     halt = _sent.get(threading.get_ident())
-    if halt is None or not halt.is_open():
+    if halt is None or halt.trace is None or not halt.is_open():
         return
-    press = functools.partial(_press, halt)
-    sys.settrace(press)  # type: ignore[arg-type]
+    sys.settrace(halt.trace)  # type: ignore[arg-type]
     while frame is not None:
         if is_own(frame.f_code):
-            frame.f_trace = press
+            frame.f_trace = halt.trace
         frame = frame.f_back
 
 
-def _press(halt: HaltState, frame: FrameType, event: str, _arg: object) -> object:
+def _press(halt: Halt, frame: FrameType, event: str, _arg: object) -> object:
+    """Raise at the end of a loop's round and at an entry; the trace function."""
     if not is_own(frame.f_code, is_pressing=halt.is_pressing):
         return None
     if event in ("line", "call"):
@@ -548,11 +563,9 @@ def _press(halt: HaltState, frame: FrameType, event: str, _arg: object) -> objec
         last_frame, last_line = halt.last_line
         halt.last_line = id(frame), frame.f_lineno
         is_round = id(frame) == last_frame and frame.f_lineno <= last_line
-        if frame.f_code.co_code[frame.f_lasti] == _PUSH_EXC_INFO:
-            return functools.partial(
-                _press, halt
-            )  # a handler begins, which `may_raise` cannot see yet
         is_point = is_round or event == "call" or halt.is_pressing
-        if is_point and is_clear(frame) and halt.may_raise():
+        # Where a handler begins, `may_raise` cannot see yet that it is one.
+        is_handler = frame.f_code.co_code[frame.f_lasti] == _PUSH_EXC_INFO
+        if is_point and not is_handler and is_clear(frame) and halt.may_raise():
             raise Pressed
-    return functools.partial(_press, halt)
+    return halt.trace
