@@ -1,14 +1,16 @@
-"""Whose code runs now: a context variable, and the owner of the running thread."""
+"""Which photon owns what is started here: by context variable, or by thread."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luminal.supervise._scope import Scope
 
 __all__ = [
-    "Owner",
     "current_owner",
     "find_owner",
     "own_thread",
@@ -18,46 +20,21 @@ __all__ = [
 ]
 
 
-class Owner(Protocol):
-    """Who may own things; a `Scope`."""
-
-    @property
-    def name(self) -> str:
-        """Name of the photon."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether its life has ended."""
-
-    def adopt(self, belonging: object) -> None:
-        """Take *belonging*, and stop it when the life of the photon ends."""
-
-
-current_owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar(
+current_owner: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
     "luminal_current_owner", default=None
 )
-"""Owner of what is started in this context; None for the host's own code."""
+"""Owner of what is started in this context; None where the thread's owner counts."""
 
-
-class _Nobody:
-    """Stands in the context variable for: the host's, whatever thread this is."""
-
-    name = ""
-    is_closed = False
-
-    def adopt(self, belonging: object) -> None:
-        """Own nothing."""
-
-
-_NOBODY: Owner = _Nobody()
+# Stands in the context variable for: nobody, whatever thread this is.
+_NOBODY: Any = object()
 
 # Context variables do not follow threads: this does, from a thread to those it starts.
-_of_threads: weakref.WeakKeyDictionary[threading.Thread, Owner] = (
+_of_threads: weakref.WeakKeyDictionary[threading.Thread, Scope] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def find_owner() -> Owner | None:
+def find_owner() -> Scope | None:
     """Return the owner of what is started here and now, or None."""
     owner = current_owner.get()
     if owner is _NOBODY:
@@ -72,7 +49,7 @@ class owned_by:  # noqa: N801 - used as a function, in a ``with`` statement
 
     __slots__ = ("_owner", "_token")
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Scope) -> None:
         self._owner = owner
 
     def __enter__(self) -> None:
@@ -90,7 +67,7 @@ def unowned() -> owned_by:
     return owned_by(_NOBODY)
 
 
-def own_thread(thread: threading.Thread, owner: Owner) -> None:
+def own_thread(thread: threading.Thread, owner: Scope) -> None:
     """Let what *thread* starts belong to *owner*."""
     _of_threads[thread] = owner
 

@@ -1,7 +1,9 @@
-"""The wrappers of `attribution`: one for each way of starting or registering.
+"""Wraps functions of the standard library while a photon lives: what does it start?
 
-Each takes the function that was there and returns the one that replaces it. Each
-calls it exactly as it was called, and adds the owner's belonging afterwards.
+Each wrapper calls the original exactly as it was called. Then it adds a record of what
+was started to the scope that owns the running code: the one in the context variable,
+or that of the starting thread. Without an owner it does nothing else. Nothing is
+wrapped while there is no scope. This module ends nothing itself.
 """
 
 from __future__ import annotations
@@ -15,42 +17,43 @@ from typing import TYPE_CHECKING, Any
 from luminal.supervise._ownership import current_owner, find_owner, own_thread
 from luminal.supervise._resources import (
     OwnedExecutor,
+    OwnedExitFunction,
     OwnedHandle,
+    OwnedLogHandler,
     OwnedPool,
     OwnedProcess,
     OwnedRawThread,
+    OwnedSignal,
     OwnedTask,
     OwnedThread,
-    add_handler,
-    atexit_register,
-    set_signal,
 )
 
 if TYPE_CHECKING:
     import asyncio
+    import logging
     from collections.abc import Callable
 
-    from luminal.supervise._ownership import Owner
+    from luminal.supervise._scope import Scope
 
-__all__ = ["POINTS", "enter", "is_installed", "leave", "refresh", "sees_tasks_of"]
+__all__ = ["enter", "is_installed", "leave", "refresh", "sees_tasks_of"]
 
 # Guards the two below.
 _lock = threading.RLock()
-_scopes: set[Owner] = set()
+_scopes: set[Scope] = set()
 # (holder, attribute) → (what was there, what we put there).
 _wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
 # What could not be wrapped yet, because its module has not been imported, by module.
 _missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
 
 
-def enter(scope: Owner) -> None:
+def enter(scope: Scope) -> None:
     """Attribute to *scope* from now on what runs under it."""
     with _lock:
         _scopes.add(scope)
         refresh()
 
 
-def leave(scope: Owner) -> None:
+def leave(scope: Scope) -> None:
     """Attribute to *scope* no more; after the last, everything is put back."""
     with _lock:
         _scopes.discard(scope)
@@ -70,11 +73,11 @@ def refresh() -> None:
             return
         if not _wrapped:
             _missing.clear()
-            for point in POINTS:
-                _missing.setdefault(point[0], []).append(point)
+            for patch in _PATCHES:
+                _missing.setdefault(patch[0], []).append(patch)
         # Called for each life that begins: what is wrapped is not looked at again.
         for module in _missing.keys() & sys.modules.keys():
-            left = [point for point in _missing.pop(module) if not _wrap(*point)]
+            left = [patch for patch in _missing.pop(module) if not _wrap(*patch)]
             if left:  # it is being imported
                 _missing[module] = left
 
@@ -139,8 +142,8 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             owned.is_starting = False
         if owner.is_closed:
-            owned.ask()
-            owned.press()
+            owned.cancel()
+            owned.interrupt()
 
     return wrapper
 
@@ -255,7 +258,51 @@ def _owned_call(owner: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         current_owner.reset(token)
 
 
-POINTS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+def _atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = register(function, *args, **kwargs)
+        owner = find_owner()
+        # The standard library's own outlive any photon, and must.
+        if owner is not None and not _is_of_library(function):
+            owner.adopt(OwnedExitFunction(function))
+        return result
+
+    return wrapper
+
+
+def _is_of_library(function: Any) -> bool:
+    module = getattr(function, "__module__", None) or ""
+    return module.partition(".")[0] in {
+        "concurrent",
+        "logging",
+        "luminal",
+        "multiprocessing",
+        "weakref",
+    }
+
+
+def _add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: logging.Logger, hdlr: logging.Handler) -> None:
+        add(self, hdlr)
+        owner = find_owner()
+        if owner is not None:
+            owner.adopt(OwnedLogHandler(hdlr, logger=self))
+
+    return wrapper
+
+
+def _set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(signalnum: int, handler: Any) -> Any:
+        before = set_(signalnum, handler)
+        owner = find_owner()
+        if owner is not None:
+            owner.adopt(OwnedSignal(handler, number=signalnum, before=before))
+        return before
+
+    return wrapper
+
+
+_PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("threading", "Thread.start", _thread_start),
     ("_thread", "start_new_thread", _raw_start),
     ("asyncio", "BaseEventLoop.create_task", _create_task),
@@ -267,8 +314,8 @@ POINTS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("concurrent.futures.process", "ProcessPoolExecutor.__init__", _executor_init),
     ("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),
     ("concurrent.futures.process", "ProcessPoolExecutor.submit", _submit),
-    ("atexit", "register", atexit_register),
-    ("logging", "Logger.addHandler", add_handler),
-    ("signal", "signal", set_signal),
+    ("atexit", "register", _atexit_register),
+    ("logging", "Logger.addHandler", _add_handler),
+    ("signal", "signal", _set_signal),
 )
 """Module, path in it, and the maker of the wrapper."""

@@ -1,7 +1,9 @@
-"""Registrations that outlive their photon unless somebody takes them back.
+"""What a photon can own: one class for each kind of thing, ended in the same way.
 
-Wrappers around `atexit.register`, `logging.Logger.addHandler` and `signal.signal`,
-and the belongings they leave with their owner.
+Each has three ways to be ended, weakest first. ``cancel`` asks it to end: a flag, a
+cancellation, a SIGTERM. ``interrupt`` halts or cancels what it does now. ``kill`` ends
+it by force where the system can. None of them waits. What is alive after all three is
+described by a `Leftover`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
-from luminal.supervise._ownership import find_owner, unowned
+from luminal.supervise._ownership import unowned
 
 if TYPE_CHECKING:
     import logging
@@ -25,30 +27,30 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "Belonging",
     "OwnedExecutor",
+    "OwnedExitFunction",
     "OwnedHandle",
+    "OwnedLogHandler",
     "OwnedLoop",
     "OwnedPool",
     "OwnedProcess",
     "OwnedRawThread",
+    "OwnedResource",
+    "OwnedSignal",
     "OwnedTask",
     "OwnedThread",
-    "add_handler",
-    "atexit_register",
-    "set_signal",
     "started_at",
 ]
 
-_ROOM = __file__.rpartition("/")[0]
+_HERE = __file__.rpartition("/")[0]
 _MACHINERY = ("/threading.py", "/asyncio/", "/concurrent/", "/multiprocessing/")
 
 
 def started_at() -> str:
-    """Return ``file:line in function`` of the code that called into this room."""
+    """Return ``file:line in function`` of the code that called this package."""
     for frame, line in traceback.walk_stack(None):
         file = frame.f_code.co_filename
-        if not file.startswith(_ROOM) and not any(m in file for m in _MACHINERY):
+        if not file.startswith(_HERE) and not any(m in file for m in _MACHINERY):
             return f"{file}:{line} in {frame.f_code.co_name}"
     return ""
 
@@ -60,8 +62,8 @@ def _is_waiting(thread: threading.Thread) -> bool:
 
 
 @attrs.define(eq=False)
-class Belonging:
-    """Something that a photon started.
+class OwnedResource:
+    """Something that a photon started or registered.
 
     Attributes:
         thing: The thing itself.
@@ -83,47 +85,46 @@ class Belonging:
         """Whether it has not ended."""
         return False
 
-    def ask(self) -> None:
-        """Tell it to end."""
+    def cancel(self) -> None:
+        """Ask it to end."""
 
-    def hurry(self) -> None:
-        """Press it if it cannot know that it was asked; the others may take longer."""
+    def interrupt_if_unaware(self) -> None:
+        """Interrupt it where it cannot know that it was cancelled."""
 
-    def press(self) -> None:
-        """Cancel or halt it."""
-        self.ask()
+    def interrupt(self) -> None:
+        """Interrupt what it does."""
+        self.cancel()
 
     def kill(self) -> None:
-        """End it by force."""
-        self.press()
+        """End it by force, where the system can."""
+        self.interrupt()
 
     def leftover(self, owner: str, seconds: float) -> Leftover:
-        """Describe it, alive after all rungs."""
+        """Describe it, where it is alive after all of that."""
         return Leftover(
             self.kind, self.name, owner, self.where, self.why, round(seconds, 3)
         )
 
 
 @attrs.define(eq=False)
-class OwnedThread(Belonging):
+class OwnedThread(OwnedResource):
     """A thread of any kind.
 
     Attributes:
         is_starting: It is about to run.
-        is_halted: It was told to end.
+        is_halted: Its halt has begun.
     """
 
     kind = "thread"
     is_starting: bool = False
     is_halted: bool = False
-
     _halt: Halt | None = None
 
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self.is_starting or bool(self.thing.is_alive())
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Set its ``halting`` flag; cancel it where it is a timer."""
         if isinstance(self.thing, threading.Timer):
             self.thing.cancel()
@@ -132,7 +133,7 @@ class OwnedThread(Belonging):
             flag.set()
 
     def run_until_halted(self, run: Callable[[], None]) -> None:
-        """Call *run*; the end of a halted thread is no news for an excepthook."""
+        """Call *run*; where a halt ends it, no excepthook is called."""
         vars(self.thing).pop("run", None)  # a method again, no reference to itself
         try:
             run()
@@ -140,20 +141,23 @@ class OwnedThread(Belonging):
             if isinstance(error, Exception) or not self.is_halted:
                 raise
 
-    def hurry(self) -> None:
+    def interrupt_if_unaware(self) -> None:
         """Halt it where it has no flag to look at, or waits and does not look."""
         if not hasattr(self.thing, "halting") or _is_waiting(self.thing):
-            self.press()
+            self.interrupt()
 
-    def press(self) -> None:
+    def interrupt(self) -> None:
         """Halt it, unless it is the caller's own thread."""
         if self._halt is None and self.thing is not threading.current_thread():
             self.is_halted = True
-            self._halt = halt_thread(self.thing)
+            self._halt = self._begin_halt()
+
+    def _begin_halt(self) -> Halt | None:
+        return halt_thread(self.thing)
 
     def leftover(self, owner: str, seconds: float) -> Leftover:
         """Describe it, with its stack."""
-        record = Belonging.leftover(self, owner, seconds)
+        record = OwnedResource.leftover(self, owner, seconds)
         if self._halt is None:
             return record
         seen = self._halt.leftover()
@@ -162,7 +166,50 @@ class OwnedThread(Belonging):
 
 
 @attrs.define(eq=False)
-class OwnedTask(Belonging):
+class OwnedRawThread(OwnedThread):
+    """A thread of `_thread.start_new_thread`, which has no object of its own.
+
+    The thing is its function; it runs inside of `run`, so that its identifier, its
+    beginning and its end are known.
+    """
+
+    _ident: int = 0
+    _native_id: int = 0
+    _is_over: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return getattr(self.thing, "__qualname__", repr(self.thing))
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Call the function; what the thread runs."""
+        self._native_id = threading.get_native_id()
+        self._ident = threading.get_ident()
+        try:
+            self.thing(*args, **kwargs)
+        except SystemExit:
+            pass  # as `_thread` itself would do
+        finally:
+            self._is_over = True
+
+    def is_alive(self) -> bool:
+        """Whether the function has not returned."""
+        return not self._is_over
+
+    def interrupt(self) -> None:
+        """Halt it, once it runs."""
+        if self._ident:
+            super().interrupt()
+
+    def _begin_halt(self) -> Halt:
+        return begin_halt(
+            Halt(self.name, self._ident, self.is_alive, native_id=self._native_id)
+        )
+
+
+@attrs.define(eq=False)
+class OwnedTask(OwnedResource):
     """An asyncio task, on any thread's event loop."""
 
     kind = "task"
@@ -177,22 +224,22 @@ class OwnedTask(Belonging):
         """Whether it is not done; on a closed loop nothing is alive."""
         return not self.thing.done() and not self.thing.get_loop().is_closed()
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Cancel it, on its own loop."""
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self.thing.get_loop().call_soon_threadsafe(self.thing.cancel)
 
-    def press(self) -> None:
-        """Nothing between asking and killing: a second one would cut short its end."""
+    def interrupt(self) -> None:
+        """Do nothing: a second cancellation would cut short its end."""
 
     def kill(self) -> None:
         """Cancel it once more, for one that has swallowed the first."""
-        self.ask()
+        self.cancel()
 
 
 @attrs.define(eq=False)
-class OwnedHandle(Belonging):
-    """A call that an event loop has in store."""
+class OwnedHandle(OwnedResource):
+    """A call that an event loop will make later."""
 
     kind = "timer"
 
@@ -205,13 +252,13 @@ class OwnedHandle(Belonging):
             and self.thing._scheduled  # noqa: SLF001
         )
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Cancel it."""
         self.thing.cancel()
 
 
 @attrs.define(eq=False)
-class OwnedProcess(Belonging):
+class OwnedProcess(OwnedResource):
     """A child process, of `subprocess` or of `multiprocessing`."""
 
     kind = "process"
@@ -234,12 +281,12 @@ class OwnedProcess(Belonging):
         except (AssertionError, ValueError):
             return False  # not our child any more, or closed
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Terminate it."""
         self._signal("terminate")
 
-    def press(self) -> None:
-        """Nothing between asking and killing."""
+    def interrupt(self) -> None:
+        """Do nothing: it has been asked to end."""
 
     def kill(self) -> None:
         """Kill it."""
@@ -251,7 +298,7 @@ class OwnedProcess(Belonging):
 
 
 @attrs.define(eq=False)
-class OwnedLoop(Belonging):
+class OwnedLoop(OwnedResource):
     """A `SuperLoop`."""
 
     kind = "loop"
@@ -266,17 +313,17 @@ class OwnedLoop(Belonging):
         """Whether its thread lives."""
         return bool(self.thing.is_alive)
 
-    def ask(self) -> None:
-        """Tell it to stop."""
+    def cancel(self) -> None:
+        """Ask it to stop."""
         self.thing.ask_to_stop()
 
-    def press(self) -> None:
+    def interrupt(self) -> None:
         """Halt its thread."""
         self.thing.halt()
 
 
 @attrs.define(eq=False)
-class OwnedExecutor(Belonging):
+class OwnedExecutor(OwnedResource):
     """A thread or process pool of `concurrent.futures`."""
 
     kind = "executor"
@@ -297,11 +344,11 @@ class OwnedExecutor(Belonging):
         """Whether a worker of it runs."""
         return any(worker.is_alive() for worker in self._workers())
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Shut it down; what waits in it is cancelled."""
         self.thing.shutdown(wait=False, cancel_futures=True)
 
-    def press(self) -> None:
+    def interrupt(self) -> None:
         """Halt its threads, terminate its processes."""
         for worker in self._workers():
             if isinstance(worker, threading.Thread):
@@ -317,7 +364,7 @@ class OwnedExecutor(Belonging):
 
 
 @attrs.define(eq=False)
-class OwnedPool(Belonging):
+class OwnedPool(OwnedResource):
     """A pool of `multiprocessing`."""
 
     kind = "pool"
@@ -326,13 +373,13 @@ class OwnedPool(Belonging):
         """Whether a worker process of it runs."""
         return any(worker.is_alive() for worker in self.thing._pool or ())  # noqa: SLF001
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Terminate it; that waits a moment for its threads, so not on this one."""
         with unowned():
             threading.Thread(target=self.thing.terminate, daemon=True).start()
 
-    def press(self) -> None:
-        """Nothing between asking and killing."""
+    def interrupt(self) -> None:
+        """Do nothing: it has been asked to end."""
 
     def kill(self) -> None:
         """Kill its workers."""
@@ -341,61 +388,7 @@ class OwnedPool(Belonging):
 
 
 @attrs.define(eq=False)
-class OwnedRawThread(Belonging):
-    """Wraps the function, so that its beginning and its end are known.
-
-    Attributes:
-        ident: Identifier of the thread; 0 before it runs.
-        is_over: The function has returned or raised.
-    """
-
-    kind = "thread"
-    ident: int = 0
-    native_id: int = 0
-    is_over: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return getattr(self.thing, "__qualname__", repr(self.thing))
-
-    def run(self, *args: Any, **kwargs: Any) -> None:
-        """Call the function; what the thread runs."""
-        self.native_id = threading.get_native_id()
-        self.ident = threading.get_ident()
-        try:
-            self.thing(*args, **kwargs)
-        except SystemExit:
-            pass  # as `_thread` itself would do
-        finally:
-            self.is_over = True
-
-    def is_alive(self) -> bool:
-        """Whether the function has not returned."""
-        return not self.is_over
-
-    def ask(self) -> None:
-        """It has no flag to set."""
-
-    def hurry(self) -> None:
-        """Halt it: it cannot know that it was asked."""
-        self.press()
-
-    def press(self) -> None:
-        """Halt it."""
-        if self.ident:
-            begin_halt(
-                Halt(
-                    name=self.name,
-                    ident=self.ident,
-                    is_open=self.is_alive,
-                    native_id=self.native_id,
-                )
-            )
-
-
-@attrs.define(eq=False)
-class OwnedExitFunction(Belonging):
+class OwnedExitFunction(OwnedResource):
     """A function that was registered with `atexit`."""
 
     kind = "atexit"
@@ -410,14 +403,14 @@ class OwnedExitFunction(Belonging):
         """Whether it would be called at exit, as far as we know."""
         return self._is_there
 
-    def ask(self) -> None:
-        """Take it back."""
+    def cancel(self) -> None:
+        """Unregister it."""
         atexit.unregister(self.thing)
         self._is_there = False
 
 
 @attrs.define(eq=False)
-class OwnedLogHandler(Belonging):
+class OwnedLogHandler(OwnedResource):
     """A handler that was added to a logger."""
 
     kind = "logging"
@@ -432,22 +425,34 @@ class OwnedLogHandler(Belonging):
         """Whether it is still there."""
         return self.thing in self.logger.handlers
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Remove and close it."""
         self.logger.removeHandler(self.thing)
         self.thing.close()
 
 
+# Signal → the records of the handlers that photons set over each other, first to last.
+_handlers: dict[int, list[OwnedSignal]] = {}
+
+
 @attrs.define(eq=False)
-class OwnedSignal(Belonging):
-    """A handler of a signal."""
+class OwnedSignal(OwnedResource):
+    """A handler of a signal, and the one that it replaced.
+
+    Photons set and end in any order: where a later handler has replaced this one, the
+    later one takes over what is to be put back.
+    """
 
     kind = "signal"
     why = "only the main thread may put the old handler back"
     number: int = attrs.field(kw_only=True)
     before: Any = attrs.field(kw_only=True)
-    # The record of the handler that this one replaced, where a photon had set it.
-    previous: OwnedSignal | None = attrs.field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        handlers = _handlers.setdefault(self.number, [])
+        if handlers and handlers[-1].thing is not self.before:
+            handlers.clear()  # the host has set another one in between
+        handlers.append(self)
 
     @property
     def name(self) -> str:
@@ -455,86 +460,22 @@ class OwnedSignal(Belonging):
         return signal.Signals(self.number).name
 
     def is_alive(self) -> bool:
-        """Whether it is the present handler, or what a later one would put back."""
-        return self._is_present() or self._later() is not None
+        """Whether it is the present handler, or would be put back by a later one."""
+        handlers = _handlers.get(self.number, [])
+        return self in handlers and (
+            handlers[-1] is not self or signal.getsignal(self.number) is self.thing
+        )
 
-    def _is_present(self) -> bool:
-        return signal.getsignal(self.number) is self.thing
-
-    def _later(self) -> OwnedSignal | None:
-        """Return the record that was made after this one, if that one holds it."""
-        later = _latest.get(self.number)
-        while later is not None and later.previous is not self:
-            later = later.previous
-        return later
-
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Put the handler back that was there before, now or when a later one goes."""
-        later = self._later()
-        if later is not None:
-            later.before, later.previous = self.before, self.previous
-        elif self._is_present():
-            with contextlib.suppress(ValueError):  # not in the main thread
+        handlers = _handlers.get(self.number, [])
+        if self not in handlers:
+            return
+        if handlers[-1] is not self:
+            handlers[handlers.index(self) + 1].before = self.before
+        elif signal.getsignal(self.number) is self.thing:
+            try:
                 signal.signal(self.number, self.before)
-                _latest.pop(self.number, None)
-                if self.previous is not None:
-                    _latest[self.number] = self.previous
-
-
-# Signal → the record of the handler that a photon set last.
-_latest: dict[int, OwnedSignal] = {}
-
-
-def atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `atexit.register`."""
-
-    def wrapper(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        result = register(function, *args, **kwargs)
-        owner = find_owner()
-        # The standard library's own outlive any photon, and must.
-        if owner is not None and not _is_of_library(function):
-            owner.adopt(OwnedExitFunction(function))
-        return result
-
-    return wrapper
-
-
-def _is_of_library(function: Any) -> bool:
-    module = getattr(function, "__module__", None) or ""
-    return module.partition(".")[0] in {
-        "concurrent",
-        "logging",
-        "luminal",
-        "multiprocessing",
-        "weakref",
-    }
-
-
-def add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `logging.Logger.addHandler`."""
-
-    def wrapper(self: logging.Logger, hdlr: logging.Handler) -> None:
-        add(self, hdlr)
-        owner = find_owner()
-        if owner is not None:
-            owner.adopt(OwnedLogHandler(hdlr, logger=self))
-
-    return wrapper
-
-
-def set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `signal.signal`."""
-
-    def wrapper(signalnum: int, handler: Any) -> Any:
-        before = set_(signalnum, handler)
-        owner = find_owner()
-        if owner is not None:
-            known = _latest.get(signalnum)
-            previous = known if known is not None and known.thing is before else None
-            owned = _latest[signalnum] = OwnedSignal(
-                handler, number=signalnum, before=before, previous=previous
-            )
-            owner.adopt(owned)
-        return before
-
-    return wrapper
+            except ValueError:  # not in the main thread
+                return
+        handlers.remove(self)

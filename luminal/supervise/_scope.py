@@ -1,9 +1,10 @@
-"""`Scope`: the owner of everything that one photon starts.
+"""`Scope`: owns everything that one photon starts, and ends it with the photon.
 
-What comes in are threads, tasks, processes, loops, timers, context managers and
-closers, started through the photon's context or attributed to it; what goes out, when
-the photon's life ends, is their end, and a record of each that lives on. It never
-waits longer than its deadline.
+The photon starts threads, tasks, processes, loops and timed calls through its context,
+which passes them to the scope; what it starts otherwise is attributed to the scope by
+`_patches`. `Scope.close` calls what the photon wanted called at its end, then cancels,
+interrupts and kills what is left. It never waits longer than its deadline, and returns
+a record of each thing that lives on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -33,46 +34,42 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from luminal.supervise._loops import SuperLoop
-    from luminal.supervise._resources import Belonging
+    from luminal.supervise._resources import OwnedResource
 
-__all__ = [
-    "Closer",
-    "Scope",
-    "Starting",
-    "borrow_loop",
-    "return_loop",
-    "run_closer",
-    "tick",
-]
+__all__ = ["Scope"]
 
-# Guards the three below.
+_logger = logging.getLogger("luminal.supervise")
+
+# Luminal's own event loop, for coroutines that are spawned where none runs: one daemon
+# thread, started at the first need and ended with the last scope that used it.
+# The lock guards the three below.
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _borrowers = 0
 _process = 0
 
 
-def borrow_loop() -> asyncio.AbstractEventLoop:
-    """Return the running loop; every call is answered by one of `return_loop`."""
+def _borrow_loop() -> asyncio.AbstractEventLoop:
+    """Return Luminal's own loop; each call needs one of `_return_loop` later."""
     import asyncio
 
     global _borrowers, _loop, _process
     with _lock:
-        if _process != os.getpid():  # a child after a fork has not the thread
+        if _process != os.getpid():  # the thread is not in a child after a fork
             _process, _borrowers, _loop = os.getpid(), 0, None
         _borrowers += 1
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            # The thread is everybody's, whoever asks for it first.
+            # Every scope uses the thread, whichever asks for it first.
             with unowned():
                 threading.Thread(
-                    target=_run, args=(_loop,), name="luminal-loop", daemon=True
+                    target=_run_loop, args=(_loop,), name="luminal-loop", daemon=True
                 ).start()
         return _loop
 
 
-def return_loop() -> None:
-    """Give the loop back; the last one stops it."""
+def _return_loop() -> None:
+    """Give the loop back; the last call stops it."""
     global _borrowers, _loop
     with _lock:
         _borrowers -= 1
@@ -82,15 +79,15 @@ def return_loop() -> None:
     loop.call_soon_threadsafe(loop.stop)
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
         loop.close()
 
 
-def tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
-    """Call *function* every *seconds* until the current thread is told to halt.
+def _tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
+    """Call *function* every *seconds* until the current thread is halted.
 
     A call that takes too long delays the next one and is not made up for.
     """
@@ -105,68 +102,52 @@ def tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
 
                 asyncio.run(_wait_for(result))
         except Exception:
-            logging.getLogger("luminal.supervise").exception(
-                "photon %r: a timed call raised", owner
-            )
+            _logger.exception("photon %r: a timed call raised", owner)
 
 
 async def _wait_for(awaitable: Any) -> None:
     await awaitable
 
 
-# For a coroutine that is cancelled because it is late.
+# How long a coroutine may take that is cancelled because it is late.
 _CANCEL_SECONDS = 0.1
-# Those that swallowed it; a task that nobody holds may be collected while it runs.
+# Those that swallowed the cancellation: a task without a reference may be collected
+# while it runs.
 _abandoned: set[Task[None]] = set()
 
 
-class Closing(Protocol):
-    """The scope whose closers run."""
-
-    name: str
-    errors: list[BaseException]
-
-    def adopt(self, belonging: Any) -> None:
-        """Own *belonging* from now on."""
+def _name_of(function: Callable[[], Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
 
 
-@attrs.frozen(eq=False)
-class Closer:
-    """A function to call at the end, plain or async."""
-
-    function: Callable[[], Any]
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return getattr(self.function, "__qualname__", repr(self.function))
-
-
-async def run_closer(
-    closer: Closer, deadline: float, scope: Closing
+async def _run_closer(
+    function: Callable[[], Any], deadline: float, scope: Scope
 ) -> Leftover | None:
-    """Call *closer*: a plain one on a thread of its own, so that it cannot hang us.
+    """Call *function*: a plain one on a thread of its own, so that it cannot hang us.
 
     Args:
-        closer: What to call.
+        function: What to call, plain or async.
         deadline: Seconds that it may take.
-        scope: Whose it is; what it raises goes to its ``errors``.
+        scope: The scope that is closed; what *function* raises goes to its ``errors``.
 
     Returns:
-        None where it came back, else what is known of it.
+        None where it has returned, else what is known of it.
     """
-    if inspect.iscoroutinefunction(closer.function):
-        return await _await_within(closer.function(), closer, deadline, scope)
+    if inspect.iscoroutinefunction(function):
+        return await _await_within(function(), function, deadline, scope)
     begun = time.monotonic()
-    value, late = await _call_apart(closer, deadline, scope)
+    value, late = await _call_in_thread(function, deadline, scope)
     if late is not None or not inspect.isawaitable(value):
         return late
     left = max(0.05, deadline - (time.monotonic() - begun))
-    return await _await_within(value, closer, left, scope)
+    return await _await_within(value, function, left, scope)
 
 
 async def _await_within(
-    awaitable: Awaitable[Any], closer: Closer, deadline: float, scope: Closing
+    awaitable: Awaitable[Any],
+    function: Callable[[], Any],
+    deadline: float,
+    scope: Scope,
 ) -> Leftover | None:
     """Await on a task of its own, which is given up when the time is over."""
     import asyncio
@@ -183,9 +164,9 @@ async def _await_within(
     if not task.done():
         _abandoned.add(task)
         task.add_done_callback(_abandoned.discard)
-        # Else `asyncio.run` would wait for it at its end, for ever.
+        # Else `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented
-    return _late(closer, deadline, scope)
+    return _late(function, deadline, scope)
 
 
 async def _contain(awaitable: Awaitable[Any], errors: list[BaseException]) -> None:
@@ -203,13 +184,14 @@ async def _contain(awaitable: Awaitable[Any], errors: list[BaseException]) -> No
         errors.append(error)
 
 
-def _late(closer: Closer, deadline: float, scope: Closing) -> Leftover:
-    why = f"it did not come back within {deadline:.2g} seconds"
-    return Leftover("callback", closer.name, scope.name, why=why, seconds=deadline)
+def _late(function: Callable[[], Any], deadline: float, scope: Scope) -> Leftover:
+    why = f"it timed out after {deadline:.2g} seconds"
+    name = _name_of(function)
+    return Leftover("callback", name, scope.name, why=why, seconds=deadline)
 
 
-async def _call_apart(
-    closer: Closer, deadline: float, scope: Closing
+async def _call_in_thread(
+    function: Callable[[], Any], deadline: float, scope: Scope
 ) -> tuple[Any, Leftover | None]:
     import asyncio
 
@@ -219,11 +201,11 @@ async def _call_apart(
 
     def call() -> None:
         try:
-            outcome.append(closer.function())
+            outcome.append(function())
         except BaseException as error:  # noqa: BLE001 - handed to the loop's thread
             scope.errors.append(error)
         finally:
-            with contextlib.suppress(RuntimeError):  # came back after the end
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(done.set)
 
     thread = TracedThread(target=call, name=f"{scope.name}-close", daemon=True)
@@ -233,7 +215,7 @@ async def _call_apart(
     except TimeoutError:
         if thread is not threading.current_thread():
             thread.halt()
-        return None, _late(closer, deadline, scope)
+        return None, _late(function, deadline, scope)
     except asyncio.CancelledError:
         scope.adopt(OwnedThread(thread))  # whoever goes on closing ends it as well
         raise
@@ -243,29 +225,67 @@ async def _call_apart(
 
 # Longest wait for Luminal's own loop to begin a spawned coroutine.
 _OWNED_SECONDS = 1.0
+# What is done to what still lives, after which share of the time that is left, or after
+# how many seconds at most.
+_ESCALATION = (
+    ("cancel", 0, 0),
+    ("interrupt_if_unaware", 0.1, 0.15),
+    ("interrupt", 0.1, 60),
+    ("kill", 0.5, 60),
+)
+_POLL_SECONDS = 0.003
+# Time for everything where the task that closes the scope is cancelled.
+_CANCELLED_SECONDS = 0.5
+_TOO_LATE = "it was not called: the time for closing was over"
 
 
 @attrs.define(eq=False, repr=False)
-class Starting:
-    """Starts things and owns them.
+class Scope:
+    """Owns what a photon starts, and ends it with the photon.
 
     Args:
         name: Name of the photon.
 
     Attributes:
         is_closed: It has been closed; what is started later is ended at once.
+        errors: What was raised at the end, in the order in which it was raised.
     """
 
     name: str
     is_closed: bool = attrs.field(default=False, init=False)
+    errors: list[BaseException] = attrs.field(factory=list, init=False)
     # Guards what several threads of the photon may change at once.
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     # How many times Luminal's own loop has been borrowed.
     _borrowed: int = attrs.field(default=0, init=False)
+    # In the order in which they were started; ended in reverse.
+    _owned: list[OwnedResource] = attrs.field(factory=list, init=False)
+    # Called at the end, the last one first.
+    _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
 
-    def adopt(self, belonging: Any) -> None:
-        """Own *belonging* from now on."""
-        raise NotImplementedError
+    def __attrs_post_init__(self) -> None:
+        _patches.enter(self)
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.name!r} owned={len(self.living())}>"
+
+    def living(self) -> list[OwnedResource]:
+        """Return what it owns and what has not ended, in the order of starting."""
+        with self._lock:
+            self._owned[:] = [one for one in self._owned if one.is_alive()]
+            return list(self._owned)
+
+    def adopt(self, resource: OwnedResource) -> None:
+        """Own *resource* from now on; after `close`, end it at once."""
+        with self._lock:
+            if len(self._owned) > 32:
+                self._owned[:] = [one for one in self._owned if one.is_alive()]
+            self._owned.append(resource)
+        if self.is_closed:
+            resource.cancel()
+            resource.interrupt()
+
+    # Start things --------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -308,23 +328,23 @@ class Starting:
             try:
                 running = asyncio.get_running_loop()
             except RuntimeError:
-                return self._spawn_apart(coroutine, name)
+                return self._spawn_on_own_loop(coroutine, name)
             task = running.create_task(coroutine, name=name)
         if not _patches.sees_tasks_of(running):
             self.adopt(OwnedTask(task))
         return task
 
-    def _spawn_apart(
+    def _spawn_on_own_loop(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None
     ) -> Any:
         import asyncio
 
-        loop = borrow_loop()
+        loop = _borrow_loop()
         with self._lock:
             is_late = self.is_closed
             self._borrowed += not is_late
         if is_late:
-            return_loop()
+            _return_loop()
             coroutine.close()
             self._check_open()
         where = started_at()
@@ -386,7 +406,7 @@ class Starting:
         if not seconds >= 0:
             raise ValueError(f"calls come every so many seconds, not {seconds!r}")
 
-        return self.thread(tick, seconds, function, self.name)
+        return self.thread(_tick, seconds, function, self.name)
 
     def executor(self, max_workers: int | None = None) -> ThreadPoolExecutor:
         """Return a new thread pool, shut down with the photon."""
@@ -395,62 +415,7 @@ class Starting:
         with self.owning():
             return ThreadPoolExecutor(max_workers, thread_name_prefix=self.name)
 
-    def _return_loops(self) -> None:
-
-        with self._lock:
-            borrowed, self._borrowed = self._borrowed, 0
-        for _ in range(borrowed):
-            return_loop()
-
-
-# After which share of the deadline, or seconds at most, the next rung is climbed.
-_RUNGS = (("ask", 0, 0), ("hurry", 0.1, 0.15), ("press", 0.1, 60), ("kill", 0.5, 60))
-_TICK_SECONDS = 0.003
-# For all that is left, where whoever closes the scope is cancelled.
-_HURRIED_SECONDS = 0.5
-_TOO_LATE = "it was not called: the time for closing was over"
-
-
-@attrs.define(eq=False, repr=False)
-class Scope(Starting):
-    """Owns what a photon starts, and ends it with the photon.
-
-    Args:
-        name: Name of the photon.
-
-    Attributes:
-        errors: What closers raised, in the order in which they ran.
-        is_closed: It has been closed; what is started later is ended at once.
-    """
-
-    errors: list[BaseException] = attrs.field(factory=list, init=False)
-    # In the order in which they were started; closed in reverse.
-    _owned: list[Belonging] = attrs.field(factory=list, init=False)
-    _closers: list[Closer] = attrs.field(factory=list, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        _patches.enter(self)
-
-    def __repr__(self) -> str:
-        return f"<Scope {self.name!r} owned={len(self.living())}>"
-
-    def living(self) -> list[Belonging]:
-        """Return what it owns and what has not ended, in the order of starting."""
-        with self._lock:
-            self._owned[:] = [one for one in self._owned if one.is_alive()]
-            return list(self._owned)
-
-    def adopt(self, belonging: Any) -> None:
-        """Own *belonging* from now on; after `close`, end it at once."""
-        with self._lock:
-            if len(self._owned) > 32:
-                self._owned[:] = [one for one in self._owned if one.is_alive()]
-            self._owned.append(belonging)
-        if self.is_closed:
-            belonging.ask()
-            belonging.press()
-
-    # What is given back -----------------------------------------------------------
+    # Give things back -----------------------------------------------------------
 
     def enter(self, manager: Any) -> Any:
         """Enter the context *manager* now, leave it when the life ends.
@@ -489,16 +454,17 @@ class Scope(Starting):
     def _add(self, function: Callable[[], Any]) -> bool:
         with self._lock:
             if not self.is_closed:
-                self._closers.append(Closer(function))
+                self._closers.append(function)
             return not self.is_closed
 
     # The end ----------------------------------------------------------------------
 
     async def close(self, deadline: float = 5.0) -> tuple[Leftover, ...]:
-        """End everything: closers in reverse, then ask, wait, press, kill.
+        """Call what `on_close` was given, then cancel, interrupt and kill what is left.
 
-        What closers raise is collected in `errors`. Cancelled, it ends everything all
-        the same, in half a second, and passes the cancellation on then.
+        What is raised meanwhile is collected in `errors`. Where the calling task is
+        cancelled, everything is ended all the same, within half a second, before the
+        cancellation goes on.
 
         Args:
             deadline: Seconds for all of it together.
@@ -511,7 +477,7 @@ class Scope(Starting):
         try:
             return await self._end(deadline)
         except asyncio.CancelledError:
-            await self._end(min(deadline, _HURRIED_SECONDS))
+            await self._end(min(deadline, _CANCELLED_SECONDS))
             raise
 
     async def _end(self, deadline: float) -> tuple[Leftover, ...]:
@@ -519,37 +485,38 @@ class Scope(Starting):
 
         begun = time.monotonic()
         left: list[Leftover] = []
-        while (closer := self._next_closer()) is not None:
+        while (function := self._next_closer()) is not None:
             passed = time.monotonic() - begun
             if passed > deadline:
-                left.append(Leftover("callback", closer.name, self.name, why=_TOO_LATE))
+                name = _name_of(function)
+                left.append(Leftover("callback", name, self.name, why=_TOO_LATE))
                 continue
-            late = await run_closer(closer, max(0.05, deadline * 0.8 - passed), self)
+            late = await _run_closer(function, max(0.05, deadline * 0.8 - passed), self)
             if late is not None:
                 left.append(late)
-        climbed = time.monotonic()
-        budget = max(0.2, begun + deadline - climbed)
-        rungs = list(_RUNGS)
+        started = time.monotonic()
+        budget = max(0.2, begun + deadline - started)
+        steps = list(_ESCALATION)
         while alive := self._not_mine():
-            passed = time.monotonic() - climbed
+            passed = time.monotonic() - started
             if passed > budget:
                 break
-            while rungs and passed >= min(rungs[0][1] * budget, rungs[0][2]):
-                self._climb(rungs.pop(0)[0], alive)
-            await asyncio.sleep(_TICK_SECONDS)
+            while steps and passed >= min(steps[0][1] * budget, steps[0][2]):
+                self._end_each(alive, steps.pop(0)[0])
+            await asyncio.sleep(_POLL_SECONDS)
         left.extend(one.leftover(self.name, time.monotonic() - begun) for one in alive)
-        self._leave()
+        self._release()
         return tuple(left)
 
-    def _next_closer(self) -> Closer | None:
-        """Return the closer that is next; without any, the scope is closed."""
+    def _next_closer(self) -> Callable[[], Any] | None:
+        """Return the function to call next; without one, the scope is closed."""
         with self._lock:
             if self._closers:
                 return self._closers.pop()
             self.is_closed = True
             return None
 
-    def _not_mine(self) -> list[Belonging]:
+    def _not_mine(self) -> list[OwnedResource]:
         import asyncio
 
         try:
@@ -558,16 +525,20 @@ class Scope(Starting):
             mine = {None, threading.current_thread()}
         return [one for one in self.living() if one.thing not in mine]
 
-    def _climb(self, rung: str, alive: list[Belonging]) -> None:
+    def _end_each(self, alive: list[OwnedResource], how: str) -> None:
         for one in reversed(alive):
             try:
-                getattr(one, rung)()
+                getattr(one, how)()
             except Exception as error:  # noqa: BLE001 - the others go on
                 self.errors.append(error)
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
+        """Attribute nothing to this scope any more, and give the own loop back."""
         _patches.leave(self)
-        self._return_loops()
+        with self._lock:
+            borrowed, self._borrowed = self._borrowed, 0
+        for _ in range(borrowed):
+            _return_loop()
 
     def close_sync(self, deadline: float = 5.0) -> tuple[Leftover, ...]:
         """Do what `close` does, from code that is not ``async``."""
