@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from luminal.supervise._controller import (
         GreenLight,
         GroupGaveUp,
+        Intensity,
         LoopController,
         LoopState,
+        Strategy,
         snapshot,
         super_loop_factory,
     )
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
         AsyncLoop,
         Backoff,
         ChildEnded,
-        Intensity,
         ProcessLoop,
         Restart,
-        Strategy,
         SuperLoop,
     )
     from luminal.supervise._ownership import unowned
@@ -99,10 +99,8 @@ _MODULE_OF = {
             "AsyncLoop",
             "Backoff",
             "ChildEnded",
-            "Intensity",
             "ProcessLoop",
             "Restart",
-            "Strategy",
             "SuperLoop",
         ),
         "_loops",
@@ -111,8 +109,10 @@ _MODULE_OF = {
         (
             "GreenLight",
             "GroupGaveUp",
+            "Intensity",
             "LoopController",
             "LoopState",
+            "Strategy",
             "snapshot",
             "super_loop_factory",
         ),

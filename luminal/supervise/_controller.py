@@ -1,30 +1,47 @@
-"""The tree of controllers and loops as a value: for people, and as JSON."""
+"""`LoopController`: a group of loops that is kept healthy together.
+
+The controller starts again what has ended by the group's rules: which loops are
+restarted when one fails, how soon, and how often before the group gives up. It is a
+supervised loop itself, so groups nest. It sleeps until something happens.
+"""
 
 from __future__ import annotations
 
+import enum
 import logging
+import math
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from luminal.supervise._loops import Intensity, Restart, RestartLog, Strategy, SuperLoop
+from luminal.supervise._loops import Restart, Status, Step, SuperLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from luminal.supervise._loops import Run
+    from luminal.supervise._loops import Backoff, Run
 
 __all__ = [
     "GreenLight",
     "GroupGaveUp",
+    "Intensity",
     "LoopController",
-    "LoopGroup",
     "LoopState",
+    "RestartLog",
+    "Strategy",
     "snapshot",
     "super_loop_factory",
 ]
+
+_logger = logging.getLogger("luminal.supervise")
+
+# How often a light that cannot call us, and heartbeats, are looked at, in seconds.
+_LOOK_EVERY = 0.1
+
+L = TypeVar("L", bound=SuperLoop)
 
 
 class GreenLight(threading.Event):
@@ -42,7 +59,7 @@ class GreenLight(threading.Event):
         self._listeners: list[Callable[[], None]] = []
 
     def clear(self) -> None:
-        """Put the light out and wake who observes it."""
+        """Put the light out and call all listeners."""
         with self._counting:
             self.alarms += 1
             listeners = list(self._listeners)
@@ -57,46 +74,136 @@ class GreenLight(threading.Event):
                 self._listeners.append(listener)
 
 
-_logger = logging.getLogger("luminal.supervise")
-
-L = TypeVar("L", bound=SuperLoop)
+# The rules: values and a counter, without thread and clock. The words are Erlang/OTP's.
 
 
-class LoopGroup(SuperLoop):
-    """A group of loops that share a light.
+class Strategy(enum.StrEnum):
+    """Which loops of a group are restarted when one of them fails."""
+
+    ONE_FOR_ONE = "one-for-one"
+    ONE_FOR_ALL = "one-for-all"
+    REST_FOR_ONE = "rest-for-one"
+
+
+@attrs.frozen
+class Intensity:
+    """How many restarts within which time are too many.
+
+    Attributes:
+        restarts: This many are allowed;
+        period: within this many seconds. One more, and the group gives up.
+    """
+
+    restarts: int = 10
+    period: float = 60.0
+
+
+@attrs.define
+class RestartLog:
+    """Counts the restarts of one loop, or of one group; owned by its controller.
+
+    Attributes:
+        times: When the latest restarts were, within the period.
+        total: Number of all restarts.
+        in_a_row: Restarts since the last time of good running.
+        last: When the last restart was.
+        due: When the next restart is due, or may come at the earliest.
+    """
+
+    times: deque[float] = attrs.field(factory=deque)
+    total: int = 0
+    in_a_row: int = 0
+    last: float = -math.inf
+    due: float = math.inf
+
+    def pause(self, backoff: Backoff, now: float) -> float:
+        """Return the pause before a restart that becomes due at *now*."""
+        if now - self.last > backoff.healthy_after:
+            self.in_a_row = 0
+        return backoff.pause(self.in_a_row)
+
+    def note(self, intensity: Intensity, now: float) -> bool:
+        """Count a restart at *now*; False where it is one too many."""
+        self.times.append(now)
+        while self.times and now - self.times[0] > intensity.period:
+            self.times.popleft()
+        self.total += 1
+        self.in_a_row += 1
+        self.last = now
+        return len(self.times) <= intensity.restarts
+
+    def forget(self) -> None:
+        """Begin a new row and a new period; `total` stays."""
+        self.times.clear()
+        self.in_a_row = 0
+
+
+class GroupGaveUp(RuntimeError):  # noqa: N818 - what happened, in the past tense
+    """More restarts were needed within the period than the group allows."""
+
+
+class LoopController(SuperLoop):
+    """Supervises loops; a supervised loop itself.
 
     Args:
-        green_light: The shared light.
+        reset_callback: Called between stop and restart of a reset.
+        green_light: The shared light; made and lit where none is given.
         loop_factory: Makes the loops of `new_from_factory`.
         *args: Positional arguments of `SuperLoop` after ``green_light``.
+        strategy: Which loops a crash of one restarts. One-for-all goes by way of the
+            light, and so concerns the loops with ``reset_globally``.
+        intensity: How many restarts within which time before the group gives up.
         **kwargs: Further arguments of `SuperLoop`.
 
     Attributes:
         loops: The adopted loops, in the order in which they are started.
+        restarts: Counts the resets of the whole group.
     """
 
     def __init__(
         self,
-        green_light: threading.Event,
-        loop_factory: Callable[..., Any] | None,
+        reset_callback: Callable[[], object] | None = None,
+        green_light: threading.Event | None = None,
+        loop_factory: Callable[..., Any] | None = None,
         *args: Any,
+        strategy: Strategy = Strategy.ONE_FOR_ALL,
+        intensity: Intensity | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(None, *args, **kwargs)
+        if green_light is None:
+            green_light = GreenLight()
+            green_light.set()
+        super().__init__(green_light, *args, **kwargs)
         self._green_light: threading.Event = green_light
         # That of the group that it belongs to; its own stays that of its loops.
         self._light_above: threading.Event | None = None
         self._loop_factory = loop_factory
+        self._reset_callback = reset_callback
+        self.strategy = strategy
+        self.intensity = intensity or Intensity()
         self.loops: list[Any] = []
-        # Its loops went down with it, and come up with it again.
-        self._is_paused = False
-
-    # Who belongs to it ------------------------------------------------------------
+        self.restarts = RestartLog(due=0.0)
+        # Loop → its restarts. The lock guards the table and each ``due`` in it, which
+        # ending threads set; all else is the controller's own thread's.
+        self._logs: dict[Any, RestartLog] = {}
+        self._logs_lock = threading.Lock()
+        # Set when there may be something to do.
+        self._call = threading.Event()
+        if isinstance(green_light, GreenLight):
+            green_light.listen(self._call.set)
 
     @property
-    def supervisor(self) -> Any:
-        """Who hears of a loop's end; the group itself only brings up and down."""
-        return None
+    def green_light(self) -> threading.Event:
+        """The light that its loops share."""
+        return self._green_light
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether the group needed too many restarts, and has ended by that."""
+        run = self._run
+        return run is not None and isinstance(run.error, GroupGaveUp)
+
+    # Its loops ------------------------------------------------------------------------
 
     def new_loop(self, loop: L, use_green_light: bool = True) -> L:
         """Adopt *loop*, hand it the shared light, and return it; twice is once.
@@ -104,26 +211,28 @@ class LoopGroup(SuperLoop):
         A loop of another group leaves that one.
         """
         before = getattr(loop, "_controller", None)
-        if isinstance(before, LoopGroup) and before is not self:
+        if isinstance(before, LoopController) and before is not self:
             before.release_loop(loop)
-        with self._state:
+        with self._status_lock:
             if not any(known is loop for known in self.loops):
                 self.loops.append(loop)
         if use_green_light:
             self._hand(loop, self._green_light)
-        loop._controller = self.supervisor  # noqa: SLF001 - ours
+        loop._controller = self  # noqa: SLF001 - ours
         return loop
 
     def release_loop(self, loop: SuperLoop) -> None:
         """Take *loop* out of the group; it goes on as it is."""
-        with self._state:
+        with self._status_lock:
             self.loops[:] = [known for known in self.loops if known is not loop]
-        if loop._controller is self.supervisor:  # noqa: SLF001 - ours
+        if loop._controller is self:  # noqa: SLF001 - ours
             loop._controller = None  # noqa: SLF001
             self._hand(loop, None)
+        with self._logs_lock:
+            self._logs.pop(loop, None)
 
     def _hand(self, loop: SuperLoop, light: threading.Event | None) -> None:
-        if isinstance(loop, LoopGroup):
+        if isinstance(loop, LoopController):
             loop._light_above = light  # noqa: SLF001 - ours
         else:
             loop.set_green_light(light)
@@ -166,108 +275,6 @@ class LoopGroup(SuperLoop):
         """Make loops by *factory* from now on."""
         self._loop_factory = factory
 
-    # Up and down ------------------------------------------------------------------
-
-    def maintain_loop(self, loop: SuperLoop) -> None:
-        """Start *loop* unless it is alive."""
-        try:
-            if not loop.is_alive:
-                if loop.running:
-                    loop.stop()
-                loop.start()
-        except Exception:
-            _logger.exception("%s: could not be started", loop)
-
-    def maintain_loops(self) -> None:
-        """Start every loop that is not alive, in order."""
-        for loop in list(self.loops):
-            self.maintain_loop(loop)
-
-    def stop_loop(self, loop: SuperLoop) -> None:
-        """Stop *loop* and wait for it, at most its grace period."""
-        try:
-            loop.stop()
-        except Exception:
-            _logger.exception("%s: could not be stopped", loop)
-
-    def stop_loops(self) -> None:
-        """Stop every loop, in reverse order; all of them are told first.
-
-        So stuck loops cost one grace period together, not one each.
-        """
-        self._bring_down(self.loops)
-
-    def _bring_down(self, loops: Sequence[Any], *, is_for_now: bool = False) -> None:
-        """Stop *loops* together, the last one first; to start them again if for now."""
-        loops = list(reversed(loops))
-        for loop in loops:
-            if isinstance(loop, LoopGroup):
-                loop._is_paused = is_for_now  # noqa: SLF001 - ours
-            if isinstance(loop, SuperLoop):
-                loop.ask_to_stop()
-        for loop in loops:
-            if is_for_now and isinstance(loop, SuperLoop):
-                self._pause_loop(loop)
-            else:
-                self.stop_loop(loop)
-        for loop in loops:
-            if isinstance(loop, SuperLoop) and loop.is_alive:
-                _logger.error("%s: does not stop", loop.thread_name)
-
-    def _pause_loop(self, loop: SuperLoop) -> None:
-        try:
-            loop._pause()  # noqa: SLF001 - ours
-        except Exception:
-            _logger.exception("%s: could not be stopped", loop)
-
-    def _turn(self, run: Run) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._come_back(run)
-        super()._turn(run)
-
-    def _come_back(self, run: Run) -> None:
-        """Start the loops again that went down with the group."""
-        for loop in list(self.loops):
-            if run.stopping.is_set():
-                return
-            if loop._run is not None and not loop.running:  # noqa: SLF001 - ours
-                self._revive_loop(loop)
-
-    def _revive_loop(self, loop: Any) -> bool:
-        """Bring *loop* up again unless it was stopped on purpose; False if it fails."""
-        try:
-            if isinstance(loop, SuperLoop):
-                return loop._revive()  # noqa: SLF001 - ours
-            loop.start()
-        except Exception:
-            _logger.exception("%s: could not be started", loop)
-            return False
-        return True
-
-    def stop(self, *args: Any, **kwargs: Any) -> bool:
-        """Stop the group as any loop, and those of its loops that were started since.
-
-        Returns:
-            Whether the group's own thread has ended.
-        """
-        self._is_paused = self._is_ruled()
-        has_ended = super().stop(*args, **kwargs)
-        if has_ended and self.has_alive_loops():
-            self._bring_down(self.loops, is_for_now=self._is_paused)
-        return has_ended
-
-    def hard_reset(self) -> None:
-        """Do what a loop's does; the group's loops come up with its new thread."""
-        self._is_paused = True
-        super().hard_reset()
-
-    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
-        """Stop the loops of the group with it."""
-        self._bring_down(self.loops, is_for_now=self._is_paused)
-
-    # Who runs ---------------------------------------------------------------------
-
     def has_alive_loops(self) -> bool:
         """Whether any loop of the group is alive."""
         return any(loop.is_alive for loop in self.loops)
@@ -291,124 +298,137 @@ class LoopGroup(SuperLoop):
             )
         ]
 
+    def restarts_of(self, loop: SuperLoop) -> int:
+        """Return how often *loop* was restarted by itself."""
+        log = self._logs.get(loop)
+        return 0 if log is None else log.total
 
-# How often a light that cannot call us, and heartbeats, are looked at, in seconds.
-_LOOK_EVERY = 0.1
+    # Up and down ----------------------------------------------------------------------
 
+    def maintain_loop(self, loop: SuperLoop) -> None:
+        """Start *loop* unless it is alive."""
+        try:
+            if not loop.is_alive:
+                if loop.running:
+                    loop.stop()
+                loop.start()
+        except Exception:
+            _logger.exception("%s: could not be started", loop)
 
-class GroupGaveUp(RuntimeError):  # noqa: N818 - what happened, in the past tense
-    """More restarts were needed within the period than the group allows."""
+    def maintain_loops(self) -> None:
+        """Start every loop that is not alive, in order."""
+        for loop in list(self.loops):
+            self.maintain_loop(loop)
 
+    def stop_loop(self, loop: SuperLoop) -> None:
+        """Stop *loop* and wait for it, at most its grace period."""
+        self._stop_loop(loop)
 
-class LoopController(LoopGroup):
-    """Supervises loops; a supervised loop itself.
+    def stop_loops(self) -> None:
+        """Stop every loop, in reverse order; all of them are asked first.
 
-    Args:
-        reset_callback: Called between stop and restart of a reset.
-        green_light: The shared light; made and lit where none is given.
-        loop_factory: Makes the loops of `new_from_factory`.
-        strategy: Which loops a crash of one restarts. One-for-all goes by way of the
-            light, and so concerns the loops with ``reset_globally``.
-        intensity: How many restarts within which time before the group gives up.
-        *args: Positional arguments of `SuperLoop` after ``green_light``.
-        **kwargs: Further arguments of `SuperLoop`.
+        So stuck loops cost one grace period together, not one each.
+        """
+        self._bring_down(self.loops)
 
-    Attributes:
-        loops: The adopted loops, in the order in which they are started.
-        has_given_up: The group needed too many restarts, and was stopped.
-    """
+    def _bring_down(self, loops: Sequence[Any], *, is_for_now: bool = False) -> None:
+        """Stop *loops* together, the last one first; to start them again if for now."""
+        loops = list(reversed(loops))
+        for loop in loops:
+            if isinstance(loop, SuperLoop):
+                if is_for_now:
+                    with loop._for_group():  # noqa: SLF001 - ours
+                        loop.ask_to_stop()
+                else:
+                    loop.ask_to_stop()
+        for loop in loops:
+            if is_for_now:
+                self._stop_loop(loop, is_for_now=True)
+            else:
+                self.stop_loop(loop)
+        for loop in loops:
+            if isinstance(loop, SuperLoop) and loop.is_alive:
+                _logger.error("%s: does not stop", loop.thread_name)
 
-    def __init__(
-        self,
-        reset_callback: Callable[[], object] | None = None,
-        green_light: threading.Event | None = None,
-        loop_factory: Callable[..., Any] | None = None,
-        *args: Any,
-        strategy: Strategy = Strategy.ONE_FOR_ALL,
-        intensity: Intensity | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if green_light is None:
-            green_light = GreenLight()
-            green_light.set()
-        super().__init__(green_light, loop_factory, *args, **kwargs)
-        self.strategy = strategy
-        self.intensity = intensity or Intensity()
-        self.has_given_up = False
-        self._reset_callback = reset_callback
-        # Set when there may be something to do.
-        self._call = threading.Event()
-        # Loop → when its restart is due; owned by the controller's own thread but
-        # for the insertion of ends that were heard of.
-        self._due: dict[Any, float] = {}
-        self._due_lock = threading.Lock()
-        self.restarts = RestartLog()
-        self._logs: dict[Any, RestartLog] = {}
-        self._next_reset = 0.0
-        if isinstance(green_light, GreenLight):
-            green_light.listen(self._call.set)
+    def _stop_loop(self, loop: Any, *, is_for_now: bool = False) -> None:
+        try:
+            if is_for_now and isinstance(loop, SuperLoop):
+                loop._pause()  # noqa: SLF001 - ours
+            else:
+                loop.stop()
+        except Exception:
+            _logger.exception("%s: could not be stopped", loop)
 
-    @property
-    def green_light(self) -> threading.Event:
-        """The light that its loops share."""
-        return self._green_light
+    def _resume_loop(self, loop: Any) -> bool:
+        """Start *loop* again unless it was stopped on purpose; False if that fails."""
+        try:
+            if isinstance(loop, SuperLoop):
+                return loop._resume()  # noqa: SLF001 - ours
+            loop.start()
+        except Exception:
+            _logger.exception("%s: could not be started", loop)
+            return False
+        return True
 
-    @property
-    def supervisor(self) -> LoopController:
-        """Who hears of a loop's end: this controller."""
-        return self
+    def stop(self, *args: Any, **kwargs: Any) -> bool:
+        """Stop the group as any loop, and those of its loops that were started since.
+
+        Returns:
+            Whether the group's own thread has ended.
+        """
+        has_ended = super().stop(*args, **kwargs)
+        if has_ended and self.has_alive_loops():
+            self._bring_down(self.loops, is_for_now=not self.is_stopped)
+        return has_ended
+
+    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
+        """Stop the loops of the group with it."""
+        self._bring_down(self.loops, is_for_now=not self.is_stopped)
 
     def _wake(self, run: Run) -> None:  # noqa: ARG002 - it has one call for all
         """Let the cycle look."""
         self._call.set()
 
-    def heard_of_end(self, loop: Any, run: Run) -> bool:
-        """Take note that *loop* ended unasked; called in its dying thread.
+    def _turn(self, run: Run) -> None:
+        if run.resumes:
+            # Start the loops again that were stopped with the group.
+            for loop in list(self.loops):
+                if run.asked:
+                    break
+                if loop._run is not None and not loop.running:  # noqa: SLF001 - ours
+                    self._resume_loop(loop)
+        super()._turn(run)
+
+    # Supervision ----------------------------------------------------------------------
+
+    def loop_ended(self, loop: Any, run: Run) -> bool:
+        """Take note that *loop* ended unasked; called in its ending thread.
 
         Returns:
             Whether this group answers to it by itself; else the light goes out.
         """
-        if not self._wants_restart(loop, run):
+        if loop.restart is Restart.TEMPORARY:
+            return True
+        if loop.restart is Restart.TRANSIENT and not isinstance(run.error, Exception):
             return True
         if not self.running:
             return False
         if self.strategy is Strategy.ONE_FOR_ALL and loop.reset_globally:
             self._green_light.clear()
-            return True
-        self._schedule(loop)
+        else:
+            self._schedule(loop)
         return True
 
-    def _wants_restart(self, loop: Any, run: Run) -> bool:
-        if loop.restart is Restart.TEMPORARY:
-            return False
-        is_error = isinstance(run.error, Exception)
-        return is_error or loop.restart is Restart.PERMANENT
+    def _log_of(self, loop: Any) -> RestartLog:
+        with self._logs_lock:
+            return self._logs.setdefault(loop, RestartLog())
 
     def _schedule(self, loop: SuperLoop) -> None:
         now = time.monotonic()
-        with self._due_lock:
-            log = self._logs.setdefault(loop, RestartLog())
-            self._due[loop] = now + log.pause(loop.backoff, now)
+        log = self._log_of(loop)
+        with self._logs_lock:
+            log.due = now + log.pause(loop.backoff, now)
         self._call.set()
-
-    def release_loop(self, loop: SuperLoop) -> None:
-        """Take *loop* out of the group; it goes on as it is."""
-        super().release_loop(loop)
-        with self._due_lock:
-            self._due.pop(loop, None)
-            self._logs.pop(loop, None)
-
-    def _turn(self, run: Run) -> None:
-        if self.has_given_up:
-            self.has_given_up = False
-            for log in [self.restarts, *self._logs.values()]:
-                log.forget()
-        super()._turn(run)
-
-    def restarts_of(self, loop: SuperLoop) -> int:
-        """Return how often *loop* was restarted by itself."""
-        log = self._logs.get(loop)
-        return 0 if log is None else log.total
 
     def cycle(self) -> None:
         """Answer to a red light, to ends and to hung loops, or sleep until one comes.
@@ -418,10 +438,10 @@ class LoopController(LoopGroup):
         """
         self._call.clear()
         now = time.monotonic()
-        if not self._green_light.is_set() and now >= self._next_reset:
+        if not self._green_light.is_set() and now >= self.restarts.due:
             self._count(self.restarts, "the group")
             self._reset()
-            self._next_reset = now + self.restarts.pause(self.backoff, now)
+            self.restarts.due = now + self.restarts.pause(self.backoff, now)
             return
         self._restart_hung()
         self._restart_due(now)
@@ -429,10 +449,10 @@ class LoopController(LoopGroup):
 
     def _sleep_seconds(self) -> float:
         now = time.monotonic()
-        with self._due_lock:
-            times = list(self._due.values())
+        with self._logs_lock:
+            times = [log.due for log in self._logs.values()]
         if not self._green_light.is_set():
-            times.append(self._next_reset)
+            times.append(self.restarts.due)
         has_to_look = not isinstance(self._green_light, GreenLight) or any(
             loop.stall_after is not None for loop in self.loops
         )
@@ -443,19 +463,20 @@ class LoopController(LoopGroup):
         for loop in list(self.loops):
             if loop.is_hung is True:
                 _logger.error("%s: hangs, given up", loop.thread_name)
-                log = self._logs.setdefault(loop, RestartLog())
-                self._count(log, str(loop))
+                self._count(self._log_of(loop), str(loop))
                 self._bring_back(loop)
 
     def _restart_due(self, now: float) -> None:
-        with self._due_lock:
-            due = [loop for loop, when in self._due.items() if when <= now]
-            for loop in due:
-                del self._due[loop]
+        due = []
+        with self._logs_lock:
+            for loop, log in self._logs.items():
+                if log.due <= now:
+                    log.due = math.inf
+                    due.append(loop)
         for loop in due:
             if loop.is_stopped or loop not in self.loops or loop.running:
                 continue  # stopped, released or started meanwhile
-            self._count(self._logs.setdefault(loop, RestartLog()), str(loop))
+            self._count(self._log_of(loop), str(loop))
             if self.strategy is Strategy.REST_FOR_ONE:
                 self._restart_rest(loop)
             else:
@@ -463,7 +484,7 @@ class LoopController(LoopGroup):
 
     def _bring_back(self, loop: SuperLoop) -> None:
         """Start *loop* again, and if it cannot be started now, later."""
-        if not self._revive_loop(loop):
+        if not self._resume_loop(loop):
             self._schedule(loop)
 
     def _restart_rest(self, first: SuperLoop) -> None:
@@ -473,20 +494,23 @@ class LoopController(LoopGroup):
         for loop in [first, *running]:
             self._bring_back(loop)
 
-    def _count(self, log: RestartLog, who: str) -> None:
+    def _count(self, log: RestartLog, name: str) -> None:
         if log.note(self.intensity, time.monotonic()):
             return
-        self.has_given_up = True
         _logger.critical(
             "%s gives up: %s needed more than %d restarts in %g s",
             self,
-            who,
+            name,
             self.intensity.restarts,
             self.intensity.period,
         )
-        self._is_paused = True  # who starts the group again tries anew
+        # Started again, the group starts its loops and counts anew.
+        self._advance(Step.PAUSE)
+        with self._logs_lock:
+            for each in [self.restarts, *self._logs.values()]:
+                each.forget()
         self._bring_down(self.loops, is_for_now=True)
-        raise GroupGaveUp(f"{self}: {who} needed too many restarts")
+        raise GroupGaveUp(f"{self}: {name} needed too many restarts")
 
     def _reset(self) -> None:
         _logger.info("%s: red light, resetting", self)
@@ -496,16 +520,17 @@ class LoopController(LoopGroup):
             if loop.reset_globally and loop.is_stopped is not True
         ]
         self._bring_down(group, is_for_now=True)
-        with self._due_lock:
+        with self._logs_lock:
             for loop in group:
-                self._due.pop(loop, None)
+                if loop in self._logs:
+                    self._logs[loop].due = math.inf
         if self._reset_callback is not None:
             try:
                 self._reset_callback()
             except Exception:
                 _logger.exception("%s: the reset callback raised", self)
         run = self._run_of_this_thread()
-        if run is not None and run.stopping.is_set():
+        if run is not None and run.asked:
             return  # stopped meanwhile: nothing is started any more
         alarms = getattr(self._green_light, "alarms", 0)
         for loop in group:
@@ -568,8 +593,9 @@ class LoopState:
 
     Attributes:
         name: Name of its thread, or of its class where it has none.
-        state: ``running``, ``stopping``, ``hung``, ``stopped``, ``idle``, ``failed``
-            or ``gave up``.
+        state: ``idle``, ``starting``, ``running``, ``hung``, ``stopping``,
+            ``stopped``, ``paused`` (its group stopped it, to start it again),
+            ``failed`` or ``gave up``.
         restart: Its restart policy.
         strategy: Of a controller, its strategy; else empty.
         restarts: How often it was restarted by its controller; of a controller, how
@@ -642,16 +668,20 @@ def snapshot(loop: SuperLoop, restarts: int = 0) -> LoopState:
     )
 
 
+# What a name of a `Status` is for people, where it is not its value.
+_WORDS = {
+    Status.RESUMING: "starting",
+    Status.CANCELLED: "stopping",
+    Status.PAUSING: "stopping",
+}
+
+
 def _state_of(loop: SuperLoop) -> str:
-    run = loop._run  # noqa: SLF001 - ours
     if isinstance(loop, LoopController) and loop.has_given_up:
         return "gave up"
     if loop.is_hung:
         return "hung"
-    if loop.running:
-        return "running"
-    if loop.is_alive:
+    status = loop._status  # noqa: SLF001 - ours
+    if loop.is_alive and status is not Status.RUNNING:
         return "stopping"
-    if loop.is_stopped:
-        return "stopped"
-    return "failed" if run is not None else "idle"
+    return _WORDS.get(status, str(status))

@@ -1,4 +1,11 @@
-"""A supervised child process: started again by the rules when it ends unasked."""
+"""Supervised loops: `SuperLoop` runs ``cycle()`` again and again on its own thread.
+
+`AsyncLoop` has a coroutine as its cycle, and the cycle of `ProcessLoop` is the life of
+a child process. What a loop does now is one `Status`; `TABLE` lists every change of it.
+Each start is a `Run`, with a thread of its own that is asked to stop once and for all:
+a thread that was given up can never cycle again. No lock is held while code of a
+subclass runs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +17,9 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable  # noqa: TC003 - attrs reads it
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,31 +28,25 @@ from luminal.supervise._threads import TracedThread
 if TYPE_CHECKING:
     import asyncio
     import subprocess
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from luminal.supervise._controller import LoopController
 
 __all__ = [
     "AsyncLoop",
     "Backoff",
     "ChildEnded",
-    "Cycling",
-    "Intensity",
-    "Liveness",
     "ProcessLoop",
     "Restart",
-    "RestartLog",
     "Run",
-    "Strategy",
+    "Status",
     "SuperLoop",
-    "stop_at_exit",
 ]
 
+_logger = logging.getLogger("luminal.supervise")
 
-class Strategy(enum.StrEnum):
-    """Which loops of a group are restarted when one of them fails."""
-
-    ONE_FOR_ONE = "one-for-one"
-    ONE_FOR_ALL = "one-for-all"
-    REST_FOR_ONE = "rest-for-one"
+# `start` returns when `on_thread_start` has run, or after this time.
+_BEGIN_SECONDS = 0.1
 
 
 class Restart(enum.StrEnum):
@@ -88,85 +89,139 @@ class Backoff:
         return random.uniform(0.0, bound)  # noqa: S311 - not a secret
 
 
-@attrs.frozen
-class Intensity:
-    """How many restarts within which time are too many.
-
-    Attributes:
-        restarts: This many are allowed;
-        period: within this many seconds. One more, and the group gives up.
-    """
-
-    restarts: int = 10
-    period: float = 60.0
+# The states ------------------------------------------------------------------------
 
 
-@attrs.define
-class RestartLog:
-    """Counts the restarts of one loop, or of one group; owned by its controller."""
+class Status(enum.StrEnum):
+    """What a loop does now."""
 
-    times: deque[float] = attrs.field(factory=deque)
-    total: int = 0
-    in_a_row: int = 0
-    last: float = float("-inf")
+    IDLE = "idle"
+    """It was never started, or its start was declined."""
+    STARTING = "starting"
+    """`start` was called; there is no thread yet."""
+    RESUMING = "resuming"
+    """The same, of a loop that was paused."""
+    CANCELLED = "cancelled"
+    """It was stopped on purpose while it was starting."""
+    RUNNING = "running"
+    """It cycles."""
+    STOPPING = "stopping"
+    """It was stopped on purpose; a cycle may be under way."""
+    PAUSING = "pausing"
+    """Its group stopped it, to start it again; a cycle may be under way."""
+    STOPPED = "stopped"
+    """It was stopped on purpose, and has ended."""
+    PAUSED = "paused"
+    """Its group stopped it, to start it again, and it has ended."""
+    FAILED = "failed"
+    """It ended without being asked to, or could not be started."""
 
-    def pause(self, backoff: Backoff, now: float) -> float:
-        """Return the pause before a restart that becomes due at *now*."""
-        if now - self.last > backoff.healthy_after:
-            self.in_a_row = 0
-        return backoff.pause(self.in_a_row)
 
-    def note(self, intensity: Intensity, now: float) -> bool:
-        """Count a restart at *now*; False where it is one too many."""
-        self.times.append(now)
-        while self.times and now - self.times[0] > intensity.period:
-            self.times.popleft()
-        self.total += 1
-        self.in_a_row += 1
-        self.last = now
-        return len(self.times) <= intensity.restarts
+class Step(enum.StrEnum):
+    """What happens to a loop."""
 
-    def forget(self) -> None:
-        """Begin a new row and a new period; `total` stays."""
-        self.times.clear()
-        self.in_a_row = 0
+    START = "start"
+    """`start` was called."""
+    STARTED = "started"
+    """Its thread has been made."""
+    FAIL = "fail"
+    """Its start has failed."""
+    STOP = "stop"
+    """It is stopped on purpose."""
+    PAUSE = "pause"
+    """It is stopped by its group."""
+    RESET = "reset"
+    """Its thread is given up."""
+    END = "end"
+    """Its start was declined, or its cycles have ended."""
+
+
+TABLE: Mapping[tuple[Status, Step], Status] = MappingProxyType(
+    {
+        (Status.IDLE, Step.START): Status.STARTING,
+        (Status.IDLE, Step.STOP): Status.STOPPED,
+        (Status.IDLE, Step.PAUSE): Status.PAUSED,
+        (Status.IDLE, Step.RESET): Status.PAUSED,
+        (Status.STARTING, Step.STARTED): Status.RUNNING,
+        (Status.STARTING, Step.FAIL): Status.FAILED,
+        (Status.STARTING, Step.STOP): Status.CANCELLED,
+        (Status.STARTING, Step.END): Status.IDLE,
+        (Status.RESUMING, Step.STARTED): Status.RUNNING,
+        (Status.RESUMING, Step.FAIL): Status.PAUSED,
+        (Status.RESUMING, Step.STOP): Status.CANCELLED,
+        (Status.RESUMING, Step.END): Status.IDLE,
+        (Status.CANCELLED, Step.STARTED): Status.STOPPED,
+        (Status.CANCELLED, Step.FAIL): Status.STOPPED,
+        (Status.CANCELLED, Step.RESET): Status.STARTING,
+        (Status.CANCELLED, Step.END): Status.STOPPED,
+        # Of a loop that cycles there is no thread in a child after a fork.
+        (Status.RUNNING, Step.START): Status.STARTING,
+        (Status.RUNNING, Step.FAIL): Status.FAILED,
+        (Status.RUNNING, Step.STOP): Status.STOPPING,
+        (Status.RUNNING, Step.PAUSE): Status.PAUSING,
+        (Status.RUNNING, Step.RESET): Status.PAUSED,
+        (Status.RUNNING, Step.END): Status.FAILED,
+        (Status.STOPPING, Step.START): Status.STARTING,
+        (Status.STOPPING, Step.FAIL): Status.STOPPED,
+        (Status.STOPPING, Step.RESET): Status.PAUSED,
+        (Status.STOPPING, Step.END): Status.STOPPED,
+        (Status.PAUSING, Step.START): Status.RESUMING,
+        (Status.PAUSING, Step.FAIL): Status.PAUSED,
+        (Status.PAUSING, Step.STOP): Status.STOPPING,
+        (Status.PAUSING, Step.RESET): Status.PAUSED,
+        (Status.PAUSING, Step.END): Status.PAUSED,
+        (Status.STOPPED, Step.START): Status.STARTING,
+        (Status.STOPPED, Step.RESET): Status.PAUSED,
+        (Status.PAUSED, Step.START): Status.RESUMING,
+        (Status.PAUSED, Step.STOP): Status.STOPPED,
+        (Status.FAILED, Step.START): Status.STARTING,
+        (Status.FAILED, Step.STOP): Status.STOPPED,
+        (Status.FAILED, Step.PAUSE): Status.PAUSED,
+        (Status.FAILED, Step.RESET): Status.PAUSED,
+    }
+)
+"""(status, step) → next status. A step that is not listed changes nothing."""
+
+_ON_PURPOSE = frozenset({Status.CANCELLED, Status.STOPPING, Status.STOPPED})
+_ENDED = frozenset({Status.IDLE, Status.STOPPED, Status.PAUSED, Status.FAILED})
 
 
 @attrs.define(eq=False)
 class Run:
-    """One start of a loop: its thread, and what that thread was told.
+    """One start of a loop.
 
     Attributes:
-        stopping: Set once; the thread ends after the cycle under way.
-        begun: Set when ``on_thread_start`` has run.
-        settled: Set when the `start` that made it is through.
+        thread: The thread, which runs nothing else.
+        resumes: The loop was paused before.
+        begun: Set when ``on_thread_start`` has run, or the thread cannot be had.
         asked: When it was first asked to stop, `time.monotonic`; 0 before.
+        on_stop: Arguments for ``on_stop``, while that is still to be called.
         beat: When the last cycle began, `time.monotonic`.
         error: What ended it, where that was an exception.
-        is_over: Its cycles have ended; the thread is about to.
-        is_killed: It was given up; it may still be alive.
         cancel: Cancels what the cycle awaits, from any thread; None where it awaits
             nothing.
-        on_stop: Arguments for ``on_stop``, while that is still owed.
     """
 
     thread: TracedThread
-    stopping: threading.Event = attrs.field(factory=threading.Event)
+    resumes: bool = False
     begun: threading.Event = attrs.field(factory=threading.Event)
-    settled: threading.Event = attrs.field(factory=threading.Event)
     asked: float = 0.0
+    on_stop: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     beat: float = attrs.field(factory=time.monotonic)
     error: BaseException | None = None
-    is_killed: bool = False
-    is_over: bool = False
     cancel: Callable[[], object] | None = None
-    on_stop: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
-    def ask(self) -> None:
-        """Tell the thread to end after its present cycle."""
+    def ask(self, args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
+        """Let the thread end after its present cycle; the first call counts."""
         if not self.asked:
             self.asked = time.monotonic()
-        self.stopping.set()
+            self.on_stop = (args, kwargs or {})
+
+    @property
+    def may_be_alive(self) -> bool:
+        """Whether its thread runs, or is about to."""
+        is_new = self.thread.ident is None and not self.begun.is_set()
+        return is_new or self.thread.is_alive()
 
     def wait(self, until: float) -> bool:
         """Wait for the end of the thread; return whether it has ended.
@@ -175,225 +230,16 @@ class Run:
             until: How long at most, by `time.monotonic`.
         """
         # A thread that is just being started cannot be joined yet.
-        self.settled.wait(max(0.0, until - time.monotonic()))
-        if self.thread.ident is None:
-            return self.settled.is_set()  # it could not be started, or may be yet
-        self.thread.join(max(0.0, until - time.monotonic()))
-        return not self.thread.is_alive()
+        self.begun.wait(max(0.0, until - time.monotonic()))
+        if self.thread.ident is not None:
+            self.thread.join(max(0.0, until - time.monotonic()))
+        return not self.may_be_alive
 
 
-class Running(Protocol):
-    """A loop, as far as it matters here."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its thread runs."""
-
-    def ask_to_stop(self) -> None:
-        """Tell it to stop, and do not wait."""
-
-    def stop(self) -> Any:
-        """Stop it."""
+# The loop --------------------------------------------------------------------------
 
 
-_DEADLINE_SECONDS = 5.0
-# Everything that was ever started and still exists; registered with atexit once.
-_loops: weakref.WeakSet[Running] = weakref.WeakSet()
-_is_registered = False
-
-
-def stop_at_exit(loop: Running) -> None:
-    """Have *loop* stopped when the interpreter exits, if it runs then."""
-    global _is_registered
-    _loops.add(loop)
-    if not _is_registered:
-        import atexit
-
-        atexit.register(_stop_all)
-        _is_registered = True
-
-
-def _stop_all() -> None:
-    loops = [loop for loop in list(_loops) if loop.is_alive]
-    for loop in loops:
-        loop.ask_to_stop()
-    end = time.monotonic() + _DEADLINE_SECONDS
-    while any(loop.is_alive for loop in loops) and time.monotonic() < end:
-        time.sleep(0.005)
-    for loop in loops:
-        if not loop.is_alive:
-            loop.stop()
-
-
-class Liveness:
-    """The readable half of a `SuperLoop`.
-
-    Attributes:
-        stall_after: Seconds without a new cycle after which it counts as hung; None
-            where a cycle may take any time.
-    """
-
-    def __init__(self, stall_after: float | None) -> None:
-        self.stall_after = stall_after
-        # Guards what `SuperLoop` changes; never held while code of a subclass runs.
-        self._state = threading.RLock()
-        self._run: Run | None = None
-        self._abandoned: list[Run] = []
-        self._is_stopped = False
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its thread lives; also true of one that does not stop."""
-        run = self._run
-        return run is not None and run.thread.is_alive()
-
-    @property
-    def running(self) -> bool:
-        """Whether it cycles: alive, not at its end, and not told to stop."""
-        run = self._run
-        if run is None or run.asked or run.is_over:
-            return False
-        return run.thread.is_alive()
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was stopped on purpose, since its last start."""
-        return self._is_stopped
-
-    @property
-    def is_hung(self) -> bool:
-        """Whether it runs, but has begun no cycle for `stall_after` seconds."""
-        run = self._run
-        if run is None or self.stall_after is None or not self.running:
-            return False
-        return time.monotonic() - run.beat > self.stall_after
-
-    @property
-    def abandoned(self) -> tuple[str, ...]:
-        """Names of the threads that `hard_reset` gave up and that still live."""
-        return tuple(r.thread.name for r in self._abandoned if r.thread.is_alive())
-
-    @property
-    def thread_name(self) -> str:
-        """Name of the thread, or of the class where there is none."""
-        run = self._run
-        return run.thread.name if run is not None else str(self)
-
-    def beat(self) -> None:
-        """Say, from within a long cycle, that the loop is not hung."""
-        run = self._run_of_this_thread()
-        if run is not None:
-            run.beat = time.monotonic()
-
-    def _run_of_this_thread(self) -> Run | None:
-        me = threading.current_thread()
-        with self._state:
-            runs = [self._run, *self._abandoned]
-        return next((run for run in runs if run and run.thread is me), None)
-
-
-class Supervisor(Protocol):
-    """Who hears that a loop has ended unasked."""
-
-    def heard_of_end(self, loop: Cycling, run: Run) -> bool:
-        """Return whether it answers to that by itself."""
-
-
-class Cycling(Liveness, abc.ABC):
-    """The half of a `SuperLoop` that runs in the loop's own thread."""
-
-    def __init__(
-        self,
-        green_light: threading.Event | None,
-        grace_period: float,
-        stall_after: float | None,
-    ) -> None:
-        super().__init__(stall_after)
-        self._green_light = green_light
-        self._grace_period = grace_period
-        # Written under `_state` only.
-        self._controller: Supervisor | None = None
-
-    @abc.abstractmethod
-    def cycle(self) -> Any:
-        """Do one turn of the work."""
-
-    def on_start(self, *_args: Any, **_kwargs: Any) -> bool | None:
-        """Prepare, in the caller's thread; ``False`` or an exception cancels."""
-        return True
-
-    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:
-        """Clean up after the thread has ended, in the thread that stopped it."""
-
-    def on_thread_start(self) -> None:
-        """Prepare, in the loop's own thread."""
-
-    def on_thread_stop(self) -> None:
-        """Clean up, in the loop's own thread, however it ends."""
-
-    def _live(self, run: Run) -> None:
-        try:
-            try:
-                self.on_thread_start()
-            finally:
-                run.begun.set()
-            try:
-                self._turn(run)
-            finally:
-                self.on_thread_stop()
-        except Exception as error:
-            run.error = error
-            _logger.exception("%s: ended by an exception", run.thread.name)
-        except BaseException as error:
-            run.error = error
-            if not isinstance(error, SystemExit):
-                raise
-        finally:
-            run.is_over = True
-            self._ended(run)
-
-    def _turn(self, run: Run) -> None:
-        while not run.stopping.is_set():
-            run.beat = time.monotonic()
-            self.cycle()
-
-    def _ended(self, run: Run) -> None:
-        # A restart before `start` is through would be taken for a second one.
-        run.settled.wait(self._grace_period)
-        if not run.is_killed:  # else who gave it up does so, before a new one starts
-            self._pay_on_stop(run)
-        if run.stopping.is_set() or run.is_killed:
-            return
-        # It was not asked to: its group hears of it.
-        controller = self._controller
-        is_heard = controller is not None and controller.heard_of_end(self, run)
-        if not is_heard and run.error is not None:
-            self._put_light_out()
-
-    def _put_light_out(self) -> None:
-        if self._green_light is not None:
-            self._green_light.clear()
-
-    def _pay_on_stop(self, run: Run) -> None:
-        with self._state:
-            owed, run.on_stop = run.on_stop, None
-        if owed is not None:
-            try:
-                self.on_stop(*owed[0], **owed[1])
-            except Exception:
-                _logger.exception("%s: on_stop raised", self)
-
-    def __str__(self) -> str:
-        return type(self).__qualname__
-
-
-# `start` returns when `on_thread_start` has run, or after this time.
-_BEGIN_SECONDS = 0.1
-
-_logger = logging.getLogger("luminal.supervise")
-
-
-class SuperLoop(Cycling):
+class SuperLoop(abc.ABC):
     """Runs `cycle` again and again on a thread of its own.
 
     Args:
@@ -420,51 +266,128 @@ class SuperLoop(Cycling):
         backoff: Backoff | None = None,
         stall_after: float | None = None,
     ) -> None:
-        super().__init__(green_light, grace_period, stall_after)
+        self._green_light = green_light
+        self._grace_period = grace_period
         self._max_loop_failures = max_loop_failures
         self._stop_on_failure = stop_on_failure
         self.reset_globally = reset_globally
         self.restart = restart
         self.backoff = backoff or Backoff()
-        # Written under `_state` only.
+        self.stall_after = stall_after
+        # Guards what follows; never held while `cycle` or a hook of a subclass runs.
+        self._status_lock = threading.RLock()
+        self._status = Status.IDLE
+        # The latest start, and those whose thread was given up.
+        self._run: Run | None = None
+        self._abandoned: list[Run] = []
         self._failures = 0
         self._thread_index = 0
-        self._is_starting = False
-        # The latest `start` ended in an exception of `on_start`.
-        self._has_failed = False
-        # Threads that bring it down or up by the rules of its group.
-        self._rulers: set[int] = set()
+        self._controller: LoopController | None = None
+        # Threads that stop and start the loop for its group, not for the host.
+        self._group_threads: set[int] = set()
+
+    # What a subclass overrides --------------------------------------------------------
+
+    @abc.abstractmethod
+    def cycle(self) -> Any:
+        """Do one turn of the work."""
+
+    def on_start(self, *_args: Any, **_kwargs: Any) -> bool | None:
+        """Prepare, in the caller's thread; ``False`` or an exception cancels."""
+        return True
+
+    def on_stop(self, *_args: Any, **_kwargs: Any) -> None:  # noqa: B027 - may stay empty
+        """Clean up after the thread has ended, in the thread that stopped it."""
+
+    def on_thread_start(self) -> None:  # noqa: B027 - may stay empty
+        """Prepare, in the loop's own thread."""
+
+    def on_thread_stop(self) -> None:  # noqa: B027 - may stay empty
+        """Clean up, in the loop's own thread, however it ends."""
+
+    def make_name(self, index: int) -> str:
+        """Return the name of the thread number *index*."""
+        return f"{type(self).__qualname__}_{index}"
+
+    # How it is ------------------------------------------------------------------------
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread lives; also true of one that does not stop."""
+        run = self._run
+        return run is not None and run.thread.is_alive()
+
+    @property
+    def running(self) -> bool:
+        """Whether it cycles: alive, not at its end, and not asked to stop."""
+        return self._status is Status.RUNNING and self.is_alive
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped on purpose, since its last start."""
+        return self._status in _ON_PURPOSE
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it runs, but has begun no cycle for `stall_after` seconds."""
+        run = self._run
+        if run is None or self.stall_after is None or not self.running:
+            return False
+        return time.monotonic() - run.beat > self.stall_after
+
+    @property
+    def abandoned(self) -> tuple[str, ...]:
+        """Names of the threads that `hard_reset` gave up and that still live."""
+        return tuple(r.thread.name for r in self._abandoned if r.thread.is_alive())
+
+    @property
+    def thread_name(self) -> str:
+        """Name of the thread, or of the class where there is none."""
+        run = self._run
+        return run.thread.name if run is not None else str(self)
+
+    def __str__(self) -> str:
+        return type(self).__qualname__
+
+    def _advance(self, step: Step) -> bool:
+        """Take *step*; return whether the status has changed."""
+        with self._status_lock:
+            status = TABLE.get((self._status, step))
+            if status is not None:
+                self._status = status
+            return status is not None
+
+    # Up -------------------------------------------------------------------------------
 
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Start a new thread unless one runs; arguments go to `on_start`.
 
         Returns when `on_thread_start` has run, or after a tenth of a second.
         """
-        self._let_end()
-        with self._state:
-            # By the rules, what was stopped on purpose stays so.
-            is_kept = self._is_ruled() and self._is_stopped
-            if self._is_starting or self.is_alive or is_kept:
+        self._join_ended()
+        with self._status_lock:
+            # A group starts nothing that was stopped on purpose.
+            is_kept_down = self._is_for_group() and self.is_stopped
+            if is_kept_down or (self._run is not None and self._run.may_be_alive):
                 return
-            self._is_starting = True
-            self._is_stopped = self._has_failed = False
+            if not self._advance(Step.START):
+                return
+        run = self._new_run() if self._may_start(args, kwargs) else None
+        if run is None:
+            return
         try:
-            run = self._new_run() if self._may_start(args, kwargs) else None
-            if run is None:
-                return
-            try:
-                run.thread.start()
-            finally:
-                run.settled.set()
-            stop_at_exit(self)
-        finally:
-            self._is_starting = False
+            run.thread.start()
+        except BaseException:
+            self._advance(Step.FAIL)
+            run.begun.set()
+            raise
+        _stop_at_exit(self)
         run.begun.wait(_BEGIN_SECONDS)
 
-    def _let_end(self) -> None:
-        """Wait for a thread whose cycles are over; it has only to say so."""
+    def _join_ended(self) -> None:
+        """Wait for a thread whose cycles are over: it is about to end."""
         run = self._run
-        if run is None or not run.is_over:
+        if run is None or self._status not in _ENDED or run.thread.ident is None:
             return
         if threading.current_thread() is not run.thread:
             run.thread.join(self._grace_period)
@@ -472,30 +395,90 @@ class SuperLoop(Cycling):
     def _may_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         try:
             answer = self.on_start(*args, **kwargs)
-        except Exception:
+        except BaseException as error:
+            self._advance(Step.FAIL)
+            if not isinstance(error, Exception):
+                raise
             _logger.exception("%s: on_start raised, not started", self)
-            self._has_failed = True
             return False
         # Only an explicit False cancels: a function that forgets to return does not.
         if answer is False:
+            self._advance(Step.END)
             _logger.info("%s: on_start returned False, not started", self)
             return False
         return True
 
     def _new_run(self) -> Run | None:
         in_use = {thread.name for thread in threading.enumerate()}
-        with self._state:
-            if self._is_stopped:
-                return None  # a `stop` that came while `on_start` ran is obeyed
+        with self._status_lock:
+            resumes = self._status is Status.RESUMING
+            self._advance(Step.STARTED)
+            if self._status is not Status.RUNNING:
+                return None  # it was stopped while `on_start` ran
             while (name := self.make_name(self._thread_index)) in in_use:
                 self._thread_index += 1
             self._thread_index += 1
             self._failures = 0
             self._abandoned = [r for r in self._abandoned if r.thread.is_alive()]
-            run = Run(TracedThread(name=name, daemon=True))
+            run = Run(TracedThread(name=name, daemon=True), resumes)
             run.thread.run = functools.partial(self._live, run)  # type: ignore[method-assign]
             self._run = run
             return run
+
+    # In its own thread ----------------------------------------------------------------
+
+    def _live(self, run: Run) -> None:
+        try:
+            try:
+                self.on_thread_start()
+            finally:
+                run.begun.set()
+            try:
+                self._turn(run)
+            finally:
+                self.on_thread_stop()
+        except Exception as error:
+            run.error = error
+            _logger.exception("%s: ended by an exception", run.thread.name)
+        except BaseException as error:
+            run.error = error
+            if not isinstance(error, SystemExit):
+                raise
+        finally:
+            self._ended(run)
+
+    def _turn(self, run: Run) -> None:
+        while not run.asked:
+            run.beat = time.monotonic()
+            self.cycle()
+
+    def _ended(self, run: Run) -> None:
+        with self._status_lock:
+            is_current = self._run is run
+            if is_current:
+                self._advance(Step.END)
+        if is_current:  # else `hard_reset` calls it, before it starts a new thread
+            self._call_on_stop(run)
+        if run.asked:
+            return
+        controller = self._controller
+        is_handled = controller is not None and controller.loop_ended(self, run)
+        if not is_handled and run.error is not None:
+            self._put_light_out()
+
+    def beat(self) -> None:
+        """Say, from within a long cycle, that the loop is not hung."""
+        run = self._run_of_this_thread()
+        if run is not None:
+            run.beat = time.monotonic()
+
+    def _run_of_this_thread(self) -> Run | None:
+        me = threading.current_thread()
+        with self._status_lock:
+            runs = [self._run, *self._abandoned]
+        return next((run for run in runs if run and run.thread is me), None)
+
+    # Down -----------------------------------------------------------------------------
 
     def stop(self, *args: Any, **kwargs: Any) -> bool:
         """Stop the thread and wait for it, at most `grace_period` seconds in all.
@@ -508,103 +491,113 @@ class SuperLoop(Cycling):
         Returns:
             Whether the thread has ended.
         """
-        with self._state:
-            self._is_stopped = self._is_stopped or not self._is_ruled()
-            run = self._run
-            if run is None:
-                return True
-            if not run.asked and not run.is_killed:
-                run.on_stop = (args, kwargs)
-            run.ask()
-        self._wake(run)
+        run = self._ask(args, kwargs)
+        if run is None:
+            return True
         if threading.current_thread() is run.thread:
             return False
         if not run.wait(run.asked + self._grace_period):
             return False
-        self._pay_on_stop(run)
+        self._call_on_stop(run)
         return True
 
     def ask_to_stop(self) -> None:
-        """Tell the thread to end, and do not wait; `stop` then does, from now on."""
-        with self._state:
+        """Ask the thread to end, and do not wait; `stop` then does, from now on."""
+        self._ask()
+
+    def _ask(self, args: tuple[Any, ...] = (), kwargs: Any = None) -> Run | None:
+        with self._status_lock:
+            self._advance(Step.PAUSE if self._is_for_group() else Step.STOP)
             run = self._run
-            if run is not None and run.thread.is_alive() and not run.asked:
-                run.on_stop = ((), {})
-                run.ask()
+            if run is not None:
+                run.ask(args, kwargs)
         if run is not None:
             self._wake(run)
+        return run
 
     def halt(self) -> None:
-        """Tell the thread to stop and halt it: a cycle under way does not go on."""
+        """Ask the thread to stop and halt it: a cycle under way does not go on."""
         self.ask_to_stop()
         run = self._run
         if run is not None and threading.current_thread() is not run.thread:
             run.thread.halt()
 
-    def _wake(self, run: Run) -> None:
+    def _wake(self, run: Run) -> None:  # noqa: B027 - may stay empty
         """End what the cycle of *run* waits for; for subclasses that know it."""
+
+    def _call_on_stop(self, run: Run) -> None:
+        with self._status_lock:
+            arguments, run.on_stop = run.on_stop, None
+        if arguments is not None:
+            try:
+                self.on_stop(*arguments[0], **arguments[1])
+            except Exception:
+                _logger.exception("%s: on_stop raised", self)
 
     def hard_reset(self) -> None:
         """Give the old thread up and start a new one at once, whatever the old does.
 
-        The old thread is told to stop and to halt, never waited for, and listed in
+        The old thread is asked to stop and halted, never waited for, and listed in
         `abandoned` until it ends. `on_stop` and `on_start` run in between.
         """
-        with self._state:
-            if self._is_ruled() and self._is_stopped:
+        with self._status_lock:
+            if self._is_for_group() and self.is_stopped:
                 return
-            self._is_stopped = False
+            self._advance(Step.RESET)
             run, self._run = self._run, None
             if run is not None:
-                run.is_killed = True
-                run.on_stop = run.on_stop or ((), {})
                 run.ask()
+                run.on_stop = run.on_stop or ((), {})
                 self._abandoned.append(run)
         if run is not None:
             self._wake(run)
             if threading.current_thread() is not run.thread:
                 run.thread.halt()
-            self._pay_on_stop(run)
-        with self._by_the_rules():  # a `stop` that came meanwhile is obeyed
+            self._call_on_stop(run)
+        with self._for_group():  # a `stop` that came meanwhile is obeyed
             self.start()
 
-    @contextlib.contextmanager
-    def _by_the_rules(self) -> Iterator[None]:
-        """Let `stop` and `start` within the block be no orders of the host's.
+    # For its group --------------------------------------------------------------------
 
-        Such a stop is not on purpose, and such a start brings nothing up that was
-        stopped on purpose.
+    @contextlib.contextmanager
+    def _for_group(self) -> Iterator[None]:
+        """Within the block, this thread calls `stop` and `start` for the group.
+
+        Such a stop is not on purpose, and such a start does not start what was stopped
+        on purpose.
         """
         me = threading.get_ident()
-        is_outermost = me not in self._rulers
-        self._rulers.add(me)
+        is_outermost = me not in self._group_threads
+        self._group_threads.add(me)
         try:
             yield
         finally:
             if is_outermost:
-                self._rulers.discard(me)
+                self._group_threads.discard(me)
 
-    def _is_ruled(self) -> bool:
-        return threading.get_ident() in self._rulers
+    def _is_for_group(self) -> bool:
+        return threading.get_ident() in self._group_threads
 
     def _pause(self) -> bool:
         """Stop the loop, to be started again soon."""
-        with self._by_the_rules():
+        with self._for_group():
             return self.stop()
 
-    def _revive(self) -> bool:
-        """Bring the loop up again, unless it was stopped on purpose.
+    def _resume(self) -> bool:
+        """Start the loop again, unless it was stopped on purpose.
 
         Returns:
             Whether nothing went wrong: False where `on_start` raised.
         """
-        self._let_end()
-        with self._by_the_rules():
-            if self.is_alive or self.running:
+        self._join_ended()
+        before = self._run
+        with self._for_group():
+            if self.is_alive:
                 self.hard_reset()
             else:
                 self.start()
-        return not self._has_failed
+        is_new = self._run is not None and self._run is not before
+        return is_new or self._status not in (Status.FAILED, Status.PAUSED)
 
     def failure(self) -> bool:
         """Count a critical failure.
@@ -612,7 +605,7 @@ class SuperLoop(Cycling):
         Returns:
             Whether that was one too many: the green light is out now.
         """
-        with self._state:
+        with self._status_lock:
             self._failures += 1
             if self._failures <= self._max_loop_failures:
                 return False
@@ -623,13 +616,47 @@ class SuperLoop(Cycling):
         self._put_light_out()
         return True
 
-    def make_name(self, index: int) -> str:
-        """Return the name of the thread number *index*."""
-        return f"{type(self).__qualname__}_{index}"
-
     def set_green_light(self, light: threading.Event | None) -> None:
         """Share *light* from now on."""
         self._green_light = light
+
+    def _put_light_out(self) -> None:
+        if self._green_light is not None:
+            self._green_light.clear()
+
+
+# At the interpreter's exit -----------------------------------------------------------
+
+_EXIT_SECONDS = 5.0
+# Every loop that was ever started and still exists.
+_loops: weakref.WeakSet[SuperLoop] = weakref.WeakSet()
+_is_registered = False
+
+
+def _stop_at_exit(loop: SuperLoop) -> None:
+    """Have *loop* stopped when the interpreter exits, if it runs then."""
+    global _is_registered
+    _loops.add(loop)
+    if not _is_registered:
+        import atexit
+
+        atexit.register(_stop_all)
+        _is_registered = True
+
+
+def _stop_all() -> None:
+    loops = [loop for loop in list(_loops) if loop.is_alive]
+    for loop in loops:
+        loop.ask_to_stop()
+    end = time.monotonic() + _EXIT_SECONDS
+    while any(loop.is_alive for loop in loops) and time.monotonic() < end:
+        time.sleep(0.005)
+    for loop in loops:
+        if not loop.is_alive:
+            loop.stop()
+
+
+# Other kinds -------------------------------------------------------------------------
 
 
 class AsyncLoop(SuperLoop):
@@ -645,7 +672,7 @@ class AsyncLoop(SuperLoop):
         try:
             asyncio.run(self._cycles(run))
         except asyncio.CancelledError:
-            if not run.stopping.is_set():
+            if not run.asked:
                 raise RuntimeError("the cycle was cancelled") from None
 
     async def _cycles(self, run: Run) -> None:
@@ -657,7 +684,7 @@ class AsyncLoop(SuperLoop):
             cancel = task.cancel
             run.cancel = lambda: loop.call_soon_threadsafe(cancel)
         try:
-            while not run.stopping.is_set():
+            while not run.asked:
                 run.beat = time.monotonic()
                 await self.cycle()
         finally:
@@ -714,17 +741,14 @@ class ProcessLoop(SuperLoop):
         Raises:
             ChildEnded: It ended with an error, and nobody had asked it to.
         """
-        run = self._run_of_this_thread()
-        self._live_once(run)
-
-    def _live_once(self, run: Run | None) -> None:
         import subprocess
 
+        run = self._run_of_this_thread()
         child = subprocess.Popen(self.command, **self._popen)  # noqa: S603 - its job
         self.child = child
         try:
             while child.poll() is None:
-                if run is not None and (run.stopping.is_set() or run.is_killed):
+                if run is not None and run.asked:
                     return
                 try:
                     child.wait(0.05)
