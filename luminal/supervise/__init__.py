@@ -80,44 +80,21 @@ __all__ = [
     "unowned",
 ]
 
+_NAMES_OF = {
+    "_controller": "GreenLight GroupGaveUp Intensity LoopController LoopState Strategy"
+    " snapshot super_loop_factory",
+    "_halting": "Leftover abandoned_threads halt_thread",
+    "_interpreter_state": "FACETS Change Footprint Policy",
+    "_loop_testing": "LoopTask LoopTrace",
+    "_loop_thread": "LoopThread",
+    "_loops": "AsyncLoop Backoff ChildEnded ProcessLoop Restart SuperLoop",
+    "_ownership": "unowned",
+    "_referrers": "find_referrers",
+    "_scope": "Scope",
+    "_threads": "ThreadManager TracedThread checkpoint sleep",
+}
 _MODULE_OF = {
-    "unowned": "_ownership",
-    **dict.fromkeys(("Leftover", "abandoned_threads", "halt_thread"), "_halting"),
-    **dict.fromkeys(
-        ("ThreadManager", "TracedThread", "checkpoint", "sleep"), "_threads"
-    ),
-    "Scope": "_scope",
-    "find_referrers": "_referrers",
-    "LoopThread": "_loop_thread",
-    **dict.fromkeys(
-        ("FACETS", "Change", "Footprint", "Policy"),
-        "_interpreter_state",
-    ),
-    **dict.fromkeys(("LoopTask", "LoopTrace"), "_loop_testing"),
-    **dict.fromkeys(
-        (
-            "AsyncLoop",
-            "Backoff",
-            "ChildEnded",
-            "ProcessLoop",
-            "Restart",
-            "SuperLoop",
-        ),
-        "_loops",
-    ),
-    **dict.fromkeys(
-        (
-            "GreenLight",
-            "GroupGaveUp",
-            "Intensity",
-            "LoopController",
-            "LoopState",
-            "Strategy",
-            "snapshot",
-            "super_loop_factory",
-        ),
-        "_controller",
-    ),
+    name: module for module, names in _NAMES_OF.items() for name in names.split()
 }
 
 

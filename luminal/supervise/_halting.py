@@ -8,7 +8,7 @@ clean-up. After two seconds the thread is listed as abandoned.
 
 The first step runs in the thread that asks. One shared thread, the reaper, does the
 rest for all halts; it exists only while there is a halt. Nothing is installed before a
-halt is asked for, and nobody waits for the halted thread here.
+halt is asked for, and nothing here waits for the halted thread.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Halt:
         return time.monotonic() - self.begun
 
     @property
-    def is_pressing(self) -> bool:
+    def is_urgent(self) -> bool:
         """Whether its time for clean-up is over."""
         return self.seconds > PATIENCE_SECONDS
 
@@ -163,7 +163,7 @@ class Halt:
         """
         if not self.is_open():
             return False  # the number is another thread's by now
-        if self.raises and not self.is_pressing:
+        if self.raises and not self.is_urgent:
             mine = self.ident == threading.get_ident()
             if not mine or sys.exc_info()[1] is not None:
                 return False
@@ -223,11 +223,11 @@ class Halt:
             if is_still and look != self._sent_at and self._may_send():
                 self._sent_at = look
                 raise_at_return(self, frame)
-        elif self.is_pressing:
+        elif self.is_urgent:
             raise_anywhere(self)
 
     def _may_send(self) -> bool:
-        return not self.raises or self.is_pressing
+        return not self.raises or self.is_urgent
 
     def leftover(self) -> Leftover:
         """Describe the thread as it stands now."""
@@ -255,7 +255,7 @@ class Halt:
 
 
 def _cpu_time(native_id: int) -> int:
-    """Nanoseconds that the thread has run; -1 where the system does not tell."""
+    """Nanoseconds that the thread has run; -1 where that is not known."""
     try:
         with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
             return int(file.read().split()[0])
@@ -330,7 +330,7 @@ def _release_waiter(halt: Halt, frame: FrameType) -> bool:
     # condition's own lock in a wrong state, or arrive later, in other code.
     if waiter is None or not waiter.locked() or not is_in_try(frame):
         return False
-    if halt.raises and not halt.is_pressing:
+    if halt.raises and not halt.is_urgent:
         return False  # it got the exception, and may still be cleaning up
     if not send(halt):
         return False
@@ -355,7 +355,7 @@ def _stop_event_loop(halt: Halt, loop: object) -> bool:
         raise exit_error(halt)
 
     try:
-        loop.call_soon_threadsafe(leave if halt.is_pressing else cancel_all)
+        loop.call_soon_threadsafe(leave if halt.is_urgent else cancel_all)
     except RuntimeError:
         return False  # it closed meanwhile
     return True
@@ -523,7 +523,7 @@ def _is_over(halt: Halt) -> bool:
             return True
     except Exception:
         # One halt that fails must not end the reaper for the others.
-        _logger.exception("thread %r could not be pressed to end", halt.name)
+        _logger.exception("halting thread %r failed", halt.name)
     if not halt.is_abandoned and halt.seconds > ABANDON_SECONDS:
         halt.is_abandoned = True
         _logger.error("abandoned: %s", halt.leftover())

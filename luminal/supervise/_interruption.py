@@ -100,19 +100,19 @@ def _is_shielded(file: str, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def is_own(code: CodeType, *, is_pressing: bool = False) -> bool:
+def is_own(code: CodeType, *, is_urgent: bool = False) -> bool:
     """Return whether *code* is what the thread runs, not what runs it.
 
     Args:
         code: Code of one frame.
-        is_pressing: The thread's time for clean-up is over: the standard library
+        is_urgent: The thread's time for clean-up is over: the standard library
             counts as well, except for what holds locks of the process.
     """
     file = code.co_filename
     if code.co_name in _CLOSERS or file.startswith((*_UNTOUCHED, *_SHIELDED)):
         return False
     is_library = file.startswith(_STDLIB) and "site-packages" not in file
-    return is_pressing or not is_library
+    return is_urgent or not is_library
 
 
 def is_in_machinery(frame: FrameType | None) -> bool:
@@ -180,11 +180,11 @@ def stack_of(ident: int) -> FrameType | None:
     return sys._current_frames().get(ident)  # noqa: SLF001 - the documented way
 
 
-def own_codes(frame: FrameType | None, *, is_pressing: bool) -> set[CodeType]:
+def own_codes(frame: FrameType | None, *, is_urgent: bool) -> set[CodeType]:
     """Return the code objects of the thread's own work, from *frame* outwards."""
     codes = set()
     while frame is not None:
-        if is_own(frame.f_code, is_pressing=is_pressing):
+        if is_own(frame.f_code, is_urgent=is_urgent):
             codes.add(frame.f_code)
         frame = frame.f_back
     return codes
@@ -248,7 +248,7 @@ def _safe_offsets(code: CodeType) -> frozenset[int]:
     return frozenset(safe)
 
 
-def is_safe_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
+def is_safe_point(frame: FrameType, *, is_urgent: bool = False) -> bool:
     """Return whether an exception may arrive in *frame*, the innermost of its thread.
 
     The very entry of a shielded function is as good as the call of it: it has not
@@ -257,18 +257,18 @@ def is_safe_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
     code = frame.f_code
     if code.co_name in _CLOSERS or frame.f_lasti not in _safe_offsets(code):
         return False
-    if is_own(code, is_pressing=is_pressing):
+    if is_own(code, is_urgent=is_urgent):
         return is_clear(frame)
     outer = frame.f_back
     return (
         outer is not None
         and code.co_code[frame.f_lasti] == _RESUME
-        and is_own(outer.f_code, is_pressing=is_pressing)
+        and is_own(outer.f_code, is_urgent=is_urgent)
         and is_clear(outer)
     )
 
 
-def is_plain_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
+def is_plain_point(frame: FrameType, *, is_urgent: bool = False) -> bool:
     """Return whether *frame* runs code with no ``try``, ``with`` or lock by hand.
 
     Nothing is given back there, so the return of a call is as good as a jump. It may
@@ -278,7 +278,7 @@ def is_plain_point(frame: FrameType, *, is_pressing: bool = False) -> bool:
     return (
         not code.co_exceptiontable
         and not takes_locks(code)
-        and is_own(code, is_pressing=is_pressing)
+        and is_own(code, is_urgent=is_urgent)
         and is_clear(frame)
     )
 
@@ -328,7 +328,7 @@ if sys.version_info >= (3, 12):
         # 0 is this function, 1 the callback, 2 the code that it was called for.
         if (
             halt is not None
-            and is_own(code, is_pressing=halt.is_pressing)
+            and is_own(code, is_urgent=halt.is_urgent)
             and is_clear(sys._getframe(2))  # noqa: SLF001 - the documented way
             and halt.may_raise()
         ):
@@ -360,7 +360,7 @@ if sys.version_info >= (3, 12):
         with _lock:
             if not can_monitor():
                 return
-            codes = own_codes(stack_of(halt.ident), is_pressing=halt.is_pressing)
+            codes = own_codes(stack_of(halt.ident), is_urgent=halt.is_urgent)
             _claim()
             _armed[halt.ident] = halt
             for code in codes:
@@ -459,9 +459,9 @@ def exit_error(halt: Halt) -> type[SystemExit]:
     if sys.version_info >= (3, 12):
         return SystemExit
     if halt.trace is None:
-        halt.trace = functools.partial(_press, halt)
+        halt.trace = functools.partial(_trace, halt)
     _sent[halt.ident] = halt
-    return Pressed
+    return RecurringExit
 
 
 def forget(halt: Halt) -> None:
@@ -472,16 +472,16 @@ def forget(halt: Halt) -> None:
 
 
 def raise_at_safe_point(halt: Halt) -> bool:
-    """Send where nothing can be left behind; tell whether the thread stands there.
+    """Send if the thread stands where nothing can be left behind.
 
     That is at a jump or an entry, or anywhere in code that gives nothing back.
     """
     frame = stack_of(halt.ident)
     if frame is None:
         return False
-    pressing = halt.is_pressing
-    is_harmless = is_safe_point(frame, is_pressing=pressing) or is_plain_point(
-        frame, is_pressing=pressing
+    is_urgent = halt.is_urgent
+    is_harmless = is_safe_point(frame, is_urgent=is_urgent) or is_plain_point(
+        frame, is_urgent=is_urgent
     )
     return is_harmless and send(halt)
 
@@ -511,16 +511,12 @@ def raise_at_return(halt: Halt, frame: FrameType) -> bool:
 def raise_anywhere(halt: Halt) -> bool:
     """Send wherever the thread stands, but never inside what holds process locks."""
     frame = stack_of(halt.ident)
-    if (
-        frame is None
-        or not is_clear(frame)
-        or not is_own(frame.f_code, is_pressing=True)
-    ):
+    if frame is None or not is_clear(frame) or not is_own(frame.f_code, is_urgent=True):
         return False
     return send(halt)
 
 
-class Pressed(SystemExit):
+class RecurringExit(SystemExit):
     """`SystemExit` that comes back while it is swallowed; sent on 3.11 only.
 
     It is instantiated when a handler is about to take it, in the thread itself: the
@@ -554,18 +550,18 @@ def _trace_from(frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
-def _press(halt: Halt, frame: FrameType, event: str, _arg: object) -> object:
+def _trace(halt: Halt, frame: FrameType, event: str, _arg: object) -> object:
     """Raise at the end of a loop's round and at an entry; the trace function."""
-    if not is_own(frame.f_code, is_pressing=halt.is_pressing):
+    if not is_own(frame.f_code, is_urgent=halt.is_urgent):
         return None
     if event in ("line", "call"):
         # A line at or above the last one of the same frame is a backward jump.
         last_frame, last_line = halt.last_line
         halt.last_line = id(frame), frame.f_lineno
         is_round = id(frame) == last_frame and frame.f_lineno <= last_line
-        is_point = is_round or event == "call" or halt.is_pressing
+        is_point = is_round or event == "call" or halt.is_urgent
         # Where a handler begins, `may_raise` cannot see yet that it is one.
         is_handler = frame.f_code.co_code[frame.f_lasti] == _PUSH_EXC_INFO
         if is_point and not is_handler and is_clear(frame) and halt.may_raise():
-            raise Pressed
+            raise RecurringExit
     return halt.trace

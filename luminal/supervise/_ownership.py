@@ -25,7 +25,7 @@ current_owner: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
 )
 """Owner of what is started in this context; None where the thread's owner counts."""
 
-# Stands in the context variable for: nobody, whatever thread this is.
+# The value of the context variable for: no owner, on whatever thread.
 _NOBODY: Any = object()
 
 # Context variables do not follow threads: this does, from a thread to those it starts.
@@ -60,9 +60,10 @@ class owned_by:  # noqa: N801 - used as a function, in a ``with`` statement
 
 
 def unowned() -> owned_by:
-    """Let what is started within the ``with`` block belong to nobody.
+    """Let what is started within the ``with`` block belong to no photon.
 
-    For threads and tasks that serve everybody, whoever needed them first.
+    For threads, tasks and pools that the host makes when they are first needed: they
+    serve all photons, and must not end with the one that needed them first.
     """
     return owned_by(_NOBODY)
 

@@ -23,6 +23,7 @@ from luminal.supervise._resources import (
     OwnedPool,
     OwnedProcess,
     OwnedRawThread,
+    OwnedResource,
     OwnedSignal,
     OwnedTask,
     OwnedThread,
@@ -121,8 +122,15 @@ def sees_tasks_of(loop: asyncio.AbstractEventLoop) -> bool:
     return made_by is vars(asyncio.BaseEventLoop)["create_task"] and bool(_wrapped)
 
 
-# Executor → who made it. A pool of the host's stays the host's, whoever uses it.
+# Executor → the scope that made it. A pool of the host's is not in here.
 _makers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _own(kind: type[OwnedResource], thing: Any, **attributes: Any) -> None:
+    """Add *thing* to what the present owner owns, where there is one."""
+    owner = find_owner()
+    if owner is not None:
+        owner.adopt(kind(thing, **attributes))
 
 
 def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,9 +172,7 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
 def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, coro: Any, **kwargs: Any) -> Any:
         task = create(self, coro, **kwargs)
-        owner = find_owner()
-        if owner is not None:
-            owner.adopt(OwnedTask(task))
+        _own(OwnedTask, task)
         return task
 
     return wrapper
@@ -175,10 +181,9 @@ def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
 def _call_at(call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         handle = call(self, *args, **kwargs)
-        owner = find_owner()
         # asyncio's own calls (`sleep`, time-outs) end with the task that made them.
-        if owner is not None and not _is_of_asyncio(args[1]):
-            owner.adopt(OwnedHandle(handle))
+        if not _is_of_asyncio(args[1]):
+            _own(OwnedHandle, handle)
         return handle
 
     return wrapper
@@ -192,9 +197,7 @@ def _is_of_asyncio(callback: Any) -> bool:
 def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        owner = find_owner()
-        if owner is not None:
-            owner.adopt(OwnedProcess(self))
+        _own(OwnedProcess, self)
 
     return wrapper
 
@@ -202,20 +205,17 @@ def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
 def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any) -> None:
         start(self)
-        owner = find_owner()
         # The workers of a pool belong to the pool, which would replace them.
-        if owner is not None and "Pool" not in self.name:
-            owner.adopt(OwnedProcess(self))
+        if "Pool" not in self.name:
+            _own(OwnedProcess, self)
 
     return wrapper
 
 
 def _pool_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        owner = find_owner()
         init(self, *args, **kwargs)
-        if owner is not None:
-            owner.adopt(OwnedPool(self))
+        _own(OwnedPool, self)
 
     return wrapper
 
@@ -224,7 +224,7 @@ def _executor_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         owner = find_owner()
-        # A loop's default executor is the loop's, whoever needed it first.
+        # A loop's default executor belongs to the loop, not to its first user.
         prefix = getattr(self, "_thread_name_prefix", "")
         if owner is not None and prefix != "asyncio":
             _makers[self] = owner
@@ -261,10 +261,9 @@ def _owned_call(owner: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
 def _atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         result = register(function, *args, **kwargs)
-        owner = find_owner()
-        # The standard library's own outlive any photon, and must.
-        if owner is not None and not _is_of_library(function):
-            owner.adopt(OwnedExitFunction(function))
+        # Those of the standard library must outlive the photon.
+        if not _is_of_library(function):
+            _own(OwnedExitFunction, function)
         return result
 
     return wrapper
@@ -284,9 +283,7 @@ def _is_of_library(function: Any) -> bool:
 def _add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: logging.Logger, hdlr: logging.Handler) -> None:
         add(self, hdlr)
-        owner = find_owner()
-        if owner is not None:
-            owner.adopt(OwnedLogHandler(hdlr, logger=self))
+        _own(OwnedLogHandler, hdlr, logger=self)
 
     return wrapper
 
@@ -294,9 +291,7 @@ def _add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
 def _set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(signalnum: int, handler: Any) -> Any:
         before = set_(signalnum, handler)
-        owner = find_owner()
-        if owner is not None:
-            owner.adopt(OwnedSignal(handler, number=signalnum, before=before))
+        _own(OwnedSignal, handler, number=signalnum, before=before)
         return before
 
     return wrapper

@@ -217,7 +217,7 @@ async def _call_in_thread(
             thread.halt()
         return None, _late(function, deadline, scope)
     except asyncio.CancelledError:
-        scope.adopt(OwnedThread(thread))  # whoever goes on closing ends it as well
+        scope.adopt(OwnedThread(thread))  # the rest of the closing ends it
         raise
     thread.join()  # it has nothing left to do, and holds what it called until then
     return (outcome[0] if outcome else None), None
@@ -323,7 +323,7 @@ class Scope:
         import asyncio
 
         if self.is_closed:
-            coroutine.close()  # nobody will ever await it
+            coroutine.close()  # it will never be awaited
         with self.owning():
             try:
                 running = asyncio.get_running_loop()

@@ -1,4 +1,9 @@
-"""A queue of threads, started within a limit, stopped or halted together."""
+"""Threads that can be halted, and a manager of many of them.
+
+A `TracedThread` runs at a plain thread's speed: what halting needs is installed when
+`TracedThread.halt` is called, and removed when the thread has ended. A `ThreadManager`
+starts queued functions on such threads, at most a few at once.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +58,7 @@ class TracedThread(threading.Thread):
         )
 
     def start(self) -> None:
-        """Start the thread; traced from its first line where that was asked for."""
+        """Start the thread; with ``trace``, it is traced from its first line."""
         self.run = functools.partial(  # type: ignore[method-assign]
             _run_until_halted, self, self.run
         )
@@ -112,8 +117,8 @@ def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
     try:
         run()
     except BaseException as error:
-        # Its own end, asked for, is nothing that an excepthook has to hear of; an
-        # event loop that was told to stop ends with CancelledError.
+        # No excepthook is called for an end that was asked for; an event loop that is
+        # halted ends with CancelledError.
         if isinstance(error, Exception) or not thread.halting.is_set():
             raise
     finally:
@@ -123,7 +128,7 @@ def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
 
 
 def checkpoint() -> None:
-    """End the current thread here, if it has been told to halt.
+    """End the current thread here, if it is being halted.
 
     Raises:
         SystemExit: `TracedThread.halt` was called on the current thread.
@@ -134,7 +139,7 @@ def checkpoint() -> None:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep for *seconds*, or until the current thread is told to halt.
+    """Sleep for *seconds*, or until the current thread is halted.
 
     Raises:
         SystemExit: `TracedThread.halt` was called on the current thread.
@@ -289,7 +294,7 @@ class ThreadManager:
                 except RuntimeError:
                     # The system has no thread to give now; the next look may find one.
                     _logger.exception("thread manager %r could not start", self.id)
-                # A halted thread may end without a word: look once a second.
+                # A halted thread may end without a notification: look once a second.
                 self._changed.wait(1.0)
 
     def _has_room(self) -> bool:
