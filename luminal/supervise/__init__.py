@@ -8,107 +8,86 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from luminal._lazy import lazy_attributes
+
 if TYPE_CHECKING:
-    from luminal.supervise._controller import (
-        GreenLight,
-        GroupGaveUp,
-        Intensity,
-        LoopController,
-        LoopState,
-        Strategy,
-        snapshot,
-        super_loop_factory,
-    )
-    from luminal.supervise._halting import Leftover, abandoned_threads, halt_thread
-    from luminal.supervise._interpreter_state import (
-        FACETS,
-        Change,
-        Footprint,
-        Policy,
-    )
-    from luminal.supervise._loop_testing import LoopTask, LoopTrace
-    from luminal.supervise._loop_thread import LoopThread
-    from luminal.supervise._loops import (
-        AsyncLoop,
-        Backoff,
-        ChildEnded,
-        ProcessLoop,
-        Restart,
-        SuperLoop,
-    )
-    from luminal.supervise._ownership import unowned
-    from luminal.supervise._referrers import find_referrers
-    from luminal.supervise._scope import Scope
-    from luminal.supervise._threads import (
-        ThreadManager,
-        TracedThread,
-        checkpoint,
-        sleep,
-    )
+    from luminal.supervise._controller import GreenLight as GreenLight
+    from luminal.supervise._controller import GroupGaveUp as GroupGaveUp
+    from luminal.supervise._controller import Intensity as Intensity
+    from luminal.supervise._controller import LoopController as LoopController
+    from luminal.supervise._controller import LoopState as LoopState
+    from luminal.supervise._controller import Strategy as Strategy
+    from luminal.supervise._controller import snapshot as snapshot
+    from luminal.supervise._controller import super_loop_factory as super_loop_factory
+    from luminal.supervise._halting import Leftover as Leftover
+    from luminal.supervise._halting import abandoned_threads as abandoned_threads
+    from luminal.supervise._halting import halt_thread as halt_thread
+    from luminal.supervise._interpreter_state import FACETS as FACETS
+    from luminal.supervise._interpreter_state import Change as Change
+    from luminal.supervise._interpreter_state import Footprint as Footprint
+    from luminal.supervise._interpreter_state import Policy as Policy
+    from luminal.supervise._loop_testing import LoopTask as LoopTask
+    from luminal.supervise._loop_testing import LoopTrace as LoopTrace
+    from luminal.supervise._loop_thread import LoopThread as LoopThread
+    from luminal.supervise._loops import AsyncLoop as AsyncLoop
+    from luminal.supervise._loops import Backoff as Backoff
+    from luminal.supervise._loops import ChildEnded as ChildEnded
+    from luminal.supervise._loops import ProcessLoop as ProcessLoop
+    from luminal.supervise._loops import Restart as Restart
+    from luminal.supervise._loops import SuperLoop as SuperLoop
+    from luminal.supervise._ownership import unowned as unowned
+    from luminal.supervise._referrers import find_referrers as find_referrers
+    from luminal.supervise._scope import Scope as Scope
+    from luminal.supervise._threads import ThreadManager as ThreadManager
+    from luminal.supervise._threads import TracedThread as TracedThread
+    from luminal.supervise._threads import checkpoint as checkpoint
+    from luminal.supervise._threads import sleep as sleep
 
-__all__ = [
-    "FACETS",
-    "AsyncLoop",
-    "Backoff",
-    "Change",
-    "ChildEnded",
-    "Footprint",
-    "GreenLight",
-    "GroupGaveUp",
-    "Intensity",
-    "Leftover",
-    "LoopController",
-    "LoopState",
-    "LoopTask",
-    "LoopThread",
-    "LoopTrace",
-    "Policy",
-    "ProcessLoop",
-    "Restart",
-    "Scope",
-    "Strategy",
-    "SuperLoop",
-    "ThreadManager",
-    "TracedThread",
-    "abandoned_threads",
-    "checkpoint",
-    "find_referrers",
-    "halt_thread",
-    "sleep",
-    "snapshot",
-    "super_loop_factory",
-    "unowned",
-]
-
-_NAMES_OF = {
-    "_controller": "GreenLight GroupGaveUp Intensity LoopController LoopState Strategy"
-    " snapshot super_loop_factory",
-    "_halting": "Leftover abandoned_threads halt_thread",
-    "_interpreter_state": "FACETS Change Footprint Policy",
-    "_loop_testing": "LoopTask LoopTrace",
-    "_loop_thread": "LoopThread",
-    "_loops": "AsyncLoop Backoff ChildEnded ProcessLoop Restart SuperLoop",
-    "_ownership": "unowned",
-    "_referrers": "find_referrers",
-    "_scope": "Scope",
-    "_threads": "ThreadManager TracedThread checkpoint sleep",
-}
-_MODULE_OF = {
-    name: module for module, names in _NAMES_OF.items() for name in names.split()
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import the module that defines *name*, and keep the value here."""
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_controller": (
+            "GreenLight",
+            "GroupGaveUp",
+            "Intensity",
+            "LoopController",
+            "LoopState",
+            "Strategy",
+            "snapshot",
+            "super_loop_factory",
+        ),
+        "_halting": (
+            "Leftover",
+            "abandoned_threads",
+            "halt_thread",
+        ),
+        "_interpreter_state": (
+            "FACETS",
+            "Change",
+            "Footprint",
+            "Policy",
+        ),
+        "_loop_testing": (
+            "LoopTask",
+            "LoopTrace",
+        ),
+        "_loop_thread": ("LoopThread",),
+        "_loops": (
+            "AsyncLoop",
+            "Backoff",
+            "ChildEnded",
+            "ProcessLoop",
+            "Restart",
+            "SuperLoop",
+        ),
+        "_ownership": ("unowned",),
+        "_referrers": ("find_referrers",),
+        "_scope": ("Scope",),
+        "_threads": (
+            "ThreadManager",
+            "TracedThread",
+            "checkpoint",
+            "sleep",
+        ),
+    },
+)
