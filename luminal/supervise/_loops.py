@@ -502,7 +502,10 @@ class SuperLoop(abc.ABC):
         return True
 
     def ask_to_stop(self) -> None:
-        """Ask the thread to end, and do not wait; `stop` then does, from now on."""
+        """Ask the thread to end, and do not wait.
+
+        The loop counts as stopped on purpose. `stop` counts its grace period from now.
+        """
         self._ask()
 
     def _ask(self, args: tuple[Any, ...] = (), kwargs: Any = None) -> Run | None:
