@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from .api import MODULES, api_page, modules, specifications
+from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
 from .faults import LAST_RUN, faults_table, marked_tests
@@ -18,7 +19,6 @@ from .links import description_of, exists
 from .packages import layers, packages_drawing
 from .settings import attributes, settings_page, variables
 from .states import states_drawing, states_page
-from .verbs import commands, exits_table, options_of, verbs_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = [
     "api_page",
     "attributes",
     "commands",
+    "commands_page",
     "description_of",
     "errors_page",
     "events_page",
@@ -46,7 +47,6 @@ __all__ = [
     "states_drawing",
     "states_page",
     "variables",
-    "verbs_page",
     "write_all",
 ]
 
@@ -59,6 +59,7 @@ def write_all(target: Path, root: Path) -> None:
         root: Root of the repository.
     """
     pages = {
+        "commands.md": commands_page(),
         "errors.md": errors_page(root),
         "events.md": events_page(root),
         "exits.txt": exits_table(),
@@ -68,7 +69,6 @@ def write_all(target: Path, root: Path) -> None:
         "settings.md": settings_page(root),
         "states.md": states_page(),
         "states.svg": states_drawing(),
-        "verbs.md": verbs_page(),
         **{f"api/{module}.md": api_page(module) for module in modules()},
     }
     shutil.rmtree(target, ignore_errors=True)

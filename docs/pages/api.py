@@ -26,6 +26,7 @@ MODULES = (
     "luminal",
     "luminal.interfaces",
     "luminal.discovery",
+    "luminal.discovery.lint",
     "luminal.hooks",
     "luminal.managers",
     "luminal.managers.loader",
