@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import textwrap
 from pathlib import Path
 
 import pytest
+
+# What tests install with pip has the versions that are written down, as with `dev.py`.
+_PINS = Path(__file__).resolve().parents[1] / "constraints.txt"
+os.environ.setdefault("PIP_CONSTRAINT", _PINS.as_uri())
 
 # A shell that runs this in the background makes it, and all that it starts, deaf to
 # Ctrl-C; the tests that press it need a process that hears.

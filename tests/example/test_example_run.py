@@ -100,7 +100,7 @@ def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None
     lines = BROKEN.read_text().splitlines()
     (line,) = (n for n, text in enumerate(lines) if text.startswith("import missing"))
     assert f"{BROKEN}:{line + 1}" in small_run
-    assert "No module named 'missing_on_purpose'" in small_run
+    assert "'missing_on_purpose'" in small_run
 
 
 def test_photons_of_a_directory_take_part(small_run: str) -> None:

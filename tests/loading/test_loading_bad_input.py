@@ -36,7 +36,7 @@ HEAD = "from luminal import IPhoton\n"
 
 # name of the file, text, error, line that is named (0: none), words of the message
 BROKEN = {
-    "syntax": (HEAD + "def f(:\n    pass\n", PhotonSyntaxError, 2, "invalid syntax"),
+    "syntax": (HEAD + "def f(:\n    pass\n", PhotonSyntaxError, 2, "syntax.py:2"),
     "null": (b"VALUE = '\x00'\n", PhotonUnreadableError, 1, "null bytes"),
     "encoding": (
         HEAD.encode() + b"class Photon(IPhoton):\n    x = '\xe9'\n",

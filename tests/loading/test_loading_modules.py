@@ -378,7 +378,7 @@ def test_circular_import_of_a_name_is_a_clear_error(photons, start):
         "class Photon(IPhoton):\n    pass\n",
     )
     photons.write("knot/right.py", "from .left import A\nB = 1\n")
-    with pytest.raises(ImportError, match="cannot import name 'A'"):
+    with pytest.raises(ImportError, match="'A'"):
         start(photons.path / "knot" / "__init__.py")
     assert not [n for n in sys.modules if ".knot" in n]
 
