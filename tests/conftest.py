@@ -37,6 +37,12 @@ class Photons:
         return self.write(name + ".py", text)
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests that are coroutines run on asyncio, each on a loop of its own."""
+    return "asyncio"
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep what a test caches away from the user, and from other tests."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import linecache
 import sys
 import threading
@@ -163,16 +162,6 @@ def _is_ours(module: Any, root: Path) -> bool:
     names = getattr(module, "__dict__", None) or {}
     places = [names.get("__file__"), *list(names.get("__path__", ()))]
     return any(str(place).startswith(str(root)) for place in places if place)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run tests that are coroutines, each on a loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = pyfuncitem._fixtureinfo.argnames
-    asyncio.run(pyfuncitem.obj(**{n: pyfuncitem.funcargs[n] for n in names}))
-    return True
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Waiting for what a test expects: one deadline, and it is no measure of speed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE = 120.0
+"""Seconds that only a hang lasts; a machine that has other work is slow, not wrong."""
+
+
+def wait_until(condition: Callable[[], T], deadline: float = DEADLINE) -> T:
+    """Wait until *condition* returns something true, and return that.
+
+    For what sets no event that a test could wait for.
+    """
+    end = time.monotonic() + deadline
+    while not (found := condition()):
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.002)
+    return found
+
+
+async def async_wait_until(condition: Callable[[], T], deadline: float = DEADLINE) -> T:
+    """Wait as `wait_until` does, while the event loop goes on."""
+    end = time.monotonic() + deadline
+    while not (found := condition()):
+        assert time.monotonic() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.002)
+    return found
