@@ -32,3 +32,12 @@ async def async_wait_until(condition: Callable[[], T], deadline: float = DEADLIN
         assert time.monotonic() < end, "the condition did not come true in time"
         await asyncio.sleep(0.002)
     return found
+
+
+def tasks_left() -> set[asyncio.Task[object]]:
+    """Return the running loop's tasks but for the one that asks and the test runner's.
+
+    A test that is a coroutine runs beside a task of anyio's pytest plugin.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    return {task for task in others if "TestRunner" not in str(task.get_coro())}
