@@ -15,6 +15,7 @@ import luminal
 from luminal.discovery import discover
 from luminal.discovery._files import LIMIT
 from luminal.model import Candidate, Problem
+from tests.waiting import DEADLINE
 
 Write = Callable[..., Path]
 ROOT = str(Path(luminal.__file__).parent.parent)
@@ -333,7 +334,7 @@ print(len(found), [m for m in sys.modules if m in {list(HOSTILE)!r}])
             [sys.executable, "-c", program],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE,
             cwd=folder,
             check=False,
             env=ENVIRONMENT,

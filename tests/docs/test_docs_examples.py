@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import luminal
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("run_document.py")
@@ -55,7 +56,7 @@ def run_document(document: Path, directory: Path) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=DEADLINE,
     )
 
 

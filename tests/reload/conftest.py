@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import linecache
 import sys
 import threading
@@ -14,9 +15,8 @@ from typing import Any
 import pytest
 
 from luminal import Loader, hookspec
-from luminal.model import Deadlines, Event, EventKind
-
-PATIENCE = 20.0  # seconds until a test gives up
+from luminal.model import Deadlines, Event, Happening
+from tests.waiting import DEADLINE, async_wait_until
 
 
 class Specs:
@@ -55,7 +55,7 @@ class Host(Loader):
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Wait in a thread until news make *condition* true; return what it is."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DEADLINE
         with self._news:
             while not (found := condition()):
                 left = end - time.monotonic()
@@ -86,11 +86,14 @@ async def unchanged(
     host: Host, before: Picture, apart_from: Collection[str] = ()
 ) -> None:
     """Wait until threads that were given up have ended; nothing may differ then."""
-    end = time.monotonic() + 5
-    while before.differences(Picture(host, before.root)).keys() - set(apart_from):
-        changed = before.differences(Picture(host, before.root))
-        assert time.monotonic() < end, changed
-        await asyncio.sleep(0.005)
+
+    def changed() -> dict[str, Any]:
+        found = before.differences(Picture(host, before.root))
+        return {key: found[key] for key in found.keys() - set(apart_from)}
+
+    with contextlib.suppress(AssertionError):
+        await async_wait_until(lambda: not changed())
+    assert changed() == {}
 
 
 class Picture:

@@ -20,8 +20,9 @@ from types import SimpleNamespace
 import inotify_simple
 import pytest
 
-from luminal.model import Deadlines, EventKind, State
-from luminal.reload.watching import Pace, _watcher
+from luminal.model import Deadlines, Happening, State
+from luminal.reload.watching import Pace, duty
+from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
 
@@ -85,7 +86,7 @@ async def test_an_overflow_of_the_kernels_queue_is_repaired(
     gate = SimpleNamespace(begun=threading.Event(), go_on=threading.Event())
     monkeypatch.setitem(sys.modules, "luminal_test_gate", gate)
     queue_size = queued_events()
-    slow = "def start(self): gate.begun.set(); assert gate.go_on.wait(30)"
+    slow = "def start(self): gate.begun.set(); assert gate.go_on.wait(60)"
     photons.write("a.py", text("a", 1))
     photons.write("b.py", text("b", 1))
     host = make_host(deadlines=Deadlines())
@@ -271,7 +272,7 @@ def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     if not done.stdout and "Traceback" not in done.stderr:

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.model import EventKind, Probation, State
+from luminal.model import Happening, Probation, State
+from tests.waiting import DEADLINE, tasks_left
 
 
 def text(name, number, head=""):
@@ -465,7 +466,7 @@ async def test_watches_that_are_refused(make_host, photons):
         with pytest.raises(DirectoryNotFoundError):
             await host.watch_photons(photons.path / "missing")
         await asyncio.sleep(0.01)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not tasks_left()
         await watching(host, photons, a=1)
         with pytest.raises(ThreadManagerAlreadyRunningError, match="watched already"):
             await host.watch_photons(photons.path)
@@ -529,7 +530,7 @@ def test_the_interpreter_ends_while_it_watches(photons, way):
         [sys.executable, "-c", SHUTDOWN, str(photons.path), way],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         check=False,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, EventKind, State
+from luminal.model import Deadlines, Happening, State
+from tests.waiting import DEADLINE
 
 PHOTON = """
 import threading
@@ -52,7 +53,7 @@ async def test_a_long_call_on_a_thread(make_host, photons):
 
         def go(photon):
             inside.set()
-            assert leave.wait(20)
+            assert leave.wait(DEADLINE)
             return (photon is old, photon.ended)
 
         found = []
@@ -107,7 +108,7 @@ async def test_the_drain_deadline_is_reported(make_host, photons):
 
         def go(photon):
             inside.set()
-            leave.wait(20)
+            leave.wait(DEADLINE)
 
         thread = threading.Thread(target=lambda: host.hook.visit(go=go), daemon=True)
         thread.start()
@@ -135,7 +136,7 @@ async def test_one_outermost_call_sees_one_generation(make_host, photons, way):
 
         def look():
             inside.set()
-            assert swapped.wait(20)
+            assert swapped.wait(DEADLINE)
             seen.append(host.answers())
 
         async def alook(photon):
@@ -462,7 +463,7 @@ def test_the_end_of_the_loop_completes_a_retirement(make_host, photons):
 
         def go(photon):
             inside.set()
-            leave.wait(20)
+            leave.wait(DEADLINE)
             return photon.ended
 
         thread = threading.Thread(

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, EventKind, Probation
+from luminal.model import Deadlines, Happening, Probation
+from tests.waiting import DEADLINE
 
 PHOTON = """
 from luminal import IPhoton, hookimpl
@@ -54,7 +55,7 @@ class Caller:
 
     def _go(self):
         self.inside.set()
-        self.leave.wait(30)
+        self.leave.wait(DEADLINE)
 
     async def begin(self):
         self.thread.start()
@@ -118,7 +119,7 @@ async def test_a_call_that_does_not_end_holds_the_third_up_for_a_moment(
 async def test_a_finalize_that_hangs_is_told_and_counted(make_host, photons, gates):
     """The third is not kept from serving for as long as that takes."""
     release = threading.Event()
-    gates.finalize = lambda number: number != 1 or release.wait(30)
+    gates.finalize = lambda number: number != 1 or release.wait(DEADLINE)
     async with make_host(deadlines=HASTY) as host:
         (a,) = await host.run(write(photons, 1))
         reloads = []

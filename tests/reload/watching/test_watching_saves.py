@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from luminal.reload.watching import Cause
+from tests.waiting import DEADLINE
 
 
 def in_place(file: Path) -> None:
@@ -127,7 +128,7 @@ def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, save):
     inbox.watch(on_batch=read)
     save(file)
     wanted = file.read_text()
-    assert done.wait(20)
+    assert done.wait(DEADLINE)
     assert texts == [wanted]
 
 
