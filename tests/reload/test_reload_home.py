@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import pytest
 
 from luminal.lifecycle import Turn
-from luminal.reload.home import Home
+from luminal.reload._loop import Home
 from tests.waiting import DEADLINE, tasks_left
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from luminal.store import SealedStore, cache_directory
-from luminal.store import sealed as sealed_module
+from luminal.store import _sealed as sealed_module
 from tests.waiting import DEADLINE
 
 VALUE = {"a": (1, 2.5, "text", b"bytes", None), "code": compile("1 + 1", "x", "eval")}

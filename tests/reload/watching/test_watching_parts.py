@@ -9,9 +9,12 @@ import attrs
 import pytest
 
 from luminal.reload.watching import Batch, Cause, NoteCode, duty
-from luminal.reload.watching.mounts import silent_file_system
-from luminal.reload.watching.noise import is_noisy_file, is_noisy_folder
-from luminal.reload.watching.watchfiles_source import WatchfilesSource
+from luminal.reload.watching._ignore import (
+    is_noisy_file,
+    is_noisy_folder,
+    silent_file_system,
+)
+from luminal.reload.watching._watchfiles import WatchfilesSource
 from tests.waiting import DEADLINE
 
 
