@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.discovery import discover, evidence, looks, reading, survey, witness
+from luminal.discovery import _files, _scan, discover
 from tests.waiting import DEADLINE, wait_until
 
 Write = Callable[..., Path]
@@ -426,7 +426,7 @@ heavy = "attr attrs ast json asyncio packaging pluggy inspect hashlib logging"
 print([m for m in heavy.split() if m in sys.modules])
 """.format(path=[*sys.path, ROOT], folder=str(folder))
     # Only files that are older than the margin are trusted by their stamps.
-    wait_until(lambda: time.time_ns() >= path.stat().st_ctime_ns + reading.MARGIN)
+    wait_until(lambda: time.time_ns() >= path.stat().st_ctime_ns + _files.MARGIN)
     discover(folder, path=[folder])
     child = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program],

@@ -248,7 +248,7 @@ async def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
     is_up = threading.Event()
 
     def hear(event: Event) -> None:
-        if event.photon == "late" and event.happening == "started":
+        if event.photon == "late" and event.kind == "started":
             is_up.set()
 
     loader.events.subscribe(hear)

@@ -63,7 +63,7 @@ async def test_the_loaders_report_has_the_latest_outcome_of_every_photon(
             warnings.simplefilter("error")
             started = await loader.start()
         assert [o.photon for o in started.failed] == ["fails"]
-        verdicts = {o.photon: str(o.verdict) for o in loader.report}
+        verdicts = {o.photon: str(o.result) for o in loader.report}
         assert verdicts == {
             "good": "loaded",
             "fails": "failed",

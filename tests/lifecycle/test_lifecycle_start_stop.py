@@ -563,7 +563,7 @@ async def test_equal_photons_are_told_apart():
         def __hash__(self):
             return 1
 
-    ports = Ports()
+    ports = Runtime()
     a, b = (Handler(False, n, __file__, "", Same, ports=ports) for n in "ab")
     await a.start()
     await b.start()

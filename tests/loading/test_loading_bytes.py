@@ -18,7 +18,8 @@ import pytest
 
 from luminal import Loader, discover
 from luminal.errors import PhotonUnreadableError
-from luminal.loading import CodeCache, source
+from luminal.loading import CodeCache
+from luminal.loading import _source as source
 from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).parents[2]

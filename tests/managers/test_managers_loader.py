@@ -26,7 +26,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.loading._workers import abandoned
-from luminal.model import Deadlines, Happening, State
+from luminal.model import Deadlines, EventKind, State
 from tests.waiting import DEADLINE, tasks_left
 
 ROOT = Path(__file__).parents[2]
@@ -440,7 +440,7 @@ async def test_failed_start_of_one_keeps_no_other_from_it(photons):
         report = await loader.start()
         assert [o.photon for o in report.failed] == ["b"]
         assert report.failed[0].problem.line == 6
-        assert '"verdict": "failed"' in report.to_json()
+        assert '"result": "failed"' in report.to_json()
 
 
 @pytest.mark.fault(5)
@@ -678,12 +678,12 @@ async def test_subscriber_that_raises_is_counted(photons, caplog):
 
     async with Loader() as loader:
         loader.events.subscribe(lambda event: 1 / 0)
-        stop = loader.events.subscribe(lambda event: heard.append(event.happening))
+        stop = loader.events.subscribe(lambda event: heard.append(event.kind))
         await loader.load_photons(photons.path)
         await loader.start()
         stop()
         assert loader.events.failures == len(heard)
-    assert heard[-2:] == [Happening.LOADED, Happening.STARTED]
+    assert heard[-2:] == [EventKind.LOADED, EventKind.STARTED]
 
 
 async def test_logging(photons, caplog):

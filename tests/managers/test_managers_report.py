@@ -67,8 +67,8 @@ async def test_the_report_draws_the_picture_that_the_host_draws(tmp_path: Path) 
     await loader.close()
     assert attrs.evolve(there, at=here.at) == here
     assert there.events is not None
-    swapped = {e.happening for e in there.events if e.photon == "geo"}
-    assert {"loaded", "started", "swapped", "refused"} <= swapped
+    swapped = {e.kind for e in there.events if e.photon == "geo"}
+    assert {"loaded", "started", "swapped", "rejected"} <= swapped
     frames = [f.problem.frames for f in there.failures if f.photon == "bad"]
     assert [frame.function for frame in frames[0] if frame.is_own] == ["<module>"]
     assert there.hooks is not None
@@ -79,7 +79,7 @@ async def test_the_report_draws_the_picture_that_the_host_draws(tmp_path: Path) 
 async def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> None:
     loader = await lived(tmp_path)
     report = json.loads(json.dumps(report_of(loader)))
-    report["events"].append({**report["events"][0], "happening": "ascended"})
+    report["events"].append({**report["events"][0], "kind": "ascended"})
     report["more"] = {"of": "this"}
     picture = picture_of_status(report)
     await loader.close()

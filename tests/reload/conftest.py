@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from luminal import Loader, hookspec
-from luminal.model import Deadlines, Event, Happening
+from luminal.model import Deadlines, Event, EventKind
 from tests.waiting import DEADLINE, async_wait_until
 
 

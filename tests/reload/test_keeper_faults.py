@@ -20,8 +20,8 @@ from types import SimpleNamespace
 import inotify_simple
 import pytest
 
-from luminal.model import Deadlines, Happening, State
-from luminal.reload.watching import Pace, duty
+from luminal.model import Deadlines, EventKind, State
+from luminal.reload.watching import Pace, _watcher
 from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")

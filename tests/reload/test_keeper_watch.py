@@ -14,7 +14,7 @@ import time
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.model import Happening, Probation, State
+from luminal.model import EventKind, Probation, State
 from tests.waiting import DEADLINE, tasks_left
 
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 from tests.waiting import tasks_left
 
 HELPER = "VALUE = {number}\n"

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, Happening, State
+from luminal.model import Deadlines, EventKind, State
 from tests.waiting import DEADLINE
 
 PHOTON = """

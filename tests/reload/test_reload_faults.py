@@ -13,7 +13,7 @@ import pytest
 
 from luminal import hookspec
 from luminal.errors import LuminalError, PhotonDependencyError
-from luminal.model import Happening, State
+from luminal.model import EventKind, State
 from tests.waiting import DEADLINE
 
 TEXT = """

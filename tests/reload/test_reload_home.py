@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from luminal.lifecycle import Turn
+from luminal.lifecycle import CrossLoopLock
 from luminal.reload._loop import Home
 from tests.waiting import DEADLINE, tasks_left
 

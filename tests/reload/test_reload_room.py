@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from luminal.errors import LuminalError
-from luminal.model import Deadlines, Happening, Probation
+from luminal.model import Deadlines, EventKind, Probation
 from tests.waiting import DEADLINE
 
 PHOTON = """

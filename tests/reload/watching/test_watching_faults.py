@@ -15,7 +15,7 @@ import inotify_simple
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.reload.watching import Cause, NoteCode, Pace, Watcher, duty
+from luminal.reload.watching import Cause, NoteCode, Pace, Watcher, _watcher
 from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's queue")

@@ -8,7 +8,7 @@ import threading
 import attrs
 import pytest
 
-from luminal.reload.watching import Batch, Cause, NoteCode, duty
+from luminal.reload.watching import Batch, Cause, NoteCode, _watcher
 from luminal.reload.watching._ignore import (
     is_noisy_file,
     is_noisy_folder,
