@@ -59,11 +59,13 @@ async def lived(directory: Path) -> luminal.Loader:
     return loader
 
 
-async def test_the_report_draws_the_picture_that_the_host_draws(tmp_path: Path) -> None:
+async def test_the_report_draws_the_snapshot_that_the_host_draws(
+    tmp_path: Path,
+) -> None:
     """Journal, statistics, failures with their frames: nothing is lost in JSON."""
     loader = await lived(tmp_path)
-    here = picture_of(loader)
-    there = picture_of_status(json.loads(json.dumps(report_of(loader))))
+    here = snapshot_of(loader)
+    there = snapshot_of_status(json.loads(json.dumps(report_of(loader))))
     await loader.close()
     assert attrs.evolve(there, at=here.at) == here
     assert there.events is not None
@@ -81,10 +83,10 @@ async def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> N
     report = json.loads(json.dumps(report_of(loader)))
     report["events"].append({**report["events"][0], "kind": "ascended"})
     report["more"] = {"of": "this"}
-    picture = picture_of_status(report)
+    snapshot = snapshot_of_status(report)
     await loader.close()
-    assert picture.events is not None
-    assert len(picture.events) == len(report["events"]) - 1
+    assert snapshot.events is not None
+    assert len(snapshot.events) == len(report["events"]) - 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="hosts are asked on Unix sockets")

@@ -14,8 +14,14 @@ import pytest
 from luminal.managers import Loader
 from luminal.model import Event, EventKind, Problem
 from luminal.testing import Host
-from luminal.web import Picture, picture_of, render_page, serve
-from luminal.web.picture import Failure, Photon
+from luminal.web import (
+    Failure,
+    HostSnapshot,
+    PhotonSnapshot,
+    render_page,
+    serve,
+    snapshot_of,
+)
 from tests.waiting import DEADLINE
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
@@ -140,18 +146,18 @@ def test_an_update_keeps_the_selection(
     assert browser.run("return window.row.isConnected")
 
 
-async def test_it_finds_a_host_that_has_begun_anew(
+async def test_it_connects_again_to_a_restarted_host(
     browser: Chrome, loader: Loader
 ) -> None:
-    """While the server is away the page says so; it goes on with whoever comes back,
-    also after answers that are no news."""
+    """Without a server the page says so. It shows the next host on that port, also
+    after answers that are no event stream."""
     browser.look(1280, "light")
     with serve(loader, port=0) as served:
         browser.open(served.url)
         browser.until(LIVE)
         port = int(served.url.rstrip("/").rpartition(":")[2])
     browser.until(f"return {STATE}.startsWith('connection lost')")
-    with _deaf(port) as asked:
+    with _not_found(port) as asked:
         assert asked.wait(DEADLINE)
         browser.until(f"return {STATE}.startsWith('connection lost')")
     browser.run("document.querySelector('h1').textContent = 'another host'")
