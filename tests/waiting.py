@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -41,3 +42,21 @@ def tasks_left() -> set[asyncio.Task[object]]:
     """
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return {task for task in others if "TestRunner" not in str(task.get_coro())}
+
+
+_QUIET = 0.004
+"""Seconds that twenty threads take, one after the other, on a machine at rest."""
+
+
+def brief(seconds: float) -> float:
+    """Return a limit that only a hang reaches: *seconds*, or more on a busy machine.
+
+    For limits that a test waits out, where `DEADLINE` would take too long.
+    """
+    began = time.perf_counter()
+    for _ in range(20):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    factor = (time.perf_counter() - began) / _QUIET
+    return round(seconds * min(max(factor, 1.0), 20.0), 2)

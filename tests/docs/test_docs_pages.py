@@ -278,4 +278,4 @@ def test_links_that_lead_nowhere_and_missing_anchors_are_found(
     missing = pages.missing_anchors(tmp_path)
     assert f"generated/events.html: no anchor event-{EventKind.LOADED}" in missing
     assert f"generated/events.html: no anchor event-{EventKind.STARTED}" not in missing
-    assert f"reference/cli.html: no anchor exit-{Exit.OK.value}" in missing
+    assert f"reference/cli.html: no anchor exit-{Exit.FINE.value}" in missing

@@ -104,7 +104,7 @@ def test_it_is_seen_while_it_is_under_way(
     finally:
         go_on.set()
         thread.join()
-    assert pm.wait_until_idle(photon, 10)
+    assert pm.wait_until_idle(photon, DEADLINE)
 
 
 @pytest.mark.parametrize("call", WAYS)

@@ -190,7 +190,7 @@ def test_an_old_call_keeps_its_generation_while_new_calls_have_the_next() -> Non
     assert pm.in_flight(old) == 1
     assert not pm.wait_until_idle(old, 0.02)
     go_on.set()
-    assert pm.wait_until_idle(old, 10)
+    assert pm.wait_until_idle(old, DEADLINE)
     thread.join(DEADLINE)
     assert found == [[("old", "first")]]
     # Nobody is left: calls have their prepared bodies again.
@@ -223,7 +223,7 @@ def test_the_old_generation_goes_when_its_last_call_ends() -> None:
         assert (gone() is None) == (number > 0)
     go_on.set()
     thread.join(DEADLINE)
-    assert pm.wait_until_idle(old, 10)
+    assert pm.wait_until_idle(old, DEADLINE)
     gone = weakref.ref(old)
     del old
     gc.collect()

@@ -282,7 +282,7 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
         assert (pm.in_flight(waits), pm.in_flight(other)) == (1, 0)
         assert pm.statistics()[0].in_flight == 1
         go_on.set()
-        assert pm.wait_until_idle(waits, 10)
+        assert pm.wait_until_idle(waits, DEADLINE)
         thread.join(DEADLINE)
 
 

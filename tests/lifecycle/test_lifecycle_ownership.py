@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import luminal
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,7 +253,7 @@ async def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
 
     loader.events.subscribe(hear)
     (watched / "late.py").write_text(photon.format("late"))
-    assert await asyncio.to_thread(is_up.wait, 60)
+    assert await asyncio.to_thread(is_up.wait, DEADLINE)
     await loader.close()
 
 
@@ -318,7 +318,7 @@ async def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
     file = tmp_path / "stubborn.py"
     file.write_text(STUBBORN)
 
-    loader = luminal.Loader(deadlines=luminal.Deadlines(finalize=0.5, close=4))
+    loader = luminal.Loader(deadlines=luminal.Deadlines(finalize=0.5, close=brief(4)))
     await (await loader.load_photon(file)).start()
     handler = loader.photons["stubborn"]
     photon = handler.instance

@@ -22,15 +22,13 @@ from luminal.lifecycle import Runtime
 from luminal.lifecycle._steps import abandoned_tasks
 from luminal.loading._workers import abandoned as abandoned_threads
 from luminal.model import Deadlines, State
-from tests.waiting import DEADLINE, tasks_left
-
-SHORT = Deadlines(load=5, start=0.3, finalize=0.3, close=0.3)
+from tests.waiting import DEADLINE, async_wait_until, brief, tasks_left
 
 
 def handler_of(cls: type, **deadlines: float) -> Handler:
     """Return a Handler made by hand, as the contract allows."""
     limits = Deadlines(
-        **{"load": 5, "start": 5, "finalize": 5, "close": 0.5, **deadlines}
+        **{**dict.fromkeys(["load", "start", "finalize"], DEADLINE), **deadlines}
     )
     return Handler(
         False, cls.__name__, __file__, "00", cls, ports=Runtime(deadlines=limits)
@@ -300,7 +298,7 @@ async def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     """The caller goes on; what hangs is named by file and line."""
     release = threading.Event()
     hang = _hang(release)[kind]
-    monkeypatch.setattr("luminal.lifecycle._steps.GRACE", 0.1)
+    monkeypatch.setattr("luminal.lifecycle._steps.GRACE", brief(0.1))
     if step == "__new__":
         if kind != "plain":
             pytest.skip("__new__ is plain")
@@ -313,7 +311,8 @@ async def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     else:
         cls = type("Slow", (IPhoton,), {step: hang})
 
-    handler = handler_of(cls, start=0.2, finalize=0.2)
+    limited = "finalize" if step == "finalize" else "start"
+    handler = handler_of(cls, **{limited: 0.2, "close": brief(0.5)})
     before = given_up()
     if step == "finalize":
         await handler.start()
@@ -333,11 +332,7 @@ async def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     # Nothing that was given up keeps the loop of the host from ending.
     assert not tasks_left()
     release.set()
-    for _ in range(500):
-        if given_up() == before:
-            break
-        await asyncio.sleep(0.01)
-    assert given_up() == before
+    await async_wait_until(lambda: given_up() == before)
 
 
 @pytest.mark.fault(14)

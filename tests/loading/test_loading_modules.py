@@ -265,7 +265,7 @@ def test_multiprocessing_children_know_the_photons(photons, start):
     )
     photon = start(path)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(photon.work, (21,)).get(30) == 42
+        assert pool.apply_async(photon.work, (21,)).get(DEADLINE) == 42
 
 
 def test_source_and_tracebacks_show_the_code_that_runs(photons, start):

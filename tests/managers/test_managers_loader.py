@@ -27,7 +27,7 @@ from luminal.errors import (
 )
 from luminal.loading._workers import abandoned
 from luminal.model import Deadlines, EventKind, State
-from tests.waiting import DEADLINE, tasks_left
+from tests.waiting import DEADLINE, brief, tasks_left
 
 ROOT = Path(__file__).parents[2]
 
@@ -455,7 +455,7 @@ async def test_import_that_never_returns(photons):
     before = len(abandoned)
 
     try:
-        async with Loader(deadlines=Deadlines(load=0.3)) as loader:
+        async with Loader(deadlines=Deadlines(load=brief(0.3))) as loader:
             report = await loader.load(discover(photons.path, group=None))
             assert list(loader.photons) == ["a", "c"]
             (failed,) = report.failed

@@ -18,6 +18,9 @@ from luminal import Loader, hookspec
 from luminal.model import Deadlines, Event, EventKind
 from tests.waiting import DEADLINE, async_wait_until
 
+PATIENT = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, DEADLINE)
+"""Only a hang lasts as long; tests of hangs set shorter ones."""
+
 
 class Specs:
     """The hooks of the test host."""
@@ -30,10 +33,10 @@ class Specs:
 
 
 class Host(Loader):
-    """A Loader with the hooks above and short deadlines."""
+    """A Loader with the hooks above, and a memory of its events."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("deadlines", Deadlines(2.0, 2.0, 2.0, 2.0, 2.0))
+        options.setdefault("deadlines", PATIENT)
         super().__init__(**options)
         self.plugins.add_hookspecs(Specs)
         self.heard: list[Event] = []

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.model import EventKind, State
-from tests.waiting import tasks_left
+from luminal.model import Deadlines, EventKind, State
+from tests.waiting import DEADLINE, brief, tasks_left
 
 HELPER = "VALUE = {number}\n"
 PHOTON = """
@@ -146,10 +146,8 @@ async def running(host, photons):
 
 
 def deadlines(fault):
-    from luminal.model import Deadlines
-
-    short = 0.3 if "hangs" in fault else 5.0
-    return Deadlines(short, short, short, short, short)
+    limit = brief(0.3) if "hangs" in fault else DEADLINE
+    return Deadlines(limit, limit, limit, limit, limit)
 
 
 @pytest.mark.fault(1, 2, 3, 4, 5, 10, 11, 17)
