@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from luminal.ipython.session import IS_NEWS
-from luminal.model import EventKind
 from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
