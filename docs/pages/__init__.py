@@ -11,6 +11,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from .built import broken_links, missing_anchors, problems_of
+from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
 from .faults import LAST_RUN, faults_table, marked_tests

@@ -11,13 +11,13 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from luminal.cli.exits import Exit
-from luminal.cli.settings import KEYS
+from luminal.cli._options import KEYS
+from luminal.cli._output import Exit
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
 from luminal.model import EventKind, State, Step
 
-from .verbs import commands, options_of
+from .command_line import commands, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +92,8 @@ def _wanted() -> dict[str, list[str]]:
     specified = [name for name in vars(LifecycleSpecs) if not name.startswith("_")]
     hooks = [f"luminal.interfaces.LifecycleSpecs.{name}" for name in specified]
     options = [
-        f"cmdoption-luminal-{verb}-{option} cmdoption-luminal-{option}"
-        for verb, command in commands().items()
+        f"cmdoption-luminal-{name}-{option} cmdoption-luminal-{option}"
+        for name, command in commands().items()
         for option in (each.opts[-1].lstrip("-") for each in options_of(command))
     ]
     return {
@@ -109,7 +109,10 @@ def _wanted() -> dict[str, list[str]]:
         "generated/events.html": [f"event-{kind}" for kind in EventKind],
         "generated/errors.html": [f"luminal-error-{code}" for code in ours],
         "generated/hooks.html": hooks,
-        "generated/verbs.html": [*(f"verb-{verb}" for verb in commands()), *options],
+        "generated/commands.html": [
+            *(f"command-{name}" for name in commands()),
+            *options,
+        ],
         "reference/cli.html": [f"exit-{code.value}" for code in Exit],
     }
 

@@ -21,9 +21,7 @@ import weakref
 
 import pytest
 
-from luminal.errors import PhotonStateError
-from luminal.supervise.footprint import Footprint, FootprintWarning, Policy, hold_to
-from luminal.supervise.pins import find_pins
+from luminal.supervise import Footprint, find_referrers
 from tests.waiting import DEADLINE
 
 SOURCE = """

@@ -28,7 +28,7 @@ from luminal.supervise import (
     snapshot,
     super_loop_factory,
 )
-from luminal.supervise.restarts import RestartLog
+from luminal.supervise._controller import RestartLog
 from tests.supervise.turning import AT_ONCE, OFTEN, Turning
 from tests.waiting import DEADLINE, wait_until
 

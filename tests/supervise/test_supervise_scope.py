@@ -21,7 +21,7 @@ import weakref
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.supervise import Scope, SuperLoop, attribution, unowned
+from luminal.supervise import Scope, SuperLoop, _patches, unowned
 from tests.waiting import DEADLINE, wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
