@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from plugins_example.pipeline.generate import generate
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ROOT / "plugins_example" / "distribution"
@@ -57,7 +58,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=DEADLINE,
     )
 
 
@@ -204,7 +205,7 @@ def test_following_reports_at_ctrl_c_on_all_that_was_appended(tmp_path: Path) ->
                 file.write(half)
             assert process.stderr.readline() == "  40,000 records\n"
             process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=60)
+            rest, _ = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
     assert process.returncode == 0
