@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
@@ -73,11 +75,19 @@ def resolve_reference(app, env, node, content):
     return content if is_internal else None
 
 
+def check_built(app, exception):
+    """Fail if a page lacks an anchor, or a link leads nowhere."""
+    found = pages.problems_of(Path(app.outdir)) if exception is None else []
+    if found and app.builder.name == "html":
+        raise ExtensionError("\n".join(found))
+
+
 def setup(app):
     """Connect the functions above; `keep_whole` has to run before napoleon."""
     app.connect("autodoc-process-docstring", keep_whole, priority=400)
     app.connect("autodoc-process-signature", shorten_defaults)
     app.connect("missing-reference", resolve_reference)
+    app.connect("build-finished", check_built)
 
 
 pages.write_all(HERE / "reference" / "generated", HERE.parent)

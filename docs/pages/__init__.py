@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from .api import MODULES, api_page, modules, specifications
+from .built import broken_links, missing_anchors, problems_of
 from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
@@ -28,6 +29,7 @@ __all__ = [
     "MODULES",
     "api_page",
     "attributes",
+    "broken_links",
     "commands",
     "commands_page",
     "description_of",
@@ -39,9 +41,11 @@ __all__ = [
     "hooks_page",
     "layers",
     "marked_tests",
+    "missing_anchors",
     "modules",
     "options_of",
     "packages_drawing",
+    "problems_of",
     "settings_page",
     "specifications",
     "states_drawing",
