@@ -104,6 +104,9 @@ def api_page(module: str) -> str:
     lines += ["```", ""]
     if linked:
         lines += ["Described elsewhere, and available here as well:", "", *linked, ""]
+    inner = [each for each in modules() if each.startswith(f"{module}.")]
+    if inner and module != "luminal":
+        lines += ["```{toctree}", ":maxdepth: 1", "", *inner, "```", ""]
     return "\n".join(lines)
 
 
