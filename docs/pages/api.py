@@ -143,7 +143,7 @@ def _class(name: str, value: type, public: dict[str, object]) -> list[str]:
         stop = ", ".join(each.__name__ for each in shown)
         lines.append(f"   :inherited-members: {stop}")
         lines.append(f"   :exclude-members: {', '.join(_commented(shown))}")
-    if all(each in shown for each in value.__bases__):
+    if value.__bases__ != (object,) and {*value.__bases__} <= {*shown}:
         lines.append("   :show-inheritance:")
     if issubclass(value, Enum):
         lines.append("   :undoc-members:")
