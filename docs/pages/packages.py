@@ -19,7 +19,7 @@ __all__ = ["layers", "packages_drawing", "purpose"]
 
 NAME = "packages"
 LEFT = 34.0
-WIDTH = 780.0
+WIDTH = 860.0
 ROW = 30.0
 GAP = 12.0
 
