@@ -49,9 +49,12 @@ nitpick_ignore_regex = [("py:.*", r"(?!luminal\b).*|.*\.[TPR]")]
 
 
 def keep_whole(_app, what, _name, _object, _options, lines):
-    """Keep napoleon from reading ``type: text`` into the sentence of an attribute."""
+    """Keep napoleon from reading ``type: text`` into the sentence of an attribute.
+
+    It only looks at the first line, which is now an empty comment.
+    """
     if what in ("attribute", "property") and lines:
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def shorten_defaults(_app, _what, _name, _object, _options, signature, returns):
