@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.hooks._calls import View, note_door, note_general, read
+from luminal.hooks._calls import CallSnapshot, note_door, note_general, read
 from luminal.hooks._compile import ABSENT, Body, agateway, gateway
 from luminal.hooks._errors import is_own
 from luminal.hooks._execution import (
-    Course,
+    CallContext,
     amonitored,
     arun,
     attribute,
@@ -25,7 +25,7 @@ from luminal.hooks._execution import (
     monitored,
     run,
 )
-from luminal.hooks._impl import Occupant, Past, guest
+from luminal.hooks._impl import Implementation, Past, guest
 from luminal.hooks._order import Order
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from luminal.hooks._errors import Policy
-    from luminal.hooks._swap import Gate
+    from luminal.hooks._swap import CallBarrier
     from luminal.hooks.records import Answer
 
     class HookFunction(Protocol):
@@ -154,10 +154,10 @@ class HookCaller(Features):
         self._ticks = itertools.count()
         self.tick = self._ticks.__next__
         self._past = 0
-        self.view: View = View(self, policy.epoch)
-        self.spent: View | None = None
+        self.snapshot: CallSnapshot = CallSnapshot(self, policy.epoch)
+        self.spent: CallSnapshot | None = None
         # Set while calls from before a swap are under way.
-        self.gate: Gate | None = None
+        self.barrier: CallBarrier | None = None
         self._body = Body(self, gateway(self.cold, name))
         self._abody = Body(self, agateway(self.acold, name))
         self.sync = self._body.bound
@@ -169,7 +169,7 @@ class HookCaller(Features):
     @property
     def calls(self) -> int:
         """Calls of this hook so far, sync and async."""
-        return read(self._ticks) + self._past + read(self.view.entered)
+        return read(self._ticks) + self._past + read(self.snapshot.entered)
 
     # Changing what a call sees. All of these are called with the lock held.
 
@@ -181,86 +181,86 @@ class HookCaller(Features):
         """
         # Freeing a view of thousands takes longer than a registration may. While
         # everyone in it keeps a seat, the next call can do it.
-        self.spent = self.view if grown and not self.view.is_pending else None
-        if not self.view.is_pending:
-            self.renew(View(self, self.policy.epoch))
+        self.spent = self.snapshot if grown and not self.snapshot.is_pending else None
+        if not self.snapshot.is_pending:
+            self.renew(CallSnapshot(self, self.policy.epoch))
 
-    def renew(self, view: View) -> None:
+    def renew(self, snapshot: CallSnapshot) -> None:
         """Put *view* in the place of the present one."""
         old = self._leave()
-        self.step_to(view)
+        self.step_to(snapshot)
         self.count(old)
 
-    def step_to(self, view: View) -> None:
+    def step_to(self, snapshot: CallSnapshot) -> None:
         """Put *view* in the place of the present one, which is known to be leaving.
 
         In as few steps as can be: hooks that turn together wait for one another.
         """
-        self.view.is_gone = True
-        self.view = view
-        if self.gate is not None and self.gate.swap.done:
+        self.snapshot.is_gone = True
+        self.snapshot = snapshot
+        if self.barrier is not None and self.barrier.swap.done:
             # A registration after the swap: it changes what new calls see.
-            self.gate.new = view
+            self.barrier.new = snapshot
         else:
             self.install()
 
-    def settle(self, view: View) -> None:
+    def settle(self, snapshot: CallSnapshot) -> None:
         """Make *view* the present one; the callers stay as they are."""
         old = self._leave()
         old.is_gone = True
-        self.view = view
+        self.snapshot = snapshot
         self.count(old)
 
-    def _leave(self) -> View:
-        if self.view.awaited:
-            self.policy.leaving.append(self.view)
-        return self.view
+    def _leave(self) -> CallSnapshot:
+        if self.snapshot.awaited:
+            self.policy.leaving.append(self.snapshot)
+        return self.snapshot
 
-    def count(self, old: View) -> None:
+    def count(self, old: CallSnapshot) -> None:
         """Remember how many async calls began with *old*, which is not present."""
         self._past += read(old.entered)
 
-    def shut(self, gate: Gate) -> None:
+    def shut(self, barrier: CallBarrier) -> None:
         """Hand calls that begin from now on to *gate*."""
-        self._body.put(gateway(gate.enter, self.name))
-        self._abody.put(agateway(gate.aenter, self.name))
+        self._body.put(gateway(barrier.enter, self.name))
+        self._abody.put(agateway(barrier.aenter, self.name))
 
     def install(self) -> None:
         """Hand calls that begin from now on to the present view."""
-        self._body.chill()
-        self._abody.chill()
+        self._body.deoptimize()
+        self._abody.deoptimize()
 
     # Calls without a prepared caller.
 
     def cold(self, kwargs: dict[str, Any]) -> Any:
         """Call, and prepare a caller when it pays."""
-        view = self.view
+        snapshot = self.snapshot
         self.tick()
-        view.heat += 1
-        if view.heat >= WARM:
-            self.warm(view)
-        return self.run(view, kwargs, 1)
+        snapshot.heat += 1
+        if snapshot.heat >= WARM:
+            self.warm(snapshot)
+        return self.run(snapshot, kwargs, 1)
 
     async def acold(self, kwargs: dict[str, Any]) -> Any:
         """Await, and prepare a caller when it pays."""
-        view = self.view
-        view.enter()
+        snapshot = self.snapshot
+        snapshot.enter()
         try:
-            view.aheat += 1
-            if view.aheat >= WARM:
-                self.awarm(view)
-            return await self.arun(view, kwargs, 1)
+            snapshot.aheat += 1
+            if snapshot.aheat >= WARM:
+                self.awarm(snapshot)
+            return await self.arun(snapshot, kwargs, 1)
         finally:
-            next(view.left)
+            next(snapshot.left)
 
-    def chosen(self) -> View:
+    def chosen(self) -> CallSnapshot:
         """Return the view for a call that goes through none of the two functions."""
         while True:
-            gate = self.gate
-            view = self.view if gate is None else gate.lead()
-            if self.gate is gate and not (gate is not None and gate.is_over):
-                return view
-            del view  # a swap came or went, and may not have seen this call
+            barrier = self.barrier
+            snapshot = self.snapshot if barrier is None else barrier.lead()
+            if self.barrier is barrier and not (barrier is not None and barrier.is_over):
+                return snapshot
+            del snapshot  # a swap came or went, and may not have seen this call
 
     def given(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return those of *kwargs* that the caller gave."""
@@ -268,11 +268,11 @@ class HookCaller(Features):
 
     # Running calls in the general way.
 
-    def _course(self, view: View, *, awaits: bool) -> Course:
-        return Course(
+    def _course(self, snapshot: CallSnapshot, *, awaits: bool) -> CallContext:
+        return CallContext(
             self.policy,
-            view,
-            tuple(self.policy.serving(view.occupants)),
+            snapshot,
+            tuple(self.policy.serving(snapshot.implementations)),
             is_first=self.is_first,
             isolated=self.is_isolated,
             concurrent=awaits and bool(self.option("concurrent")),
@@ -280,7 +280,7 @@ class HookCaller(Features):
 
     def run(
         self,
-        view: View,
+        snapshot: CallSnapshot,
         kwargs: dict[str, Any],
         weight: int,
         answers: list[Answer] | None = None,
@@ -288,22 +288,22 @@ class HookCaller(Features):
         """Call the occupants of *view*; arguments may be marked absent."""
         self._may_be_called()
         given = complete(self.spec, _present(kwargs))
-        stranger = next((o for o in view.occupants if o.is_async), None)
+        stranger = next((o for o in snapshot.implementations if o.is_async), None)
         if stranger is not None:
             return block(
                 self.name,
                 stranger.photon,
-                lambda: self.arun(view, kwargs, weight, answers),
+                lambda: self.arun(snapshot, kwargs, weight, answers),
             )
-        course = self._course(view, awaits=False)
-        course.answers = answers
+        context = self._course(snapshot, awaits=False)
+        context.answers = answers
         if self.policy.monitors:
-            return monitored(self.policy.monitors, course, given)
-        return run(course, course.occupants, given, weight)
+            return monitored(self.policy.monitors, context, given)
+        return run(context, context.implementations, given, weight)
 
     async def arun(
         self,
-        view: View,
+        snapshot: CallSnapshot,
         kwargs: dict[str, Any],
         weight: int,
         answers: list[Answer] | None = None,
@@ -311,11 +311,11 @@ class HookCaller(Features):
         """Await the occupants of *view*; arguments may be marked absent."""
         self._may_be_called()
         given = complete(self.spec, _present(kwargs))
-        course = self._course(view, awaits=True)
-        course.answers = answers
+        context = self._course(snapshot, awaits=True)
+        context.answers = answers
         if self.policy.monitors:
-            return await amonitored(self.policy.monitors, course, given)
-        return await arun(course, course.occupants, given, weight)
+            return await amonitored(self.policy.monitors, context, given)
+        return await arun(context, context.implementations, given, weight)
 
     def _may_be_called(self) -> None:
         if self.is_historic:
@@ -325,66 +325,66 @@ class HookCaller(Features):
 
     # Preparing callers.
 
-    def _pays(self, view: View) -> bool:
-        if self.policy.monitors or len(view.occupants) > LIMIT:
+    def _pays(self, snapshot: CallSnapshot) -> bool:
+        if self.policy.monitors or len(snapshot.implementations) > LIMIT:
             return False
         if self.is_historic:
             return False
         breaker = self.policy.breaker
-        if breaker is not None and breaker.concerns(view.occupants):
+        if breaker is not None and breaker.concerns(snapshot.implementations):
             return False
-        return not (self.is_isolated and any(o.is_wrapper for o in view.occupants))
+        return not (self.is_isolated and any(o.is_wrapper for o in snapshot.implementations))
 
-    def warm(self, view: View) -> None:
+    def warm(self, snapshot: CallSnapshot) -> None:
         """Prepare the sync caller of *view* if it pays."""
-        if self._pays(view) and not any(o.is_async for o in view.occupants):
-            code, view.lines = self._prepared(view, awaits=False)
-            self._put(view, self._body, code)
+        if self._pays(snapshot) and not any(o.is_async for o in snapshot.implementations):
+            code, snapshot.lines = self._prepared(snapshot, awaits=False)
+            self._put(snapshot, self._body, code)
 
-    def awarm(self, view: View) -> None:
+    def awarm(self, snapshot: CallSnapshot) -> None:
         """Prepare the async caller of *view* if it pays."""
-        if self._pays(view) and not self.option("concurrent"):
-            code, view.alines = self._prepared(view, awaits=True)
-            self._put(view, self._abody, code)
+        if self._pays(snapshot) and not self.option("concurrent"):
+            code, snapshot.alines = self._prepared(snapshot, awaits=True)
+            self._put(snapshot, self._abody, code)
 
     def _prepared(
-        self, view: View, *, awaits: bool
+        self, snapshot: CallSnapshot, *, awaits: bool
     ) -> tuple[types.CodeType, dict[int, int]]:
         from luminal.hooks._compile import prepare
 
         policy = self.policy
-        asked = {o: policy.deadline(o) for o in view.occupants if awaits}
+        asked = {o: policy.deadline(o) for o in snapshot.implementations if awaits}
         return prepare(
-            view,
+            snapshot,
             awaits=awaits,
             isolated=self.is_isolated,
             armed=policy.breaker is not None,
             deadlines={o: s for o, s in asked.items() if s is not None},
         )
 
-    def _put(self, view: View, body: Body, code: types.CodeType) -> None:
+    def _put(self, snapshot: CallSnapshot, body: Body, code: types.CodeType) -> None:
         from luminal.hooks._compile import parameters
 
         with self.lock:
-            if self.view is view and not self.gate and not self.policy.monitors:
-                must, may = parameters(view)
+            if self.snapshot is snapshot and not self.barrier and not self.policy.monitors:
+                must, may = parameters(snapshot)
                 body.put(
                     code, {**dict.fromkeys((*must, *may), ABSENT), **self.defaults}
                 )
 
     # Failures of prepared callers, by the place of whose they are.
 
-    def blame(self, view: View, place: int, error: BaseException) -> None:
+    def blame(self, snapshot: CallSnapshot, place: int, error: BaseException) -> None:
         """Attribute *error*, which ends a prepared call."""
         if is_own(error):
-            attribute(self.policy, self.name, view.occupants, place, error, ends=True)
+            attribute(self.policy, self.name, snapshot.implementations, place, error, ends=True)
 
-    def spare(self, view: View, place: int, error: BaseException) -> bool:
+    def spare(self, snapshot: CallSnapshot, place: int, error: BaseException) -> bool:
         """Attribute *error*; return whether the call goes on without it."""
         if not is_own(error):
             return False
         spared = self.is_isolated and not isinstance(error, KeyboardInterrupt)
-        attribute(self.policy, self.name, view.occupants, place, error, spared=spared)
+        attribute(self.policy, self.name, snapshot.implementations, place, error, spared=spared)
         return spared
 
 
@@ -471,13 +471,13 @@ class HookDesk:
             hook.spec = parsed.spec
             if options.get("historic"):
                 self.history = []
-            hook.renew(hook.view.again(hook.policy.epoch))
+            hook.renew(hook.snapshot.again(hook.policy.epoch))
         self._dress()
 
     def get_hookimpls(self) -> list[pluggy.HookImpl]:
         """Return pluggy's records of the implementations, the last called first."""
         with self.hook.lock:
-            return [o.impl for o in reversed(self.hook.order.occupants())]
+            return [o.hookimpl for o in reversed(self.hook.order.implementations())]
 
     def call_historic(
         self,
@@ -501,14 +501,14 @@ class HookDesk:
         # In one step: who takes a seat is among the occupants or is told later.
         with self.hook.lock:
             self.history.append(Past(given, result_callback, owner))
-            view = self.hook.view
-            occupants = view.without(removed)
-        for result in self._call(view, occupants, given, first=False):
+            snapshot = self.hook.snapshot
+            implementations = snapshot.without(removed)
+        for result in self._call(snapshot, implementations, given, first=False):
             if result_callback is not None:
                 result_callback(result)
 
     def repeat(
-        self, occupant: Occupant, told: set[Past], leaving: object = None
+        self, impl: Implementation, told: set[Past], leaving: object = None
     ) -> None:
         """Repeat earlier calls for *occupant*, but for those in *told*.
 
@@ -519,9 +519,9 @@ class HookDesk:
             if past in told:
                 continue
             told.add(past)
-            if leaving is not None and past.belongs_to(leaving, occupant.photon):
+            if leaving is not None and past.belongs_to(leaving, impl.photon):
                 continue
-            result = self._call(self.hook.view, (occupant,), past.kwargs, first=False)
+            result = self._call(self.hook.snapshot, (impl,), past.kwargs, first=False)
             if result and past.callback is not None:
                 past.callback(result[0])
 
@@ -561,23 +561,23 @@ class HookDesk:
         """
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
-        view = self.hook.chosen()
-        occupants = view.without(removed)
+        snapshot = self.hook.chosen()
+        implementations = snapshot.without(removed)
         place = next(
-            (n for n, o in enumerate(occupants) if not (o.is_wrapper or o.tryfirst)),
-            len(occupants),
+            (n for n, o in enumerate(implementations) if not (o.is_wrapper or o.tryfirst)),
+            len(implementations),
         )
         for method in methods:
-            occupants.insert(place, guest(method))
-        return self._call(view, occupants, given, first=self.hook.is_first)
+            implementations.insert(place, guest(method))
+        return self._call(snapshot, implementations, given, first=self.hook.is_first)
 
     def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose names are *removed*."""
         self._not_historic()
         given = complete(self.hook.spec, kwargs)
-        view = self.hook.chosen()
-        kept = view.without(removed)
-        return self._call(view, kept, given, first=self.hook.is_first)
+        snapshot = self.hook.chosen()
+        kept = snapshot.without(removed)
+        return self._call(snapshot, kept, given, first=self.hook.is_first)
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
         """Call the hook and return who answered what, in the order of calls.
@@ -587,20 +587,20 @@ class HookDesk:
         self._not_historic()
         answers: list[Answer] = []
         self.hook.tick()
-        view = self.hook.chosen()
-        self.hook.run(view, kwargs, 1, answers)
+        snapshot = self.hook.chosen()
+        self.hook.run(snapshot, kwargs, 1, answers)
         return answers
 
     async def adetailed(self, **kwargs: Any) -> list[Answer]:
         """Await the hook and return who answered what; see `detailed`."""
         self._not_historic()
         answers: list[Answer] = []
-        view = self.hook.chosen()
-        view.enter()
+        snapshot = self.hook.chosen()
+        snapshot.enter()
         try:
-            await self.hook.arun(view, kwargs, 1, answers)
+            await self.hook.arun(snapshot, kwargs, 1, answers)
         finally:
-            next(view.left)
+            next(snapshot.left)
         return answers
 
     def _not_historic(self) -> None:
@@ -611,30 +611,30 @@ class HookDesk:
 
     def _call(
         self,
-        view: View,
-        occupants: Sequence[Occupant],
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
         given: Mapping[str, Any],
         *,
         first: bool,
     ) -> Any:
         policy = self.hook.policy
-        course = Course(
+        context = CallContext(
             policy,
-            view,
-            tuple(policy.serving(occupants)),
+            snapshot,
+            tuple(policy.serving(implementations)),
             is_first=first,
             isolated=self.hook.is_isolated,
         )
-        return monitored(policy.monitors, course, given)
+        return monitored(policy.monitors, context, given)
 
     # What pluggy's tests and tools reach for.
 
-    def _add_hookimpl(self, impl: pluggy.HookImpl) -> None:
+    def _add_hookimpl(self, hookimpl: pluggy.HookImpl) -> None:
         with self.hook.lock:
             self._loose -= 1  # seats of photons are positive
-            occupant = Occupant(impl)
-            occupant.tally.born = self.hook.calls
-            self.hook.order.seat(self._loose, occupant)
+            impl = Implementation(hookimpl)
+            impl.tally.born = self.hook.calls
+            self.hook.order.seat(self._loose, impl)
             self.hook.changed()
 
     def _remove_plugin(self, plugin: object) -> None:
@@ -713,9 +713,9 @@ class SubsetCaller:
     def get_hookimpls(self) -> list[Any]:
         """Return pluggy's records of the implementations that take part."""
         return [
-            impl
-            for impl in self._desk.get_hookimpls()
-            if impl.plugin_name not in self._removed
+            hookimpl
+            for hookimpl in self._desk.get_hookimpls()
+            if hookimpl.plugin_name not in self._removed
         ]
 
     def call_historic(self, result_callback: Any = None, kwargs: Any = None) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from typing import Protocol
 
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._impl import Implementation
     from luminal.hooks._order import Order
 
     class Hook(Protocol):
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
         spec: Any
         sync: Any
         awaited: Any
-        spent: View | None
+        spent: CallSnapshot | None
         tick: Callable[[], int]
         policy: Any
 
         @property
         def is_first(self) -> bool: ...
-        def run(self, view: View, kwargs: dict[str, Any], weight: int) -> Any: ...
+        def run(self, snapshot: CallSnapshot, kwargs: dict[str, Any], weight: int) -> Any: ...
         async def arun(
-            self, view: View, kwargs: dict[str, Any], weight: int
+            self, snapshot: CallSnapshot, kwargs: dict[str, Any], weight: int
         ) -> Any: ...
-        def step_to(self, view: View) -> None: ...
-        def count(self, old: View) -> None: ...
+        def step_to(self, snapshot: CallSnapshot) -> None: ...
+        def count(self, old: CallSnapshot) -> None: ...
         def given(self, kwargs: dict[str, Any]) -> dict[str, Any]: ...
-        def blame(self, view: View, place: int, error: BaseException) -> None: ...
-        def spare(self, view: View, place: int, error: BaseException) -> bool: ...
+        def blame(self, snapshot: CallSnapshot, place: int, error: BaseException) -> None: ...
+        def spare(self, snapshot: CallSnapshot, place: int, error: BaseException) -> bool: ...
 
 
 __all__ = [
     "PERIOD",
-    "View",
+    "CallSnapshot",
     "note_door",
     "note_general",
     "outermost",
@@ -78,7 +78,7 @@ def read(counter: itertools.count[int]) -> int:
     return int(repr(counter)[6:-1])
 
 
-class View:
+class CallSnapshot:
     """What a call of one hook sees.
 
     Attributes:
@@ -108,11 +108,11 @@ class View:
     )
 
     def __init__(
-        self, hook: Hook, epoch: int, occupants: tuple[Occupant, ...] | None = None
+        self, hook: Hook, epoch: int, implementations: tuple[Implementation, ...] | None = None
     ) -> None:
         self.hook = hook
         self.epoch = epoch
-        self._occupants = occupants
+        self._implementations = implementations
         self.is_gone = False
         self.heat = 0
         self.aheat = 0
@@ -125,25 +125,25 @@ class View:
     @property
     def is_pending(self) -> bool:
         """Whether the occupants have not been looked up yet."""
-        return self._occupants is None
+        return self._implementations is None
 
     @property
-    def occupants(self) -> tuple[Occupant, ...]:
+    def implementations(self) -> tuple[Implementation, ...]:
         """The occupants in the order of calls, wrappers first."""
-        if self._occupants is None:
+        if self._implementations is None:
             with self.hook.lock:
-                if self._occupants is None:
-                    self._occupants = self.hook.order.occupants()
+                if self._implementations is None:
+                    self._implementations = self.hook.order.implementations()
                     self.hook.spent = None
-        return self._occupants
+        return self._implementations
 
-    def without(self, removed: Collection[str]) -> list[Occupant]:
+    def without(self, removed: Collection[str]) -> list[Implementation]:
         """Return the occupants but for those of plugins whose names are *removed*."""
-        return [o for o in self.occupants if o.photon not in removed]
+        return [o for o in self.implementations if o.photon not in removed]
 
-    def again(self, epoch: int) -> View:
+    def again(self, epoch: int) -> CallSnapshot:
         """Return a view of the same occupants for *epoch*."""
-        return View(self.hook, epoch, self._occupants)
+        return CallSnapshot(self.hook, epoch, self._implementations)
 
     @property
     def awaited(self) -> int:
@@ -204,7 +204,7 @@ class View:
 
     def wrapper_fared_well(self, place: int) -> None:
         """End a streak of failures of the wrapper at *place*."""
-        self.occupants[place].tally.streak = 0
+        self.implementations[place].tally.streak = 0
 
 
 def _line(error: BaseException) -> int:
@@ -221,27 +221,27 @@ def _line(error: BaseException) -> int:
 _COROUTINE: Final = 0x80
 
 
-def _view_of(code: types.CodeType) -> View | None:
+def _view_of(code: types.CodeType) -> CallSnapshot | None:
     for constant in code.co_consts:
-        if type(constant) is types.MethodType and type(constant.__self__) is View:
+        if type(constant) is types.MethodType and type(constant.__self__) is CallSnapshot:
             return constant.__self__
     return None
 
 
-def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
+def _views(frame: types.FrameType | None) -> Iterator[tuple[CallSnapshot, bool]]:
     """Yield (view, is async) of each call on a stack, the innermost first."""
-    general: View | None = None
+    general: CallSnapshot | None = None
     is_late = False
     while frame is not None:
         code = frame.f_code
         is_door = id(code) in _doors
         if code is _OF_ITS_OWN:
             # The bottom of a task's stack, which belongs to a call all the same.
-            yield frame.f_locals["course"].view, True
+            yield frame.f_locals["course"].snapshot, True
         elif id(code) in _general:
             local = frame.f_locals
-            course = local.get("course")
-            general = local.get("view", general) if course is None else course.view
+            context = local.get("course")
+            general = local.get("view", general) if context is None else context.snapshot
         elif code is _LATE:
             # What stands in front of it was prepared for a view that is gone.
             is_late = frame.f_locals.get("is_late", False)
@@ -250,14 +250,14 @@ def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
         elif is_door or code.co_filename.startswith(GENERATED):
             # The caller in front of a general run, or a gate, which knows no view.
             own = frame.f_locals.get("view") if is_door else _view_of(code)
-            view, general = own or general, None
-            if view is not None:
-                yield view, bool(code.co_flags & _COROUTINE)
+            snapshot, general = own or general, None
+            if snapshot is not None:
+                yield snapshot, bool(code.co_flags & _COROUTINE)
         frame = frame.f_back
 
 
 _OF_ITS_OWN: Final = answer_of.__code__
-_LATE: Final = View.asampled.__code__
+_LATE: Final = CallSnapshot.asampled.__code__
 
 # By identity: the hash of a code object is made anew from all its constants each time.
 _general: Final[dict[int, types.CodeType]] = {}
@@ -281,12 +281,12 @@ def note_general(*functions: Callable[..., Any]) -> None:
 note_general(run, arun)
 
 
-def outermost(policy: Any) -> View | None:
+def outermost(policy: Any) -> CallSnapshot | None:
     """Return the view of this thread's outermost call of *policy*'s hooks."""
     found = None
-    for view, _ in _views(sys._getframe(1)):  # noqa: SLF001 - the stack is the point
-        if view.hook.policy is policy:
-            found = view
+    for snapshot, _ in _views(sys._getframe(1)):  # noqa: SLF001 - the stack is the point
+        if snapshot.hook.policy is policy:
+            found = snapshot
     return found
 
 
@@ -299,9 +299,9 @@ def views_of_threads(policy: Any, *, awaited_too: bool = False) -> list[Any]:
     """
     found = []
     for thread, frame in sys._current_frames().items():  # noqa: SLF001 - as above
-        for view, awaited in _views(frame):
-            if (awaited_too or not awaited) and view.hook.policy is policy:
-                found.append((thread, view))
+        for snapshot, awaited in _views(frame):
+            if (awaited_too or not awaited) and snapshot.hook.policy is policy:
+                found.append((thread, snapshot))
     return found
 
 

@@ -26,8 +26,8 @@ from luminal.hooks._execution import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from luminal.hooks._calls import View
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._calls import CallSnapshot
+    from luminal.hooks._impl import Implementation
 
 __all__ = ["ABSENT", "Body", "Writer", "agateway", "gateway", "parameters", "prepare"]
 
@@ -120,27 +120,27 @@ def agateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeTy
 # wholly the new one. It never calls an implementation.
 
 
-def parameters(view: View) -> tuple[list[str], list[str]]:
+def parameters(snapshot: CallSnapshot) -> tuple[list[str], list[str]]:
     """Return the arguments that a call of *view* must have, and those it may."""
-    spec = view.hook.spec
+    spec = snapshot.hook.spec
     must: dict[str, None] = {}
     may: dict[str, None] = {}
     if spec is not None:
         must.update(dict.fromkeys((*spec.argnames, *spec.kwargnames)))
-    for occupant in view.occupants:
-        must.update(dict.fromkeys(occupant.argnames))
-    for occupant in view.occupants:
-        may.update(dict.fromkeys(n for n in occupant.kwargnames if n not in must))
+    for impl in snapshot.implementations:
+        must.update(dict.fromkeys(impl.argnames))
+    for impl in snapshot.implementations:
+        may.update(dict.fromkeys(n for n in impl.kwargnames if n not in must))
     return list(must), list(may)
 
 
 def prepare(
-    view: View,
+    snapshot: CallSnapshot,
     *,
     awaits: bool,
     isolated: bool,
     armed: bool,
-    deadlines: Mapping[Occupant, float],
+    deadlines: Mapping[Implementation, float],
 ) -> tuple[types.CodeType, dict[int, int]]:
     """Return the body of a call of *view*, and line → place of the occupant there.
 
@@ -152,7 +152,7 @@ def prepare(
         deadlines: Seconds that each of these occupants may take when awaited.
     """
     writer = Writer()
-    must, may = parameters(view)
+    must, may = parameters(snapshot)
     # The names of a hook's arguments are the photons' own: ours must not meet them.
     names = "".join(f", {name}=None" for name in (*must, *may))
     star = ", *" if names else ""
@@ -162,20 +162,20 @@ def prepare(
     tests = ["luminal_extra"]
     if awaits:
         # Begun, that is counted as under way, before it is asked for.
-        tests.append(f"{writer.constant(view)}.is_gone")
+        tests.append(f"{writer.constant(snapshot)}.is_gone")
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
-    tick = writer.constant(view.enter if awaits else view.hook.tick)
-    slow = writer.constant(view.asampled if awaits else view.sampled)
+    tick = writer.constant(snapshot.enter if awaits else snapshot.hook.tick)
+    slow = writer.constant(snapshot.asampled if awaits else snapshot.sampled)
     writer.add(
         1,
         f"if not {tick}() & {PERIOD - 1} or {' or '.join(tests)}:",
         f" return {'await ' if awaits else ''}{slow}({{{given}**luminal_extra}})",
     )
-    body = _Body(writer, view, frozenset(must), awaits, isolated, armed, deadlines)
+    body = _Body(writer, snapshot, frozenset(must), awaits, isolated, armed, deadlines)
     body.write()
-    return writer.code(view.hook.name), body.lines
+    return writer.code(snapshot.hook.name), body.lines
 
 
 class _Body:
@@ -184,31 +184,31 @@ class _Body:
     def __init__(
         self,
         writer: Writer,
-        view: View,
+        snapshot: CallSnapshot,
         given: frozenset[str],
         awaits: bool,
         isolated: bool,
         armed: bool,
-        deadlines: Mapping[Occupant, float],
+        deadlines: Mapping[Implementation, float],
     ) -> None:
         self.deadlines = deadlines
         self.writer = writer
-        self.view = view
+        self.snapshot = snapshot
         self.given = given
         self.awaits = awaits
         self.isolated = isolated
         self.armed = armed
         self.wrappers = [
-            f"luminal_wrapper{n}" for n, o in enumerate(view.occupants) if o.is_wrapper
+            f"luminal_wrapper{n}" for n, o in enumerate(snapshot.implementations) if o.is_wrapper
         ]
         # One implementation and nothing around it: the list is made at the end.
-        self.is_alone = len(view.occupants) == 1 and not self.wrappers
-        self.is_first = view.hook.is_first
+        self.is_alone = len(snapshot.implementations) == 1 and not self.wrappers
+        self.is_first = snapshot.hook.is_first
         self.lines: dict[int, int] = {}
 
     def write(self) -> None:
         """Write the body."""
-        add, constant, view = self.writer.add, self.writer.constant, self.view
+        add, constant, snapshot = self.writer.add, self.writer.constant, self.snapshot
         depth = 2 if self.awaits else 1
         if self.awaits:
             add(1, "try:")
@@ -217,13 +217,13 @@ class _Body:
         if self.wrappers:
             add(depth, f"{' = '.join(self.wrappers)} = None")
         add(depth, "try:", " pass")
-        for place in range(len(view.occupants)):
+        for place in range(len(snapshot.implementations)):
             start = len(self.writer.lines) + 1
-            self._occupant(depth + 1, place)
+            self._implementation(depth + 1, place)
             self.lines.update(
                 dict.fromkeys(range(start, len(self.writer.lines) + 1), place)
             )
-        fail = constant(view.afail if self.awaits else view.fail)
+        fail = constant(snapshot.afail if self.awaits else snapshot.fail)
         add(
             depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
         )
@@ -235,17 +235,17 @@ class _Body:
         if not self.wrappers or not self.awaits:
             add(depth, "return luminal_result")
         if self.awaits:
-            add(1, "finally:", f" {constant(view.left.__next__)}()")
+            add(1, "finally:", f" {constant(snapshot.left.__next__)}()")
 
     def _unwinding(self, wrappers: list[str], error: str) -> str:
         """Return the expression that runs second halves in the general way."""
         constant = self.writer.constant
         unwinder = constant(aunwind if self.awaits else unwind)
-        failed = constant(self.view.wrapper_failed)
+        failed = constant(self.snapshot.wrapper_failed)
         opened = "".join(f"{wrapper}, " for wrapper in wrappers)
         wait = "await " if self.awaits else ""
         if self.armed:
-            failed += f", {constant(self.view.wrapper_fared_well)}"
+            failed += f", {constant(self.snapshot.wrapper_fared_well)}"
         return f"{wait}{unwinder}(({opened}), luminal_result, {error}, {failed})"
 
     def _second_halves(self, depth: int) -> None:
@@ -256,7 +256,7 @@ class _Body:
             return
         for place in range(len(self.wrappers) - 1, -1, -1):
             wrapper = self.wrappers[place]
-            failed = f"{constant(self.view.wrapper_failed)}({place}, luminal_raised)"
+            failed = f"{constant(self.snapshot.wrapper_failed)}({place}, luminal_raised)"
             rest = self._unwinding(self.wrappers[:place], "luminal_raised")
             add(
                 depth,
@@ -264,7 +264,7 @@ class _Body:
                 f" {wrapper}.send(luminal_result)",
                 "except StopIteration as luminal_stop:",
                 " luminal_result = luminal_stop.value",
-                *self._streak_ends(self.view.occupants[place], " "),
+                *self._streak_ends(self.snapshot.implementations[place], " "),
                 "except BaseException as luminal_raised:",
                 f" {failed}",
                 f" return {rest}",
@@ -272,15 +272,15 @@ class _Body:
                 f" {constant(second_yield)}({wrapper})",
             )
 
-    def _occupant(self, depth: int, place: int) -> None:
-        add, occupant = self.writer.add, self.view.occupants[place]
-        if occupant.is_wrapper:
-            add(depth, *self._first_half(occupant, self.wrappers[place]))
+    def _implementation(self, depth: int, place: int) -> None:
+        add, impl = self.writer.add, self.snapshot.implementations[place]
+        if impl.is_wrapper:
+            add(depth, *self._first_half(impl, self.wrappers[place]))
             return
         if self.is_first and self.wrappers:
-            add(depth, "if luminal_result is None:", *self._answer(occupant, 1))
+            add(depth, "if luminal_result is None:", *self._answer(impl, 1))
             return
-        add(depth, *self._answer(occupant, 0))
+        add(depth, *self._answer(impl, 0))
         if self.is_first:
             add(depth, "if luminal_value is not None:", " return luminal_value")
         elif self.is_alone:
@@ -295,30 +295,30 @@ class _Body:
                 " luminal_result.append(luminal_value)",
             )
 
-    def _answer(self, occupant: Occupant, depth: int) -> Iterator[str]:
+    def _answer(self, impl: Implementation, depth: int) -> Iterator[str]:
         """Yield the lines that call *occupant*, which is no wrapper."""
         constant, indent = self.writer.constant, " " * depth
         target = "luminal_result" if depth else "luminal_value"
-        call = f"{constant(occupant.function)}({self._arguments(occupant)})"
+        call = f"{constant(impl.function)}({self._arguments(impl)})"
         lines = []
         if not self.awaits:
             lines.append(f"{target} = {call}")
-        elif self.deadlines.get(occupant) is not None:
-            seconds = constant(self.deadlines[occupant])
-            hook = constant(self.view.hook.name)
+        elif self.deadlines.get(impl) is not None:
+            seconds = constant(self.deadlines[impl])
+            hook = constant(self.snapshot.hook.name)
             lines.append(
                 f"{target} = await {constant(within)}"
-                f"({constant(occupant)}, {hook}, {seconds}, {call})"
+                f"({constant(impl)}, {hook}, {seconds}, {call})"
             )
-        elif occupant.is_async:
+        elif impl.is_async:
             lines.append(f"{target} = await {call}")
         else:
             lines.append(f"{target} = {call}")
             lines.append(f"if {target} is not None and hasattr({target}, '__await__'):")
             lines.append(f" {target} = await {target}")
-        lines += self._streak_ends(occupant, "")
+        lines += self._streak_ends(impl, "")
         if self.isolated:
-            spare = constant(self.view.aspare if self.awaits else self.view.spare)
+            spare = constant(self.snapshot.aspare if self.awaits else self.snapshot.spare)
             lines = [
                 f"{target} = None",
                 "try:",
@@ -329,22 +329,22 @@ class _Body:
         for line in lines:
             yield indent + line
 
-    def _streak_ends(self, occupant: Occupant, indent: str) -> list[str]:
+    def _streak_ends(self, impl: Implementation, indent: str) -> list[str]:
         if not self.armed:
             return []
-        return [f"{indent}{self.writer.constant(occupant.tally)}.streak = 0"]
+        return [f"{indent}{self.writer.constant(impl.tally)}.streak = 0"]
 
-    def _first_half(self, occupant: Occupant, name: str) -> Iterator[str]:
+    def _first_half(self, impl: Implementation, name: str) -> Iterator[str]:
         """Yield the lines that bring *occupant*, a wrapper, to its ``yield``."""
-        constant, listed = self.writer.constant, self._arguments(occupant)
-        if occupant.is_old_style:
+        constant, listed = self.writer.constant, self._arguments(impl)
+        if impl.is_old_style:
             yield (
-                f"luminal_value = {constant(old_style)}({constant(occupant)}, "
-                f"{constant(self.view.hook.name)}, {listed})"
+                f"luminal_value = {constant(old_style)}({constant(impl)}, "
+                f"{constant(self.snapshot.hook.name)}, {listed})"
             )
         else:
-            yield f"luminal_value = {constant(occupant.function)}({listed})"
-        if self.awaits and occupant.is_async:
+            yield f"luminal_value = {constant(impl.function)}({listed})"
+        if self.awaits and impl.is_async:
             yield f"await {constant(asteady)}(luminal_value)"
         else:
             yield "try:"
@@ -354,12 +354,12 @@ class _Body:
         # Only now: a wrapper whose first half failed has no second half to run.
         yield f"{name} = luminal_value"
 
-    def _arguments(self, occupant: Occupant) -> str:
+    def _arguments(self, impl: Implementation) -> str:
         """Return the arguments that *occupant* is called with, as source."""
-        named = [name for name in occupant.kwargnames if name in self.given]
-        if not occupant.is_direct or len(named) < len(occupant.kwargnames):
+        named = [name for name in impl.kwargnames if name in self.given]
+        if not impl.is_direct or len(named) < len(impl.kwargnames):
             named = [f"{name}={name}" for name in named]
-        return ", ".join([*occupant.argnames, *named])
+        return ", ".join([*impl.argnames, *named])
 
 
 # === hooks.body ===
@@ -397,9 +397,9 @@ class Body:
         # Whether any other body may be in; what is in already is not put in again.
         self._is_warm = True
         self.bound = types.MethodType(self._function, owner)
-        self.chill()
+        self.deoptimize()
 
-    def chill(self) -> None:
+    def deoptimize(self) -> None:
         """Put the body in that is no caller's in particular."""
         if self._is_warm:
             self._function.__code__ = self._cold

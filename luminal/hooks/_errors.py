@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from luminal.hooks._calls import View
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._calls import CallSnapshot
+    from luminal.hooks._impl import Implementation
     from luminal.hooks.records import HookFailure
 
 __all__ = [
@@ -59,7 +59,7 @@ def is_own(error: BaseException) -> bool:
     return isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 
 
-def where_raised(error: BaseException, occupant: Occupant) -> str:
+def where_raised(error: BaseException, impl: Implementation) -> str:
     """Return ``file:line`` of the photon's frame that *error* passed first."""
     step = error.__traceback__
     while step is not None:
@@ -67,11 +67,11 @@ def where_raised(error: BaseException, occupant: Occupant) -> str:
         if not name.startswith((ENGINE, GENERATED)):
             return f"{name}:{step.tb_lineno}"
         step = step.tb_next
-    return occupant.where
+    return impl.where
 
 
 def blame(
-    error: BaseException, occupant: Occupant, hook: str, missed: Iterable[Occupant]
+    error: BaseException, impl: Implementation, hook: str, missed: Iterable[Implementation]
 ) -> str:
     """Count *error* for *occupant* and name it in a note; return ``file:line``.
 
@@ -82,15 +82,15 @@ def blame(
         missed: Occupants that the call does not reach because of it.
     """
     with _LOCK:
-        occupant.tally.errors += 1
-        occupant.tally.streak += 1
+        impl.tally.errors += 1
+        impl.tally.streak += 1
         for other in missed:
             other.tally.missed += 1
-    where = where_raised(error, occupant)
-    if occupant.photon.startswith(RESERVED):
+    where = where_raised(error, impl)
+    if impl.photon.startswith(RESERVED):
         return where  # whoever called it knows better whose code it ran
     note = (
-        f"raised by photon {occupant.photon!r} (generation {occupant.generation}) "
+        f"raised by photon {impl.photon!r} (generation {impl.generation}) "
         f"in hook {hook!r} at {where}"
     )
     # One exception object may be raised again and again.
@@ -129,10 +129,10 @@ class Breaker:
         self.open_until: dict[str, float] = {}
         self.on_trial: set[str] = set()
 
-    def concerns(self, occupants: Iterable[Occupant]) -> bool:
+    def concerns(self, implementations: Iterable[Implementation]) -> bool:
         """Return whether one of *occupants* is passed over or on trial."""
         return bool(self.open_until or self.on_trial) and any(
-            o.photon in self.open_until or o.photon in self.on_trial for o in occupants
+            o.photon in self.open_until or o.photon in self.on_trial for o in implementations
         )
 
     def forget(self, photon: str) -> None:
@@ -151,9 +151,9 @@ class Breaker:
         self.on_trial.add(photon)
         return False
 
-    def failed(self, occupant: Occupant) -> bool:
+    def failed(self, impl: Implementation) -> bool:
         """Return whether a failure of *occupant* opens the circuit now."""
-        photon, streak = occupant.photon, occupant.tally.streak
+        photon, streak = impl.photon, impl.tally.streak
         if photon in self.open_until:
             return False
         # A success sets the streak of its implementation to nought, and so tells a
@@ -162,7 +162,7 @@ class Breaker:
             return False
         self.on_trial.discard(photon)
         self.open_until[photon] = self.clock() + self.seconds
-        occupant.tally.streak = 0
+        impl.tally.streak = 0
         return True
 
 
@@ -207,7 +207,7 @@ class Policy:
         self.monitors: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
         self.breaker: Breaker | None = None
         self.deadlines: dict[str, float] = {}
-        self.leaving: list[View] = []
+        self.leaving: list[CallSnapshot] = []
         # Whether a plugin is registered, and what makes callers of a photon's hooks
         # anew; set by the manager.
         self.is_registered: Callable[[object], bool] = lambda _plugin: True
@@ -215,7 +215,7 @@ class Policy:
 
     def forget_idle(self) -> None:
         """Forget replaced views whose async calls have ended; the lock is held."""
-        self.leaving[:] = [view for view in self.leaving if view.awaited]
+        self.leaving[:] = [snapshot for snapshot in self.leaving if snapshot.awaited]
 
     def tell(self, failure: HookFailure) -> None:
         """Hand *failure* to who listens; what the listener raises is counted."""
@@ -226,13 +226,13 @@ class Policy:
         except Exception:  # noqa: BLE001 - a listener must not end a photon's call
             self.lost_reports += 1
 
-    def deadline(self, occupant: Occupant) -> float | None:
+    def deadline(self, impl: Implementation) -> float | None:
         """Return the seconds that *occupant* may take, or None."""
-        if occupant.deadline is not None:
-            return occupant.deadline
-        return self.deadlines.get(occupant.photon)
+        if impl.deadline is not None:
+            return impl.deadline
+        return self.deadlines.get(impl.photon)
 
-    def failed(self, occupant: Occupant) -> float:
+    def failed(self, impl: Implementation) -> float:
         """Open the circuit of *occupant*'s photon if it is time; return the seconds."""
         breaker = self.breaker
         if breaker is None:
@@ -240,26 +240,26 @@ class Policy:
         with self.lock:
             # What a call under way brings of a photon that is gone, or of its old
             # generation, is nothing against who bears the name now.
-            if not self.is_registered(occupant.plugin) or not breaker.failed(occupant):
+            if not self.is_registered(impl.plugin) or not breaker.failed(impl):
                 return 0.0
-            self.refresh(occupant.photon)
+            self.refresh(impl.photon)
         return breaker.seconds
 
-    def succeeded(self, occupant: Occupant) -> None:
+    def succeeded(self, impl: Implementation) -> None:
         """End a streak of failures of *occupant*, and its photon's trial."""
-        occupant.tally.streak = 0
+        impl.tally.streak = 0
         if self.breaker is not None:
-            self.breaker.on_trial.discard(occupant.photon)
+            self.breaker.on_trial.discard(impl.photon)
 
-    def serving(self, occupants: Collection[Occupant]) -> Collection[Occupant]:
+    def serving(self, implementations: Collection[Implementation]) -> Collection[Implementation]:
         """Return those of *occupants* whose circuit is closed."""
         breaker = self.breaker
         if breaker is None or not breaker.open_until:
-            return occupants
+            return implementations
         kept = []
-        for occupant in occupants:
-            if breaker.is_open(occupant.photon):
-                occupant.tally.skipped += 1
+        for impl in implementations:
+            if breaker.is_open(impl.photon):
+                impl.tally.skipped += 1
             else:
-                kept.append(occupant)
+                kept.append(impl)
         return kept

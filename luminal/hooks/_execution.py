@@ -20,13 +20,13 @@ from luminal.hooks._errors import ENGINE, GENERATED, ISOLATED, blame, is_own
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 
-    from luminal.hooks._calls import View
+    from luminal.hooks._calls import CallSnapshot
     from luminal.hooks._errors import Policy
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._impl import Implementation
     from luminal.hooks.records import Answer
 
 __all__ = [
-    "Course",
+    "CallContext",
     "amonitored",
     "answer_of",
     "arun",
@@ -56,7 +56,7 @@ __all__ = [
 # loop, and asyncio is imported by the first call that needs it.
 
 
-async def within(occupant: Occupant, hook: str, seconds: float, value: Any) -> Any:
+async def within(impl: Implementation, hook: str, seconds: float, value: Any) -> Any:
     """Await *value*, which *occupant* returned, for at most *seconds*.
 
     Raises:
@@ -72,10 +72,10 @@ async def within(occupant: Occupant, hook: str, seconds: float, value: Any) -> A
     except TimeoutError as error:
         if not limit.expired():
             raise
-        file, _, line = occupant.where.rpartition(":")
+        file, _, line = impl.where.rpartition(":")
         raise PhotonTimeoutError(
             f"did not answer hook {hook!r} within {seconds:g} s",
-            photon=occupant.photon,
+            photon=impl.photon,
             file=file or None,
             line=int(line) if line else None,
             hint="make it faster, or raise its deadline",
@@ -105,7 +105,7 @@ def block(hook: str, who: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> 
 
 
 def pick(
-    occupant: Occupant, kwargs: Mapping[str, Any]
+    impl: Implementation, kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments of *occupant* among those of the call.
 
@@ -113,38 +113,38 @@ def pick(
         pluggy.HookCallError: One is missing.
     """
     try:
-        args = [kwargs[name] for name in occupant.argnames]
+        args = [kwargs[name] for name in impl.argnames]
     except KeyError as error:
         raise pluggy.HookCallError(
             f"hook call must provide argument {error.args[0]!r}"
         ) from error
-    named = {n: kwargs[n] for n in occupant.kwargnames if n in kwargs}
-    if occupant.is_direct and len(named) == len(occupant.kwargnames):
+    named = {n: kwargs[n] for n in impl.kwargnames if n in kwargs}
+    if impl.is_direct and len(named) == len(impl.kwargnames):
         # By position, as prepared callers do: it may take them in no other way.
         return [*args, *named.values()], {}
     return args, named
 
 
 async def call_one(
-    course: Course,
-    occupant: Occupant,
+    context: CallContext,
+    impl: Implementation,
     args: Sequence[Any],
     named: Mapping[str, Any],
     weight: int,
 ) -> Any:
     """Call *occupant*, await what it returns, and count."""
     start = perf_counter_ns()
-    value = occupant.function(*args, **named)
+    value = impl.function(*args, **named)
     if hasattr(value, "__await__"):
-        seconds = course.deadline(occupant)
+        seconds = context.deadline(impl)
         if seconds is None:
             value = await value
         else:
-            value = await within(occupant, course.hook, seconds, value)
-    tally = occupant.tally
+            value = await within(impl, context.hook, seconds, value)
+    tally = impl.tally
     tally.calls += weight
     tally.nanoseconds += (perf_counter_ns() - start) * weight
-    course.policy.succeeded(occupant)
+    context.policy.succeeded(impl)
     return value
 
 
@@ -153,41 +153,41 @@ async def call_one(
 
 
 async def answer_of(
-    course: Course,
+    context: CallContext,
     place: int,
     weight: int,
-    occupant: Occupant,
+    impl: Implementation,
     args: Sequence[Any],
     named: Mapping[str, Any],
 ) -> Any:
     """Await the occupant at *place*; None where its failure is spared."""
     try:
-        value = await call_one(course, occupant, args, named, weight)
+        value = await call_one(context, impl, args, named, weight)
     except (Exception, SystemExit) as error:
-        course.answered(occupant, None, error)
-        if course.spare(place, error):
+        context.answered(impl, None, error)
+        if context.spare(place, error):
             return None
         raise
-    course.answered(occupant, value, None)
+    context.answered(impl, value, None)
     return value
 
 
 async def side_by_side(
-    course: Course,
-    occupants: Sequence[Occupant],
+    context: CallContext,
+    implementations: Sequence[Implementation],
     kwargs: Mapping[str, Any],
     weight: int,
 ) -> list[Any]:
     """Await *occupants* in a task group; return results in the usual order."""
     import asyncio
 
-    chosen = [(o, *pick(o, kwargs)) for o in occupants]
-    offset = len(course.occupants) - len(chosen)
+    chosen = [(o, *pick(o, kwargs)) for o in implementations]
+    offset = len(context.implementations) - len(chosen)
 
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(answer_of(course, offset + n, weight, *item))
+                group.create_task(answer_of(context, offset + n, weight, *item))
                 for n, item in enumerate(chosen)
             ]
     except BaseExceptionGroup as errors:
@@ -210,7 +210,7 @@ async def side_by_side(
 def attribute(
     policy: Policy,
     hook: str,
-    occupants: Sequence[Occupant],
+    implementations: Sequence[Implementation],
     place: int,
     error: BaseException,
     *,
@@ -228,21 +228,21 @@ def attribute(
         spared: Whether it is reported and the call goes on.
         ends: Whether those behind it are not called because of it.
     """
-    occupant = occupants[place]
-    missed = occupants[place + 1 :] if ends else ()
-    where = blame(error, occupant, hook, missed)
-    seconds = policy.failed(occupant)
+    impl = implementations[place]
+    missed = implementations[place + 1 :] if ends else ()
+    where = blame(error, impl, hook, missed)
+    seconds = policy.failed(impl)
     if spared or seconds:
         from luminal.hooks.records import HookFailure
 
         policy.tell(
             HookFailure(
-                occupant.photon, hook, occupant.generation, where, error, seconds
+                impl.photon, hook, impl.generation, where, error, seconds
             )
         )
 
 
-class Course:
+class CallContext:
     """A call under way.
 
     Attributes:
@@ -268,8 +268,8 @@ class Course:
     def __init__(
         self,
         policy: Policy,
-        view: View,
-        occupants: Sequence[Occupant],
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
         *,
         is_first: bool,
         isolated: bool,
@@ -277,9 +277,9 @@ class Course:
         answers: list[Answer] | None = None,
     ) -> None:
         self.policy = policy
-        self.view = view
-        self.hook = view.hook.name
-        self.occupants = occupants
+        self.snapshot = snapshot
+        self.hook = snapshot.hook.name
+        self.implementations = implementations
         self.is_first = is_first
         self.isolated = isolated
         self.concurrent = concurrent
@@ -287,34 +287,34 @@ class Course:
 
     def blame(self, place: int, error: BaseException) -> None:
         """Attribute *error*, which ends the call."""
-        attribute(self.policy, self.hook, self.occupants, place, error, ends=True)
+        attribute(self.policy, self.hook, self.implementations, place, error, ends=True)
 
     def spare(self, place: int, error: BaseException) -> bool:
         """Attribute *error*; return whether the call goes on without it."""
         if not is_own(error):
             return False
         spared = self.isolated and not isinstance(error, KeyboardInterrupt)
-        attribute(self.policy, self.hook, self.occupants, place, error, spared=spared)
+        attribute(self.policy, self.hook, self.implementations, place, error, spared=spared)
         return spared
 
     def fared_well(self, place: int) -> None:
         """Note that the wrapper at *place* came to its end without a failure."""
-        self.policy.succeeded(self.occupants[place])
+        self.policy.succeeded(self.implementations[place])
 
     def answered(
-        self, occupant: Occupant, value: Any, error: BaseException | None
+        self, impl: Implementation, value: Any, error: BaseException | None
     ) -> None:
         """Keep an answer where answers are kept."""
         if self.answers is not None and not (value is None and error is None):
             from luminal.hooks.records import Answer
 
             self.answers.append(
-                Answer(occupant.photon, occupant.generation, value, error)
+                Answer(impl.photon, impl.generation, value, error)
             )
 
-    def deadline(self, occupant: Occupant) -> float | None:
+    def deadline(self, impl: Implementation) -> float | None:
         """Return the seconds that *occupant* may take, or None."""
-        return self.policy.deadline(occupant)
+        return self.policy.deadline(impl)
 
 
 # === hooks.wrapping ===
@@ -383,10 +383,10 @@ async def asteady(wrapper: Any) -> None:
 
 
 def old_style(
-    occupant: Occupant, hook: str, *args: object, **kwargs: object
+    impl: Implementation, hook: str, *args: object, **kwargs: object
 ) -> Generator[None, Any, Any]:
     """Make a new-style wrapper of *occupant*, an old-style one."""
-    inner = occupant.function(*args, **kwargs)
+    inner = impl.function(*args, **kwargs)
     steady(inner)
     result: pluggy.Result[Any]
     try:
@@ -401,7 +401,7 @@ def old_style(
         warnings.warn(
             pluggy.PluggyTeardownRaisedWarning(
                 "A plugin raised an exception during an old-style hookwrapper "
-                f"teardown.\nPlugin: {occupant.photon}, Hook: {hook}\n"
+                f"teardown.\nPlugin: {impl.photon}, Hook: {hook}\n"
                 f"{type(error).__name__}: {error}\n"
                 "Raise it through result.force_exception(), or use wrapper=True."
             ),
@@ -568,7 +568,7 @@ def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     return kwargs
 
 
-def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int) -> Any:
+def run(context: CallContext, implementations: Sequence[Implementation], kwargs: Any, weight: int) -> Any:
     """Call *occupants* in order.
 
     Args:
@@ -580,41 +580,41 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
     Returns:
         The list of results, or the first one.
     """
-    first, isolated = course.is_first, course.isolated
+    first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
     place = -1
     try:
-        for place, occupant in enumerate(occupants):
-            args, named = pick(occupant, kwargs)
+        for place, impl in enumerate(implementations):
+            args, named = pick(impl, kwargs)
             start = perf_counter_ns()
             try:
-                if occupant.is_old_style:
-                    value = old_style(occupant, course.hook, *args, **named)
+                if impl.is_old_style:
+                    value = old_style(impl, context.hook, *args, **named)
                 else:
-                    value = occupant.function(*args, **named)
-                if occupant.is_wrapper:
+                    value = impl.function(*args, **named)
+                if impl.is_wrapper:
                     steady(value)
                     opened.append(value)
                     continue
             except ISOLATED as raised:
-                course.answered(occupant, None, raised)
+                context.answered(impl, None, raised)
                 if not isolated:
-                    course.blame(place, raised)
+                    context.blame(place, raised)
                     raise
-                course.spare(place, raised)
-                if occupant.is_wrapper:
+                context.spare(place, raised)
+                if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
-                course.blame(place, raised)
+                context.blame(place, raised)
                 raise
-            tally = occupant.tally
+            tally = impl.tally
             tally.calls += weight
             tally.nanoseconds += (perf_counter_ns() - start) * weight
-            course.policy.succeeded(occupant)
-            course.answered(occupant, value, None)
+            context.policy.succeeded(impl)
+            context.answered(impl, value, None)
             if value is not None:
                 if first:
                     result = value
@@ -623,49 +623,49 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return unwind(opened, result, error, course.spare, course.fared_well)
+        return unwind(opened, result, error, context.spare, context.fared_well)
     finally:
         del error
 
 
 async def arun(
-    course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int
+    context: CallContext, implementations: Sequence[Implementation], kwargs: Any, weight: int
 ) -> Any:
     """Await *occupants* in order, sync ones among them; see `run`."""
-    first, isolated = course.is_first, course.isolated
+    first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
     try:
-        for place, occupant in enumerate(occupants):
-            args, named = pick(occupant, kwargs)
-            if course.concurrent and not occupant.is_wrapper:
-                result = await side_by_side(course, occupants[place:], kwargs, weight)
+        for place, impl in enumerate(implementations):
+            args, named = pick(impl, kwargs)
+            if context.concurrent and not impl.is_wrapper:
+                result = await side_by_side(context, implementations[place:], kwargs, weight)
                 break
             try:
-                if occupant.is_wrapper:
-                    if occupant.is_old_style:
-                        value = old_style(occupant, course.hook, *args, **named)
+                if impl.is_wrapper:
+                    if impl.is_old_style:
+                        value = old_style(impl, context.hook, *args, **named)
                     else:
-                        value = occupant.function(*args, **named)
+                        value = impl.function(*args, **named)
                     await asteady(value)
                     opened.append(value)
                     continue
-                value = await call_one(course, occupant, args, named, weight)
+                value = await call_one(context, impl, args, named, weight)
             except ISOLATED as raised:
-                course.answered(occupant, None, raised)
+                context.answered(impl, None, raised)
                 if not isolated:
-                    course.blame(place, raised)
+                    context.blame(place, raised)
                     raise
-                course.spare(place, raised)
-                if occupant.is_wrapper:
+                context.spare(place, raised)
+                if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
                 if is_own(raised):
-                    course.blame(place, raised)
+                    context.blame(place, raised)
                 raise
-            course.answered(occupant, value, None)
+            context.answered(impl, value, None)
             if value is not None:
                 if first:
                     result = value
@@ -674,7 +674,7 @@ async def arun(
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return await aunwind(opened, result, error, course.spare, course.fared_well)
+        return await aunwind(opened, result, error, context.spare, context.fared_well)
     finally:
         del error
 
@@ -687,36 +687,36 @@ async def arun(
 
 def monitored(
     monitors: Sequence[tuple[Callable[..., Any], Callable[..., Any]]],
-    course: Course,
+    context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
     """Run *course* inside of *monitors*, the last of which is the outermost."""
     if not monitors:
-        return run(course, course.occupants, kwargs, 1)
+        return run(context, context.implementations, kwargs, 1)
     before, after = monitors[-1]
     # pluggy's order: the reverse of the order of calls.
-    impls = [occupant.impl for occupant in reversed(course.occupants)]
-    before(course.hook, impls, kwargs)
-    outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], course, kwargs))
-    after(outcome, course.hook, impls, kwargs)
+    hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
+    before(context.hook, hookimpls, kwargs)
+    outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], context, kwargs))
+    after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()
 
 
 async def amonitored(
     monitors: Sequence[tuple[Callable[..., Any], Callable[..., Any]]],
-    course: Course,
+    context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
     """Await *course* inside of *monitors*; see `monitored`."""
     if not monitors:
-        return await arun(course, course.occupants, kwargs, 1)
+        return await arun(context, context.implementations, kwargs, 1)
     before, after = monitors[-1]
-    impls = [occupant.impl for occupant in reversed(course.occupants)]
-    before(course.hook, impls, kwargs)
+    hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
+    before(context.hook, hookimpls, kwargs)
     outcome: pluggy.Result[Any]
     try:
-        outcome = pluggy.Result(await amonitored(monitors[:-1], course, kwargs), None)
+        outcome = pluggy.Result(await amonitored(monitors[:-1], context, kwargs), None)
     except BaseException as error:  # noqa: BLE001 - handed on by `get_result`
         outcome = pluggy.Result(None, error)
-    after(outcome, course.hook, impls, kwargs)
+    after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()

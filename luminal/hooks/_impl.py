@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-__all__ = ["Occupant", "Past", "Tally", "bound", "guest", "marked"]
+__all__ = ["Implementation", "Past", "Tally", "bound", "guest", "marked"]
 
 # === hooks.occupant ===
 # Who sits on a seat: one hook implementation, prepared for being called.
@@ -63,7 +63,7 @@ class Tally:
         self.skipped = 0
 
 
-class Occupant:
+class Implementation:
     """One implementation on its seat; everything but the tally is immutable.
 
     Attributes:
@@ -102,24 +102,24 @@ class Occupant:
         "trylast",
     )
 
-    def __init__(self, impl: pluggy.HookImpl, generation: int = 0) -> None:
-        options: Any = impl.opts
-        self.impl = impl
-        self.function: Any = impl.function
-        self.argnames = impl.argnames
-        self.kwargnames = impl.kwargnames
-        self.plugin = impl.plugin
-        self.photon = impl.plugin_name
+    def __init__(self, hookimpl: pluggy.HookImpl, generation: int = 0) -> None:
+        options: Any = hookimpl.opts
+        self.hookimpl = hookimpl
+        self.function: Any = hookimpl.function
+        self.argnames = hookimpl.argnames
+        self.kwargnames = hookimpl.kwargnames
+        self.plugin = hookimpl.plugin
+        self.photon = hookimpl.plugin_name
         self.generation = generation
-        self.tryfirst = impl.tryfirst
-        self.trylast = impl.trylast
-        self.is_old_style = impl.hookwrapper
-        self.is_wrapper = impl.wrapper or impl.hookwrapper
+        self.tryfirst = hookimpl.tryfirst
+        self.trylast = hookimpl.trylast
+        self.is_old_style = hookimpl.hookwrapper
+        self.is_wrapper = hookimpl.wrapper or hookimpl.hookwrapper
         self.before: tuple[str, ...] = options.get("before", ())
         self.after: tuple[str, ...] = options.get("after", ())
         self.deadline: float | None = options.get("deadline")
         self.tally = Tally()
-        bare = getattr(impl.function, "__func__", impl.function)
+        bare = getattr(hookimpl.function, "__func__", hookimpl.function)
         flags = bare.__code__.co_flags if type(bare) is types.FunctionType else 0
         self.is_async = bool(
             flags & (_COROUTINE | _ITERABLE_COROUTINE | _ASYNC_GENERATOR)
@@ -138,7 +138,7 @@ class Occupant:
         return f"<Occupant {self.photon!r} generation {self.generation}>"
 
 
-def guest(method: Any) -> Occupant:
+def guest(method: Any) -> Implementation:
     """Return *method*, which takes part in one call and belongs to nobody."""
     import pluggy
 
@@ -150,7 +150,7 @@ def guest(method: Any) -> Occupant:
         "tryfirst": False,
         "specname": None,
     }
-    return Occupant(pluggy.HookImpl(None, "<temp>", method, options))
+    return Implementation(pluggy.HookImpl(None, "<temp>", method, options))
 
 
 # === hooks.finding ===

@@ -16,7 +16,7 @@ import pluggy
 
 from luminal.hooks._caller import AsyncHookRelay, HookCaller, HookDesk, HookRelay
 from luminal.hooks._errors import Breaker, Policy
-from luminal.hooks._impl import Occupant, bound, marked
+from luminal.hooks._impl import Implementation, bound, marked
 from luminal.hooks._order import Order
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = [
-    "Enrolment",
+    "Registration",
     "PluginManager",
-    "Record",
+    "RegisteredPlugin",
     "Registry",
     "Roster",
     "caught_up",
@@ -52,7 +52,7 @@ __all__ = [
 # compare equal are two plugins.
 
 
-class Record:
+class RegisteredPlugin:
     """One registered plugin.
 
     Attributes:
@@ -72,7 +72,7 @@ class Record:
         self.rank = rank
         self.generation = generation
         self.is_gone = False
-        self.seats: list[tuple[HookDesk, int, Occupant]] = []
+        self.seats: list[tuple[HookDesk, int, Implementation]] = []
 
     def next_seat(self) -> int:
         """Return a number for its next seat, which sorts by rank."""
@@ -90,26 +90,26 @@ class Registry:
 
     def __init__(self) -> None:
         # The record refers to the plugin, so that its id is not given away.
-        self._by_id: dict[int, Record] = {}
+        self._by_id: dict[int, RegisteredPlugin] = {}
         self._rank = 0
 
-    def find(self, plugin: object) -> Record | None:
+    def find(self, plugin: object) -> RegisteredPlugin | None:
         """Return the record of *plugin*, or None."""
         return self._by_id.get(id(plugin))
 
-    def add(self, name: str, plugin: object, generation: int) -> Record:
+    def add(self, name: str, plugin: object, generation: int) -> RegisteredPlugin:
         """Make and keep a record."""
         self._rank += 1
-        record = Record(name, plugin, self._rank, generation)
+        record = RegisteredPlugin(name, plugin, self._rank, generation)
         self._by_id[id(plugin)] = record
         return record
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: RegisteredPlugin) -> None:
         """Forget *record*."""
         record.is_gone = True
         del self._by_id[id(record.plugin)]
 
-    def replace(self, old: Record, new: Record) -> None:
+    def replace(self, old: RegisteredPlugin, new: RegisteredPlugin) -> None:
         """Keep *new* instead of *old*, with the old one's rank."""
         old.is_gone = True
         del self._by_id[id(old.plugin)]
@@ -132,7 +132,7 @@ _DEFAULTS = {
 }
 
 
-class Enrolment:
+class Registration:
     """The implementations of one photon, verified but not seated.
 
     Args:
@@ -147,9 +147,9 @@ class Enrolment:
     ) -> None:
         self._known = known
         self._verify = verify
-        self.chosen: list[tuple[str, Occupant, bool]] = []
+        self.chosen: list[tuple[str, Implementation, bool]] = []
         # Historic calls that the successor of somebody has been told of.
-        self._told: dict[Occupant, set[Past]] = {}
+        self._told: dict[Implementation, set[Past]] = {}
 
     def add(
         self,
@@ -167,50 +167,50 @@ class Enrolment:
         """
         for key, value in _DEFAULTS.items():
             options.setdefault(key, value)
-        impl = pluggy.HookImpl(plugin, name, function, options)
+        hookimpl = pluggy.HookImpl(plugin, name, function, options)
         hook = options["specname"] or attribute
         desk = self._known(hook)
         if desk is not None and desk.has_spec():
-            self._verify(desk, impl)
+            self._verify(desk, hookimpl)
         verified = desk is not None and desk.has_spec()
-        self.chosen.append((hook, Occupant(impl, generation), verified))
+        self.chosen.append((hook, Implementation(hookimpl, generation), verified))
 
-    def repeat_history(self, old: Record) -> None:
+    def repeat_history(self, old: RegisteredPlugin) -> None:
         """Repeat historic calls for who will take the seats of *old*.
 
         Calls that *old*'s photon made itself, or that hold it, are not among them.
         """
-        for hook, occupant, _ in self.chosen:
+        for hook, impl, _ in self.chosen:
             desk = self._known(hook)
             if desk is not None and desk.history:
-                told = self._told.setdefault(occupant, set())
-                desk.repeat(occupant, told, leaving=old.plugin)
+                told = self._told.setdefault(impl, set())
+                desk.repeat(impl, told, leaving=old.plugin)
 
     def is_behind(self) -> bool:
         """Return whether there were more historic calls since `repeat_history`."""
         return any(
-            desk.has_more(self._told.get(occupant, set()))
-            for hook, occupant, _ in self.chosen
+            desk.has_more(self._told.get(impl, set()))
+            for hook, impl, _ in self.chosen
             if (desk := self._known(hook)) is not None
         )
 
-    def seat(self, record: Record, desks: Callable[[str], HookDesk]) -> None:
+    def seat(self, record: RegisteredPlugin, desks: Callable[[str], HookDesk]) -> None:
         """Give every implementation its seat; repeat historic calls for it.
 
         Args:
             record: Gets the seats.
             desks: Finds or makes the desk of a hook.
         """
-        for name, occupant, verified in self.chosen:
+        for name, impl, verified in self.chosen:
             desk = desks(name)
             if not verified and desk.has_spec():
-                self._verify(desk, occupant.impl)
+                self._verify(desk, impl.hookimpl)
             told: set[Past] = set()
-            while not _seat(record, desk, occupant, told):
-                desk.repeat(occupant, told)
+            while not _seat(record, desk, impl, told):
+                desk.repeat(impl, told)
 
 
-def _seat(record: Record, desk: HookDesk, occupant: Occupant, told: set[Past]) -> bool:
+def _seat(record: RegisteredPlugin, desk: HookDesk, impl: Implementation, told: set[Past]) -> bool:
     """Give *occupant* a seat; False: there are historic calls it must hear of first."""
     hook = desk.hook
     with hook.lock:
@@ -219,16 +219,16 @@ def _seat(record: Record, desk: HookDesk, occupant: Occupant, told: set[Past]) -
         if desk.has_more(told):
             return False
         seat = record.next_seat()
-        occupant.tally.born = hook.calls
-        hook.order.seat(seat, occupant)
-        record.seats.append((desk, seat, occupant))
+        impl.tally.born = hook.calls
+        hook.order.seat(seat, impl)
+        record.seats.append((desk, seat, impl))
         hook.changed(grown=True)
         return True
 
 
 @contextmanager
 def caught_up(
-    lock: threading.RLock, changes: Sequence[tuple[Record, Record, Enrolment]]
+    lock: threading.RLock, changes: Sequence[tuple[RegisteredPlugin, RegisteredPlugin, Registration]]
 ) -> Iterator[None]:
     """Hold *lock* once all successors have heard of all historic calls.
 
@@ -238,17 +238,17 @@ def caught_up(
     """
     while True:
         # Code of photons: without the lock, and before anything is changed.
-        for record, _, enrolment in changes:
-            enrolment.repeat_history(record)
+        for record, _, registration in changes:
+            registration.repeat_history(record)
         with lock:
-            if not any(enrolment.is_behind() for _, _, enrolment in changes):
+            if not any(registration.is_behind() for _, _, registration in changes):
                 yield
                 return
 
 
 def check_orders(
     known: Callable[[str], HookDesk | None],
-    changes: Iterable[tuple[Enrolment, Record | None]],
+    changes: Iterable[tuple[Registration, RegisteredPlugin | None]],
 ) -> None:
     """Raise where *changes* together would make an order impossible.
 
@@ -259,17 +259,17 @@ def check_orders(
     Raises:
         PhotonConflictError: ``before`` and ``after`` would go round in a circle.
     """
-    coming: dict[str, list[Occupant]] = {}
+    coming: dict[str, list[Implementation]] = {}
     leaving: set[tuple[str, int]] = set()
-    for enrolment, old in changes:
-        for hook, occupant, _ in enrolment.chosen:
-            coming.setdefault(hook, []).append(occupant)
+    for registration, old in changes:
+        for hook, impl, _ in registration.chosen:
+            coming.setdefault(hook, []).append(impl)
         for desk, seat, _ in old.seats if old is not None else ():
             leaving.add((desk.name, seat))
-    for hook, occupants in coming.items():
+    for hook, implementations in coming.items():
         found = known(hook)
         order = Order() if found is None else found.hook.order
-        order.check(occupants, {seat for name, seat in leaving if name == hook})
+        order.check(implementations, {seat for name, seat in leaving if name == hook})
 
 
 # === hooks.verifying ===
@@ -279,33 +279,33 @@ _ASYNC_GENERATOR: Final = 0x200
 _ASYNC: Final = 0x80 | _ASYNC_GENERATOR
 
 
-def verify(hook: Any, impl: Any, by_pluggy: Callable[[Any, Any], None]) -> None:
+def verify(hook: Any, hookimpl: Any, by_pluggy: Callable[[Any, Any], None]) -> None:
     """Verify *impl* against the specification of *hook*.
 
     Raises:
         pluggy.PluginValidationError: It does not fit.
     """
-    code: Any = getattr(impl.function, "__code__", None)
+    code: Any = getattr(hookimpl.function, "__code__", None)
     flags: int = code.co_flags if code is not None else 0
     if flags & _ASYNC and hook.spec.opts.get("sync_only"):
         raise pluggy.PluginValidationError(
-            impl.plugin,
-            f"Plugin {impl.plugin_name!r} for hook {hook.name!r}\n"
+            hookimpl.plugin,
+            f"Plugin {hookimpl.plugin_name!r} for hook {hook.name!r}\n"
             f"hookimpl at {code.co_filename}:{code.co_firstlineno} is async, but the "
             "hook is called without await\n"
             "  try: make it a plain function, or take 'sync_only' off the hookspec",
         )
-    if impl.wrapper and not impl.hookwrapper and flags & _ASYNC_GENERATOR:
+    if hookimpl.wrapper and not hookimpl.hookwrapper and flags & _ASYNC_GENERATOR:
         # pluggy knows generators only; everything else of its rules applies.
         names = ("plugin", "plugin_name", "function", "argnames", "kwargnames")
         stand_in = SimpleNamespace(
-            wrapper=False, hookwrapper=False, **{n: getattr(impl, n) for n in names}
+            wrapper=False, hookwrapper=False, **{n: getattr(hookimpl, n) for n in names}
         )
         if hook.is_historic():
             stand_in.wrapper = True
         by_pluggy(hook, stand_in)
         return
-    by_pluggy(hook, impl)
+    by_pluggy(hook, hookimpl)
 
 
 # === hooks.roster ===
@@ -372,8 +372,8 @@ class Roster(pluggy.PluginManager):
             found = True
             desk = self._desk(name)
             desk.set_specification(module_or_class, options)
-            for impl in desk.get_hookimpls():
-                self._verify_hook(desk, impl)
+            for hookimpl in desk.get_hookimpls():
+                self._verify_hook(desk, hookimpl)
         if not found:
             raise ValueError(
                 f"did not find any {self.project_name!r} hooks in {module_or_class!r}"
@@ -387,9 +387,9 @@ class Roster(pluggy.PluginManager):
         desk = self._desks[name] if name in self._desks else getattr(self.hook, name)
         unwanted = {id(plugin) for plugin in remove_plugins}
         removed = frozenset(
-            impl.plugin_name
-            for impl in desk.get_hookimpls()
-            if id(impl.plugin) in unwanted
+            hookimpl.plugin_name
+            for hookimpl in desk.get_hookimpls()
+            if id(hookimpl.plugin) in unwanted
         )
         if not removed:
             return getattr(self.hook, name)
@@ -428,19 +428,19 @@ class Roster(pluggy.PluginManager):
                     f"Plugin already registered under a different name: "
                     f"{chosen}={plugin} is {taken.name}"
                 )
-            enrolment = self._enrol(plugin, chosen, generation)
-            check_orders(self._desks.get, [(enrolment, None)])
+            registration = self._enrol(plugin, chosen, generation)
+            check_orders(self._desks.get, [(registration, None)])
             record = self._registry.add(chosen, plugin, generation)
             self._name2plugin[chosen] = plugin
-        enrolment.seat(record, self._desk)
+        registration.seat(record, self._desk)
         return chosen
 
-    def _enrol(self, plugin: object, name: str, generation: int) -> Enrolment:
+    def _enrol(self, plugin: object, name: str, generation: int) -> Registration:
         """Find and verify the implementations of *plugin*; change nothing."""
-        enrolment = Enrolment(self._desks.get, self._verify_hook)
+        registration = Registration(self._desks.get, self._verify_hook)
         for attribute, function, options in self._marked(plugin):
-            enrolment.add(plugin, name, generation, attribute, function, options)
-        return enrolment
+            registration.add(plugin, name, generation, attribute, function, options)
+        return registration
 
     def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
         found: list[tuple[str, Any, Any]]
@@ -492,7 +492,7 @@ class Roster(pluggy.PluginManager):
                 del self._name2plugin[name]
         return plugin
 
-    def _forget(self, record: Record) -> None:
+    def _forget(self, record: RegisteredPlugin) -> None:
         """Drop what was for *record*'s plugin alone, or would keep it alive."""
         if self._policy.breaker is not None:
             self._policy.breaker.forget(record.name)
@@ -536,7 +536,7 @@ class Roster(pluggy.PluginManager):
     def _renew(self, desks: Iterable[HookDesk]) -> None:
         with self._policy.lock:
             for desk in desks:
-                desk.hook.renew(desk.hook.view.again(self._policy.epoch))
+                desk.hook.renew(desk.hook.snapshot.again(self._policy.epoch))
 
     # Monitoring.
 
@@ -684,9 +684,9 @@ class PluginManager(Roster):
 
     def _changes(
         self, pairs: Iterable[tuple[object, object]], generation: int | None
-    ) -> list[tuple[Record, Record, Enrolment]]:
+    ) -> list[tuple[RegisteredPlugin, RegisteredPlugin, Registration]]:
         """Return (old record, new record, verified implementations) of *pairs*."""
-        changes: list[tuple[Record, Record, Enrolment]] = []
+        changes: list[tuple[RegisteredPlugin, RegisteredPlugin, Registration]] = []
         with self._policy.lock:
             for old, new in pairs:
                 record = self._registered(old)
@@ -695,13 +695,13 @@ class PluginManager(Roster):
                 if new is not record.plugin and self.is_registered(new):
                     raise ValueError(f"plugin {new!r} is registered already")
                 number = record.generation + 1 if generation is None else generation
-                enrolment = self._enrol(new, record.name, number)
-                successor = Record(record.name, new, record.rank, number)
-                changes.append((record, successor, enrolment))
+                registration = self._enrol(new, record.name, number)
+                successor = RegisteredPlugin(record.name, new, record.rank, number)
+                changes.append((record, successor, registration))
             check_orders(self._desks.get, [(e, r) for r, _, e in changes])
         return changes
 
-    def _registered(self, plugin_or_name: object) -> Record:
+    def _registered(self, plugin_or_name: object) -> RegisteredPlugin:
         plugin = plugin_or_name
         if isinstance(plugin_or_name, str):
             plugin = self._name2plugin.get(plugin_or_name, plugin_or_name)
@@ -719,10 +719,10 @@ class PluginManager(Roster):
         """
         from luminal.hooks._caller import TypedHooks
 
-        view: Any = TypedHooks(
+        snapshot: Any = TypedHooks(
             specs, self.hook, self.ahook, f"{self.project_name}_spec"
         )
-        found: T = view
+        found: T = snapshot
         return found
 
     # What runs, and in which order.
@@ -773,7 +773,7 @@ class PluginManager(Roster):
             meant = near(hook_name, list(self._desks))
             raise AttributeError(f"there is no hook {hook_name!r}{meant}")
         with self._policy.lock:
-            return explain(hook_name, desk.hook.order.occupants())
+            return explain(hook_name, desk.hook.order.implementations())
 
     def unspecified(self, plugin: object) -> list[tuple[str, Any, str]]:
         """Return what *plugin* implements that has no specification, and must have one.
@@ -844,16 +844,16 @@ def check_specified(desks: Sequence[HookDesk]) -> None:
     for desk in desks:
         if desk.has_spec() or desk.name.startswith("_"):
             continue
-        for impl in desk.get_hookimpls():
-            if impl.optionalhook:
+        for hookimpl in desk.get_hookimpls():
+            if hookimpl.optionalhook:
                 continue
-            code = getattr(impl.function, "__code__", None)
+            code = getattr(hookimpl.function, "__code__", None)
             place = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
-            text = f"unknown hook {desk.name!r} in plugin {impl.plugin!r}"
+            text = f"unknown hook {desk.name!r} in plugin {hookimpl.plugin!r}"
             text += f"\n  at: {place}" if place else ""
             text += "\n  try: specify it, or mark it 'optionalhook'"
             text += near(desk.name, known)
-            raise pluggy.PluginValidationError(impl.plugin, text)
+            raise pluggy.PluginValidationError(hookimpl.plugin, text)
 
 
 def unspecified(

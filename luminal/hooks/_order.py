@@ -17,7 +17,7 @@ from luminal.hooks.records import OrderExplanation, Place
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._impl import Implementation
 
 __all__ = ["Order", "bend", "explain"]
 
@@ -28,7 +28,7 @@ __all__ = ["Order", "bend", "explain"]
 # photons ask for by name. It never guesses: a circle is an error that names it.
 
 
-def bend(items: Sequence[tuple[int, Occupant]]) -> list[tuple[int, Occupant]]:
+def bend(items: Sequence[tuple[int, Implementation]]) -> list[tuple[int, Implementation]]:
     """Return *items* in an order that obeys every ``before`` and ``after``.
 
     Of those that may come next, the one that pluggy's rules put first comes first.
@@ -38,13 +38,13 @@ def bend(items: Sequence[tuple[int, Occupant]]) -> list[tuple[int, Occupant]]:
         PhotonConflictError: They go round in a circle, which is named.
     """
     places: dict[str, list[int]] = {}
-    for place, (_, occupant) in enumerate(items):
-        places.setdefault(occupant.photon, []).append(place)
+    for place, (_, impl) in enumerate(items):
+        places.setdefault(impl.photon, []).append(place)
     follows: list[set[int]] = [set() for _ in items]
-    for place, (_, occupant) in enumerate(items):
-        for name in occupant.before:
+    for place, (_, impl) in enumerate(items):
+        for name in impl.before:
             follows[place].update(places.get(name, ()))
-        for name in occupant.after:
+        for name in impl.after:
             for earlier in places.get(name, ()):
                 follows[earlier].add(place)
     waits = [0] * len(items)
@@ -67,7 +67,7 @@ def bend(items: Sequence[tuple[int, Occupant]]) -> list[tuple[int, Occupant]]:
 
 
 def _circle(
-    items: Sequence[tuple[int, Occupant]], follows: Mapping[int, set[int]]
+    items: Sequence[tuple[int, Implementation]], follows: Mapping[int, set[int]]
 ) -> PhotonConflictError:
     """Describe one circle among *follows*, where everyone waits for somebody."""
     waited_by = {later: place for place, all_ in follows.items() for later in all_}
@@ -103,9 +103,9 @@ class _Group:
     __slots__ = ("early", "late", "plain")
 
     def __init__(self) -> None:
-        self.late: dict[int, Occupant] = {}
-        self.plain: dict[int, Occupant] = {}
-        self.early: dict[int, Occupant] = {}
+        self.late: dict[int, Implementation] = {}
+        self.plain: dict[int, Implementation] = {}
+        self.early: dict[int, Implementation] = {}
 
     def copy(self) -> _Group:
         other = _Group()
@@ -113,36 +113,36 @@ class _Group:
         other.early = self.early.copy()
         return other
 
-    def bands(self) -> tuple[dict[int, Occupant], ...]:
+    def bands(self) -> tuple[dict[int, Implementation], ...]:
         return (self.early, self.plain, self.late)
 
-    def band_of(self, occupant: Occupant) -> dict[int, Occupant]:
-        if occupant.trylast:
+    def band_of(self, impl: Implementation) -> dict[int, Implementation]:
+        if impl.trylast:
             return self.late
-        return self.early if occupant.tryfirst else self.plain
+        return self.early if impl.tryfirst else self.plain
 
-    def seat(self, seat: int, occupant: Occupant) -> None:
-        band = self.band_of(occupant)
+    def seat(self, seat: int, impl: Implementation) -> None:
+        band = self.band_of(impl)
         if band is self.plain and not band:
             self._lift_undecided()
-        band[seat] = occupant
+        band[seat] = impl
 
     def _lift_undecided(self) -> None:
         # pluggy looks for the last place that is not ``tryfirst``. Who asks for
         # both sits at the end until a plain one comes while nobody else is there;
         # from then on it counts as early.
         lifted = {}
-        for seat, occupant in self.late.items():
-            if not occupant.tryfirst:
+        for seat, impl in self.late.items():
+            if not impl.tryfirst:
                 break
-            lifted[seat] = occupant
+            lifted[seat] = impl
         if lifted:
             for seat in lifted:
                 del self.late[seat]
             reversed_lifted = dict(reversed(lifted.items()))
             self.early = {**reversed_lifted, **self.early}
 
-    def __iter__(self) -> Iterator[tuple[int, Occupant]]:
+    def __iter__(self) -> Iterator[tuple[int, Implementation]]:
         """Yield seats in the order of calls."""
         yield from reversed(self.early.items())
         yield from reversed(self.plain.items())
@@ -172,13 +172,13 @@ class Order:
         other._bent = self._bent
         return other
 
-    def _group(self, occupant: Occupant) -> _Group:
-        return self._wrappers if occupant.is_wrapper else self._others
+    def _group(self, impl: Implementation) -> _Group:
+        return self._wrappers if impl.is_wrapper else self._others
 
-    def seat(self, seat: int, occupant: Occupant) -> None:
+    def seat(self, seat: int, impl: Implementation) -> None:
         """Give *seat*, which is free, to *occupant*."""
-        self._bent += bool(occupant.before or occupant.after)
-        self._group(occupant).seat(seat, occupant)
+        self._bent += bool(impl.before or impl.after)
+        self._group(impl).seat(seat, impl)
 
     def unseat(self, seat: int) -> None:
         """Free *seat*.
@@ -194,43 +194,43 @@ class Order:
                     return
         raise KeyError(seat)
 
-    def reseat(self, seat: int, occupant: Occupant) -> None:
+    def reseat(self, seat: int, impl: Implementation) -> None:
         """Put *occupant* on *seat* instead of who sits there.
 
         It keeps the place where it belongs to the same band; where its options
         changed, it goes where a new one with these options would have gone when the
         seat was taken.
         """
-        group = self._group(occupant)
+        group = self._group(impl)
         for other in (self._others, self._wrappers):
             for band in other.bands():
                 if seat in band:
                     old = band[seat]
                     same = other is group and (old.tryfirst, old.trylast) == (
-                        occupant.tryfirst,
-                        occupant.trylast,
+                        impl.tryfirst,
+                        impl.trylast,
                     )
                     if same:
-                        self._bent += bool(occupant.before or occupant.after)
+                        self._bent += bool(impl.before or impl.after)
                         self._bent -= bool(old.before or old.after)
-                        band[seat] = occupant
+                        band[seat] = impl
                         return
                     self.unseat(seat)
-                    self.insert(seat, occupant)
+                    self.insert(seat, impl)
                     return
         raise KeyError(seat)
 
-    def insert(self, seat: int, occupant: Occupant) -> None:
+    def insert(self, seat: int, impl: Implementation) -> None:
         """Give *seat* to *occupant* in the place that its number says."""
-        group = self._group(occupant)
-        self.seat(seat, occupant)
+        group = self._group(impl)
+        self.seat(seat, impl)
         band = next(b for b in group.bands() if seat in b)
         if len(band) > 1 and seat < max(band):
             ordered = sorted(band.items())
             band.clear()
             band.update(ordered)
 
-    def check(self, coming: Iterable[Occupant], leaving: Collection[int] = ()) -> None:
+    def check(self, coming: Iterable[Implementation], leaving: Collection[int] = ()) -> None:
         """Raise if the order could not be had with others in it.
 
         Args:
@@ -248,10 +248,10 @@ class Order:
             group = [o for o in (*stay, *coming) if o.is_wrapper is is_wrapper]
             bend(list(enumerate(group)))
 
-    def _unbent(self) -> list[tuple[int, Occupant]]:
+    def _unbent(self) -> list[tuple[int, Implementation]]:
         return [*self._wrappers, *self._others]
 
-    def items(self) -> list[tuple[int, Occupant]]:
+    def items(self) -> list[tuple[int, Implementation]]:
         """Return (seat, occupant) in the order of calls, wrappers first.
 
         Raises:
@@ -262,43 +262,43 @@ class Order:
             wrappers, others = bend(wrappers), bend(others)
         return [*wrappers, *others]
 
-    def occupants(self) -> tuple[Occupant, ...]:
+    def implementations(self) -> tuple[Implementation, ...]:
         """Return the occupants in the order of calls, wrappers first.
 
         Raises:
             PhotonConflictError: ``before`` and ``after`` go round in a circle.
         """
-        return tuple([occupant for _, occupant in self.items()])
+        return tuple([impl for _, impl in self.items()])
 
 
 # === hooks.explaining ===
 # Says why a hook calls its photons in the order in which it does.
 
 
-def _reason(occupant: Occupant) -> str:
+def _reason(impl: Implementation) -> str:
     reasons = []
-    if occupant.tryfirst:
+    if impl.tryfirst:
         reasons.append("asks to be first")
-    if occupant.trylast:
+    if impl.trylast:
         reasons.append("asks to be last")
-    reasons.extend(f"before {name!r}" for name in occupant.before)
-    reasons.extend(f"after {name!r}" for name in occupant.after)
+    reasons.extend(f"before {name!r}" for name in impl.before)
+    reasons.extend(f"after {name!r}" for name in impl.after)
     return ", ".join(reasons) or "the later registered, the earlier called"
 
 
-def explain(hook: str, occupants: Iterable[Occupant]) -> OrderExplanation:
+def explain(hook: str, implementations: Iterable[Implementation]) -> OrderExplanation:
     """Explain the order of *occupants*, who are in the order of calls."""
     return OrderExplanation(
         hook,
         tuple(
             Place(
                 position=number,
-                photon=occupant.photon,
-                generation=occupant.generation,
-                kind="wrapper" if occupant.is_wrapper else "implementation",
-                why=_reason(occupant),
-                where=occupant.where,
+                photon=impl.photon,
+                generation=impl.generation,
+                kind="wrapper" if impl.is_wrapper else "implementation",
+                why=_reason(impl),
+                where=impl.where,
             )
-            for number, occupant in enumerate(occupants, 1)
+            for number, impl in enumerate(implementations, 1)
         ),
     )

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks._calls import (
-    View,
+    CallSnapshot,
     note_general,
     outermost,
     this_thread,
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from luminal.hooks._caller import HookCaller, HookDesk
     from luminal.hooks._errors import Policy
-    from luminal.hooks._impl import Occupant
-    from luminal.hooks._manager import Enrolment, Record
+    from luminal.hooks._impl import Implementation
+    from luminal.hooks._manager import Registration, RegisteredPlugin
     from luminal.hooks._order import Order
     from luminal.hooks.records import HookStatistics
 
 __all__ = [
     "Exchange",
-    "Gate",
+    "CallBarrier",
     "Swap",
     "awhen_idle",
     "epochs_under_way",
@@ -61,18 +61,18 @@ class Swap:
 
 def epochs_under_way(policy: Policy) -> set[int]:
     """Return the epochs of all calls under way."""
-    found = {view.epoch for _, view in views_of_threads(policy, awaited_too=True)}
+    found = {snapshot.epoch for _, snapshot in views_of_threads(policy, awaited_too=True)}
     with policy.lock:
         policy.forget_idle()
-        found.update(view.epoch for view in policy.leaving)
+        found.update(snapshot.epoch for snapshot in policy.leaving)
     return found
 
 
-def _of_epoch(views: Sequence[View], epoch: int) -> View | None:
-    return next((v for v in reversed(views) if v.epoch <= epoch), None)
+def _of_epoch(snapshots: Sequence[CallSnapshot], epoch: int) -> CallSnapshot | None:
+    return next((v for v in reversed(snapshots) if v.epoch <= epoch), None)
 
 
-class Gate:
+class CallBarrier:
     """Leads calls of one hook to the view of their epoch.
 
     Attributes:
@@ -84,7 +84,7 @@ class Gate:
 
     __slots__ = ("_looked", "is_over", "new", "old", "policy", "swap")
 
-    def __init__(self, policy: Policy, old: list[View], new: View, swap: Swap) -> None:
+    def __init__(self, policy: Policy, old: list[CallSnapshot], new: CallSnapshot, swap: Swap) -> None:
         self.policy = policy
         self.old = old
         self.new = new
@@ -92,7 +92,7 @@ class Gate:
         self.is_over = False
         self._looked = 0.0
 
-    def choose(self) -> View:
+    def choose(self) -> CallSnapshot:
         """Return the view for the call that this thread makes now."""
         old, first = self.old, outermost(self.policy)
         if first is None:
@@ -101,7 +101,7 @@ class Gate:
             return self.new
         return _of_epoch(old, first.epoch) or self.new
 
-    def lead(self) -> View:
+    def lead(self) -> CallSnapshot:
         """Return the view for the call that this thread makes now, and let it be seen.
 
         From the choice on, this frame and then the caller's tell a swap that a call is
@@ -110,33 +110,33 @@ class Gate:
         """
         while True:
             was_done = self.swap.done
-            view = self.choose()
+            snapshot = self.choose()
             if was_done or not self.swap.done:
-                return view
-            del view  # or the next choice would take this for a call under way
+                return snapshot
+            del snapshot  # or the next choice would take this for a call under way
 
     def enter(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call."""
         self._look()
-        view = self.lead()
+        snapshot = self.lead()
         if self.is_over:  # overtaken between the gate's door and the choice
-            del view
+            del snapshot
             return self.new.hook.sync(**kwargs)
-        view.hook.tick()
-        return view.hook.run(view, kwargs, 1)
+        snapshot.hook.tick()
+        return snapshot.hook.run(snapshot, kwargs, 1)
 
     async def aenter(self, kwargs: dict[str, Any]) -> Any:
         """Make an async call."""
         self._look()
-        view = self.lead()
+        snapshot = self.lead()
         if self.is_over:
-            del view
+            del snapshot
             return await self.new.hook.awaited(**kwargs)
-        view.enter()
+        snapshot.enter()
         try:
-            return await view.hook.arun(view, kwargs, 1)
+            return await snapshot.hook.arun(snapshot, kwargs, 1)
         finally:
-            next(view.left)
+            next(snapshot.left)
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -156,15 +156,15 @@ class Gate:
         hook: Any = self.new.hook
         with self.policy.lock:
             seen = {id(_of_epoch(self.old, e)) for e in epochs if e < self.new.epoch}
-            self.old = [view for view in self.old if id(view) in seen]
-            if not self.old and hook.gate is self:
-                hook.gate = None
+            self.old = [snapshot for snapshot in self.old if id(snapshot) in seen]
+            if not self.old and hook.barrier is self:
+                hook.barrier = None
                 hook.install()
                 self.is_over = True
 
 
 # A call that has chosen its view and not yet begun to run it.
-note_general(Gate.lead, Gate.enter, Gate.aenter)
+note_general(CallBarrier.lead, CallBarrier.enter, CallBarrier.aenter)
 
 
 # === hooks.swapping ===
@@ -195,7 +195,7 @@ class Exchange:
         policy: Policy,
         desks: Collection[HookDesk],
         find: Callable[[str], HookDesk],
-        changes: Sequence[tuple[Record, Record, Enrolment]],
+        changes: Sequence[tuple[RegisteredPlugin, RegisteredPlugin, Registration]],
     ) -> None:
         self.changes = changes
         self._policy = policy
@@ -204,9 +204,9 @@ class Exchange:
         # Where no hook changes, no call can tell the new from the old.
         self._epoch = policy.epoch + 1 if orders else policy.epoch
         # (hook, its new order, the gate before, the gate)
-        self._gates: list[tuple[HookCaller, Order, Gate | None, Gate]] = []
+        self._barriers: list[tuple[HookCaller, Order, CallBarrier | None, CallBarrier]] = []
         # Present views of the other hooks, and those for the new epoch.
-        self._renewed: list[tuple[View, View]] = []
+        self._renewed: list[tuple[CallSnapshot, CallSnapshot]] = []
         for desk in desks if orders else ():
             hook = desk.hook
             order = orders.get(desk)
@@ -215,19 +215,19 @@ class Exchange:
                 continue
             # A call of another hook that begins after the turn belongs to the new
             # epoch: it must be told from one that began before.
-            self._renewed.append((hook.view, hook.view.again(self._epoch)))
+            self._renewed.append((hook.snapshot, hook.snapshot.again(self._epoch)))
             # From here on whoever looks for calls under way finds those of its view.
-            policy.leaving.append(hook.view)
+            policy.leaving.append(hook.snapshot)
 
     def _shut(self, hook: HookCaller, order: Order) -> None:
         """Lead calls of *hook* through a gate, which leads to what serves now."""
-        old, last = hook.view, hook.gate
+        old, last = hook.snapshot, hook.barrier
         before = [old] if last is None else [*last.old, old]
-        new = View(hook, self._epoch, order.occupants())
-        gate = Gate(self._policy, before, new, self._swap)
-        self._gates.append((hook, order, last, gate))
-        hook.gate = gate
-        hook.shut(gate)
+        new = CallSnapshot(hook, self._epoch, order.implementations())
+        barrier = CallBarrier(self._policy, before, new, self._swap)
+        self._barriers.append((hook, order, last, barrier))
+        hook.barrier = barrier
+        hook.shut(barrier)
         if last is not None:
             last.is_over = True
 
@@ -239,28 +239,28 @@ class Exchange:
     def turn(self) -> None:
         """Let calls that begin from now on see the new order, in all hooks together."""
         self._policy.epoch = self._epoch
-        for _, view in self._renewed:
-            view.hook.step_to(view)
+        for _, snapshot in self._renewed:
+            snapshot.hook.step_to(snapshot)
         self._swap.done = True
 
     def settle(self) -> None:
         """Do after the turn what need not be done in it."""
         for old, _ in self._renewed:
             old.hook.count(old)
-        for hook, order, _, gate in self._gates:
+        for hook, order, _, barrier in self._barriers:
             hook.order = order
-            hook.settle(gate.new)
-        if self._gates:
+            hook.settle(barrier.new)
+        if self._barriers:
             under_way = epochs_under_way(self._policy)
-            for _, _, _, gate in self._gates:
-                gate.keep(under_way)
+            for _, _, _, barrier in self._barriers:
+                barrier.keep(under_way)
         self._policy.forget_idle()
 
     def undo(self) -> None:
         """Give up a swap that has not turned."""
-        for hook, _, last, gate in self._gates:
-            hook.gate = last
-            gate.is_over = True
+        for hook, _, last, barrier in self._barriers:
+            hook.barrier = last
+            barrier.is_over = True
             if last is None:
                 hook.install()
             else:
@@ -270,32 +270,32 @@ class Exchange:
 
 def _new_orders(
     find: Callable[[str], HookDesk],
-    changes: Sequence[tuple[Record, Record, Enrolment]],
+    changes: Sequence[tuple[RegisteredPlugin, RegisteredPlugin, Registration]],
 ) -> dict[HookDesk, Order]:
     """Seat the successors in copies of the orders; return those that differ."""
     orders: dict[HookDesk, Order] = {}
-    for old, new, enrolment in changes:
-        chosen = [(find(name), occupant) for name, occupant, _ in enrolment.chosen]
+    for old, new, registration in changes:
+        chosen = [(find(name), impl) for name, impl, _ in registration.chosen]
         for desk in (*old.desks(), *dict.fromkeys(d for d, _ in chosen)):
             if desk not in orders:
                 # What the present view shows is looked up while it is still so.
-                _ = desk.hook.view.occupants
+                _ = desk.hook.snapshot.implementations
                 orders[desk] = desk.hook.order.copy()
         free: dict[HookDesk, list[int]] = {}
         for desk, seat, _ in old.seats:
             free.setdefault(desk, []).append(seat)
         spare_seat = len(old.seats)
-        for desk, occupant in chosen:
-            occupant.tally.born = desk.hook.calls
+        for desk, impl in chosen:
+            impl.tally.born = desk.hook.calls
             seats = free.get(desk)
             if seats:
                 seat = seats.pop(0)
-                orders[desk].reseat(seat, occupant)
+                orders[desk].reseat(seat, impl)
             else:
                 seat = (new.rank << 12) + spare_seat
                 spare_seat += 1
-                orders[desk].insert(seat, occupant)
-            new.seats.append((desk, seat, occupant))
+                orders[desk].insert(seat, impl)
+            new.seats.append((desk, seat, impl))
         for desk, seats in free.items():
             for seat in seats:
                 orders[desk].unseat(seat)
@@ -312,30 +312,30 @@ _SHORTEST: Final = 0.0002  # seconds between two looks at the stacks, at first
 _LONGEST: Final = 0.01
 
 
-def _awaited_views(policy: Policy, desks: Iterable[HookDesk]) -> Iterator[View]:
-    seen: dict[int, View] = {id(view): view for view in tuple(policy.leaving)}
+def _awaited_views(policy: Policy, desks: Iterable[HookDesk]) -> Iterator[CallSnapshot]:
+    seen: dict[int, CallSnapshot] = {id(snapshot): snapshot for snapshot in tuple(policy.leaving)}
     for desk in desks:
         hook = desk.hook
-        seen[id(hook.view)] = hook.view
-        for view in hook.gate.old if hook.gate is not None else ():
-            seen[id(view)] = view
+        seen[id(hook.snapshot)] = hook.snapshot
+        for snapshot in hook.barrier.old if hook.barrier is not None else ():
+            seen[id(snapshot)] = snapshot
     yield from seen.values()
 
 
 def _reach(desks: Iterable[HookDesk], plugin: object) -> int:
     """Return the last epoch whose calls may still be led to *plugin*; -1: none."""
     epochs = [
-        view.epoch
+        snapshot.epoch
         for desk in desks
-        if desk.hook.gate is not None
-        for view in desk.hook.gate.old
-        if _holds(view, plugin)
+        if desk.hook.barrier is not None
+        for snapshot in desk.hook.barrier.old
+        if _holds(snapshot, plugin)
     ]
     return max(epochs, default=-1)
 
 
-def _holds(view: View, plugin: object) -> bool:
-    return any(o.plugin is plugin for o in view.occupants)
+def _holds(snapshot: CallSnapshot, plugin: object) -> bool:
+    return any(o.plugin is plugin for o in snapshot.implementations)
 
 
 def flights(
@@ -347,19 +347,19 @@ def flights(
     does one that began before *plugin* was swapped out and may still call a hook.
     """
     reach, here, count, own = _reach(desks, plugin), this_thread(), 0, 0
-    for thread, view in views_of_threads(policy):
-        if view.epoch <= reach or _holds(view, plugin):
+    for thread, snapshot in views_of_threads(policy):
+        if snapshot.epoch <= reach or _holds(snapshot, plugin):
             count += 1
             own += thread == here
-    for view in _awaited_views(policy, desks):
-        under_way = view.awaited
-        if under_way and (view.epoch <= reach or _holds(view, plugin)):
+    for snapshot in _awaited_views(policy, desks):
+        under_way = snapshot.awaited
+        if under_way and (snapshot.epoch <= reach or _holds(snapshot, plugin)):
             count += under_way
     if not count:
         # Nobody needs the old generation: let go of it before the next call does.
         for desk in desks:
-            if desk.hook.gate is not None:
-                desk.hook.gate.close_if_idle()
+            if desk.hook.barrier is not None:
+                desk.hook.barrier.close_if_idle()
     return count, own
 
 
@@ -405,33 +405,33 @@ def statistics(
 ) -> tuple[HookStatistics, ...]:
     """Return what every seated implementation did, hook by hook, in call order."""
     running: dict[int, int] = {}
-    for _, view in views_of_threads(policy):
-        for occupant in view.occupants:
-            running[id(occupant)] = running.get(id(occupant), 0) + 1
-    for view in _awaited_views(policy, desks):
-        for occupant in view.occupants if view.awaited else ():
-            running[id(occupant)] = running.get(id(occupant), 0) + view.awaited
+    for _, snapshot in views_of_threads(policy):
+        for impl in snapshot.implementations:
+            running[id(impl)] = running.get(id(impl), 0) + 1
+    for snapshot in _awaited_views(policy, desks):
+        for impl in snapshot.implementations if snapshot.awaited else ():
+            running[id(impl)] = running.get(id(impl), 0) + snapshot.awaited
     found: list[HookStatistics] = []
     for desk in desks:
         with policy.lock:
-            occupants = desk.hook.order.occupants()
+            implementations = desk.hook.order.implementations()
         found.extend(
-            _one(desk, occupant, running.get(id(occupant), 0)) for occupant in occupants
+            _one(desk, impl, running.get(id(impl), 0)) for impl in implementations
         )
     return tuple(found)
 
 
-def _one(desk: HookDesk, occupant: Occupant, in_flight: int) -> HookStatistics:
+def _one(desk: HookDesk, impl: Implementation, in_flight: int) -> HookStatistics:
     from luminal.hooks.records import HookStatistics
 
-    tally, hook = occupant.tally, desk.hook
+    tally, hook = impl.tally, desk.hook
     calls = tally.calls
     if not hook.is_first and not hook.is_historic:
         calls = max(0, hook.calls - tally.born - tally.missed - tally.skipped)
     return HookStatistics(
-        photon=occupant.photon,
+        photon=impl.photon,
         hook=desk.name,
-        generation=occupant.generation,
+        generation=impl.generation,
         calls=calls,
         errors=tally.errors,
         seconds=tally.nanoseconds / 1e9,
