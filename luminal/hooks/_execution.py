@@ -1,8 +1,8 @@
-"""The general way to run a call: every option, one implementation after the other.
+"""Calling the implementations of a hook in the general way, with every option.
 
-In come a view and the arguments, out comes the result by pluggy's rules. Cold hooks,
-sampled calls and rare options run here; prepared callers do the same without looking
-anything up, and properties hold the two together.
+`run` and `arun` call one implementation after the other by pluggy's rules. Cold hooks,
+sampled calls and rare options run here. Compiled callers do the same without looking
+anything up; property tests compare the two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pluggy
 
 from luminal.errors import PhotonTimeoutError
-from luminal.hooks._errors import ENGINE, GENERATED, ISOLATED, blame, is_own
+from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -30,34 +30,138 @@ __all__ = [
     "amonitored",
     "answer_of",
     "arun",
-    "asteady",
-    "attribute",
+    "arun_first_half",
+    "as_new_style",
     "aunwind",
-    "block",
-    "call_one",
     "complete",
     "monitored",
     "no_yield",
-    "old_style",
-    "outside",
-    "pick",
     "run",
+    "run_blocking",
     "second_yield",
-    "side_by_side",
-    "steady",
     "unwind",
     "within",
 ]
 
-# === hooks.awaiting ===
-# Awaiting one implementation: with a deadline, from code that has no loop.
-#
-# In comes what an implementation returned, out comes its result. Nothing here keeps a
-# loop, and asyncio is imported by the first call that needs it.
+
+class CallContext:
+    """The implementations, options and answers of one call.
+
+    Attributes:
+        policy: What the hooks share.
+        snapshot: What the call sees.
+        hook: Name of the hook.
+        implementations: Those that take part, in the order of calls.
+        is_first: Whether the first result ends the call.
+        isolated: Whether the call goes on after a failure.
+        concurrent: Whether implementations are awaited side by side.
+        answers: List to which answers are added, or None.
+    """
+
+    __slots__ = (
+        "answers",
+        "concurrent",
+        "hook",
+        "implementations",
+        "is_first",
+        "isolated",
+        "policy",
+        "snapshot",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
+        *,
+        is_first: bool,
+        isolated: bool,
+        concurrent: bool = False,
+        answers: list[Answer] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.snapshot = snapshot
+        self.hook = snapshot.caller.name
+        self.implementations = implementations
+        self.is_first = is_first
+        self.isolated = isolated
+        self.concurrent = concurrent
+        self.answers = answers
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Record *error* of the implementation at *index*, which ends the call."""
+        self.policy.fail(self.hook, self.implementations, index, error)
+
+    def spare(self, index: int, error: BaseException) -> bool:
+        """Record *error*; return whether the call goes on without it."""
+        return self.policy.spare(
+            self.hook, self.implementations, index, error, isolated=self.isolated
+        )
+
+    def succeeded(self, index: int) -> None:
+        """Note that the wrapper at *index* raised nothing of its own."""
+        self.policy.succeeded(self.implementations[index])
+
+    def answered(
+        self, impl: Implementation, value: Any, error: BaseException | None
+    ) -> None:
+        """Add an answer if answers are kept."""
+        if self.answers is not None and not (value is None and error is None):
+            from luminal.hooks.records import Answer
+
+            self.answers.append(Answer(impl.photon, impl.generation, value, error))
+
+
+# Calling one implementation.
+
+
+def pick_arguments(
+    impl: Implementation, kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of *impl* among those of the call.
+
+    Raises:
+        pluggy.HookCallError: One is missing.
+    """
+    try:
+        args = [kwargs[name] for name in impl.argnames]
+    except KeyError as error:
+        raise pluggy.HookCallError(
+            f"hook call must provide argument {error.args[0]!r}"
+        ) from error
+    named = {n: kwargs[n] for n in impl.kwargnames if n in kwargs}
+    if impl.is_direct and len(named) == len(impl.kwargnames):
+        # By position, as compiled callers do.
+        return [*args, *named.values()], {}
+    return args, named
+
+
+async def call_one(
+    context: CallContext,
+    impl: Implementation,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    weight: int,
+) -> Any:
+    """Call *impl*, await what it returns, and count."""
+    start = perf_counter_ns()
+    value = impl.function(*args, **named)
+    if hasattr(value, "__await__"):
+        seconds = context.policy.deadline(impl)
+        if seconds is None:
+            value = await value
+        else:
+            value = await within(impl, context.hook, seconds, value)
+    tally = impl.tally
+    tally.calls += weight
+    tally.nanoseconds += (perf_counter_ns() - start) * weight
+    context.policy.succeeded(impl)
+    return value
 
 
 async def within(impl: Implementation, hook: str, seconds: float, value: Any) -> Any:
-    """Await *value*, which *occupant* returned, for at most *seconds*.
+    """Await *value*, which *impl* returned, for at most *seconds*.
 
     Raises:
         PhotonTimeoutError: It took longer and was cancelled.
@@ -82,90 +186,20 @@ async def within(impl: Implementation, hook: str, seconds: float, value: Any) ->
         ) from error
 
 
-def block(hook: str, who: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run an async call from code without a loop: the blocking facade.
-
-    Raises:
-        pluggy.HookCallError: This thread runs a loop, which would stand still.
-    """
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
-        raise pluggy.HookCallError(
-            f"hook {hook!r} must be awaited here: photon {who!r} implements it with "
-            f"'async def' and this thread runs an event loop\n"
-            f"  try: await .ahook.{hook}(...)"
-        )
-    import asyncio as aio
-
-    return aio.run(call())
-
-
-# === hooks.calling ===
-# Calling one implementation: its arguments among those of the call, its time.
-
-
-def pick(
-    impl: Implementation, kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of *occupant* among those of the call.
-
-    Raises:
-        pluggy.HookCallError: One is missing.
-    """
-    try:
-        args = [kwargs[name] for name in impl.argnames]
-    except KeyError as error:
-        raise pluggy.HookCallError(
-            f"hook call must provide argument {error.args[0]!r}"
-        ) from error
-    named = {n: kwargs[n] for n in impl.kwargnames if n in kwargs}
-    if impl.is_direct and len(named) == len(impl.kwargnames):
-        # By position, as prepared callers do: it may take them in no other way.
-        return [*args, *named.values()], {}
-    return args, named
-
-
-async def call_one(
-    context: CallContext,
-    impl: Implementation,
-    args: Sequence[Any],
-    named: Mapping[str, Any],
-    weight: int,
-) -> Any:
-    """Call *occupant*, await what it returns, and count."""
-    start = perf_counter_ns()
-    value = impl.function(*args, **named)
-    if hasattr(value, "__await__"):
-        seconds = context.deadline(impl)
-        if seconds is None:
-            value = await value
-        else:
-            value = await within(impl, context.hook, seconds, value)
-    tally = impl.tally
-    tally.calls += weight
-    tally.nanoseconds += (perf_counter_ns() - start) * weight
-    context.policy.succeeded(impl)
-    return value
-
-
-# === hooks.concurrency ===
-# Awaiting implementations side by side, in a task group.
-
-
 async def answer_of(
     context: CallContext,
-    place: int,
+    index: int,
     weight: int,
     impl: Implementation,
     args: Sequence[Any],
     named: Mapping[str, Any],
 ) -> Any:
-    """Await the occupant at *place*; None where its failure is spared."""
+    """Await *impl*, the implementation at *index*; None if its failure is spared."""
     try:
         value = await call_one(context, impl, args, named, weight)
     except (Exception, SystemExit) as error:
         context.answered(impl, None, error)
-        if context.spare(place, error):
+        if context.spare(index, error):
             return None
         raise
     context.answered(impl, value, None)
@@ -178,10 +212,10 @@ async def side_by_side(
     kwargs: Mapping[str, Any],
     weight: int,
 ) -> list[Any]:
-    """Await *occupants* in a task group; return results in the usual order."""
+    """Await *implementations* in a task group; return results in the usual order."""
     import asyncio
 
-    chosen = [(o, *pick(o, kwargs)) for o in implementations]
+    chosen = [(impl, *pick_arguments(impl, kwargs)) for impl in implementations]
     offset = len(context.implementations) - len(chosen)
 
     try:
@@ -191,8 +225,8 @@ async def side_by_side(
                 for n, item in enumerate(chosen)
             ]
     except BaseExceptionGroup as errors:
-        # Callers expect what the photon raised, as in a call in turn; further
-        # failures of the same moment go with it.
+        # Callers expect what the photon raised, as in a call one after the other.
+        # Further failures of the same moment are named in notes.
         cause = errors.exceptions[0]
         for other in errors.exceptions[1:]:
             cause.add_note(f"beside it: {other!r}")
@@ -200,137 +234,41 @@ async def side_by_side(
     return [v for task in tasks if (v := task.result()) is not None]
 
 
-# === hooks.course ===
-# One call that runs in the general way: its occupants, its options, its answers.
-#
-# In come a view and who serves, out come attributions and, where asked for, a record
-# of who answered what.
-
-
-def attribute(
-    policy: Policy,
-    hook: str,
-    implementations: Sequence[Implementation],
-    place: int,
-    error: BaseException,
-    *,
-    spared: bool = False,
-    ends: bool = False,
-) -> None:
-    """Count and name the *error* of the occupant at *place*.
+def run_blocking(
+    hook: str, photon: str, call: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """Run an async call from code without an event loop.
 
     Args:
-        policy: What the hooks share.
         hook: Name of the hook.
-        occupants: Those of the call.
-        place: Whose error it is.
-        error: What it raised.
-        spared: Whether it is reported and the call goes on.
-        ends: Whether those behind it are not called because of it.
-    """
-    impl = implementations[place]
-    missed = implementations[place + 1 :] if ends else ()
-    where = blame(error, impl, hook, missed)
-    seconds = policy.failed(impl)
-    if spared or seconds:
-        from luminal.hooks.records import HookFailure
+        photon: Name of a photon that implements it with ``async def``.
+        call: Makes the coroutine.
 
-        policy.tell(
-            HookFailure(
-                impl.photon, hook, impl.generation, where, error, seconds
-            )
+    Raises:
+        pluggy.HookCallError: This thread runs a loop, which would be blocked.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
+        raise pluggy.HookCallError(
+            f"hook {hook!r} must be awaited here: photon {photon!r} implements it with "
+            f"'async def' and this thread runs an event loop\n"
+            f"  try: await .ahook.{hook}(...)"
         )
+    import asyncio as aio
+
+    return aio.run(call())
 
 
-class CallContext:
-    """A call under way.
-
-    Attributes:
-        view: What it sees.
-        hook: Name of the hook.
-        is_first: Whether the first result ends the call.
-        isolated: Whether a failure leaves the others to answer.
-        concurrent: Whether implementations are awaited side by side.
-        answers: Where answers are kept, or None.
-    """
-
-    __slots__ = (
-        "answers",
-        "concurrent",
-        "hook",
-        "is_first",
-        "isolated",
-        "occupants",
-        "policy",
-        "view",
-    )
-
-    def __init__(
-        self,
-        policy: Policy,
-        snapshot: CallSnapshot,
-        implementations: Sequence[Implementation],
-        *,
-        is_first: bool,
-        isolated: bool,
-        concurrent: bool = False,
-        answers: list[Answer] | None = None,
-    ) -> None:
-        self.policy = policy
-        self.snapshot = snapshot
-        self.hook = snapshot.hook.name
-        self.implementations = implementations
-        self.is_first = is_first
-        self.isolated = isolated
-        self.concurrent = concurrent
-        self.answers = answers
-
-    def blame(self, place: int, error: BaseException) -> None:
-        """Attribute *error*, which ends the call."""
-        attribute(self.policy, self.hook, self.implementations, place, error, ends=True)
-
-    def spare(self, place: int, error: BaseException) -> bool:
-        """Attribute *error*; return whether the call goes on without it."""
-        if not is_own(error):
-            return False
-        spared = self.isolated and not isinstance(error, KeyboardInterrupt)
-        attribute(self.policy, self.hook, self.implementations, place, error, spared=spared)
-        return spared
-
-    def fared_well(self, place: int) -> None:
-        """Note that the wrapper at *place* came to its end without a failure."""
-        self.policy.succeeded(self.implementations[place])
-
-    def answered(
-        self, impl: Implementation, value: Any, error: BaseException | None
-    ) -> None:
-        """Keep an answer where answers are kept."""
-        if self.answers is not None and not (value is None and error is None):
-            from luminal.hooks.records import Answer
-
-            self.answers.append(
-                Answer(impl.photon, impl.generation, value, error)
-            )
-
-    def deadline(self, impl: Implementation) -> float | None:
-        """Return the seconds that *occupant* may take, or None."""
-        return self.policy.deadline(impl)
+# Wrappers: the first half runs before the call, the second half after it. Every second
+# half runs, whatever the others do.
 
 
-# === hooks.wrapping ===
-# Wrappers: their first halves before the call, their second halves after it.
-#
-# In come generators that stand at their ``yield``, the result or the exception of what
-# they wrap; out comes the call's result or exception. Every second half runs, whatever
-# the others do.
-
-
-def outside() -> int:
+def outer_stacklevel() -> int:
     """Return the ``stacklevel`` of the code that called the hook."""
     level = 1
     frame = sys._getframe(1)  # noqa: SLF001 - how `warnings` itself counts
     while frame.f_back is not None and frame.f_code.co_filename.startswith(
-        (ENGINE, GENERATED)
+        (ENGINE, COMPILED)
     ):
         frame, level = frame.f_back, level + 1
     return level
@@ -355,7 +293,7 @@ def second_yield(wrapper: Any) -> NoReturn:
     _wrong(wrapper, "has second yield")
 
 
-def steady(wrapper: Generator[Any, Any, Any]) -> None:
+def run_first_half(wrapper: Generator[Any, Any, Any]) -> None:
     """Run *wrapper* to its ``yield``.
 
     Raises:
@@ -367,7 +305,7 @@ def steady(wrapper: Generator[Any, Any, Any]) -> None:
         _wrong(wrapper, "did not yield")
 
 
-async def asteady(wrapper: Any) -> None:
+async def arun_first_half(wrapper: Any) -> None:
     """Run *wrapper*, of either kind, to its ``yield``.
 
     Raises:
@@ -379,15 +317,15 @@ async def asteady(wrapper: Any) -> None:
         except StopAsyncIteration:
             _wrong(wrapper, "did not yield")
     else:
-        steady(wrapper)
+        run_first_half(wrapper)
 
 
-def old_style(
+def as_new_style(
     impl: Implementation, hook: str, *args: object, **kwargs: object
 ) -> Generator[None, Any, Any]:
-    """Make a new-style wrapper of *occupant*, an old-style one."""
+    """Make a new-style wrapper of *impl*, an old-style one."""
     inner = impl.function(*args, **kwargs)
-    steady(inner)
+    run_first_half(inner)
     result: pluggy.Result[Any]
     try:
         result = pluggy.Result((yield), None)
@@ -405,7 +343,7 @@ def old_style(
                 f"{type(error).__name__}: {error}\n"
                 "Raise it through result.force_exception(), or use wrapper=True."
             ),
-            stacklevel=outside(),
+            stacklevel=outer_stacklevel(),
         )
         raise
     else:
@@ -420,24 +358,24 @@ def unwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
-    fared_well: Callable[[int], None] | None = None,
+    succeeded: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers*, the innermost first.
 
     Args:
         wrappers: Generators at their ``yield``, in the order of their calls; None
-            for those whose first half did not get there.
-        result: What the call they wrap came to.
+            for those that failed before it.
+        result: Result of the call that they wrap.
         error: The exception that it ended with, or None.
-        failed: Is told a wrapper's place and its own exception; returns whether the
-            exception was taken care of.
-        fared_well: Is told the place of a wrapper that raised none of its own.
+        failed: Called with a wrapper's index and the exception that the wrapper itself
+            raised; returns whether the call goes on without the exception.
+        succeeded: Called with the index of a wrapper that raised nothing of its own.
 
     Returns:
         The call's result.
     """
-    for place in range(len(wrappers) - 1, -1, -1):
-        wrapper = wrappers[place]
+    for index in range(len(wrappers) - 1, -1, -1):
+        wrapper = wrappers[index]
         if wrapper is None:
             continue
         try:
@@ -449,24 +387,24 @@ def unwind(
                 except RuntimeError as raised:
                     if _came_back(raised, error):
                         wrapper.close()
-                        _call(fared_well, place)
+                        _call(succeeded, index)
                         continue
                     raise
             wrapper.close()
         except StopIteration as stop:
             result, error = stop.value, None
-            _call(fared_well, place)
+            _call(succeeded, index)
             continue
-        except BaseException as raised:  # noqa: BLE001 - for the wrapper outside of it
+        except BaseException as raised:  # noqa: BLE001 - for the next wrapper
             if raised is error:
-                _call(fared_well, place)
-            elif not failed(place, raised):
+                _call(succeeded, index)
+            elif not failed(index, raised):
                 error = raised
             continue
         try:
             _wrong(wrapper, "has second yield")
         except RuntimeError as raised:
-            if not failed(place, raised):
+            if not failed(index, raised):
                 raise
     if error is not None:
         try:
@@ -481,28 +419,28 @@ async def aunwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
-    fared_well: Callable[[int], None] | None = None,
+    succeeded: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers* of either kind; see `unwind`.
 
     An async generator cannot return a value: what it yields in its second half is
     the call's result; where it ends without yielding, the result stays as it was.
     """
-    for place in range(len(wrappers) - 1, -1, -1):
-        wrapper = wrappers[place]
+    for index in range(len(wrappers) - 1, -1, -1):
+        wrapper = wrappers[index]
         if wrapper is None:
             continue
         try:
             if not hasattr(wrapper, "asend"):
-                result, error = unwind((wrapper,), result, error, _nobody), None
+                result, error = unwind((wrapper,), result, error, _not_spared), None
             else:
                 result, error = await _asecond_half(wrapper, result, error), None
         except BaseException as raised:  # noqa: BLE001 - as in `unwind`
             if raised is not error and not _came_back(raised, error):
-                if not failed(place, raised):
+                if not failed(index, raised):
                     error = raised
                 continue
-        _call(fared_well, place)
+        _call(succeeded, index)
     if error is not None:
         try:
             raise error
@@ -535,21 +473,13 @@ def _came_back(raised: BaseException, error: BaseException | None) -> bool:
     )
 
 
-def _call(fared_well: Callable[[int], None] | None, place: int) -> None:
-    if fared_well is not None:
-        fared_well(place)
+def _call(succeeded: Callable[[int], None] | None, index: int) -> None:
+    if succeeded is not None:
+        succeeded(index)
 
 
-def _nobody(_place: int, _error: BaseException) -> bool:
+def _not_spared(_index: int, _error: BaseException) -> bool:
     return False
-
-
-# === hooks.running ===
-# The general way to run a call: every option, one implementation after the other.
-#
-# In come a view and the arguments, out comes the result by pluggy's rules. Cold hooks,
-# sampled calls and rare options run here; prepared callers do the same without looking
-# anything up, and properties hold the two together.
 
 
 def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -563,19 +493,24 @@ def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         warnings.warn(
             f"Argument(s) {', '.join(missing)} which are declared in the hookspec "
             "cannot be found in this hook call",
-            stacklevel=outside(),
+            stacklevel=outer_stacklevel(),
         )
     return kwargs
 
 
-def run(context: CallContext, implementations: Sequence[Implementation], kwargs: Any, weight: int) -> Any:
-    """Call *occupants* in order.
+def run(
+    context: CallContext,
+    implementations: Sequence[Implementation],
+    kwargs: Any,
+    weight: int,
+) -> Any:
+    """Call *implementations* one after the other.
 
     Args:
-        course: The call's view and options.
-        occupants: In the order of calls, wrappers first.
+        context: The call's snapshot and options.
+        implementations: In the order of calls, wrappers first.
         kwargs: The arguments, completed.
-        weight: How many calls the times stand for.
+        weight: Number of calls that the measured times stand for.
 
     Returns:
         The list of results, or the first one.
@@ -584,31 +519,31 @@ def run(context: CallContext, implementations: Sequence[Implementation], kwargs:
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
-    place = -1
+    index = -1
     try:
-        for place, impl in enumerate(implementations):
-            args, named = pick(impl, kwargs)
+        for index, impl in enumerate(implementations):
+            args, named = pick_arguments(impl, kwargs)
             start = perf_counter_ns()
             try:
                 if impl.is_old_style:
-                    value = old_style(impl, context.hook, *args, **named)
+                    value = as_new_style(impl, context.hook, *args, **named)
                 else:
                     value = impl.function(*args, **named)
                 if impl.is_wrapper:
-                    steady(value)
+                    run_first_half(value)
                     opened.append(value)
                     continue
             except ISOLATED as raised:
                 context.answered(impl, None, raised)
                 if not isolated:
-                    context.blame(place, raised)
+                    context.fail(index, raised)
                     raise
-                context.spare(place, raised)
+                context.spare(index, raised)
                 if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
-                context.blame(place, raised)
+                context.fail(index, raised)
                 raise
             tally = impl.tally
             tally.calls += weight
@@ -623,47 +558,51 @@ def run(context: CallContext, implementations: Sequence[Implementation], kwargs:
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return unwind(opened, result, error, context.spare, context.fared_well)
+        return unwind(opened, result, error, context.spare, context.succeeded)
     finally:
         del error
 
 
 async def arun(
-    context: CallContext, implementations: Sequence[Implementation], kwargs: Any, weight: int
+    context: CallContext,
+    implementations: Sequence[Implementation],
+    kwargs: Any,
+    weight: int,
 ) -> Any:
-    """Await *occupants* in order, sync ones among them; see `run`."""
+    """Await *implementations*, of which some may be sync; see `run`."""
     first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
     try:
-        for place, impl in enumerate(implementations):
-            args, named = pick(impl, kwargs)
+        for index, impl in enumerate(implementations):
+            args, named = pick_arguments(impl, kwargs)
             if context.concurrent and not impl.is_wrapper:
-                result = await side_by_side(context, implementations[place:], kwargs, weight)
+                result = await side_by_side(
+                    context, implementations[index:], kwargs, weight
+                )
                 break
             try:
                 if impl.is_wrapper:
                     if impl.is_old_style:
-                        value = old_style(impl, context.hook, *args, **named)
+                        value = as_new_style(impl, context.hook, *args, **named)
                     else:
                         value = impl.function(*args, **named)
-                    await asteady(value)
+                    await arun_first_half(value)
                     opened.append(value)
                     continue
                 value = await call_one(context, impl, args, named, weight)
             except ISOLATED as raised:
                 context.answered(impl, None, raised)
                 if not isolated:
-                    context.blame(place, raised)
+                    context.fail(index, raised)
                     raise
-                context.spare(place, raised)
+                context.spare(index, raised)
                 if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
-                if is_own(raised):
-                    context.blame(place, raised)
+                context.fail(index, raised)
                 raise
             context.answered(impl, value, None)
             if value is not None:
@@ -674,15 +613,12 @@ async def arun(
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return await aunwind(opened, result, error, context.spare, context.fared_well)
+        return await aunwind(opened, result, error, context.spare, context.succeeded)
     finally:
         del error
 
 
-# === hooks.monitoring ===
 # Functions around every call: `add_hookcall_monitoring` and tracing.
-#
-# While nobody monitors, no call comes here.
 
 
 def monitored(
@@ -690,7 +626,7 @@ def monitored(
     context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Run *course* inside of *monitors*, the last of which is the outermost."""
+    """Run the call inside of *monitors*, the last of which is the outermost."""
     if not monitors:
         return run(context, context.implementations, kwargs, 1)
     before, after = monitors[-1]
@@ -707,7 +643,7 @@ async def amonitored(
     context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Await *course* inside of *monitors*; see `monitored`."""
+    """Await the call inside of *monitors*; see `monitored`."""
     if not monitors:
         return await arun(context, context.implementations, kwargs, 1)
     before, after = monitors[-1]

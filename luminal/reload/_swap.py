@@ -598,7 +598,7 @@ class Swap:
                 plugins.swapping(seats) as exchange,
                 self._stage.committing() as commit,
             ):
-                self._turn(exchange.turn, commit)
+                self._turn(exchange.commit, commit)
         except BaseException:
             for absent in coming:
                 if plugins.is_registered(absent):
