@@ -185,7 +185,7 @@ class Caller:
             self._replace_snapshot(CallSnapshot(self, self.policy.epoch))
 
     def renew(self) -> None:
-        """Make a new snapshot of the same implementations; callers are compiled anew."""
+        """Make a new snapshot of the same implementations, so that callers recompile."""
         self._replace_snapshot(self.snapshot.for_epoch(self.policy.epoch))
 
     def _replace_snapshot(self, snapshot: CallSnapshot) -> None:
