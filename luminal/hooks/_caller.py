@@ -182,20 +182,25 @@ class Caller:
         is_pending = self.snapshot.is_pending
         self.superseded = self.snapshot if grown and not is_pending else None
         if not is_pending:
-            self._replace_snapshot(CallSnapshot(self, self.policy.epoch))
+            self.replace_snapshot(CallSnapshot(self, self.policy.epoch))
 
     def renew(self) -> None:
-        """Make a new snapshot of the same implementations, so that callers recompile."""
-        self._replace_snapshot(self.snapshot.for_epoch(self.policy.epoch))
+        """Make a new snapshot of the same implementations; callers recompile."""
+        self.replace_snapshot(self.snapshot.for_epoch(self.policy.epoch))
 
-    def _replace_snapshot(self, snapshot: CallSnapshot) -> None:
+    def replace_snapshot(self, snapshot: CallSnapshot) -> None:
+        """Make *snapshot* the present one."""
         old = self.snapshot
-        self._keep_if_awaited(old)
+        if old.awaited:
+            self.policy.replaced.append(old)
         self.step_to(snapshot)
         self.count(old)
 
     def step_to(self, snapshot: CallSnapshot) -> None:
-        """Make *snapshot* the present one; a swap does this for many hooks at once."""
+        """Make *snapshot* the present one, in a few stores.
+
+        The caller of this method keeps the calls of the old one, before and after.
+        """
         self.snapshot.is_gone = True
         self.snapshot = snapshot
         if self.barrier is not None and self.barrier.swap.done:
@@ -203,18 +208,6 @@ class Caller:
             self.barrier.new = snapshot
         else:
             self.deoptimize()
-
-    def settle(self, snapshot: CallSnapshot) -> None:
-        """Make *snapshot* the present one after a swap; both functions stay."""
-        old = self.snapshot
-        self._keep_if_awaited(old)
-        old.is_gone = True
-        self.snapshot = snapshot
-        self.count(old)
-
-    def _keep_if_awaited(self, snapshot: CallSnapshot) -> None:
-        if snapshot.awaited:
-            self.policy.replaced.append(snapshot)
 
     def count(self, old: CallSnapshot) -> None:
         """Keep the number of async calls of *old*, which was replaced."""
@@ -413,7 +406,7 @@ class Caller:
         Args:
             result_callback: Called with every result that is not None.
             kwargs: The arguments.
-            owner: Photon whose end ends the memory of this call.
+            owner: Photon; when it is unregistered, this call is forgotten.
             removed: Names of plugins that are not called now.
         """
         if self.history is None:

@@ -28,8 +28,6 @@ __all__ = [
     "ISOLATED",
     "Breaker",
     "Policy",
-    "is_own",
-    "where_raised",
 ]
 
 ISOLATED: Final = (Exception, SystemExit)
@@ -47,12 +45,12 @@ _RESERVED: Final = "luminal."  # plugins of Luminal itself; they run photons' co
 _LOCK = threading.Lock()
 
 
-def is_own(error: BaseException) -> bool:
+def _is_own(error: BaseException) -> bool:
     """Return whether *error* is an implementation's failure, not a cancellation."""
     return isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 
 
-def where_raised(error: BaseException, impl: Implementation) -> str:
+def _where_raised(error: BaseException, impl: Implementation) -> str:
     """Return ``file:line`` of the photon's frame that is outermost in the traceback."""
     step = error.__traceback__
     while step is not None:
@@ -220,7 +218,7 @@ class Policy:
             index: Which of them raised.
             error: The exception.
         """
-        if is_own(error):
+        if _is_own(error):
             missed = implementations[index + 1 :]
             self._record(hook, implementations[index], error, missed, spared=False)
 
@@ -242,7 +240,7 @@ class Policy:
             error: The exception.
             isolated: Whether the hook isolates failures.
         """
-        if not is_own(error):
+        if not _is_own(error):
             return False
         spared = isolated and not isinstance(error, KeyboardInterrupt)
         self._record(hook, implementations[index], error, (), spared=spared)
@@ -263,7 +261,7 @@ class Policy:
             impl.tally.streak += 1
             for other in missed:
                 other.tally.missed += 1
-        where = where_raised(error, impl)
+        where = _where_raised(error, impl)
         # Luminal's own plugins run photons' code; their caller adds a better note.
         if not impl.photon.startswith(_RESERVED):
             note = (

@@ -229,7 +229,7 @@ async def side_by_side(
         # Further failures of the same moment are named in notes.
         cause = errors.exceptions[0]
         for other in errors.exceptions[1:]:
-            cause.add_note(f"beside it: {other!r}")
+            cause.add_note(f"also raised: {other!r}")
         raise cause from None
     return [v for task in tasks if (v := task.result()) is not None]
 

@@ -176,7 +176,7 @@ class HistoricCall:
     Attributes:
         kwargs: Its arguments.
         callback: Called with each result that is not None, or None.
-        owner: Photon whose end ends the memory of this call, or None.
+        owner: Photon; when it is unregistered, this call is forgotten. Or None.
     """
 
     __slots__ = ("callback", "kwargs", "owner")

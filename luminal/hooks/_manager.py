@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.hooks._caller import Caller
+from luminal.hooks._caller import Caller, SubsetCaller
 from luminal.hooks._errors import Breaker, Policy
 from luminal.hooks._impl import (
     Implementation,
@@ -231,8 +231,6 @@ class PluginManager(pluggy.PluginManager):
 
         Their next generations are left out as well: a photon is known by its name.
         """
-        from luminal.hooks._caller import SubsetCaller
-
         function = getattr(self.hook, name)
         unwanted = {id(plugin) for plugin in remove_plugins}
         removed = frozenset(

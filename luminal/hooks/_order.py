@@ -50,7 +50,7 @@ def apply_before_after(
     try:
         sorter.prepare()
     except CycleError as error:
-        # The newcomers come last in *items*: the message begins with one of them.
+        # In a check, new implementations are last: the message begins with one.
         cycle = error.args[1][1:]
         start = cycle.index(max(cycle))
         cycle = [*cycle[start:], *cycle[:start], cycle[start]]

@@ -47,7 +47,13 @@ _CHECK_EVERY: Final = 0.001  # seconds between two searches of the threads' stac
 
 
 class SwapState:
-    """Whether a swap is done: its hooks show the new generation from one store on."""
+    """Whether a swap is committed; the barriers of all its hooks share it.
+
+    It is apart from the `PreparedSwap`, which refers to the old plugins.
+
+    Attributes:
+        done: From this store on, all hooks of the swap show the new generation.
+    """
 
     __slots__ = ("done",)
 
@@ -244,7 +250,7 @@ class PreparedSwap:
             old.caller.count(old)
         for caller, order, _, barrier in self._barriers:
             caller.order = order
-            caller.settle(barrier.new)
+            caller.replace_snapshot(barrier.new)
         if self._barriers:
             under_way = _epochs_under_way(self._policy)
             for _, _, _, barrier in self._barriers:
@@ -297,7 +303,7 @@ def _new_orders(
     return orders
 
 
-# Calls under way, and statistics. Calls pay for one counter; to ask is what is slow.
+# Calls under way, and statistics. A call pays for one counter only.
 
 _SHORTEST_PAUSE: Final = 0.0002  # seconds between two searches of the stacks, at first
 _LONGEST_PAUSE: Final = 0.01
