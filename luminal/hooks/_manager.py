@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
+from luminal.errors import did_you_mean, nearest
 from luminal.hooks._caller import Caller, SubsetCaller
 from luminal.hooks._errors import Breaker, Policy
 from luminal.hooks._impl import (
@@ -706,16 +707,3 @@ class PluginManager(pluggy.PluginManager):
         registration = self._by_id.get(id(self._name2plugin.get(name)))
         if registration is not None:
             self._renew(registration.callers())
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the one of *known* that is spelt most like *name*, or an empty string."""
-    import difflib
-
-    return next(iter(difflib.get_close_matches(name, list(known), 1)), "")
-
-
-def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
-    """Return "did you mean 'x'?" for the nearest of *known*, or an empty string."""
-    found = nearest(name, known)
-    return f"{before}did you mean {found!r}?" if found else ""
