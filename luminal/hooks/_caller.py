@@ -286,7 +286,7 @@ class Caller:
         context = self._context(snapshot, snapshot.implementations, answers=answers)
         if self.policy.monitors:
             return monitored(self.policy.monitors, context, given)
-        return run(context, context.implementations, given, weight)
+        return run(context, given, weight)
 
     async def arun(
         self,
@@ -306,7 +306,7 @@ class Caller:
         )
         if self.policy.monitors:
             return await amonitored(self.policy.monitors, context, given)
-        return await arun(context, context.implementations, given, weight)
+        return await arun(context, given, weight)
 
     def _context(
         self,

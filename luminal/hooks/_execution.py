@@ -207,21 +207,23 @@ async def answer_of(
 
 
 async def side_by_side(
-    context: CallContext,
-    implementations: Sequence[Implementation],
-    kwargs: Mapping[str, Any],
-    weight: int,
+    context: CallContext, start: int, kwargs: Mapping[str, Any], weight: int
 ) -> list[Any]:
-    """Await *implementations* in a task group; return results in the usual order."""
+    """Await the implementations from index *start* on in a task group.
+
+    Returns:
+        Their results in the order of calls.
+    """
     import asyncio
 
-    chosen = [(impl, *pick_arguments(impl, kwargs)) for impl in implementations]
-    offset = len(context.implementations) - len(chosen)
-
+    chosen = [
+        (impl, *pick_arguments(impl, kwargs))
+        for impl in context.implementations[start:]
+    ]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(answer_of(context, offset + n, weight, *item))
+                group.create_task(answer_of(context, start + n, weight, *item))
                 for n, item in enumerate(chosen)
             ]
     except BaseExceptionGroup as errors:
@@ -423,8 +425,8 @@ async def aunwind(
 ) -> Any:
     """Run the second halves of *wrappers* of either kind; see `unwind`.
 
-    An async generator cannot return a value: what it yields in its second half is
-    the call's result; where it ends without yielding, the result stays as it was.
+    An async generator cannot return a value. The value that it yields in its second
+    half is the call's result; if it yields none, the result stays as it was.
     """
     for index in range(len(wrappers) - 1, -1, -1):
         wrapper = wrappers[index]
@@ -498,17 +500,11 @@ def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     return kwargs
 
 
-def run(
-    context: CallContext,
-    implementations: Sequence[Implementation],
-    kwargs: Any,
-    weight: int,
-) -> Any:
-    """Call *implementations* one after the other.
+def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
+    """Call the implementations of *context* one after the other.
 
     Args:
-        context: The call's snapshot and options.
-        implementations: In the order of calls, wrappers first.
+        context: The call's implementations and options.
         kwargs: The arguments, completed.
         weight: Number of calls that the measured times stand for.
 
@@ -521,7 +517,7 @@ def run(
     error: BaseException | None = None
     index = -1
     try:
-        for index, impl in enumerate(implementations):
+        for index, impl in enumerate(context.implementations):
             args, named = pick_arguments(impl, kwargs)
             start = perf_counter_ns()
             try:
@@ -563,24 +559,17 @@ def run(
         del error
 
 
-async def arun(
-    context: CallContext,
-    implementations: Sequence[Implementation],
-    kwargs: Any,
-    weight: int,
-) -> Any:
-    """Await *implementations*, of which some may be sync; see `run`."""
+async def arun(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
+    """Await the implementations of *context*, of which some may be sync; see `run`."""
     first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
     try:
-        for index, impl in enumerate(implementations):
+        for index, impl in enumerate(context.implementations):
             args, named = pick_arguments(impl, kwargs)
             if context.concurrent and not impl.is_wrapper:
-                result = await side_by_side(
-                    context, implementations[index:], kwargs, weight
-                )
+                result = await side_by_side(context, index, kwargs, weight)
                 break
             try:
                 if impl.is_wrapper:
@@ -628,7 +617,7 @@ def monitored(
 ) -> Any:
     """Run the call inside of *monitors*, the last of which is the outermost."""
     if not monitors:
-        return run(context, context.implementations, kwargs, 1)
+        return run(context, kwargs, 1)
     before, after = monitors[-1]
     # pluggy's order: the reverse of the order of calls.
     hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
@@ -645,7 +634,7 @@ async def amonitored(
 ) -> Any:
     """Await the call inside of *monitors*; see `monitored`."""
     if not monitors:
-        return await arun(context, context.implementations, kwargs, 1)
+        return await arun(context, kwargs, 1)
     before, after = monitors[-1]
     hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
     before(context.hook, hookimpls, kwargs)

@@ -10,7 +10,6 @@ Nothing here takes a lock; the owner of an `Order` does.
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonConflictError
@@ -35,6 +34,7 @@ def apply_before_after(
     Raises:
         PhotonConflictError: They form a cycle; its photons are named.
     """
+    import heapq  # here, as most hosts use neither ``before`` nor ``after``
     from graphlib import CycleError, TopologicalSorter
 
     indexes: dict[str, list[int]] = {}
