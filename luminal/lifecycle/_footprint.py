@@ -16,8 +16,7 @@ import attrs
 
 from luminal.errors import PhotonStateError
 from luminal.model import Event, EventKind, Problem
-from luminal.supervise import Change, Footprint, Policy, find_pins
-from luminal.supervise.facets import FACETS
+from luminal.supervise import FACETS, Change, Footprint, Policy, find_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +36,7 @@ class Terms:
     """What a host does about changes of the interpreter's shared state.
 
     Attributes:
-        facets: Facet → policy, see `luminal.supervise.facets`; ``*`` for the rest,
+        facets: Facet → policy, see `luminal.supervise.FACETS`; ``*`` for the rest,
             which are allowed without it.
         events: Who hears of it.
     """
@@ -210,7 +209,7 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
     """
     if not namespaces:
         return
-    pins = handler.trail.pins = find_pins(namespaces, photon=handler.name)
+    pins = handler.trail.pins = find_referrers(namespaces, photon=handler.name)
     if not pins:
         return
     import logging

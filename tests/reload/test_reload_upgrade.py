@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.upgrades import build_wheel, make_environment, run
+from tests.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def host(python: Path, script: str, cwd: Path, *arguments: object) -> Any:
         stdout=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        timeout=120,
+        timeout=DEADLINE,
         env={**os.environ, "LUMINAL_CACHE_DIR": str(cwd / "cache")},
     )
     return json.loads(done.stdout)
@@ -127,7 +128,7 @@ def test_an_uninstalled_photon_stays_until_told_and_says_so(
                 orphaned = asyncio.Event()
                 loop = asyncio.get_running_loop()
                 def hear(event):
-                    if event.happening == "orphaned":
+                    if event.kind == "orphaned":
                         loop.call_soon_threadsafe(orphaned.set)
                 loader.events.subscribe(hear)
                 await loader.watch_distributions()
