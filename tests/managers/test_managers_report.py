@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import tempfile
@@ -51,6 +52,10 @@ async def lived(directory: Path) -> luminal.Loader:
             loader.hook.locate()
     file.write_text(GEO.format(does="return ("))
     await loader.reload_photons(["geo"])
+    async with asyncio.timeout(60):  # the first generation's end is an event of its own
+        while not any(e.kind == "retired" for e in loader.events.journal):
+            gc.collect()
+            await asyncio.sleep(0.01)
     return loader
 
 
