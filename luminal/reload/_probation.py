@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonRollbackError
-from luminal.lifecycle import is_containable, method_of, run_step, words_of
+from luminal.lifecycle import error_text, is_containable, method_of, run_step
 from luminal.model import EventKind, Problem, State
 from luminal.reload._loop import Home
 from luminal.supervise import unowned
@@ -127,7 +127,7 @@ class Provisional:
         for pair in self.pairs:
             # The host's Handler may have gone on to the next generation.
             if pair.new is not None:
-                self.ports.tell(EventKind.CONFIRMED, pair.new)
+                self.ports.emit(EventKind.CONFIRMED, pair.new)
         self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
         await self.when_over(self)
 
@@ -163,7 +163,7 @@ class Provisional:
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
-            self.ports.tell(EventKind.ROLLED_BACK, handler, problem=problem)
+            self.ports.emit(EventKind.ROLLED_BACK, handler, problem=problem)
         self.retirements.begin([new for _, new, _ in back])
         for handler in stopped:  # by the host, meanwhile: so they stay
             await handler.stop()
@@ -183,7 +183,7 @@ class Provisional:
             handler.name,
             why,
         )
-        self.ports.tell(EventKind.FAILED, handler)
+        self.ports.emit(EventKind.FAILED, handler)
         await handler.stop()
 
     def _close(self) -> None:
@@ -204,5 +204,5 @@ async def _unhealthy(handler: Handler) -> str:
         # Whatever it is, `SystemExit` included, it is not healthy.
         if not is_containable(error):
             raise
-        return f"'is_healthy' raised {words_of(error)}"
+        return f"'is_healthy' raised {error_text(error)}"
     return "" if is_well else "'is_healthy' says no"

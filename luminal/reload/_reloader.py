@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from luminal.errors import PhotonConflictError, PhotonRollbackError
-from luminal.lifecycle import explain, is_containable
+from luminal.lifecycle import is_containable, load_failure
 from luminal.loading import Pinned, run_in_thread
 from luminal.model import (
     EventKind,
@@ -260,11 +260,11 @@ class Reloader:
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
         for handler in handlers:
-            error, phase = explain(cause, blamed or handler.name, handler.filepath)
+            error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
             error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)
-            self.ports.tell(EventKind.REJECTED, handler, problem=problem)
+            self.ports.emit(EventKind.REJECTED, handler, problem=problem)
             outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
@@ -289,7 +289,7 @@ class Reloader:
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
-            self.ports.tell(EventKind.ROLLED_BACK, back)
+            self.ports.emit(EventKind.ROLLED_BACK, back)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:

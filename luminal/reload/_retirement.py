@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.lifecycle import name_pins, namespaces_of
+from luminal.lifecycle import namespaces_of, report_referrers
 from luminal.loading import drop_type_caches
 from luminal.model import Event, EventKind, Problem, State
 from luminal.supervise import unowned
@@ -104,7 +104,7 @@ class Retirement:
                 hint="let hooks and 'finalize' return sooner, or reload less often",
             )
             problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
-            self.ports.tell(EventKind.LEAKED, handler, problem=problem)
+            self.ports.emit(EventKind.LEAKED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
@@ -151,7 +151,7 @@ class Retirement:
                 self._announce(handler)
                 namespaces = namespaces_of(handler)
                 handler.release()
-                name_pins(handler, namespaces)
+                report_referrers(handler, namespaces)
             drop_type_caches()
         finally:
             if not self.is_over:
@@ -195,7 +195,7 @@ class Retirement:
                 hint="let hooks return sooner, or give them a longer drain deadline",
             )
             problem = Problem.of(late, "drain")
-        self.ports.tell(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
+        self.ports.emit(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
 
     async def _is_idle(self, leaving: Handler) -> bool:
         import asyncio

@@ -16,8 +16,8 @@ import attrs
 
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.lifecycle import Admission, Handler, Trail
-from luminal.loading import Attempt, Selected, Stage, run_by
+from luminal.lifecycle import Handler, InterpreterChanges, check_names
+from luminal.loading import Attempt, Selected, Stage, run_in_worker
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import affected, find_unmet
 
@@ -434,7 +434,7 @@ class Swap:
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
-    _trails: dict[str, Trail] = attrs.Factory(dict)
+    _trails: dict[str, InterpreterChanges] = attrs.Factory(dict)
     # Exclusive photons that were stopped to make room.
     _aside: list[Absent] = attrs.Factory(list)
 
@@ -464,7 +464,9 @@ class Swap:
             self.mixture.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
-                    trail = self._trails.get(pair.new.generation.unit, Trail())
+                    trail = self._trails.get(
+                        pair.new.generation.unit, InterpreterChanges()
+                    )
                     pair.new._changes.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
@@ -495,20 +497,22 @@ class Swap:
                 for unit in self.units:
                     renewal = self.change.renewals.get(unit)
                     serving = self.world.generations[unit]
-                    trail = self._trails[unit] = Trail()
-                    with self.ports.following(trail, *self._who(unit)):
+                    trail = self._trails[unit] = InterpreterChanges()
+                    with self.ports.tracking_changes(trail, *self._who(unit)):
                         if renewal is not None:
                             generation = attempt.provide(unit, renewal.origin)
                         else:
                             is_pinned = unit in self.change.pinned
-                            place = None if is_pinned else serving.places.get(unit)
-                            generation = attempt.provide(unit, serving.origin, place)
+                            location = (
+                                None if is_pinned else serving.locations.get(unit)
+                            )
+                            generation = attempt.provide(unit, serving.origin, location)
                     choice = renewal.choice if renewal else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_by(self.world.hand, stage, self.ports.deadlines.load)
+        result = await run_in_worker(self.world.hand, stage, self.ports.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
         self.mixture.check(self._stage.ready)
@@ -534,12 +538,11 @@ class Swap:
 
     def _check_names(self) -> None:
         """Refuse names that photons outside of the transaction have."""
-        admission = Admission(self.registry)
         for pair in self.pairs:
             new = pair.new
             if pair.old is None and new and new.generation and new.candidate:
                 selected = Selected(new.name, new.factory, new.generation)
-                admission.check_names([selected], [new.candidate])
+                check_names([selected], [new.candidate], self.registry)
 
     async def _start(self, pair: Pair) -> None:
         """Start a new photon while the old one serves, or after an exclusive one."""
@@ -609,7 +612,7 @@ class Swap:
             for absent in coming:
                 if plugins.is_registered(absent):
                     plugins.unregister(absent)
-                self.ports.unseat(absent.handler)
+                self.ports.unregister(absent.handler)
             raise
         for absent in going:
             plugins.unregister(absent)
@@ -630,11 +633,11 @@ class Swap:
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
-            self.ports.tell(EventKind.LOADED, pair.new)
+            self.ports.emit(EventKind.LOADED, pair.new)
         elif pair.new is None and pair.old is not None:
-            self.ports.tell(EventKind.UNLOADED, pair.old)
+            self.ports.emit(EventKind.UNLOADED, pair.old)
         elif pair.old is not None:
-            self.ports.tell(EventKind.SWAPPED, pair.old)
+            self.ports.emit(EventKind.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""
