@@ -365,7 +365,7 @@ def _refusal(new: Handler, what: str, why: str) -> PhotonDependencyError:
         photon=new.name,
         file=new.filepath,
         why=why,
-        hint="load the required photon first, or mend it",
+        hint="load the required photon first, or fix it",
     )
 
 

@@ -512,7 +512,7 @@ class Swap:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_in_worker(self.world.hand, stage, self.ports.deadlines.load)
+        result = await run_in_worker(self.world.worker, stage, self.ports.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
         self.mixture.check(self._stage.ready)
