@@ -212,7 +212,7 @@ class Desk:
             it lasts; 0 for swaps that are final at once.
         footprint: What is done when a photon changes the interpreter's shared state:
             a policy (``allow``, ``warn``, ``restore``, ``refuse``), or one for each
-            facet with ``*`` for the rest, see `luminal.supervise.facets`. None, the
+            facet with ``*`` for the rest, see `luminal.supervise.FACETS`. None, the
             default, looks at nothing and costs nothing.
         cache: Whether compiled code is kept between runs, see `luminal.store`.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE
 
 PHOTONS = {
     "photons/geo.py": """\
@@ -61,8 +62,8 @@ def test_the_same_as_json(terminal: Terminal, golden: Any) -> None:
     terminal.write(PHOTONS)
     said = golden("list-json", "list", "--no-installed", "photons", "--json")
     document = said.json()
-    assert document["schema"] == 1
-    assert document["verb"] == "list"
+    assert document["schema"] == 2
+    assert document["command"] == "list"
     assert document["exit"] == said.code == 1
     names = [photon["name"] for photon in document["photons"]]
     assert names.index("geo") < names.index("alarm")
@@ -93,7 +94,7 @@ def test_hostile_files_are_not_executed(terminal: Terminal) -> None:
             + f"class Default(luminal.IPhoton):\n    {deeds['marks']}\n",
         }
     )
-    said = terminal.luminal("list", "--no-installed", "photons", "--json", timeout=20)
+    said = terminal.luminal("list", "--no-installed", "photons", "--json")
     assert said.code == 0
     assert len(said.json()["photons"]) == len(deeds) + 2
     assert not marker.exists()
@@ -103,7 +104,7 @@ def test_nothing_found_is_an_exit_code_of_its_own(terminal: Terminal) -> None:
     (terminal.place / "empty").mkdir()
     said = terminal.luminal("list", "--no-installed", "empty")
     assert (said.out, said.code) == ("", 3)
-    assert "no photon found" in said.err
+    assert "no photons found" in said.err
     document = terminal.luminal("list", "--no-installed", "empty", "--json").json()
     assert (document["photons"], document["exit"]) == ([], 3)
 
@@ -189,7 +190,7 @@ def test_a_reader_that_leaves_early_is_no_error(terminal: Terminal) -> None:
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=60,
+        timeout=DEADLINE,
     )
     os.close(writing)
     assert said.returncode == 0

@@ -11,8 +11,7 @@ import pytest
 
 from luminal.lifecycle import CrossLoopLock
 from luminal.reload._loop import Home
-
-PATIENCE = 30
+from tests.waiting import DEADLINE, tasks_left
 
 
 def in_thread(function: Callable[[], object]) -> Future[object]:
@@ -50,7 +49,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
             await asyncio.Event().wait()
         finally:
             is_ending.set()
-            await asyncio.to_thread(is_asked.wait, PATIENCE)
+            await asyncio.to_thread(is_asked.wait, DEADLINE)
             # What was asked for gets its chance to begin on this loop.
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -63,29 +62,26 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
         assert not holding.done()
 
     def ask() -> str:
-        is_ending.wait(PATIENCE)
+        is_ending.wait(DEADLINE)
         return home.run(work)
 
     answer = in_thread(ask)
     asyncio.run(main())
-    assert answer.result(PATIENCE) == "done"
-    assert in_thread(lambda: home.run(work)).result(PATIENCE) == "done"
+    assert answer.result(DEADLINE) == "done"
+    assert in_thread(lambda: home.run(work)).result(DEADLINE) == "done"
     home.close()
 
 
-def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
+async def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
     home = Home()
 
     async def work() -> object:
         return asyncio.get_running_loop()
 
-    async def main() -> None:
-        here = asyncio.get_running_loop()
-        home.settle(here)
-        assert await asyncio.to_thread(home.run, work) is here
-        await asyncio.to_thread(home.close)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
+    here = asyncio.get_running_loop()
+    home.settle(here)
+    assert await asyncio.to_thread(home.run, work) is here
+    await asyncio.to_thread(home.close)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not tasks_left()

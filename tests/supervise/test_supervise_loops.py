@@ -28,8 +28,9 @@ from luminal.supervise import (
     snapshot,
     super_loop_factory,
 )
-from luminal.supervise.restarts import RestartLog
-from tests.supervise.turning import AT_ONCE, DEADLINE, OFTEN, Turning, wait_until
+from luminal.supervise._controller import RestartLog
+from tests.supervise.turning import AT_ONCE, OFTEN, Turning
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

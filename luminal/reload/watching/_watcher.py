@@ -24,7 +24,6 @@ from luminal.reload.watching._settle import Cause, Note, NoteCode, Pace, Settle
 from luminal.reload.watching._snapshot import Snapshot, Tracker
 from luminal.reload.watching._source import News, PollingSource
 from luminal.supervise import unowned
-from luminal.supervise.hurry import Hurry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -110,8 +109,6 @@ class Reporter:
 _SLACK = 0.0006
 # While a batch is open and nobody tells of locks, they are looked at so often.
 _LOOK = 0.050
-# Longer sleeps than this are not spent in a hurry.
-_HURRY_LIMIT = 0.010
 
 
 def new_source(force_polling: bool | None = None) -> Source:
@@ -154,7 +151,6 @@ class Duty:
     # The sweep under way: interrupted where its budget is used up.
     _sweep: Iterator[list[Difference]] | None = attrs.field(init=False, default=None)
     _next_sweep: float = attrs.field(init=False, default=0.0)
-    _hurry: Hurry = attrs.field(init=False, factory=Hurry)
 
     def __attrs_post_init__(self) -> None:
         self._reporter = Reporter(self.say, self.pace.poll)
@@ -188,8 +184,7 @@ class Duty:
 
     def plant(self, root: str) -> None:
         """Watch the tree at *root*."""
-        with self._hurry:
-            self.tracker.plant(root)
+        self.tracker.plant(root)
         self._learn_file_systems()
         self._report()
         self._plan_sweep()
@@ -206,21 +201,15 @@ class Duty:
 
     def end(self) -> None:
         """Give everything back to the system."""
-        self._hurry.end()
         self.tracker.snapshot.source.close()
 
     def turn(self) -> None:
         """Sleep until something is to be done, and do it."""
         tracker, settle = self.tracker, self.tracker.settle
-        sleep = self._sleep()
-        if sleep > _HURRY_LIMIT:
-            self._hurry.end()
         source = tracker.snapshot.source
-        if source.wait(sleep):
-            self._hurry.begin()
+        if source.wait(self._sleep()):
             self._hear(source.read())
         if not settle.is_pending:
-            self._hurry.end()
             if tracker.clock() >= self._next_sweep:
                 self._look_around()
             return
@@ -230,9 +219,7 @@ class Duty:
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
         if batch is not None:
-            # Still in a hurry: a change is live once its receiver has acted on it.
             self.deliver(batch)
-            self._hurry.end()
 
     @property
     def _is_blind(self) -> bool:
