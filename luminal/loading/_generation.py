@@ -1,9 +1,9 @@
-"""One loaded version of a unit: its modules, executed apart from the running ones.
+"""`Generation`: the modules of one version of a unit, executed beside the running one.
 
-In come names, out come modules. A generation keeps a table of its own modules;
-imports made by its code, also late ones inside functions, are answered from that
-table first, so that old code keeps finding old modules and new code new ones.
-What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
+A generation keeps a table of its own modules. Imports in its code look there first,
+late ones inside functions too. So old code goes on finding old modules, and new code
+finds new ones. When a generation becomes visible is decided in
+`luminal.loading._staging`.
 """
 
 from __future__ import annotations
@@ -18,32 +18,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from luminal.loading._importer import PhotonLoader, staging
+from luminal.loading._importer import PhotonLoader, staging_context
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from luminal.loading._origin import Origin, Place
+    from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
 
 __all__ = ["Generation", "Host", "ModuleProxy", "namespace"]
 
-# === loading.facade ===
-# One name in `sys.modules`, two answers: who stages sees the new module.
-#
-# While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect` look
-# its modules up in `sys.modules`, and so does the rest of the program, which must go on
-# finding the old ones. For that time, and no longer, a facade stands there.
-
 
 class ModuleProxy(ModuleType):
-    """Stands for *staged* where it is being staged, for *serving* everywhere else.
+    """One entry of `sys.modules` that is two modules.
+
+    While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect`
+    look its modules up in `sys.modules`. So does the rest of the program, which must
+    go on finding the old ones. For that time the proxy is *staged* for code that is
+    part of the stage, and *serving* for all other code.
 
     Args:
         name: Full name of the module.
-        serving: What the program sees.
-        staged: What the transaction sees.
-        stage: The transaction.
+        serving: The module of the old generation.
+        staged: The module of the new generation.
+        stage: The `Stage` in which it executes.
     """
 
     def __init__(
@@ -66,22 +64,13 @@ class ModuleProxy(ModuleType):
         return dir(_resolve(self))
 
 
-def _resolve(facade: ModuleType) -> ModuleType:
-    """Return the module that *facade* stands for for the caller."""
-    own = object.__getattribute__(facade, "__dict__")
-    answers = staging.get()
-    is_staging = answers is not None and answers.stage is own["_stage"]
+def _resolve(proxy: ModuleType) -> ModuleType:
+    """Return the module that *proxy* is for the caller."""
+    own = object.__getattribute__(proxy, "__dict__")
+    attempt = staging_context.get()
+    is_staging = attempt is not None and attempt.stage is own["_stage"]
     module: ModuleType = own["_staged" if is_staging else "_serving"]
     return module
-
-
-# === loading.generation ===
-# One loaded version of a unit: its modules, executed apart from the running ones.
-#
-# In come names, out come modules. A generation keeps a table of its own modules;
-# imports made by its code, also late ones inside functions, are answered from that
-# table first, so that old code keeps finding old modules and new code new ones.
-# What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -95,8 +84,8 @@ def namespace(fullname: str, directory: str) -> ModuleType:
     return module
 
 
-def _whole(module: ModuleType) -> ModuleType:
-    """Return *module*, or once it is executed, what another loader executes now."""
+def _executed(module: ModuleType) -> ModuleType:
+    """Return *module*; where another host's generation executes it, wait for that."""
     loader = getattr(module, "__loader__", None)
     if type(loader) is PhotonLoader:
         return loader.generation.require(module.__name__)
@@ -104,16 +93,25 @@ def _whole(module: ModuleType) -> ModuleType:
 
 
 class Host(Protocol):
-    """What a generation asks of the attempt that stages it, or the world it serves."""
+    """The attempt that stages a generation, and later the world in which it serves."""
 
     def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the generation of *unit* that the asking one is to see."""
+        """Return the generation of *unit* from which this one is to import."""
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
-        """Let code that looks *fullname* up in `sys.modules` find *module*, if due."""
+        """Put *module* into `sys.modules`, if it is to be found there.
+
+        Args:
+            fullname: Its full name.
+            module: The module, before it is executed.
+            owner: The generation that it is of.
+
+        Returns:
+            Whether it was put there.
+        """
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
-        """Take back what `expose` did."""
+        """Undo what `expose` did."""
 
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*."""
@@ -121,8 +119,8 @@ class Host(Protocol):
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
-    def grown(self, generation: Generation) -> None:
-        """Note that *generation* has imported, or read, more than before."""
+    def imports_changed(self, generation: Generation) -> None:
+        """Note that *generation* has imported from more units, or read more files."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -133,13 +131,13 @@ class Generation:
         unit: Full name of the root module.
         origin: Where names are looked for.
         number: Counts the generations of the unit, from 1.
-        host: Whom to ask for other units: the attempt that stages it, later the
-            world that it is committed to. Owned by `luminal.loading._staging`.
-        modules: Full name → module; also the half-made ones, for circular imports.
+        host: Where it gets other units from: the attempt that stages it, later the
+            world that it is committed to. Set by `luminal.loading._staging`.
+        modules: Full name → module; also those that execute now, for circular imports.
         views: Full name → this generation's own view of a package without code,
             with the modules in it that it sees.
         sources: Path → the bytes that were compiled.
-        places: Full name → where its module was found.
+        locations: Full name → where its module was found.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
@@ -153,13 +151,13 @@ class Generation:
     modules: dict[str, ModuleType] = attrs.Factory(dict)
     views: dict[str, ModuleType] = attrs.Factory(dict)
     sources: dict[str, SourceFile] = attrs.Factory(dict)
-    places: dict[str, Place] = attrs.Factory(dict)
+    locations: dict[str, ModuleLocation] = attrs.Factory(dict)
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
-    # Held while a module executes, so that other threads wait for whole modules.
+    # Held while a module executes: other threads wait until that is done.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
     # Full name → whose module it is, where that is another unit. Old code goes on
@@ -174,12 +172,14 @@ class Generation:
         """The unit's root module."""
         return self.modules[self.unit]
 
-    def require(self, fullname: str, place: Place | None = None) -> ModuleType:
+    def require(
+        self, fullname: str, location: ModuleLocation | None = None
+    ) -> ModuleType:
         """Return the module *fullname*, executing it where that has not been done.
 
         Args:
             fullname: Its full name.
-            place: Where it lies, where the caller knows.
+            location: Where it lies, if the caller knows.
 
         Raises:
             ModuleNotFoundError: There is no such module.
@@ -189,7 +189,7 @@ class Generation:
         if module is not None and fullname not in self._executing:
             return module
         if self.borrowed:
-            module = self.modules[fullname] = _whole(import_module(fullname))
+            module = self.modules[fullname] = _executed(import_module(fullname))
             return module
         if fullname in self._foreign:
             return self._foreign[fullname].require(fullname)
@@ -197,23 +197,25 @@ class Generation:
             module = self.modules.get(fullname) or self.views.get(fullname)
             if module is not None:
                 return module
-            place = place or self.places.get(fullname) or self.origin.find(fullname)
-            if place is None:
+            location = (
+                location or self.locations.get(fullname) or self.origin.find(fullname)
+            )
+            if location is None:
                 raise ModuleNotFoundError(
                     f"No module named {fullname!r}", name=fullname
                 )
-            if place.kind == "namespace":
-                module = self.views[fullname] = namespace(fullname, place.path)
+            if location.kind == "namespace":
+                module = self.views[fullname] = namespace(fullname, location.path)
                 self._attach(fullname, module)
                 return module
-            if place.unit == self.unit:
-                return self._load(fullname, place)
-            self.need(place.unit)
+            if location.unit == self.unit:
+                return self._load(fullname, location)
+            self.need(location.unit)
         # Without the lock: the other unit may be importing from this one.
-        other = self.host.provide(place.unit, self.origin)
+        other = self.host.provide(location.unit, self.origin)
         module = other.require(fullname)
         self._foreign[fullname] = other
-        if fullname == place.unit:
+        if fullname == location.unit:
             self._attach(fullname, module)
         return module
 
@@ -221,10 +223,10 @@ class Generation:
         """Note that this unit imports from *unit*."""
         if unit not in self.needs:
             self.needs.add(unit)
-            self.host.grown(self)
+            self.host.imports_changed(self)
 
     def _attach(self, fullname: str, module: ModuleType) -> None:
-        """Let ``above.leaf`` lead to what lies in our view of a namespace."""
+        """Set ``above.leaf`` in our view of the namespace *above*."""
         above, _, leaf = fullname.rpartition(".")
         if self.origin.owns(above):
             vars(self.require(above)).setdefault(leaf, module)
@@ -234,36 +236,36 @@ class Generation:
         module = self.views.get(fullname)
         if module is None:
             module = self.views[fullname] = namespace(fullname, "")
-            # Members of other owners are found in the package that all share.
+            # The modules of others are found in the package that all share.
             vars(module)["__getattr__"] = lambda name: getattr(
                 import_module(fullname), name
             )
         return module
 
-    def _load(self, fullname: str, place: Place) -> ModuleType:
+    def _load(self, fullname: str, location: ModuleLocation) -> ModuleType:
         parent, _, leaf = fullname.rpartition(".")
         if fullname != self.unit and self.origin.owns(parent):
             self.require(parent)
             loaded = self.modules.get(fullname)
             if loaded is not None:  # the parent imported it
                 return loaded
-        if place.kind == "extension":
-            module = self._execute_extension(fullname, place)
+        if location.kind == "extension":
+            module = self._execute_extension(fullname, location)
         else:
-            module = self._execute(fullname, place)
+            module = self._execute(fullname, location)
         above = self.modules.get(parent) or self.views.get(parent)
         if above is not None:
             setattr(above, leaf, module)
         return module
 
-    def _execute(self, fullname: str, place: Place) -> ModuleType:
-        source = self.sources.get(place.path)
+    def _execute(self, fullname: str, location: ModuleLocation) -> ModuleType:
+        source = self.sources.get(location.path)
         if source is None:
-            source = self.sources[place.path] = self.host.read(place.path)
-            self.host.grown(self)
+            source = self.sources[location.path] = self.host.read(location.path)
+            self.host.imports_changed(self)
         code = self.host.compile(source)
-        self.places[fullname] = place
-        module = self._bare_module(fullname, place)
+        self.locations[fullname] = location
+        module = self._bare_module(fullname, location)
         self.modules[fullname] = module
         self._executing.add(fullname)
         is_exposed = self.host.expose(fullname, module, self)
@@ -281,34 +283,34 @@ class Generation:
             self.modules[fullname] = stand_in
         return self.modules[fullname]
 
-    def _bare_module(self, fullname: str, place: Place) -> ModuleType:
+    def _bare_module(self, fullname: str, location: ModuleLocation) -> ModuleType:
         from luminal.loading._importer import PRIVATE_BUILTINS
 
-        is_package = place.kind == "package"
-        loader: Any = PhotonLoader(fullname, place.path, self)
-        spec = ModuleSpec(fullname, loader, origin=place.path, is_package=is_package)
+        is_package = location.kind == "package"
+        loader: Any = PhotonLoader(fullname, location.path, self)
+        spec = ModuleSpec(fullname, loader, origin=location.path, is_package=is_package)
         spec.has_location = True
         module = ModuleType(fullname)
         names: dict[str, Any] = module.__dict__
-        names["__file__"] = place.path
+        names["__file__"] = location.path
         names["__loader__"] = loader
         names["__spec__"] = spec
         names["__package__"] = fullname if is_package else fullname.rpartition(".")[0]
         names["__builtins__"] = PRIVATE_BUILTINS
         if is_package:
-            spec.submodule_search_locations = [os.path.dirname(place.path)]
+            spec.submodule_search_locations = [os.path.dirname(location.path)]
             names["__path__"] = spec.submodule_search_locations
         return module
 
-    def _execute_extension(self, fullname: str, place: Place) -> ModuleType:
+    def _execute_extension(self, fullname: str, location: ModuleLocation) -> ModuleType:
         """Load a compiled module; the interpreter shares it with every generation."""
         from importlib.util import module_from_spec, spec_from_file_location
 
         self.has_extension = True
-        loader = ExtensionFileLoader(fullname, place.path)
-        spec = spec_from_file_location(fullname, place.path, loader=loader)
+        loader = ExtensionFileLoader(fullname, location.path)
+        spec = spec_from_file_location(fullname, location.path, loader=loader)
         if spec is None:
-            raise ImportError(f"no loader for {place.path}", name=fullname)
+            raise ImportError(f"no loader for {location.path}", name=fullname)
         module = module_from_spec(spec)
         self.modules[fullname] = module
         self.host.expose(fullname, module, self)

@@ -1,13 +1,12 @@
-"""Names to files: which module of an origin lies where, and to which unit it belongs.
+"""Find the file of a module by its full name, in a directory or a distribution.
 
-In comes a module's full name, out comes its place on disk. Nothing is read or
-executed here, and `sys.modules` is never looked at.
+Nothing is read or executed here, and `sys.modules` is not looked at.
 
-A *unit* is what is loaded and replaced as one: a lone file, a package with all
-that lies below it, or the modules of an installed distribution. The modules of a
-directory live below a name of their own (``plugins_1a2b3c4d.weather``), so that a
-file may be called like a module of the standard library, and two directories may
-hold files of one name.
+A *unit* is what is loaded and replaced as one: a single file, a package with everything
+below it, or the modules of an installed distribution. The modules of a directory get
+names below a name of the directory's own (``plugins_1a2b3c4d.weather``). So a file may
+be called like a module of the standard library, and two directories may hold files of
+one name.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DirectoryOrigin",
     "DistributionOrigin",
+    "ModuleLocation",
     "Origin",
-    "Place",
     "claim_directory",
     "claimed_directories",
     "is_file",
@@ -39,15 +38,9 @@ __all__ = [
     "may_hold",
 ]
 
-# === loading.place ===
-# What lies at a path: a module, a package, a compiled extension, or a folder.
-#
-# In comes a directory and a stem, out comes a `Place`. What may be a module is decided
-# here and nowhere else: a ``.pyc`` is none.
-
 
 @attrs.frozen
-class Place:
+class ModuleLocation:
     """Where a module lies.
 
     Attributes:
@@ -55,7 +48,7 @@ class Place:
             directory without ``__init__.py``.
         path: The file, or the directory of a namespace.
         unit: Full name of the root module of the unit that it belongs to; empty
-            for a namespace, which belongs to nobody.
+            for a namespace, which belongs to no unit.
     """
 
     kind: Literal["module", "package", "extension", "namespace"]
@@ -71,7 +64,7 @@ class Place:
 
 
 def is_file(path: str) -> bool:
-    """Whether a regular file is at *path*, links followed."""
+    """Whether *path* is a regular file or a link to one."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -81,8 +74,9 @@ def is_file(path: str) -> bool:
 # Directory → (its modification time, when it was listed, names in it, their first
 # parts). Photons' imports ask for the same few directories again and again.
 _listings: dict[str, tuple[int, int, frozenset[str], frozenset[str]]] = {}
-# A directory changed this shortly (ns) before it was listed may change once more
-# without another modification time: the clock of file systems ticks in milliseconds.
+# The clock of file systems ticks in milliseconds. A directory that changed fewer
+# nanoseconds than this before it was listed may change again without another
+# modification time.
 _TICK = 50_000_000
 
 
@@ -107,67 +101,54 @@ def may_hold(directory: str, stem: str) -> bool:
     return stem in _listing(directory)[1]
 
 
-def look(directory: str, stem: str, unit: str) -> Place | None:
+def look(directory: str, stem: str, unit: str) -> ModuleLocation | None:
     """Find the module *stem* in *directory*; packages win, as in CPython."""
     names = _listing(directory)[0]
     inside = os.path.join(directory, stem)
     if stem in names:
         init = os.path.join(inside, "__init__.py")
         if is_file(init):
-            return Place("package", init, unit)
+            return ModuleLocation("package", init, unit)
     for suffix in EXTENSION_SUFFIXES:
         if stem + suffix in names:
-            return Place("extension", inside + suffix, unit)
+            return ModuleLocation("extension", inside + suffix, unit)
     if stem + ".py" in names:
-        return Place("module", inside + ".py", unit)
+        return ModuleLocation("module", inside + ".py", unit)
     if stem in names and os.path.isdir(inside):
-        return Place("namespace", inside, "")
+        return ModuleLocation("namespace", inside, "")
     return None
 
 
-# === loading.origin ===
-# Names to files: which module of an origin lies where, and to which unit it belongs.
-#
-# In comes a module's full name, out comes its place on disk. Nothing is read or
-# executed here, and `sys.modules` is never looked at.
-#
-# A *unit* is what is loaded and replaced as one: a lone file, a package with all
-# that lies below it, or the modules of an installed distribution. The modules of a
-# directory live below a name of their own (``plugins_1a2b3c4d.weather``), so that a
-# file may be called like a module of the standard library, and two directories may
-# hold files of one name.
-
-
 class Origin(Protocol):
-    """What a generation asks about names."""
+    """Where the modules of some units are found: a directory or a distribution."""
 
     @property
     def tops(self) -> Iterable[str]:
-        """First parts of the names that are looked for here."""
+        """First parts of the full names that belong to it."""
 
     def owns(self, fullname: str) -> bool:
-        """Whether *fullname* is to be looked for here and nowhere else."""
+        """Whether *fullname* belongs to it."""
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies, or None where there is no such module."""
 
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name that the bare name *top* has in *unit*, if any."""
 
 
-def _descend(directory: str, start: str, parts: list[str]) -> Place | None:
+def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | None:
     """Walk *parts* down from *directory*, whose modules' names begin with *start*."""
     unit = ""
-    place: Place | None = None
+    location: ModuleLocation | None = None
     for index, part in enumerate(parts):
-        place = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
-        if place is None:
+        location = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
+        if location is None:
             return None
-        unit = place.unit
-        if place.directory is None:
-            return place if index == len(parts) - 1 else None
-        directory = place.directory
-    return place
+        unit = location.unit
+        if location.directory is None:
+            return location if index == len(parts) - 1 else None
+        directory = location.directory
+    return location
 
 
 @attrs.define(eq=False)
@@ -176,7 +157,7 @@ class DirectoryOrigin:
 
     Args:
         directory: Its absolute path.
-        salt: Told apart from an equal directory that another loader uses.
+        salt: Another number for each loader of one directory.
     """
 
     directory: str
@@ -208,29 +189,29 @@ class DirectoryOrigin:
         """Whether *fullname* is this directory's own name or below it."""
         return fullname == self.name or fullname.startswith(self.name + ".")
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies; the directory itself is a namespace."""
         if fullname == self.name:
-            return Place("namespace", self.directory, "")
+            return ModuleLocation("namespace", self.directory, "")
         parts = fullname[len(self.name) + 1 :].split(".")
         return _descend(self.directory, self.name, parts)
 
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name of the module *top* beside *unit*.
 
-        As for a script, the importing file's own directory is looked in, then the
-        origin's. A lone file never finds itself: ``discord.py`` that imports
-        ``discord`` means the installed one.
+        As for a script, the importing file's own directory is looked in, then this
+        one. A single file never finds itself: ``discord.py`` that imports ``discord``
+        means the installed package.
         """
         beside = unit.rpartition(".")[0]
         for package in (beside, self.name) if beside != self.name else (beside,):
             if package == self.name and not may_hold(self.directory, top):
                 continue
             fullname = f"{package}.{top}"
-            place = self.find(fullname)
-            if place is None or place.kind == "namespace":
+            location = self.find(fullname)
+            if location is None or location.kind == "namespace":
                 continue
-            if fullname != unit or place.kind == "package":
+            if fullname != unit or location.kind == "package":
                 return fullname
         return None
 
@@ -240,11 +221,11 @@ _claimed: WeakSet[DirectoryOrigin] = WeakSet()
 
 
 def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
-    """Return *directory* under a name that no other living owner uses.
+    """Return *directory* under a name that no other owner uses.
 
     Args:
         directory: An absolute path.
-        owner: Whoever loads from it; two loaders of one directory do not share.
+        owner: The world that is loaded into; two of them do not share a directory.
     """
     salt = 0
     while True:
@@ -256,7 +237,7 @@ def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
 
 
 def claimed_directories() -> set[str]:
-    """Return the directories of photons that anybody in this process loads from."""
+    """Return the directories that photons of this process are loaded from."""
     return {origin.directory for origin in set(_claimed)}
 
 
@@ -335,21 +316,21 @@ class DistributionOrigin:
         """Whether *fullname* belongs to a package that the distribution installed."""
         return self._root_of(fullname) is not None
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies below the distribution's roots."""
         root = self._root_of(fullname)
         if root is None:
             return None
         unit = self.root[0]
         directory = self.roots[root]
-        place: Place | None = None
+        location: ModuleLocation | None = None
         tail = fullname[len(root) :].split(".")[1:]
         for index, part in enumerate([root.rpartition(".")[2], *tail]):
-            place = look(directory, part, unit)
-            if place is None or (place.directory is None and index < len(tail)):
+            location = look(directory, part, unit)
+            if location is None or (location.directory is None and index < len(tail)):
                 return None
-            directory = place.directory or directory
-        return place
+            directory = location.directory or directory
+        return location
 
     def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
         """Return *top* itself where the distribution installed it."""

@@ -19,7 +19,6 @@ import attrs
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.lifecycle import depart
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import Home
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import CrossLoopLock, Handler, Intake, Registry, Runtime
+    from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
     from luminal.model import Candidate, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
@@ -133,7 +132,7 @@ class Absence:
         for handler in self.registry.all().values():
             if _is_below(handler.filepath, directory) and not _is_marked(handler):
                 handler.problem = problem
-                self.ports.tell(EventKind.ORPHANED, handler, problem=problem)
+                self.ports.emit(EventKind.ORPHANED, handler, problem=problem)
 
     def _end(self, directory: str) -> None:
         """Take the word back of the photons whose files are there again."""
@@ -253,7 +252,7 @@ class DirectoryWatch:
     """
 
     directory: str = attrs.field(converter=_absolute)
-    intake: Intake
+    intake: BatchLoader
     reloader: Reloader
     turn: CrossLoopLock
     recursive: bool = False
@@ -277,7 +276,7 @@ class DirectoryWatch:
         self._home, self._lines = Home(), LogLines(self.directory)
         directories = [self.directory]
         self._watcher = Watcher(directories, self._take, on_note=self._hear)
-        registry, ports = self.intake.registry, self.intake.ports
+        registry, ports = self.intake.registry, self.intake.runtime
         self._absence = Absence(self.directory, registry, ports)
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -402,7 +401,7 @@ class DirectoryWatch:
         gone = [h for handlers in leaving.values() for h in handlers]
         await self.reloader.confirm([h.generation.unit for h in gone if h.generation])
         await self.reloader.retirements.end({h.name for h in gone})
-        await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
+        await self.intake.unload_batch(leaving, is_forced)
         self._loaded -= files
 
     async def _reload(self, change: Change) -> None:
@@ -425,13 +424,13 @@ class DirectoryWatch:
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self.intake.ports.hear_of(candidates)
+        self.intake.runtime.emit_discovered(candidates)
         # A folder that was found, and has moved since, had the name until now.
         holders = (self.intake.registry.get(c.name) for c in candidates)
         moved = {h.filepath for h in holders if h and self._absence.is_gone(h.filepath)}
         if moved:
             await self._unload(moved, is_forced=False)
-        batch = await self.intake.take(candidates, IPhoton)
+        batch = await self.intake.load_batch(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._lines.settled(outcome, 0, 0.0)
         self._is_waiting = bool(batch.errors)

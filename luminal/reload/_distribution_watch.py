@@ -21,7 +21,7 @@ from luminal.loading import (
     Choice,
     DistributionOrigin,
     extensions_of,
-    read_shipment,
+    read_installed_files,
     run_in_thread,
 )
 from luminal.model import Event, EventKind, Problem, Source
@@ -80,13 +80,13 @@ def look_up(handlers: Sequence[Handler]) -> Renewal:
     module = candidates[0].target.partition(":")[0].strip()
     location = candidates[0].location
     origin = DistributionOrigin(distribution, version, module, location)
-    files = read_shipment(origin, is_checked=True)
+    files = read_installed_files(origin, is_checked=True)
     for candidate in candidates:  # only now: half a file is no fault of the author's
         if candidate.problem is not None:
             raise candidate.problem.error(candidate.name)
     _check_swappable(first, origin, first.generation.unit)
     targets = tuple((c.name, c.target) for c in candidates)
-    base = first.choice.base if first.choice is not None else object
+    base = first._choice.base if first._choice is not None else object
     choice = Choice(base, (), targets)
     return Renewal(first.generation.unit, origin, choice, tuple(candidates), files)
 
@@ -321,14 +321,7 @@ class DistributionWatch:
         problem = Problem.of(error, _PHASE)
         for handler in handlers:
             handler.problem = problem
-            event = Event(
-                kind,
-                handler.name,
-                handler.number,
-                handler.filepath,
-                problem=problem,
-            )
-            self.reloader.ports.events.emit(event)
+            self.reloader.ports.emit(kind, handler, problem=problem)
 
 
 def _note(note: Note) -> None:

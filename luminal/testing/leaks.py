@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LuminalWarning
-from luminal.loading import place_of
+from luminal.loading import describe_position
 from luminal.supervise import Footprint
 
 if TYPE_CHECKING:
@@ -163,7 +163,10 @@ def _threads() -> Iterator[tuple[Any, Leak]]:
         is_pool = name.startswith("asyncio_")
         if ident == threading.get_ident() or name in _THREADS_OF_OURS or is_pool:
             continue
-        yield thread or ident, Leak("thread", repr(name), place_of(list(_stack(frame))))
+        yield (
+            thread or ident,
+            Leak("thread", repr(name), describe_position(list(_stack(frame)))),
+        )
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
@@ -174,7 +177,7 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _place_of_task(task: Task[Any]) -> str:
     stack = task.get_stack(limit=1)
-    return place_of(stack) if stack else ""
+    return describe_position(stack) if stack else ""
 
 
 def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:

@@ -31,7 +31,7 @@ def handler_of(cls: type, **deadlines: float) -> Handler:
         **{**dict.fromkeys(["load", "start", "finalize"], DEADLINE), **deadlines}
     )
     return Handler(
-        False, cls.__name__, __file__, "00", cls, ports=Runtime(deadlines=limits)
+        False, cls.__name__, __file__, "00", cls, runtime=Runtime(deadlines=limits)
     )
 
 
@@ -559,7 +559,7 @@ async def test_equal_photons_are_told_apart():
             return 1
 
     ports = Runtime()
-    a, b = (Handler(False, n, __file__, "", Same, ports=ports) for n in "ab")
+    a, b = (Handler(False, n, __file__, "", Same, runtime=ports) for n in "ab")
     await a.start()
     await b.start()
     assert ports.plugins.get_plugin("a") is a.instance
