@@ -17,7 +17,7 @@ from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
 from luminal.model import EventKind, State, Step
 
-from .api import described_as
+from .api import described_as, modules
 from .command_line import commands, options_of
 from .events import anchor
 
@@ -123,7 +123,7 @@ def _missing_names(site: dict[Path, _Page]) -> Iterator[str]:
     """Yield each public name that is not described, under its own name or another."""
     anchors = {each for page in site.values() for each in page.anchors}
     homes = described_as()
-    for package in (path.stem for path in site if path.parent.name == "api"):
+    for package in modules():
         for name in importlib.import_module(package).__all__:
             if homes[f"{package}.{name}"] not in anchors:
                 yield f"{package}.{name} is not described"
