@@ -1,30 +1,16 @@
-"""The page of events: each kind, what it means, and which packages emit it."""
+"""The page of events: each kind, and what it means."""
 
 from __future__ import annotations
-
-import ast
-from typing import TYPE_CHECKING
 
 from luminal.model import EventKind
 
 from .words import meanings
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 __all__ = ["anchor", "events_page"]
 
-PACKAGES = ("discovery", "lifecycle", "reload", "managers")
-"""Packages that may emit events."""
 
-
-def events_page(root: Path) -> str:
-    """Return the page of events.
-
-    Args:
-        root: Root of the repository, whose code is searched for who emits what.
-    """
-    emitters = _emitters(root)
+def events_page() -> str:
+    """Return the page of events."""
     lines = [
         "# Events",
         "",
@@ -34,32 +20,14 @@ def events_page(root: Path) -> str:
         "the word in the first column. `luminal watch` prints the same word, and",
         "`until` of the test kit waits for it.",
         "",
-        "| kind | meaning | emitted by |",
-        "|---|---|---|",
+        "| kind | what has happened to the photon |",
+        "|---|---|",
     ]
     known = meanings("events", [each.value for each in EventKind])
-    for each in EventKind:
-        packages = ", ".join(f"`{package}`" for package in emitters.get(each.name, []))
-        word = f"[`{each.value}`]{{#{anchor(each)}}}"
-        lines.append(f"| {word} | {known[each.value]} | {packages} |")
+    lines += [f"| [`{k}`]{{#{anchor(k)}}} | {known[k.value]} |" for k in EventKind]
     return "\n".join([*lines, ""])
 
 
 def anchor(kind: EventKind) -> str:
     """Return the anchor of *kind* on the page, as docutils spells it."""
     return f"event-{kind.value.replace('_', '-')}"
-
-
-def _emitters(root: Path) -> dict[str, list[str]]:
-    """Return member of `EventKind` → packages whose code names it."""
-    found: dict[str, set[str]] = {}
-    for package in PACKAGES:
-        for file in (root / "luminal" / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if (
-                    isinstance(node, ast.Attribute)
-                    and isinstance(node.value, ast.Name)
-                    and node.value.id == "EventKind"
-                ):
-                    found.setdefault(node.attr, set()).add(f"luminal.{package}")
-    return {name: sorted(packages) for name, packages in found.items()}
