@@ -72,8 +72,8 @@ class Home:
                 except FutureCancelledError:
                     break  # the loop ended and cancelled its tasks
                 except TimeoutError:
-                    if future.done():
-                        raise
+                    if future.done():  # it ended just after the wait timed out
+                        return future.result()
                     if not loop.is_running():
                         _give_up(future, work, loop)
                         break

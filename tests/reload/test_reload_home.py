@@ -89,3 +89,66 @@ def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
+
+
+def test_work_that_ends_just_as_the_wait_times_out_has_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Home()
+    result = Future.result
+    is_over = threading.Event()
+
+    def time_out_and_wait(self, timeout=None):
+        try:
+            return result(self, 0)
+        except TimeoutError:
+            is_over.set()
+            while not self.done():
+                threading.Event().wait(0.001)
+            raise
+
+    async def work() -> str:
+        await asyncio.to_thread(is_over.wait, PATIENCE)
+        return "done"
+
+    def run() -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(Future, "result", time_out_and_wait)
+            return home.run(work)
+
+    home.run(lambda: asyncio.sleep(0))  # its own loop runs before the patch
+    assert run() == "done"
+    home.close()
+
+
+def test_a_waiter_whose_loop_was_closed_does_not_keep_the_lock() -> None:
+    lock = CrossLoopLock()
+
+    async def hold(release: asyncio.Event) -> None:
+        async with lock:
+            await release.wait()
+
+    async def wait_for_it() -> None:
+        async with lock:
+            pass
+
+    closed = asyncio.new_event_loop()
+
+    async def main() -> None:
+        release = asyncio.Event()
+        holder = asyncio.create_task(hold(release))
+        await asyncio.sleep(0)
+        waiting = await asyncio.to_thread(wait_on_the_other_loop)
+        release.set()
+        await holder
+        async with asyncio.timeout(PATIENCE):
+            await wait_for_it()
+        assert not waiting.done()
+
+    def wait_on_the_other_loop() -> asyncio.Task[None]:
+        waiting = closed.create_task(wait_for_it())
+        closed.run_until_complete(asyncio.sleep(0))
+        closed.close()  # without a word to what waits on it
+        return waiting
+
+    asyncio.run(main())
