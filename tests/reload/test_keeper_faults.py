@@ -21,7 +21,7 @@ import inotify_simple
 import pytest
 
 from luminal.model import Deadlines, EventKind, State
-from luminal.reload.watching import Pace, _watcher
+from luminal.reload.watching import Timing, _watcher
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
 
@@ -66,7 +66,7 @@ async def watching(host, path, *expected):
 @pytest.fixture
 def quick(monkeypatch):
     """Looks at files that a test can wait for."""
-    monkeypatch.setattr(_watcher, "Pace", lambda: Pace(sweep=0.05, poll=0.05))
+    monkeypatch.setattr(_watcher, "Timing", lambda: Timing(scan=0.05, poll=0.05))
 
 
 # Watching that has become worse than it was.
