@@ -1,4 +1,4 @@
-"""Finds photons in directories and installed distributions, and imports none of them."""
+"""Finds photons in directories and installed distributions; imports none of them."""
 
 from __future__ import annotations
 

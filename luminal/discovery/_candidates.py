@@ -1,7 +1,6 @@
 """What `discover` returns: an immutable sequence whose records are made on access.
 
-On the start-up path: a host that finds nothing changed pays for no attrs class
-before it looks at a record.
+A host that finds nothing changed does not import attrs before it looks at a record.
 """
 
 from __future__ import annotations
@@ -13,13 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     from luminal.model import Candidate
 
-__all__ = ["Discovered", "pack", "unpack"]
-
-# === discovery.sequence ===
-# What `discover` returns: an immutable sequence whose records are made on access.
-#
-# On the start-up path: a host that finds nothing changed pays for no attrs class
-# before it looks at a record.
+__all__ = ["Discovered", "deserialize", "serialize"]
 
 
 class Discovered(Sequence["Candidate"]):
@@ -47,7 +40,7 @@ class Discovered(Sequence["Candidate"]):
             return Discovered(self._rows[index])
         row = self._rows[index]
         if isinstance(row, bytes):
-            row = self._rows[index] = unpack(row)
+            row = self._rows[index] = deserialize(row)
         return row
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -55,7 +48,7 @@ class Discovered(Sequence["Candidate"]):
         rows = self._rows
         for index, row in enumerate(rows):
             if isinstance(row, bytes):
-                rows[index] = made = unpack(row)
+                rows[index] = made = deserialize(row)
                 yield made
             else:
                 yield row
@@ -108,11 +101,7 @@ class Discovered(Sequence["Candidate"]):
         )
 
 
-# === discovery.rows ===
-# Candidates as bytes that the index keeps, and back.
-
-
-def pack(candidate: Candidate) -> bytes:
+def serialize(candidate: Candidate) -> bytes:
     """Return *candidate* as bytes for a sealed file."""
     import attrs
 
@@ -121,8 +110,8 @@ def pack(candidate: Candidate) -> bytes:
     return marshal.dumps((name, source.value, *rest, last))
 
 
-def unpack(packed: bytes) -> Candidate:
-    """Return the candidate that `pack` made *packed* of; it must be from our index."""
+def deserialize(packed: bytes) -> Candidate:
+    """Return the candidate in *packed*, which `serialize` must have made."""
     from luminal.model import Candidate, Problem, Source
 
     # Authenticated by the store.

@@ -1,4 +1,4 @@
-"""From a directory to the units in it, in an order that the disk does not decide."""
+"""Photon files and packages of a directory → candidates."""
 
 from __future__ import annotations
 
@@ -16,17 +16,10 @@ from luminal.model import Candidate, Problem, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from luminal.discovery._scan import Witness
+    from luminal.discovery._scan import RecordingFileSystem
     from luminal.discovery._static import ModuleFacts
 
 __all__ = ["described", "read_directory", "read_unit", "unit_name"]
-
-# === discovery.units ===
-# From one file or package to its candidates.
-#
-# A unit is what is loaded and unloaded as a whole: a file ``name.py`` or a package
-# ``name/__init__.py``. Comes in: its path. Goes out: a candidate per photon in it, or
-# one candidate with a problem where it cannot be read.
 
 _INIT = "__init__.py"
 
@@ -38,19 +31,24 @@ def unit_name(path: str) -> str:
 
 
 def read_unit(
-    witness: Witness, path: str, origin: str, base: str, *, asked_for: bool = False
+    files: RecordingFileSystem,
+    path: str,
+    origin: str,
+    base: str,
+    *,
+    asked_for: bool = False,
 ) -> list[Candidate]:
     """Return the candidates of the unit at *path*, in the order of their lines.
 
     Args:
-        witness: Where files are looked at.
+        files: Where files are looked at.
         path: Absolute path of the module, of a package its ``__init__.py``.
         origin: The directory that it was found in.
         base: Name of the photon base.
         asked_for: Whether a unit without a photon is a problem; else it is a helper
             and gives no candidate.
     """
-    facts = witness.facts(path)
+    facts = files.facts(path)
     bare = Candidate(
         name=printable(unit_name(path)),
         source=Source.DIRECTORY,
@@ -63,13 +61,13 @@ def read_unit(
         return [bare]
     is_package = os.path.basename(path) == _INIT
     root = os.path.dirname(os.path.dirname(path) if is_package else path)
-    found = _photons(Resolver(witness, root, base), path, facts, is_package)
+    found = _photons(Resolver(files, root, base), path, facts, is_package)
     if not found:
         return [attrs.evolve(bare, problem=_no_photon(path, base))] if asked_for else []
     defaults: dict[str, object] = {}
     try:
         check_module(unit_name(path), path)
-        defaults = _table(witness, path) if is_package else {}
+        defaults = _table(files, path) if is_package else {}
     except LuminalError as error:
         bare = attrs.evolve(bare, problem=_problem(error))
     if len(found) > 1:
@@ -192,23 +190,19 @@ def _exports(
     return list(found.values())
 
 
-def _table(witness: Witness, path: str) -> dict[str, object]:
+def _table(files: RecordingFileSystem, path: str) -> dict[str, object]:
     manifest = os.path.join(os.path.dirname(path), "pyproject.toml")
-    if not witness.is_file(manifest):
+    if not files.is_file(manifest):
         return {}
-    return table_of(witness.read(manifest), manifest)
+    return table_of(files.read(manifest), manifest)
 
 
 def _problem(error: LuminalError) -> Problem:
     return Problem.of(error, "discovery")
 
 
-# === discovery.directories ===
-# From a directory to the units in it, in an order that the disk does not decide.
-
-
 def read_directory(
-    witness: Witness, directory: str, base: str, *, recursive: bool
+    files: RecordingFileSystem, directory: str, base: str, *, recursive: bool
 ) -> Iterator[Candidate]:
     """Yield the candidates of *directory*.
 
@@ -217,7 +211,7 @@ def read_directory(
     one unit: what is inside belongs to it.
 
     Args:
-        witness: Where files are looked at.
+        files: Where files are looked at.
         directory: Absolute path.
         base: Name of the photon base.
         recursive: Whether to descend.
@@ -226,7 +220,7 @@ def read_directory(
     visited: set[tuple[object, ...]] = set()
     while waiting:
         folder = waiting.pop()
-        listing = witness.modules(folder)
+        listing = files.modules(folder)
         if isinstance(listing, int):
             yield _unlisted(folder, directory, listing)
             continue
@@ -239,10 +233,10 @@ def read_directory(
             path = os.path.join(folder, name)
             if name.endswith("/"):
                 path = os.path.join(path, "__init__.py")
-                if not witness.exists(path):
+                if not files.exists(path):
                     plain.append(os.path.join(folder, name[:-1]))
                     continue
-            yield from read_unit(witness, path, directory, base)
+            yield from read_unit(files, path, directory, base)
         only_folders = folder == directory and all(n.endswith("/") for n in names)
         if recursive or only_folders:
             waiting.extend(reversed(plain))

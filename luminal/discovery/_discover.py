@@ -1,4 +1,4 @@
-"""The host's way in: `discover` for all there is, `discover_file` for one file."""
+"""`discover` for directories and distributions, `discover_file` for one file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,6 @@ __all__ = [
     "name_of_base",
     "normal_request",
 ]
-
-# === discovery.request ===
-# What a host asks discovery for, in one normal form; the name of an index too.
 
 PathLike = str | os.PathLike[str]
 _Value = TypeVar("_Value")
@@ -133,7 +130,6 @@ def _own_code() -> tuple[object, ...]:
             found.append((path, status.st_size, status.st_mtime_ns))
     except OSError:  # imported from an archive: it changes with its version only
         found = []
-    # The front door lies above us: it is asked, not imported.
     return (sys.modules["luminal"].__version__, *found)
 
 
@@ -161,10 +157,6 @@ def absolute(path: PathLike) -> str:
         return os.path.abspath(plain)
     except FileNotFoundError:  # the working directory is gone, and all that was in it
         return plain
-
-
-# === discovery.discover ===
-# The host's way in: `discover` for all there is, `discover_file` for one file.
 
 
 def discover(
@@ -233,13 +225,13 @@ def discover(
         answer = kept.answer()
         if answer is not None:
             return answer
-    from luminal.discovery._scan import Witness, survey
+    from luminal.discovery._scan import RecordingFileSystem, find_candidates
 
     known = kept.facts() if kept else {}
-    witness = Witness(time.time_ns(), known)
-    found = survey(request, witness)
+    files = RecordingFileSystem(time.time_ns(), known)
+    found = find_candidates(request, files)
     if kept:
-        kept.keep(witness, found, known)
+        kept.keep(files, found, known)
     return Discovered(found)
 
 
@@ -271,13 +263,17 @@ def discover_file(
         raise PhotonNotFoundError(
             f"{file!r} is not a file",
             file=file,
-            why="it is a directory" if is_directory else "there is nothing there",
+            why="it is a directory" if is_directory else "it does not exist",
             hint="name the photon's file, of a package its __init__.py",
         )
-    from luminal.discovery._scan import Witness, survey_file
+    from luminal.discovery._scan import RecordingFileSystem, find_candidates_in_file
 
     base = name_of_base(photon_base)
-    return Discovered(survey_file(file, base, api_version, Witness(time.time_ns(), {})))
+    return Discovered(
+        find_candidates_in_file(
+            file, base, api_version, RecordingFileSystem(time.time_ns(), {})
+        )
+    )
 
 
 def _check_directory(path: str) -> None:
@@ -285,9 +281,9 @@ def _check_directory(path: str) -> None:
         return
     hint = "name the directory that holds the photons"
     if os.path.lexists(path):
-        why = "it is something else"
+        why = "it is a file"
     else:
-        why = "there is nothing of that name"
+        why = "it does not exist"
         hint += _near(path)
     raise DirectoryNotFoundError(
         f"{path!r} is not a directory", file=path, why=why, hint=hint

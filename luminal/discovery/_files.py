@@ -1,8 +1,9 @@
-"""The eyes of a discovery: every look at the disk goes through here, and is kept.
+"""Reads files and directories, and tells later whether they are as they were.
 
-Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
-can check later. Each file is read and parsed once a run, or not at all where an
-earlier run knows its facts.
+A discovery depends on nothing but what it reads. So each look is recorded, and an
+earlier answer holds exactly as long as every look would give the same result. Files are
+read once, whole and bounded, and nothing that is not a regular file is opened. A warm
+start needs this module and little else: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -24,25 +25,19 @@ if TYPE_CHECKING:
 __all__ = [
     "LIMIT",
     "MARGIN",
-    "Evidence",
+    "Fingerprint",
     "Folder",
     "Listing",
-    "Looks",
     "Stamp",
-    "hold",
+    "StatRecords",
+    "are_unchanged",
     "is_as_before",
     "list_directory",
-    "looks_of",
     "read_bytes",
     "settled",
     "stamp_of",
+    "stat_records",
 ]
-
-# === discovery.reading ===
-# Bytes of files that nobody vouches for: read once, bounded, never blocking.
-#
-# Comes in: a path. Goes out: its bytes and its stamp, or an error that says why not.
-# Must never open what is not a regular file, nor read more than `LIMIT` bytes.
 
 LIMIT = 16 * 1024 * 1024
 """Most bytes of a source or metadata file; a photon is text that people write."""
@@ -70,8 +65,8 @@ _KINDS = (
 _HINTS = {
     errno.EACCES: "give the host's user permission to read it",
     errno.EPERM: "give the host's user permission to read it",
-    errno.ENOENT: "mend or remove the link: its target is gone",
-    errno.ELOOP: "mend or remove the link: it leads back to itself",
+    errno.ENOENT: "fix or remove the link: its target is gone",
+    errno.ELOOP: "fix or remove the link: it leads back to itself",
 }
 
 
@@ -152,7 +147,7 @@ def _all(descriptor: int, size: int, path: str) -> bytes:
     data = os.read(descriptor, size + 1)
     if len(data) == size:
         return data
-    parts = [data]  # it grows or shrinks under our hands: to its end, within bounds
+    parts = [data]  # its size changes meanwhile: read to the end, within bounds
     total = len(data)
     while part := os.read(descriptor, 1 << 20):
         parts.append(part)
@@ -170,11 +165,6 @@ def _too_large(path: str, size: int) -> PhotonUnreadableError:
         hint="move its data into a file that the photon opens itself",
     )
 
-
-# === discovery.listing ===
-# What is in a directory, as far as discovery wants to know, and since when.
-#
-# On the start-up path: this file imports nothing heavy.
 
 _MODULES = (".py",)
 _PACKAGES = (".dist-info", ".egg-info", ".pth")
@@ -251,13 +241,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-# === discovery.looks ===
-# Many looks at paths below one directory, in the form in which they compare fastest.
-#
-# A warm start is these looks and little else. So the names are bytes relative to the
-# directory, which the system walks to once, and the stamps are compared as one string
-# of bytes. On the start-up path: this file imports nothing heavy.
-
 _IS_RELATIVE = {os.stat, os.access, os.open} <= os.supports_dir_fd
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FOLDER |= getattr(os, "O_PATH", os.O_RDONLY)  # Linux: no permission to list is needed
@@ -266,14 +249,14 @@ if os.access in os.supports_effective_ids:
     _EXISTS = partial(_EXISTS, effective_ids=True)
 
 
-Looks = tuple[bytes, bytes, bytes, bytes]
-"""What was seen of paths below one directory: its absolute path; paths from there to
+StatRecords = tuple[bytes, bytes, bytes, bytes]
+"""The stat record of one directory: its absolute path; paths from there to
 what was there, divided by null bytes; their stamps, packed; paths to what was not."""
 
 
-def hold(looks: Looks) -> bool:
-    """Return whether everything that *looks* tell of is as it was."""
-    folder, names, stamps, gone = looks
+def are_unchanged(stats: StatRecords) -> bool:
+    """Return whether everything in *stats* is as it was."""
+    folder, names, stamps, gone = stats
     there, absent = _divided(names), _divided(gone)
     if not _IS_RELATIVE:
         there = [os.path.join(folder, name) for name in there]
@@ -289,10 +272,10 @@ def hold(looks: Looks) -> bool:
         os.close(root)
 
 
-def looks_of(
+def stat_records(
     roots: Collection[str], there: Mapping[str, Stamp], absent: Iterable[str]
-) -> list[Looks]:
-    """Return the looks at *there* and *absent*, sorted by directories.
+) -> list[StatRecords]:
+    """Return the stat records of *there* and *absent*, one a directory.
 
     Args:
         roots: Directories that many of the paths are below.
@@ -353,50 +336,44 @@ def _are(
     except OSError:
         return False
     exists = partial(_EXISTS, dir_fd=root)
-    # A sandbox may refuse the question, which looks like a no: ask what has to be yes.
+    # A sandbox may refuse the question, which stats like a no: ask what has to be yes.
     is_answered = not absent or exists(os.fsencode(os.sep))
     return now == stamps and is_answered and not any(map(exists, absent))
 
 
-# === discovery.evidence ===
-# What a discovery saw on disk, and whether it is still so.
-#
-# A discovery is a pure function of what it looks at. Each look is written down; an
-# earlier answer holds exactly as long as every one of its looks has the same result.
-# On the start-up path: this file imports nothing heavy.
-
-
-class Evidence:
-    """All looks of one discovery.
+class Fingerprint:
+    """All that one discovery read, in the form in which it compares fastest.
 
     Args:
         folders: (directory, whether of modules) → what `list_directory` returned.
-        looks: Stamps of what was there, and paths of what was not.
+        stats: Stamps of what was there, and paths of what was not.
         refused: Path → number of the error, of what could not be read.
         doubtful: Path → (stamp, SHA-512 hex digest or empty where it was not read),
             of those that a stamp does not tell of, see `settled`.
     """
 
-    __slots__ = ("_doubtful", "_folders", "_looks", "_refused")
+    __slots__ = ("_doubtful", "_folders", "_refused", "_stats")
 
     def __init__(
         self,
         folders: dict[tuple[str, bool], Folder],
-        looks: list[Looks],
+        stats: list[StatRecords],
         refused: dict[str, int | None],
         doubtful: dict[str, tuple[Stamp, str]],
     ) -> None:
         self._folders = folders
-        self._looks = looks
+        self._stats = stats
         self._refused = refused
         self._doubtful = doubtful
 
-    def pack(self) -> tuple[object, ...]:
+    def serialize(self) -> tuple[object, ...]:
         """Return the arguments that make an equal one, for the index to keep."""
-        return self._folders, self._looks, self._refused, self._doubtful
+        return self._folders, self._stats, self._refused, self._doubtful
 
-    def still(self, now: int) -> Evidence | None:
-        """Return it if everything is as it was, with less doubt if files have aged.
+    def still(self, now: int) -> Fingerprint | None:
+        """Return an equal fingerprint if everything is as it was, else None.
+
+        Files that have aged are known for certain now, and leave the doubtful ones.
 
         Args:
             now: The clock before this call, in nanoseconds.
@@ -404,7 +381,7 @@ class Evidence:
         folders = self._listed(now)
         if (
             folders is None
-            or not all(map(hold, self._looks))
+            or not all(map(are_unchanged, self._stats))
             or not all(_is_refused(*kept) for kept in self._refused.items())
             or not all(_has_digest(p, *kept) for p, kept in self._doubtful.items())
         ):
@@ -413,7 +390,7 @@ class Evidence:
         if not folders and len(doubtful) == len(self._doubtful):
             return self
         folders = self._folders | folders
-        return Evidence(folders, self._looks, self._refused, doubtful)
+        return Fingerprint(folders, self._stats, self._refused, doubtful)
 
     def _listed(self, now: int) -> dict[tuple[str, bool], Folder] | None:
         """Return new proof of the old listings, None if there are other ones now."""

@@ -1,8 +1,9 @@
-"""The persistent index: an answer, and the evidence that it rests on.
+"""The persistent index: an earlier answer, and the fingerprint that it rests on.
 
-Two sealed files a request: the answer with its evidence, small and read at every
-start; and the facts of every file by digest, read only when something has changed,
-so that one edit costs one parse. Never stale: see `luminal.discovery._files`.
+Each request has two files in the store: the answer with its fingerprint, small and read
+at every start; and the facts of every file by digest, read only when something has
+changed, so that one edit costs one parse. An answer is never stale, see
+`luminal.discovery._files`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from luminal.discovery._candidates import Discovered
-from luminal.discovery._files import Evidence
+from luminal.discovery._files import Fingerprint
 from luminal.store import SealedStore, fingerprint
 
 if TYPE_CHECKING:
     from luminal.discovery._discover import Request
-    from luminal.discovery._scan import Witness
+    from luminal.discovery._scan import RecordingFileSystem
     from luminal.model import Candidate
 
 __all__ = ["Index"]
@@ -46,12 +47,14 @@ class Index:
         if kept is None or kept[0] != self._key:
             return None
         key, seen, rows = kept
-        seen = Evidence(*seen)
-        evidence = seen.still(time.time_ns())
-        if evidence is None:
+        seen = Fingerprint(*seen)
+        renewed = seen.still(time.time_ns())
+        if renewed is None:
             return None
-        if evidence is not seen:
-            self._store.save(f"discovery-{self._name}", (key, evidence.pack(), rows))
+        if renewed is not seen:
+            self._store.save(
+                f"discovery-{self._name}", (key, renewed.serialize(), rows)
+            )
         return Discovered(rows)
 
     def facts(self) -> dict[str, tuple[str, tuple[object, ...]]]:
@@ -61,24 +64,24 @@ class Index:
 
     def keep(
         self,
-        witness: Witness,
+        files: RecordingFileSystem,
         found: list[Candidate],
         known: dict[str, tuple[str, tuple[object, ...]]],
     ) -> None:
-        """Write down what a survey found.
+        """Store what a scan found.
 
         Args:
-            witness: What it has seen.
+            files: What it has seen.
             found: What came of it.
             known: What `facts` returned before.
         """
-        from luminal.discovery._candidates import pack
+        from luminal.discovery._candidates import serialize
 
-        if witness.memo != known:
-            self._store.save(f"facts-{self._name}", (self._key, witness.memo))
-        if not witness.is_void:
-            rows = [pack(candidate) for candidate in found]
-            answer = (self._key, witness.evidence().pack(), rows)
+        if files.memo != known:
+            self._store.save(f"facts-{self._name}", (self._key, files.memo))
+        if not files.is_void:
+            rows = [serialize(candidate) for candidate in found]
+            answer = (self._key, files.fingerprint().serialize(), rows)
             self._store.save(f"discovery-{self._name}", answer)
         for prefix in ("discovery-", "facts-"):
             self._store.prune(prefix, _KEEP)

@@ -1,8 +1,4 @@
-"""Facts about photons that are written beside the code: tables and headers.
-
-Comes in: the bytes of a ``pyproject.toml`` or of a distribution's METADATA. Goes
-out: plain values, or an error that names the file.
-"""
+"""Metadata beside the code: ``[tool.luminal]`` of a pyproject.toml, and METADATA."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ def table_of(data: bytes, path: str) -> dict[str, object]:
             "has a pyproject.toml that cannot be read",
             file=path,
             why=str(error),
-            hint="mend the file, or remove it",
+            hint="fix the file, or remove it",
         ) from None
     for key, plain in found.items():
         if plain is None:

@@ -1,8 +1,9 @@
-"""Which distributions are installed: names of folders on ``sys.path``, no more.
+"""Installed distributions and their entry points → candidates; nothing is imported.
 
-Comes in: listings. Goes out: each distribution once, as an import would see it: the
-first entry of the path that has it wins, a ``.dist-info`` beats the ``.egg-info``
-that setuptools leaves beside it.
+Where the file of an entry point is, is looked for in turn: the folder that the
+distribution is installed in; what its editable installation points to (``.pth`` lines,
+setuptools' finder, the project's address in ``direct_url.json``); the other entries of
+the path.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from luminal.model import Candidate, Problem, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from luminal.discovery._scan import Witness
+    from luminal.discovery._scan import RecordingFileSystem
 
 __all__ = [
     "Distribution",
@@ -45,13 +46,6 @@ __all__ = [
     "locate",
     "read_installed",
 ]
-
-# === discovery.distributions ===
-# Which distributions are installed: names of folders on ``sys.path``, no more.
-#
-# Comes in: listings. Goes out: each distribution once, as an import would see it: the
-# first entry of the path that has it wins, a ``.dist-info`` beats the ``.egg-info``
-# that setuptools leaves beside it.
 
 
 @attrs.frozen
@@ -89,12 +83,12 @@ def canonical(name: str) -> str:
 
 
 def installed_distributions(
-    witness: Witness, path: tuple[str, ...]
+    files: RecordingFileSystem, path: tuple[str, ...]
 ) -> dict[str, Distribution]:
     """Return canonical name → distribution for what is installed on *path*."""
     found: dict[str, Distribution] = {}
     for entry in path:
-        listing = witness.packages(entry)
+        listing = files.packages(entry)
         if isinstance(listing, int):
             continue
         here: dict[str, list[Distribution]] = {}
@@ -125,9 +119,6 @@ def _distribution(entry: str, name: str, stem: str, ending: str) -> Distribution
     folder = os.path.join(entry, name)
     return Distribution(canonical(project or stem), version, folder)
 
-
-# === discovery.entrypoints ===
-# The text of ``entry_points.txt`` → its entries, with lines for what is wrong.
 
 _VALUE = re.compile(
     r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+))?\s*(\[(?P<extras>[^\[\]]*)\])?"
@@ -206,7 +197,7 @@ def _entry(line: str, path: str, number: int) -> EntryPoint:
             file=path,
             line=number,
             why="it is not written as 'name = package.module:object'",
-            hint="mend the entry in the distribution, and install it again",
+            hint="fix the entry in the distribution, and install it again",
         )
         return EntryPoint(printable(name or line), line=number, error=error)
     extras = (match["extras"] or "").split(",")
@@ -214,20 +205,16 @@ def _entry(line: str, path: str, number: int) -> EntryPoint:
     return EntryPoint(name, module, attribute, wanted, number)
 
 
-# === discovery.requires ===
-# Whether what a distribution requires of others is installed, before any import.
-
-
 @attrs.define
 class Environment:
     """What is installed, asked about requirements.
 
     Attributes:
-        witness: Where metadata is looked at.
+        files: Where metadata is looked at.
         installed: Canonical name → distribution.
     """
 
-    witness: Witness
+    files: RecordingFileSystem
     installed: dict[str, Distribution]
 
     def check(
@@ -275,7 +262,7 @@ class Environment:
 
     def _metadata(self, distribution: Distribution) -> Metadata:
         try:
-            data = self.witness.read(distribution.metadata)
+            data = self.files.read(distribution.metadata)
             return metadata_of(data, distribution.metadata)
         except LuminalError:  # its own problem; its folder's name says the version
             return Metadata()
@@ -302,7 +289,7 @@ def _asked_for(
         f"distribution requires {line!r}",
         file=distribution.metadata,
         why=why,
-        hint="mend the requirement in the distribution, and install it again",
+        hint="fix the requirement in the distribution, and install it again",
     )
 
 
@@ -324,21 +311,16 @@ def _unmet(
     )
 
 
-# === discovery.locate ===
-# Where the file of an installed module is, found without importing its package.
-#
-# Looked at in turn: the folder that the distribution is installed in; what its
-# editable installation points to (``.pth`` lines, setuptools' finder, the project's
-# address in ``direct_url.json``); the other entries of the path.
-
-
 def locate(
-    witness: Witness, distribution: Distribution, module: str, path: tuple[str, ...]
+    files: RecordingFileSystem,
+    distribution: Distribution,
+    module: str,
+    path: tuple[str, ...],
 ) -> tuple[str, str] | None:
     """Return (file, folder that absolute imports start from) of *module*, or None.
 
     Args:
-        witness: Where files are looked at.
+        files: Where files are looked at.
         distribution: What brings the module.
         module: Its dotted name.
         path: Entries of ``sys.path``.
@@ -347,40 +329,42 @@ def locate(
     # Where one folder has it all, the first that has it wins, as in an import. What
     # is written down about editable installations is read only if it must be.
     for places in (_site, _pth_folders, _project):
-        for root in places(witness, distribution):
-            if file := _file(witness, os.path.join(root, *parts)):
+        for root in places(files, distribution):
+            if file := _file(files, os.path.join(root, *parts)):
                 return file, root
-    for top, target in _mapped(witness, distribution.site):
+    for top, target in _mapped(files, distribution.site):
         known = top.split(".")
         if parts[: len(known)] == known:
             stem = os.path.join(target, *parts[len(known) :])
             if len(known) == len(parts):
                 stem = target.removesuffix(".py")
-            if file := _file(witness, stem):
+            if file := _file(files, stem):
                 return file, os.path.dirname(target)
     for root in path:
-        if file := _file(witness, os.path.join(root, *parts)):
+        if file := _file(files, os.path.join(root, *parts)):
             return file, root
     return None
 
 
-def _file(witness: Witness, stem: str) -> str | None:
+def _file(files: RecordingFileSystem, stem: str) -> str | None:
     for file in (os.path.join(stem, "__init__.py"), stem + ".py"):
-        if witness.exists(file):
+        if files.exists(file):
             return file
     return None
 
 
-def _site(witness: Witness, distribution: Distribution) -> Iterator[str]:
-    del witness  # the one place that needs no look
+def _site(files: RecordingFileSystem, distribution: Distribution) -> Iterator[str]:
+    del files  # the one place that needs no look
     yield distribution.site
 
 
-def _pth_folders(witness: Witness, distribution: Distribution) -> Iterator[str]:
+def _pth_folders(
+    files: RecordingFileSystem, distribution: Distribution
+) -> Iterator[str]:
     site = distribution.site
-    for path in _beside(witness, site, ".pth"):
+    for path in _beside(files, site, ".pth"):
         try:
-            text = witness.read(path).decode("utf-8", "surrogateescape")
+            text = files.read(path).decode("utf-8", "surrogateescape")
         except LuminalError:
             continue
         for line in map(str.strip, text.splitlines()):
@@ -389,15 +373,15 @@ def _pth_folders(witness: Witness, distribution: Distribution) -> Iterator[str]:
                 yield os.path.normpath(os.path.join(site, line))
 
 
-def _project(witness: Witness, distribution: Distribution) -> Iterator[str]:
+def _project(files: RecordingFileSystem, distribution: Distribution) -> Iterator[str]:
     path = os.path.join(distribution.folder, "direct_url.json")
-    if not witness.is_file(path):
+    if not files.is_file(path):
         return
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
     try:
-        origin = json.loads(witness.read(path))
+        origin = json.loads(files.read(path))
         url = urlsplit(origin["url"])
         is_editable = origin["dir_info"]["editable"]
     except (LuminalError, ValueError, LookupError, TypeError, RecursionError):
@@ -408,19 +392,19 @@ def _project(witness: Witness, distribution: Distribution) -> Iterator[str]:
         yield os.path.join(folder, "src")
 
 
-def _mapped(witness: Witness, site: str) -> Iterator[tuple[str, str]]:
+def _mapped(files: RecordingFileSystem, site: str) -> Iterator[tuple[str, str]]:
     """Yield (module, path without ending) from the finders that setuptools writes."""
-    for pth in _beside(witness, site, ".pth"):
+    for pth in _beside(files, site, ".pth"):
         name = os.path.basename(pth).removesuffix(".pth")
         if not name.startswith("__editable__."):
             continue
         # `__editable__.my_dist-1.0.pth` loads `__editable___my_dist_1_0_finder.py`.
         safe = "".join(c if c.isalnum() else "_" for c in name)
         finder = os.path.join(site, f"{safe}_finder.py")
-        if not witness.is_file(finder):
+        if not files.is_file(finder):
             continue
         try:
-            tree = parse(witness.read(finder), finder)
+            tree = parse(files.read(finder), finder)
         except (LuminalError, RecursionError, MemoryError):
             continue
         for node in tree.body:
@@ -447,34 +431,30 @@ def _mapping(node: ast.stmt) -> Iterator[tuple[str, str]]:
                 yield module, target
 
 
-def _beside(witness: Witness, site: str, ending: str) -> Iterator[str]:
-    listing = witness.packages(site)
+def _beside(files: RecordingFileSystem, site: str, ending: str) -> Iterator[str]:
+    listing = files.packages(site)
     if not isinstance(listing, int):
         for name in map(str, listing[2:]):
             if name.endswith(ending):
                 yield os.path.join(site, name)
 
 
-# === discovery.installed ===
-# From installed distributions to the candidates that their entry points name.
-
-
 def read_installed(
-    witness: Witness, path: tuple[str, ...], group: str, base: str
+    files: RecordingFileSystem, path: tuple[str, ...], group: str, base: str
 ) -> Iterator[Candidate]:
     """Yield a candidate for each entry point of *group*.
 
     Args:
-        witness: Where files are looked at.
+        files: Where files are looked at.
         path: Absolute entries of ``sys.path``.
         group: Entry-point group.
         base: Name of the photon base.
     """
-    installed = installed_distributions(witness, path)
-    environment = Environment(witness, installed)
+    installed = installed_distributions(files, path)
+    environment = Environment(files, installed)
     for distribution in installed.values():
         file = os.path.join(distribution.folder, "entry_points.txt")
-        if not witness.exists(file):
+        if not files.exists(file):
             continue
         bare = Candidate(
             name=distribution.name,
@@ -484,12 +464,12 @@ def read_installed(
             group=group,
         )
         try:
-            entries = entries_of(witness.read(file), file, group)
+            entries = entries_of(files.read(file), file, group)
         except LuminalError as error:
             yield attrs.evolve(bare, problem=Problem.of(error, "discovery"))
             continue
         if entries:
-            reader = _Reader(witness, distribution, path, base, environment)
+            reader = _Reader(files, distribution, path, base, environment)
             yield from reader.candidates(bare, entries, file)
 
 
@@ -497,10 +477,10 @@ def read_installed(
 class _Reader:
     """Reads the entry points of one distribution.
 
-    Everything but `witness` belongs to this one distribution.
+    Everything but `files` belongs to this one distribution.
     """
 
-    witness: Witness
+    files: RecordingFileSystem
     distribution: Distribution
     path: tuple[str, ...]
     base: str
@@ -541,14 +521,14 @@ class _Reader:
 
     def _metadata(self) -> Metadata:
         path = self.distribution.metadata
-        if not self.witness.exists(path):
+        if not self.files.exists(path):
             raise PhotonUnreadableError(
                 "belongs to a distribution without metadata",
                 file=path,
                 why="there is no such file, or no way to it",
                 hint=f"pip install --force-reinstall {self.distribution.name}",
             )
-        return metadata_of(self.witness.read(path), path)
+        return metadata_of(self.files.read(path), path)
 
     def _check_twins(self) -> None:
         if self.distribution.twins:
@@ -564,17 +544,17 @@ class _Reader:
     def _described(self, bare: Candidate, entry: EntryPoint, file: str) -> Candidate:
         if entry.error is not None:
             raise entry.error
-        place = locate(self.witness, self.distribution, entry.module, self.path)
+        place = locate(self.files, self.distribution, entry.module, self.path)
         if place is None:
             raise PhotonNotFoundError(
                 f"entry point leads to nothing: no module {entry.module!r}",
                 file=file,
                 line=entry.line,
                 why=f"no Python file of that name belongs to {bare.origin!r}",
-                hint="install the distribution again, or mend its entry point",
+                hint="install the distribution again, or fix its entry point",
             )
         location, root = place
-        facts = self.witness.facts(location)
+        facts = self.files.facts(location)
         bare = attrs.evolve(bare, location=location, checksum=facts.checksum)
         if facts.problem is not None:
             return attrs.evolve(bare, problem=bare.problem or facts.problem)
@@ -584,11 +564,11 @@ class _Reader:
                 f"entry point leads to nothing: no {top!r} in {entry.module!r}",
                 file=location,
                 why=f"line {entry.line} of {file} names it",
-                hint="mend the entry point, or define what it names",
+                hint="fix the entry point, or define what it names",
             )
         if not top or top != entry.attribute:
             return bare
-        definition = Resolver(self.witness, root, self.base).find(location, top)
+        definition = Resolver(self.files, root, self.base).find(location, top)
         if definition is None:
             return bare
         here = definition.path == location

@@ -1,9 +1,4 @@
-"""Names of photons and of modules: how they compare, and which ones are allowed.
-
-One rule for each, used everywhere: two photons have one name if they are equal in
-NFC with case folded; a module's name must be an identifier that Python's parser
-would leave as it is (its NFKC form) and no keyword.
-"""
+"""Rules for names, and for versions and ranges (PEP 440)."""
 
 from __future__ import annotations
 
@@ -24,13 +19,6 @@ __all__ = [
     "printable",
     "split_requirement",
 ]
-
-# === discovery.names ===
-# Names of photons and of modules: how they compare, and which ones are allowed.
-#
-# One rule for each, used everywhere: two photons have one name if they are equal in
-# NFC with case folded; a module's name must be an identifier that Python's parser
-# would leave as it is (its NFKC form) and no keyword.
 
 
 def fold(name: str) -> str:
@@ -82,9 +70,6 @@ def check_photon(name: str, file: str, line: int) -> None:
             hint="give photon_name visible characters",
         )
 
-
-# === discovery.versions ===
-# Versions and ranges by PEP 440, and requirements that photons have on photons.
 
 _OPERATORS = "<>=!~"
 

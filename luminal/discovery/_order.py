@@ -1,15 +1,17 @@
 """In which order photons load, and which cannot: conflicts, requirements, cycles.
 
-Pure functions from candidates to candidates: nothing is read. What requires
-something that cannot be loaded cannot be loaded either, and says through which
+These are functions from candidates to candidates; nothing is read. What requires
+something that cannot be loaded cannot be loaded either, and its problem names the
 chain. The result depends on the candidates alone, not on their order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import heapq
 from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,24 +23,23 @@ from luminal.model import Candidate, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Graph", "arrange", "circles", "in_order"]
-
-# === discovery.graph ===
-# Circles and order in a graph of who waits for whom: numbers only, no photons.
+__all__ = ["Graph", "arrange", "cycles", "in_order"]
 
 Graph = dict[int, set[int]]
 """Number → the numbers that it waits for."""
 
 
-def circles(graph: Graph) -> dict[int, list[int]]:
+def cycles(graph: Graph) -> dict[int, list[int]]:
     """Return each number that waits for itself → its shortest way back to itself."""
-    found: dict[int, list[int]] = {}
-    for component in _components(graph):
-        for number in component:
-            way = _way_back(number, set(component), graph)
-            if way:
-                found[number] = way
-    return found
+    sorter = TopologicalSorter(graph)
+    with contextlib.suppress(CycleError):  # it names one cycle, we want all
+        sorter.prepare()
+    waiting = set(graph)
+    while ready := sorter.get_ready():
+        waiting.difference_update(ready)
+        sorter.done(*ready)
+    found = {number: _way_back(number, waiting, graph) for number in sorted(waiting)}
+    return {number: way for number, way in found.items() if way}
 
 
 def in_order(count: int, graph: Graph) -> list[int]:
@@ -46,22 +47,19 @@ def in_order(count: int, graph: Graph) -> list[int]:
 
     Args:
         count: How many there are.
-        graph: A graph without circles.
+        graph: A graph without cycles.
     """
-    waits = [len(graph.get(number, ())) for number in range(count)]
-    followers: dict[int, list[int]] = defaultdict(list)
-    for number, others in graph.items():
-        for other in others:
-            followers[other].append(number)
-    ready = [number for number, others in enumerate(waits) if not others]
+    sorter = TopologicalSorter({**dict.fromkeys(range(count), ()), **graph})
+    sorter.prepare()
+    ready = list(sorter.get_ready())
+    heapq.heapify(ready)
     result: list[int] = []
     while ready:
         number = heapq.heappop(ready)
         result.append(number)
-        for follower in followers[number]:
-            waits[follower] -= 1
-            if not waits[follower]:
-                heapq.heappush(ready, follower)
+        sorter.done(number)
+        for follower in sorter.get_ready():
+            heapq.heappush(ready, follower)
     return result
 
 
@@ -81,50 +79,6 @@ def _way_back(start: int, members: set[int], graph: Graph) -> list[int]:
                 queue.append(other)
     return []
 
-
-def _components(graph: Graph) -> list[list[int]]:
-    """Return the strongly connected components (Tarjan's way, without recursion)."""
-    number: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    on_stack: set[int] = set()
-    result: list[list[int]] = []
-    for root in sorted(graph):
-        if root in number:
-            continue
-        work = [(root, iter(sorted(graph.get(root, ()))))]
-        number[root] = low[root] = len(number)
-        stack.append(root)
-        on_stack.add(root)
-        while work:
-            node, others = work[-1]
-            for other in others:
-                if other not in number:
-                    number[other] = low[other] = len(number)
-                    stack.append(other)
-                    on_stack.add(other)
-                    work.append((other, iter(sorted(graph.get(other, ())))))
-                    break
-                if other in on_stack:
-                    low[node] = min(low[node], number[other])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == number[node]:
-                    cut = stack.index(node)
-                    result.append(sorted(stack[cut:]))
-                    on_stack.difference_update(stack[cut:])
-                    del stack[cut:]
-    return result
-
-
-# === discovery.order ===
-# In which order photons load, and which cannot: conflicts, requirements, cycles.
-#
-# Pure functions from candidates to candidates: nothing is read. What requires
-# something that cannot be loaded cannot be loaded either, and says through which
-# chain. The result depends on the candidates alone, not on their order.
 
 _ByName = dict[str, list[int]]
 
@@ -161,8 +115,8 @@ def arrange(
             except LuminalError as error:
                 found[index] = _refuse(candidate, error)
     edges = _with_wishes(requires, found, by_name)
-    _refuse_circles(found, edges)
-    _spread(found, requires)
+    _refuse_cycles(found, edges)
+    _refuse_dependents(found, requires)
     sound = {i for i in edges if found[i].problem is None}
     edges = {i: others & sound for i, others in edges.items() if i in sound}
     return [found[index] for index in in_order(len(found), edges)]
@@ -274,17 +228,17 @@ def _missing(
     return PhotonDependencyError(f"requires {name!r}", why=why, hint=hint)
 
 
-def _refuse_circles(found: list[Candidate], edges: Graph) -> None:
-    for index, way in circles(edges).items():
+def _refuse_cycles(found: list[Candidate], edges: Graph) -> None:
+    for index, way in cycles(edges).items():
         error = PhotonDependencyError(
-            "is in a circle of photons that wait for each other",
+            "is in a cycle of photons that wait for each other",
             why=" -> ".join(found[i].name for i in way),
             hint="take one of the requirements, before or after, out",
         )
         found[index] = _refuse(found[index], error)
 
 
-def _spread(found: list[Candidate], requires: Graph) -> None:
+def _refuse_dependents(found: list[Candidate], requires: Graph) -> None:
     """Refuse what requires a refused photon, and name the chain to its cause."""
     dependents: dict[int, list[int]] = defaultdict(list)
     for index, others in requires.items():
@@ -302,7 +256,7 @@ def _spread(found: list[Candidate], requires: Graph) -> None:
             error = PhotonDependencyError(
                 f"requires {found[index].name!r}, which cannot be loaded",
                 why=f"{names}: {cause.problem.what if cause.problem else ''}",
-                hint=f"mend {cause.name!r} ({cause.location}) first",
+                hint=f"fix {cause.name!r} ({cause.location}) first",
             )
             found[dependent] = _refuse(found[dependent], error)
             queue.append(dependent)

@@ -1,7 +1,7 @@
-"""Reads what the index does not know: directories and distributions → candidates.
+"""Reads directories and distributions where the index has no answer.
 
-Every look at the disk goes through `Witness`, which keeps what it saw, so that the index
-can tell later whether it still holds. Each file is read and parsed once a run, or not at
+Every look at the disk goes through a `RecordingFileSystem`, so that the index can tell
+later whether its answer still holds. Each file is read and parsed once a run, or not at
 all where an earlier run knows its facts.
 """
 
@@ -17,15 +17,15 @@ import attrs
 
 from luminal.discovery._directory import read_directory, read_unit
 from luminal.discovery._files import (
-    Evidence,
+    Fingerprint,
     Folder,
     Listing,
     Stamp,
     list_directory,
-    looks_of,
     read_bytes,
     settled,
     stamp_of,
+    stat_records,
 )
 from luminal.discovery._names import fold
 from luminal.discovery._order import arrange
@@ -38,21 +38,14 @@ if TYPE_CHECKING:
 
     from luminal.discovery._discover import Request
 
-__all__ = ["Witness", "survey", "survey_file"]
-
-# === discovery.witness ===
-# The eyes of a discovery: every look at the disk goes through here, and is kept.
-#
-# Comes in: paths. Goes out: listings, bytes, facts, and the evidence that `evidence`
-# can check later. Each file is read and parsed once a run, or not at all where an
-# earlier run knows its facts.
+__all__ = ["RecordingFileSystem", "find_candidates", "find_candidates_in_file"]
 
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
 """Errors that a later look repeats as long as nobody changes anything."""
 
 
-class Witness:
-    """What one run of a discovery has seen.
+class RecordingFileSystem:
+    """Looks at the disk, and keeps what one run of a discovery has seen.
 
     Attributes:
         now: The clock before the first look, in nanoseconds.
@@ -84,13 +77,13 @@ class Witness:
         self._facts: dict[str, ModuleFacts] = {}
         self._seen: dict[str, bytes | PhotonUnreadableError] = {}
 
-    def evidence(self) -> Evidence:
-        """Return all that was seen."""
+    def fingerprint(self) -> Fingerprint:
+        """Return all that was seen, to be checked later."""
         there = {p: s for p, s in self._stamps.items() if isinstance(s, tuple)}
         gone = {p: s for p, s in self._stamps.items() if not isinstance(s, tuple)}
         # Of what was read the error is part of the answer, else that there is one.
         refused = {p: number for p, number in gone.items() if p in self._seen}
-        seen = looks_of(
+        seen = stat_records(
             {
                 p
                 for (p, _), (_, names) in self._folders.items()
@@ -99,7 +92,7 @@ class Witness:
             {p: stamp for p, (stamp, _) in there.items()},
             [p for p in gone if p not in refused],
         )
-        return Evidence(
+        return Fingerprint(
             self._folders,
             seen,
             refused,
@@ -167,7 +160,7 @@ class Witness:
         known = self._known.get(path)
         if known is not None and known[0] == digest:
             self.memo[path] = known
-            return ModuleFacts.unpack(known[1])
+            return ModuleFacts.deserialize(known[1])
         try:
             facts = facts_of(data, path, digest)
         except DepthError as error:
@@ -179,7 +172,7 @@ class Witness:
                 hint="break the expression up",
             )
             return ModuleFacts(digest, Problem.of(refusal, "compile"))
-        self.memo[path] = (digest, facts.pack())
+        self.memo[path] = (digest, facts.serialize())
         return facts
 
     def _list(self, directory: str, of_modules: bool) -> Listing:
@@ -212,23 +205,19 @@ class Witness:
         self._stamps[path] = (stamp, digest)
 
 
-# === discovery.survey ===
-# The whole discovery, without an index: disk → candidates in load order.
-
-
-def survey(request: Request, witness: Witness) -> list[Candidate]:
-    """Return everything that *request* asks for, seen through *witness*.
+def find_candidates(request: Request, files: RecordingFileSystem) -> list[Candidate]:
+    """Return everything that *request* asks for, seen through *files*.
 
     Args:
         request: What to look for, and where.
-        witness: Keeps what is looked at.
+        files: Keeps what is looked at.
     """
-    found = _once(_everything(request, witness), witness)
-    return arrange(_switched(found, request), api_version=request.api_version)
+    found = _without_duplicates(_scan_all(request, files), files)
+    return arrange(_disable_unwanted(found, request), api_version=request.api_version)
 
 
-def survey_file(
-    path: str, base: str, api_version: str | None, witness: Witness
+def find_candidates_in_file(
+    path: str, base: str, api_version: str | None, files: RecordingFileSystem
 ) -> list[Candidate]:
     """Return the photons of the one unit at *path*, in load order.
 
@@ -236,31 +225,33 @@ def survey_file(
         path: Absolute path.
         base: Name of the photon base.
         api_version: See `luminal.discovery.discover`.
-        witness: Keeps what is looked at.
+        files: Keeps what is looked at.
     """
     origin = os.path.dirname(path)
     if os.path.basename(path) == "__init__.py":
         origin = os.path.dirname(origin)
-    found = read_unit(witness, path, origin, base, asked_for=True)
+    found = read_unit(files, path, origin, base, asked_for=True)
     return arrange(found, api_version=api_version, is_part=True)
 
 
-def _everything(request: Request, witness: Witness) -> Iterator[Candidate]:
+def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Candidate]:
     if request.group is not None:
         from luminal.discovery._metadata import read_installed
 
-        yield from read_installed(witness, request.path, request.group, request.base)
+        yield from read_installed(files, request.path, request.group, request.base)
     for directory in request.directories:
         yield from read_directory(
-            witness, directory, request.base, recursive=request.recursive
+            files, directory, request.base, recursive=request.recursive
         )
 
 
-def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candidate]:
+def _without_duplicates(
+    candidates: Iterable[Candidate], files: RecordingFileSystem
+) -> Iterator[Candidate]:
     """Drop what was found before: overlapping directories, an editable install."""
     seen: set[object] = set()
     for candidate in candidates:
-        file = witness.identity(candidate.location)
+        file = files.identity(candidate.location)
         attribute = candidate.target.rpartition(":")[2]
         same_file = (candidate.location, attribute, candidate.name)
         installed = (file, attribute)
@@ -272,7 +263,9 @@ def _once(candidates: Iterable[Candidate], witness: Witness) -> Iterator[Candida
         yield candidate
 
 
-def _switched(candidates: Iterable[Candidate], request: Request) -> Iterator[Candidate]:
+def _disable_unwanted(
+    candidates: Iterable[Candidate], request: Request
+) -> Iterator[Candidate]:
     """Switch off what the host does not want."""
     allowed = None if request.allow is None else set(map(fold, request.allow))
     blocked = set(map(fold, request.block))
@@ -281,5 +274,5 @@ def _switched(candidates: Iterable[Candidate], request: Request) -> Iterator[Can
         is_wanted = (allowed is None or name in allowed) and name not in blocked
         if candidate.enabled and is_wanted:
             yield candidate
-        else:  # nobody wants it, so nothing is wrong with it
+        else:  # it is not loaded, so its problem does not matter
             yield attrs.evolve(candidate, enabled=False, problem=None)

@@ -1,8 +1,9 @@
-"""Bytes of a module → its facts, by the syntax tree alone; nothing is executed.
+"""What a module says about itself, by its syntax tree alone; nothing is executed.
 
-Comes in: bytes. Goes out: `ModuleFacts`, with a problem where the text is no Python.
-Must never import, evaluate, or let hostile text (deep nesting, null bytes, unknown
-encodings) end the discovery of its neighbours.
+`facts_of` turns bytes into `ModuleFacts`; `Resolver` follows a name through re-exports
+and base classes, a bounded number of steps and only in files of the same directory or
+distribution. Hostile text (deep nesting, null bytes, unknown encodings) is a problem of
+its own module.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from luminal.model import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from luminal.discovery._scan import Witness
+    from luminal.discovery._scan import RecordingFileSystem
 
 __all__ = [
     "ClassFacts",
@@ -34,9 +35,6 @@ __all__ = [
     "parse",
     "plain_value",
 ]
-
-# === discovery.facts ===
-# What one file says about itself, as plain values: the product of `syntax`.
 
 
 @attrs.frozen
@@ -89,7 +87,7 @@ class ModuleFacts:
     bound: tuple[str, ...] = ()
     is_dynamic: bool = False
 
-    def pack(self) -> tuple[object, ...]:
+    def serialize(self) -> tuple[object, ...]:
         """Return the facts as values that the index can keep."""
         return (
             self.checksum,
@@ -102,8 +100,8 @@ class ModuleFacts:
         )
 
     @classmethod
-    def unpack(cls, row: tuple[object, ...]) -> ModuleFacts:
-        """Return the facts that `pack` made *row* of."""
+    def deserialize(cls, row: tuple[object, ...]) -> ModuleFacts:
+        """Return the facts that `serialize` made *row* of."""
         checksum, problem, classes, *rest = row
         made = [ClassFacts(*c) for c in classes]  # type: ignore[attr-defined]
         return cls(
@@ -113,9 +111,6 @@ class ModuleFacts:
             *rest,  # type: ignore[arg-type]
         )
 
-
-# === discovery.parsing ===
-# Bytes → syntax tree, as the interpreter reads them, or an error with its line.
 
 _FILTERS = threading.Lock()
 
@@ -145,12 +140,12 @@ def parse(data: bytes, path: str) -> ast.Module:
             file=path,
             line=error.lineno,
             why=error.msg,
-            hint="mend the syntax",
+            hint="fix the syntax",
         ) from None
     except (ValueError, LookupError, OverflowError) as error:
         _check_encoding(data, path)
         raise PhotonSyntaxError(
-            "is not valid Python", file=path, why=str(error), hint="mend the syntax"
+            "is not valid Python", file=path, why=str(error), hint="fix the syntax"
         ) from None
 
 
@@ -187,13 +182,6 @@ def _check_encoding(data: bytes, path: str) -> None:
             hint="save it as UTF-8, or name its encoding in the first line (PEP 263)",
         ) from None
 
-
-# === discovery.syntax ===
-# Bytes of a module → its facts, by the syntax tree alone; nothing is executed.
-#
-# Comes in: bytes. Goes out: `ModuleFacts`, with a problem where the text is no Python.
-# Must never import, evaluate, or let hostile text (deep nesting, null bytes, unknown
-# encodings) end the discovery of its neighbours.
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after"})
@@ -357,13 +345,6 @@ def _dotted(node: ast.expr) -> str | None:
     return ".".join([node.id, *reversed(parts)])
 
 
-# === discovery.resolve ===
-# From a name in one file to the class that it means in another, without importing.
-#
-# Comes in: facts of modules. Goes out: whether a class derives from the photon base,
-# and where a re-exported class is defined. Never leaves the origin: files of the
-# directory or distribution that the question came from, a bounded number of them.
-
 _HOPS = 64
 """Most steps from one name to the next: re-exports, bases, modules."""
 
@@ -380,13 +361,13 @@ class Resolver:
     """Follows names through the files below one root.
 
     Args:
-        witness: Where files are looked at.
+        files: Where files are looked at.
         root: Directory that absolute imports of neighbours are looked up in.
         base: Name of the class that makes a photon of its subclasses.
     """
 
-    def __init__(self, witness: Witness, root: str, base: str) -> None:
-        self._witness = witness
+    def __init__(self, files: RecordingFileSystem, root: str, base: str) -> None:
+        self._witness = files
         self._root = root
         self._base = base
         self._answers: dict[tuple[str, str], bool] = {}

@@ -1,7 +1,4 @@
-"""`PhotonContext`: what Luminal hands to a photon.
-
-What a photon starts through it belongs to the photon, and ends with it.
-"""
+"""`PhotonContext`: how a photon reaches its settings, and starts what ends with it."""
 
 from __future__ import annotations
 
@@ -20,13 +17,15 @@ __all__ = ["PhotonContext"]
 
 @attrs.define(eq=False, repr=False)
 class PhotonContext:
-    """What a photon may ask of the host; reached as ``self.context``.
+    """The context of a photon, reached as ``self.context``.
+
+    What a photon starts through it belongs to the photon, and ends with it.
 
     Attributes:
         name: Name of the photon.
         settings: What the host has set for this photon: an instance of the attrs class
             ``photon_settings`` of the photon, or without one a read-only mapping.
-        data: What is to outlive a reload; the next generation gets a copy of it.
+        data: State that is kept over reloads: the next generation gets a copy of it.
     """
 
     name: str

@@ -1,4 +1,10 @@
-"""`IPhoton`: what a photon derives from."""
+"""`IPhoton`, the base class of photons, and the hooks of their life cycle.
+
+The life cycle is specified as hooks, so that libraries can observe or guard it.
+Luminal's own implementation is called last. An implementation that returns something
+other than None takes its place; one that raises rejects the step; a wrapper sees it
+begin and end. Implementations and wrappers may be plain or ``async``.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IPhoton", "LifecycleSpecs", "Subject"]
 
-# === interfaces.photon ===
-# `IPhoton`: what a photon derives from.
-
 
 class IPhoton:
-    """Base class of photons. It asks for nothing; all of this is optional.
+    """Base class of photons. Everything that it declares is optional.
 
     A photon may define these methods, each plain or ``async``. Plain ones run on a
     thread of their own, so that they may block; ``async`` ones run on the loop of
@@ -33,8 +36,7 @@ class IPhoton:
       that this did not go well.
     - ``on_reload(self, previous)``: take over from the generation before.
 
-    What other photons and the host say is heard through methods marked with
-    `luminal.hookimpl`.
+    It implements hooks of the host with methods marked by `luminal.hookimpl`.
 
     Attributes:
         photon_name: Name of the photon; by default the class's own, or for a class
@@ -53,7 +55,7 @@ class IPhoton:
             owns a port or a device, say.
         photon_settings: An attrs class; the host's settings for the photon reach it
             as an instance of that, in ``context.settings``.
-        context: What Luminal hands to this instance.
+        context: The context of this instance, set before ``__init__``.
     """
 
     # Discovery reads these from the syntax tree, so they have to be literals.
@@ -73,14 +75,6 @@ class IPhoton:
     photon_settings: ClassVar[type]
 
     context: PhotonContext
-
-
-# === interfaces.specs ===
-# The lifecycle as hook specifications, so that libraries can observe or guard it.
-#
-# Luminal's own implementation comes last. An implementation that returns something
-# other than None takes its place; one that raises refuses the step; a wrapper sees it
-# begin and end. Implementations and wrappers may be plain or ``async``.
 
 
 class Subject(Protocol):
@@ -112,7 +106,7 @@ class Subject(Protocol):
 
     @property
     def context(self) -> PhotonContext:
-        """What it has been handed."""
+        """Its context."""
 
     @property
     def deadlines(self) -> Deadlines:

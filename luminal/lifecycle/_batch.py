@@ -337,7 +337,7 @@ class Intake:
                 continue
             for chosen in result.value or ():
                 handler = self._handler(chosen, unit)
-                handler.trail.absorb(unit.trail)
+                handler._changes.absorb(unit.trail)
                 handlers.append(handler)
                 ledger.load(handler)
         return handlers
@@ -354,7 +354,7 @@ class Intake:
             generation=chosen.generation,
             candidate=candidate,
             choice=unit.final_choice(),
-            ports=self.ports,
+            runtime=self.ports,
         )
 
 
@@ -412,7 +412,7 @@ async def depart(
     handlers = registry.in_order(h for of_file in leaving.values() for h in of_file)
     handlers.reverse()
     for handler in handlers:
-        handler.has_left = True  # who asks for a start meanwhile is refused
+        handler._is_unloaded = True  # who asks for a start meanwhile is refused
     gone: list[Handler] = []
     try:
         for handler in handlers:
@@ -430,7 +430,7 @@ async def depart(
         world.retire(units if len(registry) else world.generations, registry.has_unit)
         spaces = [namespaces_of(handler) for handler in gone]
         for handler in gone:
-            handler.trail.undo()
+            handler._changes.undo()
             handler.release()
         for handler, namespaces in zip(gone, spaces, strict=True):
             name_pins(handler, namespaces)
@@ -441,6 +441,9 @@ async def depart(
 # The loaded photons of one host: by name, and by the file that they came from.
 
 
+_NO_ENTRY = (0, "", "")
+
+
 @attrs.define(eq=False)
 class Registry:
     """Handlers by name. Two photons of one name: the second one is refused."""
@@ -448,8 +451,9 @@ class Registry:
     _by_name: dict[str, Handler] = attrs.Factory(dict)
     _by_file: dict[str, list[Handler]] = attrs.Factory(dict)
     _by_unit: dict[str, list[Handler]] = attrs.Factory(dict)
-    # Handler → (number in the order of loading, its unit)
-    _entries: dict[Handler, tuple[int, str]] = attrs.Factory(dict)
+    # Handler → what it is filed under: its number in the order of loading, its file
+    # and its unit.
+    _entries: dict[Handler, tuple[int, str, str]] = attrs.Factory(dict)
     _count: int = 0
 
     def __len__(self) -> int:
@@ -478,7 +482,7 @@ class Registry:
 
     def in_order(self, handlers: Iterable[Handler]) -> list[Handler]:
         """Return *handlers* in the order of loading; strangers come first."""
-        return sorted(handlers, key=lambda h: self._entries.get(h, (0, ""))[0])
+        return sorted(handlers, key=lambda h: self._entries.get(h, _NO_ENTRY)[0])
 
     def files(self) -> list[str]:
         """Return the files that photons were loaded from, in the order of loading."""
@@ -488,30 +492,31 @@ class Registry:
         """Add *handlers*, whose names are free."""
         for handler in handlers:
             self._by_name[fold(handler.name)] = handler
-            self._by_file.setdefault(handler.filepath, []).append(handler)
-            unit = handler.generation.unit if handler.generation is not None else ""
-            self._by_unit.setdefault(unit, []).append(handler)
             self._count += 1
-            self._entries[handler] = (self._count, unit)
+            self._file(handler, self._count)
 
     def remove(self, handlers: Iterable[Handler]) -> None:
         """Forget *handlers*."""
         for handler in handlers:
             self._by_name.pop(fold(handler.name), None)
-            _, unit = self._entries.pop(handler, (0, ""))
-            _drop(self._by_file, handler.filepath, handler)
+            _, path, unit = self._entries.pop(handler, _NO_ENTRY)
+            _drop(self._by_file, path, handler)
             _drop(self._by_unit, unit, handler)
 
-    def refile(self, handler: Handler, before: str) -> None:
-        """Note that *handler*, until now from the file *before*, has another file."""
-        if handler.filepath != before:
-            _drop(self._by_file, before, handler)
-            self._by_file.setdefault(handler.filepath, []).append(handler)
-            count, unit = self._entries[handler]
+    def refile(self, handler: Handler) -> None:
+        """Note the file that the photon of *handler* has now; a swap may change it."""
+        count, path, unit = self._entries[handler]
+        if handler.filepath != path:
+            _drop(self._by_file, path, handler)
             _drop(self._by_unit, unit, handler)
-            unit = handler.generation.unit if handler.generation is not None else ""
-            self._by_unit.setdefault(unit, []).append(handler)
-            self._entries[handler] = (count, unit)
+            self._file(handler, count)
+
+    def _file(self, handler: Handler, count: int) -> None:
+        path = handler.filepath
+        unit = handler.generation.unit if handler.generation is not None else ""
+        self._by_file.setdefault(path, []).append(handler)
+        self._by_unit.setdefault(unit, []).append(handler)
+        self._entries[handler] = (count, path, unit)
 
     def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
         """Return all Handlers of the file that *photon* came from.

@@ -20,7 +20,6 @@ from luminal.errors import (
     PhotonFinalizeError,
     PhotonImportError,
     PhotonStartError,
-    PhotonStateError,
     PhotonSyntaxError,
     PhotonUnreadableError,
     PhotonValidationError,
@@ -50,7 +49,6 @@ __all__ = [
     "explain",
     "finalize_failure",
     "frames_of",
-    "has_left",
     "meant",
     "start_failure",
     "words_of",
@@ -280,16 +278,6 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
     return error
 
 
-def has_left(photon: str, filepath: str) -> PhotonStateError:
-    """Return what is said to who starts a photon that is gone."""
-    return PhotonStateError(
-        "cannot be started: it has been unloaded",
-        photon=photon,
-        file=filepath,
-        hint="load it again, and start what that returns",
-    )
-
-
 def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     """Return what a photon raised while it was finalized as an error."""
     if isinstance(cause, LuminalError):
@@ -353,16 +341,7 @@ class Ledger:
 
     def load(self, handler: Handler) -> None:
         """Note that a photon is loaded."""
-        origin = handler.candidate.origin if handler.candidate is not None else ""
-        self._outcomes.append(
-            Outcome(
-                handler.name,
-                OutcomeResult.LOADED,
-                origin,
-                handler.filepath,
-                handler.number,
-            )
-        )
+        self._outcomes.append(handler.outcome())
 
     def skip(self, candidate: Candidate, problem: Problem) -> None:
         """Note that *candidate* is left out on purpose."""

@@ -196,7 +196,7 @@ class Trail:
 
 def namespaces_of(handler: Any) -> list[dict[str, Any]]:
     """Return the namespaces of a photon that is about to be released."""
-    if handler.ports.terms is None or handler.generation is None:
+    if handler._runtime.terms is None or handler.generation is None:
         return []
     return [vars(module) for module in handler.generation.modules.values()]
 
@@ -210,7 +210,7 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
     """
     if not namespaces:
         return
-    pins = handler.trail.pins = find_pins(namespaces, photon=handler.name)
+    pins = handler._changes.pins = find_pins(namespaces, photon=handler.name)
     if not pins:
         return
     import logging
@@ -226,4 +226,4 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
         hint="take it back in `finalize`, or start it through the context",
     )
     problem = Problem.of(error, "unload")
-    handler.ports.tell(EventKind.LEAKED, handler, problem=problem)
+    handler._runtime.tell(EventKind.LEAKED, handler, problem=problem)

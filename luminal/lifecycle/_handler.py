@@ -1,24 +1,37 @@
-"""`Handler`: the host's handle on one photon, a state machine.
+"""`Handler`: one loaded photon of a host, from its class to its end.
 
-In comes a loaded class; out comes a running photon, and at the end nothing of it.
-What it must never know: that there is such a thing as a reload.
+A Handler is a state machine over `luminal.model.TABLE`. Everything that a reload
+replaces is in its `Life`, to which the Handler has one reference.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import PhotonFinalizeError, PhotonNotInitializedError
-from luminal.lifecycle._failures import finalize_failure, has_left, start_failure
+from luminal.errors import (
+    PhotonFinalizeError,
+    PhotonNotInitializedError,
+    PhotonStateError,
+)
+from luminal.lifecycle._failures import finalize_failure, start_failure
 from luminal.lifecycle._footprint import Trail
 from luminal.lifecycle._lock import CrossLoopLock
 from luminal.lifecycle._runtime import Runtime
 from luminal.lifecycle._steps import is_containable
-from luminal.model import EventKind, Problem, State, Step, advance
+from luminal.model import (
+    EventKind,
+    Outcome,
+    OutcomeResult,
+    Problem,
+    State,
+    Step,
+    advance,
+)
 from luminal.supervise import Leftover, Scope
 
 if TYPE_CHECKING:
@@ -27,34 +40,110 @@ if TYPE_CHECKING:
     from luminal.interfaces import PhotonContext
     from luminal.loading import Choice, Generation
     from luminal.model import Candidate, Deadlines
+    from luminal.supervise import Change
 
-__all__ = ["Handler", "Nameplate"]
+__all__ = ["Handler", "Life"]
 
-# === lifecycle.nameplate ===
-# What identifies a Handler, and never changes under a host's hands.
+FORCED_CLOSE = 0.5
+"""Seconds for ending what a photon owns when it is stopped by force."""
 
 
-@attrs.define(eq=False, repr=False)
-class Nameplate:
-    """The first arguments of a Handler.
+@attrs.define(eq=False)
+class Life:
+    """What a Handler has of one generation of its photon.
 
-    Args:
-        logging: Whether what happens to the photon is logged.
-        name: Name of the photon.
-        filepath: Path of its file.
-        checksum: SHA-512 of the bytes that were compiled, as a hex digest.
+    A swap stores the next one in the Handler. To stop and start again goes on with
+    the same one.
 
     Attributes:
-        trail: What its code has changed, where the host asks for that.
+        filepath: Path of the photon's file.
+        checksum: SHA-512 of the bytes that were compiled, as a hex digest.
+        context: What the photon is given; a new one for each start.
+        factory: Its class; None where the instance was there from the beginning.
+        instance: The photon; None before it is created.
+        generation: The generation that it belongs to; None where it was not loaded.
+        candidate: What discovery knows of it.
+        state: The present state.
+        since: Wall-clock time of the latest change of state, for people.
+        problem: What went wrong latest.
+        leftovers: What could not be stopped when it was last stopped.
+        scope: Owner of what the photon starts, from its start to its end.
+    """
+
+    filepath: str
+    checksum: str
+    context: PhotonContext
+    factory: Any
+    instance: Any
+    generation: Generation | None
+    candidate: Candidate | None
+    state: State = State.STAGED
+    since: float = attrs.Factory(time.time)
+    problem: Problem | None = None
+    leftovers: tuple[Leftover, ...] = ()
+    scope: Scope | None = None
+
+
+@attrs.define(eq=False, repr=False, init=False)
+class Handler:
+    """The host's handle on one photon.
+
+    Handlers are equal only to themselves. A reload keeps the Handler and gives it the
+    new photon.
     """
 
     logging: bool
-    # Read-only through properties: attrs' own frozen fields would slow down every
-    # other attribute, and a host may load thousands of photons.
     _name: str
-    _filepath: str
-    _checksum: str
-    trail: Trail = attrs.field(init=False, factory=Trail)
+    _life: Life
+    _runtime: Runtime
+    # How the photon was chosen among the objects of its file.
+    _choice: Choice | None
+    # One start or stop at a time.
+    _lock: CrossLoopLock
+    _changes: Trail
+    # It is being unloaded, or has been.
+    _is_unloaded: bool
+
+    def __init__(
+        self,
+        logging: bool,
+        name: str,
+        filepath: str,
+        checksum: str,
+        instance: Any = None,
+        *,
+        generation: Generation | None = None,
+        candidate: Candidate | None = None,
+        choice: Choice | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        """Make the Handler of a photon that is loaded and not started yet.
+
+        Args:
+            logging: Whether what happens to the photon is logged.
+            name: Name of the photon.
+            filepath: Path of its file.
+            checksum: SHA-512 of the bytes that were compiled, as a hex digest.
+            instance: The photon, or its class: that is called at the start.
+            generation: The generation that it belongs to, where it was loaded.
+            candidate: What discovery knows of it.
+            choice: How it was chosen among the objects of its file.
+            runtime: Its connection to a host; by default to nothing.
+        """
+        self.logging = logging
+        self._name = name
+        self._runtime = runtime if runtime is not None else Runtime()
+        self._choice = choice
+        self._lock = CrossLoopLock()
+        self._changes = Trail()
+        self._is_unloaded = False
+        factory = None
+        if issubclass(type(instance), type):
+            factory, instance = instance, None
+        context = self._runtime.context(name)
+        self._life = Life(
+            filepath, checksum, context, factory, instance, generation, candidate
+        )
 
     @property
     def name(self) -> str:
@@ -64,107 +153,109 @@ class Nameplate:
     @property
     def filepath(self) -> str:
         """Path of its file."""
-        return self._filepath
+        return self._life.filepath
 
     @property
     def checksum(self) -> str:
         """SHA-512 of the bytes that were compiled, as a hex digest."""
-        return self._checksum
+        return self._life.checksum
 
+    @property
+    def instance(self) -> Any:
+        """The photon; None before it is created."""
+        return self._life.instance
 
-# === lifecycle.handler ===
-# `Handler`: the host's handle on one photon, a state machine.
-#
-# In comes a loaded class; out comes a running photon, and at the end nothing of it.
-# What it must never know: that there is such a thing as a reload.
+    @property
+    def factory(self) -> Any:
+        """Its class; None where the instance was there from the beginning."""
+        return self._life.factory
 
-AT_ONCE = 0.5
-"""Seconds for ending what a photon owns where its host will not wait."""
+    @property
+    def context(self) -> PhotonContext:
+        """What the photon is given as ``self.context``."""
+        return self._life.context
 
-
-@attrs.define(eq=False, repr=False)
-class Handler(Nameplate):
-    """The host's handle on one photon.
-
-    Handlers are equal only to themselves.
-
-    Args:
-        logging: Whether what happens to the photon is logged.
-        name: Name of the photon.
-        filepath: Path of its file.
-        checksum: SHA-512 of the bytes that were compiled, as a hex digest.
-        instance: The photon; a class is created when it is started.
-        generation: The generation that it belongs to, where it was loaded.
-        candidate: What discovery knows of it.
-        choice: How it was chosen among the objects of its file.
-        ports: What connects it to a host.
-    """
-
-    instance: Any = None
-    generation: Generation | None = attrs.field(default=None, kw_only=True)
-    candidate: Candidate | None = attrs.field(default=None, kw_only=True)
-    choice: Choice | None = attrs.field(default=None, kw_only=True)
-    ports: Runtime = attrs.field(factory=Runtime, kw_only=True)
-    factory: Any = attrs.field(init=False, default=None)
-    context: PhotonContext = attrs.field(init=False)
-    # Wall-clock time of the latest change of state, for people.
-    since: float = attrs.field(init=False, factory=time.time)
-    problem: Problem | None = attrs.field(init=False, default=None)
-    _state: State = attrs.field(init=False, default=State.STAGED)
-    # What could not be stopped when the latest life ended.
-    leftovers: tuple[Leftover, ...] = attrs.field(init=False, default=())
-    # It is being unloaded, or has been.
-    has_left: bool = attrs.field(init=False, default=False)
-    # Owner of what the photon starts, from the start of a life to its end.
-    _scope: Scope | None = attrs.field(init=False, default=None)
-    # One start or stop at a time.
-    _turn: CrossLoopLock = attrs.field(init=False, factory=CrossLoopLock)
-
-    def __attrs_post_init__(self) -> None:
-        if issubclass(type(self.instance), type):
-            self.factory, self.instance = self.instance, None
-        self.context = self.ports.context(self.name)
-
-    def _begin_life(self) -> Scope:
-        """Give the photon an owner for what it starts, and after a life a context."""
-        if self._state is not State.STAGED:
-            self.context = self.ports.context(self.name)
-        self._go(Step.START)
-        self.leftovers = ()
-        self._scope = self.context.scope = Scope(self.name)
-        return self._scope
-
-    def _forget_instance(self) -> None:
-        if self.factory is not None:
-            self.instance = None
+    @property
+    def generation(self) -> Generation | None:
+        """The generation that the photon belongs to; None where it was not loaded."""
+        return self._life.generation
 
     @property
     def number(self) -> int:
         """Number of the photon's generation, 0 where it was not loaded."""
-        return self.generation.number if self.generation is not None else 0
+        generation = self._life.generation
+        return generation.number if generation is not None else 0
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """What discovery knows of the photon."""
+        return self._life.candidate
 
     @property
     def state(self) -> State:
-        """Where the photon is in its life."""
-        return self._state
+        """The photon's state."""
+        return self._life.state
+
+    @property
+    def since(self) -> float:
+        """Wall-clock time of the latest change of state, for people."""
+        return self._life.since
+
+    @property
+    def problem(self) -> Problem | None:
+        """What went wrong latest; None where nothing did, or it is over."""
+        return self._life.problem
+
+    @problem.setter
+    def problem(self, problem: Problem | None) -> None:
+        self._life.problem = problem
+
+    @property
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What could not be stopped when the photon was last stopped."""
+        return self._life.leftovers
+
+    @property
+    def interpreter_changes(self) -> tuple[Change, ...]:
+        """What the photon's code has changed of the interpreter's shared state.
+
+        The first change comes first. Empty where the host does not ask for it, see
+        ``Loader(footprint=…)``.
+        """
+        return self._changes.changes
+
+    @property
+    def referrers(self) -> tuple[Leftover, ...]:
+        """What kept the photon's code alive after it was unloaded, likewise."""
+        return self._changes.pins
 
     @property
     def deadlines(self) -> Deadlines:
         """How long the photon may take for each step."""
-        return self.ports.deadlines
+        return self._runtime.deadlines
 
     def __repr__(self) -> str:
-        return f"<Handler {self.name!r} {self._state} #{self.number}>"
+        return f"<Handler {self.name!r} {self.state} #{self.number}>"
 
     def __str__(self) -> str:
-        return f"photon {self.name!r} ({self._state}) from {self.filepath}"
+        return f"photon {self.name!r} ({self.state}) from {self.filepath}"
 
-    def _go(self, step: Step) -> None:
-        self._state = advance(self._state, step, photon=self.name)
-        self.since = time.time()
+    def outcome(
+        self,
+        result: OutcomeResult = OutcomeResult.LOADED,
+        problem: Problem | None = None,
+    ) -> Outcome:
+        """Return what became of the photon, as a value for reports.
+
+        Args:
+            result: Loaded or failed.
+            problem: Why it failed.
+        """
+        origin = self.candidate.origin if self.candidate is not None else ""
+        return Outcome(self.name, result, origin, self.filepath, self.number, problem)
 
     async def start(self) -> None:
-        """Create the photon, start it, and seat its hooks; done once only.
+        """Create the photon, start it, and register its hooks; done once only.
 
         Raises:
             PhotonStartError: It raised. It has been finalized, and can be started
@@ -172,41 +263,48 @@ class Handler(Nameplate):
             PhotonTimeoutError: It passed its deadline; likewise.
             PhotonStateError: It has been unloaded.
         """
-        await self.bring_up(seat=self.ports.seat)
+        await self._start(register=self._runtime.seat)
 
-    async def bring_up(
+    async def _start(
         self,
         *,
         prepare: Callable[[Handler], Awaitable[object]] | None = None,
-        seat: Callable[[Handler], object] | None = None,
+        register: Callable[[Handler], object] | None = None,
     ) -> None:
         """Do what `start` does, with something between creation and start.
 
         Args:
             prepare: Awaited when the photon is created and not started yet.
-            seat: Called when it has started; None leaves its hooks alone.
+            register: Called when it has started; None leaves its hooks alone.
 
         Raises:
             PhotonStartError: As for `start`.
             PhotonTimeoutError: Likewise.
         """
-        async with self._turn:
-            if self._state is State.RUNNING:
+        async with self._lock:
+            if self.state is State.RUNNING:
                 return
-            if self.has_left:
-                raise has_left(self.name, self.filepath)
-            scope = self._begin_life()
+            if self._is_unloaded:
+                raise PhotonStateError(
+                    "cannot be started: it has been unloaded",
+                    photon=self.name,
+                    file=self.filepath,
+                    hint="load it again, and start what that returns",
+                )
+            scope = self._begin()
             began = time.perf_counter()
             try:
-                following = self.ports.following(self.trail, self.name, self.filepath)
+                following = self._runtime.following(
+                    self._changes, self.name, self.filepath
+                )
                 with scope.owning(), following:
-                    self.instance = await self.ports.create(self)
-                    self.ports.check_hooks(self)
+                    self._life.instance = await self._runtime.create(self)
+                    self._runtime.check_hooks(self)
                     if prepare is not None:
                         await prepare(self)
-                    await self.ports.start(self)
-                if seat is not None:
-                    seat(self)
+                    await self._runtime.start(self)
+                if register is not None:
+                    register(self)
             except BaseException as error:
                 await self._fail(error)
                 if not is_containable(error):
@@ -214,54 +312,36 @@ class Handler(Nameplate):
                 raise start_failure(error, self.name, self.filepath) from error
             self._go(Step.STARTED)
             self.problem = None
-            self.ports.tell(
+            self._runtime.tell(
                 EventKind.STARTED, self, seconds=time.perf_counter() - began
             )
 
-    def exchange(self, other: Handler) -> None:
-        """Trade lives with *other*: each goes on with the photon that the other had.
+    def _begin(self) -> Scope:
+        """Give the photon an owner for what it starts, and a context of its own."""
+        life = self._life
+        if life.state is not State.STAGED:
+            life.context = self._runtime.context(self.name)
+        self._go(Step.START)
+        life.leftovers = ()
+        life.scope = life.context.scope = Scope(self.name)
+        return life.scope
 
-        The name stays, and so does the identity that a host holds on to.
-        """
-        # One by one: a loop over names would take several times as long, in the middle
-        # of a swap.
-        self._filepath, other._filepath = other._filepath, self._filepath
-        self._checksum, other._checksum = other._checksum, self._checksum
-        self.instance, other.instance = other.instance, self.instance
-        self.generation, other.generation = other.generation, self.generation
-        self.candidate, other.candidate = other.candidate, self.candidate
-        self.factory, other.factory = other.factory, self.factory
-        self.context, other.context = other.context, self.context
-        self.since, other.since = other.since, self.since
-        self.problem, other.problem = other.problem, self.problem
-        self.leftovers, other.leftovers = other.leftovers, self.leftovers
-        self._state, other._state = other._state, self._state
-        self._scope, other._scope = other._scope, self._scope
-        self.trail.absorb(other.trail)
-
-    @property
-    def turn(self) -> CrossLoopLock:
-        """Held while the photon starts or stops."""
-        return self._turn
+    def _go(self, step: Step) -> None:
+        life = self._life
+        life.state = advance(life.state, step, photon=self.name)
+        life.since = time.time()
 
     async def _fail(self, error: BaseException) -> None:
-        """Bring a photon whose start failed to rest."""
+        """End what a photon has begun whose start failed."""
         problem = Problem.of(start_failure(error, self.name, self.filepath), "start")
         try:
-            self.ports.unseat(self)
+            self._runtime.unseat(self)
             await self._end(is_forced=self.instance is None)
         finally:
-            self._rest(Step.FAIL, EventKind.FAILED, problem)
-
-    def _rest(self, step: Step, kind: EventKind, problem: Problem | None) -> None:
-        """Note that the photon's life is over, however that came about."""
-        self._forget_instance()
-        self.problem = problem
-        self._go(step)
-        self.ports.tell(kind, self, problem=problem)
+            self._finish(Step.FAIL, EventKind.FAILED, problem)
 
     async def stop(self, force_stop: bool = False) -> bool:
-        """Unseat the photon's hooks, finalize it, and end what it owns.
+        """Unregister the photon's hooks, finalize it, and end what it owns.
 
         Args:
             force_stop: Skip ``finalize`` and end at once.
@@ -272,34 +352,37 @@ class Handler(Nameplate):
         Raises:
             PhotonNotInitializedError: It was never started.
         """
-        async with self._turn:
-            if self._state is State.STAGED:
+        async with self._lock:
+            if self.state is State.STAGED:
                 raise PhotonNotInitializedError(
                     "cannot be stopped: it was never started",
                     photon=self.name,
                     file=self.filepath,
                     hint="start it first, or unload it",
                 )
-            if self._state in (State.STOPPED, State.FAILED):
-                return self._state is State.STOPPED
+            if self.state in (State.STOPPED, State.FAILED):
+                return self.state is State.STOPPED
             self._go(Step.STOP)
             problem: Problem | None = None
             try:
-                self.ports.unseat(self)
+                self._runtime.unseat(self)
                 problem = await self._end(force_stop)
             except BaseException as error:
-                # Cancelled: what it owns is ended all the same, and so is its life.
+                # Cancelled: what it owns is ended all the same, and it is stopped.
                 problem = Problem.of(finalize_failure(error, self.filepath), "finalize")
                 raise
             finally:
                 step = Step.FAIL if problem is not None else Step.STOPPED
-                self._rest(step, EventKind.FINALIZED, problem)
+                self._finish(step, EventKind.FINALIZED, problem)
             return problem is None
 
-    def release(self) -> None:
-        """Let go of the photon's class and modules, so that they can be collected."""
-        self.generation = None
-        self.factory = self.instance = None
+    def _finish(self, step: Step, kind: EventKind, problem: Problem | None) -> None:
+        """Note that the photon runs no more, however that came about."""
+        if self.factory is not None:
+            self._life.instance = None
+        self.problem = problem
+        self._go(step)
+        self._runtime.tell(kind, self, problem=problem)
 
     async def _end(self, is_forced: bool) -> Problem | None:
         """Finalize the photon and close its scope; return what went wrong."""
@@ -318,23 +401,25 @@ class Handler(Nameplate):
         return problem
 
     async def _finalize(self) -> bool:
-        with self._scope.owning() if self._scope is not None else nullcontext():
-            return await self.ports.finalize(self) is not False
+        scope = self._life.scope
+        with scope.owning() if scope is not None else nullcontext():
+            return await self._runtime.finalize(self) is not False
 
     async def _close_scope(self, is_forced: bool) -> Problem | None:
         """End what the photon has started; return what raised or could not be ended."""
-        scope, self._scope = self._scope, None
+        life = self._life
+        scope, life.scope = life.scope, None
         if scope is None:
             return None
-        self.leftovers = await scope.close(
-            AT_ONCE if is_forced else self.deadlines.close
+        life.leftovers = await scope.close(
+            FORCED_CLOSE if is_forced else self.deadlines.close
         )
-        self.context.scope = None
-        if self.leftovers:
+        life.context.scope = None
+        if life.leftovers:
             error = PhotonFinalizeError(
                 "left something that could not be stopped",
                 file=self.filepath,
-                why="; ".join(map(str, self.leftovers)),
+                why="; ".join(map(str, life.leftovers)),
                 hint="start it through 'self.context', and let it end when asked",
             )
             return Problem.of(error, "finalize")
@@ -343,3 +428,23 @@ class Handler(Nameplate):
                 finalize_failure(scope.errors[0], self.filepath), "finalize"
             )
         return None
+
+    def release(self) -> None:
+        """Let go of the photon's class and modules, so that they can be collected."""
+        life = self._life
+        life.generation = life.factory = life.instance = None
+
+    def _adopt(self, other: Handler) -> None:
+        """Go on with the life of *other*: one store, which every thread sees whole.
+
+        The name stays, and so does the Handler that the host holds.
+        """
+        self._life = other._life
+        self._changes.absorb(other._changes)
+
+    def _detached(self) -> Handler:
+        """Return a Handler of the same life, which retires it when this one goes on."""
+        other = copy(self)
+        other._lock = CrossLoopLock()
+        other._changes = Trail()
+        return other

@@ -110,16 +110,11 @@ async def start_all(handlers: Iterable[Handler]) -> Report:
     outcomes = []
     for handler in handlers:
         error = errors.get(handler.name)
-        outcomes.append(
-            Outcome(
-                handler.name,
-                OutcomeResult.LOADED if error is None else OutcomeResult.FAILED,
-                handler.candidate.origin if handler.candidate is not None else "",
-                handler.filepath,
-                handler.number,
-                Problem.of(error, "start") if error is not None else None,
-            )
-        )
+        if error is None:
+            outcomes.append(handler.outcome())
+        else:
+            problem = Problem.of(error, "start")
+            outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
     return Report(tuple(outcomes))
 
 

@@ -1,4 +1,4 @@
-"""Station one of the journey: what discovery found, before anything is imported."""
+"""What discovery found, before anything is imported, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["Candidate", "Frame", "Problem", "Source", "as_frames"]
-
-# === model.frame ===
-# A place that an exception came through, as a value: the traceback itself dies.
 
 
 @attrs.frozen
@@ -47,12 +44,8 @@ def as_frames(rows: Iterable[Frame | Mapping[str, Any]]) -> tuple[Frame, ...]:
     return tuple(row if isinstance(row, Frame) else Frame(**row) for row in rows)
 
 
-# === model.candidate ===
-# Station one of the journey: what discovery found, before anything is imported.
-
-
 class Source(enum.StrEnum):
-    """Where a photon comes from."""
+    """Where a photon was found."""
 
     DIRECTORY = "directory"
     DISTRIBUTION = "distribution"
@@ -64,16 +57,16 @@ class Problem:
 
     Attributes:
         code: Code of the error class that it stands for, see `luminal.errors`.
-        phase: Station that refused it: ``discovery``, ``order``, ``read``,
+        phase: The step that failed: ``discovery``, ``order``, ``read``,
             ``compile``, ``import``, ``validate``, ``start`` or ``finalize``.
         what: One line in lower case.
         file: Path of the file to blame, or an empty string.
         line: Line in *file*, counted from 1; 0 where there is none.
         why: The cause, or an empty string.
-        hint: The mend, as an imperative, or an empty string.
+        hint: What to do, as an imperative, or an empty string.
         consequence: What follows from it, or an empty string.
-        frames: The way of the exception, the innermost call last; empty where
-            nothing was executed. Two problems that differ in it only are equal.
+        frames: The calls that the exception passed, the innermost last; empty where
+            nothing was executed. They do not count when problems are compared.
     """
 
     code: str

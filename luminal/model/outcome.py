@@ -1,4 +1,7 @@
-"""The outcome of a batch as a value: what loaded, what was left out, what failed."""
+"""What happened to photons, as values: events, outcomes and reports.
+
+Beside them stand the settings that a host may give: deadlines and probation.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,9 @@ __all__ = [
     "Report",
 ]
 
-# === model.report ===
-# The outcome of a batch as a value: what loaded, what was left out, what failed.
-
 
 class OutcomeResult(enum.StrEnum):
-    """What became of one photon of a batch."""
+    """What happened to one photon of a batch."""
 
     LOADED = "loaded"
     SKIPPED = "skipped"
@@ -121,12 +121,8 @@ class Report:
         return "\n".join(lines)
 
 
-# === model.event ===
-# What happened, as a value: for subscribers, the log and the journal.
-
-
 class EventKind(enum.StrEnum):
-    """A step of a photon's journey that somebody may want to know of."""
+    """What an event is about."""
 
     DISCOVERED = "discovered"
     LOADED = "loaded"
@@ -180,13 +176,9 @@ class Event:
         return text
 
 
-# === model.deadlines ===
-# How long a photon may take for each step of its life.
-
-
 @attrs.frozen
 class Deadlines:
-    """Seconds after which a photon that does not come back is given up.
+    """Seconds after which a step of a photon has timed out.
 
     Attributes:
         load: For executing its modules.
@@ -207,13 +199,9 @@ class Deadlines:
     drain: float = 10.0
 
 
-# === model.probation ===
-# How long a new generation has to prove itself, and what counts against it.
-
-
 @attrs.frozen
 class Probation:
-    """Terms under which a swap is provisional; by default there are none.
+    """Settings under which a swap is provisional; by default it is not.
 
     A photon fails when its method ``is_healthy(self)``, plain or ``async``, raises or
     returns a false value, or when too many calls of its hooks raise.

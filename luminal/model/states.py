@@ -1,4 +1,4 @@
-"""The life of a photon as one table; the docs page is generated from it."""
+"""The states of a photon as one table; the docs page is generated from it."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def look_up(handlers: Sequence[Handler]) -> Renewal:
             raise candidate.problem.error(candidate.name)
     _check_swappable(first, origin, first.generation.unit)
     targets = tuple((c.name, c.target) for c in candidates)
-    base = first.choice.base if first.choice is not None else object
+    base = first._choice.base if first._choice is not None else object
     choice = Choice(base, (), targets)
     return Renewal(first.generation.unit, origin, choice, tuple(candidates), files)
 
@@ -321,14 +321,7 @@ class DistributionWatch:
         problem = Problem.of(error, _PHASE)
         for handler in handlers:
             handler.problem = problem
-            event = Event(
-                kind,
-                handler.name,
-                handler.number,
-                handler.filepath,
-                problem=problem,
-            )
-            self.reloader.ports.events.emit(event)
+            self.reloader.ports.tell(kind, handler, problem=problem)
 
 
 def _note(note: Note) -> None:

@@ -351,7 +351,7 @@ def _learn(new: Handler) -> bool:
     if new.candidate is not None and isinstance(asked, list | tuple):
         said = tuple(str(each) for each in asked)
         if said != new.candidate.requirements and (said or not new.candidate.group):
-            new.candidate = attrs.evolve(new.candidate, requirements=said)
+            new._life.candidate = attrs.evolve(new.candidate, requirements=said)
     return bool(_of(new.candidate))
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from luminal.errors import PhotonRollbackError
 from luminal.lifecycle import is_containable, method_of, run_step, words_of
-from luminal.model import Event, EventKind, Problem, State
+from luminal.model import EventKind, Problem, State
 from luminal.reload._loop import Home
 from luminal.supervise import unowned
 
@@ -36,8 +36,8 @@ class Provisional:
     """A swap on probation.
 
     Args:
-        pairs: What was exchanged: in ``old`` lives the new photon by now, in ``new``
-            the old one, which still runs.
+        pairs: What was swapped; the old photon, in ``retiring`` of each pair, still
+            runs.
         before: Unit → the generation that served before.
         world: Where generations are committed.
         ports: What connects the photons to the host.
@@ -57,15 +57,8 @@ class Provisional:
     when_over: Callable[[Provisional], Awaitable[object]]
     is_over: bool = False
     is_reverted: bool = False
-    # Handlers and the generations that are on probation: by the time of a confirmation
-    # the Handlers may have gone on to the next.
-    _numbers: list[tuple[Handler, int]] = attrs.field(init=False)
     _ended: threading.Event = attrs.Factory(threading.Event)
     _home: Home = attrs.Factory(Home)
-
-    def __attrs_post_init__(self) -> None:
-        handlers = [pair.old for pair in self.pairs if pair.old is not None]
-        self._numbers = [(handler, handler.number) for handler in handlers]
 
     @property
     def units(self) -> frozenset[str]:
@@ -131,10 +124,11 @@ class Provisional:
     async def confirm(self) -> None:
         """Retire the old photons; the new ones are final. The turn is held."""
         self._close()
-        for handler, number in self._numbers:
-            event = Event(EventKind.CONFIRMED, handler.name, number, handler.filepath)
-            self.ports.events.emit(event)
-        self.retirements.begin(self.pairs)
+        for pair in self.pairs:
+            # The host's Handler may have gone on to the next generation.
+            if pair.new is not None:
+                self.ports.tell(EventKind.CONFIRMED, pair.new)
+        self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
         await self.when_over(self)
 
     async def revert(self, failed: Handler, why: str) -> None:
@@ -154,25 +148,27 @@ class Provisional:
         )
         problem = Problem.of(error, "probation")
         plugins = self.ports.plugins
-        back = [p for p in self.pairs if p.old is not None and p.new is not None]
+        back = [
+            (p.old, p.new, p.retiring)
+            for p in self.pairs
+            if p.old is not None and p.new is not None and p.retiring is not None
+        ]
         seats: list[tuple[Any, Any]] = [
-            (p.old.instance, p.new.instance) for p in back if p.old and p.new
+            (new.instance, before.instance) for _, new, before in back
         ]
         seats = [s for s in seats if plugins.is_registered(s[0]) and s[1] is not None]
-        stopped = [p.old for p in back if p.old and p.old.state is not State.RUNNING]
-        number = min((p.new.number for p in back if p.new), default=0)
+        stopped = [h for h, _, _ in back if h.state is not State.RUNNING]
+        number = min((before.number for _, _, before in back), default=0)
         plugins.swap_many(seats, generation=number)
         self.world.accept(self.before)
-        for pair in back:
-            if pair.old is not None and pair.new is not None:
-                pair.old.exchange(pair.new)
-                self.ports.tell(EventKind.ROLLED_BACK, pair.old, problem=problem)
-        self.retirements.begin(self.pairs)
+        for handler, _, before in back:
+            handler._adopt(before)
+            self.ports.tell(EventKind.ROLLED_BACK, handler, problem=problem)
+        self.retirements.begin([new for _, new, _ in back])
         for handler in stopped:  # by the host, meanwhile: so they stay
             await handler.stop()
-        for pair in back:
-            if pair.old is not None:
-                await self._check_again(pair.old)
+        for handler, _, _ in back:
+            await self._check_again(handler)
         await self.when_over(self)
 
     async def _check_again(self, handler: Handler) -> None:
@@ -187,8 +183,7 @@ class Provisional:
             handler.name,
             why,
         )
-        event = Event(EventKind.FAILED, handler.name, handler.number, handler.filepath)
-        self.ports.events.emit(event)
+        self.ports.tell(EventKind.FAILED, handler)
         await handler.stop()
 
     def _close(self) -> None:

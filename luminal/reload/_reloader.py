@@ -10,9 +10,7 @@ from luminal.errors import PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle import explain, is_containable
 from luminal.loading import Pinned, run_in_thread
 from luminal.model import (
-    Event,
     EventKind,
-    Outcome,
     OutcomeResult,
     Probation,
     Problem,
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from luminal.reload._retirement import Retirement
     from luminal.reload._swap import Pair
 
-__all__ = ["Policy", "Reloaded", "Reloader", "outcome"]
+__all__ = ["Policy", "Reloaded", "Reloader"]
 
 # === reload.reloaded ===
 # What came of a reload: for whoever asked for it, and for the report.
@@ -76,18 +74,6 @@ class Reloaded:
             self.errors + other.errors,
             self.retirements + other.retirements,
         )
-
-
-def outcome(
-    handler: Handler,
-    result: OutcomeResult = OutcomeResult.LOADED,
-    problem: Problem | None = None,
-) -> Outcome:
-    """Return what became of the photon of *handler*."""
-    origin = handler.candidate.origin if handler.candidate is not None else ""
-    return Outcome(
-        handler.name, result, origin, handler.filepath, handler.number, problem
-    )
 
 
 # === reload.reloader ===
@@ -206,7 +192,7 @@ class Reloader:
         if await self.confirm(swap.units):
             await self.retirements.make_room({handler.name for handler in concerned})
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = Report(tuple(map(outcome, handlers)))
+        report = Report(tuple(handler.outcome() for handler in handlers))
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, past)
         )
@@ -227,7 +213,8 @@ class Reloader:
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
-            retirement = self.retirements.begin(pairs)
+            retiring = [pair.retiring for pair in pairs if pair.retiring is not None]
+            retirement = self.retirements.begin(retiring)
             self._retire_unneeded(*before.values())
             return (retirement,)
         import asyncio
@@ -252,8 +239,8 @@ class Reloader:
             self._history.take_back(past)
             for pair in provisional.pairs:
                 if pair.old is not None and pair.new is not None:
-                    self.registry.refile(pair.old, before=pair.new.filepath)
-        lives = [h for pair in provisional.pairs for h in (pair.old, pair.new) if h]
+                    self.registry.refile(pair.old)
+        lives = [h for p in provisional.pairs for h in (p.old, p.new, p.retiring) if h]
         self._retire_unneeded(*[h.generation for h in lives if h.generation])
 
     async def confirm(self, units: Iterable[str]) -> bool:
@@ -277,15 +264,8 @@ class Reloader:
             error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)
-            event = Event(
-                EventKind.REJECTED,
-                handler.name,
-                handler.number,
-                handler.filepath,
-                problem=problem,
-            )
-            self.ports.events.emit(event)
-            outcomes.append(outcome(handler, OutcomeResult.FAILED, problem))
+            self.ports.tell(EventKind.REJECTED, handler, problem=problem)
+            outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from luminal.lifecycle import Handler, Runtime
-    from luminal.reload._swap import Pair
 
 __all__ = ["Retirement", "Retirements"]
 
@@ -149,7 +148,7 @@ class Retirement:
             for handler in running:
                 await self._finalize(handler)
             for handler in self.leaving:
-                _announce_retirement(handler)
+                self._announce(handler)
                 namespaces = namespaces_of(handler)
                 handler.release()
                 name_pins(handler, namespaces)
@@ -171,6 +170,16 @@ class Retirement:
         )
         with unowned():
             thread.start()
+
+    def _announce(self, leaving: Handler) -> None:
+        """Emit an event when the generation has really been collected."""
+        import asyncio
+
+        if leaving.generation is None:
+            return
+        event = Event(EventKind.RETIRED, leaving.name, leaving.number, leaving.filepath)
+        defer, loop = self.ports.events.defer, asyncio.get_running_loop()
+        weakref.finalize(leaving.generation, defer, event, loop).atexit = False
 
     async def _drain(self, leaving: Handler) -> None:
         """Wait until no call of the old photon is under way, or the limit is over."""
@@ -210,17 +219,6 @@ class Retirement:
             return  # as above; the Handler has ended by force what it began
 
 
-def _announce_retirement(leaving: Handler) -> None:
-    """Tell when the generation has really been collected."""
-    import asyncio
-
-    if leaving.generation is None:
-        return
-    event = Event(EventKind.RETIRED, leaving.name, leaving.number, leaving.filepath)
-    defer, loop = leaving.ports.events.defer, asyncio.get_running_loop()
-    weakref.finalize(leaving.generation, defer, event, loop).atexit = False
-
-
 @attrs.define(eq=False)
 class Retirements:
     """All that one host has under way.
@@ -256,18 +254,16 @@ class Retirements:
                 self.late += 1
                 retirement.tell_late()
 
-    def begin(self, pairs: Iterable[Pair]) -> Retirement:
-        """Let go of what the *pairs* have left behind; the caller need not wait.
+    def begin(self, handlers: Iterable[Handler]) -> Retirement:
+        """Retire what a swap has replaced; the caller need not wait.
 
-        What goes wrong here is told and does not undo the swap. A photon has two
-        generations at most: one that leaves already is given its limit at once.
+        What goes wrong here is reported and does not undo the swap. A photon has two
+        generations at most: one that is being retired already gets its limit at once.
+
+        Args:
+            handlers: Of what was replaced, in the order of loading.
         """
-        leaving = []
-        for pair in reversed(list(pairs)):
-            # After the exchange the old life is in the new Handler's place.
-            handler = pair.new if pair.old is not None and pair.new else pair.old
-            if handler is not None:
-                leaving.append(handler)
+        leaving = list(handlers)[::-1]
         self._of({handler.name for handler in leaving}, is_hurried=True)
         until = time.monotonic() + self.ports.deadlines.drain
         retirement = Retirement(leaving, self.ports, until)

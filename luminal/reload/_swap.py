@@ -60,8 +60,11 @@ class Pair:
     """A photon before and after.
 
     Attributes:
-        old: The Handler that the host knows; None for a photon that appears.
-        new: The next life; None for a photon that disappears.
+        old: The Handler that the host knows; the swap gives it the new photon. None
+            for a photon that appears.
+        new: A Handler of the new photon; None for a photon that disappears.
+        retiring: A Handler of the old photon, once the swap is made; None for a photon
+            that appears.
         state: State of *old* when the transaction began.
         old_seat: What is registered for its hooks; None where nothing is.
     """
@@ -70,6 +73,7 @@ class Pair:
     new: Handler | None
     state: State = State.STAGED
     old_seat: object | None = None
+    retiring: Handler | None = None
 
     @property
     def is_one_sided(self) -> bool:
@@ -148,8 +152,8 @@ def _successor(
         chosen.obj,
         generation=chosen.generation,
         candidate=fact or _renewed(like.candidate, chosen, filepath, checksum),
-        choice=like.choice,
-        ports=ports,
+        choice=like._choice,
+        runtime=ports,
     )
 
 
@@ -261,9 +265,9 @@ async def stand_in(absent: Absent, ports: Runtime) -> None:
         await ports.reload(again, Previous(version, again.number, None, absent.data))
 
     try:
-        await handler.bring_up(
+        await handler._start(
             prepare=prepare,
-            seat=lambda again: ports.plugins.swap(absent, again.instance),
+            register=lambda again: ports.plugins.swap(absent, again.instance),
         )
     except LuminalError as error:
         import logging
@@ -446,8 +450,7 @@ class Swap:
         """Stage, start and exchange; or raise and leave everything as it was.
 
         Returns:
-            The photons: in ``new`` of each pair lives the old one by now, to be
-            retired.
+            The photons; ``retiring`` of each pair is to be retired.
 
         Raises:
             BaseException: Whatever went wrong, also a cancellation.
@@ -462,7 +465,7 @@ class Swap:
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
                     trail = self._trails.get(pair.new.generation.unit, Trail())
-                    pair.new.trail.absorb(trail)
+                    pair.new._changes.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
             self.mixture.check(self._stage.ready)
@@ -481,7 +484,7 @@ class Swap:
     async def _select(self) -> list[Selected]:
         """Stage the units, apart from the event loop, and choose their photons."""
         chosen_by = {
-            h.generation.unit: h.choice for h in self.handlers() if h.generation
+            h.generation.unit: h._choice for h in self.handlers() if h.generation
         }
         began = time.perf_counter()
 
@@ -521,7 +524,7 @@ class Swap:
         """Let each start or stop that is under way end: it decides what is replaced."""
         for handler in self.handlers():
             if handler.state in (State.STARTING, State.STOPPING):
-                async with handler.turn:
+                async with handler._lock:
                     pass
 
     def _who(self, unit: str) -> tuple[str, str]:
@@ -555,14 +558,14 @@ class Swap:
 
         previous: Any = hand_over(old, new) if old is not None else None
         with self._stage.entered():
-            await new.bring_up(prepare=prepare)
+            await new._start(prepare=prepare)
 
     async def _commit(self) -> None:
         """Exchange old and new; nothing in here waits once all turns are held."""
         async with AsyncExitStack() as turns:
             for pair in self.pairs:
                 if pair.old is not None:
-                    await turns.enter_async_context(pair.old.turn)
+                    await turns.enter_async_context(pair.old._lock)
             self._check_still_there()
             self.mixture.check_users(self.units, self.world)
             self._exchange()
@@ -582,6 +585,9 @@ class Swap:
         seated = [p for p in self.pairs if p.old and p.new and p.old_seat is not None]
         added = [p.new for p in self.pairs if p.new and p.old_seat is None]
         gone = [p for p in self.pairs if p.old and not p.new]
+        for pair in self.pairs:
+            if pair.old is not None:
+                pair.retiring = pair.old._detached() if pair.new else pair.old
         plugins = self.ports.plugins
         seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
         # Who appears is exchanged for a stand-in, and so is who disappears: no call
@@ -611,7 +617,7 @@ class Swap:
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
-                self.registry.refile(pair.old, before=pair.new.filepath)
+                self.registry.refile(pair.old)
             self._tell_swapped(pair)
 
     def _turn(self, *steps: Callable[[], None]) -> None:
@@ -620,7 +626,7 @@ class Swap:
             step()
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
-                pair.old.exchange(pair.new)
+                pair.old._adopt(pair.new)
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
@@ -640,7 +646,7 @@ class Swap:
             trail.undo()
         for pair in reversed(self.pairs):
             if pair.new is not None:
-                pair.new.trail.undo()
+                pair.new._changes.undo()
         if self._attempt is not None:
             self._attempt.discard()
         self._stage.discard()

@@ -18,16 +18,6 @@ from _operator import _compare_digest
 
 __all__ = ["cache_directory"]
 
-# === store.sealed ===
-# Cache files that only this user's own processes can have written.
-#
-# A file is a head line (format, interpreter), a message authentication code, and the
-# payload. The code is keyed BLAKE2b over head, name and payload, with a random key in
-# a file that nobody else can read. Only a payload whose code is right is handed to
-# `marshal`, which must never see bytes from elsewhere: what somebody without the key
-# changes, adds or swaps is ignored, not executed. Who can read the key can already
-# run code as this user.
-
 try:  # hashlib brings OpenSSL along: 3 ms of each start for the same function
     from _blake2 import blake2b
 except ImportError:  # pragma: no cover  (an interpreter without this module)
@@ -215,10 +205,6 @@ def _code(key: bytes, name: str, payload: bytes | memoryview) -> bytes:
     code.update(f"{name}\n".encode())
     code.update(payload)
     return code.digest()
-
-
-# === store.places ===
-# Where Luminal keeps what it may lose: the cache directory of this user.
 
 
 def cache_directory() -> str | None:

@@ -261,7 +261,7 @@ def test_a_slip_in_a_path_is_answered_with_the_name_that_is_there(
     for name in ("a\0b", "nothing/like/this"):
         with pytest.raises(DirectoryNotFoundError) as caught:
             discover(tmp_path / name, group=None)
-        assert caught.value.why == "there is nothing of that name"
+        assert caught.value.why == "it does not exist"
         assert "did you mean" not in str(caught.value.hint)
 
 

@@ -29,13 +29,13 @@ GOOD = "from luminal import IPhoton\nclass {}(IPhoton): pass\n"
 def surveys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often the disk is really read."""
     counted: list[int] = []
-    original = _scan.survey
+    original = _scan.find_candidates
 
     def counting(*args: object) -> object:
         counted.append(1)
         return original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_scan, "survey", counting)
+    monkeypatch.setattr(_scan, "find_candidates", counting)
     return counted
 
 

@@ -78,7 +78,7 @@ def test_restore_puts_back_at_the_unload(
     with Host(footprint={"os.environ": "restore"}) as host:
         host.write("meddler.py", text)
         (handler,) = host.run()
-        changes = handler.trail.changes
+        changes = handler.interpreter_changes
         assert [c.facet for c in changes if c.facet == "os.environ"]
         host.edit("meddler.py", text + "\n# next\n")
         host.reload("meddler")
@@ -245,7 +245,7 @@ def test_a_habit_that_keeps_unloaded_code_alive_is_named(
                 host["task"].cancel()
             if "final" in host:
                 host["final"].detach()
-        assert habit.strip() in {pin.kind for pin in handler.trail.pins}
+        assert habit.strip() in {pin.kind for pin in handler.referrers}
         pinned = [e for e in loader.events.journal if e.kind == "leaked"]
         assert [e.photon for e in pinned] == ["habitual"]
         assert habit.strip() in str(pinned[0])

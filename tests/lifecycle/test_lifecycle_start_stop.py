@@ -33,7 +33,7 @@ def handler_of(cls: type, **deadlines: float) -> Handler:
         **{"load": 5, "start": 5, "finalize": 5, "close": 0.5, **deadlines}
     )
     return Handler(
-        False, cls.__name__, __file__, "00", cls, ports=Runtime(deadlines=limits)
+        False, cls.__name__, __file__, "00", cls, runtime=Runtime(deadlines=limits)
     )
 
 
@@ -619,7 +619,7 @@ def test_equal_photons_are_told_apart():
 
     async def go():
         ports = Runtime()
-        a, b = (Handler(False, n, __file__, "", Same, ports=ports) for n in "ab")
+        a, b = (Handler(False, n, __file__, "", Same, runtime=ports) for n in "ab")
         await a.start()
         await b.start()
         assert ports.plugins.get_plugin("a") is a.instance

@@ -217,7 +217,7 @@ async def test_habits_of_a_new_version(make_host, photons, policy):
         else:
             await host.reload_photon(a)
             assert "/nowhere/at/all" in sys.path
-            changed = {change.facet for change in a.trail.changes}
+            changed = {change.facet for change in a.interpreter_changes}
             assert {"sys.path", "os.environ", "sys.excepthook"} <= changed
             await host.unload_photon(a)
         assert (sys.path, sys.excepthook) == (path, hook)
