@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from luminal.discovery import discover, discover_file
 from luminal.managers.loader import Loader
 from luminal.model import Event, EventKind, Report
-from luminal.reload import Home
+from luminal.reload import LoopRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -57,7 +57,7 @@ class Session:
 
     def __init__(self) -> None:
         self.loader = Loader()
-        self._home = Home()
+        self._runner = LoopRunner()
         # Filled by any thread, emptied by the shell's.
         self._news: deque[Event] = deque(maxlen=100)
         self._is_used = False
@@ -134,16 +134,16 @@ class Session:
         if not self._is_used:
             return
         try:
-            self._home.run(self.loader.close)
+            self._runner.run(self.loader.close)
         finally:
-            self._home.close()
+            self._runner.close()
 
     def _do(self, order: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Carry *order* out; what happens meanwhile is no news to who gave it."""
         self._is_used = True
         before = list(self._news)
         try:
-            answer: T = self._home.run(order)
+            answer: T = self._runner.run(order)
         finally:
             self._news.clear()
             self._news.extend(before)

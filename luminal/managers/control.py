@@ -21,7 +21,7 @@ import attrs
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers.status import report_of, status_of
 from luminal.model import Outcome, Problem
-from luminal.reload import Home
+from luminal.reload import LoopRunner
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Control:
     # Set while it listens.
     _socket: socket.socket | None = attrs.field(init=False, default=None)
     _path: str = attrs.field(init=False, default="")
-    _home: Home = attrs.field(init=False, factory=Home)
+    _runner: LoopRunner = attrs.field(init=False, factory=LoopRunner)
     _thread: threading.Thread | None = attrs.field(init=False, default=None)
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> str:
@@ -163,7 +163,7 @@ class Control:
             listener.close()
             raise
         self._socket, self._path = listener, path
-        self._home.settle(loop)
+        self._runner.use(loop)
         self._thread = threading.Thread(
             target=self._serve, args=(listener,), name="luminal-control", daemon=True
         )
@@ -181,7 +181,7 @@ class Control:
             speak(self._path, {"ask": "ping"})
             os.unlink(self._path)
         listener.close()
-        self._home.close()
+        self._runner.close()
 
     def _serve(self, listener: socket.socket) -> None:
         while self._socket is listener:
@@ -217,7 +217,7 @@ class Control:
             return report_of(self.loader)
         if ask == "reload":
             names = [str(name) for name in request.get("photons", ())]
-            answer: dict[str, Any] = self._home.run(lambda: self._reload(names))
+            answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
             return answer
         return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
 

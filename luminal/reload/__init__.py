@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from luminal.reload._distribution_watch import (
         DistributionWatch as DistributionWatch,
     )
-    from luminal.reload._loop import Home as Home
+    from luminal.reload._loop import LoopRunner as LoopRunner
     from luminal.reload._reloader import Policy as Policy
     from luminal.reload._reloader import Reloaded as Reloaded
     from luminal.reload._reloader import Reloader as Reloader
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "_directory_watch": ("DirectoryWatch",),
         "_distribution_watch": ("DistributionWatch",),
-        "_loop": ("Home",),
+        "_loop": ("LoopRunner",),
         "_reloader": (
             "Policy",
             "Reloaded",

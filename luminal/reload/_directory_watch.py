@@ -22,7 +22,7 @@ from luminal.interfaces import IPhoton
 from luminal.lifecycle import depart
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
-from luminal.reload._loop import Home
+from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, affected
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
-__all__ = ["Absence", "DirectoryWatch", "LogLines"]
+__all__ = ["UnreachableDirectories", "DirectoryWatch", "WatchLog"]
 
 # === reload.absence ===
 # Absence: the directory of photons is out of reach, and its photons go on.
@@ -48,7 +48,7 @@ _PHASE = "watch"
 
 
 @attrs.define(eq=False)
-class Absence:
+class UnreachableDirectories:
     """What of one watched directory is out of reach.
 
     Args:
@@ -162,7 +162,7 @@ _log = logging.getLogger("luminal.watch")
 
 
 @attrs.define(eq=False)
-class LogLines:
+class WatchLog:
     """Words for what happens in one watched directory.
 
     Args:
@@ -258,27 +258,27 @@ class DirectoryWatch:
     turn: CrossLoopLock
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
-    _home: Home = attrs.field(init=False)
+    _runner: LoopRunner = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
-    _absence: Absence = attrs.field(init=False)
-    _lines: LogLines = attrs.field(init=False)
+    _unreachable: UnreachableDirectories = attrs.field(init=False)
+    _watch_log: WatchLog = attrs.field(init=False)
     # Path → what it is called in the log; the files that the watch has loaded.
     _loaded: set[str] = attrs.Factory(set)
     # Files whose photons were loaded at some time: what the host then unloads by hand
     # stays away until it is saved again.
     _seen: set[str] = attrs.Factory(set)
     # Units whose files differ from what serves, because that was refused.
-    _refused: set[str] = attrs.Factory(set)
+    _rejected: set[str] = attrs.Factory(set)
     # Whether files that have appeared could not be loaded. What they miss may come
     # with the next change, whatever that is.
     _is_waiting: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self._home, self._lines = Home(), LogLines(self.directory)
+        self._runner, self._watch_log = LoopRunner(), WatchLog(self.directory)
         directories = [self.directory]
         self._watcher = Watcher(directories, self._take, on_note=self._hear)
         registry, ports = self.intake.registry, self.intake.ports
-        self._absence = Absence(self.directory, registry, ports)
+        self._unreachable = UnreachableDirectories(self.directory, registry, ports)
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Begin to watch; what is there is loaded in the background.
@@ -286,11 +286,11 @@ class DirectoryWatch:
         Args:
             loop: Where photons' coroutines run as long as it does.
         """
-        self._home.settle(loop)
+        self._runner.use(loop)
         try:
             self._watcher.start()
         except BaseException:
-            self._home.close()
+            self._runner.close()
             raise
         self._watcher.call(self._catch_up)
 
@@ -312,7 +312,7 @@ class DirectoryWatch:
             raise stopped.error
         async with self.turn:
             await self._unload(self._loaded, is_forced)
-        closed = await run_in_thread(self._home.close, 10.0, "luminal-stop")
+        closed = await run_in_thread(self._runner.close, 10.0, "luminal-stop")
         if closed.error is not None:
             raise closed.error
 
@@ -331,13 +331,13 @@ class DirectoryWatch:
     def _hear(self, note: Note) -> None:
         """Pass on what the watcher says of itself; in its thread."""
         _log.warning("%s", note)
-        self._absence.hear(note)
+        self._unreachable.hear(note)
 
     def _take(self, batch: Batch) -> None:
         """Act on *batch*; in the watcher's thread."""
-        self._absence.look(batch)
+        self._unreachable.look(batch)
         # Files are read here: every change of threads costs time in a busy host.
-        away = {path for path in batch.deleted if self._absence.covers(path)}
+        away = {path for path in batch.deleted if self._unreachable.covers(path)}
         paths = batch.paths - away
         change, known = self._read(paths)
         until = time.monotonic() + _EMPTY_FOR
@@ -347,16 +347,16 @@ class DirectoryWatch:
             is_same = change.equals(before) and not change.has_empty
             if is_same or time.monotonic() > until:
                 break
-        gone = {path for path in batch.deleted if self._absence.is_gone(path)}
+        gone = {path for path in batch.deleted if self._unreachable.is_gone(path)}
         is_new = any(map(_may_be_photon, paths - known - gone))
         if change.units or gone or is_new:
-            self._home.run(lambda: self._act(batch, change, gone, is_new))
+            self._runner.run(lambda: self._act(batch, change, gone, is_new))
 
     def _look_again(self) -> None:
         """Unload what is gone already; in the watcher's thread."""
-        gone = {path for path in self._loaded if self._absence.is_gone(path)}
+        gone = {path for path in self._loaded if self._unreachable.is_gone(path)}
         if gone:
-            self._home.run(lambda: self._act(Batch(), Change(), gone, is_new=False))
+            self._runner.run(lambda: self._act(Batch(), Change(), gone, is_new=False))
 
     async def _act(
         self, batch: Batch, change: Change, gone: set[str], is_new: bool
@@ -384,11 +384,11 @@ class DirectoryWatch:
         known: set[str] = set()
         world = self.intake.world
         readers = {unit for path in paths for unit in world.readers(path)}
-        for unit in readers | self._refused:
+        for unit in readers | self._rejected:
             generation = world.generations.get(unit)
             for path, source in generation.sources.items() if generation else ():
                 # What a refused one misses may be there now.
-                if unit in self._refused or path in paths:
+                if unit in self._rejected or path in paths:
                     change.compare(unit, path, source)
                 if path in paths:
                     known.add(path)
@@ -398,7 +398,7 @@ class DirectoryWatch:
         registry = self.intake.registry
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
-            self._lines.unloaded(path, handlers)
+            self._watch_log.unloaded(path, handlers)
         gone = [h for handlers in leaving.values() for h in handlers]
         await self.reloader.confirm([h.generation.unit for h in gone if h.generation])
         await self.reloader.retirements.end({h.name for h in gone})
@@ -415,9 +415,9 @@ class DirectoryWatch:
         done = await self.reloader.replace(change, policy="component")
         seconds = time.perf_counter() - began
         for outcome in done.report:
-            self._lines.settled(outcome, before.get(outcome.photon, 0), seconds)
+            self._watch_log.settled(outcome, before.get(outcome.photon, 0), seconds)
         after = world.generations
-        self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
+        self._rejected = {u for u in change.units if after.get(u) is serving.get(u)}
 
     async def _load_new(self, paths: AbstractSet[str]) -> None:
         look = functools.partial(self._look, paths)
@@ -428,16 +428,16 @@ class DirectoryWatch:
         self.intake.ports.hear_of(candidates)
         # A folder that was found, and has moved since, had the name until now.
         holders = (self.intake.registry.get(c.name) for c in candidates)
-        moved = {h.filepath for h in holders if h and self._absence.is_gone(h.filepath)}
+        moved = {h.filepath for h in holders if h and self._unreachable.is_gone(h.filepath)}
         if moved:
             await self._unload(moved, is_forced=False)
         batch = await self.intake.take(candidates, IPhoton)
         for outcome in batch.report.failed:
-            self._lines.settled(outcome, 0, 0.0)
+            self._watch_log.settled(outcome, 0, 0.0)
         self._is_waiting = bool(batch.errors)
         if batch.handlers:
-            self._absence.settle()
-            if self._refused:  # what they miss may be there now
+            self._unreachable.settle()
+            if self._rejected:  # what they miss may be there now
                 self._watcher.call(functools.partial(self._take, Batch()))
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
@@ -446,9 +446,9 @@ class DirectoryWatch:
             try:
                 await handler.start()
             except LuminalError as error:
-                self._lines.failed(handler, error)
+                self._watch_log.failed(handler, error)
             else:
-                self._lines.started(handler, time.perf_counter() - began)
+                self._watch_log.started(handler, time.perf_counter() - began)
 
     def _look(self, paths: AbstractSet[str]) -> list[Candidate]:
         """Return what lies there, is not loaded, and was not unloaded by hand.

@@ -25,8 +25,8 @@ from luminal.loading import (
     run_in_thread,
 )
 from luminal.model import Event, EventKind, Problem, Source
-from luminal.reload._loop import Home
-from luminal.reload._plan import Change, Renewal
+from luminal.reload._loop import LoopRunner
+from luminal.reload._plan import Change, Upgrade
 from luminal.reload.watching import Batch, Note, NoteCode, Watcher
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def distribution_of(handler: Handler) -> str:
     return candidate.origin.rpartition(" ")[0]
 
 
-def look_up(handlers: Sequence[Handler]) -> Renewal:
+def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
     """Return what the distribution of *handlers* is on disk now.
 
     Args:
@@ -88,7 +88,7 @@ def look_up(handlers: Sequence[Handler]) -> Renewal:
     targets = tuple((c.name, c.target) for c in candidates)
     base = first._choice.base if first._choice is not None else object
     choice = Choice(base, (), targets)
-    return Renewal(first.generation.unit, origin, choice, tuple(candidates), files)
+    return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
 
 
 def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
@@ -161,13 +161,13 @@ class DistributionWatch:
     reloader: Reloader
     turn: CrossLoopLock
     patience: float = 30.0
-    _home: Home = attrs.Factory(Home)
+    _runner: LoopRunner = attrs.Factory(LoopRunner)
     # Whether directories inside of directories are watched → the watcher that does so.
     _watchers: dict[bool, Watcher] = attrs.Factory(dict)
     # Distributions that were found missing, so that this is said once.
     _missing: set[str] = attrs.Factory(set)
     # Distribution that is not complete → `time.monotonic()` when that was seen.
-    _torn: dict[str, float] = attrs.Factory(dict)
+    _incomplete: dict[str, float] = attrs.Factory(dict)
     _is_over: bool = False
     _unsubscribe: Callable[[], None] = lambda: None
 
@@ -177,13 +177,13 @@ class DistributionWatch:
         Args:
             loop: Where photons' coroutines run as long as it does.
         """
-        self._home.settle(loop)
+        self._runner.use(loop)
         self._unsubscribe = self.reloader.ports.events.subscribe(self._hear)
         try:
             self._extend(self.reloader.registry.all().values())
         except BaseException:
             self._unsubscribe()
-            self._home.close()
+            self._runner.close()
             raise
 
     def _hear(self, event: Event) -> None:
@@ -226,7 +226,7 @@ class DistributionWatch:
         for watcher in self._watchers.values():
             await run_in_thread(watcher.stop, 60.0, "luminal-stop")
         self._watchers.clear()
-        await run_in_thread(self._home.close, 10.0, "luminal-stop")
+        await run_in_thread(self._runner.close, 10.0, "luminal-stop")
 
     def _loaded(self) -> dict[str, list[Handler]]:
         """Return the Handlers of each loaded distribution."""
@@ -247,12 +247,12 @@ class DistributionWatch:
     def _look_again(self) -> None:
         """Look at what is not complete until it is, and at news in between."""
         loaded = self._loaded()
-        for name in [*self._torn]:
+        for name in [*self._incomplete]:
             if name in loaded and not self._is_over:
                 self._look(name, loaded[name])
             else:
-                self._torn.pop(name, None)
-        if self._torn:
+                self._incomplete.pop(name, None)
+        if self._incomplete:
             time.sleep(_AGAIN)
             for watcher in [*self._watchers.values()][:1]:
                 watcher.call(self._look_again)
@@ -260,27 +260,27 @@ class DistributionWatch:
     def _look(self, name: str, handlers: list[Handler]) -> None:
         """Swap in what the distribution has become, once it is complete."""
         try:
-            renewal = look_up(handlers)
+            upgrade = find_upgrade(handlers)
         except PhotonTornError as error:
-            seconds = time.monotonic() - self._torn.setdefault(name, time.monotonic())
+            seconds = time.monotonic() - self._incomplete.setdefault(name, time.monotonic())
             if seconds > _GONE_FOR and not _is_there(handlers):
-                self._torn.pop(name, None)
+                self._incomplete.pop(name, None)
                 self._say_missing(name, handlers, error)
             elif seconds > self.patience:
-                self._torn.pop(name, None)
+                self._incomplete.pop(name, None)
                 self._refuse(handlers, error)
         except LuminalError as error:
-            self._torn.pop(name, None)
+            self._incomplete.pop(name, None)
             self._refuse(handlers, error)
         else:
-            self._torn.pop(name, None)
+            self._incomplete.pop(name, None)
             self._missing.discard(name)
             for handler in handlers:
                 if handler.problem is not None and handler.problem.phase == _PHASE:
                     handler.problem = None  # it is there again
-            self._home.run(functools.partial(self._act, renewal, name))
+            self._runner.run(functools.partial(self._act, upgrade, name))
 
-    async def _act(self, renewal: Renewal, name: str) -> None:
+    async def _act(self, upgrade: Upgrade, name: str) -> None:
         async with self.turn:
             handlers = self._loaded().get(name, [])
             generation = handlers[0].generation if handlers else None
@@ -288,15 +288,15 @@ class DistributionWatch:
             if (
                 self._is_over
                 or generation is None
-                or not change.differs(renewal, generation)
+                or not change.differs(upgrade, generation)
             ):
                 return
-            change.include(renewal)
+            change.include(upgrade)
             before = handlers[0].candidate
             began = time.perf_counter()
             done = await self.reloader.replace(change)
         milliseconds = (time.perf_counter() - began) * 1e3
-        after = renewal.candidates[0].origin
+        after = upgrade.candidates[0].origin
         if done.errors:
             _log.error("%s: refused: %s", after, done.errors[0])
         elif before is not None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "History",
-    "Past",
-    "Renewal",
+    "EarlierFiles",
+    "Upgrade",
     "Unmet",
     "affected",
     "components",
@@ -115,7 +115,7 @@ def components(units: AbstractSet[str], needs: Edges) -> list[set[str]]:
 
 
 @attrs.frozen
-class Renewal:
+class Upgrade:
     """What a distribution has become.
 
     Attributes:
@@ -147,23 +147,23 @@ class Change:
     units: set[str] = attrs.Factory(set)
     snapshot: dict[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
-    renewals: dict[str, Renewal] = attrs.Factory(dict)
+    upgrades: dict[str, Upgrade] = attrs.Factory(dict)
 
-    def differs(self, renewal: Renewal, serving: Generation) -> bool:
+    def differs(self, upgrade: Upgrade, serving: Generation) -> bool:
         """Whether a distribution is another one than the generation that serves."""
-        if renewal.files is None:
+        if upgrade.files is None:
             for path, known in serving.sources.items():
-                self.compare(renewal.unit, path, known)
-            return renewal.unit in self.units
-        found = {p: s.checksum for p, s in renewal.files.sources.items()}
+                self.compare(upgrade.unit, path, known)
+            return upgrade.unit in self.units
+        found = {p: s.checksum for p, s in upgrade.files.sources.items()}
         return found != {p: s.checksum for p, s in serving.sources.items()}
 
-    def include(self, renewal: Renewal) -> None:
+    def include(self, upgrade: Upgrade) -> None:
         """Replace a distribution by what it has become."""
-        self.units.add(renewal.unit)
-        self.renewals[renewal.unit] = renewal
-        if renewal.files is not None:
-            self.pinned[renewal.unit] = renewal.files
+        self.units.add(upgrade.unit)
+        self.upgrades[upgrade.unit] = upgrade
+        if upgrade.files is not None:
+            self.pinned[upgrade.unit] = upgrade.files
 
     @property
     def may_be_half_written(self) -> bool:
@@ -372,7 +372,7 @@ def _refusal(new: Handler, what: str, why: str) -> PhotonDependencyError:
 # === reload.history ===
 # What served before: the files that a roll-back returns to.
 
-Past = dict[str, "Mapping[str, Pinned]"]
+EarlierFiles = dict[str, "Mapping[str, Pinned]"]
 """Unit → what it can return to; nothing where it has had one generation only."""
 
 
@@ -384,7 +384,7 @@ class History:
     # that took part in that swap.
     _before: dict[str, Mapping[str, Pinned]] = attrs.Factory(dict)
 
-    def note(self, before: Mapping[str, Pinned]) -> Past:
+    def note(self, before: Mapping[str, Pinned]) -> EarlierFiles:
         """Note that the units of *before* have been replaced in one swap.
 
         Returns:
@@ -394,7 +394,7 @@ class History:
         self._before.update(dict.fromkeys(before, before))
         return past
 
-    def take_back(self, past: Past) -> None:
+    def take_back(self, past: EarlierFiles) -> None:
         """Forget a swap that was reverted: its units serve again what they did."""
         self._before.update(past)
 

@@ -15,7 +15,7 @@ import attrs
 from luminal.errors import PhotonRollbackError
 from luminal.lifecycle import is_containable, method_of, run_step, words_of
 from luminal.model import EventKind, Problem, State
-from luminal.reload._loop import Home
+from luminal.reload._loop import LoopRunner
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from luminal.reload._retirement import Retirements
     from luminal.reload._swap import Pair
 
-__all__ = ["Provisional"]
+__all__ = ["ProvisionalSwap"]
 
 
 @attrs.define(eq=False)
-class Provisional:
+class ProvisionalSwap:
     """A swap on probation.
 
     Args:
@@ -51,14 +51,14 @@ class Provisional:
     before: Mapping[str, Generation]
     world: World
     ports: Runtime
-    terms: Probation
+    settings: Probation
     turn: CrossLoopLock
     retirements: Retirements
-    when_over: Callable[[Provisional], Awaitable[object]]
+    when_over: Callable[[ProvisionalSwap], Awaitable[object]]
     is_over: bool = False
     is_reverted: bool = False
     _ended: threading.Event = attrs.Factory(threading.Event)
-    _home: Home = attrs.Factory(Home)
+    _runner: LoopRunner = attrs.Factory(LoopRunner)
 
     @property
     def units(self) -> frozenset[str]:
@@ -71,21 +71,21 @@ class Provisional:
         Args:
             loop: Where their ``async`` methods run as long as it does.
         """
-        self._home.settle(loop)
+        self._runner.use(loop)
         name = "luminal-probation"
         with unowned():
             threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def _watch(self) -> None:
-        looks = max(1, round(self.terms.seconds / self.terms.interval))
+        looks = max(1, round(self.settings.seconds / self.settings.interval))
         try:
             for look in range(1, looks + 1):
-                if self._ended.wait(self.terms.seconds / looks):
+                if self._ended.wait(self.settings.seconds / looks):
                     return
-                if self._home.run(functools.partial(self._look, look == looks)):
+                if self._runner.run(functools.partial(self._look, look == looks)):
                     return
         finally:
-            self._home.close()
+            self._runner.close()
 
     async def _look(self, is_last: bool) -> bool:
         """Judge the new photons; return whether that was the end of it."""
@@ -117,7 +117,7 @@ class Provisional:
             if row.photon == handler.name:
                 calls += row.calls
                 errors += row.errors
-        if calls < self.terms.min_calls or errors <= calls * self.terms.error_rate:
+        if calls < self.settings.min_calls or errors <= calls * self.settings.error_rate:
             return ""
         return f"{errors} of {calls} calls raised"
 

@@ -16,19 +16,19 @@ from luminal.model import (
     Problem,
     Report,
 )
-from luminal.reload._distribution_watch import distribution_of, look_up
+from luminal.reload._distribution_watch import distribution_of, find_upgrade
 from luminal.reload._plan import (
     Change,
     History,
-    Past,
+    EarlierFiles,
     affected,
     components,
     in_order,
     upstream,
 )
-from luminal.reload._probation import Provisional
+from luminal.reload._probation import ProvisionalSwap
 from luminal.reload._retirement import Retirements
-from luminal.reload._swap import Mixture, Swap
+from luminal.reload._swap import LateDependencies, Swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,7 +105,7 @@ class Reloader:
     probation: Probation = attrs.Factory(Probation)
     retirements: Retirements = attrs.field(init=False)
     # Swaps that may still be taken back.
-    _provisional: list[Provisional] = attrs.Factory(list)
+    _provisional: list[ProvisionalSwap] = attrs.Factory(list)
     _history: History = attrs.Factory(History)
 
     def __attrs_post_init__(self) -> None:
@@ -135,9 +135,9 @@ class Reloader:
         whole = self._affected(change.units)
         is_one = policy == "all"
         groups = [whole] if is_one else components(whole, self.world.needs)
-        done, refused = Reloaded(), set[str]()
+        done, rejected = Reloaded(), set[str]()
         while groups:
-            done += await self._run(groups.pop(0), change, groups, refused)
+            done += await self._run(groups.pop(0), change, groups, rejected)
         return done
 
     def _affected(self, units: set[str]) -> set[str]:
@@ -149,7 +149,7 @@ class Reloader:
         units: set[str],
         change: Change,
         later: list[set[str]],
-        refused: set[str],
+        rejected: set[str],
     ) -> Reloaded:
         """Replace *units* in one swap, or refuse them.
 
@@ -160,15 +160,15 @@ class Reloader:
                 to *units* are taken from it.
             refused: Units that had their turn in vain; filled.
         """
-        mixture = Mixture(refused.union(*later))
+        late = LateDependencies(rejected.union(*later))
         swap = Swap(
             self.world,
             self.registry,
             self.ports,
             in_order(units, self.world.needs),
             change,
-            self.retirements.make_room,
-            mixture,
+            self.retirements.retire_earlier,
+            late,
         )
         before = {u: self.world.generations[u] for u in swap.units}
         old = {unit: Pinned.of(generation) for unit, generation in before.items()}
@@ -178,19 +178,19 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
-            connected = mixture.found | self._rivals(cause)
+            connected = late.found | self._rivals(cause)
             joining = [group for group in later if group & connected]
-            if joining or mixture.users:
+            if joining or late.users:
                 later[:] = [group for group in later if group not in joining]
-                whole = units.union(mixture.users, *joining)
-                return await self._run(whole, change, later, refused)
-            refused |= units
-            return self._refused(concerned, cause)
+                whole = units.union(late.users, *joining)
+                return await self._run(whole, change, later, rejected)
+            rejected |= units
+            return self._rejected(concerned, cause)
         past = self._history.note(old)
         # At most two generations of a photon live: this one ends the probation of the
         # one before, which a refused one would not have done.
         if await self.confirm(swap.units):
-            await self.retirements.make_room({handler.name for handler in concerned})
+            await self.retirements.retire_earlier({handler.name for handler in concerned})
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(handler.outcome() for handler in handlers))
         return Reloaded(
@@ -209,7 +209,7 @@ class Reloader:
         return {holder.generation.unit}
 
     def _conclude(
-        self, pairs: list[Pair], before: dict[str, Generation], past: Past
+        self, pairs: list[Pair], before: dict[str, Generation], past: EarlierFiles
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
@@ -219,7 +219,7 @@ class Reloader:
             return (retirement,)
         import asyncio
 
-        provisional = Provisional(
+        provisional = ProvisionalSwap(
             pairs,
             before,
             self.world,
@@ -233,7 +233,7 @@ class Reloader:
         provisional.begin(asyncio.get_running_loop())
         return ()
 
-    async def _over(self, provisional: Provisional, past: Past) -> None:
+    async def _over(self, provisional: ProvisionalSwap, past: EarlierFiles) -> None:
         self._provisional.remove(provisional)
         if provisional.is_reverted:
             self._history.take_back(past)
@@ -255,7 +255,7 @@ class Reloader:
             await provisional.confirm()
         return bool(found)
 
-    def _refused(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
+    def _rejected(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
         """Tell that the old generations go on, and why."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
@@ -312,7 +312,7 @@ class Reloader:
                 by_distribution.setdefault(distribution_of(handler), []).append(handler)
         by_distribution.pop("", None)
         for of_one in by_distribution.values():
-            change.include(look_up(of_one))
+            change.include(find_upgrade(of_one))
         for unit in upstream(change.units, self.world.needs) - change.units:
             for path, known in self.world.generations[unit].sources.items():
                 change.compare(unit, path, known)

@@ -70,7 +70,7 @@ class Retirement:
         with unowned():
             self._task = asyncio.create_task(self._carry_out(), name="luminal-retire")
 
-    def hurry(self, seconds: float = 0.0) -> None:
+    def shorten(self, seconds: float = 0.0) -> None:
         """Wait for calls *seconds* longer at most; may be called in any thread."""
         self.until = min(self.until, time.monotonic() + seconds)
 
@@ -96,7 +96,7 @@ class Retirement:
             await self._carry_out()
         return await self._wait(seconds)
 
-    def tell_late(self) -> None:
+    def report_late(self) -> None:
         """Say that two newer generations serve, or are about to, before this ends."""
         for handler in self.leaving:
             late = PhotonTimeoutError(
@@ -234,7 +234,7 @@ class Retirements:
     late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
 
-    async def make_room(self, names: Container[str]) -> None:
+    async def retire_earlier(self, names: Container[str]) -> None:
         """Let one generation of some photons live, before another one is committed.
 
         Those on their way out get their limit: a tenth of the drain deadline for calls
@@ -245,14 +245,14 @@ class Retirements:
             names: Of the photons.
         """
         room = self.ports.deadlines.drain / 10
-        leaving = self._of(names, is_hurried=False)
+        leaving = self._of(names, is_shortened=False)
         for retirement in leaving:
-            retirement.hurry(room)
+            retirement.shorten(room)
         until = time.monotonic() + 2 * room
         for retirement in leaving:
             if not await retirement.end(max(until - time.monotonic(), 0.0)):
                 self.late += 1
-                retirement.tell_late()
+                retirement.report_late()
 
     def begin(self, handlers: Iterable[Handler]) -> Retirement:
         """Retire what a swap has replaced; the caller need not wait.
@@ -264,7 +264,7 @@ class Retirements:
             handlers: Of what was replaced, in the order of loading.
         """
         leaving = list(handlers)[::-1]
-        self._of({handler.name for handler in leaving}, is_hurried=True)
+        self._of({handler.name for handler in leaving}, is_shortened=True)
         until = time.monotonic() + self.ports.deadlines.drain
         retirement = Retirement(leaving, self.ports, until)
         self._under_way.append(retirement)
@@ -278,11 +278,11 @@ class Retirements:
             names: Of which photons, whose calls are waited for no longer; None for
                 all, which are given the time that they have.
         """
-        for retirement in self._of(names, is_hurried=names is not None):
+        for retirement in self._of(names, is_shortened=names is not None):
             await retirement.end()
 
     def _of(
-        self, names: Container[str] | None, *, is_hurried: bool
+        self, names: Container[str] | None, *, is_shortened: bool
     ) -> list[Retirement]:
         self._under_way = [r for r in self._under_way if not r.is_over]
         found = [
@@ -290,6 +290,6 @@ class Retirements:
             for retirement in self._under_way
             if names is None or any(h.name in names for h in retirement.leaving)
         ]
-        for retirement in found if is_hurried else ():
-            retirement.hurry()
+        for retirement in found if is_shortened else ():
+            retirement.shorten()
         return found

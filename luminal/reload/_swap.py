@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from luminal.reload._plan import Change
 
 __all__ = [
-    "Absent",
-    "Mixture",
+    "Placeholder",
+    "LateDependencies",
     "Pair",
     "Previous",
     "Swap",
@@ -228,7 +228,7 @@ def hand_over(old: Handler, new: Handler) -> Previous:
 
 
 @attrs.define(eq=False)
-class Absent:
+class Placeholder:
     """Keeps the place of a stopped photon in the order of all hooks.
 
     Attributes:
@@ -240,18 +240,18 @@ class Absent:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, handler: Handler) -> Absent:
+    def of(cls, handler: Handler) -> Placeholder:
         """Return what keeps the place of *handler*'s photon, and its data."""
         return cls(handler, handler.context.data)
 
 
-async def stand_aside(absent: Absent, ports: Runtime) -> None:
+async def stop_exclusive(absent: Placeholder, ports: Runtime) -> None:
     """Stop an exclusive photon, its place kept."""
     ports.plugins.swap(absent.handler.instance, absent)
     await absent.handler.stop()
 
 
-async def stand_in(absent: Absent, ports: Runtime) -> None:
+async def restart_exclusive(absent: Placeholder, ports: Runtime) -> None:
     """Start a photon again that had stood aside, with the data it had.
 
     Where that fails too, the photon is left failed and unseated, which is told as
@@ -284,7 +284,7 @@ async def stand_in(absent: Absent, ports: Runtime) -> None:
 T = TypeVar("T")
 
 
-async def see_through(work: Coroutine[Any, Any, T]) -> T:
+async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
     """Await *work* to its end; only then pass a cancellation on.
 
     Raises:
@@ -314,7 +314,7 @@ async def see_through(work: Coroutine[Any, Any, T]) -> T:
 
 
 @attrs.define(eq=False)
-class Mixture:
+class LateDependencies:
     """Which units a swap turns out to depend on, of those that change apart from it.
 
     Args:
@@ -428,15 +428,15 @@ class Swap:
     ports: Runtime
     units: Sequence[str]
     change: Change
-    make_room: Callable[[Container[str]], Awaitable[None]]
-    mixture: Mixture = attrs.Factory(Mixture)
+    retire_earlier: Callable[[Container[str]], Awaitable[None]]
+    late: LateDependencies = attrs.Factory(LateDependencies)
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
     _trails: dict[str, Trail] = attrs.Factory(dict)
     # Exclusive photons that were stopped to make room.
-    _aside: list[Absent] = attrs.Factory(list)
+    _aside: list[Placeholder] = attrs.Factory(list)
 
     def __attrs_post_init__(self) -> None:
         self._stage = Stage(
@@ -458,22 +458,22 @@ class Swap:
         try:
             selected = await self._select()
             await self._see_settled()
-            known = [c for r in self.change.renewals.values() for c in r.candidates]
+            known = [c for r in self.change.upgrades.values() for c in r.candidates]
             self.pairs = pair_up(selected, self.handlers(), self.ports, known)
             self._check_names()
-            self.mixture.check_requirements(self.pairs, self.registry)
+            self.late.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
                     trail = self._trails.get(pair.new.generation.unit, Trail())
                     pair.new._changes.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
-            self.mixture.check(self._stage.ready)
-            await self.make_room({p.old.name for p in self.pairs if p.old})
+            self.late.check(self._stage.ready)
+            await self.retire_earlier({p.old.name for p in self.pairs if p.old})
             await self._commit()
         except BaseException:
-            self.mixture.look(self._stage.ready)
-            await see_through(self._undo())
+            self.late.look(self._stage.ready)
+            await shield_until_done(self._undo())
             raise
         return self.pairs
 
@@ -490,20 +490,20 @@ class Swap:
 
         def stage() -> list[Selected]:
             selected: list[Selected] = []
-            with self._stage.attempt() as attempt, self.mixture.looking(attempt):
+            with self._stage.attempt() as attempt, self.late.looking(attempt):
                 self._attempt = attempt
                 for unit in self.units:
-                    renewal = self.change.renewals.get(unit)
+                    upgrade = self.change.upgrades.get(unit)
                     serving = self.world.generations[unit]
                     trail = self._trails[unit] = Trail()
                     with self.ports.following(trail, *self._who(unit)):
-                        if renewal is not None:
-                            generation = attempt.provide(unit, renewal.origin)
+                        if upgrade is not None:
+                            generation = attempt.provide(unit, upgrade.origin)
                         else:
                             is_pinned = unit in self.change.pinned
                             place = None if is_pinned else serving.places.get(unit)
                             generation = attempt.provide(unit, serving.origin, place)
-                    choice = renewal.choice if renewal else chosen_by.get(unit)
+                    choice = upgrade.choice if upgrade else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
             return selected
@@ -511,7 +511,7 @@ class Swap:
         result = await run_by(self.world.hand, stage, self.ports.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
-        self.mixture.check(self._stage.ready)
+        self.late.check(self._stage.ready)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
@@ -547,9 +547,9 @@ class Swap:
         if new is None or not pair.is_to_start:
             return
         if old is not None and pair.is_exclusive:
-            absent = Absent.of(old)
+            absent = Placeholder.of(old)
             self._aside.append(absent)
-            await see_through(stand_aside(absent, self.ports))
+            await shield_until_done(stop_exclusive(absent, self.ports))
             pair.state, pair.old_seat = old.state, absent
 
         async def prepare(handler: Handler) -> None:
@@ -567,7 +567,7 @@ class Swap:
                 if pair.old is not None:
                     await turns.enter_async_context(pair.old._lock)
             self._check_still_there()
-            self.mixture.check_users(self.units, self.world)
+            self.late.check_users(self.units, self.world)
             self._exchange()
 
     def _check_still_there(self) -> None:
@@ -592,8 +592,8 @@ class Swap:
         seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
         # Who appears is exchanged for a stand-in, and so is who disappears: no call
         # sees the one before the other.
-        coming = [Absent.of(new) for new in added if new.state is State.RUNNING]
-        going = [Absent.of(p.old) for p in gone if p.old and p.old_seat is not None]
+        coming = [Placeholder.of(new) for new in added if new.state is State.RUNNING]
+        going = [Placeholder.of(p.old) for p in gone if p.old and p.old_seat is not None]
         seats += [(absent, absent.handler.instance) for absent in coming]
         seats += [(absent.handler.instance, absent) for absent in going]
         try:
@@ -651,4 +651,4 @@ class Swap:
             self._attempt.discard()
         self._stage.discard()
         for absent in reversed(self._aside):
-            await stand_in(absent, self.ports)
+            await restart_exclusive(absent, self.ports)

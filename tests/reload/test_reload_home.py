@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import pytest
 
 from luminal.lifecycle import CrossLoopLock
-from luminal.reload._loop import Home
+from luminal.reload._loop import LoopRunner
 
 PATIENCE = 30
 
@@ -27,7 +27,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Asked for after `asyncio.run` has cancelled its tasks, before the loop stops."""
-    home, turn = Home(), CrossLoopLock()
+    runner, turn = LoopRunner(), CrossLoopLock()
     is_ending, is_asked = threading.Event(), threading.Event()
     hosts = []
     submit = asyncio.run_coroutine_threadsafe
@@ -57,33 +57,33 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
 
     async def main() -> None:
         hosts.append(asyncio.get_running_loop())
-        home.settle(hosts[0])
+        runner.use(hosts[0])
         holding = asyncio.create_task(hold_up())
         await asyncio.sleep(0)
         assert not holding.done()
 
     def ask() -> str:
         is_ending.wait(PATIENCE)
-        return home.run(work)
+        return runner.run(work)
 
     answer = in_thread(ask)
     asyncio.run(main())
     assert answer.result(PATIENCE) == "done"
-    assert in_thread(lambda: home.run(work)).result(PATIENCE) == "done"
-    home.close()
+    assert in_thread(lambda: runner.run(work)).result(PATIENCE) == "done"
+    runner.close()
 
 
 def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
-    home = Home()
+    runner = LoopRunner()
 
     async def work() -> object:
         return asyncio.get_running_loop()
 
     async def main() -> None:
         here = asyncio.get_running_loop()
-        home.settle(here)
-        assert await asyncio.to_thread(home.run, work) is here
-        await asyncio.to_thread(home.close)
+        runner.use(here)
+        assert await asyncio.to_thread(runner.run, work) is here
+        await asyncio.to_thread(runner.close)
         for _ in range(3):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -94,7 +94,7 @@ def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
 def test_work_that_ends_just_as_the_wait_times_out_has_its_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home = Home()
+    runner = LoopRunner()
     result = Future.result
     is_over = threading.Event()
 
@@ -114,11 +114,11 @@ def test_work_that_ends_just_as_the_wait_times_out_has_its_result(
     def run() -> object:
         with monkeypatch.context() as patch:
             patch.setattr(Future, "result", time_out_and_wait)
-            return home.run(work)
+            return runner.run(work)
 
-    home.run(lambda: asyncio.sleep(0))  # its own loop runs before the patch
+    runner.run(lambda: asyncio.sleep(0))  # its own loop runs before the patch
     assert run() == "done"
-    home.close()
+    runner.close()
 
 
 def test_a_waiter_whose_loop_was_closed_does_not_keep_the_lock() -> None:
