@@ -40,7 +40,7 @@ class ProvisionalSwap:
             runs.
         before: Unit → the generation that served before.
         world: Where generations are committed.
-        ports: What connects the photons to the host.
+        runtime: What connects the photons to the host.
         terms: How long, and what counts against it.
         turn: The host's; one change at a time.
         retirements: Takes over what is replaced for good.
@@ -50,7 +50,7 @@ class ProvisionalSwap:
     pairs: Sequence[Pair]
     before: Mapping[str, Generation]
     world: World
-    ports: Runtime
+    runtime: Runtime
     settings: Probation
     turn: CrossLoopLock
     retirements: Retirements
@@ -113,11 +113,14 @@ class ProvisionalSwap:
 
     def _too_many_errors(self, handler: Handler) -> str:
         calls = errors = 0
-        for row in self.ports.plugins.statistics():
+        for row in self.runtime.plugins.statistics():
             if row.photon == handler.name:
                 calls += row.calls
                 errors += row.errors
-        if calls < self.settings.min_calls or errors <= calls * self.settings.error_rate:
+        if (
+            calls < self.settings.min_calls
+            or errors <= calls * self.settings.error_rate
+        ):
             return ""
         return f"{errors} of {calls} calls raised"
 
@@ -127,7 +130,7 @@ class ProvisionalSwap:
         for pair in self.pairs:
             # The host's Handler may have gone on to the next generation.
             if pair.new is not None:
-                self.ports.tell(EventKind.CONFIRMED, pair.new)
+                self.runtime.tell(EventKind.CONFIRMED, pair.new)
         self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
         await self.when_over(self)
 
@@ -147,7 +150,7 @@ class ProvisionalSwap:
             hint="correct it, then reload the photon",
         )
         problem = Problem.of(error, "probation")
-        plugins = self.ports.plugins
+        plugins = self.runtime.plugins
         back = [
             (p.old, p.new, p.retiring)
             for p in self.pairs
@@ -163,7 +166,7 @@ class ProvisionalSwap:
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
-            self.ports.tell(EventKind.ROLLED_BACK, handler, problem=problem)
+            self.runtime.tell(EventKind.ROLLED_BACK, handler, problem=problem)
         self.retirements.begin([new for _, new, _ in back])
         for handler in stopped:  # by the host, meanwhile: so they stay
             await handler.stop()
@@ -183,7 +186,7 @@ class ProvisionalSwap:
             handler.name,
             why,
         )
-        self.ports.tell(EventKind.FAILED, handler)
+        self.runtime.tell(EventKind.FAILED, handler)
         await handler.stop()
 
     def _close(self) -> None:

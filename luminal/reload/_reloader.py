@@ -19,12 +19,11 @@ from luminal.model import (
 from luminal.reload._distribution_watch import distribution_of, find_upgrade
 from luminal.reload._plan import (
     Change,
-    History,
     EarlierFiles,
-    affected,
+    History,
     components,
     in_order,
-    upstream,
+    reachable,
 )
 from luminal.reload._probation import ProvisionalSwap
 from luminal.reload._retirement import Retirements
@@ -90,7 +89,7 @@ class Reloader:
     Args:
         world: Where generations are committed.
         registry: Where Handlers are kept.
-        ports: What connects the photons to the host.
+        runtime: What connects the photons to the host.
         turn: The host's; one change at a time.
         probation: Terms under which a swap is provisional.
 
@@ -100,7 +99,7 @@ class Reloader:
 
     world: World
     registry: Registry
-    ports: Runtime
+    runtime: Runtime
     turn: CrossLoopLock
     probation: Probation = attrs.Factory(Probation)
     retirements: Retirements = attrs.field(init=False)
@@ -109,7 +108,7 @@ class Reloader:
     _history: History = attrs.Factory(History)
 
     def __attrs_post_init__(self) -> None:
-        self.retirements = Retirements(self.ports)
+        self.retirements = Retirements(self.runtime)
 
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
@@ -121,10 +120,10 @@ class Reloader:
         asked = list(handlers)
         units = {h.generation.unit for h in asked if h.generation is not None}
         is_shipped = any(map(distribution_of, asked))
-        if not is_shipped and upstream(units, self.world.needs) == units:
+        if not is_shipped and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_in_thread(
-            lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
+            lambda: self._look(asked), self.runtime.deadlines.load, "luminal-read"
         )
         if result.error is not None:
             raise result.error
@@ -142,7 +141,7 @@ class Reloader:
 
     def _affected(self, units: set[str]) -> set[str]:
         """Return those of *units* that serve, and all that imports from them."""
-        return affected(units & self.world.generations.keys(), self.world.users)
+        return reachable(units & self.world.generations.keys(), self.world.users)
 
     async def _run(
         self,
@@ -164,7 +163,7 @@ class Reloader:
         swap = Swap(
             self.world,
             self.registry,
-            self.ports,
+            self.runtime,
             in_order(units, self.world.needs),
             change,
             self.retirements.retire_earlier,
@@ -190,7 +189,9 @@ class Reloader:
         # At most two generations of a photon live: this one ends the probation of the
         # one before, which a refused one would not have done.
         if await self.confirm(swap.units):
-            await self.retirements.retire_earlier({handler.name for handler in concerned})
+            await self.retirements.retire_earlier(
+                {handler.name for handler in concerned}
+            )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(handler.outcome() for handler in handlers))
         return Reloaded(
@@ -223,7 +224,7 @@ class Reloader:
             pairs,
             before,
             self.world,
-            self.ports,
+            self.runtime,
             self.probation,
             self.turn,
             self.retirements,
@@ -264,7 +265,7 @@ class Reloader:
             error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)
-            self.ports.tell(EventKind.REJECTED, handler, problem=problem)
+            self.runtime.tell(EventKind.REJECTED, handler, problem=problem)
             outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
@@ -289,7 +290,7 @@ class Reloader:
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
-            self.ports.tell(EventKind.ROLLED_BACK, back)
+            self.runtime.tell(EventKind.ROLLED_BACK, back)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:
@@ -313,7 +314,7 @@ class Reloader:
         by_distribution.pop("", None)
         for of_one in by_distribution.values():
             change.include(find_upgrade(of_one))
-        for unit in upstream(change.units, self.world.needs) - change.units:
+        for unit in reachable(change.units, self.world.needs) - change.units:
             for path, known in self.world.generations[unit].sources.items():
                 change.compare(unit, path, known)
         return change

@@ -43,12 +43,12 @@ class Retirement:
 
     Args:
         leaving: The old Handlers, the last loaded first.
-        ports: What connects them to the host.
+        runtime: What connects them to the host.
         until: `time.monotonic()` after which their calls are waited for no more.
     """
 
     leaving: list[Handler]
-    ports: Runtime
+    runtime: Runtime
     until: float
     # It belongs to no loop: who waits may be on another one.
     _ended: Future[None] = attrs.Factory(Future)
@@ -104,7 +104,7 @@ class Retirement:
                 hint="let hooks and 'finalize' return sooner, or reload less often",
             )
             problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
-            self.ports.tell(EventKind.LEAKED, handler, problem=problem)
+            self.runtime.tell(EventKind.LEAKED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
@@ -178,7 +178,7 @@ class Retirement:
         if leaving.generation is None:
             return
         event = Event(EventKind.RETIRED, leaving.name, leaving.number, leaving.filepath)
-        defer, loop = self.ports.events.defer, asyncio.get_running_loop()
+        defer, loop = self.runtime.events.defer, asyncio.get_running_loop()
         weakref.finalize(leaving.generation, defer, event, loop).atexit = False
 
     async def _drain(self, leaving: Handler) -> None:
@@ -195,13 +195,13 @@ class Retirement:
                 hint="let hooks return sooner, or give them a longer drain deadline",
             )
             problem = Problem.of(late, "drain")
-        self.ports.tell(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
+        self.runtime.tell(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
 
     async def _is_idle(self, leaving: Handler) -> bool:
         import asyncio
 
         left = max(min(_SLICE, self.until - time.monotonic()), 0.0)
-        wait_idle = self.ports.plugins.wait_idle
+        wait_idle = self.runtime.plugins.wait_idle
         try:
             return await wait_idle(leaving.instance, left)
         except asyncio.CancelledError:
@@ -224,13 +224,13 @@ class Retirements:
     """All that one host has under way.
 
     Args:
-        ports: What connects its photons to it.
+        runtime: What connects its photons to it.
 
     Attributes:
         late: How many were not over when a third generation was committed.
     """
 
-    ports: Runtime
+    runtime: Runtime
     late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
 
@@ -244,7 +244,7 @@ class Retirements:
         Args:
             names: Of the photons.
         """
-        room = self.ports.deadlines.drain / 10
+        room = self.runtime.deadlines.drain / 10
         leaving = self._of(names, is_shortened=False)
         for retirement in leaving:
             retirement.shorten(room)
@@ -265,8 +265,8 @@ class Retirements:
         """
         leaving = list(handlers)[::-1]
         self._of({handler.name for handler in leaving}, is_shortened=True)
-        until = time.monotonic() + self.ports.deadlines.drain
-        retirement = Retirement(leaving, self.ports, until)
+        until = time.monotonic() + self.runtime.deadlines.drain
+        retirement = Retirement(leaving, self.runtime, until)
         self._under_way.append(retirement)
         retirement.begin()
         return retirement

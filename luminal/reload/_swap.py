@@ -19,7 +19,7 @@ from luminal.errors import LuminalError, PhotonReloadError
 from luminal.lifecycle import Admission, Handler, Trail
 from luminal.loading import Attempt, Selected, Stage, run_by
 from luminal.model import Candidate, Event, EventKind, State
-from luminal.reload._plan import affected, find_unmet
+from luminal.reload._plan import find_unmet, reachable
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     from luminal.reload._plan import Change
 
 __all__ = [
-    "Placeholder",
     "LateDependencies",
     "Pair",
+    "Placeholder",
     "Previous",
     "Swap",
     "hand_over",
     "pair_up",
-    "see_through",
-    "stand_aside",
-    "stand_in",
+    "restart_exclusive",
+    "shield_until_done",
+    "stop_exclusive",
 ]
 
 # === reload.pairing ===
@@ -102,7 +102,7 @@ _FACTS = tuple(field.name for field in attrs.fields(Candidate))
 def pair_up(
     selected: Iterable[Selected],
     handlers: Sequence[Handler],
-    ports: Runtime,
+    runtime: Runtime,
     known: Iterable[Candidate] = (),
 ) -> list[Pair]:
     """Match new photons with *handlers* by name, in the order of loading.
@@ -110,7 +110,7 @@ def pair_up(
     Args:
         selected: The new photons.
         handlers: Of the old ones.
-        ports: What connects them to the host.
+        runtime: What connects them to the host.
         known: What discovery says of the new ones, where it was asked.
     """
     facts = {fold(candidate.name): candidate for candidate in known}
@@ -121,19 +121,19 @@ def pair_up(
         chosen = by_name.pop(fold(old.name), None)
         new = None
         if chosen is not None:
-            new = _successor(chosen, old, ports, facts.get(fold(old.name)))
-        seat = ports.plugins.get_plugin(old.name)
+            new = _successor(chosen, old, runtime, facts.get(fold(old.name)))
+        seat = runtime.plugins.get_plugin(old.name)
         seat = seat if seat is not None and seat is old.instance else None
         pairs.append(Pair(old, new, old.state, seat))
     for chosen in by_name.values():
         neighbour = by_unit[chosen.generation.unit]
         fact = facts.get(fold(chosen.name))
-        pairs.append(Pair(None, _successor(chosen, neighbour, ports, fact)))
+        pairs.append(Pair(None, _successor(chosen, neighbour, runtime, fact)))
     return pairs
 
 
 def _successor(
-    chosen: Selected, like: Handler, ports: Runtime, fact: Candidate | None
+    chosen: Selected, like: Handler, runtime: Runtime, fact: Candidate | None
 ) -> Handler:
     sources = chosen.generation.sources
     if fact is not None:
@@ -153,7 +153,7 @@ def _successor(
         generation=chosen.generation,
         candidate=fact or _renewed(like.candidate, chosen, filepath, checksum),
         choice=like._choice,
-        runtime=ports,
+        runtime=runtime,
     )
 
 
@@ -245,13 +245,13 @@ class Placeholder:
         return cls(handler, handler.context.data)
 
 
-async def stop_exclusive(absent: Placeholder, ports: Runtime) -> None:
+async def stop_exclusive(absent: Placeholder, runtime: Runtime) -> None:
     """Stop an exclusive photon, its place kept."""
-    ports.plugins.swap(absent.handler.instance, absent)
+    runtime.plugins.swap(absent.handler.instance, absent)
     await absent.handler.stop()
 
 
-async def restart_exclusive(absent: Placeholder, ports: Runtime) -> None:
+async def restart_exclusive(absent: Placeholder, runtime: Runtime) -> None:
     """Start a photon again that had stood aside, with the data it had.
 
     Where that fails too, the photon is left failed and unseated, which is told as
@@ -262,17 +262,17 @@ async def restart_exclusive(absent: Placeholder, ports: Runtime) -> None:
     async def prepare(again: Handler) -> None:
         again.context.data.update(absent.data)
         version = again.candidate.version if again.candidate is not None else ""
-        await ports.reload(again, Previous(version, again.number, None, absent.data))
+        await runtime.reload(again, Previous(version, again.number, None, absent.data))
 
     try:
         await handler._start(
             prepare=prepare,
-            register=lambda again: ports.plugins.swap(absent, again.instance),
+            register=lambda again: runtime.plugins.swap(absent, again.instance),
         )
     except LuminalError as error:
         import logging
 
-        ports.plugins.unregister(absent)
+        runtime.plugins.unregister(absent)
         logging.getLogger("luminal.reload").critical(
             "photon %r could not be started again and is off: %s", handler.name, error
         )
@@ -364,7 +364,7 @@ class LateDependencies:
         Raises:
             PhotonReloadError: A late import of running code has made such a link.
         """
-        self.users = affected(units, world.users).difference(units)
+        self.users = reachable(units, world.users).difference(units)
         if self.users:
             names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
             raise PhotonReloadError(
@@ -415,7 +415,7 @@ class Swap:
     Args:
         world: Where generations are committed.
         registry: Where Handlers are kept.
-        ports: What connects the photons to the host.
+        runtime: What connects the photons to the host.
         units: What is replaced, in load order.
         change: What they are replaced by.
         make_room: Awaited with the photons' names before the commit: what still leaves
@@ -425,7 +425,7 @@ class Swap:
 
     world: World
     registry: Registry
-    ports: Runtime
+    runtime: Runtime
     units: Sequence[str]
     change: Change
     retire_earlier: Callable[[Container[str]], Awaitable[None]]
@@ -459,7 +459,7 @@ class Swap:
             selected = await self._select()
             await self._see_settled()
             known = [c for r in self.change.upgrades.values() for c in r.candidates]
-            self.pairs = pair_up(selected, self.handlers(), self.ports, known)
+            self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
             self._check_names()
             self.late.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
@@ -496,7 +496,7 @@ class Swap:
                     upgrade = self.change.upgrades.get(unit)
                     serving = self.world.generations[unit]
                     trail = self._trails[unit] = Trail()
-                    with self.ports.following(trail, *self._who(unit)):
+                    with self.runtime.following(trail, *self._who(unit)):
                         if upgrade is not None:
                             generation = attempt.provide(unit, upgrade.origin)
                         else:
@@ -508,7 +508,7 @@ class Swap:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_by(self.world.hand, stage, self.ports.deadlines.load)
+        result = await run_by(self.world.hand, stage, self.runtime.deadlines.load)
         if result.error is not None:
             raise _contained(result.error)
         self.late.check(self._stage.ready)
@@ -517,7 +517,7 @@ class Swap:
         for chosen in selected:
             number = chosen.generation.number
             event = Event(EventKind.STAGED, chosen.name, number, seconds=seconds)
-            self.ports.events.emit(event)
+            self.runtime.events.emit(event)
         return selected
 
     async def _see_settled(self) -> None:
@@ -549,12 +549,12 @@ class Swap:
         if old is not None and pair.is_exclusive:
             absent = Placeholder.of(old)
             self._aside.append(absent)
-            await shield_until_done(stop_exclusive(absent, self.ports))
+            await shield_until_done(stop_exclusive(absent, self.runtime))
             pair.state, pair.old_seat = old.state, absent
 
         async def prepare(handler: Handler) -> None:
             if old is not None:
-                await self.ports.reload(handler, previous)
+                await self.runtime.reload(handler, previous)
 
         previous: Any = hand_over(old, new) if old is not None else None
         with self._stage.entered():
@@ -588,12 +588,14 @@ class Swap:
         for pair in self.pairs:
             if pair.old is not None:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
-        plugins = self.ports.plugins
+        plugins = self.runtime.plugins
         seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
         # Who appears is exchanged for a stand-in, and so is who disappears: no call
         # sees the one before the other.
         coming = [Placeholder.of(new) for new in added if new.state is State.RUNNING]
-        going = [Placeholder.of(p.old) for p in gone if p.old and p.old_seat is not None]
+        going = [
+            Placeholder.of(p.old) for p in gone if p.old and p.old_seat is not None
+        ]
         seats += [(absent, absent.handler.instance) for absent in coming]
         seats += [(absent.handler.instance, absent) for absent in going]
         try:
@@ -609,7 +611,7 @@ class Swap:
             for absent in coming:
                 if plugins.is_registered(absent):
                     plugins.unregister(absent)
-                self.ports.unseat(absent.handler)
+                self.runtime.unseat(absent.handler)
             raise
         for absent in going:
             plugins.unregister(absent)
@@ -630,11 +632,11 @@ class Swap:
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
-            self.ports.tell(EventKind.LOADED, pair.new)
+            self.runtime.tell(EventKind.LOADED, pair.new)
         elif pair.new is None and pair.old is not None:
-            self.ports.tell(EventKind.UNLOADED, pair.old)
+            self.runtime.tell(EventKind.UNLOADED, pair.old)
         elif pair.old is not None:
-            self.ports.tell(EventKind.SWAPPED, pair.old)
+            self.runtime.tell(EventKind.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""
@@ -651,4 +653,4 @@ class Swap:
             self._attempt.discard()
         self._stage.discard()
         for absent in reversed(self._aside):
-            await restart_exclusive(absent, self.ports)
+            await restart_exclusive(absent, self.runtime)

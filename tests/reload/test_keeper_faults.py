@@ -278,7 +278,7 @@ def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
         pytest.skip(f"no namespaces here: {done.stderr}")
     assert done.returncode == 0, done.stderr
     orphaned, is_same = json.loads(done.stdout)
-    assert orphaned == [[["a", 1]], "goes on without its files"]
+    assert orphaned == [[["a", 1]], "keeps running without its files"]
     assert is_same
 
 
