@@ -1,13 +1,18 @@
-"""Every error that Luminal raises: a stable code, what, where, why, and a mend.
+"""Every error that Luminal raises.
 
-The lowest floor of the house: it imports nothing of ours, so that every room can
-raise these. One root, `LuminalError`; where a built-in error fits, the class is
-that too, so that ``except FileNotFoundError`` keeps working.
+Each has a stable code and says what failed, where, why, and what to do about it. All
+derive from `LuminalError`. Where a built-in error fits, the class derives from it too,
+so that ``except FileNotFoundError`` works.
+
+This module imports nothing of Luminal, so that every package can raise its errors.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "ERROR_CODES",
@@ -44,24 +49,25 @@ __all__ = [
 ]
 
 ERROR_CODES: dict[str, type[LuminalError]] = {}
-"""Stable code → class, filled as the classes below are made."""
+"""Code → class. Each class below enters itself."""
 
 
 class LuminalError(Exception):
-    """Root of all errors: says which photon, where, why, and what to do.
+    """The base class of all errors of Luminal.
 
     Args:
-        what: One line in lower case that says what went wrong.
-        photon: Name of the photon, where one is concerned.
-        file: Path of the file that is to blame.
+        what: What failed: one line, in lower case.
+        photon: Name of the photon that failed, if there is one.
+        file: Path of the file that caused the failure.
         line: Line in *file*, counted from 1.
-        why: The cause, usually the text of the underlying error.
-        hint: The mend, as an imperative.
+        why: The cause, usually the text of the underlying exception.
+        hint: How to fix it, as an imperative.
 
     Attributes:
-        consequence: What follows from it, where whoever raised it knows that.
-        frames: The way that a photon's exception took, see `luminal.model.Frame`; the
-            innermost call last.
+        code: Stable code of the class, such as ``LUM101``.
+        consequence: What else does not work because of it; None if that is unknown.
+        frames: The calls that the photon's exception passed, as `luminal.model.Frame`,
+            the innermost last.
     """
 
     code: ClassVar[str] = "LUM000"
@@ -89,11 +95,12 @@ class LuminalError(Exception):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "code" in vars(cls) and ERROR_CODES.setdefault(cls.code, cls) is not cls:
-            raise TypeError(f"{cls.__name__} has a code that is taken: {cls.code}")
+            other = ERROR_CODES[cls.code].__name__
+            raise TypeError(f"{cls.__name__} and {other} have one code: {cls.code}")
 
     @property
     def where(self) -> str:
-        """``file:line`` as far as it is known, else an empty string."""
+        """``file:line``, or ``file`` if the line is unknown, or an empty string."""
         if self.file is None:
             return ""
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -112,30 +119,30 @@ class LuminalError(Exception):
         return text
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions are rebuilt from ``args`` alone; the rest travels as state.
+        # Exceptions are rebuilt from ``args`` alone; the rest is restored as state.
         return (type(self), (self.what,), dict(self.__dict__))
 
 
 class PhotonNotFoundError(LuminalError, FileNotFoundError):
-    """A path names no file, or a name names no loaded photon."""
+    """A file does not exist, or no photon of that name is loaded."""
 
     code = "LUM101"
 
 
 class DirectoryNotFoundError(LuminalError, FileNotFoundError):
-    """A path names no directory."""
+    """A directory does not exist, or the path is one of a file."""
 
     code = "LUM102"
 
 
 class PhotonUnreadableError(LuminalError, OSError):
-    """A file cannot be read as Python source: permission, kind, size, encoding."""
+    """A file cannot be read as Python source, for its permissions, size or encoding."""
 
     code = "LUM103"
 
 
 class PhotonSyntaxError(LuminalError, SyntaxError):
-    """A photon's text does not compile."""
+    """A photon's file has a syntax error."""
 
     code = "LUM104"
 
@@ -150,90 +157,90 @@ class PhotonSyntaxError(LuminalError, SyntaxError):
         hint: str | None = None,
     ) -> None:
         super().__init__(what, photon=photon, file=file, line=line, why=why, hint=hint)
-        # What `traceback` prints of a SyntaxError.
+        # `traceback` prints these of a SyntaxError.
         self.msg = why or what
         self.filename = file
         self.lineno = line
 
 
 class PhotonImportError(LuminalError, ImportError):
-    """A photon's module raised while it was executed."""
+    """A photon's module raised an exception while it was executed."""
 
     code = "LUM105"
 
 
 class PhotonDependencyError(LuminalError, ModuleNotFoundError):
-    """Something that a photon requires is missing, of a wrong version, or a cycle."""
+    """A photon's requirement is missing, has the wrong version, or is circular."""
 
     code = "LUM106"
 
 
 class PhotonValidationError(LuminalError, TypeError):
-    """What a file holds is not a photon: wrong base, abstract, bad name, nothing."""
+    """A file has no valid photon: none at all, an abstract one, or a bad name."""
 
     code = "LUM107"
 
 
 class PhotonConflictError(LuminalError):
-    """Two photons have one name; neither is loaded over the other."""
+    """Two photons have the same name; neither replaces the other."""
 
     code = "LUM108"
 
 
 class PhotonVerificationError(LuminalError):
-    """The bytes of a photon are not those that were promised."""
+    """A photon's bytes do not have the checksum that they should have."""
 
     code = "LUM109"
 
 
 class PhotonStartError(LuminalError):
-    """A photon's ``__init__`` or ``start`` raised; it has been finalized."""
+    """A photon's ``__init__`` or ``start`` raised an exception. It does not run."""
 
     code = "LUM110"
 
 
 class PhotonTimeoutError(LuminalError, TimeoutError):
-    """A photon did not come back within its deadline."""
+    """A photon's method did not return within its deadline."""
 
     code = "LUM111"
 
 
 class PhotonFinalizeError(LuminalError):
-    """A photon's ``finalize`` raised or said that it did not go well."""
+    """A photon's ``finalize`` raised an exception or returned a false value."""
 
     code = "LUM112"
 
 
 class PhotonNotInitializedError(LuminalError):
-    """A photon was asked to stop that was never started."""
+    """A photon cannot be stopped, since it was never started."""
 
     code = "LUM113"
 
 
 class PhotonStateError(LuminalError):
-    """A step was asked for that the photon's state does not allow."""
+    """The photon's state does not allow the step."""
 
     code = "LUM114"
 
 
 class PhotonReloadError(LuminalError):
-    """A reload was refused; everything is as it was before."""
+    """A reload was rejected. The old generation still runs."""
 
     code = "LUM115"
 
 
 class PhotonRollbackError(LuminalError):
-    """A photon could not be brought back to the generation before."""
+    """A photon could not be rolled back to the generation before."""
 
     code = "LUM116"
 
 
 class PhotonBatchError(LuminalError, ExceptionGroup[LuminalError]):
-    """Several photons of one batch failed; the others are loaded.
+    """Several photons of one batch failed. The others are loaded.
 
     Args:
-        what: One line that says what failed.
-        errors: The failures, one a photon.
+        what: What failed: one line, in lower case.
+        errors: One error for each photon that failed.
     """
 
     code = "LUM117"
@@ -253,53 +260,56 @@ class PhotonBatchError(LuminalError, ExceptionGroup[LuminalError]):
 
 
 class PhotonDisabledError(LuminalError):
-    """A photon was left out on purpose: switched off, or not on the host's list."""
+    """A photon was skipped: it is disabled, or not on the host's list."""
 
     code = "LUM118"
 
 
 class PhotonAlreadyLoadedError(LuminalError):
-    """A file was to be loaded whose photons are loaded; nothing has changed."""
+    """The photons of a file are loaded already. Nothing has changed."""
 
     code = "LUM119"
 
 
 class PhotonSettingsError(LuminalError, ValueError):
-    """What the host has set for a photon is not what the photon declares."""
+    """The host's settings for a photon are not what the photon declares."""
 
     code = "LUM120"
 
 
 class PhotonTornError(PhotonUnreadableError):
-    """A distribution's files are not what its RECORD says; it may be in the making."""
+    """A distribution is incomplete: its files are not those that its RECORD lists.
+
+    Its installation may be under way.
+    """
 
     code = "LUM121"
 
 
 class LuminalWarning(UserWarning):
-    """Something was asked for that has no effect."""
+    """A call or setting has no effect, or a check is skipped."""
 
 
 class ThreadManagerAlreadyRunningError(LuminalError, RuntimeError):
-    """A thread manager or a watcher runs already."""
+    """A thread manager runs already, or a directory is watched already."""
 
     code = "LUM201"
 
 
 class ThreadsAlreadyRunningError(LuminalError, RuntimeError):
-    """The queued threads have been started already."""
+    """The queued threads were started already."""
 
     code = "LUM202"
 
 
 class NoThreadsFoundError(LuminalError, LookupError):
-    """There is no queued thread to start."""
+    """No thread is queued that could be started."""
 
     code = "LUM203"
 
 
 class ThreadLimitReachedError(LuminalError, RuntimeError):
-    """No thread can be started before one of the running ones ends."""
+    """As many threads run as the limit allows."""
 
     code = "LUM204"
 
@@ -311,12 +321,42 @@ class MissingExtraError(LuminalError, ImportError):
 
 
 class PathTakenError(LuminalError, FileExistsError):
-    """A file was to be written where there is one; nothing has changed."""
+    """A file exists already and is not overwritten. Nothing has changed."""
 
     code = "LUM402"
 
 
 class HostNotRunningError(LuminalError, ConnectionError):
-    """A running host was asked, and there is none, or it does not answer."""
+    """No host runs at that address, or it does not answer."""
 
     code = "LUM403"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the one of *known* that is spelt most like *name*.
+
+    Args:
+        name: A name that does not exist.
+        known: The names that exist.
+
+    Returns:
+        An empty string if none is similar.
+    """
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), "")
+
+
+def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
+    """Return "did you mean 'x'?" for the one of *known* that is most like *name*.
+
+    Args:
+        name: A name that does not exist.
+        known: The names that exist.
+        before: Put before the question, such as ``"; "`` after another hint.
+
+    Returns:
+        An empty string if none is similar.
+    """
+    found = nearest(name, known)
+    return f"{before}did you mean {found!r}?" if found else ""

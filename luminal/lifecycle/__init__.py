@@ -1,4 +1,8 @@
-"""From a loaded class to a running photon, and to its end. It knows nothing of reloads."""
+"""From a loaded class to a running photon, and to its end.
+
+`Handler` is the state machine of one photon, `BatchLoader` loads and unloads many, and
+`Runtime` is what the photons of one host share. Nothing in here knows of reloads.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,16 @@ from typing import TYPE_CHECKING
 from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from luminal.lifecycle._batch import Admission as Admission
-    from luminal.lifecycle._batch import Batch as Batch
-    from luminal.lifecycle._batch import Intake as Intake
+    from luminal.lifecycle._batch import BatchLoader as BatchLoader
+    from luminal.lifecycle._batch import BatchResult as BatchResult
     from luminal.lifecycle._batch import Registry as Registry
-    from luminal.lifecycle._batch import depart as depart
-    from luminal.lifecycle._failures import explain as explain
-    from luminal.lifecycle._failures import words_of as words_of
-    from luminal.lifecycle._footprint import Terms as Terms
-    from luminal.lifecycle._footprint import Trail as Trail
-    from luminal.lifecycle._footprint import name_pins as name_pins
+    from luminal.lifecycle._batch import check_names as check_names
+    from luminal.lifecycle._failures import error_text as error_text
+    from luminal.lifecycle._failures import load_failure as load_failure
+    from luminal.lifecycle._footprint import InterpreterChanges as InterpreterChanges
+    from luminal.lifecycle._footprint import InterpreterPolicy as InterpreterPolicy
     from luminal.lifecycle._footprint import namespaces_of as namespaces_of
+    from luminal.lifecycle._footprint import report_referrers as report_referrers
     from luminal.lifecycle._handler import Handler as Handler
     from luminal.lifecycle._lock import CrossLoopLock as CrossLoopLock
     from luminal.lifecycle._runtime import Events as Events
@@ -29,33 +32,17 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_batch": (
-            "Admission",
-            "Batch",
-            "Intake",
-            "Registry",
-            "depart",
-        ),
-        "_failures": (
-            "explain",
-            "words_of",
-        ),
+        "_batch": ("BatchLoader", "BatchResult", "Registry", "check_names"),
+        "_failures": ("error_text", "load_failure"),
         "_footprint": (
-            "Terms",
-            "Trail",
-            "name_pins",
+            "InterpreterChanges",
+            "InterpreterPolicy",
             "namespaces_of",
+            "report_referrers",
         ),
         "_handler": ("Handler",),
         "_lock": ("CrossLoopLock",),
-        "_runtime": (
-            "Events",
-            "Runtime",
-        ),
-        "_steps": (
-            "is_containable",
-            "method_of",
-            "run_step",
-        ),
+        "_runtime": ("Events", "Runtime"),
+        "_steps": ("is_containable", "method_of", "run_step"),
     },
 )

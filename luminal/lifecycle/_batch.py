@@ -1,7 +1,7 @@
-"""From candidates to Handlers: a batch is staged unit by unit and committed as one.
+"""Load and unload photons in batches, and look up those that are loaded.
 
-In come candidates in load order; out come Handlers, and an outcome for every photon.
-One broken unit leaves no trace and keeps no other from being loaded.
+A batch is staged unit by unit and committed as a whole. A unit that cannot be loaded
+leaves no trace, and the others are loaded all the same.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from luminal.errors import (
     PhotonNotFoundError,
 )
 from luminal.interfaces import IPhoton
-from luminal.lifecycle._failures import Ledger
-from luminal.lifecycle._footprint import Trail, name_pins, namespaces_of
+from luminal.lifecycle._failures import load_failure
+from luminal.lifecycle._footprint import (
+    InterpreterChanges,
+    namespaces_of,
+    report_referrers,
+)
 from luminal.lifecycle._handler import Handler
 from luminal.loading import (
     Attempt,
     Choice,
     DirectoryOrigin,
     DistributionOrigin,
-    Place,
+    ModuleLocation,
     Result,
     Selected,
     Stage,
@@ -40,137 +44,162 @@ from luminal.loading import (
     claim_directory,
     collecting_rarely,
     drop_type_caches,
-    read_shipment,
+    read_installed_files,
     run_each_in_thread,
     run_in_thread,
 )
-from luminal.model import Candidate, EventKind, Problem, Report, Source, State
+from luminal.model import (
+    Candidate,
+    EventKind,
+    Outcome,
+    OutcomeResult,
+    Problem,
+    Report,
+    Source,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from luminal.lifecycle._runtime import Runtime
 
-__all__ = ["Admission", "Batch", "Intake", "Registry", "depart"]
+    # Folded name → a photon that the batch has accepted, and its unit's candidates.
+    Accepted = Mapping[str, tuple[Selected, list[Candidate]]]
 
-# === lifecycle.admission ===
-# Who may come in: names that are free, requirements that are met.
+__all__ = ["BatchLoader", "BatchResult", "Registry", "check_names"]
 
 
-@attrs.define(eq=False)
-class Admission:
-    """What a batch has let in so far, beside what was loaded before it.
+def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
+    """Return why *candidate* is not to be loaded; None where it is."""
+    loaded = [h for h in registry.of_file(candidate.location) if h.candidate]
+    if any(h.name == candidate.name for h in loaded):
+        already = PhotonAlreadyLoadedError(
+            "is loaded already",
+            photon=candidate.name,
+            file=candidate.location,
+            hint="reload it to take over what has changed",
+        )
+        warnings.warn(LuminalWarning(str(already)), stacklevel=4)
+        return Problem.of(already, "discovery")
+    if not candidate.enabled:
+        disabled = PhotonDisabledError(
+            "is switched off",
+            photon=candidate.name,
+            file=candidate.location,
+            hint="enable it, or change the host's lists of allowed and blocked",
+        )
+        return Problem.of(disabled, "discovery")
+    return None
 
-    Args:
-        registry: The photons that were loaded before.
+
+def check_requirements(
+    candidates: Iterable[Candidate], registry: Registry, accepted: Accepted
+) -> None:
+    """Refuse candidates that require photons which are not loaded.
+
+    Raises:
+        PhotonDependencyError: Names what is missing.
     """
-
-    registry: Registry
-    # Folded name → a photon that this batch has let in, and its unit's candidates.
-    _admitted: dict[str, tuple[Selected, list[Candidate]]] = attrs.Factory(dict)
-
-    @staticmethod
-    def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
-        """Return why *candidate* is left out, or None."""
-        loaded = [h for h in registry.of_file(candidate.location) if h.candidate]
-        if any(h.name == candidate.name for h in loaded):
-            already = PhotonAlreadyLoadedError(
-                "is loaded already",
-                photon=candidate.name,
-                file=candidate.location,
-                hint="reload it to take over what has changed",
-            )
-            warnings.warn(LuminalWarning(str(already)), stacklevel=4)
-            return Problem.of(already, "discovery")
-        if not candidate.enabled:
-            disabled = PhotonDisabledError(
-                "is switched off",
-                photon=candidate.name,
-                file=candidate.location,
-                hint="enable it, or change the host's lists of allowed and blocked",
-            )
-            return Problem.of(disabled, "discovery")
-        return None
-
-    def check_requirements(self, candidates: Iterable[Candidate]) -> None:
-        """Refuse candidates whose required photons are not there.
-
-        Raises:
-            PhotonDependencyError: Names what is missing.
-        """
-        for candidate in candidates:
-            for requirement in candidate.requirements:
-                why = self._unmet(requirement)
-                if why:
-                    raise PhotonDependencyError(
-                        f"requires {requirement!r}",
-                        photon=candidate.name,
-                        file=candidate.location,
-                        line=candidate.line or None,
-                        why=why,
-                        hint="load the required photon first, or mend it",
-                    )
-
-    def _unmet(self, requirement: str) -> str:
-        name, wanted = split_requirement(requirement)
-        key = fold(name)
-        handler = self.registry.get(name)
-        if key in self._admitted:
-            version = _version_of(key, *self._admitted[key])
-        elif handler is not None:
-            version = handler.candidate.version if handler.candidate else ""
-        else:
-            return f"photon {name!r} is not loaded"
-        if wanted and not fits(version, wanted):
-            return f"photon {name!r} has version {version or 'none'}"
-        return ""
-
-    def check_names(
-        self, selected: Iterable[Selected], candidates: list[Candidate]
-    ) -> None:
-        """Refuse photons whose names are taken.
-
-        Raises:
-            PhotonConflictError: Names both files.
-        """
-        location = candidates[0].location
-        seen: set[str] = set()
-        for chosen in selected:
-            key = fold(chosen.name)
-            other = ""
-            if key in self._admitted:
-                other = self._admitted[key][1][0].location
-            elif key in seen:
-                other = location
-            elif (taken := self.registry.get(chosen.name)) is not None:
-                other = taken.filepath
-            seen.add(key)
-            if other:
-                raise PhotonConflictError(
-                    "is there already",
-                    photon=chosen.name,
-                    file=location,
-                    why=f"{other} has a photon of that name",
-                    hint="give one of them another photon_name",
+    for candidate in candidates:
+        for requirement in candidate.requirements:
+            why = _unmet(requirement, registry, accepted)
+            if why:
+                raise PhotonDependencyError(
+                    f"requires {requirement!r}",
+                    photon=candidate.name,
+                    file=candidate.location,
+                    line=candidate.line or None,
+                    why=why,
+                    hint="load the required photon first, or mend it",
                 )
 
-    def admit(self, selected: Iterable[Selected], candidates: list[Candidate]) -> None:
-        """Note that *selected* are in."""
-        for chosen in selected:
-            self._admitted[fold(chosen.name)] = chosen, candidates
+
+def _unmet(requirement: str, registry: Registry, accepted: Accepted) -> str:
+    name, wanted = split_requirement(requirement)
+    key = fold(name)
+    handler = registry.get(name)
+    if key in accepted:
+        version = _version_of(key, *accepted[key])
+    elif handler is not None:
+        version = handler.candidate.version if handler.candidate else ""
+    else:
+        return f"photon {name!r} is not loaded"
+    if wanted and not fits(version, wanted):
+        return f"photon {name!r} has version {version or 'none'}"
+    return ""
 
 
 def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
-    """Return the version of an admitted photon, as far as anybody knows it."""
+    """Return the version of an accepted photon; empty where it has none."""
     versions = [c.version for c in candidates if fold(c.name) == key and c.version]
     return versions[0] if versions else str(getattr(chosen.obj, "photon_version", ""))
 
 
-# === lifecycle.intake ===
-# From candidates to Handlers: a batch is staged unit by unit and committed as one.
-#
-# In come candidates in load order; out come Handlers, and an outcome for every photon.
-# One broken unit leaves no trace and keeps no other from being loaded.
+def check_names(
+    selected: Iterable[Selected],
+    candidates: Sequence[Candidate],
+    registry: Registry,
+    accepted: Accepted | None = None,
+) -> None:
+    """Refuse photons whose names are taken.
+
+    Args:
+        selected: The photons of one unit.
+        candidates: What discovery knows of them.
+        registry: The photons that are loaded.
+        accepted: Those of the same batch that are to be loaded with them.
+
+    Raises:
+        PhotonConflictError: Names both files.
+    """
+    accepted = accepted or {}
+    location = candidates[0].location
+    seen: set[str] = set()
+    for chosen in selected:
+        key = fold(chosen.name)
+        other = ""
+        if key in accepted:
+            other = accepted[key][1][0].location
+        elif key in seen:
+            other = location
+        elif (taken := registry.get(chosen.name)) is not None:
+            other = taken.filepath
+        seen.add(key)
+        if other:
+            raise PhotonConflictError(
+                "is there already",
+                photon=chosen.name,
+                file=location,
+                why=f"{other} has a photon of that name",
+                hint="give one of them another photon_name",
+            )
+
+
+@attrs.define(eq=False)
+class BatchResult:
+    """What became of a batch. Do not keep it: errors hold frames.
+
+    Attributes:
+        handlers: Of the photons that were loaded, in load order.
+        outcomes: One for every photon, in the order in which they were decided.
+        errors: Why photons could not be loaded; one for each unit.
+    """
+
+    handlers: list[Handler] = attrs.Factory(list)
+    outcomes: list[Outcome] = attrs.Factory(list)
+    errors: list[LuminalError] = attrs.Factory(list)
+
+    @property
+    def report(self) -> Report:
+        """The outcomes, as a value that may be kept."""
+        return Report(tuple(self.outcomes))
+
+    def error(self) -> LuminalError | None:
+        """Return what to raise: None, the one failure, or all of them as a group."""
+        if len(self.errors) <= 1:
+            return self.errors[0] if self.errors else None
+        return PhotonBatchError("several photons could not be loaded", [*self.errors])
 
 
 @attrs.define(eq=False)
@@ -179,15 +208,15 @@ class _Unit:
 
     name: str
     origin: DirectoryOrigin | DistributionOrigin
-    place: Place | None
+    location: ModuleLocation | None
     choice: Choice
     candidates: list[Candidate] = attrs.Factory(list)
     attempt: Attempt | None = None
-    trail: Trail = attrs.Factory(Trail)
+    changes: InterpreterChanges = attrs.Factory(InterpreterChanges)
 
     def final_choice(self) -> Choice:
         """Return how its photons are chosen, now that all candidates are known."""
-        if self.place is not None:
+        if self.location is not None:
             return self.choice
         targets = tuple((c.name, c.target) for c in self.candidates)
         return attrs.evolve(self.choice, targets=targets)
@@ -202,51 +231,30 @@ class _Unit:
         return attrs.evolve(self.candidates[0], name=chosen.name, target=target or "")
 
 
-@attrs.frozen
-class Batch:
-    """What came of a batch.
-
-    Attributes:
-        handlers: Of the photons that were loaded, in load order.
-        report: An outcome for every photon.
-        errors: Why those that failed did, in the same order.
-    """
-
-    handlers: tuple[Handler, ...]
-    report: Report
-    errors: tuple[LuminalError, ...] = ()
-
-    def error(self) -> LuminalError | None:
-        """Return what to raise: None, the one failure, or all of them as a group."""
-        if len(self.errors) <= 1:
-            return self.errors[0] if self.errors else None
-        return PhotonBatchError("several photons could not be loaded", [*self.errors])
-
-
 @attrs.define(eq=False)
-class Intake:
-    """Loads candidates into one host.
+class BatchLoader:
+    """Loads photons into one host, and unloads them.
 
     Args:
         world: Where generations are committed.
         registry: Where Handlers are kept.
-        ports: What connects the photons to the host.
-        is_logging: Handed on to the Handlers.
+        runtime: The photons' connection to the host.
+        is_logging: Whether what happens to the photons is logged.
     """
 
     world: World
     registry: Registry
-    ports: Runtime
+    runtime: Runtime
     is_logging: bool = False
     # Directory → the one origin that all of its units share.
     _claims: dict[str, DirectoryOrigin] = attrs.Factory(dict)
 
-    async def take(
+    async def load_batch(
         self,
         candidates: Iterable[Candidate],
         base: type = IPhoton,
         others: Sequence[str] = (),
-    ) -> Batch:
+    ) -> BatchResult:
         """Load *candidates*, which are in load order.
 
         Args:
@@ -254,23 +262,23 @@ class Intake:
             base: What photons of directories derive from.
             others: Names of further classes that are wanted of each file.
         """
-        ledger = Ledger(self.ports.events)
-        units = self._sort(candidates, Choice(base, tuple(others)), ledger)
+        result = BatchResult()
+        units = self._group(candidates, Choice(base, tuple(others)), result)
         with collecting_rarely(len(units)):
-            handlers = await self._load(units, ledger)
+            await self._load(units, result)
         self.world.codes.release()
         if self.world.codes.has_changed:
             await run_in_thread(self.world.codes.save, 60.0, "luminal-cache")
-        return Batch(tuple(handlers), ledger.report(), tuple(ledger.errors))
+        return result
 
-    async def _load(self, units: list[_Unit], ledger: Ledger) -> list[Handler]:
-        """Stage *units* one by one, and commit what came of them together."""
+    async def _load(self, units: list[_Unit], result: BatchResult) -> None:
+        """Stage *units* one by one, and commit together what could be staged."""
         stage = Stage(self.world)
-        admission = Admission(self.registry)
+        accepted: dict[str, tuple[Selected, list[Candidate]]] = {}
         try:
-            results = await run_each_in_thread(
-                [_job(unit, stage, admission, self.ports) for unit in units],
-                self.ports.deadlines.load,
+            staged = await run_each_in_thread(
+                [self._job(unit, stage, accepted) for unit in units],
+                self.runtime.deadlines.load,
                 "luminal-load",
                 lambda index: _give_up(units[index]),
             )
@@ -279,24 +287,27 @@ class Intake:
             raise
         # From here to the registry nothing is awaited: all of it is in, or nothing.
         stage.commit()
-        handlers = self._settle(units, results, ledger)
-        self.registry.add(handlers)
-        for handler in handlers:
-            self.ports.tell(EventKind.LOADED, handler)
-        return handlers
+        for unit, selected in zip(units, staged, strict=True):
+            self._finish(unit, selected, result)
+        self.registry.add(result.handlers)
+        for handler in result.handlers:
+            self.runtime.emit(EventKind.LOADED, handler)
 
-    def _sort(
-        self, candidates: Iterable[Candidate], choice: Choice, ledger: Ledger
+    def _group(
+        self, candidates: Iterable[Candidate], choice: Choice, result: BatchResult
     ) -> list[_Unit]:
-        """Group *candidates* by unit; settle those that are not to be loaded."""
+        """Group *candidates* by unit; those that are not to be loaded are decided."""
         units: dict[str, _Unit] = {}
         left_out: dict[str, set[str]] = {}
         for candidate in candidates:
-            skipped = Admission.reason_to_skip(candidate, self.registry)
+            skipped = reason_to_skip(candidate, self.registry)
             if skipped is not None:
-                ledger.skip(candidate, skipped)
+                self._leave_out(candidate, EventKind.SKIPPED, skipped, result)
             elif candidate.problem is not None:
-                ledger.refuse(candidate, candidate.problem)
+                result.errors.append(candidate.problem.error(candidate.name))
+                self._leave_out(
+                    candidate, EventKind.REJECTED, candidate.problem, result
+                )
             else:
                 unit = self._unit_of(candidate, choice)
                 units.setdefault(unit.name, unit).candidates.append(candidate)
@@ -310,37 +321,62 @@ class Intake:
         return list(units.values())
 
     def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:
-        location = candidate.location
+        path = candidate.location
         if candidate.source is Source.DIRECTORY:
             origin = self._claims.get(candidate.origin)
             if origin is None:
                 origin = claim_directory(candidate.origin, self.world)
                 self._claims[candidate.origin] = origin
-            name = origin.name_of(location)
-            is_package = os.path.basename(location) == "__init__.py"
-            kind: str = "package" if is_package else "module"
-            place = Place(kind, location, name)  # type: ignore[arg-type]
-            return _Unit(name, origin, place, choice)
+            name = origin.name_of(path)
+            is_package = os.path.basename(path) == "__init__.py"
+            location = ModuleLocation("package" if is_package else "module", path, name)
+            return _Unit(name, origin, location, choice)
         distribution, _, version = candidate.origin.rpartition(" ")
         module = candidate.target.partition(":")[0].strip()
-        shipped = DistributionOrigin(distribution, version, module, location)
-        return _Unit(shipped.root[0], shipped, None, choice)
+        installed = DistributionOrigin(distribution, version, module, path)
+        return _Unit(installed.root[0], installed, None, choice)
 
-    def _settle(
-        self, units: list[_Unit], results: list[Result[list[Selected]]], ledger: Ledger
-    ) -> list[Handler]:
-        """Turn results into Handlers and outcomes."""
-        handlers: list[Handler] = []
-        for unit, result in zip(units, results, strict=True):
-            if result.error is not None:
-                ledger.fail(unit.candidates, result.error)
-                continue
-            for chosen in result.value or ():
-                handler = self._handler(chosen, unit)
-                handler._changes.absorb(unit.trail)
-                handlers.append(handler)
-                ledger.load(handler)
-        return handlers
+    def _job(
+        self,
+        unit: _Unit,
+        stage: Stage,
+        accepted: dict[str, tuple[Selected, list[Candidate]]],
+    ) -> Callable[[], list[Selected]]:
+        """Return the work of one unit: execute it, and choose its photons."""
+
+        def job() -> list[Selected]:
+            check_requirements(unit.candidates, self.registry, accepted)
+            first = unit.candidates[0]
+            tracking = self.runtime.tracking_changes(
+                unit.changes, first.name, first.location
+            )
+            with stage.attempt() as attempt, tracking:
+                unit.attempt = attempt
+                if isinstance(unit.origin, DistributionOrigin):
+                    files = read_installed_files(unit.origin, is_checked=False)
+                    if files is not None:
+                        stage.pinned[unit.name] = files
+                generation = attempt.provide(unit.name, unit.origin, unit.location)
+                selected = unit.final_choice().select(generation)
+                check_names(selected, unit.candidates, self.registry, accepted)
+            for chosen in selected:
+                accepted[fold(chosen.name)] = chosen, unit.candidates
+            return selected
+
+        return job
+
+    def _finish(
+        self, unit: _Unit, selected: Result[list[Selected]], result: BatchResult
+    ) -> None:
+        """Add the Handlers and the outcomes of *unit* to *result*."""
+        if selected.error is not None:
+            self._reject(unit.candidates, selected.error, result)
+            return
+        for chosen in selected.value or ():
+            handler = self._handler(chosen, unit)
+            handler._changes.absorb(unit.changes)
+            result.handlers.append(handler)
+            result.outcomes.append(handler.outcome())
 
     def _handler(self, chosen: Selected, unit: _Unit) -> Handler:
         candidate = unit.candidate_of(chosen)
@@ -354,32 +390,88 @@ class Intake:
             generation=chosen.generation,
             candidate=candidate,
             choice=unit.final_choice(),
-            runtime=self.ports,
+            runtime=self.runtime,
         )
 
+    def _reject(
+        self,
+        candidates: Sequence[Candidate],
+        cause: BaseException,
+        result: BatchResult,
+    ) -> None:
+        """Add that the unit of *candidates* could not be loaded because of *cause*.
 
-def _job(
-    unit: _Unit, stage: Stage, admission: Admission, ports: Runtime
-) -> Callable[[], list[Selected]]:
-    """Return the work of one unit: execute it, and choose its photons."""
+        It is one error, however many photons the unit has.
+        """
+        first = candidates[0]
+        error, phase = load_failure(cause, first.name, first.location)
+        if error.line is None and error.file == first.location:
+            error.line = first.line or None
+        result.errors.append(error)
+        problem = Problem.of(error, phase)
+        for candidate in candidates:
+            self._leave_out(candidate, EventKind.REJECTED, problem, result)
 
-    def job() -> list[Selected]:
-        admission.check_requirements(unit.candidates)
-        first = unit.candidates[0]
-        following = ports.following(unit.trail, first.name, first.location)
-        with stage.attempt() as attempt, following:
-            unit.attempt = attempt
-            if isinstance(unit.origin, DistributionOrigin):
-                shipped = read_shipment(unit.origin, is_checked=False)
-                if shipped is not None:
-                    stage.pinned[unit.name] = shipped
-            generation = attempt.provide(unit.name, unit.origin, unit.place)
-            selected = unit.final_choice().select(generation)
-            admission.check_names(selected, unit.candidates)
-        admission.admit(selected, unit.candidates)
-        return selected
+    def _leave_out(
+        self,
+        candidate: Candidate,
+        kind: EventKind,
+        problem: Problem,
+        result: BatchResult,
+    ) -> None:
+        """Add that *candidate* is not loaded, and emit an event of *kind*."""
+        is_skipped = kind is EventKind.SKIPPED
+        result.outcomes.append(
+            Outcome(
+                candidate.name,
+                OutcomeResult.SKIPPED if is_skipped else OutcomeResult.FAILED,
+                candidate.origin,
+                candidate.location,
+                problem=problem,
+            )
+        )
+        self.runtime.emit_candidate(kind, candidate, problem)
 
-    return job
+    async def unload_batch(
+        self, by_file: Mapping[str, list[Handler]], is_forced: bool
+    ) -> None:
+        """Unload the photons of some files, the last loaded first.
+
+        All are unloaded, whatever one of them raises while it is finalized.
+
+        Args:
+            by_file: File → its Handlers.
+            is_forced: Skip ``finalize``.
+        """
+        registry, world = self.registry, self.world
+        handlers = registry.in_order(h for of_file in by_file.values() for h in of_file)
+        handlers.reverse()
+        for handler in handlers:
+            handler._is_unloaded = True  # nobody can start it meanwhile
+        gone: list[Handler] = []
+        try:
+            for handler in handlers:
+                try:
+                    if handler.state is not State.STAGED:
+                        await handler.stop(is_forced)
+                finally:
+                    # Also where the stop was cancelled: it runs no more.
+                    registry.remove([handler])
+                    gone.append(handler)
+                    self.runtime.emit(EventKind.UNLOADED, handler)
+        finally:
+            units = {h.generation.unit for h in gone if h.generation is not None}
+            # With the last photon goes all that was ever imported.
+            world.retire(
+                units if len(registry) else world.generations, registry.has_unit
+            )
+            spaces = [namespaces_of(handler) for handler in gone]
+            for handler in gone:
+                handler._changes.undo()
+                handler.release()
+            for handler, namespaces in zip(gone, spaces, strict=True):
+                report_referrers(handler, namespaces)
+            drop_type_caches()
 
 
 def _give_up(unit: _Unit) -> None:
@@ -387,66 +479,12 @@ def _give_up(unit: _Unit) -> None:
         unit.attempt.discard()
 
 
-# === lifecycle.departure ===
-# From running photons to nothing: stop, forget, retire.
-
-
-async def depart(
-    leaving: Mapping[str, list[Handler]],
-    registry: Registry,
-    world: World,
-    ports: Runtime,
-    is_forced: bool,
-) -> None:
-    """Unload the photons of some files, the last loaded first.
-
-    What one of them does while it is finalized keeps no other from leaving.
-
-    Args:
-        leaving: File → its Handlers.
-        registry: Where they are forgotten.
-        world: Where their generations are retired.
-        ports: Who is told.
-        is_forced: Skip ``finalize``.
-    """
-    handlers = registry.in_order(h for of_file in leaving.values() for h in of_file)
-    handlers.reverse()
-    for handler in handlers:
-        handler._is_unloaded = True  # who asks for a start meanwhile is refused
-    gone: list[Handler] = []
-    try:
-        for handler in handlers:
-            try:
-                if handler.state is not State.STAGED:
-                    await handler.stop(is_forced)
-            finally:
-                # Also one whose end was cut short runs no more.
-                registry.remove([handler])
-                gone.append(handler)
-                ports.tell(EventKind.UNLOADED, handler)
-    finally:
-        units = {h.generation.unit for h in gone if h.generation is not None}
-        # With the last photon goes all that was ever imported.
-        world.retire(units if len(registry) else world.generations, registry.has_unit)
-        spaces = [namespaces_of(handler) for handler in gone]
-        for handler in gone:
-            handler._changes.undo()
-            handler.release()
-        for handler, namespaces in zip(gone, spaces, strict=True):
-            name_pins(handler, namespaces)
-        drop_type_caches()
-
-
-# === lifecycle.registry ===
-# The loaded photons of one host: by name, and by the file that they came from.
-
-
 _NO_ENTRY = (0, "", "")
 
 
 @attrs.define(eq=False)
 class Registry:
-    """Handlers by name. Two photons of one name: the second one is refused."""
+    """The Handlers of one host, by name, by file and by unit."""
 
     _by_name: dict[str, Handler] = attrs.Factory(dict)
     _by_file: dict[str, list[Handler]] = attrs.Factory(dict)
@@ -481,7 +519,7 @@ class Registry:
         return unit in self._by_unit
 
     def in_order(self, handlers: Iterable[Handler]) -> list[Handler]:
-        """Return *handlers* in the order of loading; strangers come first."""
+        """Return *handlers* in the order of loading; what is not loaded first."""
         return sorted(handlers, key=lambda h: self._entries.get(h, _NO_ENTRY)[0])
 
     def files(self) -> list[str]:

@@ -1,4 +1,8 @@
-"""What went wrong in a photon's code, as one of our errors that names the place."""
+"""Turn what a photon's code raised into an error that names file, line and remedy.
+
+`load_failure`, `start_failure` and `finalize_failure` are for the three steps in which
+a photon may fail. Nothing in here keeps a frame of the photon's, and nothing raises.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,6 @@ from inspect import signature
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-import attrs
-
 from luminal.errors import (
     LuminalError,
     PhotonConflictError,
@@ -23,45 +25,27 @@ from luminal.errors import (
     PhotonSyntaxError,
     PhotonUnreadableError,
     PhotonValidationError,
+    did_you_mean,
 )
 from luminal.interfaces import hookimpl, hookspec
-from luminal.model import (
-    Event,
-    EventKind,
-    Frame,
-    Outcome,
-    OutcomeResult,
-    Problem,
-    Report,
-)
+from luminal.model import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from types import FrameType
 
-    from luminal.lifecycle._handler import Handler
-    from luminal.lifecycle._runtime import Events
-    from luminal.model import Candidate
-
 __all__ = [
-    "Ledger",
-    "blame",
-    "explain",
+    "error_position",
+    "error_text",
     "finalize_failure",
     "frames_of",
-    "meant",
+    "load_failure",
     "start_failure",
-    "words_of",
+    "suggestion",
 ]
 
-# === lifecycle.frames ===
-# The way that an exception took, as small values.
-#
-# Comes in: an exception that a photon raised. Goes out: its frames, the outermost first,
-# bounded in number. Must never keep a frame, nor raise.
-
 _FIRST, _LAST = 4, 12
-"""How many frames of each kind are kept: where a long way began, where it ended."""
+"""Frames of a long traceback that are kept: at its beginning and at its end."""
 
 _WIDTH = 200
 """Characters that are kept of a line."""
@@ -72,22 +56,24 @@ _SITES = ("site-packages", "dist-packages")
 
 
 def frames_of(error: BaseException, location: str) -> tuple[Frame, ...]:
-    """Return the frames that *error* came through, the innermost last.
+    """Return the traceback of *error* as values, the innermost frame last.
+
+    Of a long traceback some frames are kept: of the author's and of other people's.
 
     Args:
         error: What was raised.
         location: The photon's file; what lies beside and below it is its author's.
     """
-    home = _home(location)
-    way = [
-        (frame, line or 0, _is_own(frame.f_code.co_filename, home))
+    folder = _author_folder(location)
+    trace = [
+        (frame, line or 0, _is_own(frame.f_code.co_filename, folder))
         for frame, line in walk_tb(error.__traceback__)
     ]
     kept: set[int] = set()
     for kind in (True, False):
-        places = [at for at, (_, _, is_own) in enumerate(way) if is_own is kind]
-        kept |= {*places[:_FIRST], *places[-_LAST:]}
-    return tuple(_frame(*way[at]) for at in sorted(kept))
+        indices = [i for i, (_, _, is_own) in enumerate(trace) if is_own is kind]
+        kept |= {*indices[:_FIRST], *indices[-_LAST:]}
+    return tuple(_frame(*trace[index]) for index in sorted(kept))
 
 
 def _frame(frame: FrameType, line: int, is_own: bool) -> Frame:
@@ -96,7 +82,7 @@ def _frame(frame: FrameType, line: int, is_own: bool) -> Frame:
     return Frame(code.co_filename, line, code.co_qualname, text, is_own)
 
 
-def _home(location: str) -> str:
+def _author_folder(location: str) -> str:
     """Return how the paths of the author's files begin."""
     directory, _ = os.path.split(location)
     if not directory or os.path.basename(directory) in _SITES:
@@ -104,15 +90,15 @@ def _home(location: str) -> str:
     return os.path.join(directory, "")
 
 
-def _is_own(file: str, home: str) -> bool:
-    if home and file.startswith(home):
+def _is_own(file: str, folder: str) -> bool:
+    if folder and file.startswith(folder):
         return True
     is_library = any(f"{os.sep}{site}{os.sep}" in file for site in _SITES)
     return not (is_library or file.startswith(("<", _OURS, _STANDARD)))
 
 
 def _text(frame: FrameType, file: str, line: int) -> str:
-    """Return a line as it was compiled; the file may hold another by now."""
+    """Return a line as it was compiled; the file may have changed since."""
     try:
         loader = frame.f_globals["__loader__"]
         source = loader.get_source(frame.f_globals["__name__"]).splitlines()
@@ -121,39 +107,34 @@ def _text(frame: FrameType, file: str, line: int) -> str:
         return linecache.getline(file, line).strip()[:_WIDTH]
 
 
-# === lifecycle.suggesting ===
-# What the author of a photon may have meant, where a name was misspelt.
-#
-# Comes in: an exception. Goes out: the nearest name, or nothing. Must never raise.
-
 _OPTION = re.compile(r"(\w+)\.__call__\(\) got an unexpected keyword argument '(\w+)'")
 _IMPORT = re.compile(r"cannot import name '(\w+)'")
 
 
-def meant(error: BaseException) -> str:
-    """Return the name that *error* misses under another one, or an empty string.
+def suggestion(error: BaseException, before: str = "") -> str:
+    """Return "did you mean 'x'?" where *error* says that a name does not exist.
 
-    Python tells it in a traceback only, and not each version for each kind.
+    Python itself suggests names in printed tracebacks only, and not every version for
+    every kind of error. Where nothing is similar, the string is empty.
 
     Args:
         error: What was raised.
+        before: Put before the question.
     """
     try:
-        name, known = _missing(error)
+        name, known = _missing_name(error)
     except Exception:  # noqa: BLE001 - a photon's own class may do anything when asked
         return ""
-    import difflib
-
     # A private name is hardly what was meant.
     public = [each for each in known if not each.startswith("_")]
-    return next(iter(difflib.get_close_matches(name, public, 1)), "")
+    return did_you_mean(name, public, before)
 
 
-def _missing(error: BaseException) -> tuple[str, Iterable[str]]:
+def _missing_name(error: BaseException) -> tuple[str, Iterable[str]]:
     """Return the name that was not found, and those that were there."""
     match error:
         case NameError(name=str(name)):
-            return name, _in_sight(error)
+            return name, _visible_names(error)
         case AttributeError(name=str(name)):
             return name, dir(error.obj)
         case ModuleNotFoundError(name=str(name)):
@@ -166,8 +147,8 @@ def _missing(error: BaseException) -> tuple[str, Iterable[str]]:
     return "", ()
 
 
-def _in_sight(error: BaseException) -> set[str]:
-    """Return the names that the code saw in which *error* was raised."""
+def _visible_names(error: BaseException) -> set[str]:
+    """Return the names that the code could use which raised *error*."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -178,16 +159,13 @@ def _in_sight(error: BaseException) -> set[str]:
 
 
 def _option(text: str) -> tuple[str, Iterable[str]]:
-    """Return the option of a marker that *text* refuses, and those that it has."""
+    """Return the option that a marker does not have by *text*, and those it has."""
     found = _OPTION.search(text)
     for marker in (hookimpl, hookspec):
         if found and found[1] == type(marker).__name__:
             return found[2], signature(marker).parameters
     return "", ()
 
-
-# === lifecycle.wreck ===
-# What went wrong in a photon's code, as one of our errors that names the place.
 
 NOT_LOADED = "it is not loaded"
 NOT_STARTED = "it does not run; what it had started has been ended"
@@ -201,10 +179,10 @@ _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
 )
 
 
-def explain(
+def load_failure(
     cause: BaseException, photon: str, location: str
 ) -> tuple[LuminalError, str]:
-    """Return *cause* as an error that names *photon*, and the phase it struck in.
+    """Return what was raised while *photon* was loaded, and the phase of the load.
 
     Args:
         cause: What was raised.
@@ -218,8 +196,8 @@ def explain(
         cause.consequence = cause.consequence or NOT_LOADED
         cause.frames = cause.frames or frames_of(cause, location)
         return cause, phase
-    file, line = blame(cause, location)
-    why = words_of(cause)
+    file, line = error_position(cause, location)
+    why = error_text(cause)
     error: LuminalError
     if isinstance(cause, ModuleNotFoundError) and cause.name:
         error = PhotonDependencyError(
@@ -229,7 +207,9 @@ def explain(
             line=line,
             why=why,
             hint=_hint(
-                cause, f"install what brings {cause.name!r}, or correct the import"
+                cause,
+                f"install the package that provides {cause.name!r}, "
+                "or correct the import",
             ),
         )
     else:
@@ -247,8 +227,8 @@ def explain(
     return error, "import"
 
 
-def words_of(error: BaseException) -> str:
-    """Return the kind of *error* and what it says, if it can say it."""
+def error_text(error: BaseException) -> str:
+    """Return the class of *error*, and its text where it has one."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a photon's own exception class
@@ -257,20 +237,20 @@ def words_of(error: BaseException) -> str:
 
 
 def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalError:
-    """Return what *photon* raised while it was started as an error that names it."""
+    """Return what *photon* raised while it was started, as an error."""
     if isinstance(cause, LuminalError):
         cause.photon = cause.photon or photon
         cause.file = cause.file or filepath
         cause.consequence = cause.consequence or NOT_STARTED
         cause.frames = cause.frames or frames_of(cause, filepath)
         return cause
-    file, line = blame(cause, filepath)
+    file, line = error_position(cause, filepath)
     error = PhotonStartError(
         "could not be started",
         photon=photon,
         file=file,
         line=line,
-        why=words_of(cause),
+        why=error_text(cause),
         hint=_hint(cause, "correct it, then start or reload the photon"),
     )
     error.consequence = NOT_STARTED
@@ -283,12 +263,12 @@ def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     if isinstance(cause, LuminalError):
         cause.frames = cause.frames or frames_of(cause, filepath)
         return cause
-    file, line = blame(cause, filepath)
+    file, line = error_position(cause, filepath)
     error = PhotonFinalizeError(
         "could not be finalized",
         file=file,
         line=line,
-        why=words_of(cause),
+        why=error_text(cause),
         hint=_hint(cause, "correct 'finalize'"),
     )
     error.consequence = "what it held has been ended by force"
@@ -296,12 +276,11 @@ def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     return error
 
 
-def _hint(cause: BaseException, mend: str) -> str:
-    name = meant(cause)
-    return f"{mend}; did you mean {name!r}?" if name else mend
+def _hint(cause: BaseException, fix: str) -> str:
+    return fix + suggestion(cause, before="; ")
 
 
-def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:
+def error_position(error: BaseException, filepath: str) -> tuple[str, int | None]:
     """Return the innermost ``file, line`` of *error* below the photon's directory."""
     directory = os.path.dirname(filepath) + os.sep
     found: tuple[str, int | None] = (filepath, None)
@@ -317,71 +296,3 @@ def blame(error: BaseException, filepath: str) -> tuple[str, int | None]:
             trace = trace.tb_next
         cause = cause.__cause__
     return found
-
-
-# === lifecycle.ledger ===
-# What became of each photon of a batch, noted as it is decided.
-
-
-@attrs.define(eq=False)
-class Ledger:
-    """Outcomes and errors of one batch. It is not kept: errors hold frames.
-
-    Args:
-        events: Who is told of photons that are left out.
-    """
-
-    events: Events
-    errors: list[LuminalError] = attrs.Factory(list)
-    _outcomes: list[Outcome] = attrs.Factory(list)
-
-    def report(self) -> Report:
-        """Return the outcomes so far."""
-        return Report(tuple(self._outcomes))
-
-    def load(self, handler: Handler) -> None:
-        """Note that a photon is loaded."""
-        self._outcomes.append(handler.outcome())
-
-    def skip(self, candidate: Candidate, problem: Problem) -> None:
-        """Note that *candidate* is left out on purpose."""
-        self._note(candidate, OutcomeResult.SKIPPED, EventKind.SKIPPED, problem)
-
-    def refuse(self, candidate: Candidate, problem: Problem) -> None:
-        """Note that *candidate* was found to be broken before anything ran."""
-        self.errors.append(problem.error(candidate.name))
-        self._note(candidate, OutcomeResult.FAILED, EventKind.REJECTED, problem)
-
-    def fail(self, candidates: Sequence[Candidate], cause: BaseException) -> None:
-        """Note that the unit of *candidates* could not be loaded because of *cause*.
-
-        It is one error, however many photons the unit has.
-        """
-        first = candidates[0]
-        error, phase = explain(cause, first.name, first.location)
-        if error.line is None and error.file == first.location:
-            error.line = first.line or None
-        self.errors.append(error)
-        problem = Problem.of(error, phase)
-        for candidate in candidates:
-            self._note(candidate, OutcomeResult.FAILED, EventKind.REJECTED, problem)
-
-    def _note(
-        self,
-        candidate: Candidate,
-        result: OutcomeResult,
-        kind: EventKind,
-        problem: Problem,
-    ) -> None:
-        self._outcomes.append(
-            Outcome(
-                candidate.name,
-                result,
-                candidate.origin,
-                candidate.location,
-                problem=problem,
-            )
-        )
-        self.events.emit(
-            Event(kind, candidate.name, file=candidate.location, problem=problem)
-        )

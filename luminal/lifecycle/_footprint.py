@@ -1,8 +1,9 @@
-"""`Trail`: what a photon changed of the interpreter, and what keeps its code alive.
+"""What a photon changes of the interpreter's shared state, and what is done about it.
 
-In come two moments, before and after a photon's code ran; out go warnings, a refusal,
-and at the end of the photon the state as it was. Only for hosts that ask for it. It
-must never keep a photon from ending.
+Only for hosts that ask for it, with ``Loader(footprint=…)``. Shared state is compared
+before and after a photon's code has run. A change is allowed, logged, or undone when the
+photon ends, or the photon is rejected. After an unload it is looked up what still refers
+to the photon's code. Nothing in here keeps a photon from ending.
 """
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ from luminal.supervise.facets import FACETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from luminal.lifecycle._handler import Handler
     from luminal.lifecycle._runtime import Events
     from luminal.supervise import Leftover
 
-__all__ = ["Mark", "Terms", "Trail", "name_pins", "namespaces_of"]
+__all__ = [
+    "Difference",
+    "InterpreterChanges",
+    "InterpreterPolicy",
+    "namespaces_of",
+    "report_referrers",
+]
 
 _UNDONE = (Policy.RESTORE, Policy.REFUSE)
 # Stands for the facets that are not named.
@@ -33,20 +41,22 @@ _EVERY = "*"
 
 
 @attrs.frozen
-class Terms:
+class InterpreterPolicy:
     """What a host does about changes of the interpreter's shared state.
 
     Attributes:
         facets: Facet → policy, see `luminal.supervise.facets`; ``*`` for the rest,
             which are allowed without it.
-        events: Who hears of it.
+        events: Where a change is reported.
     """
 
     facets: Mapping[str, Policy]
     events: Events
 
     @classmethod
-    def of(cls, asked: Mapping[str, str] | str | None, events: Events) -> Terms | None:
+    def of(
+        cls, asked: Mapping[str, str] | str | None, events: Events
+    ) -> InterpreterPolicy | None:
         """Return what a host *asked* for; one policy stands for all facets.
 
         Raises:
@@ -66,27 +76,34 @@ class Terms:
         return self.facets.get(change.facet, self.facets.get(_EVERY, Policy.ALLOW))
 
     @contextmanager
-    def following(self, trail: Trail, photon: str, file: str) -> Iterator[None]:
-        """Note on *trail* what is changed within the ``with`` block.
+    def tracking(
+        self, changes: InterpreterChanges, photon: str, file: str
+    ) -> Iterator[None]:
+        """Add to *changes* what is changed within the ``with`` block.
+
+        Args:
+            changes: The photon's.
+            photon: Its name.
+            file: Its file.
 
         Raises:
-            PhotonStateError: A refused facet has changed; it has been put back.
+            PhotonStateError: A facet has changed that must not; it has been put back.
         """
         before = Footprint.take()
-        mark: Mark | None = None
+        difference: Difference | None = None
         try:
             yield
-            mark = trail.note(before, self)
-            self._refuse(mark, photon, file)
-            for change in mark.changes:
+            difference = changes.note(before, self)
+            self._refuse(difference, photon, file)
+            for change in difference.changes:
                 if self.policy(change) is Policy.WARN:
                     self._warn(change, photon, file)
         except BaseException:
-            trail.undo_last(mark or trail.note(before, self))
+            changes.undo_one(difference or changes.note(before, self))
             raise
 
-    def _refuse(self, mark: Mark, photon: str, file: str) -> None:
-        refused = [c for c in mark.changes if self.policy(c) is Policy.REFUSE]
+    def _refuse(self, difference: Difference, photon: str, file: str) -> None:
+        refused = [c for c in difference.changes if self.policy(c) is Policy.REFUSE]
         if refused:
             raise PhotonStateError(
                 "changed what the host refuses to have changed",
@@ -110,14 +127,14 @@ class Terms:
         )
 
 
-# Those that may yet be taken back; guarded by the lock.
-_marks: WeakSet[Mark] = WeakSet()
+# Those that may still be undone; guarded by the lock.
+_differences: WeakSet[Difference] = WeakSet()
 _lock = threading.Lock()
 
 
 @attrs.define(eq=False)
-class Mark:
-    """Two moments, and what differs between them."""
+class Difference:
+    """The interpreter's state before and after some code ran, and what differs."""
 
     before: Footprint
     after: Footprint
@@ -128,94 +145,99 @@ class Mark:
     def __attrs_post_init__(self) -> None:
         if self.undone:
             with _lock:
-                _marks.add(self)
+                _differences.add(self)
 
     def undo(self) -> None:
-        """Take back what was changed, and nothing that others have changed since."""
+        """Undo the changes, but nothing that others have changed since."""
         for change in reversed(self.changes):
             if change.facet in self.undone:
                 self.after.undo(change, self.before)
-        # What another photon found is not brought back when that one goes.
+        # Another photon that is undone later must not bring back what it found.
         with _lock:
-            _marks.discard(self)
-            others = list(_marks) if self.undone else []
+            _differences.discard(self)
+            others = list(_differences) if self.undone else []
         for other in others:
             other.before = other.before.without(self.before, self.after, self.undone)
 
 
 @attrs.define(eq=False)
-class Trail:
+class InterpreterChanges:
     """What the code of one photon has changed.
 
     Attributes:
-        marks: Of each time that its code was loaded or started.
-        pins: What kept its code alive after it was unloaded.
+        differences: One for each time that its code was loaded or started.
+        referrers: What kept its code alive after it was unloaded.
     """
 
-    marks: list[Mark] = attrs.Factory(list)
-    pins: tuple[Leftover, ...] = ()
+    differences: list[Difference] = attrs.Factory(list)
+    referrers: tuple[Leftover, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """Everything, the first change first."""
-        return tuple(change for mark in self.marks for change in mark.changes)
+        """All changes, the first one first."""
+        return tuple(
+            change for difference in self.differences for change in difference.changes
+        )
 
-    def note(self, before: Footprint, terms: Terms) -> Mark:
-        """Compare *before* with the present moment."""
+    def note(self, before: Footprint, policy: InterpreterPolicy) -> Difference:
+        """Add what has changed since *before*, and return it."""
         after = Footprint.take()
         changes = after.since(before)
         undone = frozenset(
-            c.facet for c in changes if c.can_restore and terms.policy(c) in _UNDONE
+            c.facet for c in changes if c.can_restore and policy.policy(c) in _UNDONE
         )
-        mark = Mark(before, after, changes, undone)
+        difference = Difference(before, after, changes, undone)
         if changes:
-            self.marks.append(mark)
-        return mark
+            self.differences.append(difference)
+        return difference
 
-    def undo_last(self, mark: Mark) -> None:
-        """Take *mark* back: what made it has failed."""
-        if mark in self.marks:
-            self.marks.remove(mark)
-        mark.undo()
+    def undo_one(self, difference: Difference) -> None:
+        """Undo *difference* alone: the step that made it has failed."""
+        if difference in self.differences:
+            self.differences.remove(difference)
+        difference.undo()
 
     def undo(self) -> None:
-        """Take everything back that is to be, the latest first."""
-        while self.marks:
-            self.marks.pop().undo()
+        """Undo all changes that are to be undone, the latest first."""
+        while self.differences:
+            self.differences.pop().undo()
 
-    def absorb(self, other: Trail) -> None:
-        """Go on with what *other* has noted as well.
+    def absorb(self, other: InterpreterChanges) -> None:
+        """Take over what *other* has noted.
 
         The next generation may rely on what the one before has set, and what is set
-        already is no change: so it all stays until the photon is unloaded.
+        already is no change. So all of it stays until the photon is unloaded.
         """
-        # Of the others the latest are enough: a photon may be reloaded for years.
-        self.marks = [m for m in self.marks if m.undone] + other.marks
-        other.marks = []
+        # A photon may be reloaded for years: what is not undone is kept once.
+        self.differences = [m for m in self.differences if m.undone] + other.differences
+        other.differences = []
 
 
-def namespaces_of(handler: Any) -> list[dict[str, Any]]:
-    """Return the namespaces of a photon that is about to be released."""
-    if handler._runtime.terms is None or handler.generation is None:
+def namespaces_of(handler: Handler) -> list[dict[str, Any]]:
+    """Return the namespaces of a photon's modules, for `report_referrers`.
+
+    Called before the photon is released. Empty where the host does not ask.
+    """
+    if handler._runtime.interpreter_policy is None or handler.generation is None:
         return []
     return [vars(module) for module in handler.generation.modules.values()]
 
 
-def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
-    """Say what keeps the code of a released photon alive, if the host follows it.
+def report_referrers(handler: Handler, namespaces: list[dict[str, Any]]) -> None:
+    """Find what keeps the code of a released photon alive, and report it.
 
     Args:
-        handler: Whose code it was; its ``trail.pins`` are set.
-        namespaces: What `namespaces_of` returned.
+        handler: Whose code it was; its ``referrers`` are set.
+        namespaces: What `namespaces_of` returned before.
     """
     if not namespaces:
         return
-    pins = handler._changes.pins = find_pins(namespaces, photon=handler.name)
-    if not pins:
+    referrers = handler._changes.referrers = find_pins(namespaces, photon=handler.name)
+    if not referrers:
         return
     import logging
 
-    what = "; ".join(map(str, pins))
+    what = "; ".join(map(str, referrers))
     logging.getLogger("luminal.footprint").warning(
         "photon %r is gone, and its code is kept alive: %s", handler.name, what
     )
@@ -226,4 +248,4 @@ def name_pins(handler: Any, namespaces: list[dict[str, Any]]) -> None:
         hint="take it back in `finalize`, or start it through the context",
     )
     problem = Problem.of(error, "unload")
-    handler._runtime.tell(EventKind.LEAKED, handler, problem=problem)
+    handler._runtime.emit(EventKind.LEAKED, handler, problem=problem)

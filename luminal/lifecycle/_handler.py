@@ -19,7 +19,7 @@ from luminal.errors import (
     PhotonStateError,
 )
 from luminal.lifecycle._failures import finalize_failure, start_failure
-from luminal.lifecycle._footprint import Trail
+from luminal.lifecycle._footprint import InterpreterChanges
 from luminal.lifecycle._lock import CrossLoopLock
 from luminal.lifecycle._runtime import Runtime
 from luminal.lifecycle._steps import is_containable
@@ -100,7 +100,7 @@ class Handler:
     _choice: Choice | None
     # One start or stop at a time.
     _lock: CrossLoopLock
-    _changes: Trail
+    _changes: InterpreterChanges
     # It is being unloaded, or has been.
     _is_unloaded: bool
 
@@ -135,12 +135,12 @@ class Handler:
         self._runtime = runtime if runtime is not None else Runtime()
         self._choice = choice
         self._lock = CrossLoopLock()
-        self._changes = Trail()
+        self._changes = InterpreterChanges()
         self._is_unloaded = False
         factory = None
         if issubclass(type(instance), type):
             factory, instance = instance, None
-        context = self._runtime.context(name)
+        context = self._runtime.new_context(name)
         self._life = Life(
             filepath, checksum, context, factory, instance, generation, candidate
         )
@@ -227,7 +227,7 @@ class Handler:
     @property
     def referrers(self) -> tuple[Leftover, ...]:
         """What kept the photon's code alive after it was unloaded, likewise."""
-        return self._changes.pins
+        return self._changes.referrers
 
     @property
     def deadlines(self) -> Deadlines:
@@ -263,7 +263,7 @@ class Handler:
             PhotonTimeoutError: It passed its deadline; likewise.
             PhotonStateError: It has been unloaded.
         """
-        await self._start(register=self._runtime.seat)
+        await self._start(register=self._runtime.register)
 
     async def _start(
         self,
@@ -294,10 +294,10 @@ class Handler:
             scope = self._begin()
             began = time.perf_counter()
             try:
-                following = self._runtime.following(
+                tracking = self._runtime.tracking_changes(
                     self._changes, self.name, self.filepath
                 )
-                with scope.owning(), following:
+                with scope.owning(), tracking:
                     self._life.instance = await self._runtime.create(self)
                     self._runtime.check_hooks(self)
                     if prepare is not None:
@@ -312,7 +312,7 @@ class Handler:
                 raise start_failure(error, self.name, self.filepath) from error
             self._go(Step.STARTED)
             self.problem = None
-            self._runtime.tell(
+            self._runtime.emit(
                 EventKind.STARTED, self, seconds=time.perf_counter() - began
             )
 
@@ -320,7 +320,7 @@ class Handler:
         """Give the photon an owner for what it starts, and a context of its own."""
         life = self._life
         if life.state is not State.STAGED:
-            life.context = self._runtime.context(self.name)
+            life.context = self._runtime.new_context(self.name)
         self._go(Step.START)
         life.leftovers = ()
         life.scope = life.context.scope = Scope(self.name)
@@ -335,7 +335,7 @@ class Handler:
         """End what a photon has begun whose start failed."""
         problem = Problem.of(start_failure(error, self.name, self.filepath), "start")
         try:
-            self._runtime.unseat(self)
+            self._runtime.unregister(self)
             await self._end(is_forced=self.instance is None)
         finally:
             self._finish(Step.FAIL, EventKind.FAILED, problem)
@@ -365,7 +365,7 @@ class Handler:
             self._go(Step.STOP)
             problem: Problem | None = None
             try:
-                self._runtime.unseat(self)
+                self._runtime.unregister(self)
                 problem = await self._end(force_stop)
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and it is stopped.
@@ -382,7 +382,7 @@ class Handler:
             self._life.instance = None
         self.problem = problem
         self._go(step)
-        self._runtime.tell(kind, self, problem=problem)
+        self._runtime.emit(kind, self, problem=problem)
 
     async def _end(self, is_forced: bool) -> Problem | None:
         """Finalize the photon and close its scope; return what went wrong."""
@@ -446,5 +446,5 @@ class Handler:
         """Return a Handler of the same life, which retires it when this one goes on."""
         other = copy(self)
         other._lock = CrossLoopLock()
-        other._changes = Trail()
+        other._changes = InterpreterChanges()
         return other

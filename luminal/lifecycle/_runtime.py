@@ -1,6 +1,7 @@
-"""What connects a Handler to its host: hooks, settings, deadlines, news.
+"""The connection of photons to their host: hooks, settings, deadlines, events.
 
-A Handler that somebody makes by hand has ports of its own, connected to nothing.
+`Runtime` is made once for each host. A Handler that is made without one gets a
+`Runtime` of its own, which is connected to nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import PhotonSettingsError, PhotonValidationError
+from luminal.errors import PhotonSettingsError, PhotonValidationError, did_you_mean
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
-from luminal.lifecycle._steps import Director
+from luminal.lifecycle._steps import DefaultLifecycle
 from luminal.model import Deadlines, Event, EventKind, Problem
 
 if TYPE_CHECKING:
@@ -25,21 +26,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from luminal.interfaces import Subject
-    from luminal.lifecycle._footprint import Terms, Trail
+    from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
     from luminal.model import Candidate
 
 __all__ = ["Events", "Runtime", "settings_for"]
 
-# === lifecycle.events ===
-# Who hears what happens: subscribers, and a bounded journal.
-#
-# News travels upward as values. A subscriber that raises is counted and logged; it
-# never changes what happens to a photon.
-
 
 @attrs.define(eq=False)
 class Events:
-    """Hands each event to all subscribers, in the thread in which it happens.
+    """Passes each event to all subscribers, in the thread in which it happens.
+
+    A subscriber that raises is counted and logged. It changes nothing of what happens
+    to a photon.
 
     Args:
         journal: The latest events, oldest first.
@@ -68,27 +66,27 @@ class Events:
         return unsubscribe
 
     def emit(self, event: Event) -> None:
-        """Note *event* in the journal and tell the subscribers."""
+        """Add *event* to the journal, and call the subscribers with it."""
         if self._deferred:
-            self._tell_deferred()
-        self._tell(event)
+            self._emit_deferred()
+        self._emit(event)
 
     def defer(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
         """Emit *event* on *loop* soon, or with the next event if that is closed.
 
-        For news from the garbage collector: that runs in any thread, in the middle of
-        anything, whatever locks are held there; a subscriber may want one of them.
+        For events of the garbage collector: it runs in any thread, in the middle of
+        anything, and a subscriber may wait for a lock that is held there.
         """
         self._deferred.append(event)
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._tell_deferred)
+            loop.call_soon_threadsafe(self._emit_deferred)
 
-    def _tell_deferred(self) -> None:
+    def _emit_deferred(self) -> None:
         with suppress(IndexError):  # until it is empty, whoever else takes from it
             while True:
-                self._tell(self._deferred.popleft())
+                self._emit(self._deferred.popleft())
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         self.journal.append(event)
         for subscriber in self._subscribers:
             try:
@@ -102,13 +100,6 @@ class Events:
                 )
 
 
-# === lifecycle.settings ===
-# A photon's settings: what its host has set, as the photon's own attrs class.
-#
-# Comes in: a table of values, and the class that the photon declares in
-# ``photon_settings``. Goes out: an instance of it, or an error that names the setting.
-
-
 def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
     """Return the settings of the photon *name*.
 
@@ -118,7 +109,8 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
         table: What the host has set.
 
     Returns:
-        An instance of ``factory.photon_settings``; without one, *table*, read-only.
+        An instance of the attrs class ``factory.photon_settings``; where the photon
+        declares none, *table*, read-only.
 
     Raises:
         PhotonSettingsError: A setting is unknown, missing, or refused by the class.
@@ -156,7 +148,7 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
 
 
 def _declared(factory: Any) -> Any:
-    """Look ``photon_settings`` up without running what classes define for look-ups."""
+    """Look ``photon_settings`` up; a metaclass of the photon's does not get to run."""
     if isinstance(factory, type):
         for cls in type.__getattribute__(factory, "__mro__"):
             values = type.__getattribute__(cls, "__dict__")
@@ -166,15 +158,12 @@ def _declared(factory: Any) -> Any:
 
 
 def _unknown(name: str, key: str, known: list[str]) -> PhotonSettingsError:
-    import difflib
-
-    near = difflib.get_close_matches(key, known, 1)
     has = ", ".join(map(repr, known)) or "none"
     return PhotonSettingsError(
         f"has no setting {key!r}",
         photon=name,
         why=f"its settings are: {has}",
-        hint=f"did you mean {near[0]!r}?" if near else "remove it",
+        hint=did_you_mean(key, known) or "remove it",
     )
 
 
@@ -184,7 +173,13 @@ def _check_types(
     known: Mapping[str, attrs.Attribute[Any]],
     table: Mapping[str, Any],
 ) -> None:
-    """Hold values to annotations that are plain classes; converters come first."""
+    """Check values against annotations that are plain classes.
+
+    A field with a converter is not checked: the converter may take anything.
+
+    Raises:
+        PhotonSettingsError: A value is of another type.
+    """
     import typing
 
     try:
@@ -207,22 +202,17 @@ def _check_types(
             )
 
 
-# === lifecycle.ports ===
-# What connects a Handler to its host: hooks, settings, deadlines, news.
-#
-# A Handler that somebody makes by hand has ports of its own, connected to nothing.
-
-
 @attrs.define(eq=False)
 class Runtime:
-    """One set for all the photons of a host.
+    """What all the photons of a host share.
 
     Attributes:
-        plugins: Where photons' hooks are seated, and where lifecycle hooks live.
+        plugins: Where photons' hooks are registered, and the hooks of the lifecycle.
         settings: Photon name → its settings.
         deadlines: For each step of a photon's life.
-        events: Who hears what happens.
-        terms: What is done about changes of shared state; None for nothing at all.
+        events: Passes events to subscribers.
+        interpreter_policy: What is done about changes of the interpreter's shared
+            state; None where nobody looks at them.
         knows_all_hooks: Whether no hooks are specified later, so that a photon must
             not implement any other.
     """
@@ -231,26 +221,26 @@ class Runtime:
     settings: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
     deadlines: Deadlines = attrs.Factory(Deadlines)
     events: Events = attrs.Factory(Events)
-    terms: Terms | None = None
+    interpreter_policy: InterpreterPolicy | None = None
     knows_all_hooks: bool = False
 
     def __attrs_post_init__(self) -> None:
         # A manager may serve several hosts.
-        if not self.plugins.has_plugin("luminal.director"):
+        if not self.plugins.has_plugin("luminal.lifecycle"):
             _mark_for(self.plugins.project_name)
             self.plugins.add_hookspecs(LifecycleSpecs)
-            self.plugins.register(Director(), "luminal.director")
+            self.plugins.register(DefaultLifecycle(), "luminal.lifecycle")
 
-    def following(
-        self, trail: Trail, photon: str, file: str
+    def tracking_changes(
+        self, changes: InterpreterChanges, photon: str, file: str
     ) -> AbstractContextManager[None]:
-        """Note on *trail* what a photon changes within a ``with`` block."""
-        if self.terms is None:
+        """Add to *changes* what a photon changes within a ``with`` block."""
+        if self.interpreter_policy is None:
             return nullcontext()
-        return self.terms.following(trail, photon, file)
+        return self.interpreter_policy.tracking(changes, photon, file)
 
-    def context(self, name: str) -> PhotonContext:
-        """Return what the photon *name* is handed."""
+    def new_context(self, name: str) -> PhotonContext:
+        """Return a context for the photon *name*."""
         settings = MappingProxyType(dict(self.settings.get(name, {})))
         return PhotonContext(name, settings)
 
@@ -265,7 +255,7 @@ class Runtime:
         return await self.plugins.ahook.photon_create(handler=handler)
 
     def check_hooks(self, handler: Subject) -> None:
-        """Refuse a photon that implements a hook that the host does not have.
+        """Refuse a photon that implements a hook which the host does not have.
 
         Raises:
             PhotonValidationError: It does, and the host knows all its hooks, or has
@@ -281,7 +271,7 @@ class Runtime:
                 photon=handler.name,
                 file=code.co_filename if code else handler.filepath,
                 line=code.co_firstlineno if code else None,
-                why="nobody would ever call it",
+                why="it would never be called",
                 hint=f"{meant}correct the name, or mark it 'optionalhook'",
             )
 
@@ -290,30 +280,23 @@ class Runtime:
         await self.plugins.ahook.photon_start(handler=handler)
 
     async def reload(self, handler: Subject, previous: object) -> None:
-        """Hand what came before to the photon."""
+        """Pass what the generation before has left to the photon."""
         await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
 
     async def finalize(self, handler: Subject) -> object:
-        """Finalize the photon."""
+        """Finalize the photon; return whether that went well."""
         return await self.plugins.ahook.photon_finalize(handler=handler)
 
-    def seat(self, handler: Subject) -> None:
+    def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""
         self.plugins.register(handler.instance, handler.name, generation=handler.number)
 
-    def unseat(self, handler: Subject) -> None:
+    def unregister(self, handler: Subject) -> None:
         """Let them be called no more."""
         if self.plugins.get_plugin(handler.name) is handler.instance:
             self.plugins.unregister(name=handler.name)
 
-    def hear_of(self, candidates: Iterable[Candidate]) -> None:
-        """Say that the host has looked and found *candidates*."""
-        for candidate in candidates:
-            self.events.emit(
-                Event(EventKind.DISCOVERED, candidate.name, file=candidate.location)
-            )
-
-    def tell(
+    def emit(
         self,
         kind: EventKind,
         handler: Subject,
@@ -321,24 +304,39 @@ class Runtime:
         seconds: float = 0.0,
         problem: Problem | None = None,
     ) -> None:
-        """Say what happened to a photon."""
+        """Emit an event about a loaded photon.
+
+        Args:
+            kind: What happened.
+            handler: The photon's.
+            seconds: How long it took.
+            problem: What went wrong.
+        """
         self.events.emit(
             Event(
-                kind,
-                handler.name,
-                handler.number,
-                handler.filepath,
-                seconds,
-                problem,
+                kind, handler.name, handler.number, handler.filepath, seconds, problem
             )
         )
 
+    def emit_candidate(
+        self, kind: EventKind, candidate: Candidate, problem: Problem | None = None
+    ) -> None:
+        """Emit an event about a photon that is not loaded."""
+        self.events.emit(
+            Event(kind, candidate.name, file=candidate.location, problem=problem)
+        )
+
+    def emit_discovered(self, candidates: Iterable[Candidate]) -> None:
+        """Emit an event for each of the *candidates* that the host has found."""
+        for candidate in candidates:
+            self.emit_candidate(EventKind.DISCOVERED, candidate)
+
 
 def _mark_for(project: str) -> None:
-    """Let the lifecycle hooks carry the marks of *project* as well as our own."""
+    """Mark the lifecycle's hooks for pluggy's *project* as well as for ours."""
     if project == "luminal":
         return
-    for cls, kind in ((LifecycleSpecs, "spec"), (Director, "impl")):
+    for cls, kind in ((LifecycleSpecs, "spec"), (DefaultLifecycle, "impl")):
         for function in vars(cls).values():
             options = getattr(function, f"luminal_{kind}", None)
             if options is not None:

@@ -1,7 +1,8 @@
-"""One step of a photon's life: plain or ``async``, under a deadline, contained.
+"""Run one step of a photon's life: a plain or ``async`` method, under a deadline.
 
-Whatever a photon raises is a failure of that photon and of nobody else, `SystemExit`
-included. Only a real Ctrl-C goes through.
+Whatever a photon raises is a failure of that photon alone, `SystemExit` included. Only a
+real Ctrl-C is raised further. `DefaultLifecycle` is Luminal's own implementation of the
+lifecycle's hooks: it calls the photon's methods.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
-from luminal.loading import Result, place_of, run_in_thread
+from luminal.loading import Result, describe_position, run_in_thread
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -25,31 +26,26 @@ if TYPE_CHECKING:
     from luminal.interfaces import Subject
 
 __all__ = [
-    "Director",
+    "DefaultLifecycle",
     "abandoned_tasks",
     "is_containable",
     "is_real_interrupt",
+    "method_of",
     "run_step",
 ]
-
-# === lifecycle.step ===
-# One step of a photon's life: plain or ``async``, under a deadline, contained.
-#
-# Whatever a photon raises is a failure of that photon and of nobody else, `SystemExit`
-# included. Only a real Ctrl-C goes through.
 
 GRACE = 1.0
 """Seconds that a coroutine has to end after it was cancelled."""
 
 abandoned_tasks: set[Task[Any]] = set()
-"""Tasks that swallowed their cancellation and run on, or did when their loop ended."""
+"""Tasks that swallowed their cancellation, and ran on when they were given up."""
 
 
 def is_real_interrupt(error: BaseException) -> bool:
     """Whether *error* is a Ctrl-C, not a ``raise KeyboardInterrupt`` of a photon.
 
-    A signal strikes the main thread at any instruction; a photon's own statement is
-    at a ``raise``.
+    A signal interrupts the main thread at any instruction; a photon's own statement
+    is at a ``raise``.
     """
     if not isinstance(error, KeyboardInterrupt):
         return False
@@ -82,13 +78,13 @@ async def run_step(
         function: A photon's method.
         *args: Its arguments.
         deadline: Seconds that it may take.
-        name: What is done, for the thread's and the task's name.
+        name: Name of the thread or task.
 
     Returns:
         What it returned.
 
     Raises:
-        PhotonTimeoutError: It did not come back in time.
+        PhotonTimeoutError: It took longer.
         BaseException: Whatever it raised.
     """
     until = monotonic() + deadline
@@ -127,8 +123,8 @@ async def _await_until(
 def _value_of(result: Result[Any]) -> Any:
     """Return a step's value, or raise what it raised.
 
-    What means something else to whoever awaits the step (that it was cancelled, that
-    an iteration is over) is raised as a `RuntimeError` instead.
+    `CancelledError` and `StopIteration` mean something else to the code that awaits
+    the step, so they are raised as a `RuntimeError`.
     """
     error = result.error
     if error is None:
@@ -142,7 +138,7 @@ def _value_of(result: Result[Any]) -> Any:
 
 
 async def _contain(awaitable: Awaitable[Any]) -> Result[Any]:
-    """Turn what is raised into a value: a task that raises SystemExit ends the loop."""
+    """Return what is raised as a value: a task that raises SystemExit ends the loop."""
     import asyncio
 
     try:
@@ -159,7 +155,7 @@ async def _contain(awaitable: Awaitable[Any]) -> Result[Any]:
 
 
 async def _cancel(task: Task[Any]) -> None:
-    """Cancel *task* and wait a little; one that swallows it is given up."""
+    """Cancel *task* and wait up to `GRACE`; then it is given up."""
     import asyncio
 
     task.cancel()
@@ -167,14 +163,14 @@ async def _cancel(task: Task[Any]) -> None:
     if not task.done():
         abandoned_tasks.add(task)
         task.add_done_callback(abandoned_tasks.discard)
-        # Else `asyncio.run` would wait for it at its end, for ever.
+        # `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented
     elif not task.cancelled():
-        task.exception()  # seen, so that the loop does not complain about it
+        task.exception()  # fetched, so that the loop does not log it
 
 
 def _where(task: Task[Any]) -> str:
-    """Return what *task* waits in, as ``at file:line``."""
+    """Return the line in which *task* waits, as ``at file:line``."""
     frames: list[FrameType] = []
     inner: Any = task.get_coro()
     while inner is not None:
@@ -182,15 +178,11 @@ def _where(task: Task[Any]) -> str:
         if frame is not None:
             frames.insert(0, frame)
         inner = getattr(inner, "cr_await", None)
-    return place_of(frames)
+    return describe_position(frames)
 
 
-# === lifecycle.director ===
-# Luminal's own implementation of the lifecycle hooks: call the photon's methods.
-
-
-class Director:
-    """Comes last, after whoever guards or replaces a step."""
+class DefaultLifecycle:
+    """Calls the photon's own methods, after all other implementations of a hook."""
 
     @hookimpl(trylast=True)
     async def photon_create(self, handler: Subject) -> object:
@@ -200,7 +192,7 @@ class Director:
         factory = handler.factory
         if type(factory).__call__ is not type.__call__:  # a metaclass creates it
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
-            _hand_over(created, handler)
+            _set_context(created, handler)
             return created
         is_plain = factory.__init__ is object.__init__
         is_async = not is_plain and iscoroutinefunction(factory.__init__)
@@ -208,7 +200,7 @@ class Director:
         def create() -> object:
             instance = factory.__new__(factory)
             if isinstance(instance, factory):
-                _hand_over(instance, handler)
+                _set_context(instance, handler)
                 if not is_async:
                     instance.__init__()
             return instance
@@ -244,8 +236,8 @@ class Director:
             return True
         deadline = handler.deadlines.finalize
         name = f"finalize {handler.name}"
-        answer = await run_step(finalize, deadline=deadline, name=name)
-        return answer is None or bool(answer)
+        went_well = await run_step(finalize, deadline=deadline, name=name)
+        return went_well is None or bool(went_well)
 
     @staticmethod
     async def _run(
@@ -259,27 +251,27 @@ class Director:
 def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     """Return the lifecycle method *name* of a photon, or None.
 
-    An object that an entry point names and that is no class of ours (a module, say)
-    has no lifecycle, and a method that implements a hook of that name is a hook.
+    An object that is no instance of a photon's class (a module that an entry point
+    names, say) has no lifecycle. A method that implements a hook is no lifecycle method.
     """
     instance = handler.instance
     if handler.factory is None and not isinstance(instance, IPhoton):
         return None
     method = getattr(instance, name, None)
-    # Whatever the project: the marker of project NAME sets ``NAME_impl`` to a dict.
+    # The marker of any pluggy project NAME sets ``NAME_impl`` to a dict.
     marks = getattr(method, "__dict__", {}).items()
     is_hook = any(m.endswith("_impl") and isinstance(opts, dict) for m, opts in marks)
     return method if callable(method) and not is_hook else None
 
 
-def _hand_over(instance: object, handler: Subject) -> None:
-    """Set ``context``, unless the photon's class has an idea of its own about it."""
-    # Past the photon's metaclass, which may do anything.
+def _set_context(instance: object, handler: Subject) -> None:
+    """Set ``context``, unless the photon's class defines that name itself."""
+    # Without the photon's metaclass, which may do anything.
     for cls in type.__getattribute__(type(instance), "__mro__"):
         if "context" in type.__getattribute__(cls, "__dict__"):
             return
     try:
-        # Past an author's own __setattr__, which may expect a finished instance.
+        # Without the author's __setattr__, which may expect a finished instance.
         object.__setattr__(instance, "context", handler.context)
     except (AttributeError, TypeError):
-        return  # no room for attributes: such a photon does without
+        return  # it has slots: such a photon gets no context

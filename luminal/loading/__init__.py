@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from luminal.loading._generation import Generation as Generation
     from luminal.loading._origin import DirectoryOrigin as DirectoryOrigin
     from luminal.loading._origin import DistributionOrigin as DistributionOrigin
+    from luminal.loading._origin import ModuleLocation as ModuleLocation
     from luminal.loading._origin import Origin as Origin
-    from luminal.loading._origin import Place as Place
     from luminal.loading._origin import claim_directory as claim_directory
     from luminal.loading._origin import claimed_directories as claimed_directories
     from luminal.loading._selection import Choice as Choice
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from luminal.loading._source import Pinned as Pinned
     from luminal.loading._source import SourceFile as SourceFile
     from luminal.loading._source import extensions_of as extensions_of
-    from luminal.loading._source import read_shipment as read_shipment
+    from luminal.loading._source import read_installed_files as read_installed_files
     from luminal.loading._source import read_source as read_source
     from luminal.loading._staging import Attempt as Attempt
     from luminal.loading._staging import Stage as Stage
     from luminal.loading._staging import is_in_transaction as is_in_transaction
     from luminal.loading._workers import Result as Result
     from luminal.loading._workers import collecting_rarely as collecting_rarely
-    from luminal.loading._workers import place_of as place_of
-    from luminal.loading._workers import run_by as run_by
+    from luminal.loading._workers import describe_position as describe_position
     from luminal.loading._workers import run_each_in_thread as run_each_in_thread
     from luminal.loading._workers import run_in_thread as run_in_thread
+    from luminal.loading._workers import run_in_worker as run_in_worker
     from luminal.loading._world import World as World
     from luminal.loading._world import drop_type_caches as drop_type_caches
 
@@ -46,7 +46,7 @@ __getattr__, __dir__ = lazy_attributes(
             "DirectoryOrigin",
             "DistributionOrigin",
             "Origin",
-            "Place",
+            "ModuleLocation",
             "claim_directory",
             "claimed_directories",
         ),
@@ -59,7 +59,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Pinned",
             "SourceFile",
             "extensions_of",
-            "read_shipment",
+            "read_installed_files",
             "read_source",
         ),
         "_staging": (
@@ -70,8 +70,8 @@ __getattr__, __dir__ = lazy_attributes(
         "_workers": (
             "Result",
             "collecting_rarely",
-            "place_of",
-            "run_by",
+            "describe_position",
+            "run_in_worker",
             "run_each_in_thread",
             "run_in_thread",
         ),

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from luminal.loading._importer import PhotonLoader, staging
+from luminal.loading._importer import PhotonLoader, staging_context
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from luminal.loading._origin import Origin, Place
+    from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
 
 __all__ = ["Generation", "Host", "ModuleProxy", "namespace"]
@@ -69,7 +69,7 @@ class ModuleProxy(ModuleType):
 def _resolve(facade: ModuleType) -> ModuleType:
     """Return the module that *facade* stands for for the caller."""
     own = object.__getattribute__(facade, "__dict__")
-    answers = staging.get()
+    answers = staging_context.get()
     is_staging = answers is not None and answers.stage is own["_stage"]
     module: ModuleType = own["_staged" if is_staging else "_serving"]
     return module
@@ -153,7 +153,7 @@ class Generation:
     modules: dict[str, ModuleType] = attrs.Factory(dict)
     views: dict[str, ModuleType] = attrs.Factory(dict)
     sources: dict[str, SourceFile] = attrs.Factory(dict)
-    places: dict[str, Place] = attrs.Factory(dict)
+    locations: dict[str, ModuleLocation] = attrs.Factory(dict)
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
@@ -174,7 +174,9 @@ class Generation:
         """The unit's root module."""
         return self.modules[self.unit]
 
-    def require(self, fullname: str, place: Place | None = None) -> ModuleType:
+    def require(
+        self, fullname: str, location: ModuleLocation | None = None
+    ) -> ModuleType:
         """Return the module *fullname*, executing it where that has not been done.
 
         Args:
@@ -197,23 +199,25 @@ class Generation:
             module = self.modules.get(fullname) or self.views.get(fullname)
             if module is not None:
                 return module
-            place = place or self.places.get(fullname) or self.origin.find(fullname)
-            if place is None:
+            location = (
+                location or self.locations.get(fullname) or self.origin.find(fullname)
+            )
+            if location is None:
                 raise ModuleNotFoundError(
                     f"No module named {fullname!r}", name=fullname
                 )
-            if place.kind == "namespace":
-                module = self.views[fullname] = namespace(fullname, place.path)
+            if location.kind == "namespace":
+                module = self.views[fullname] = namespace(fullname, location.path)
                 self._attach(fullname, module)
                 return module
-            if place.unit == self.unit:
-                return self._load(fullname, place)
-            self.need(place.unit)
+            if location.unit == self.unit:
+                return self._load(fullname, location)
+            self.need(location.unit)
         # Without the lock: the other unit may be importing from this one.
-        other = self.host.provide(place.unit, self.origin)
+        other = self.host.provide(location.unit, self.origin)
         module = other.require(fullname)
         self._foreign[fullname] = other
-        if fullname == place.unit:
+        if fullname == location.unit:
             self._attach(fullname, module)
         return module
 
@@ -240,30 +244,30 @@ class Generation:
             )
         return module
 
-    def _load(self, fullname: str, place: Place) -> ModuleType:
+    def _load(self, fullname: str, location: ModuleLocation) -> ModuleType:
         parent, _, leaf = fullname.rpartition(".")
         if fullname != self.unit and self.origin.owns(parent):
             self.require(parent)
             loaded = self.modules.get(fullname)
             if loaded is not None:  # the parent imported it
                 return loaded
-        if place.kind == "extension":
-            module = self._execute_extension(fullname, place)
+        if location.kind == "extension":
+            module = self._execute_extension(fullname, location)
         else:
-            module = self._execute(fullname, place)
+            module = self._execute(fullname, location)
         above = self.modules.get(parent) or self.views.get(parent)
         if above is not None:
             setattr(above, leaf, module)
         return module
 
-    def _execute(self, fullname: str, place: Place) -> ModuleType:
-        source = self.sources.get(place.path)
+    def _execute(self, fullname: str, location: ModuleLocation) -> ModuleType:
+        source = self.sources.get(location.path)
         if source is None:
-            source = self.sources[place.path] = self.host.read(place.path)
+            source = self.sources[location.path] = self.host.read(location.path)
             self.host.grown(self)
         code = self.host.compile(source)
-        self.places[fullname] = place
-        module = self._bare_module(fullname, place)
+        self.locations[fullname] = location
+        module = self._bare_module(fullname, location)
         self.modules[fullname] = module
         self._executing.add(fullname)
         is_exposed = self.host.expose(fullname, module, self)
@@ -281,34 +285,34 @@ class Generation:
             self.modules[fullname] = stand_in
         return self.modules[fullname]
 
-    def _bare_module(self, fullname: str, place: Place) -> ModuleType:
+    def _bare_module(self, fullname: str, location: ModuleLocation) -> ModuleType:
         from luminal.loading._importer import PRIVATE_BUILTINS
 
-        is_package = place.kind == "package"
-        loader: Any = PhotonLoader(fullname, place.path, self)
-        spec = ModuleSpec(fullname, loader, origin=place.path, is_package=is_package)
+        is_package = location.kind == "package"
+        loader: Any = PhotonLoader(fullname, location.path, self)
+        spec = ModuleSpec(fullname, loader, origin=location.path, is_package=is_package)
         spec.has_location = True
         module = ModuleType(fullname)
         names: dict[str, Any] = module.__dict__
-        names["__file__"] = place.path
+        names["__file__"] = location.path
         names["__loader__"] = loader
         names["__spec__"] = spec
         names["__package__"] = fullname if is_package else fullname.rpartition(".")[0]
         names["__builtins__"] = PRIVATE_BUILTINS
         if is_package:
-            spec.submodule_search_locations = [os.path.dirname(place.path)]
+            spec.submodule_search_locations = [os.path.dirname(location.path)]
             names["__path__"] = spec.submodule_search_locations
         return module
 
-    def _execute_extension(self, fullname: str, place: Place) -> ModuleType:
+    def _execute_extension(self, fullname: str, location: ModuleLocation) -> ModuleType:
         """Load a compiled module; the interpreter shares it with every generation."""
         from importlib.util import module_from_spec, spec_from_file_location
 
         self.has_extension = True
-        loader = ExtensionFileLoader(fullname, place.path)
-        spec = spec_from_file_location(fullname, place.path, loader=loader)
+        loader = ExtensionFileLoader(fullname, location.path)
+        spec = spec_from_file_location(fullname, location.path, loader=loader)
         if spec is None:
-            raise ImportError(f"no loader for {place.path}", name=fullname)
+            raise ImportError(f"no loader for {location.path}", name=fullname)
         module = module_from_spec(spec)
         self.modules[fullname] = module
         self.host.expose(fullname, module, self)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import FrameType, ModuleType
 
-    from luminal.loading._origin import Origin, Place
+    from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
 
 __all__ = [
@@ -35,13 +35,13 @@ __all__ = [
     "PhotonLoader",
     "StagingAnswers",
     "Transaction",
+    "current_attempt",
     "forget_lines",
     "join",
     "leave",
-    "on_stage",
     "refresh_builtins",
     "show_lines",
-    "staging",
+    "staging_context",
 ]
 
 # === loading.loader ===
@@ -302,15 +302,17 @@ class StagingAnswers(Answers, Protocol):
 
 # What the calling thread or task stages, if anything. Threads that run a photon's
 # steps are started in a copy of the context, so they stage what their caller does.
-staging: ContextVar[StagingAnswers | None] = ContextVar("luminal_staging", default=None)
+staging_context: ContextVar[StagingAnswers | None] = ContextVar(
+    "luminal_staging", default=None
+)
 
 
-def on_stage() -> StagingAnswers | None:
+def current_attempt() -> StagingAnswers | None:
     """Return what the caller is part of the staging of, if anything.
 
     A task that a photon has started keeps the context of a transaction that is over.
     """
-    answers = staging.get()
+    answers = staging_context.get()
     return None if answers is None or answers.stage.is_over else answers
 
 
@@ -336,7 +338,7 @@ class _PhotonFinder:
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
         """Return how to get the module *fullname*, or None where it is not ours."""
-        first = on_stage()
+        first = current_attempt()
         asked: tuple[Answers, ...] = _worlds if first is None else (first, *_worlds)
         for answers in asked:
             generation = answers.owner(fullname)
@@ -346,13 +348,13 @@ class _PhotonFinder:
                 origin: Origin | None = generation.origin
             else:
                 origin = answers.origin(fullname)
-            place = origin.find(fullname) if origin is not None else None
-            if origin is not None and place is not None:
+            location = origin.find(fullname) if origin is not None else None
+            if origin is not None and location is not None:
                 if generation is not None:
-                    loader: Any = PhotonLoader(fullname, place.path, generation)
+                    loader: Any = PhotonLoader(fullname, location.path, generation)
                 else:
-                    loader = _LateLoader(origin, place, answers)
-                return _spec(fullname, place, loader)
+                    loader = _LateLoader(origin, location, answers)
+                return _spec(fullname, location, loader)
             if origin is not None:
                 _refuse_sourceless(fullname, path or ())
         return None
@@ -361,14 +363,16 @@ class _PhotonFinder:
 class _LateLoader:
     """Loads a module that no import statement of a photon has reached so far."""
 
-    def __init__(self, origin: Origin, place: Place, answers: Answers) -> None:
+    def __init__(
+        self, origin: Origin, location: ModuleLocation, answers: Answers
+    ) -> None:
         self.origin = origin
-        self.place = place
+        self.location = location
         self.answers = answers
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module, executed."""
-        unit = self.place.unit
+        unit = self.location.unit
         if not unit:
             return self.answers.share(spec.name, self.origin)
         generation = self.answers.provide(unit, self.origin)
@@ -395,11 +399,11 @@ def _asking() -> Modules | None:
     return None
 
 
-def _spec(fullname: str, place: Place, loader: Any) -> ModuleSpec:
-    is_package = place.directory is not None
-    spec = ModuleSpec(fullname, loader, origin=place.path, is_package=is_package)
-    if place.directory is not None:
-        spec.submodule_search_locations = [place.directory]
+def _spec(fullname: str, location: ModuleLocation, loader: Any) -> ModuleSpec:
+    is_package = location.directory is not None
+    spec = ModuleSpec(fullname, loader, origin=location.path, is_package=is_package)
+    if location.directory is not None:
+        spec.submodule_search_locations = [location.directory]
     return spec
 
 

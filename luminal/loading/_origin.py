@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DirectoryOrigin",
     "DistributionOrigin",
+    "ModuleLocation",
     "Origin",
-    "Place",
     "claim_directory",
     "claimed_directories",
     "is_file",
@@ -42,12 +42,12 @@ __all__ = [
 # === loading.place ===
 # What lies at a path: a module, a package, a compiled extension, or a folder.
 #
-# In comes a directory and a stem, out comes a `Place`. What may be a module is decided
+# In comes a directory and a stem, out comes a `ModuleLocation`. What may be a module is decided
 # here and nowhere else: a ``.pyc`` is none.
 
 
 @attrs.frozen
-class Place:
+class ModuleLocation:
     """Where a module lies.
 
     Attributes:
@@ -107,21 +107,21 @@ def may_hold(directory: str, stem: str) -> bool:
     return stem in _listing(directory)[1]
 
 
-def look(directory: str, stem: str, unit: str) -> Place | None:
+def look(directory: str, stem: str, unit: str) -> ModuleLocation | None:
     """Find the module *stem* in *directory*; packages win, as in CPython."""
     names = _listing(directory)[0]
     inside = os.path.join(directory, stem)
     if stem in names:
         init = os.path.join(inside, "__init__.py")
         if is_file(init):
-            return Place("package", init, unit)
+            return ModuleLocation("package", init, unit)
     for suffix in EXTENSION_SUFFIXES:
         if stem + suffix in names:
-            return Place("extension", inside + suffix, unit)
+            return ModuleLocation("extension", inside + suffix, unit)
     if stem + ".py" in names:
-        return Place("module", inside + ".py", unit)
+        return ModuleLocation("module", inside + ".py", unit)
     if stem in names and os.path.isdir(inside):
-        return Place("namespace", inside, "")
+        return ModuleLocation("namespace", inside, "")
     return None
 
 
@@ -148,26 +148,26 @@ class Origin(Protocol):
     def owns(self, fullname: str) -> bool:
         """Whether *fullname* is to be looked for here and nowhere else."""
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies, or None where there is no such module."""
 
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name that the bare name *top* has in *unit*, if any."""
 
 
-def _descend(directory: str, start: str, parts: list[str]) -> Place | None:
+def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | None:
     """Walk *parts* down from *directory*, whose modules' names begin with *start*."""
     unit = ""
-    place: Place | None = None
+    location: ModuleLocation | None = None
     for index, part in enumerate(parts):
-        place = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
-        if place is None:
+        location = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
+        if location is None:
             return None
-        unit = place.unit
-        if place.directory is None:
-            return place if index == len(parts) - 1 else None
-        directory = place.directory
-    return place
+        unit = location.unit
+        if location.directory is None:
+            return location if index == len(parts) - 1 else None
+        directory = location.directory
+    return location
 
 
 @attrs.define(eq=False)
@@ -208,10 +208,10 @@ class DirectoryOrigin:
         """Whether *fullname* is this directory's own name or below it."""
         return fullname == self.name or fullname.startswith(self.name + ".")
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies; the directory itself is a namespace."""
         if fullname == self.name:
-            return Place("namespace", self.directory, "")
+            return ModuleLocation("namespace", self.directory, "")
         parts = fullname[len(self.name) + 1 :].split(".")
         return _descend(self.directory, self.name, parts)
 
@@ -227,10 +227,10 @@ class DirectoryOrigin:
             if package == self.name and not may_hold(self.directory, top):
                 continue
             fullname = f"{package}.{top}"
-            place = self.find(fullname)
-            if place is None or place.kind == "namespace":
+            location = self.find(fullname)
+            if location is None or location.kind == "namespace":
                 continue
-            if fullname != unit or place.kind == "package":
+            if fullname != unit or location.kind == "package":
                 return fullname
         return None
 
@@ -335,21 +335,21 @@ class DistributionOrigin:
         """Whether *fullname* belongs to a package that the distribution installed."""
         return self._root_of(fullname) is not None
 
-    def find(self, fullname: str) -> Place | None:
+    def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies below the distribution's roots."""
         root = self._root_of(fullname)
         if root is None:
             return None
         unit = self.root[0]
         directory = self.roots[root]
-        place: Place | None = None
+        location: ModuleLocation | None = None
         tail = fullname[len(root) :].split(".")[1:]
         for index, part in enumerate([root.rpartition(".")[2], *tail]):
-            place = look(directory, part, unit)
-            if place is None or (place.directory is None and index < len(tail)):
+            location = look(directory, part, unit)
+            if location is None or (location.directory is None and index < len(tail)):
                 return None
-            directory = place.directory or directory
-        return place
+            directory = location.directory or directory
+        return location
 
     def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
         """Return *top* itself where the distribution installed it."""

@@ -21,7 +21,7 @@ import attrs
 
 from luminal.discovery import read_bytes
 from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
-from luminal.loading._origin import Place
+from luminal.loading._origin import ModuleLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ __all__ = [
     "SourceFile",
     "compile_source",
     "extensions_of",
-    "read_shipment",
+    "read_installed_files",
     "read_source",
 ]
 
@@ -254,13 +254,13 @@ class Pinned:
         sources: Path → its bytes.
     """
 
-    places: Mapping[str, Place]
+    locations: Mapping[str, ModuleLocation]
     sources: Mapping[str, SourceFile]
 
     @classmethod
     def of(cls, generation: Generation) -> Pinned:
         """Return the files of *generation*."""
-        return cls(dict(generation.places), dict(generation.sources))
+        return cls(dict(generation.locations), dict(generation.sources))
 
 
 def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:
@@ -276,7 +276,9 @@ def extensions_of(origin: DistributionOrigin) -> list[str]:
     return [name for name, _, _ in _rows(origin) if name.endswith(suffixes)]
 
 
-def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | None:
+def read_installed_files(
+    origin: DistributionOrigin, *, is_checked: bool
+) -> Pinned | None:
     """Read the source files of a distribution.
 
     Args:
@@ -293,7 +295,7 @@ def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | N
     if origin.record is None:
         return None
     unit = origin.root[0]
-    places: dict[str, Place] = {}
+    locations: dict[str, ModuleLocation] = {}
     sources: dict[str, SourceFile] = {}
     for name, path, digest in _rows(origin):
         fullname = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -306,9 +308,9 @@ def read_shipment(origin: DistributionOrigin, *, is_checked: bool) -> Pinned | N
         if is_checked and digest and digest != _digest(source):
             raise PhotonTornError("is not what its RECORD says", file=path)
         kind = "package" if name.endswith("/__init__.py") else "module"
-        places[fullname] = Place(kind, path, unit)  # type: ignore[arg-type]
+        locations[fullname] = ModuleLocation(kind, path, unit)  # type: ignore[arg-type]
         sources[path] = source
-    return Pinned(places, sources)
+    return Pinned(locations, sources)
 
 
 def _digest(source: SourceFile) -> str:

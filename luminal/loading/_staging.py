@@ -15,7 +15,7 @@ import attrs
 
 from luminal.loading import _importer
 from luminal.loading._generation import Generation, ModuleProxy, namespace
-from luminal.loading._importer import on_stage, refresh_builtins, staging
+from luminal.loading._importer import current_attempt, refresh_builtins, staging_context
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._world import World  # noqa: TC001 - attrs resolves it
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import CodeType, ModuleType
 
-    from luminal.loading._origin import Origin, Place
+    from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
@@ -74,14 +74,14 @@ class Attempt:
             above = fullname.rpartition(".")[0]
             if above:
                 self.share(above, origin)
-            place = origin.find(fullname)
-            module = namespace(fullname, place.path if place is not None else "")
+            location = origin.find(fullname)
+            module = namespace(fullname, location.path if location is not None else "")
             self._covered.append((fullname, None))
             sys.modules[fullname] = module
         return module
 
     def provide(
-        self, unit: str, origin: Origin, place: Place | None = None
+        self, unit: str, origin: Origin, location: ModuleLocation | None = None
     ) -> Generation:
         """Return the generation of *unit* that new code is to see, staging it if due.
 
@@ -97,7 +97,7 @@ class Attempt:
             generation.borrowed = self._is_the_hosts(unit)
             pinned = self.stage.pinned.get(unit)
             if pinned is not None:
-                generation.places.update(pinned.places)
+                generation.locations.update(pinned.locations)
                 generation.sources.update(pinned.sources)
             self.pending[unit] = generation
             above = unit.rpartition(".")[0]
@@ -105,7 +105,7 @@ class Attempt:
                 # For code that asks by name, past the import statement.
                 self.stage.origins[unit.partition(".")[0]] = origin
                 self.share(above, origin)
-            generation.require(unit, place)
+            generation.require(unit, location)
         return generation
 
     def _is_the_hosts(self, unit: str) -> bool:
@@ -199,7 +199,7 @@ def _restore(fullname: str, serving: ModuleType | None) -> None:
 
 def is_in_transaction() -> bool:
     """Whether the caller runs as part of a stage that is not over yet."""
-    return on_stage() is not None
+    return current_attempt() is not None
 
 
 @attrs.define(eq=False, slots=False)
@@ -229,11 +229,13 @@ class Stage:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Run a block as part of the transaction: it sees what is ready."""
-        token = staging.set(self._attempts[-1] if self._attempts else Attempt(self))
+        token = staging_context.set(
+            self._attempts[-1] if self._attempts else Attempt(self)
+        )
         try:
             yield
         finally:
-            staging.reset(token)
+            staging_context.reset(token)
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
@@ -243,14 +245,14 @@ class Stage:
             refresh_builtins()
             _importer.join(self.world)
         attempt = Attempt(self)
-        token = staging.set(attempt)
+        token = staging_context.set(attempt)
         try:
             yield attempt
         except BaseException:
             attempt.discard()
             raise
         finally:
-            staging.reset(token)
+            staging_context.reset(token)
         attempt.keep()
 
     def commit(self) -> None:

@@ -33,10 +33,10 @@ __all__ = [
     "WorkerThread",
     "abandoned",
     "collecting_rarely",
-    "place_of",
-    "run_by",
+    "describe_position",
     "run_each_in_thread",
     "run_in_thread",
+    "run_in_worker",
 ]
 
 # === loading.apart ===
@@ -163,10 +163,10 @@ def _where(thread: threading.Thread) -> str:
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
-    return place_of(frames)
+    return describe_position(frames)
 
 
-def place_of(frames: Sequence[FrameType]) -> str:
+def describe_position(frames: Sequence[FrameType]) -> str:
     """Return where *frames* stand, as ``at file:line``.
 
     Args:
@@ -247,7 +247,7 @@ async def run_in_thread(
     return (await run_each_in_thread([job], deadline, name, is_owned=is_owned))[0]
 
 
-async def run_by(
+async def run_in_worker(
     hand: WorkerThread, job: Callable[[], T], deadline: float
 ) -> Result[T]:
     """Run *job* on the thread of *hand*, or else on one of its own.

@@ -92,8 +92,8 @@ def public_namespace(fullname: str, origin: Origin) -> ModuleType:
     """Return the package above a unit as everybody sees it, made where missing."""
     module = sys.modules.get(fullname)
     if module is None:
-        place = origin.find(fullname)
-        module = namespace(fullname, place.path if place is not None else "")
+        location = origin.find(fullname)
+        module = namespace(fullname, location.path if location is not None else "")
         sys.modules[fullname] = module
         above, _, leaf = fullname.rpartition(".")
         if above:

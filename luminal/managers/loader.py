@@ -19,15 +19,14 @@ from luminal.errors import (
 from luminal.hooks import PluginManager
 from luminal.interfaces import IPhoton
 from luminal.lifecycle import (
-    Batch,
+    BatchLoader,
+    BatchResult,
     CrossLoopLock,
     Events,
     Handler,
-    Intake,
+    InterpreterPolicy,
     Registry,
     Runtime,
-    Terms,
-    depart,
 )
 from luminal.loading import CodeCache, World, is_in_transaction, run_in_thread
 from luminal.model import (
@@ -240,21 +239,23 @@ class Desk:
         self._turn = CrossLoopLock()
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
-        self._ports = Runtime(
+        self._runtime = Runtime(
             plugins=plugins or PluginManager(project),
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
         )
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
-            self._ports.knows_all_hooks = True
+            self._runtime.knows_all_hooks = True
         self._group = group
-        self._ports.terms = Terms.of(footprint, self._ports.events)
-        self._intake = Intake(self._world, self._registry, self._ports, logging)
+        self._runtime.interpreter_policy = InterpreterPolicy.of(
+            footprint, self._runtime.events
+        )
+        self._intake = BatchLoader(self._world, self._registry, self._runtime, logging)
         self._reloader = Reloader(
             self._world,
             self._registry,
-            self._ports,
+            self._runtime,
             self._turn,
             _terms(probation),
         )
@@ -287,22 +288,22 @@ class Desk:
     @property
     def plugins(self) -> PluginManager:
         """Where the host adds its hook specifications."""
-        return self._ports.plugins
+        return self._runtime.plugins
 
     @property
     def hook(self) -> Any:
         """Calls hooks: ``loader.hook.name(argument=value)``."""
-        return self._ports.plugins.hook
+        return self._runtime.plugins.hook
 
     @property
     def ahook(self) -> Any:
         """Awaits hooks: ``await loader.ahook.name(argument=value)``."""
-        return self._ports.plugins.ahook
+        return self._runtime.plugins.ahook
 
     @property
     def events(self) -> Events:
         """Who hears what happens; holds the journal."""
-        return self._ports.events
+        return self._runtime.events
 
     async def close(self, force_stop: bool = False) -> None:
         """Unload everything, the last loaded first.
@@ -359,7 +360,7 @@ class Desk:
             await self._reloader.confirm([g.unit for g in generations if g])
             names = {h.name for of in leaving.values() for h in of}
             await self._reloader.retirements.end(names)
-            await depart(leaving, self._registry, self._world, self._ports, force_stop)
+            await self._intake.unload_batch(leaving, force_stop)
         return list(leaving)
 
     def _order(self) -> CrossLoopLock:
@@ -383,25 +384,25 @@ class Desk:
     ) -> Sequence[Candidate]:
         """Read the disk, apart from the event loop."""
         found = await run_in_thread(
-            look, self._ports.deadlines.load, "luminal-discover"
+            look, self._runtime.deadlines.load, "luminal-discover"
         )
         if isinstance(found.error, LuminalError):
             self._raise(found.error)
         elif found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self._ports.hear_of(candidates)
+        self._runtime.emit_discovered(candidates)
         return candidates
 
     async def _take(
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
-    ) -> Batch:
+    ) -> BatchResult:
         async with self._order():
-            batch = await self._intake.take(candidates, base, others)
+            batch = await self._intake.load_batch(candidates, base, others)
         self._note(batch.report)
         return batch
 
-    def _hand_out(self, batch: Batch) -> Handlers:
+    def _hand_out(self, batch: BatchResult) -> Handlers:
         error = batch.error()
         if error is not None:
             self._raise(error)

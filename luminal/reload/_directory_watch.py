@@ -19,7 +19,6 @@ import attrs
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.lifecycle import depart
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
-    from luminal.lifecycle import CrossLoopLock, Handler, Intake, Registry, Runtime
+    from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
     from luminal.model import Candidate, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
@@ -235,7 +234,7 @@ class DirectoryWatch:
     """
 
     directory: str = attrs.field(converter=_absolute)
-    intake: Intake
+    intake: BatchLoader
     reloader: Reloader
     lock: CrossLoopLock
     recursive: bool = False
@@ -422,7 +421,7 @@ class DirectoryWatch:
         }
         if moved:
             await self._unload(moved, is_forced=False)
-        batch = await self.intake.take(candidates, IPhoton)
+        batch = await self.intake.load_batch(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._watch_log.settled(outcome, 0, 0.0)
         self._is_waiting = bool(batch.errors)

@@ -23,7 +23,7 @@ from luminal.loading import (
     Choice,
     DistributionOrigin,
     extensions_of,
-    read_shipment,
+    read_installed_files,
     run_in_thread,
 )
 from luminal.model import Event, EventKind, Problem, Source

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonRollbackError
-from luminal.lifecycle import is_containable, method_of, run_step, words_of
+from luminal.lifecycle import error_text, is_containable, method_of, run_step
 from luminal.model import EventKind, Problem, State
 from luminal.reload._loop import LoopRunner
 from luminal.supervise import unowned
@@ -207,5 +207,5 @@ async def _unhealthy(handler: Handler) -> str:
         # Whatever it is, `SystemExit` included, it is not healthy.
         if not is_containable(error):
             raise
-        return f"'is_healthy' raised {words_of(error)}"
+        return f"'is_healthy' raised {error_text(error)}"
     return "" if is_well else "'is_healthy' says no"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from luminal.errors import PhotonConflictError, PhotonRollbackError
-from luminal.lifecycle import explain, is_containable
+from luminal.lifecycle import is_containable, load_failure
 from luminal.loading import Pinned, run_in_thread
 from luminal.model import (
     EventKind,
@@ -261,7 +261,7 @@ class Reloader:
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
         for handler in handlers:
-            error, phase = explain(cause, blamed or handler.name, handler.filepath)
+            error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
             error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)

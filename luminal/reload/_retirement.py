@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.lifecycle import name_pins, namespaces_of
+from luminal.lifecycle import namespaces_of, report_referrers
 from luminal.loading import drop_type_caches
 from luminal.model import Event, EventKind, Problem, State
 from luminal.supervise import unowned
@@ -151,7 +151,7 @@ class Retirement:
                 self._announce(handler)
                 namespaces = namespaces_of(handler)
                 handler.release()
-                name_pins(handler, namespaces)
+                report_referrers(handler, namespaces)
             drop_type_caches()
         finally:
             if not self.is_over:

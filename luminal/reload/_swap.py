@@ -16,8 +16,8 @@ import attrs
 
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.lifecycle import Admission, Handler, Trail
-from luminal.loading import Attempt, Selected, Stage, run_by
+from luminal.lifecycle import Handler, InterpreterChanges, check_names
+from luminal.loading import Attempt, Selected, Stage, run_in_worker
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import find_unmet, reachable
 
@@ -434,7 +434,7 @@ class Swap:
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
-    _trails: dict[str, Trail] = attrs.Factory(dict)
+    _trails: dict[str, InterpreterChanges] = attrs.Factory(dict)
     # Exclusive photons that were stopped to make room.
     _aside: list[Placeholder] = attrs.Factory(list)
 
@@ -464,7 +464,9 @@ class Swap:
             self.late.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
-                    trail = self._trails.get(pair.new.generation.unit, Trail())
+                    trail = self._trails.get(
+                        pair.new.generation.unit, InterpreterChanges()
+                    )
                     pair.new._changes.absorb(trail)
             for pair in self.pairs:
                 await self._start(pair)
@@ -534,12 +536,11 @@ class Swap:
 
     def _check_names(self) -> None:
         """Refuse names that photons outside of the transaction have."""
-        admission = Admission(self.registry)
         for pair in self.pairs:
             new = pair.new
             if pair.old is None and new and new.generation and new.candidate:
                 selected = Selected(new.name, new.factory, new.generation)
-                admission.check_names([selected], [new.candidate])
+                check_names([selected], [new.candidate], self.registry)
 
     async def _start(self, pair: Pair) -> None:
         """Start a new photon while the old one serves, or after an exclusive one."""

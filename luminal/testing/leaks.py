@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.loading import place_of
+from luminal.loading import describe_position
 from luminal.supervise.footprint import Footprint
 from luminal.testing.patience import THREAD_NAME
 
@@ -112,7 +112,10 @@ def _threads() -> Iterator[tuple[Any, Leak]]:
         is_pool = name.startswith("asyncio_")
         if ident == threading.get_ident() or name in _OURS or is_pool:
             continue
-        yield thread or ident, Leak("thread", repr(name), place_of(list(_stack(frame))))
+        yield (
+            thread or ident,
+            Leak("thread", repr(name), describe_position(list(_stack(frame)))),
+        )
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
@@ -123,7 +126,7 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _of_task(task: Task[Any]) -> tuple[str, str]:
     stack = task.get_stack(limit=1)
-    return repr(task.get_name()), place_of(stack) if stack else ""
+    return repr(task.get_name()), describe_position(stack) if stack else ""
 
 
 def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import luminal
-from luminal.lifecycle._failures import meant
+from luminal.lifecycle._failures import suggestion
 
 HEAD = "import luminal\n\n\ndef helper(): ...\n\n\n"
 
@@ -72,5 +72,5 @@ def test_an_object_that_does_not_want_to_be_asked_is_left_alone() -> None:
         def __str__(self) -> str:
             raise OSError("no")
 
-    assert meant(AttributeError("no", name="x", obj=Shy())) == ""
-    assert meant(Odd()) == ""
+    assert suggestion(AttributeError("no", name="x", obj=Shy())) == ""
+    assert suggestion(Odd()) == ""
