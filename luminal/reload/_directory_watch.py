@@ -139,7 +139,7 @@ class UnreachableDirectories:
         for handler in self.registry.all().values():
             if _is_below(handler.filepath, directory) and not _is_marked(handler):
                 handler.problem = problem
-                self.runtime.tell(EventKind.ORPHANED, handler, problem=problem)
+                self.runtime.emit(EventKind.ORPHANED, handler, problem=problem)
 
     def _end(self, directory: str) -> None:
         """Clear the problem of the photons whose files can be reached again."""
@@ -258,7 +258,7 @@ class DirectoryWatch:
         directories = [self.directory]
         self._watcher = Watcher(directories, self._on_batch, on_note=self._on_note)
         self._unreachable = UnreachableDirectories(
-            self.directory, self.intake.registry, self.intake.ports
+            self.directory, self.intake.registry, self.intake.runtime
         )
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -388,7 +388,7 @@ class DirectoryWatch:
         units = [h.generation.unit for h in unloaded if h.generation]
         await self.reloader.confirm(units)
         await self.reloader.retirements.end({h.name for h in unloaded})
-        await depart(leaving, registry, self.intake.world, self.intake.ports, is_forced)
+        await self.intake.unload_batch(leaving, is_forced)
         self._loaded -= files
 
     async def _reload(self, change: Change) -> None:
@@ -411,7 +411,7 @@ class DirectoryWatch:
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self.intake.ports.hear_of(candidates)
+        self.intake.runtime.emit_discovered(candidates)
         # Where a folder has moved, photons of its old path still have their names.
         holders = (self.intake.registry.get(c.name) for c in candidates)
         moved = {

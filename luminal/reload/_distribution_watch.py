@@ -86,7 +86,7 @@ def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
     module = candidates[0].target.partition(":")[0].strip()
     location = candidates[0].location
     origin = DistributionOrigin(distribution, version, module, location)
-    files = read_shipment(origin, is_checked=True)
+    files = read_installed_files(origin, is_checked=True)
     for candidate in candidates:  # only now that all files are known to be complete
         if candidate.problem is not None:
             raise candidate.problem.error(candidate.name)
@@ -314,7 +314,7 @@ class DistributionWatch:
         problem = Problem.of(error, _PHASE)
         for handler in handlers:
             handler.problem = problem
-            self.reloader.runtime.tell(kind, handler, problem=problem)
+            self.reloader.runtime.emit(kind, handler, problem=problem)
 
 
 def _log_note(note: Note) -> None:

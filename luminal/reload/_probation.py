@@ -130,7 +130,7 @@ class ProvisionalSwap:
         for pair in self.pairs:
             # The host's Handler may have gone on to the next generation.
             if pair.new is not None:
-                self.runtime.tell(EventKind.CONFIRMED, pair.new)
+                self.runtime.emit(EventKind.CONFIRMED, pair.new)
         self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
         await self.when_over(self)
 
@@ -166,7 +166,7 @@ class ProvisionalSwap:
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
-            self.runtime.tell(EventKind.ROLLED_BACK, handler, problem=problem)
+            self.runtime.emit(EventKind.ROLLED_BACK, handler, problem=problem)
         self.retirements.begin([new for _, new, _ in back])
         for handler in stopped:  # by the host, meanwhile: so they stay
             await handler.stop()
@@ -186,7 +186,7 @@ class ProvisionalSwap:
             handler.name,
             why,
         )
-        self.runtime.tell(EventKind.FAILED, handler)
+        self.runtime.emit(EventKind.FAILED, handler)
         await handler.stop()
 
     def _close(self) -> None:

@@ -265,7 +265,7 @@ class Reloader:
             error.consequence = f"generation {handler.number} goes on unchanged"
             errors.append(error)
             problem = Problem.of(error, phase)
-            self.runtime.tell(EventKind.REJECTED, handler, problem=problem)
+            self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
             outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
@@ -290,7 +290,7 @@ class Reloader:
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
-            self.runtime.tell(EventKind.ROLLED_BACK, back)
+            self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:

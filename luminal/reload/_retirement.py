@@ -104,7 +104,7 @@ class Retirement:
                 hint="let hooks and 'finalize' return sooner, or reload less often",
             )
             problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
-            self.runtime.tell(EventKind.LEAKED, handler, problem=problem)
+            self.runtime.emit(EventKind.LEAKED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
@@ -195,7 +195,7 @@ class Retirement:
                 hint="let hooks return sooner, or give them a longer drain deadline",
             )
             problem = Problem.of(late, "drain")
-        self.runtime.tell(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
+        self.runtime.emit(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
 
     async def _is_idle(self, leaving: Handler) -> bool:
         import asyncio

@@ -434,7 +434,7 @@ class Swap:
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
-    _trails: dict[str, InterpreterChanges] = attrs.Factory(dict)
+    _import_changes: dict[str, InterpreterChanges] = attrs.Factory(dict)
     # Exclusive photons that were stopped to make room.
     _aside: list[Placeholder] = attrs.Factory(list)
 
@@ -464,7 +464,7 @@ class Swap:
             self.late.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
-                    trail = self._trails.get(
+                    trail = self._import_changes.get(
                         pair.new.generation.unit, InterpreterChanges()
                     )
                     pair.new._changes.absorb(trail)
@@ -497,20 +497,22 @@ class Swap:
                 for unit in self.units:
                     upgrade = self.change.upgrades.get(unit)
                     serving = self.world.generations[unit]
-                    trail = self._trails[unit] = Trail()
-                    with self.runtime.following(trail, *self._who(unit)):
+                    trail = self._import_changes[unit] = InterpreterChanges()
+                    with self.runtime.tracking_changes(trail, *self._who(unit)):
                         if upgrade is not None:
                             generation = attempt.provide(unit, upgrade.origin)
                         else:
                             is_pinned = unit in self.change.pinned
-                            place = None if is_pinned else serving.places.get(unit)
-                            generation = attempt.provide(unit, serving.origin, place)
+                            known = None if is_pinned else serving.locations.get(unit)
+                            generation = attempt.provide(unit, serving.origin, known)
                     choice = upgrade.choice if upgrade else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_by(self.world.hand, stage, self.runtime.deadlines.load)
+        result = await run_in_worker(
+            self.world.hand, stage, self.runtime.deadlines.load
+        )
         if result.error is not None:
             raise _contained(result.error)
         self.late.check(self._stage.ready)
@@ -612,7 +614,7 @@ class Swap:
             for absent in coming:
                 if plugins.is_registered(absent):
                     plugins.unregister(absent)
-                self.runtime.unseat(absent.handler)
+                self.runtime.unregister(absent.handler)
             raise
         for absent in going:
             plugins.unregister(absent)
@@ -633,11 +635,11 @@ class Swap:
 
     def _tell_swapped(self, pair: Pair) -> None:
         if pair.old is None and pair.new is not None:
-            self.runtime.tell(EventKind.LOADED, pair.new)
+            self.runtime.emit(EventKind.LOADED, pair.new)
         elif pair.new is None and pair.old is not None:
-            self.runtime.tell(EventKind.UNLOADED, pair.old)
+            self.runtime.emit(EventKind.UNLOADED, pair.old)
         elif pair.old is not None:
-            self.runtime.tell(EventKind.SWAPPED, pair.old)
+            self.runtime.emit(EventKind.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
         """Finalize what was started, forget what was staged, wake what was stopped."""
@@ -645,7 +647,7 @@ class Swap:
             for pair in reversed(self.pairs):
                 if pair.new is not None and pair.new.state is State.RUNNING:
                     await pair.new.stop()
-        for trail in self._trails.values():
+        for trail in self._import_changes.values():
             trail.undo()
         for pair in reversed(self.pairs):
             if pair.new is not None:
