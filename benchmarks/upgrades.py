@@ -90,8 +90,8 @@ async def main():
     is_over.set()
     for thread in threads:
         thread.join()
-    swaps = [e for e in loader.events.journal if e.happening == "swapped"]
-    refused = [str(e) for e in loader.events.journal if e.happening == "refused"]
+    swaps = [e for e in loader.events.journal if e.kind == "swapped"]
+    refused = [str(e) for e in loader.events.journal if e.kind == "rejected"]
     await loader.close()
     print(json.dumps({**count, "swaps": len(swaps), "rejected": refused,
                       "waits": waits}))

@@ -385,9 +385,7 @@ class DirectoryWatch:
         for path, handlers in leaving.items():
             self._watch_log.unloaded(path, handlers)
         unloaded = [h for handlers in leaving.values() for h in handlers]
-        units = [h.generation.unit for h in unloaded if h.generation]
-        await self.reloader.confirm(units)
-        await self.reloader.retirements.end({h.name for h in unloaded})
+        await self.reloader.end_earlier(unloaded)
         await self.intake.unload_batch(leaving, is_forced)
         self._loaded -= files
 

@@ -30,7 +30,7 @@ from luminal.reload._retirement import Retirements
 from luminal.reload._swap import LateDependencies, Swap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from luminal.errors import LuminalError
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
@@ -255,6 +255,14 @@ class Reloader:
         for provisional in found:
             await provisional.confirm()
         return bool(found)
+
+    async def end_earlier(self, handlers: Sequence[Handler]) -> None:
+        """End what earlier swaps of *handlers* have left, before they are unloaded.
+
+        The caller holds the lock.
+        """
+        await self.confirm([h.generation.unit for h in handlers if h.generation])
+        await self.retirements.end({handler.name for handler in handlers})
 
     def _rejected(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
         """Tell that the old generations go on, and why."""

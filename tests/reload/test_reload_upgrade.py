@@ -127,7 +127,7 @@ def test_an_uninstalled_photon_stays_until_told_and_says_so(
                 orphaned = asyncio.Event()
                 loop = asyncio.get_running_loop()
                 def hear(event):
-                    if event.happening == "orphaned":
+                    if event.kind == "orphaned":
                         loop.call_soon_threadsafe(orphaned.set)
                 loader.events.subscribe(hear)
                 await loader.watch_distributions()

@@ -87,7 +87,7 @@ class Reporter:
             text = f"{path!r} is on a file system without events ({kind}): {every}"
             now[NoteCode.NO_EVENTS, path] = text
         for path in gone:
-            text = f"the watched directory {path!r} does not exist any more"
+            text = f"the watched directory {path!r} is gone"
             now[NoteCode.GONE, path] = text
         for path in unreadable:
             text = f"{path!r} cannot be read: its files are taken as unchanged"
