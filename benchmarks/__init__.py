@@ -1,1 +1,1 @@
-"""Every speed claim of the docs, measured side by side with a peer in one run."""
+"""Benchmarks: every speed claim of the docs, measured beside peers in one run."""

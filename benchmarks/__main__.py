@@ -1,7 +1,7 @@
 """Run all benchmarks or one: ``python -m benchmarks [TOPIC] [--size small|full]``.
 
-A topic is a module beside this one that has a ``main``. Each runs in a process of
-its own, so that one's imports and garbage do not slow the next one down.
+A topic is a module of this package that has a ``main``. Each topic runs in a process of
+its own, so that its imports and garbage do not slow down the next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def topics() -> list[str]:
-    """Return the names of the modules here that define ``main``, sorted."""
+    """Return the names of this package's modules that define ``main``, sorted."""
     return sorted(
         path.stem
         for path in HERE.glob("*.py")
@@ -29,14 +29,16 @@ def topics() -> list[str]:
 
 
 def main() -> int:
-    """Run what the command line names; return 1 where any of it failed."""
+    """Run the topics of the command line; return 1 if one failed."""
     known = topics()
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("topic", nargs="?", help=f"one of: {', '.join(known)}")
     parser.add_argument("--size", choices=("small", "full"), default="small")
     options = parser.parse_args()
     if options.topic is not None and options.topic not in known:
-        parser.error(f"no topic {options.topic!r}; there are: {', '.join(known)}")
+        parser.error(
+            f"no such topic: {options.topic!r}; topics are: {', '.join(known)}"
+        )
     failed = []
     for topic in known if options.topic is None else [options.topic]:
         module = f"benchmarks.{topic}"

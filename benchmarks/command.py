@@ -1,8 +1,8 @@
-"""How long the command line takes to answer, beside an interpreter that does nothing.
+"""How long commands take, beside a bare interpreter.
 
-Each contestant is a process of its own: help, completion of a verb, and `list` of 100
-photons. Beside them `pip --version`, a command of the same interpreter that imports
-itself only. Run ``python -m benchmarks.command --size full`` for 40 rounds.
+Measures help, completion of a command, and `list` of 100 photons, each in a process of
+its own. For comparison, `pip --version` is a command that does nothing but import. Run
+``python -m benchmarks.command --size full`` for 40 rounds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Discovery beside its peers: distributions and directories, cold and warm.
+"""Discovery beside peers: distributions and directories, cold and warm.
 
 ``python -m benchmarks.discovery [--size small|full]``. Every run is a fresh process.
-Times are of the call alone and of the whole process over a bare interpreter.
+Prints the time of the call, and of the whole process less a bare interpreter.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ A long description.
 
 
 def make_site(site: Path, count: int, photons: int) -> None:
-    """Lay out *count* distributions; *photons* of them bring a photon."""
+    """Write *count* distributions, *photons* of which have a photon."""
     for n in range(count):
         info = site / f"dist_{n}-1.{n}.dist-info"
         info.mkdir()
@@ -96,7 +96,7 @@ def contestant(
 def race(
     commands: dict[str, list[str]], rounds: int, before: Callable[[], None]
 ) -> None:
-    """Run all *commands* in turn, *rounds* times, and print medians."""
+    """Run all *commands* in turn, *rounds* times, and print the medians."""
     bare = [sys.executable, "-I", "-c", "print(0)"]
     calls: dict[str, list[float]] = {name: [] for name in commands}
     wholes: dict[str, list[float]] = {name: [] for name in commands}
@@ -138,7 +138,7 @@ def _clear(cache: Path) -> None:
 
 
 def distributions(count: int, photons: int, rounds: int, work: Path) -> None:
-    """Time what finds the entry points of one group among *count* distributions."""
+    """Time finding the entry points of one group among *count* distributions."""
     banner(f"{photons} photons in {count} installed distributions, fresh processes")
     site, cache = work / f"site{photons}", work / f"cache{photons}"
     site.mkdir()
@@ -169,7 +169,7 @@ def distributions(count: int, photons: int, rounds: int, work: Path) -> None:
 
 
 def directories(count: int, rounds: int, work: Path) -> None:
-    """Time a directory of photon files; the peer parses or lists it."""
+    """Time finding the photons of a directory; peers parse or list its files."""
     banner(f"a directory of {count} photon files, fresh processes")
     folder, cache = work / "photons", work / "cache"
     folder.mkdir()
@@ -192,7 +192,7 @@ def directories(count: int, rounds: int, work: Path) -> None:
 
 
 def imports(rounds: int) -> None:
-    """Time what an import costs a fresh process."""
+    """Time imports in a fresh process."""
     banner("imports, fresh processes")
     statements = {
         "luminal": "import luminal",
@@ -209,14 +209,14 @@ def imports(rounds: int) -> None:
 
 
 def _age(work: Path) -> None:
-    """Wait until the index may trust the files by their stamps, as it soon may."""
+    """Wait until the files are old enough for the index to trust their times."""
     last = max(os.stat(folder).st_ctime_ns for folder, _, _ in os.walk(work))
     while time.time_ns() <= last + MARGIN:
         time.sleep(0.1)
 
 
 def main() -> None:
-    """Run all of it in the size that was asked for."""
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     full = parser.parse_args().size == "full"

@@ -1,8 +1,8 @@
 """Hooks beside pluggy, apluggy, simplug and a plain loop, in one run.
 
-``python -m benchmarks.hooks [--size small|full]``. Luminal's hooks do what they do in
-a host: calls in flight are known, errors attributed and counted, time is sampled, and
-a swap may come at any moment.
+``python -m benchmarks.hooks [--size small|full]``. Luminal's hooks work as in a host:
+they count calls under way, attribute and count errors, sample times, and can be swapped
+at any moment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def repeated(call: Callable[[], Any], times: int) -> Callable[[], None]:
-    """Return a function that makes *call* so often."""
+    """Return a function that repeats *call*."""
 
     def run() -> None:
         for _ in range(times):
@@ -59,7 +59,7 @@ def sync_calls(size: int, count: int) -> None:
 
 
 def shapes(size: int, count: int) -> None:
-    """Print the time of a call with a wrapper, and of one that the first ends."""
+    """Print the time of a call with a wrapper, and of a firstresult call."""
     for title, options in (
         ("one wrapper", {"wrappers": 1}),
         ("first result, the last of them answers", {"first": True}),
@@ -165,7 +165,7 @@ def swaps(count: int) -> None:
 
 def imports(count: int) -> None:
     """Print the time to import pluggy alone and with Luminal's engine."""
-    banner("import time, a process of its own")
+    banner("import time, in a fresh process")
 
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
@@ -180,7 +180,7 @@ def imports(count: int) -> None:
 
 
 def pipeline(size: int, count: int) -> None:
-    """Print the example host's records per second with either manager."""
+    """Print the example host's records per second with each manager."""
     from plugins_example.pipeline import generate, hookspecs, host
 
     banner("the example host's pipeline")
@@ -197,7 +197,7 @@ def pipeline(size: int, count: int) -> None:
         return managed
 
     def running(managed: Any) -> Callable[[], None]:
-        return lambda: host.pump(
+        return lambda: host.call_hooks(
             managed.hook, lines, host.Tally(), lambda _size: None, lambda: False
         )
 

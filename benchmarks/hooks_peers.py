@@ -1,4 +1,4 @@
-"""The same hook in every system: makers of what `benchmarks.hooks` calls."""
+"""The same hook in each system that `benchmarks.hooks` compares."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ AsyncCall = Callable[[], Awaitable[Any]]
 
 
 def present(name: str) -> bool:
-    """Say whether the peer *name* is installed, and print a line if it is not."""
+    """Return whether the peer *name* is installed; print a line if it is not."""
     found = importlib.util.find_spec(name) is not None
     if not found:
-        print(f"{name} is not installed: left out")
+        print(f"{name} is not installed: skipped")
     return found
 
 
 def plugin(*, awaits: bool = False, quiet: bool = False) -> Any:
-    """Make a plugin of a class of its own, as plugins are."""
+    """Return a plugin, whose class is its own."""
     answer = None if quiet else 1
     if awaits:
 
@@ -54,7 +54,7 @@ class Wrapper:
 
     @impl(wrapper=True)
     def work(self, a: int, b: int) -> Any:
-        """Pass the result on."""
+        """Return the result unchanged."""
         return (yield)
 
 
@@ -66,7 +66,7 @@ def manager(
     first: bool = False,
     awaits: bool = False,
 ) -> Any:
-    """Make a manager of class *cls* with *count* plugins; the first is called last."""
+    """Return a manager of class *cls* and *count* plugins; the first is called last."""
 
     class Specs:
         @spec(firstresult=first)
@@ -86,7 +86,7 @@ def functions(count: int, *, awaits: bool = False) -> list[Any]:
 
 
 def loop(count: int) -> Call:
-    """A plain loop over the functions, in a function, as a host would write it."""
+    """Return a function that loops over the functions, as a host might."""
     chosen = functions(count)
 
     def work(a: int, b: int) -> list[Any]:
@@ -101,7 +101,7 @@ def loop(count: int) -> Call:
 
 
 def simplug(count: int, *, awaits: bool = False) -> Any:
-    """A simplug host with *count* plugins; returns its hook."""
+    """Return the hook of a simplug host with *count* plugins."""
     from simplug import Simplug
 
     host = Simplug(f"bench-{count}-{awaits}-{id(object())}")
@@ -141,7 +141,7 @@ def simplug(count: int, *, awaits: bool = False) -> Any:
 
 
 def apluggy(count: int) -> Any:
-    """An apluggy manager with *count* plugins; returns its async hook."""
+    """Return the async hook of an apluggy manager with *count* plugins."""
     import apluggy as other
 
     theirs, mark = other.HookspecMarker("bench"), other.HookimplMarker("bench")
@@ -172,7 +172,7 @@ def theirs(count: int, **options: Any) -> Any:
 
 
 def modules(directory: Path) -> Iterator[Any]:
-    """Import the photons of *directory*; those that cannot be are left out."""
+    """Import the photons of *directory*; skip those that fail."""
     for path in sorted(directory.iterdir()):
         name, file = path.stem, path / "__init__.py" if path.is_dir() else path
         if file.suffix != ".py" or not file.exists():
@@ -189,7 +189,7 @@ def modules(directory: Path) -> Iterator[Any]:
         try:
             found.loader.exec_module(module)
         except ImportError as error:
-            print(f"{name}: left out, {error}")
+            print(f"{name}: skipped, {error}")
             continue
         finally:
             if before is None:

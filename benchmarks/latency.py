@@ -1,11 +1,11 @@
 """Save to live: from the save of a photon's file until calls get the new answer.
 
 Run ``python -m benchmarks.latency --size small|full [--saves N] [--only PART]``. A
-process of its own saves, as an editor does; the host hears of the swap and asks for the
-answer. Beside it, for the same tree: `importlib.reload` after watchfiles' defaults and
-after looking at all files once a second, jurigged, and hmr. Then the extremes: a busy
-thread, nothing to do, a branch switch, an overflow of the kernel's queue. The watcher
-alone, beside other watchers, is in `benchmarks.watching`.
+second process saves, as an editor does. The host waits for the event of the swap and
+calls the hook. Peers on the same tree: `importlib.reload` after watchfiles' defaults
+and after polling all files once a second, jurigged, and hmr. Then the extremes: a busy
+thread, an idle host, a branch switch, an overflow of the kernel's queue.
+`benchmarks.watching` compares the watcher alone with other watchers.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from benchmarks.watching_peers import Heard
+    from benchmarks.watching_peers import Reports
 
-# "saves" are those through the Loader, in all trees and ways; of them so many "timed"
-# in each, with a pause as by hand. A peer saves so often in each. "idle" is in seconds.
+# "saves": in all trees and ways, through the Loader. "timed": those in each tree and
+# way after a pause, as by hand. "peers": saves of a peer in each. "idle": seconds.
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "trees": (10,),
@@ -76,7 +76,7 @@ def row(name: str, way: str, times: list[float], missed: int, base: float) -> fl
 
 
 def luminal(count: int, way: str, timed: int, more: int = 0) -> tuple[Any, Any]:
-    """Save by hand *timed* times, then *more* times at once, in one host."""
+    """Save *timed* times with pauses, then *more* times without, in one host."""
     with tree(count, PHOTON.format(number=0)) as root, host(root) as loader:
         file, live, last = root / "edited.py", by_event(loader), timed + more
         by_hand = measure(file, way, range(1, timed + 1), PHOTON, BY_HAND, live)
@@ -85,20 +85,20 @@ def luminal(count: int, way: str, timed: int, more: int = 0) -> tuple[Any, Any]:
 
 
 def reloading(
-    watch: Callable[[Path, Heard], Callable[[], object]], count: int, way: str, n: int
+    watch: Callable[[Path, Reports], Callable[[], object]], count: int, way: str, n: int
 ) -> tuple[list[float], int]:
-    """Reload the module with importlib whenever *watch* says that it has changed."""
+    """Reload the module with importlib whenever *watch* reports a change."""
     text = "def answer():\n    return {number}\n"
     with tree(count, text.format(number=0)) as root:
         sys.path.insert(0, str(root))
         was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         module = importlib.import_module("edited")
-        heard: Heard = queue.SimpleQueue()
-        stop = watch(root, heard)
+        reports: Reports = queue.SimpleQueue()
+        stop = watch(root, reports)
 
         def work() -> None:
-            while (news := heard.get())[1]:
-                if str(root / "edited.py") in news[1]:
+            while (report := reports.get())[1]:
+                if str(root / "edited.py") in report[1]:
                     importlib.reload(module)
 
         worker = threading.Thread(target=work)
@@ -110,7 +110,7 @@ def reloading(
             return measure(root / "edited.py", way, numbers, text, pauses, live)
         finally:
             stop()
-            heard.put((0.0, frozenset()))
+            reports.put((0.0, frozenset()))
             worker.join()
             sys.dont_write_bytecode = was
             sys.path.remove(str(root))
@@ -118,7 +118,7 @@ def reloading(
 
 
 def saves(size: dict[str, Any]) -> None:
-    """Compare all at each number of files, each way of saving."""
+    """Compare all for each number of files and each way of saving."""
     cells = len(size["trees"]) * len(SAVES)
     each = -(-size["saves"] // cells)
     timed = min(each, size["timed"])
@@ -141,7 +141,7 @@ def saves(size: dict[str, Any]) -> None:
 
 
 def busy_host(size: dict[str, Any]) -> None:
-    """Save beside a thread that computes, and for the ratio without."""
+    """Save beside a thread that computes, and without one."""
     banner("save -> new code live, 1,000 files, beside one thread that computes")
     timed = min(size["timed"], 150)
     for way in SAVES:
@@ -152,7 +152,7 @@ def busy_host(size: dict[str, Any]) -> None:
 
 
 def storms(size: dict[str, Any]) -> None:
-    """Measure what is asked of the rarer cases."""
+    """Measure the extremes."""
     count = size["trees"][-1]
     banner(f"nothing changes, {count:,} files, {size['idle']:g} s")
     print(f"CPU time a minute: {idle(count, size['idle']):.4f} s", flush=True)
@@ -176,7 +176,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
-    parser.add_argument("--saves", type=int, help="through the Loader, in all")
+    parser.add_argument(
+        "--saves", type=int, help="total number of saves through the Loader"
+    )
     parser.add_argument("--only", choices=tuple(PARTS), action="append")
     options = parser.parse_args()
     size = SIZES[options.size]

@@ -1,4 +1,4 @@
-"""The host whose photon is saved, and what tells when the new code is live."""
+"""The host whose photon is saved, and how to find out when the new code is live."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Photon(IPhoton):
     def answer(self):
         return {number}
 """
-PATIENCE = 3.0  # seconds after which a save counts as missed
+PATIENCE = 3.0  # seconds until a save counts as missed
 
 
 class Specs:
-    """What the host asks the photon that is edited."""
+    """The hook of the photon that is edited."""
 
     @hookspec(firstresult=True)
     def answer(self) -> int:
@@ -47,7 +47,7 @@ class Specs:
 
 @contextmanager
 def tree(count: int, text: str) -> Iterator[Path]:
-    """Make one edited file among *count*, most of them helpers in packages."""
+    """Write *count* files: the one that is edited, and helpers, most in packages."""
     with tempfile.TemporaryDirectory(prefix="latency_") as folder:
         root = Path(folder)
         for number in range(count - 1):
@@ -60,7 +60,7 @@ def tree(count: int, text: str) -> Iterator[Path]:
 
 @contextmanager
 def host(root: Path) -> Iterator[Loader]:
-    """Watch *root* on a loop in a thread of its own, as a server does."""
+    """Watch *root* on a loop on a thread, as a server does."""
     loader = Loader()
     loader.plugins.add_hookspecs(Specs)
     loop = asyncio.new_event_loop()
@@ -93,13 +93,13 @@ def measure(
     """Save once for each of *numbers*; return the ms until live, and the misses.
 
     Args:
-        file: What is saved.
-        way: How, see `SAVES`.
-        numbers: The answers, one after the other.
-        text: With ``{number}`` for the answer.
-        pauses: Fewest and most seconds between saves; random within, or they fall into
-            step with a poll.
-        when_live: Tells when the answer was there.
+        file: The file.
+        way: How it is saved, see `SAVES`.
+        numbers: The number that the photon returns after each save.
+        text: The text of the file, with ``{number}``.
+        pauses: Minimum and maximum seconds between saves. They are random, so that
+            saves do not synchronise with polling.
+        when_live: Returns the time when the new number was returned.
     """
     times, missed = [], 0
     with Saver() as saver:
@@ -115,7 +115,7 @@ def measure(
 
 
 def by_asking(answer: Callable[[], object]) -> WhenLive:
-    """Ask again and again until the answer is there."""
+    """Call the hook until it returns the new number."""
 
     def when_live(number: int, end: float) -> float | None:
         while answer() != number:
@@ -128,14 +128,14 @@ def by_asking(answer: Callable[[], object]) -> WhenLive:
 
 
 def by_event(loader: Loader) -> WhenLive:
-    """Wait for news of the swap: asking would compete with it for the GIL."""
+    """Wait for the event of the swap: calls would compete with it for the GIL."""
     news: queue.SimpleQueue[float] = queue.SimpleQueue()
 
-    def hear(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if event.kind is EventKind.SWAPPED:
             news.put(time.monotonic())
 
-    loader.events.subscribe(hear)
+    loader.events.subscribe(on_event)
 
     def when_live(number: int, end: float) -> float | None:
         while True:

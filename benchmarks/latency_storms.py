@@ -1,4 +1,4 @@
-"""The whole Loader in extremes: a busy host, nothing to do, git, a lost queue."""
+"""The Loader in extremes: a busy host, an idle one, git, a queue overflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["busy", "idle", "overflow", "switches"]
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Keep one thread computing."""
+    """Compute on a thread."""
     done = threading.Event()
 
     def spin() -> None:
@@ -44,7 +44,7 @@ def busy() -> Iterator[None]:
 
 
 def idle(count: int, seconds: float) -> float:
-    """Return the CPU seconds a minute of a host whose *count* files do not change."""
+    """Return the CPU seconds per minute of a host whose *count* files do not change."""
     with tree(count, PHOTON.format(number=0)) as root, host(root):
         time.sleep(1)
         began = time.process_time()
@@ -53,7 +53,7 @@ def idle(count: int, seconds: float) -> float:
 
 
 class _Batches(logging.Handler):
-    """Takes the batches that a watch has acted on, from its log."""
+    """Collects from the log the batches that a watch has handled."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -83,8 +83,8 @@ def switches(count: int, times: int) -> tuple[list[int], list[float], list[float
     """Switch *times* between branches that differ in half of *count* files.
 
     Returns:
-        For each switch the number of batches; the ms from git's end until the batch
-        was complete, which is when the swap begins; and until the new code was live.
+        For each switch, the number of batches, and the ms from git's end until the
+        batch was complete (when the swap begins) and until the new code was live.
     """
     batches, settled, lives = [], [], []
     with tree(count, PHOTON.format(number=1)) as root:
@@ -96,17 +96,17 @@ def switches(count: int, times: int) -> tuple[list[int], list[float], list[float
             file.write_text("value = 2\n")
         (root / "edited.py").write_text(PHOTON.format(number=2))
         git(root, "commit", "-qam", "two")
-        with _batches() as heard, host(root) as loader:
+        with _batches() as handled, host(root) as loader:
             live = by_event(loader)
             for number in range(times):
                 time.sleep(0.5)
-                while not heard.taken.empty():
-                    heard.taken.get()
+                while not handled.taken.empty():
+                    handled.taken.get()
                 git(root, "checkout", "-q", ("one", "two")[number % 2])
                 ended = time.monotonic()
                 at = live(number % 2 + 1, ended + 10)
-                time.sleep(0.7)  # for one more batch to come, if there is one
-                taken = [heard.taken.get() for _ in range(heard.taken.qsize())]
+                time.sleep(0.7)  # so that another batch would be seen
+                taken = [handled.taken.get() for _ in range(handled.taken.qsize())]
                 batches.append(len(taken))
                 settled += [(batch.settled - ended) * 1000 for batch in taken[:1]]
                 lives += [] if at is None else [(at - ended) * 1000]
@@ -116,8 +116,8 @@ def switches(count: int, times: int) -> tuple[list[int], list[float], list[float
 def overflow(count: int) -> float | None:
     """Return the ms from reading an overflown queue until the change in it is live.
 
-    The host's loop is held, so that the watcher cannot read its queue; the swap of what
-    it has read before is part of the time.
+    The host's loop is blocked, so that the watcher cannot read its queue. The time
+    includes the swap of what it had read before.
     """
     if sys.platform != "linux":
         return None
@@ -126,7 +126,7 @@ def overflow(count: int) -> float | None:
         live, go_on = by_event(loader), _hold(loader)
         (root / "edited.py").write_text(PHOTON.format(number=1))
         time.sleep(0.5)
-        # In turn: the kernel merges equal neighbours.
+        # Alternating, since the kernel merges equal consecutive events.
         with (
             open(root / "one.txt", "wb", 0) as one,
             open(root / "two.txt", "wb", 0) as two,
@@ -142,16 +142,16 @@ def overflow(count: int) -> float | None:
 
 
 def _hold(loader: Loader) -> threading.Event:
-    """Hold the watcher in the middle of its next swap, until the event is set."""
+    """Block the watcher in its next swap, until the event is set."""
     go_on = threading.Event()
 
-    def hear(event: object) -> None:
+    def on_event(event: object) -> None:
         go_on.wait()
 
-    loader.events.subscribe(hear)
+    loader.events.subscribe(on_event)
     return go_on
 
 
 def middle(times: list[float]) -> float:
-    """Return the median, not a number where there is none."""
+    """Return the median, or NaN if there are no values."""
     return statistics.median(times) if times else float("nan")

@@ -1,8 +1,8 @@
 """Loading 1,000 photon files, beside importing the same files with importlib.
 
-Each contestant is a fresh process, so that nothing is warm but what lies on the disk;
-they take turns within a round. What is timed is the loading alone: the imports of
-luminal itself are made before the clock starts, and shown on their own.
+Each contestant is a fresh process, so that only the disk's caches are warm. They take
+turns within a round. The time is that of loading alone: Luminal is imported before, and
+the time of that is printed separately.
 
     python -m benchmarks.loading [--size small|full]
 """
@@ -93,7 +93,7 @@ print(time.perf_counter() - start)
 
 
 def run(script: str, environment: dict[str, str], *options: str) -> float:
-    """Return the seconds that *script* prints, run in a process of its own."""
+    """Run *script* in a fresh process, and return the seconds that it prints."""
     command = [sys.executable, *options, "-c", script]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT
@@ -103,7 +103,7 @@ def run(script: str, environment: dict[str, str], *options: str) -> float:
 
 @contextmanager
 def photons(count: int) -> Iterator[Path]:
-    """Make a directory of *count* photon files."""
+    """Write a directory of *count* photon files."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "photons"
         directory.mkdir()
@@ -114,7 +114,7 @@ def photons(count: int) -> Iterator[Path]:
 
 
 def contest(count: int, turns: int) -> dict[str, list[float]]:
-    """Return seconds of each contestant, a round each."""
+    """Return the seconds of each contestant, one for each round."""
     times: dict[str, list[float]] = {}
     with photons(count) as directory:
         facts = {"directory": str(directory), "count": count}
@@ -148,7 +148,7 @@ def contest(count: int, turns: int) -> dict[str, list[float]]:
 
 
 def starts(turns: int) -> dict[str, list[float]]:
-    """Return seconds that imports take in a fresh interpreter."""
+    """Return the seconds that imports take in a fresh interpreter."""
     times: dict[str, list[float]] = {}
     environment = {**os.environ}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -169,7 +169,7 @@ def starts(turns: int) -> dict[str, list[float]]:
 
 
 def main() -> int:
-    """Measure, and print figures with the ratios that are promised."""
+    """Measure, and print figures and the promised ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     size = parser.parse_args().size

@@ -1,7 +1,7 @@
-"""How a benchmark measures: interleaved rounds, medians, ratios to a base line.
+"""Tools of the benchmarks: interleaved rounds, medians, ratios to a baseline.
 
-Machines drift, so contestants take turns within each round and are compared by
-the median of their per-round ratios, not by absolute times from separate runs.
+The speed of a machine drifts. So contestants take turns within each round, and are
+compared by the median of their ratios in each round, not by times of separate runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Contestant = Callable[[], object]
 
 
 def rounds(contestants: Mapping[str, Contestant], count: int) -> dict[str, list[float]]:
-    """Run every contestant *count* times, in turn, and return seconds per run."""
+    """Run each contestant *count* times, in turn, and return their seconds."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for run in contestants.values():
         run()  # warm-up, not counted
@@ -47,7 +47,7 @@ def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
 
 
 def banner(title: str) -> None:
-    """Print what is measured, where and when."""
+    """Print a heading with the Python version, the platform and the date."""
     print(f"\n## {title}")
     print(
         f"CPython {platform.python_version()}, {sys.platform}, "
@@ -56,7 +56,7 @@ def banner(title: str) -> None:
 
 
 def table(times: Mapping[str, list[float]], base: str, per: int = 1) -> None:
-    """Print a row per contestant: median time per operation, ratio to *base*."""
+    """Print a row for each contestant: median time of an operation, ratio to *base*."""
     width = max(len(name) for name in times)
     for name, values in times.items():
         each = statistics.median(values) / per

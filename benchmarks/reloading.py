@@ -1,9 +1,9 @@
-"""Reload alone: what a swap costs, beside compiling and executing the same text.
+"""The time of a reload, beside compiling and executing the same text.
 
-Run ``python -m benchmarks.reloading --size small|full``. Every row is a whole reload
-that a host asks for: look at the disk, compile, execute, create, start, exchange,
-finalize the old. The peers do less: `importlib.reload` and hmr change a module in
-place, and jurigged patches functions; none of them keeps the old one or rolls back.
+Run ``python -m benchmarks.reloading --size small|full``. Each row is a whole
+`reload_photon`: read, compile, execute, create, start, swap, finalize the old. Peers do
+less: `importlib.reload` and hmr change a module in place, and jurigged patches
+functions. None of them keeps the old module or rolls back.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Specs:
 
     @hookspec
     def ask(self, value: int) -> int:
-        """Answer *value*."""
+        """Return *value*."""
 
 
 def compile_and_exec(text: str, clock: Clock) -> None:
@@ -65,8 +65,8 @@ async def luminal(
 ) -> None:
     """Time *count* reloads of one file, each with another text.
 
-    The same texts are compiled and executed in between, by tens: machines drift, and
-    one of each in turn would have either find the caches full of the other.
+    In between, the same texts are compiled and executed, ten at a time. Machines drift,
+    so both must run at the same time; one by one, each would evict the other's caches.
     """
     with folder() as root:
         file = root / "photon.py"
@@ -104,7 +104,7 @@ def files(title: str, text: Callable[[int], str], count: int) -> None:
         row("luminal", ours.times, base)
         for name, (module, peer) in PEERS.items():
             if not importlib.util.find_spec(module):
-                print(f"{name:<18} is not installed: left out")
+                print(f"{name:<18} is not installed: skipped")
                 continue
             theirs = Clock(is_cold=is_cold)
             try:
@@ -140,11 +140,11 @@ async def package(count: int, size: int = 50) -> list[float]:
 
 
 async def commit(count: int, photons: int = 1) -> tuple[list[float], list[float]]:
-    """Return the seconds in which the world turns, and those of the work around it.
+    """Return the seconds of the commit of a swap, and of the work around it.
 
-    The turn is all that a caller could notice: from the first store that shows the
-    new to the last one. What is prepared before it and cleared away after it, with the
-    photons' turns held, is the second figure.
+    The commit is all that a caller can notice: from the first store that shows the new
+    generation to the last one. The second figure is what is prepared before and cleaned
+    up after it, while the photons' locks are held.
     """
     from luminal.reload._swap import Swap
 
@@ -191,7 +191,7 @@ def main() -> None:
     banner("a package of 50 files, one of them edited")
     times = asyncio.run(package(count))
     print(f"luminal  p50 {statistics.median(times) * 1e3:.2f} ms")
-    banner("the commit: hooks, modules and handles turn")
+    banner("the commit: hooks, modules and Handlers are swapped")
     for photons in (1, 10):
         turns, whole = asyncio.run(commit(count, photons))
         print(

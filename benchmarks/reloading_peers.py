@@ -1,4 +1,4 @@
-"""The reloaders that `benchmarks.reloading` is measured beside."""
+"""The peers of `benchmarks.reloading`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Times one piece of work after the other.
+    """Measures the time of several pieces of work.
 
     Args:
-        is_cold: Whether a full collection comes before each and none within: it pushes
-            everything out of the processor's caches. Otherwise the collector runs when
-            it wants to, as in any program.
+        is_cold: Whether a full garbage collection precedes each piece, and none runs
+            within: it evicts the processor's caches. Otherwise the collector runs as in
+            any program.
     """
 
     def __init__(self, *, is_cold: bool) -> None:

@@ -1,8 +1,8 @@
-"""A real ASGI server under a real load generator, while a route is edited and broken.
+"""An ASGI server under load, while a route is edited and broken.
 
-Counts requests that failed and answers from a torn generation. The load comes from
-``wrk`` where it is installed (Debian: ``apt-get install wrk``), else from a plain
-client in Python. Run ``python -m benchmarks.server --size full`` for 30 seconds.
+Counts requests that failed and responses of mixed generations. The load comes from
+``wrk`` if it is installed (Debian: ``apt-get install wrk``), else from a client in
+Python. Run ``python -m benchmarks.server --size full`` for 30 seconds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def connect(port: int) -> Iterator[http.client.HTTPConnection]:
-    """Open a connection to the server, and close it."""
+    """Open a connection to the server; close it at the end."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     try:
         yield connection
@@ -94,7 +94,7 @@ class Editor(threading.Thread):
         self.latest = 1
 
     def run(self) -> None:
-        """Save until told to stop."""
+        """Save until `stop` is set."""
         file = self.package / "edition.py"
         while not self.is_over.wait(EDIT_EVERY):
             self.edits += 1
@@ -106,16 +106,16 @@ class Editor(threading.Thread):
 
 
 class Checker(threading.Thread):
-    """Looks at answers one by one: each must come from a whole generation."""
+    """Checks that each response comes from one generation."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
         self.port = port
         self.is_over = threading.Event()
-        self.count = {"answers": 0, "torn": 0, "failed": 0, "editions": 0}
+        self.count = {"answers": 0, "mixed": 0, "failed": 0, "editions": 0}
 
     def run(self) -> None:
-        """Ask until told to stop."""
+        """Send requests until `stop` is set."""
         with connect(self.port) as connection:
             self._ask(connection)
 
@@ -133,7 +133,7 @@ class Checker(threading.Thread):
                 self.count["failed"] += 1
                 continue
             editions = json.loads(body)["editions"]
-            self.count["torn"] += len(set(editions)) != 1
+            self.count["mixed"] += len(set(editions)) != 1
             seen.update(editions)
         self.count["editions"] = len(seen)
 
@@ -190,7 +190,7 @@ def _plain_load(port: int, seconds: int) -> dict[str, float]:
 
 
 def run(seconds: int) -> dict[str, Any]:
-    """Load the server without edits, then with; return what was counted."""
+    """Load the server without edits, then with edits; return the counts."""
     with tempfile.TemporaryDirectory() as name:
         photons = Path(name, "photons")
         shutil.copytree(ROOT / "plugins_example" / "server" / "photons", photons)
@@ -219,7 +219,7 @@ def run(seconds: int) -> dict[str, Any]:
 
 
 def _shows(connection: http.client.HTTPConnection, edition: int) -> bool:
-    """Wait until *edition*, the last that was not broken, answers."""
+    """Wait until responses have *edition*, the last one that was not broken."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if set(json.loads(get(connection, "/whole")[1])["editions"]) == {edition}:
@@ -245,7 +245,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:>10}  {value:10}")
     bad = calm["failed"] + edited["failed"]
-    bad += found["failed"] + found["torn"] + found["missed"]
+    bad += found["failed"] + found["mixed"] + found["missed"]
     sys.exit(1 if bad or found["generation"] < 2 else 0)
 
 

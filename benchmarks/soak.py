@@ -1,9 +1,9 @@
-"""Soak: swaps without end under callers that never stop, with faults in a tenth.
+"""Soak test: thousands of swaps under constant calls; one in ten has a fault.
 
 Run ``python -m benchmarks.soak --size small|medium|full``; full takes about ten
-minutes. Three modules change together; a call asks all three and is torn where they
-answer from different versions. Eight threads call, and so do a thousand tasks. Beside
-it the same host reloads the same modules with `importlib.reload`.
+minutes. Three modules change together. A call asks all three, and is mixed if their
+versions differ. Eight threads and a thousand tasks call. For comparison, the same host
+reloads the same modules with `importlib.reload`.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ SIZES = {
 
 
 class Specs:
-    """What callers call."""
+    """The hooks of the photon."""
 
     @hookspec
     def version(self) -> Any:
-        """Return what the photon and its helper are."""
+        """Return the versions of the photon and of its helper."""
 
     @hookspec
     async def aversion(self, pause: Any) -> Any:
-        """The same, before and after *pause*."""
+        """Return the versions, before and after awaiting *pause*."""
 
 
 def _write(root: Path, number: int, fault: int | None) -> None:
@@ -88,10 +88,10 @@ def _write(root: Path, number: int, fault: int | None) -> None:
 
 
 def collect() -> None:
-    """Collect garbage: all that is there now.
+    """Collect all garbage that exists now.
 
-    `gc.collect` does nothing while another thread collects, and what that one has begun
-    with is older than now. So the second one to end is the first to count.
+    `gc.collect` does nothing while another thread collects, and that collection began
+    earlier. So only the second collection that ends from now on counts.
     """
     wanted = gc.get_stats()[2]["collections"] + 2
     while gc.get_stats()[2]["collections"] < wanted:
@@ -100,11 +100,11 @@ def collect() -> None:
 
 
 class Alive:
-    """How many generations of one photon live; two at most.
+    """Counts the generations of one photon that exist; at most two should.
 
     Attributes:
-        running: Most that had been swapped in and not been finalized, at any moment.
-        found: Most that were in memory when we looked; garbage does not count.
+        running: Maximum number that were swapped in and not finalized.
+        found: Maximum number in memory, without garbage.
     """
 
     def __init__(self, first: Handler) -> None:
@@ -113,8 +113,8 @@ class Alive:
         self._running = {first.number}
         self._refs: list[weakref.ref[Any]] = []
 
-    def hear(self, event: Event) -> None:
-        """Follow what happens to the photon."""
+    def on_event(self, event: Event) -> None:
+        """Count by the photon's events."""
         if event.photon == self.photon:
             if event.kind is EventKind.SWAPPED:
                 self._running.add(event.generation)
@@ -123,19 +123,19 @@ class Alive:
                 self._running.discard(event.generation)
 
     def note(self, handler: Handler) -> None:
-        """Remember the generation that serves."""
+        """Remember the running generation."""
         if not any(ref() is handler.generation for ref in self._refs[-1:]):
             self._refs.append(weakref.ref(handler.generation))
 
     def look(self) -> None:
-        """Count what is in memory."""
+        """Count the generations in memory."""
         collect()
         self._refs = [ref for ref in self._refs if ref() is not None]
         self.found = max(self.found, len(self._refs))
 
 
 class Levels:
-    """What a process has in use, when swapping has settled and at the end."""
+    """What the process uses, after the first swaps and at the end."""
 
     def __init__(self) -> None:
         self.base = self._now()
@@ -154,11 +154,11 @@ class Levels:
         }
 
     def settle(self, number: int) -> None:
-        """Measure from here on."""
+        """Begin to measure."""
         self.base, self.at = self._now(), number
 
     def show(self, swaps: int) -> None:
-        """Print what has been added since."""
+        """Print the growth since `settle`."""
         now, last = self._now(), swaps - self.at
         grown = (now["memory"] - self.base["memory"]) / 1024
         print(f"memory: {grown / last:+.3f} KB a swap over the last {last}")
@@ -167,7 +167,7 @@ class Levels:
 
 
 async def luminal(swaps: int, threads: int, tasks: int) -> bool:
-    """Swap under load; print what came of it, and return whether it was clean."""
+    """Swap under load; print the results, and return whether there was no fault."""
     banner(f"luminal: {threads} threads and {tasks} tasks call")
     counts = Counts()
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:
@@ -181,7 +181,7 @@ async def luminal(swaps: int, threads: int, tasks: int) -> bool:
                 await loaded.start()
                 handlers += loaded
             alive = Alive(handlers[0])
-            unsubscribe = loader.events.subscribe(alive.hear)
+            unsubscribe = loader.events.subscribe(alive.on_event)
 
             async def work() -> int:
                 return await _swap(loader, handlers, root, swaps, alive)
@@ -199,19 +199,19 @@ async def luminal(swaps: int, threads: int, tasks: int) -> bool:
         )
         _show_end()
     most = max(alive.running, alive.found)
-    return not counts.failed and not counts.torn and most <= 2
+    return not counts.failed and not counts.mixed and most <= 2
 
 
 async def _swap(
     loader: Loader, handlers: list[Handler], root: Path, swaps: int, alive: Alive
 ) -> int:
-    refused, levels = 0, Levels()
+    rejected, levels = 0, Levels()
     for number in range(1, swaps + 1):
         _write(root, number, number // 10 if number % 10 == 0 else None)
         try:
             await loader.reload_photons(handlers)
         except LuminalError:
-            refused += 1
+            rejected += 1
         alive.note(handlers[0])
         if number % LOOK_EVERY == 0:
             alive.look()
@@ -220,7 +220,7 @@ async def _swap(
         if number % 1000 == 0:
             print(f"{number} swaps at {time.strftime('%X')}", file=sys.stderr)
     levels.show(swaps)
-    print(f"refused: {refused} of {swaps // 10} with a fault")
+    print(f"rejected: {rejected} of {swaps // 10} with a fault")
     return swaps
 
 
@@ -231,10 +231,12 @@ def _show_end() -> None:
 
 
 def main() -> None:
-    """Print what came of both."""
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
-    parser.add_argument("--swaps", type=int, help="instead of the size's")
+    parser.add_argument(
+        "--swaps", type=int, help="number of swaps, instead of the size's"
+    )
     options = parser.parse_args()
     size = SIZES[options.size]
     swaps = options.swaps or size["swaps"]

@@ -1,4 +1,4 @@
-"""Those who call without end while a soak swaps, and what they have seen."""
+"""Threads and tasks that call hooks during a soak test, and their results."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ Answers = list[tuple[int, ...]]
 
 
 class Counts:
-    """What callers have seen; one list per caller, so that no count is lost."""
+    """The results of calls; a list for each caller, so that no count is lost."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
-        self.torn = 0
+        self.mixed = 0
         self.failed: list[BaseException] = []
         self.is_over = threading.Event()
 
     def judge(self, answers: Answers) -> None:
-        """Count the answers of a call that are not of one version."""
+        """Count calls whose results are not all of one version."""
         versions = {number for answer in answers for number in answer}
         if len(versions) != 1 or len(answers) != len(NAMES):
-            self.torn += 1
+            self.mixed += 1
 
     def shout(self, call: Callable[[], Answers]) -> None:
-        """Call until it is over; in a thread."""
+        """Call until the end, on a thread."""
         calls = 0
         while not self.is_over.is_set():
             for _ in range(BURST):
@@ -52,7 +52,7 @@ class Counts:
         self.calls.append(calls)
 
     async def whisper(self, call: Callable[[Any], Awaitable[Answers]], at: int) -> None:
-        """The same in a task, suspended in the middle of each answer."""
+        """Call until the end, in a task that is suspended within each call."""
 
         async def pause() -> None:
             await asyncio.sleep((1 + at % 7) / 1000)
@@ -76,14 +76,14 @@ class Counts:
         threads: int,
         tasks: int,
     ) -> None:
-        """Let *threads* and *tasks* call while *work* swaps; print what they saw.
+        """Let threads and tasks call while *work* swaps; print the results.
 
         Args:
-            work: Swaps; returns how often.
-            call: What threads call.
-            acall: What tasks call, with what they are to await in between.
-            threads: How many threads.
-            tasks: How many tasks.
+            work: Swaps, and returns the number of swaps.
+            call: The call of threads.
+            acall: The call of tasks; its argument is awaited within.
+            threads: Number of threads.
+            tasks: Number of tasks.
         """
         shouting = [
             threading.Thread(target=self.shout, args=(call,)) for _ in range(threads)
@@ -106,10 +106,10 @@ class Counts:
 
     def _show(self, swaps: int, seconds: float) -> None:
         calls = sum(self.calls)
-        share = 100 * self.torn / calls if calls else 0.0
+        share = 100 * self.mixed / calls if calls else 0.0
         print(
             f"{swaps} swaps and {calls} calls in {seconds:.1f} s: "
-            f"{len(self.failed)} failed, {self.torn} torn ({share:.3f} %)"
+            f"{len(self.failed)} failed, {self.mixed} mixed ({share:.3f} %)"
         )
         for error in self.failed[:3]:
             print(f"  {type(error).__name__}: {error}")

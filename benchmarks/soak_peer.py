@@ -1,4 +1,4 @@
-"""What the soak is measured against: the same host under `importlib.reload`."""
+"""The peer of `benchmarks.soak`: the same host with `importlib.reload`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _package(name: str) -> Iterator[Path]:
 
 
 async def with_importlib(swaps: int, threads: int, tasks: int) -> None:
-    """The same three modules, reloaded in place one after the other."""
+    """Reload the same three modules in place, one after the other."""
     banner(f"importlib.reload: {threads} threads and {tasks} tasks call")
     with _package("soak_peer") as root:
 

@@ -1,9 +1,8 @@
-"""Supervision: what a thread costs that may be halted, and how soon it ends.
+"""Supervision: the cost of threads that can be halted, and how fast they end.
 
     python -m benchmarks.supervise [--size small|full]
 
-Each claim stands beside its base line, measured in turns in one run. The bound of a
-claim is printed with it; nothing is asserted here.
+Each figure is printed with its bound. Contestants and baselines take turns in one run.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from luminal.supervise.footprint import Footprint
 
 
 def time_to_die(count):
-    banner("halt to death beside two busy threads (p95 at most 10 ms)")
+    banner("halt to end of the thread, beside two busy threads (p95 at most 10 ms)")
     stop = threading.Event()
 
     def busy():
@@ -87,7 +86,7 @@ def swallowing(per_shape):
         alive = sum(thread.is_alive() for thread in threads)
         died += per_shape - alive
         if alive:
-            print(f"{shape.__name__}: {alive} live on")
+            print(f"{shape.__name__}: {alive} still alive")
     print(
         f"died {died} of {len(SHAPES) * per_shape}, the slowest after {slowest:.2f} s"
     )
@@ -136,7 +135,7 @@ def locks(count):
                 each.release()
             else:
                 held += 1
-    print(f"left held {held}, still alive {alive}")
+    print(f"locks still held {held}, threads still alive {alive}")
     logger.removeHandler(handler)
     handler.close()
 
@@ -163,7 +162,7 @@ def main():
     footprint(200 if is_full else 50)
     blocked()
     print(f"abandoned: {len(abandoned_threads())}")
-    # A coroutine that swallows GeneratorExit never ends where it is collected.
+    # A coroutine that swallows GeneratorExit does not end when it is collected.
     gc.disable()
     swallowing(6 if is_full else 1)
     sys.stdout.flush()

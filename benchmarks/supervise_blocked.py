@@ -1,4 +1,4 @@
-"""Threads that block: which ones a halt wakes, and what it says of the others."""
+"""Blocked threads: which of them a halt ends, and how it reports the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["blocked"]
 
 
 def blocked():
-    banner("blocked threads: the wakeable die within 50 ms, the others are reported")
+    banner("blocked threads: end within 50 ms, or are reported")
     raw = threading.Lock()
     raw.acquire()
     one, other = socket.socketpair()

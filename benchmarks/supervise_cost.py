@@ -1,4 +1,4 @@
-"""What a thread that may be halted costs itself, and the threads beside it."""
+"""What it costs a thread, and the other threads, that it can be halted."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def ordinary(n):
 
 
 WORK = {"tight loop": tight, "call-heavy": calls, "ordinary": ordinary}
-# Some milliseconds each: the start of a thread is measured by itself.
+# Some milliseconds each; the start of a thread is measured separately.
 ROUNDS = {"tight loop": 150_000, "call-heavy": 80_000, "ordinary": 25_000}
 
 
 class Settraced(threading.Thread):
-    """The older design: every line is traced from the start."""
+    """The older design: a trace function sees every line from the start."""
 
     def run(self):
         def trace(frame, event, arg):
@@ -64,8 +64,8 @@ class Settraced(threading.Thread):
 def duel(ours, plain, count):
     """Return the median of *count* ratios of *ours* to *plain*, which return seconds.
 
-    The two of a pair follow each other at once, and each second pair the other way
-    round: a machine that drifts meets both alike.
+    The two of a pair run in direct succession, in alternating order, so that a drift of
+    the machine's speed affects both alike.
     """
     ours(), plain()  # warm-up, not counted
     ratios = []
@@ -82,7 +82,7 @@ def duel(ours, plain, count):
 
 
 def on(kind, function, n):
-    """Return what takes the seconds of *function* on a thread, start to end."""
+    """Return a function that times *function* on a thread, from start to end."""
 
     def run():
         thread = kind(target=function, args=(n,))
@@ -93,7 +93,7 @@ def on(kind, function, n):
 
 
 def beside(kind, function, n):
-    """Return what takes the seconds of *function* beside a thread that waits."""
+    """Return a function that times *function* beside a waiting thread."""
 
     def run():
         event = threading.Event()
@@ -108,7 +108,7 @@ def beside(kind, function, n):
 
 
 def cost_of_a_thread(count):
-    banner("a thread that nobody halts, times a plain one (at most 1.05)")
+    banner("a thread that is not halted, ratio to a plain one (at most 1.05)")
     for name, work in WORK.items():
         n = ROUNDS[name]
         ours = duel(on(TracedThread, work, n), on(threading.Thread, work, n), count)
@@ -120,7 +120,7 @@ def cost_of_a_thread(count):
 
 
 def after(kind, function, n):
-    """Return what takes the seconds of *function* after a busy thread has ended."""
+    """Return a function that times *function* after a busy thread has ended."""
 
     def run():
         begun, end = threading.Event(), threading.Event()
@@ -138,14 +138,14 @@ def after(kind, function, n):
         end.set()
         thread.join()
         while threading.active_count() > 1:
-            time.sleep(0.002)  # until the reaper has gone as well
+            time.sleep(0.002)  # until the reaper has ended as well
         return timed(lambda: function(n))
 
     return run
 
 
 def cost_to_others(count):
-    banner("another thread's work, beside a waiting thread and after a halt (1.02)")
+    banner("work beside a waiting thread, and after a halt, ratio (at most 1.02)")
     n = ROUNDS["call-heavy"]
     for name, moment in {"beside it": beside, "after a halt": after}.items():
         ours = moment(TracedThread, calls, n)

@@ -1,9 +1,9 @@
-"""Supervision under fire: a tree of fifty loops, and failures at random.
+"""Supervision of a tree of fifty loops under random failures.
 
     python -m benchmarks.supervise_fire [--size small|full]
 
-Loops raise, children are killed with SIGKILL, and one loop never returns. At the end:
-were all restarts within the policy, was a loop forgotten, was a thread leaked?
+Loops raise, children are killed with SIGKILL, and one loop never returns. At the end it
+checks that all restarts were within the policy, and that no loop or thread is lost.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(3600)"]
 
 
 class Worker(SuperLoop):
-    """Works, and raises when it is told to."""
+    """Works, and raises when its flag is set."""
 
     turns = 0
     starts = 0
@@ -52,7 +52,7 @@ class Worker(SuperLoop):
 
 
 class Endless(SuperLoop):
-    """Its cycle never returns, and begins no other."""
+    """A loop whose first cycle never returns."""
 
     def cycle(self):  # noqa: D102
         threading.Event().wait()
@@ -104,7 +104,7 @@ def fire(seconds):
     gave_up = sum(group.has_given_up for group in [outer, *groups])
     hangs = groups[0].restarts_of(endless)
     outer.stop()
-    endless.halt()  # to stop only asks, and it does not look
+    endless.halt()  # `stop` cannot end it, since its cycle does not return
     late = time.monotonic() + 15
     while set(threading.enumerate()) - before and time.monotonic() < late:
         time.sleep(0.01)
@@ -121,7 +121,7 @@ def fire(seconds):
 
 
 def settle(workers):
-    """Return the loops that do not turn any more when nothing hits them."""
+    """Return the loops that do not run although nothing fails any more."""
     for worker in workers:
         worker.is_to_fail = False
     time.sleep(2.0)

@@ -1,4 +1,4 @@
-"""Supervised loops: how soon they are back, and what they cost."""
+"""Supervised loops: how fast they restart, and what they cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["loops"]
 
 
 class Idle(SuperLoop):
-    """A loop with next to nothing to do."""
+    """A loop with almost nothing to do."""
 
     turns = 0
 

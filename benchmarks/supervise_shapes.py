@@ -1,4 +1,4 @@
-"""Fifteen shapes of a thread that swallows what is meant to end it."""
+"""Fifteen threads that swallow, in different ways, the exception that ends them."""
 
 # ruff: noqa: SIM105, B012 - bad habits are what this file is about
 

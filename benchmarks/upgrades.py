@@ -1,4 +1,4 @@
-"""Real ``pip install`` of a photon's distribution, up and down, under a running host.
+"""``pip install`` of other versions of a photon's distribution while a host runs.
 
 Counts calls that failed, calls that saw two versions, and swaps per installation. Run
 ``python -m benchmarks.upgrades --size full`` for 50 installations.
@@ -91,9 +91,9 @@ async def main():
     for thread in threads:
         thread.join()
     swaps = [e for e in loader.events.journal if e.kind == "swapped"]
-    refused = [str(e) for e in loader.events.journal if e.kind == "rejected"]
+    rejected = [str(e) for e in loader.events.journal if e.kind == "rejected"]
     await loader.close()
-    print(json.dumps({**count, "swaps": len(swaps), "rejected": refused,
+    print(json.dumps({**count, "swaps": len(swaps), "rejected": rejected,
                       "waits": waits}))
 
 asyncio.run(main())
@@ -101,7 +101,7 @@ asyncio.run(main())
 
 
 def build_wheel(directory: Path, version: str, files: int = FILES) -> Path:
-    """Write a wheel of *files* modules that all know *version*; return its path."""
+    """Write a wheel of modules that all contain *version*; return its path."""
     modules = [f"part{number}" for number in range(files)]
     texts = {
         "shipped/__init__.py": _PACKAGE.format(
@@ -137,8 +137,8 @@ def _digest(text: str) -> str:
 
 
 def make_environment(directory: Path) -> Path:
-    """Make a virtual environment that sees Luminal; return its interpreter."""
-    # To copy pip takes longer than to upgrade; ours is found through the path below.
+    """Make a virtual environment that can import Luminal; return its interpreter."""
+    # Copying pip takes longer than an upgrade; the path below makes ours importable.
     venv.create(directory, with_pip=importlib.util.find_spec("pip") is None)
     python = directory / "bin" / "python"
     purelib = subprocess.run(
@@ -154,7 +154,7 @@ def make_environment(directory: Path) -> Path:
 
 
 def run(rounds: int) -> dict[str, Any]:
-    """Install *rounds* times under load; return what the host counted."""
+    """Install *rounds* times under load; return the host's counts."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         wheels = [build_wheel(directory, version) for version in ("1.0", "2.0")]

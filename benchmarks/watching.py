@@ -1,8 +1,8 @@
-"""From save to batch: the watcher alone, beside watchfiles, watchdog and polling.
+"""Time from save to batch: the watcher alone, beside watchfiles, watchdog and polling.
 
 Run ``python -m benchmarks.watching --size small|full``. Times begin before the save and
-end when the receiver is entered. What a save costs until its code is live, and the
-other reloaders, are in `benchmarks.latency`.
+end when the receiver is called. `benchmarks.latency` measures the time until the new
+code is live, beside other reloaders.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from benchmarks.watching_peers import Contestant, Heard
+    from benchmarks.watching_peers import Contestant, Reports
 
 SMALL = {
     "sizes": (100,),
@@ -48,18 +48,18 @@ FULL = {
 def measure_saves(
     contestant: Contestant, files: list[Path], way: str, count: int, pause: float
 ) -> tuple[list[float], int]:
-    """Save *count* times; return the latencies in ms and how many were missed."""
-    heard: Heard = queue.SimpleQueue()
-    stop = contestant(files[0].parent.parent, heard)
+    """Save *count* times; return the latencies in ms and the number of misses."""
+    reports: Reports = queue.SimpleQueue()
+    stop = contestant(files[0].parent.parent, reports)
     times, missed = [], 0
     try:
         with Saver() as saver:
             for number in range(count):
-                # Random, or the saves fall into step with whoever polls.
+                # Random, so that saves do not synchronise with polling.
                 time.sleep(random.uniform(0.001, pause))
                 file = random.choice(files)
                 began = saver.save(way, file, f"value = {number}")
-                took = wait_for(file, began, heard)
+                took = wait_for(file, began, reports)
                 if took is None:
                     missed += 1
                 else:
@@ -69,12 +69,12 @@ def measure_saves(
     return times, missed
 
 
-def wait_for(file: Path, began: float, heard: Heard) -> float | None:
-    """Return the seconds from *began* until *file* was heard of; None if it was not."""
+def wait_for(file: Path, began: float, reports: Reports) -> float | None:
+    """Return the seconds from *began* until *file* was reported, None if it was not."""
     end = began + 3.0
     while True:
         try:
-            at, paths = heard.get(timeout=max(0.0, end - time.monotonic()))
+            at, paths = reports.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             return None
         if str(file) in paths and at > began:
@@ -98,7 +98,7 @@ def row(name: str, times: list[float], missed: int, base: float | None) -> float
 
 
 def latency(size: dict, *, busy: bool = False) -> None:
-    """Measure each contestant at each number of files, each way of saving."""
+    """Measure each contestant for each number of files and each way of saving."""
     for count in size["sizes"] if not busy else size["sizes"][:2][-1:]:
         with tree(count) as files:
             for way in SAVES:
@@ -117,7 +117,7 @@ def latency(size: dict, *, busy: bool = False) -> None:
 
 
 def misses(size: dict) -> None:
-    """Save very often, each way in turn, and count what was not heard of."""
+    """Save very often, each way in turn, and count the misses."""
     many = size["many"]
     banner(f"save → batch, {many:,} saves among {size['sizes'][-1]:,} files")
     with tree(size["sizes"][-1]) as files:
@@ -130,7 +130,7 @@ def misses(size: dict) -> None:
 
 @contextmanager
 def busy_thread(wanted: bool) -> Iterator[None]:
-    """Compute in a thread of its own, in pure Python."""
+    """Compute on a thread, in pure Python."""
     done = threading.Event()
 
     def compute() -> None:
@@ -149,7 +149,7 @@ def busy_thread(wanted: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--only", choices=PARTS, action="append")

@@ -1,4 +1,4 @@
-"""The watcher and its peers, one function each; what is not installed is left out."""
+"""The watcher and its peers, a function each; peers not installed are skipped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Contestant = Callable[[Path, "Heard"], Callable[[], object]]
+    Contestant = Callable[[Path, "Reports"], Callable[[], object]]
 
-Heard = queue.SimpleQueue[tuple[float, frozenset[str]]]
+Reports = queue.SimpleQueue[tuple[float, frozenset[str]]]
 
 
-def luminal(root: Path, heard: Heard) -> Callable[[], object]:
+def luminal(root: Path, reports: Reports) -> Callable[[], object]:
     def receive(batch: Batch) -> None:
-        heard.put((time.monotonic(), batch.paths))
+        reports.put((time.monotonic(), batch.paths))
 
     return Watcher([root], receive).start().stop
 
 
-def watchfiles_defaults(root: Path, heard: Heard) -> Callable[[], object]:
+def watchfiles_defaults(root: Path, reports: Reports) -> Callable[[], object]:
     import watchfiles
 
     done = threading.Event()
@@ -36,12 +36,12 @@ def watchfiles_defaults(root: Path, heard: Heard) -> Callable[[], object]:
     def run() -> None:
         begun.set()
         for changes in watchfiles.watch(root, stop_event=done):
-            heard.put((time.monotonic(), frozenset(path for _, path in changes)))
+            reports.put((time.monotonic(), frozenset(path for _, path in changes)))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     begun.wait()
-    time.sleep(0.5)  # it does not say when it has begun
+    time.sleep(0.5)  # it does not report when it has started
 
     def stop() -> None:
         done.set()
@@ -50,7 +50,7 @@ def watchfiles_defaults(root: Path, heard: Heard) -> Callable[[], object]:
     return stop
 
 
-def watchdog(root: Path, heard: Heard) -> Callable[[], object]:
+def watchdog(root: Path, reports: Reports) -> Callable[[], object]:
     from watchdog.events import FileSystemEventHandler
     from watchdog.observers import Observer
 
@@ -58,7 +58,7 @@ def watchdog(root: Path, heard: Heard) -> Callable[[], object]:
         def on_any_event(self, event) -> None:
             if event.event_type in {"closed", "moved", "deleted"}:
                 path = getattr(event, "dest_path", "") or event.src_path
-                heard.put((time.monotonic(), frozenset([os.fsdecode(path)])))
+                reports.put((time.monotonic(), frozenset([os.fsdecode(path)])))
 
     observer = Observer()
     observer.schedule(Handler(), str(root), recursive=True)
@@ -72,8 +72,8 @@ def watchdog(root: Path, heard: Heard) -> Callable[[], object]:
     return stop
 
 
-def polling(root: Path, heard: Heard) -> Callable[[], object]:
-    """Look at every file's mtime once a second, as simple reloaders do."""
+def polling(root: Path, reports: Reports) -> Callable[[], object]:
+    """Read every file's mtime once a second, as simple reloaders do."""
     done = threading.Event()
 
     def look() -> dict[str, float]:
@@ -91,7 +91,7 @@ def polling(root: Path, heard: Heard) -> Callable[[], object]:
             paths = frozenset(p for p in now if now[p] != before.get(p))
             before = now
             if paths:
-                heard.put((time.monotonic(), paths))
+                reports.put((time.monotonic(), paths))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -110,7 +110,7 @@ def _installed() -> dict[str, Contestant]:
         if importlib.util.find_spec(name):
             found[name] = peer
         else:
-            print(f"{name} is not installed: left out")
+            print(f"{name} is not installed: skipped")
     return {"luminal": luminal, **found, "polling 1 s": polling}
 
 

@@ -1,4 +1,4 @@
-"""jurigged and hmr, each in a process of its own: from a save to the new code."""
+"""jurigged and hmr, each in a process of its own: time from save to live."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(reloaded.value(), time.monotonic(), flush=True)
 
 
 def installed() -> list[str]:
-    """Return which of them there are."""
+    """Return those that are installed."""
     modules = {"jurigged": "jurigged", "hmr": "reactivity"}
     return [
         name for name, module in modules.items() if importlib.util.find_spec(module)
@@ -43,10 +43,10 @@ def installed() -> list[str]:
 
 
 def reloads(name: str, files: int, way: str, count: int) -> tuple[list[float], int]:
-    """Save a module among *files* *count* times; three misses are enough.
+    """Save a module among *files* *count* times; stop after three misses.
 
     Returns:
-        The milliseconds until the new code was live, and the misses.
+        The milliseconds until the new code was live, and the number of misses.
     """
     with tree(files) as others, Saver() as saver:
         root = others[0].parent.parent

@@ -1,6 +1,6 @@
-"""Trees of files, and saving them from a process of its own, as an editor does.
+"""Trees of files, and a process that saves them, as an editor does.
 
-In the watching process a save would itself wait for the GIL, and be counted.
+In the watching process a save would wait for the GIL, and that time would count.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAVES = {"in place": _in_place, "rename": _by_rename}
 
 
 class Saver:
-    """The process; a context manager."""
+    """The process that saves; a context manager."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Saver:
 
 @contextmanager
 def tree(count: int) -> Iterator[list[Path]]:
-    """Make *count* files, a hundred a directory."""
+    """Write *count* files, a hundred in each directory."""
     root = Path(tempfile.mkdtemp(prefix="watching_"))
     try:
         files = []

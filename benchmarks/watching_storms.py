@@ -1,4 +1,4 @@
-"""The watcher in extremes: nothing happens, git happens, more than the queue holds."""
+"""The watcher in extremes: no change, a branch switch, a queue overflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from benchmarks.watching_peers import Contestant, Heard
+    from benchmarks.watching_peers import Contestant, Reports
 
 __all__ = ["STORMS"]
 
@@ -33,7 +33,7 @@ def idle(size: dict) -> None:
             stop = contestant(files[0].parent.parent, queue.SimpleQueue())
             time.sleep(0.5)
             began = time.process_time()
-            # One second more than a minute, so that the slow sweep is in it.
+            # A second more than a minute, so that it includes the slow sweep.
             time.sleep(seconds + 1 if name == "luminal" else min(seconds, 10))
             used = time.process_time() - began
             took = seconds if name == "luminal" else min(seconds, 10)
@@ -68,15 +68,15 @@ def branch_switch(size: dict) -> None:
 
 
 def switches(contestant: Contestant, root: Path, count: int) -> str:
-    """Return batches a switch, and when the first and the last came."""
-    heard: Heard = queue.SimpleQueue()
-    stop = contestant(root, heard)
+    """Return the batches of each switch, and the times of the first and the last."""
+    reports: Reports = queue.SimpleQueue()
+    stop = contestant(root, reports)
     batches, first, last, files = [], [], [], []
     for number in range(count):
         git(root, "checkout", "-q", ("one", "two")[number % 2])
         ended = time.monotonic()
         time.sleep(1.5)
-        came = [heard.get() for _ in range(heard.qsize())]
+        came = [reports.get() for _ in range(reports.qsize())]
         python = [
             (at, found)
             for at, paths in came
@@ -100,11 +100,11 @@ def switches(contestant: Contestant, root: Path, count: int) -> str:
 
 
 def overflow(size: dict) -> None:
-    """Fill the kernel's queue while the receiver is held; time the repair."""
+    """Overflow the kernel's queue while the receiver blocks; time the recovery."""
     count = size["sizes"][-1]
     banner(f"queue overflow, {count:,} files: from reading the queue to the change")
     if sys.platform != "linux":
-        print("skipped: the kernel's queue is Linux's")
+        print("skipped: inotify is on Linux only")
         return
     found: queue.SimpleQueue[tuple[float, Batch]] = queue.SimpleQueue()
     go_on = threading.Event()

@@ -13,7 +13,7 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
-from luminal.sphinx.specifications import read_specifications
+from luminal.sphinx._directives import read_specifications
 
 from .links import canonical
 

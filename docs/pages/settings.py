@@ -16,7 +16,7 @@ import click
 
 from luminal.cli.settings import KEYS
 from luminal.interfaces import IPhoton
-from luminal.sphinx.wording import plain
+from luminal.sphinx._directives import escaped
 
 from .verbs import commands
 from .words import meanings
@@ -121,7 +121,7 @@ def _key(key: str, parameter: click.Parameter | None) -> list[str]:
     environment, option, default = _words_of(key, parameter)
     said = meanings("settings", _without_help()).get(key)
     if said is None and isinstance(parameter, click.Option):
-        said = plain(parameter.help or "").replace("; may be repeated", "")
+        said = escaped(parameter.help or "").replace("; may be repeated", "")
     form = f"A {TYPES[KEYS[key]]}" + (
         f", by default ``{default}``." if default else "."
     )

@@ -15,7 +15,7 @@ import click
 from luminal.cli.exits import Exit
 from luminal.cli.root import VERBS
 from luminal.cli.root import _root as root
-from luminal.sphinx.wording import plain
+from luminal.sphinx._directives import escaped
 
 from .words import meanings
 
@@ -128,7 +128,7 @@ def _option(option: click.Option) -> list[str]:
         raise LookupError(f"an option without help: {option.opts}")
     metavar = "" if option.is_flag else f" {_metavar(option)}"
     flags = ", ".join(f"{flag}{metavar}" for flag in option.opts)
-    said = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", plain(option.help or ""))
+    said = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", escaped(option.help or ""))
     extra = []
     has_default = isinstance(option.default, str | int | float)
     if not option.is_flag and has_default:

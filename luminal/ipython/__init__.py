@@ -1,7 +1,7 @@
-"""The IPython extension: ``%photon``, and how photons look in a notebook.
+"""The IPython extension: the line magic ``%photon``, and photons as tables.
 
-``%load_ext luminal.ipython`` adds both. In come magic lines, out come the answers of a
-Loader that lives beside the shell, on an event loop of its own.
+``%load_ext luminal.ipython`` loads it. The magic has a Loader of its own, which runs on
+an event loop of its own, so photons keep running between the cells.
 """
 
 from __future__ import annotations
@@ -15,28 +15,33 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Add ``%photon`` and the pictures to *shell*; ``%load_ext`` calls this.
+    """Add ``%photon`` and the tables to *shell*; ``%load_ext`` calls this.
+
+    Args:
+        shell: The shell that is extended.
 
     Raises:
-        MissingExtraError: This IPython is too old, or not all there.
+        MissingExtraError: IPython is too old, or incomplete.
     """
-    from luminal.ipython.magic import PhotonMagics
-    from luminal.ipython.pictures import hang_up
+    from luminal.ipython._magic import PhotonMagics, add_formatters
 
     magics = PhotonMagics(shell)
     shell.register_magics(magics)
-    shell.events.register("post_run_cell", magics.tell_news)
-    hang_up(shell)
+    shell.events.register("post_run_cell", magics.print_events)
+    add_formatters(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Stop all photons and take everything back; ``%unload_ext`` calls this."""
-    from luminal.ipython.magic import PhotonMagics
-    from luminal.ipython.pictures import take_down
+    """Unload all photons and undo `load_ipython_extension`; ``%unload_ext`` calls this.
+
+    Args:
+        shell: The shell that was extended.
+    """
+    from luminal.ipython._magic import PhotonMagics, remove_formatters
 
     magics = shell.magics_manager.registry.pop(PhotonMagics.__name__, None)
     if isinstance(magics, PhotonMagics):
-        shell.events.unregister("post_run_cell", magics.tell_news)
+        shell.events.unregister("post_run_cell", magics.print_events)
         magics.close()
     shell.magics_manager.magics["line"].pop("photon", None)
-    take_down(shell)
+    remove_formatters(shell)

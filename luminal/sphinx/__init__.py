@@ -1,9 +1,8 @@
-"""The Sphinx extension: pages about photons, hooks and errors.
+"""The Sphinx extension: directives that describe photons, hooks and errors.
 
-``extensions = ["luminal.sphinx"]`` adds the directives ``luminal-photons``,
-``luminal-hooks`` and ``luminal-errors``. In come directories, a class of
-specifications, the catalogue; out come descriptions that other pages can refer to. No
-photon is ever imported: only the host's own specifications are.
+``extensions = ["luminal.sphinx"]`` adds ``luminal-photons``, ``luminal-hooks`` and
+``luminal-errors``, and roles that refer to what they describe. Photons are not
+imported; classes of hook specifications are.
 """
 
 from __future__ import annotations
@@ -18,13 +17,16 @@ __all__ = ["setup"]
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Add the directives; Sphinx calls this.
+    """Add the directives and roles; Sphinx calls this.
 
     Args:
-        app: The build.
+        app: The Sphinx application.
+
+    Returns:
+        The version of the extension, and that it may run in parallel.
     """
     from luminal import __version__
-    from luminal.sphinx.directives import (
+    from luminal.sphinx._directives import (
         ErrorsDirective,
         HooksDirective,
         PhotonsDirective,

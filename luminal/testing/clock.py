@@ -1,9 +1,9 @@
-"""A clock that a test moves, and the event loop that goes by it.
+"""A fake clock, and an event loop whose timers follow it.
 
-In come seconds from a test, out come the timers that are due in them, in order, at once
-in real time. Threads, files and processes live in real time all the same: what waits
-for them waits for them. While a host carries out an order the clock goes at real speed,
-since the deadlines of that order are timers too.
+A test advances the clock, and the loop's timers that are due fire in their order, with
+no real time between them. Threads, files and processes still need real time. While a
+host carries out a call of the test, the clock runs at real speed, since the deadlines
+of that call are timers too.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """Seconds that pass when a test says so.
+    """A clock that stands still until a test advances it.
 
-    ``clock()`` is the time in seconds, so a clock can stand wherever a function like
-    `time.monotonic` is taken. A loop made by `new_event_loop` goes by it:
+    ``clock()`` is the time in seconds, so a clock can be passed wherever a function
+    like `time.monotonic` can. The timers of a loop made by `new_event_loop` follow it:
     `asyncio.sleep`, `asyncio.timeout` and ``loop.call_later`` wait for `advance`. The
-    functions of `time` are not touched.
+    functions of the module `time` do not change.
 
     Args:
-        start: The time at first.
+        start: The time at first, in seconds.
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        # Guards all below; the loop's thread and the test's come here.
+        # Guards all below, which the loop's thread and the test's both use.
         self._lock = threading.Lock()
         self._now = start
         self._target = start
-        # How many want time to go by itself at present.
+        # Number of `flowing` blocks entered now.
         self._flows = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Called by the loop when it has nothing to do and the target is reached.
+        # Called by the loop when it is idle and the target is reached.
         self._arrivals: list[Callable[[], object]] = []
 
     def __call__(self) -> float:
@@ -53,21 +53,23 @@ class FakeClock:
         return f"<FakeClock {self._now:g}>"
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """Return a loop that goes by this clock; fit for `asyncio.Runner`.
+        """Return an event loop whose timers follow this clock.
+
+        It can be the ``loop_factory`` of `asyncio.Runner`.
 
         Raises:
-            RuntimeError: An earlier one is still open.
+            RuntimeError: An earlier loop of this clock is still open.
         """
         if self._loop is not None and not self._loop.is_closed():
-            raise RuntimeError("a loop goes by this clock already; close that first")
+            raise RuntimeError("another loop uses this clock; close that one first")
         self._loop = _Loop(self)
         return self._loop
 
     @contextlib.contextmanager
     def flowing(self) -> Iterator[None]:
-        """Let time go by itself, at real speed, within a ``with`` block.
+        """Let the clock run at real speed inside of a ``with`` block.
 
-        `Host` does so while it carries out an order.
+        `Host` does so while it carries out a call.
         """
         with self._lock:
             self._flows += 1
@@ -80,22 +82,23 @@ class FakeClock:
             self._wake()
 
     def _wake(self) -> None:
-        """Have the loop look at the clock again."""
+        """Make the loop read the clock again."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has been closed
+            with contextlib.suppress(RuntimeError):  # it is closed
                 self._loop.call_soon_threadsafe(lambda: None)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, from a thread other than the loop's.
+        """Advance the clock, from a thread other than the loop's.
 
-        Returns when the timers due in that time have fired and the loop has nothing
-        left to do but wait for threads, for files, or for later timers.
+        Returns when the timers due in that time have fired, and the loop only waits for
+        threads, files, or later timers.
 
         Args:
-            seconds: How much.
+            seconds: By how much.
 
         Raises:
             RuntimeError: Called on the loop's own thread; await `elapse` there.
+            ValueError: *seconds* is negative.
         """
         loop = self._loop
         if loop is None or not loop.is_running():
@@ -107,17 +110,20 @@ class FakeClock:
         except RuntimeError:
             is_own = False
         if is_own:
-            raise RuntimeError("cannot advance from inside of the loop; await elapse")
+            raise RuntimeError("cannot advance on the loop's own thread; await elapse")
         arrived = threading.Event()
         self._set_off(seconds, arrived.set)
         self._wake()
         arrived.wait()
 
     async def elapse(self, seconds: float) -> None:
-        """Let time pass as `advance` does, on the loop that goes by this clock.
+        """Advance the clock as `advance` does, from a coroutine on its loop.
 
         Args:
-            seconds: How much.
+            seconds: By how much.
+
+        Raises:
+            ValueError: *seconds* is negative.
         """
         arrived = asyncio.get_running_loop().create_future()
 
@@ -134,13 +140,13 @@ class FakeClock:
             self._arrivals.append(on_arrival)
 
     def _pass(self, timeout: float | None) -> bool:
-        """Move on to the next timer; called by a loop that has nothing to do.
+        """Advance to the next timer; called by the loop when it is idle.
 
         Args:
-            timeout: Seconds until that timer, None where there is none.
+            timeout: Seconds until that timer, None if there is none.
 
         Returns:
-            Whether something may have to be done now.
+            Whether the loop may have something to do now.
         """
         with self._lock:
             if self._now < self._target:
@@ -160,7 +166,7 @@ class FakeClock:
 
 def _checked(seconds: float) -> float:
     if seconds < 0:
-        raise ValueError(f"time does not go back: {seconds!r}")
+        raise ValueError(f"cannot go back in time: {seconds!r}")
     return seconds
 
 
@@ -171,14 +177,14 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         now = self._fake_clock()
-        # A timer is due that is nearer than this; late in time, a smaller step would
-        # be none at all, and the timer never due.
+        # A timer that is nearer than this is due. For a large `now` a smaller step
+        # would be lost to rounding, and the timer never due.
         self._clock_resolution = max(math.ulp(now), 1e-9)
         return now
 
 
 class _Selector(selectors.DefaultSelector):
-    """Lets time pass where the loop would wait for it."""
+    """Advances the clock where the loop would wait for a timer."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -187,7 +193,7 @@ class _Selector(selectors.DefaultSelector):
     def select(
         self, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready; wait for files only, never for time."""
+        """Return the files that are ready. Waits for files, never for a timer."""
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready

@@ -1,46 +1,57 @@
-"""What a host has left behind: compared with a moment before it loaded anything.
+"""Find what photons left behind: compare the process with an earlier snapshot of it.
 
-In come two moments, out come leaks, each by name and with the place in the code where
-that is known. It only looks; nothing of a photon is called.
+Only looks: no code of a photon is called.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.errors import LuminalWarning
 from luminal.loading import describe_position
 from luminal.supervise.footprint import Footprint
-from luminal.testing.patience import THREAD_NAME
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from types import FrameType
 
-    from luminal.hooks import PluginManager
+    from luminal.managers import Loader
 
-__all__ = ["Leak", "Moment"]
+__all__ = ["THREAD_NAME", "Leak", "LeakCheck"]
 
-_FACETS = ("sys.meta_path", "sys.path_hooks", "sys.path", "signals", "cwd")
-_OURS = frozenset({THREAD_NAME, "luminal-reaper"})
-"""Threads that serve the whole process and outlive every host."""
+THREAD_NAME = "luminal-testing"
+"""Name of every thread that `luminal.testing` starts for itself."""
+
+_INTERPRETER_STATE = (
+    "sys.meta_path",
+    "sys.path_hooks",
+    "sys.path",
+    "signals",
+    "cwd",
+)
+# Threads that serve the whole process and outlive every host.
+_THREADS_OF_OURS = frozenset({THREAD_NAME, "luminal-reaper"})
+_PROC = "/proc/self"
 
 
 @attrs.frozen
 class Leak:
-    """Something that outlived the host's photons.
+    """Something that exists after the host's photons were unloaded.
 
     Attributes:
         kind: ``thread``, ``task``, ``hook``, ``module``, ``child``, ``descriptor``, or
-            a facet of the interpreter such as ``sys.meta_path``.
-        name: Its own name.
-        where: Where it stands, as far as that is known.
+            a part of the interpreter's state such as ``sys.meta_path``.
+        name: Name of the thing.
+        where: The file and line that it is at, or its path; empty if unknown.
     """
 
     kind: str
@@ -51,51 +62,91 @@ class Leak:
         return f"{self.kind} {self.name}" + (f" {self.where}" if self.where else "")
 
 
-@attrs.frozen(repr=False)
-class Moment:
-    """All that could leak, as it was once.
+class LeakCheck:
+    """Compares the process with a snapshot from before the first photon was loaded.
 
-    Tables of what is there, by something that tells one from another.
+    Args:
+        loader: The host's Loader.
+        directory: The directory of photons' files.
+        other_files: Returns the paths of photons' files outside of *directory*.
+        owns_loop: Whether every task on the running loop counts; else only tasks that
+            run a file of *directory*.
     """
 
-    _tables: Mapping[str, Mapping[Any, Leak]]
-    _footprint: Footprint
+    def __init__(
+        self,
+        loader: Loader,
+        directory: str,
+        other_files: Callable[[], Collection[str]],
+        *,
+        owns_loop: bool,
+    ) -> None:
+        self._loader = loader
+        self._directory = directory
+        self._other_files = other_files
+        self._owns_loop = owns_loop
+        self._before: _Snapshot | None = None
 
-    @classmethod
-    def now(
-        cls, plugins: PluginManager, places: Collection[str], tasks: Iterable[Task[Any]]
-    ) -> Moment:
-        """Look at everything.
+    def begin(self) -> None:
+        """Take the first snapshot. Further calls do nothing."""
+        if self._before is None:
+            self._before = self._now()
 
-        Args:
-            plugins: Where the host's hooks are.
-            places: Files and directories that photons come from.
-            tasks: The tasks to count.
-        """
+    def leaks(self) -> list[Leak]:
+        """Return what exists now and did not in the first snapshot."""
+        return self._now().since(self._before) if self._before is not None else []
+
+    def _now(self) -> _Snapshot:
+        tasks = {
+            task: Leak("task", repr(task.get_name()), _place_of_task(task))
+            for task in asyncio.all_tasks()
+            if task is not asyncio.current_task() and self._counts(task)
+        }
+        hooks = {
+            (name, id(plugin)): Leak("hook", f"implementations of {name!r}")
+            for name, plugin in self._loader.plugins.list_name_plugin()
+            if plugin is not None
+        }
+        places = {self._directory, *self._other_files()}
         tables = {
             "thread": dict(_threads()),
-            "task": {task: Leak("task", *_of_task(task)) for task in tasks},
-            "hook": {
-                (name, id(plugin)): Leak("hook", f"implementations of {name!r}")
-                for name, plugin in plugins.list_name_plugin()
-                if plugin is not None
-            },
+            "task": tasks,
+            "hook": hooks,
             "module": dict(_modules(places)),
             "child": dict(_children()),
             "descriptor": dict(_descriptors()),
         }
-        return cls(tables, Footprint.take())
+        return _Snapshot(tables, Footprint.take())
 
-    def since(self, before: Moment) -> list[Leak]:
-        """Return what is here and was not there at the moment *before*."""
+    def _counts(self, task: Task[Any]) -> bool:
+        """Whether *task* may be a photon's."""
+        code = getattr(task.get_coro(), "cr_code", None)
+        file = code.co_filename if code is not None else ""
+        return self._owns_loop or file.startswith(self._directory)
+
+
+@attrs.frozen(repr=False)
+class _Snapshot:
+    """Everything that could leak, at one moment.
+
+    Attributes:
+        tables: Kind → identity → the leak that it would be.
+        state: The interpreter's shared state.
+    """
+
+    tables: Mapping[str, Mapping[Any, Leak]]
+    state: Footprint
+
+    def since(self, before: _Snapshot) -> list[Leak]:
+        """Return what is in this snapshot and not in *before*."""
         leaks = [
             leak
-            for kind, table in self._tables.items()
+            for kind, table in self.tables.items()
             for key, leak in table.items()
-            if key not in before._tables[kind]
+            if key not in before.tables[kind]
         ]
-        for change in self._footprint.since(before._footprint):
-            if change.facet in _FACETS:
+        for change in self.state.since(before.state):
+            if change.facet in _INTERPRETER_STATE:
                 changes = [f"+{text}" for text in change.added]
                 changes += [f"-{text}" for text in change.removed]
                 leaks.append(Leak(change.facet, ", ".join(changes)))
@@ -103,14 +154,14 @@ class Moment:
 
 
 def _threads() -> Iterator[tuple[Any, Leak]]:
-    """Yield every thread but the asking one and those that serve everybody."""
+    """Yield all threads but the current one and those that serve the whole process."""
     known = {thread.ident: thread for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented
         thread = known.get(ident)
         name = thread.name if thread is not None else f"number {ident}"
         # A loop's own executor belongs to the loop, which is not the host's.
         is_pool = name.startswith("asyncio_")
-        if ident == threading.get_ident() or name in _OURS or is_pool:
+        if ident == threading.get_ident() or name in _THREADS_OF_OURS or is_pool:
             continue
         yield (
             thread or ident,
@@ -124,15 +175,15 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _of_task(task: Task[Any]) -> tuple[str, str]:
+def _place_of_task(task: Task[Any]) -> str:
     stack = task.get_stack(limit=1)
-    return repr(task.get_name()), describe_position(stack) if stack else ""
+    return describe_position(stack) if stack else ""
 
 
 def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:
-    """Yield the modules that come from *places*."""
+    """Yield the modules whose files are at or below *places*."""
     for name, module in list(sys.modules.items()):
-        with contextlib.suppress(Exception):  # anything may stand in `sys.modules`
+        with contextlib.suppress(Exception):  # any object can be in `sys.modules`
             own = object.__getattribute__(module, "__dict__")
             files = [own.get("__file__"), *list(own.get("__path__") or ())]
             where = next((f for f in files if f and _is_in(str(f), places)), None)
@@ -140,38 +191,61 @@ def _modules(places: Collection[str]) -> Iterator[tuple[Any, Leak]]:
                 yield (name, id(module)), Leak("module", repr(name), str(where or ""))
 
 
-def _is_in(file: str, places: Collection[str]) -> bool:
+def _is_in(file: str, places: Iterable[str]) -> bool:
     return any(file == place or file.startswith(place + os.sep) for place in places)
 
 
 def _children() -> Iterator[tuple[Any, Leak]]:
-    """Yield the child processes, as far as the system tells."""
-    tasks = "/proc/self/task"
-    for number in _listed(tasks):
-        for child in _read(f"{tasks}/{number}/children").split():
-            command = _read(f"/proc/{child}/cmdline").replace("\0", " ").strip()
-            yield child, Leak("child", f"process {child}", command or "(has ended)")
+    """Yield the child processes."""
+    if os.path.isdir(_PROC):
+        for number in os.listdir(f"{_PROC}/task"):
+            for child in _read(f"{_PROC}/task/{number}/children").split():
+                command = _read(f"/proc/{child}/cmdline").replace("\0", " ").strip()
+                yield child, _child(child, command)
+    elif (process := _process()) is not None:
+        for each in process.children():
+            with contextlib.suppress(Exception):  # it has ended
+                yield each.pid, _child(each.pid, " ".join(each.cmdline()))
+
+
+def _child(pid: object, command: str) -> Leak:
+    return Leak("child", f"process {pid}", command or "(has ended)")
 
 
 def _descriptors() -> Iterator[tuple[Any, Leak]]:
-    """Yield the open files and sockets, as far as the system tells."""
-    for number in _listed("/proc/self/fd"):
-        # The one that listed the directory is gone by now.
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{number}")
-            yield (number, target), Leak("descriptor", number, target)
+    """Yield the open files and sockets; on Linux pipes and other descriptors too."""
+    if os.path.isdir(_PROC):
+        for number in os.listdir(f"{_PROC}/fd"):
+            # The one that listed the directory is closed by now.
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"{_PROC}/fd/{number}")
+                yield (number, target), Leak("descriptor", number, target)
+    elif (process := _process()) is not None:
+        for file in process.open_files():
+            yield (file.fd, file.path), Leak("descriptor", str(file.fd), file.path)
+        for socket in process.net_connections("all"):
+            name = f"socket {socket.laddr or ''}"
+            yield (socket.fd, name), Leak("descriptor", str(socket.fd), name)
 
 
-def _listed(path: str) -> list[str]:
+def _process() -> Any | None:
+    """Return psutil's view of this process, or warn that it is not installed."""
     try:
-        return os.listdir(path)
-    except OSError:
-        return []
+        import psutil  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        warnings.warn(
+            "child processes and open files are not checked for leaks: "
+            "this system has no /proc; pip install psutil",
+            LuminalWarning,
+            stacklevel=2,
+        )
+        return None
+    return psutil.Process()
 
 
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
-    except OSError:
+    except OSError:  # it has ended
         return ""

@@ -1,4 +1,4 @@
-"""How much of the traffic nobody looks at. Needs to be told who is a bot."""
+"""A photon that counts requests by bots. It requires `agents`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import luminal
 
 
 class Bots(luminal.IPhoton):
-    """Counts the requests of each program that is not a person's browser."""
+    """Counts the requests of each program that is not a browser."""
 
     photon_name = "bots"
     photon_version = "1.0"
-    photon_description = "requests by programs"
+    photon_description = "requests by bots"
     photon_tags = ("aggregate", "report")
     photon_requires = ("agents>=1.0",)
 
     def start(self) -> None:
-        """Begin to count at zero."""
+        """Reset the counters."""
         self.total = 0
         self.families: Counter[str] = Counter()
 
     @luminal.hookimpl
     def aggregate(self, record: dict[str, Any]) -> None:
-        """Count *record* where a bot asked."""
+        """Count *record* if a bot sent the request."""
         self.total += 1
         if record["is_bot"]:
             self.families[record["family"]] += 1

@@ -1,4 +1,7 @@
-"""Reads the combined log format, with the request's seconds at the end or not."""
+"""A photon that parses the combined log format.
+
+The seconds of the request may follow at the end of a line.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ LINE = re.compile(
 
 @lru_cache(maxsize=4)
 def read_time(text: str) -> datetime:
-    """Read ``02/Mar/2026:13:05:59 +0000``; neighbouring lines share theirs."""
+    """Parse ``02/Mar/2026:13:05:59 +0000``; cached, since lines share their times."""
     return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z")
 
 
 class Combined(luminal.IPhoton):
-    """Makes records of lines in the combined format, and leaves the others alone."""
+    """Makes records of lines in the combined format, and ignores other lines."""
 
     photon_name = "combined"
     photon_version = "1.0"
-    photon_description = "reads the combined log format"
+    photon_description = "parses the combined log format"
     photon_tags = ("parse",)
 
     @luminal.hookimpl
     def parse(self, line: str) -> dict[str, Any] | None:
-        """Return the record of *line*, or None where it is of another format."""
+        """Return the record of *line*, or None if it has another format."""
         found = LINE.match(line)
         if found is None:
             return None

@@ -1,7 +1,7 @@
-"""Broken on purpose: it needs a library that nobody has installed.
+"""A photon that is broken on purpose: it imports a library that is not installed.
 
-Discovery lists it, loading refuses it by name, file and line, and every other
-photon of the pipeline works all the same.
+Discovery lists it. Loading reports the error with file and line, and all other photons
+of the pipeline still work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import luminal
 
 
 class Country(luminal.IPhoton):
-    """Would add the country of each address."""
+    """Would add the country of each address to its record."""
 
     photon_name = "country"
     photon_version = "0.1"
@@ -23,5 +23,5 @@ class Country(luminal.IPhoton):
 
     @luminal.hookimpl
     def enrich(self, record: dict[str, Any]) -> None:
-        """Would look the address up."""
+        """Would add the country of the address."""
         record["country"] = geography.look_up(record["address"])

@@ -1,4 +1,4 @@
-"""Two photons in one file: each drops a kind of record that only makes noise."""
+"""Two photons in one file. Each drops records that do not matter for the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ASSETS = (".css", ".js", ".ico", ".png", ".svg", ".woff2")
 
 
 class HealthChecks(luminal.IPhoton):
-    """Drops what a monitor asks for once a few seconds."""
+    """Drops the requests of monitors."""
 
     photon_name = "health-checks"
     photon_version = "1.0"
@@ -19,12 +19,12 @@ class HealthChecks(luminal.IPhoton):
 
     @luminal.hookimpl
     def keep(self, record: dict[str, Any]) -> bool | None:
-        """Say False for a health check."""
+        """Return False for a health check."""
         return False if record["path"] in ("/healthz", "/readyz") else None
 
 
 class StaticAssets(luminal.IPhoton):
-    """Drops style sheets, scripts and pictures that were served well."""
+    """Drops requests for style sheets, scripts and pictures that succeeded."""
 
     photon_name = "static-assets"
     photon_version = "1.0"
@@ -33,6 +33,6 @@ class StaticAssets(luminal.IPhoton):
 
     @luminal.hookimpl
     def keep(self, record: dict[str, Any]) -> bool | None:
-        """Say False for an asset; one that failed is worth a look."""
-        is_noise = record["status"] < 400 and record["path"].endswith(ASSETS)
-        return False if is_noise else None
+        """Return False for an asset, unless the request failed."""
+        is_dropped = record["status"] < 400 and record["path"].endswith(ASSETS)
+        return False if is_dropped else None

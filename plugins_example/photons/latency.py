@@ -1,4 +1,4 @@
-"""Which paths are slow, and how slow for whom."""
+"""A photon that reports the slowest paths, with percentiles."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import luminal
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value that *share* of the sorted, non-empty *values* do not exceed."""
+    """Return a percentile of *values*, which are sorted and not empty.
+
+    Args:
+        values: The sorted values.
+        share: From 0 to 1, such as 0.95 for the 95th percentile.
+    """
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
 class Latency(luminal.IPhoton):
-    """Keeps the seconds of every request, 8 bytes each, by path."""
+    """Keeps the seconds of every request by path, in 8 bytes each."""
 
     photon_name = "latency"
     photon_version = "1.0"
@@ -22,12 +27,12 @@ class Latency(luminal.IPhoton):
     photon_tags = ("aggregate", "report")
 
     def start(self) -> None:
-        """Begin with no measurement."""
+        """Forget all measurements."""
         self.seconds: dict[str, array[float]] = {}
 
     @luminal.hookimpl
     def aggregate(self, record: dict[str, Any]) -> None:
-        """Keep the record's seconds, where the log says them."""
+        """Keep the record's seconds, if the log has them."""
         if record["seconds"] is not None:
             path = record["path"]
             self.seconds.setdefault(path, array("d")).append(record["seconds"])

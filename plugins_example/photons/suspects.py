@@ -1,4 +1,4 @@
-"""Addresses that behave as no visitor does: scanning, or guessing passwords."""
+"""A photon that reports addresses that scan the server or guess passwords."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import luminal
 
-BAIT = ("/wp-", "/.env", "/.git/", "/phpmyadmin", "/admin.php")
-MANY_REFUSALS = 20
+PROBED_PATHS = ("/wp-", "/.env", "/.git/", "/phpmyadmin", "/admin.php")
+MANY_FAILED_LOGINS = 20
 
 
 class Suspects(luminal.IPhoton):
-    """Counts probes for well-known holes, and refused log-ins, by address."""
+    """Counts probes for known vulnerabilities and failed logins by address."""
 
     photon_name = "suspects"
     photon_version = "1.0"
@@ -20,29 +20,29 @@ class Suspects(luminal.IPhoton):
     photon_tags = ("aggregate", "report")
 
     def start(self) -> None:
-        """Begin with nobody under suspicion."""
+        """Reset the counters."""
         self.probes: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
+        self.failed_logins: Counter[str] = Counter()
 
     @luminal.hookimpl
     def aggregate(self, record: dict[str, Any]) -> None:
-        """Count *record* against its address where it looks bad."""
-        if record["path"].startswith(BAIT):
+        """Count *record* if it looks like an attack."""
+        if record["path"].startswith(PROBED_PATHS):
             self.probes[record["address"]] += 1
         elif record["status"] in (401, 403):
-            self.refusals[record["address"]] += 1
+            self.failed_logins[record["address"]] += 1
 
     @luminal.hookimpl
     def report(self) -> dict[str, Any]:
-        """Return the section of suspicious addresses, the busiest first."""
+        """Return the section of suspicious addresses, by number of requests."""
         found = [
-            (address, count, "asks for well-known holes")
+            (address, count, "probes for known vulnerabilities")
             for address, count in self.probes.items()
         ]
         found += [
             (address, count, "guesses passwords")
-            for address, count in self.refusals.items()
-            if count >= MANY_REFUSALS
+            for address, count in self.failed_logins.items()
+            if count >= MANY_FAILED_LOGINS
         ]
         return {
             "rank": 60,

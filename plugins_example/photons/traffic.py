@@ -1,4 +1,4 @@
-"""How much was asked for: by hour, by kind of answer, by path."""
+"""A photon that counts traffic by hour, by status class and by path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Traffic(luminal.IPhoton):
     photon_tags = ("aggregate", "report")
 
     def start(self) -> None:
-        """Begin to count at zero."""
+        """Reset the counters."""
         self.hours: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.classes: Counter[int] = Counter()
@@ -71,7 +71,7 @@ class Traffic(luminal.IPhoton):
         }
 
     def by_path(self) -> dict[str, Any]:
-        """Return the section of the paths that were asked for most."""
+        """Return the section of the most requested paths."""
         rows = [
             (path, count, f"{self.volume[path] / 1e6:.1f} MB")
             for path, count in self.paths.most_common(10)

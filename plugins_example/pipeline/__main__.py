@@ -21,30 +21,39 @@ PHOTONS = Path(__file__).resolve().parent.parent / "photons"
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; a wrong one ends the program with status 2."""
+    """Parse the command line; an invalid one ends the program with status 2."""
     parser = argparse.ArgumentParser(
-        prog="pipeline", description="report on an access log, by way of photons"
+        prog="pipeline", description="report on an access log, with photons"
     )
     parser.add_argument(
-        "log", nargs="?", help="a file, or - for standard input; generated otherwise"
+        "log",
+        nargs="?",
+        help="a file, or - for standard input; else a generated log",
     )
-    parser.add_argument("--follow", action="store_true", help="go on as the log grows")
-    parser.add_argument("--records", type=int, default=60_000, help="to generate")
-    parser.add_argument("--seed", type=int, default=1, help="of the generated log")
     parser.add_argument(
-        "--photons", action="append", metavar="DIR", help="instead of the example's"
+        "--follow", action="store_true", help="read on while the log grows"
+    )
+    parser.add_argument(
+        "--records", type=int, default=60_000, help="how many to generate"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the generated log")
+    parser.add_argument(
+        "--photons",
+        action="append",
+        metavar="DIR",
+        help="instead of the example's",
     )
     options = parser.parse_args(arguments)
     if options.follow and options.log in (None, "-"):
         parser.error("--follow needs the path of a log")
-    if options.log not in (None, "-") and (why := refusal(options.log)):
+    if options.log not in (None, "-") and (why := why_unreadable(options.log)):
         parser.error(f"{why}: {options.log}")
     if options.records < 1:
         parser.error("--records must be at least 1")
     return options
 
 
-def refusal(log: str) -> str:
+def why_unreadable(log: str) -> str:
     """Return why the log at that path cannot be read, or an empty string."""
     if not os.path.exists(log):
         return "no such file"
@@ -56,8 +65,8 @@ def refusal(log: str) -> str:
 def run(options: argparse.Namespace, log: str) -> None:
     """Process the file at *log* and print the report.
 
-    The first Ctrl-C ends the reading, and the report tells of what has been read;
-    a second one ends the program.
+    The first Ctrl-C stops the reading, and the report covers what has been read. A
+    second one ends the program.
     """
     over = threading.Event()
 
@@ -84,19 +93,19 @@ def run(options: argparse.Namespace, log: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the pipeline on what the command line names; return the exit status."""
+    """Run the pipeline as the command line says; return the exit status."""
     options = read_options(arguments)
     try:
         produce(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the report, `head` say, has had enough
+    except BrokenPipeError:  # `head`, say, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
 
 def produce(options: argparse.Namespace) -> None:
-    """Run the pipeline on the log that was named, else on one made for it."""
+    """Run the pipeline on the log that was named, or on a generated one."""
     if options.log is not None:
         run(options, options.log)
         return

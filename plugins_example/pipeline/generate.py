@@ -1,10 +1,9 @@
-"""Write an access log that looks like a real day: the same seed, the same bytes.
+"""Generate an access log of one day. The same seed gives the same bytes.
 
-Most lines are in the combined format with the time that the request took at the
-end; an edge server writes JSON; now and then a line is damaged. In the traffic:
-people, crawlers, a monitor, a vulnerability scanner, somebody who guesses
-passwords, three bursts, a slow search, and a quarter of an hour in which the
-checkout fails.
+Most lines are in the combined format, with the seconds of the request at the end. Some
+are JSON, and a few are damaged. The traffic has visitors, crawlers, a monitor, a
+vulnerability scanner, an attacker who guesses passwords, three bursts, a slow search,
+and fifteen minutes in which the checkout fails.
 """
 
 from __future__ import annotations
@@ -63,14 +62,14 @@ CRAWLERS = (
 
 
 def weight_of(minute: int) -> float:
-    """Return how busy *minute* of the day is: a wave with three bursts on it."""
+    """Return the weight of *minute* of the day: a sine wave with three bursts."""
     wave = 1.2 - math.cos((minute - 240) / 1440 * 2 * math.pi)
     in_burst = any(start <= minute < start + 3 for start in BURSTS)
     return wave * (6 if in_burst else 1)
 
 
-def moments(records: int, dice: random.Random) -> list[int]:
-    """Return the second of the day of each of *records* requests, in order."""
+def seconds_of_day(records: int, dice: random.Random) -> list[int]:
+    """Return the second of the day of each of *records* requests, sorted."""
     day = range(24 * 60)
     chosen = dice.choices(day, [weight_of(minute) for minute in day], k=records)
     return sorted(60 * minute + dice.randrange(60) for minute in chosen)
@@ -78,16 +77,16 @@ def moments(records: int, dice: random.Random) -> list[int]:
 
 def request(minute: int, dice: random.Random) -> tuple[str, str, str, int, str, float]:
     """Return address, method, path, status, agent and seconds of one request."""
-    who = dice.random()
-    if who < 0.02:
+    kind = dice.random()
+    if kind < 0.02:
         return "10.0.0.5", "GET", "/healthz", 200, "kube-probe/1.31", 0.001
-    if who < 0.03:
+    if kind < 0.03:
         return "192.0.2.66", "GET", dice.choice(PROBES), 404, "-", 0.002
-    if who < 0.1 and minute in GUESSING:
+    if kind < 0.1 and minute in GUESSING:
         return "192.0.2.99", "POST", "/login", 401, "curl/8.11.0", 0.05
     path = dice.choices(list(PAGES), [weight for weight, _ in PAGES.values()])[0]
     seconds = PAGES[path][1] * dice.lognormvariate(0, 0.6)
-    if who < 0.15:
+    if kind < 0.15:
         crawler = dice.randrange(len(CRAWLERS))
         address = f"203.0.113.{10 * crawler + dice.randrange(3)}"
         agent = CRAWLERS[crawler]
@@ -105,14 +104,14 @@ def request(minute: int, dice: random.Random) -> tuple[str, str, str, int, str, 
 
 
 def generate(records: int, seed: int = 1) -> Iterator[str]:
-    """Yield *records* lines of one day's log, without their ends.
+    """Yield the lines of one day's log, without line ends.
 
     Args:
-        records: How many lines.
+        records: Number of lines.
         seed: The same number gives the same lines.
     """
-    dice = random.Random(seed)  # noqa: S311 - traffic, not a secret
-    for second in moments(records, dice):
+    dice = random.Random(seed)  # noqa: S311 - nothing secret
+    for second in seconds_of_day(records, dice):
         address, method, path, status, agent, seconds = request(second // 60, dice)
         at = DAY + timedelta(seconds=second)
         size = 0 if status == 502 else dice.randrange(200, 40_000)
@@ -141,10 +140,10 @@ def generate(records: int, seed: int = 1) -> Iterator[str]:
 
 def main() -> None:
     """Write a log to standard output or to a file."""
-    parser = argparse.ArgumentParser(description="write an access log of one day")
+    parser = argparse.ArgumentParser(description="generate an access log of one day")
     parser.add_argument("--records", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("-o", "--output", help="a file; standard output otherwise")
+    parser.add_argument("-o", "--output", help="a file; by default standard output")
     options = parser.parse_args()
     lines = (line + "\n" for line in generate(options.records, options.seed))
     if options.output is None:

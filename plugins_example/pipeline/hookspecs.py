@@ -1,14 +1,14 @@
-"""The hooks of the pipeline, in the order in which a line of the log meets them.
+"""The hooks of the pipeline, in the order in which the host calls them.
 
-What travels is plain, so that a photon imports nothing of the host. A *record* is
-a dictionary that ``parse`` makes and ``enrich`` adds to; a *section* is a
-dictionary with ``rank`` (its place in the report), ``title``, ``headings`` and
-``rows``.
+Their arguments and results are plain values, so that photons import nothing of the
+host. A *record* is a dictionary that ``parse`` makes and ``enrich`` adds to. A
+*section* is a dictionary with ``rank`` (its position in the report), ``title``,
+``headings`` and ``rows``.
 
-Keys that the photons of this example agree on: ``address``, ``time`` (an aware
-`datetime.datetime`), ``method``, ``path`` (without the query), ``status``,
-``bytes``, ``agent``, ``seconds`` (None where the log does not say), and, once
-``agents`` has been at it, ``family`` and ``is_bot``.
+The photons of this example use the keys ``address``, ``time`` (an aware
+`datetime.datetime`), ``method``, ``path`` (without the query), ``status``, ``bytes``,
+``agent`` and ``seconds`` (None if the log does not have them). The photon ``agents``
+adds ``family`` and ``is_bot``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Section = dict[str, Any]
 
 
 class PipelineSpecs:
-    """What a photon of the pipeline may implement; all of it is optional."""
+    """The hooks that photons of the pipeline implement. Each is optional."""
 
     @hookspec(firstresult=True)
     def parse(self, line: str) -> Record | None:
-        """Make a record of *line*; None lets the next photon try.
+        """Return the record of *line*, or None to let the next photon try.
 
         Args:
-            line: One line of the log, without its end.
+            line: One line of the log, without its line end.
         """
 
     @hookspec
@@ -38,11 +38,11 @@ class PipelineSpecs:
 
     @hookspec(firstresult=True)
     def keep(self, record: Record) -> bool | None:
-        """Say False to drop *record*; None where it is not yours to decide."""
+        """Return False to drop *record*, or None to let the next photon decide."""
 
     @hookspec
     def aggregate(self, record: Record) -> None:
-        """Take from *record* what the report will need; it is not kept."""
+        """Count *record* for the report; the host does not keep it."""
 
     @hookspec
     def report(self) -> Section | list[Section] | None:

@@ -1,4 +1,4 @@
-"""The host: finds and loads the photons, then passes every line by their hooks."""
+"""The host: finds and loads the photons, and calls their hooks for every line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUP = "luminal.photons"
 
 @attrs.define
 class Tally:
-    """What became of the lines; `pump` alone writes it."""
+    """Counts of lines by what happened to them. Only `call_hooks` changes it."""
 
     read: int = 0
     unparsed: int = 0
@@ -33,19 +33,19 @@ class Tally:
 
     @property
     def reported(self) -> int:
-        """How many records reached the report."""
+        """Number of records in the report."""
         return self.read - self.unparsed - self.dropped - self.errors.total()
 
 
 @attrs.frozen
 class Result:
-    """All that a run leaves behind.
+    """The result of a run.
 
     Attributes:
-        candidates: What discovery found.
-        report: Which photons took part, which did not, and why.
+        candidates: The photons that discovery found.
+        report: The outcome of each photon.
         sections: The report on the log, in the order to print it.
-        tally: What became of the lines.
+        tally: Counts of lines.
     """
 
     candidates: Sequence[Candidate]
@@ -54,21 +54,21 @@ class Result:
     tally: Tally
 
 
-def pump(
+def call_hooks(
     hook: Any,
     lines: Iterable[tuple[str, int]],
     tally: Tally,
     tick: Callable[[int], None],
     is_over: Callable[[], bool],
 ) -> None:
-    """Pass each of *lines* by the hooks, until there is none or *is_over* says so.
+    """Call the hooks for each of *lines*, until *is_over* returns True.
 
     Args:
-        hook: The loader's relay for synchronous calls.
+        hook: The Loader's hooks.
         lines: Text and length in bytes of each line.
-        tally: Counts what becomes of them.
-        tick: Told the length of each line that is done with.
-        is_over: Asked after each line.
+        tally: Is updated.
+        tick: Called with the length of each line that is done.
+        is_over: Called after each line.
     """
     began = time.perf_counter()
     for line, size in lines:
@@ -83,7 +83,7 @@ def pump(
                     tally.dropped += 1
                 else:
                     hook.aggregate(record=record)
-        except Exception as error:  # noqa: BLE001 - one bad record, not the end
+        except Exception as error:  # noqa: BLE001 - the next records still count
             tally.errors[f"{type(error).__name__}: {error}"] += 1
         tick(size)
         if is_over():
@@ -91,11 +91,11 @@ def pump(
     tally.seconds = time.perf_counter() - began
 
 
-def in_order(answers: Iterable[Section | list[Section] | None]) -> tuple[Section, ...]:
-    """Return the sections in *answers* by their rank."""
+def in_order(results: Iterable[Section | list[Section] | None]) -> tuple[Section, ...]:
+    """Return the sections in *results*, sorted by rank."""
     flat: list[Section] = []
-    for answer in answers:
-        flat.extend(answer if isinstance(answer, list) else [answer] if answer else [])
+    for result in results:
+        flat.extend(result if isinstance(result, list) else [result] if result else [])
     return tuple(sorted(flat, key=lambda section: section["rank"]))
 
 
@@ -106,16 +106,13 @@ async def process(
     tick: Callable[[int], None] = lambda _size: None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Load the photons, pass *lines* by them, and unload them again.
+    """Load the photons, call their hooks for each of *lines*, and unload them.
 
     Args:
         lines: Text and length in bytes of each line.
-        photons: Directories of photons; installed distributions are found as well.
-        tick: Told the length of each line that is done with.
-        is_over: Asked after each line; True ends the run early.
-
-    Returns:
-        The report, and which photons made it.
+        photons: Directories of photons, beside those of installed distributions.
+        tick: Called with the length of each line that is done.
+        is_over: Called after each line; True ends the run early.
     """
     found = luminal.discover(*photons, group=GROUP)
     tally = Tally()
@@ -123,8 +120,8 @@ async def process(
         loader.plugins.add_hookspecs(PipelineSpecs)
         loaded = await loader.load(found)
         started = await loader.start()
-        # Reading blocks, so it has a thread; the loop stays free for the photons.
-        await asyncio.to_thread(pump, loader.hook, lines, tally, tick, is_over)
+        # Reading blocks, so it runs on a thread; photons may use the loop.
+        await asyncio.to_thread(call_hooks, loader.hook, lines, tally, tick, is_over)
         sections = in_order(loader.hook.report())
         report = Report((*loaded.skipped, *loaded.failed, *started))
         return Result(tuple(found), report, sections, tally)

@@ -1,7 +1,7 @@
-"""What a person sees: progress while it runs, then tables.
+"""Prints progress while the pipeline runs, then the tables of the report.
 
-With rich on a terminal, in plain lines elsewhere, so that a log of the run reads
-well too. Progress goes to standard error, so that the report can go to a file.
+Uses rich on a terminal, and plain lines elsewhere. Progress goes to standard error, so
+that standard output has the report alone.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ EVERY = 20_000
 
 
 def is_rich(stream: TextIO) -> bool:
-    """Return whether *stream* is a terminal, and there is rich to draw on it."""
+    """Return whether *stream* is a terminal and rich is installed."""
     return stream.isatty() and find_spec("rich") is not None
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print *text* to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def progress(total: int | None) -> Iterator[Tick]:
-    """Show how far the run is; the yielded callable takes each line's length.
+    """Show progress. The yielded function is called with each line's length.
 
     Args:
-        total: Bytes to read in all; None where nobody knows.
+        total: Number of bytes to read; None if it is unknown.
     """
     is_drawn = is_rich(sys.stderr)
     with rich_progress(total) if is_drawn else plain_progress(total) as tick:
@@ -62,7 +62,7 @@ def plain_progress(total: int | None) -> Iterator[Tick]:
 
 @contextlib.contextmanager
 def rich_progress(total: int | None) -> Iterator[Tick]:
-    """Draw a bar."""
+    """Draw a progress bar."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -76,7 +76,7 @@ def rich_progress(total: int | None) -> Iterator[Tick]:
             nonlocal records, done
             records += 1
             done += size
-            if records % 1000 == 0:  # drawing each would cost more than the work
+            if records % 1000 == 0:  # each update costs more than a record
                 bar.update(task, completed=done, records=records)
 
         yield tick
@@ -84,7 +84,7 @@ def rich_progress(total: int | None) -> Iterator[Tick]:
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Any]) -> None:
-    """Print one table; columns of numbers are set flush right."""
+    """Print one table; columns of numbers are aligned right."""
     cells = [
         [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
         for row in rows
@@ -98,7 +98,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Any]) -> Non
         return
     print(f"\n{title}")
     if not rows:
-        print("  nothing")
+        print("  none")
         return
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     for row in (headings, *cells):
@@ -115,7 +115,7 @@ def print_rich_table(
     cells: Sequence[Sequence[str]],
     right: Sequence[bool],
 ) -> None:
-    """Draw one table on the terminal."""
+    """Print one table with rich."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -127,11 +127,11 @@ def print_rich_table(
         table.add_row(*map(Text, row))
     console = Console()
     console.print()
-    console.print(table if cells else Text(f"{title}: nothing"))
+    console.print(table if cells else Text(f"{title}: none"))
 
 
 def print_photons(candidates: Sequence[Candidate], report: Report) -> None:
-    """Print which photons took part, and why the others did not."""
+    """Print the outcome of each photon, and the problems."""
     versions = {found.name: found.version for found in candidates}
     sources = {found.name: str(found.source) for found in candidates}
     rows = [
@@ -152,10 +152,10 @@ def print_photons(candidates: Sequence[Candidate], report: Report) -> None:
 
 
 def print_tally(tally: Tally) -> None:
-    """Print what became of the lines, and how fast."""
+    """Print the counts of lines, and the speed."""
     print(
         f"\n{tally.read:,} lines read: {tally.reported:,} reported, "
-        f"{tally.dropped:,} filtered, {tally.unparsed:,} of no known format, "
+        f"{tally.dropped:,} filtered, {tally.unparsed:,} of unknown format, "
         f"{tally.errors.total():,} failed"
     )
     for text, count in tally.errors.most_common(5):
@@ -166,7 +166,7 @@ def print_tally(tally: Tally) -> None:
 
 
 def print_result(result: Result) -> None:
-    """Print the whole report."""
+    """Print the report, the photons and the counts."""
     for section in result.sections:
         print_table(section["title"], section["headings"], section["rows"])
     print_photons(result.candidates, result.report)

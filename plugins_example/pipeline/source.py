@@ -1,4 +1,4 @@
-"""Where lines come from: a file, standard input, or a file that still grows."""
+"""Reads lines from a file, from standard input, or from a file that grows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def decode(line: bytes) -> str:
-    """Return *line* as text without its end; a log may hold any byte."""
+    """Return *line* as text without its line end. Invalid UTF-8 is escaped."""
     return line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
 
 
 def read_lines(path: str) -> Iterator[tuple[str, int]]:
-    """Yield each line of the file at *path* and its length in bytes.
+    """Yield each line of a file and its length in bytes.
 
     Args:
         path: Path of a file; ``-`` is standard input.
@@ -35,15 +35,15 @@ def follow_lines(
     poll_seconds: float = 0.2,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, int]]:
-    """Yield what is in the file at *path* and then what is appended to it.
+    """Yield the lines of a file, and then those that are appended to it.
 
-    A file that is replaced by a new one of the same name, or cut short, is read
-    again from its start. A line is yielded once its end has been written.
+    A file that is replaced or truncated is read again from its start. A line is yielded
+    once its line end has been written.
 
     Args:
         path: Path of a file.
-        poll_seconds: How long to rest after the end of the file was met.
-        is_over: Asked at each rest; when it says True, following ends.
+        poll_seconds: Seconds to wait at the end of the file.
+        is_over: Called at the end of the file; True ends the reading.
     """
     file = open(path, "rb")  # noqa: SIM115 - replaced when the log is rotated
     try:
@@ -63,7 +63,7 @@ def follow_lines(
                 file = open(path, "rb")  # noqa: SIM115 - as above
                 rest, was_moved = b"", False
             elif was_replaced(file, path):
-                was_moved = True  # and once more to its end: it may have grown before
+                was_moved = True  # read it to its end: it may have grown before
             elif is_over():
                 return
             else:
@@ -73,11 +73,11 @@ def follow_lines(
 
 
 def was_replaced(file: BinaryIO, path: str) -> bool:
-    """Return whether *path* is another file than the open *file*, or a shorter one."""
+    """Return whether another file is at *path* now, or the same one, truncated."""
     try:
         there = os.stat(path)
     except FileNotFoundError:
-        return False  # between the two halves of a rotation: the new one will come
+        return False  # a rotation is under way: the new file will appear
     here = os.fstat(file.fileno())
     if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
         return True

@@ -1,1 +1,1 @@
-"""An ASGI server whose routes are photons: edit one while it answers."""
+"""An ASGI server whose routes are photons, which can be edited while it runs."""

@@ -12,14 +12,14 @@ from plugins_example.server.app import create_app
 
 
 def main() -> None:
-    """Serve until it is interrupted."""
+    """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument(
         "--photons",
         type=Path,
         default=Path(__file__).with_name("photons"),
-        help="directory of the photons that answer",
+        help="directory of the photons",
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")

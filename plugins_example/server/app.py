@@ -1,4 +1,4 @@
-"""The host: a Starlette application that asks its photons for every answer."""
+"""The host: a Starlette application that calls a hook of photons at each request."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["ServerSpecs", "create_app"]
 
 
 class ServerSpecs:
-    """What photons of this host may implement."""
+    """The hooks that photons of this host implement."""
 
     @luminal.hookspec(firstresult=True)
     async def respond(self, request: Request) -> Response | None:
-        """Answer *request*, or return None to leave it to another photon."""
+        """Return the response, or None to let the next photon respond."""
 
 
 def create_app(photons: str | os.PathLike[str]) -> Starlette:
-    """Return an application that is as the directory *photons* is."""
+    """Return an application that loads and watches the directory *photons*."""
     loader = luminal.Loader(suppress_errors=True)
     loader.plugins.add_hookspecs(ServerSpecs)
 
@@ -44,7 +44,7 @@ def create_app(photons: str | os.PathLike[str]) -> Starlette:
 
     async def answer(request: Request) -> Response:
         response: Response | None = await loader.ahook.respond(request=request)
-        return response or PlainTextResponse("no photon answers here", 404)
+        return response or PlainTextResponse("no photon responds to this path", 404)
 
     async def state(_: Request) -> Response:
         return JSONResponse(

@@ -13,7 +13,7 @@ from plugins_example.photons.bots import Bots
 from plugins_example.photons.combined import Combined
 from plugins_example.photons.filters import HealthChecks, StaticAssets
 from plugins_example.photons.latency import Latency, percentile
-from plugins_example.photons.suspects import MANY_REFUSALS, Suspects
+from plugins_example.photons.suspects import MANY_FAILED_LOGINS, Suspects
 from plugins_example.photons.traffic import Traffic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,7 +159,7 @@ def test_suspects_are_scanners_and_guessers_and_nobody_else() -> None:
     suspects.aggregate(record(address="scanner", path="/.env", status=404))
     suspects.aggregate(record(address="visitor", path="/typo", status=404))
     suspects.aggregate(record(address="forgetful", path="/login", status=401))
-    for _ in range(MANY_REFUSALS):
+    for _ in range(MANY_FAILED_LOGINS):
         suspects.aggregate(record(address="guesser", path="/login", status=401))
     assert [row[0] for row in suspects.report()["rows"]] == ["guesser", "scanner"]
 
@@ -173,6 +173,6 @@ def test_networks_take_the_longest_prefix() -> None:
     assert dict(row[:2] for row in networks.report()["rows"]) == {
         "the large access provider": 1,
         "the mobile network": 1,
-        "elsewhere": 2,
+        "other": 2,
         "not an address": 1,
     }

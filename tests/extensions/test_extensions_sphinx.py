@@ -168,11 +168,12 @@ def test_page_says_what_photons_hooks_and_errors_are(
     assert "price ( item : str , count : int = 1 ) → float" in said
     assert re.search(r"Parameters : item \W+ What is sold\.", said)
     assert re.search(r"async ship \( order : Order \) → str \| None", said)
-    answers = "the first answer that is not None; a failure leaves the others to answer"
-    assert f"Answers with : {answers} Implemented by : stock" in said
+    answers = "the first result that is not None; a failure does not stop the others"
+    assert f"Result : {answers} Implemented by : stock" in said
     assert "Implemented by : stock , Cheap" in said  # `tryfirst` comes first
     assert (
-        "calls are repeated for photons that come later Implemented by : nobody" in said
+        "repeated for photons that are registered later Implemented by : no photon"
+        in said
     )
     assert "not_a_hook" not in said
     html = (project.root / "_build" / "index.html").read_text(encoding="utf-8")
@@ -266,7 +267,7 @@ def test_group_broken_photon_and_module_of_specs(project: Project) -> None:
 @pytest.mark.parametrize(
     ("directive", "complaint"),
     [
-        ("luminal-photons:: nowhere", "nothing of that name"),
+        ("luminal-photons:: nowhere", "does not exist"),
         ("luminal-photons::", "name a directory"),
         ("luminal-hooks:: shop_specs:Absent", "cannot import 'shop_specs:Absent'"),
         ("luminal-hooks:: os:PathLike", "specifies no hook"),
@@ -288,7 +289,7 @@ def test_mistake_on_a_page_is_one_error_with_its_place(
 
 
 def test_without_sphinx_it_says_what_it_needs() -> None:
-    code = "import sys; sys.modules['sphinx'] = None; import luminal.sphinx.directives"
+    code = "import sys; sys.modules['sphinx'] = None; import luminal.sphinx._directives"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -7,7 +7,7 @@ import pytest
 from luminal import hookspec
 
 # What `pytest_plugins` does for users; pytest takes that in the topmost conftest only.
-from luminal.testing.plugin import (  # noqa: F401 - fixtures
+from luminal.testing.pytest_plugin import (  # noqa: F401 - fixtures
     luminal_async_host,
     luminal_host,
     luminal_options,

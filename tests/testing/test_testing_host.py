@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 import threading
@@ -122,6 +123,31 @@ def test_run_takes_files_and_names_and_refuses_what_is_not_there(
     assert [h.name for h in host.run()] == ["third"]
     with pytest.raises(PhotonNotFoundError, match="loaded are: hello, other, third"):
         host["nobody"]
+
+
+def test_misspelt_photon_is_answered_with_the_nearest_name(
+    host: Host, hello: str
+) -> None:
+    host.write("hello.py", hello)
+    with pytest.raises(PhotonNotFoundError, match=r"; did you mean 'hello\.py'\?"):
+        host.run("helo.py")
+    host.run()
+    with pytest.raises(PhotonNotFoundError, match=r"try: did you mean 'hello'\?"):
+        host["helo"]
+    with pytest.raises(PhotonNotFoundError) as caught:
+        host["something else"]
+    assert "did you mean" not in str(caught.value)
+
+
+def test_every_method_of_the_async_host_is_there() -> None:
+    """With the same arguments and docstring, and not as a coroutine function."""
+    for name, method in inspect.getmembers(AsyncHost, inspect.iscoroutinefunction):
+        if name.startswith("_"):
+            continue
+        ours = getattr(Host, name)
+        assert inspect.signature(ours) == inspect.signature(method)
+        assert not inspect.iscoroutinefunction(inspect.unwrap(ours))
+        assert ours.__doc__
 
 
 def test_run_raises_what_failed_and_runs_the_others(host: Host, hello: str) -> None:

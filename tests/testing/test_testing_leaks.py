@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from luminal import hookimpl
+from luminal.errors import LuminalWarning
 from luminal.testing import Host
 
 Leaving = Callable[[Host], "contextmanager[None]"]
@@ -200,3 +202,37 @@ def test_photon_that_starts_much_leaves_nothing(tmp_path: Path) -> None:
         host.edit("pack/work.py", lambda text: text + "\n")
         host.reloaded("Busy")
         host.assert_no_leaks()
+
+
+def test_without_proc_psutil_finds_children_files_and_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS and Windows."""
+    pytest.importorskip("psutil")
+    monkeypatch.setattr("luminal.testing.leaks._PROC", str(tmp_path / "no proc"))
+    file = tmp_path / "opened"
+    with Host(tmp_path / "host") as host:
+        host.run()
+        with (
+            a_child(host),
+            file.open("w"),
+            socket.create_server(("127.0.0.1", 0)) as server,
+        ):
+            with pytest.raises(AssertionError) as caught:
+                host.assert_no_leaks(deadline=0.05)
+            assert "sleep 60" in str(caught.value)
+            assert str(file) in str(caught.value)
+            assert str(server.getsockname()[1]) in str(caught.value)
+        host.assert_no_leaks()
+
+
+def test_without_proc_and_psutil_a_warning_says_what_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luminal.testing.leaks._PROC", str(tmp_path / "no proc"))
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with Host(tmp_path / "host") as host:
+        with pytest.warns(LuminalWarning, match="pip install psutil"):
+            host.run()
+        with pytest.warns(LuminalWarning):
+            host.assert_no_leaks()

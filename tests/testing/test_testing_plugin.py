@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = 'pytest_plugins = ["luminal.testing.plugin"]\n'
+ASKED = 'pytest_plugins = ["luminal.testing.pytest_plugin"]\n'
 USERS_TEST = """
     import asyncio
 
@@ -155,7 +155,7 @@ def test_leak_fails_the_users_test_and_is_named(tmp_path: Path) -> None:
     )
     done = run_pytest(tmp_path, "-q")
     assert done.returncode == 1
-    assert "left behind after 0.05 seconds" in done.stdout
+    assert "leaked after 0.05 seconds" in done.stdout
     assert "thread 'stray'" in done.stdout
 
 
@@ -191,7 +191,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_without_pytest_the_hosts_work_and_the_fixtures_say_what_they_need() -> None:
     absent = "import sys; sys.modules['pytest'] = None\n"
     assert run_python(absent + "import luminal.testing").returncode == 0
-    done = run_python(absent + "import luminal.testing.plugin")
+    done = run_python(absent + "import luminal.testing.pytest_plugin")
     assert done.returncode == 1
     assert "the fixtures need 'pytest' [LUM401]" in done.stderr
     assert "pip install 'luminal-photons[testing]'" in done.stderr

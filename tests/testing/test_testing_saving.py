@@ -81,7 +81,7 @@ def test_nothing_outside_is_touched(tmp_path: Path, name: str) -> None:
         lambda: folder.edit(name, "x"),
         lambda: folder.delete(name),
     ):
-        with pytest.raises(ValueError, match="leads out of"):
+        with pytest.raises(ValueError, match="is outside of"):
             change()
     assert outside.read_text() == ""
 

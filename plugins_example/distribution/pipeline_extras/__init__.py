@@ -1,1 +1,1 @@
-"""Photons for the log pipeline that come by pip rather than from a directory."""
+"""Photons for the log pipeline that pip installs."""

@@ -1,4 +1,4 @@
-"""Reads lines that are JSON objects, as edge servers write them."""
+"""A photon that parses lines that are JSON objects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import luminal
 
 
 class JsonLines(luminal.IPhoton):
-    """Makes records of JSON lines, and leaves the others alone."""
+    """Makes records of JSON lines, and ignores other lines."""
 
     photon_name = "json-lines"
-    photon_description = "reads logs of one JSON object a line"
+    photon_description = "parses logs with one JSON object on each line"
     photon_tags = ("parse",)
 
     @luminal.hookimpl
     def parse(self, line: str) -> dict[str, Any] | None:
-        """Return the record of *line*, or None where it is of another format."""
+        """Return the record of *line*, or None if it has another format."""
         if not line.startswith("{"):
             return None
         try:

@@ -1,4 +1,4 @@
-"""Whose addresses ask: a table of prefixes, the longest that fits wins."""
+"""A photon that counts traffic by network, by the longest matching prefix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def read_prefixes() -> list[tuple[Network, str]]:
-    """Read ``prefixes.csv`` from this package, the longest prefixes first."""
+    """Read ``prefixes.csv`` of this package; the longest prefixes come first."""
     text = files(__package__).joinpath("prefixes.csv").read_text("utf-8")
     rows = [
         (ipaddress.ip_network(row["prefix"]), row["network"])
@@ -28,27 +28,27 @@ class Networks(luminal.IPhoton):
     """Adds ``network`` to each record, and counts requests and bytes by it."""
 
     photon_name = "networks"
-    photon_description = "traffic by network of origin"
+    photon_description = "traffic by network"
     photon_tags = ("enrich", "aggregate", "report")
 
     def start(self) -> None:
-        """Read the table and begin to count at zero."""
+        """Read the table and reset the counters."""
         self.prefixes = read_prefixes()
         self.look_up = lru_cache(maxsize=50_000)(self.find)
         self.requests: Counter[str] = Counter()
         self.volume: Counter[str] = Counter()
 
     def find(self, address: str) -> str:
-        """Return the name of the network that *address* belongs to."""
+        """Return the name of the network of *address*."""
         try:
             number = ipaddress.ip_address(address)
         except ValueError:
             return "not an address"
-        return next((name for net, name in self.prefixes if number in net), "elsewhere")
+        return next((name for net, name in self.prefixes if number in net), "other")
 
     @luminal.hookimpl
     def enrich(self, record: dict[str, Any]) -> None:
-        """Name the network of the record's address."""
+        """Add the network of the record's address."""
         record["network"] = self.look_up(record["address"])
 
     @luminal.hookimpl

@@ -1,6 +1,6 @@
-"""Tells from the user agent which program asked, and whether it is a bot.
+"""A photon that finds out from the user agent which program sent a request.
 
-A package: the table is a file of its own, read by `table` in the next module.
+It is a package: the module `table` reads the table of user agents from a data file.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ class Agents(luminal.IPhoton):
 
     photon_name = "agents"
     photon_version = "1.2"
-    photon_description = "names the program behind a user agent"
+    photon_description = "finds the program of a user agent"
     photon_tags = ("enrich",)
 
     def start(self) -> None:
-        """Read the table; what it said about an agent once is remembered."""
+        """Read the table and make an empty cache of results."""
         self.table: Table = read_table()
         self.known: dict[str, tuple[str, bool]] = {}
 
     @luminal.hookimpl(tryfirst=True)
     def enrich(self, record: dict[str, Any]) -> None:
-        """Look the record's agent up; other photons' ``enrich`` may rely on it."""
+        """Look up the record's agent, before the ``enrich`` of other photons."""
         agent = record["agent"]
         found = self.known.get(agent)
         if found is None:
             if len(self.known) > 10_000:
-                self.known.clear()  # agents are the client's words: keep it bounded
+                self.known.clear()  # clients choose the text: keep the cache bounded
             found = self.known[agent] = self.table.look_up(agent)
         record["family"], record["is_bot"] = found

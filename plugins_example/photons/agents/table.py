@@ -1,4 +1,4 @@
-"""The table of user agents: the first row whose text an agent contains."""
+"""The table of user agents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen
 class Table:
-    """Rows of (text to look for, family, whether it is a bot), in order."""
+    """Rows of (text, family, whether it is a bot); the first that matches counts."""
 
     rows: tuple[tuple[str, str, bool], ...]
 
@@ -23,7 +23,7 @@ class Table:
 
 
 def read_table() -> Table:
-    """Read ``data/agents.csv`` from this package, wherever that is."""
+    """Read ``data/agents.csv`` of this package."""
     source = files(__package__).joinpath("data", "agents.csv")
     rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
     return Table(

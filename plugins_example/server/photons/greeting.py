@@ -1,4 +1,4 @@
-"""A route in one file. Change the text and save: the next request has it."""
+"""A route in one file. Edit the text and save: the next response has it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TEXT = "Hello from a photon."
 
 
 class Greeting(luminal.IPhoton):
-    """Says hello."""
+    """Responds with a greeting."""
 
     photon_name = "greeting"
     photon_version = "1.0"
 
     @luminal.hookimpl
     async def respond(self, request: Request) -> Response | None:
-        """Answer ``/``."""
+        """Respond to ``/``."""
         return PlainTextResponse(TEXT) if request.url.path == "/" else None

@@ -1,4 +1,4 @@
-"""A route with a state: the count goes on from one generation to the next."""
+"""A route with state: each generation continues the count of the one before."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class Visits(luminal.IPhoton):
-    """Counts its visits, over reloads too."""
+    """Counts its visits, also across reloads."""
 
     photon_name = "visits"
     photon_version = "1.0"
 
     def on_reload(self, previous: luminal.Previous) -> None:
-        """Say what was taken over; ``context.data`` is a copy of it already."""
+        """Log the count; ``context.data`` is a copy of the old generation's already."""
         count = self.context.data.get("count", 0)
         self.context.logger.info(
-            "goes on at %d visits, after generation %d", count, previous.generation
+            "continues at %d visits, after generation %d", count, previous.generation
         )
 
     @luminal.hookimpl
     async def respond(self, request: Request) -> Response | None:
-        """Answer ``/visits``."""
+        """Respond to ``/visits``."""
         if request.url.path != "/visits":
             return None
         data = self.context.data

@@ -1,4 +1,4 @@
-"""A route in a package of three modules, which change together or not at all."""
+"""A route in a package of modules that are always swapped together."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Whole(luminal.IPhoton):
-    """Shows which edition each of its modules knows: always the same."""
+    """Responds with the edition that each of its modules has: always the same."""
 
     photon_name = "whole"
     photon_version = "1.0"
 
     @luminal.hookimpl
     async def respond(self, request: Request) -> Response | None:
-        """Answer ``/whole``."""
+        """Respond to ``/whole``."""
         if request.url.path != "/whole":
             return None
         from . import late  # imported at the first request, in its own generation

@@ -1,3 +1,3 @@
-"""The number that the other modules of this package take over."""
+"""The number that the other modules of this package read."""
 
 EDITION = 1

@@ -1,4 +1,4 @@
-"""Takes the number over when it is imported."""
+"""Reads the number when it is imported."""
 
 from .edition import EDITION
 

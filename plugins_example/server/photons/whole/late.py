@@ -1,4 +1,4 @@
-"""Imported by a request, long after the others."""
+"""Imported by the first request, after the other modules."""
 
 from .edition import EDITION
 

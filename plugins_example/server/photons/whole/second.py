@@ -1,4 +1,4 @@
-"""Looks the number up when it is called."""
+"""Reads the number when it is called."""
 
 from __future__ import annotations
 

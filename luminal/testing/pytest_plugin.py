@@ -1,7 +1,8 @@
-"""Fixtures for pytest, for those who ask: ``luminal.testing.plugin``.
+"""Fixtures for pytest: a host for each test.
 
-Nothing here is used by a test that does not name it, and nothing loads this module by
-itself.
+A ``conftest.py`` activates them with
+``pytest_plugins = ["luminal.testing.pytest_plugin"]``; there is no entry point that
+loads them into other projects.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
 from luminal.supervise.loop_thread import LoopThread
-from luminal.testing.host import AsyncHost
-from luminal.testing.patience import THREAD_NAME
-from luminal.testing.sync import Host
+from luminal.testing.host import AsyncHost, Host
+from luminal.testing.leaks import THREAD_NAME
 
 try:
     import pytest
@@ -32,16 +32,16 @@ __all__ = ["luminal_async_host", "luminal_host", "luminal_options"]
 
 @pytest.fixture
 def luminal_options() -> dict[str, Any]:
-    """Arguments of the hosts below; override it in a ``conftest.py`` or a test module.
+    """Arguments of the hosts: none, unless a ``conftest.py`` or test overrides it.
 
-    Such as ``{"hookspecs": [Specs], "settings": {...}, "clock": FakeClock()}``.
+    An example: ``{"hookspecs": [Specs], "settings": {...}, "clock": FakeClock()}``.
     """
     return {}
 
 
 @pytest.fixture
 def luminal_host(tmp_path: Path, luminal_options: dict[str, Any]) -> Iterator[Host]:
-    """An isolated host for tests that are plain functions, closed at the end."""
+    """An isolated host for a test that is a plain function. It is closed at the end."""
     with Host(tmp_path / "luminal", **luminal_options) as host:
         yield host
 
@@ -50,9 +50,9 @@ def luminal_host(tmp_path: Path, luminal_options: dict[str, Any]) -> Iterator[Ho
 def luminal_async_host(
     tmp_path: Path, luminal_options: dict[str, Any]
 ) -> Iterator[AsyncHost]:
-    """An isolated host for tests that are coroutines, closed at the end.
+    """An isolated host for a test that is a coroutine. It is closed at the end.
 
-    It does not ask which library runs them.
+    Any library can run the test: anyio, pytest-asyncio, or `asyncio.run`.
     """
     options = {key: value for key, value in luminal_options.items() if key != "clock"}
     host = AsyncHost(tmp_path / "luminal", **options)
