@@ -1,9 +1,8 @@
-"""One loaded version of a unit: its modules, executed apart from the running ones.
+"""`Generation`: the modules of one version of a unit, executed beside the running one.
 
-In come names, out come modules. A generation keeps a table of its own modules;
-imports made by its code, also late ones inside functions, are answered from that
-table first, so that old code keeps finding old modules and new code new ones.
-What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
+A generation keeps a table of its own modules. Imports in its code look there first, late
+ones inside functions too. So old code goes on finding old modules, and new code finds
+new ones. When a generation becomes visible is decided in `luminal.loading._staging`.
 """
 
 from __future__ import annotations
@@ -28,22 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Generation", "Host", "ModuleProxy", "namespace"]
 
-# === loading.facade ===
-# One name in `sys.modules`, two answers: who stages sees the new module.
-#
-# While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect` look
-# its modules up in `sys.modules`, and so does the rest of the program, which must go on
-# finding the old ones. For that time, and no longer, a facade stands there.
-
 
 class ModuleProxy(ModuleType):
-    """Stands for *staged* where it is being staged, for *serving* everywhere else.
+    """One entry of `sys.modules` that is two modules.
+
+    While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect`
+    look its modules up in `sys.modules`. So does the rest of the program, which must
+    go on finding the old ones. For that time the proxy is *staged* for code that is
+    part of the stage, and *serving* for all other code.
 
     Args:
         name: Full name of the module.
-        serving: What the program sees.
-        staged: What the transaction sees.
-        stage: The transaction.
+        serving: The module of the old generation.
+        staged: The module of the new generation.
+        stage: The `Stage` in which it executes.
     """
 
     def __init__(
@@ -66,22 +63,13 @@ class ModuleProxy(ModuleType):
         return dir(_resolve(self))
 
 
-def _resolve(facade: ModuleType) -> ModuleType:
-    """Return the module that *facade* stands for for the caller."""
-    own = object.__getattribute__(facade, "__dict__")
-    answers = staging_context.get()
-    is_staging = answers is not None and answers.stage is own["_stage"]
+def _resolve(proxy: ModuleType) -> ModuleType:
+    """Return the module that *proxy* is for the caller."""
+    own = object.__getattribute__(proxy, "__dict__")
+    attempt = staging_context.get()
+    is_staging = attempt is not None and attempt.stage is own["_stage"]
     module: ModuleType = own["_staged" if is_staging else "_serving"]
     return module
-
-
-# === loading.generation ===
-# One loaded version of a unit: its modules, executed apart from the running ones.
-#
-# In come names, out come modules. A generation keeps a table of its own modules;
-# imports made by its code, also late ones inside functions, are answered from that
-# table first, so that old code keeps finding old modules and new code new ones.
-# What it must never do: decide when it becomes visible. `luminal.loading._staging` does.
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -95,8 +83,8 @@ def namespace(fullname: str, directory: str) -> ModuleType:
     return module
 
 
-def _whole(module: ModuleType) -> ModuleType:
-    """Return *module*, or once it is executed, what another loader executes now."""
+def _executed(module: ModuleType) -> ModuleType:
+    """Return *module*; where another host's generation executes it, wait for that."""
     loader = getattr(module, "__loader__", None)
     if type(loader) is PhotonLoader:
         return loader.generation.require(module.__name__)
@@ -104,16 +92,25 @@ def _whole(module: ModuleType) -> ModuleType:
 
 
 class Host(Protocol):
-    """What a generation asks of the attempt that stages it, or the world it serves."""
+    """The attempt that stages a generation, and later the world in which it serves."""
 
     def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the generation of *unit* that the asking one is to see."""
+        """Return the generation of *unit* from which this one is to import."""
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
-        """Let code that looks *fullname* up in `sys.modules` find *module*, if due."""
+        """Put *module* into `sys.modules`, if it is to be found there.
+
+        Args:
+            fullname: Its full name.
+            module: The module, before it is executed.
+            owner: The generation that it is of.
+
+        Returns:
+            Whether it was put there.
+        """
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
-        """Take back what `expose` did."""
+        """Undo what `expose` did."""
 
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*."""
@@ -121,8 +118,8 @@ class Host(Protocol):
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
 
-    def grown(self, generation: Generation) -> None:
-        """Note that *generation* has imported, or read, more than before."""
+    def imports_changed(self, generation: Generation) -> None:
+        """Note that *generation* has imported from more units, or read more files."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -133,13 +130,13 @@ class Generation:
         unit: Full name of the root module.
         origin: Where names are looked for.
         number: Counts the generations of the unit, from 1.
-        host: Whom to ask for other units: the attempt that stages it, later the
-            world that it is committed to. Owned by `luminal.loading._staging`.
-        modules: Full name → module; also the half-made ones, for circular imports.
+        host: Where it gets other units from: the attempt that stages it, later the
+            world that it is committed to. Set by `luminal.loading._staging`.
+        modules: Full name → module; also those that execute now, for circular imports.
         views: Full name → this generation's own view of a package without code,
             with the modules in it that it sees.
         sources: Path → the bytes that were compiled.
-        places: Full name → where its module was found.
+        locations: Full name → where its module was found.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
@@ -159,7 +156,7 @@ class Generation:
     has_extension: bool = False
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
-    # Held while a module executes, so that other threads wait for whole modules.
+    # Held while a module executes: other threads wait until that is done.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
     # Full name → whose module it is, where that is another unit. Old code goes on
@@ -181,7 +178,7 @@ class Generation:
 
         Args:
             fullname: Its full name.
-            place: Where it lies, where the caller knows.
+            location: Where it lies, if the caller knows.
 
         Raises:
             ModuleNotFoundError: There is no such module.
@@ -191,7 +188,7 @@ class Generation:
         if module is not None and fullname not in self._executing:
             return module
         if self.borrowed:
-            module = self.modules[fullname] = _whole(import_module(fullname))
+            module = self.modules[fullname] = _executed(import_module(fullname))
             return module
         if fullname in self._foreign:
             return self._foreign[fullname].require(fullname)
@@ -225,10 +222,10 @@ class Generation:
         """Note that this unit imports from *unit*."""
         if unit not in self.needs:
             self.needs.add(unit)
-            self.host.grown(self)
+            self.host.imports_changed(self)
 
     def _attach(self, fullname: str, module: ModuleType) -> None:
-        """Let ``above.leaf`` lead to what lies in our view of a namespace."""
+        """Set ``above.leaf`` in our view of the namespace *above*."""
         above, _, leaf = fullname.rpartition(".")
         if self.origin.owns(above):
             vars(self.require(above)).setdefault(leaf, module)
@@ -238,7 +235,7 @@ class Generation:
         module = self.views.get(fullname)
         if module is None:
             module = self.views[fullname] = namespace(fullname, "")
-            # Members of other owners are found in the package that all share.
+            # The modules of others are found in the package that all share.
             vars(module)["__getattr__"] = lambda name: getattr(
                 import_module(fullname), name
             )
@@ -264,7 +261,7 @@ class Generation:
         source = self.sources.get(location.path)
         if source is None:
             source = self.sources[location.path] = self.host.read(location.path)
-            self.host.grown(self)
+            self.host.imports_changed(self)
         code = self.host.compile(source)
         self.locations[fullname] = location
         module = self._bare_module(fullname, location)

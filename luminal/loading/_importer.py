@@ -1,10 +1,15 @@
-"""The import statement as photons see it, and the finder for the rest of the world.
+"""How photons' modules are imported, by photons and by the rest of the program.
 
 CPython takes ``__import__`` from the builtins of the code that runs an import
-statement. The modules of photons get builtins of their own, so that a statement,
-also a late one inside a function, is answered by the generation that it is in.
-`importlib.import_module`, pickle and the host go through a finder on
-`sys.meta_path`, which answers with the committed generation.
+statement. The modules of photons get builtins of their own, so that an import statement
+in them finds modules of their own generation, also a late one inside a function.
+
+`importlib.import_module`, `pickle`, `importlib.resources` and the host's import
+statements use a finder on `sys.meta_path`, which finds the committed generation. Without
+it the import system would find the files by itself, and run the ``.pyc`` beside them.
+
+Code that runs while a generation is staged finds that generation in both ways: see
+`current_attempt`.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import threading
 from collections import UserList
 from contextvars import ContextVar
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from luminal.loading._source import read_source
 
@@ -25,54 +30,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import FrameType, ModuleType
 
+    from luminal.loading._generation import Generation
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
+    from luminal.loading._staging import Attempt
+    from luminal.loading._world import World
 
 __all__ = [
     "PRIVATE_BUILTINS",
-    "Answers",
-    "Modules",
     "PhotonLoader",
-    "StagingAnswers",
-    "Transaction",
+    "add_to_finder",
     "current_attempt",
     "forget_lines",
-    "join",
-    "leave",
     "refresh_builtins",
+    "remove_from_finder",
     "show_lines",
     "staging_context",
 ]
 
-# === loading.loader ===
-# What a photon's module shows to the import system: ``__loader__`` and resources.
-
-
-class Modules(Protocol):
-    """What the import system asks of a generation, see `Generation` for each."""
-
-    unit: str
-    origin: Origin
-    number: int
-    borrowed: bool
-    external: set[str]
-    sources: dict[str, SourceFile]
-
-    def require(self, fullname: str) -> ModuleType:
-        """Return the module *fullname*, executed."""
-
-    def need(self, unit: str) -> None:
-        """Note that this unit imports from *unit*."""
-
-    def view(self, fullname: str) -> ModuleType:
-        """Return a package that several owners share, with our modules in it."""
-
 
 class PhotonLoader:
-    """An importlib loader (PEP 451, PEP 302) that speaks for one generation.
+    """The importlib loader (PEP 451, PEP 302) of a module of one generation.
 
-    It answers with the bytes that were compiled, not with what the file holds by
-    now, so that `inspect.getsource` and tracebacks show the code that runs.
+    It returns the source that was compiled, not what the file holds by now, so that
+    `inspect.getsource` and tracebacks show the code that runs.
 
     Args:
         name: Full name of the module.
@@ -82,7 +63,7 @@ class PhotonLoader:
 
     __slots__ = ("__weakref__", "generation", "name", "path")
 
-    def __init__(self, name: str, path: str, generation: Modules) -> None:
+    def __init__(self, name: str, path: str, generation: Generation) -> None:
         self.name = name
         self.path = path
         self.generation = generation
@@ -122,17 +103,9 @@ class PhotonLoader:
         return FileReader(cast("Any", self)) if self.is_package(fullname) else None
 
 
-# === loading.importing ===
-# The import statement as photons see it, and the finder for the rest of the world.
-#
-# CPython takes ``__import__`` from the builtins of the code that runs an import
-# statement. The modules of photons get builtins of their own, so that a statement,
-# also a late one inside a function, is answered by the generation that it is in.
-# `importlib.import_module`, pickle and the host go through a finder on
-# `sys.meta_path`, which answers with the committed generation.
-
 _real_import = builtins.__import__
-# Luminal among them: a photon that derives from a `luminal.py` beside it is none.
+# Names that are never looked for beside a photon's file. Luminal is among them: a class
+# that derives from a `luminal.py` beside it would be no photon.
 _NEVER_OURS = sys.stdlib_module_names | {"luminal"}
 
 
@@ -143,7 +116,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """Stand in for ``builtins.__import__`` in the modules of photons."""
+    """Replace ``builtins.__import__`` in the modules of photons."""
     loader = globals.get("__loader__") if globals is not None else None
     if type(loader) is not PhotonLoader or globals is None:
         return _real_import(name, globals, locals, fromlist or (), level)
@@ -170,14 +143,12 @@ def _import(
     return generation.view(start)
 
 
-def _neighbour(top: str, generation: Modules) -> str | None:
-    """Return the full name for the bare name *top*; None means: not ours."""
+def _neighbour(top: str, generation: Generation) -> str | None:
+    """Return the full name of the module *top* beside the unit; None for no such."""
     if top in generation.external:
         return None
     start: str | None = None
     if top not in _NEVER_OURS:
-        # Names of the standard library stay what everybody expects, whatever
-        # lies beside the file.
         start = generation.origin.neighbour(top, generation.unit)
     if start is None:
         generation.external.add(top)
@@ -196,7 +167,7 @@ def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:  # noqa
 
 
 def _import_submodules(
-    generation: Modules, module: ModuleType, names: Sequence[str]
+    generation: Generation, module: ModuleType, names: Sequence[str]
 ) -> None:
     """Import the submodules among *names*, as ``from package import name`` does."""
     for name in names:
@@ -219,22 +190,14 @@ PRIVATE_BUILTINS: dict[str, Any] = {**vars(builtins), "__import__": _import}
 
 
 def refresh_builtins() -> None:
-    """Take over what the host has added to the builtins (`gettext.install`, say)."""
+    """Copy what the host has added to the builtins (`gettext.install`, say)."""
     if len(PRIVATE_BUILTINS) != len(vars(builtins)):
         PRIVATE_BUILTINS.update(vars(builtins))
         PRIVATE_BUILTINS["__import__"] = _import
 
 
-# === loading.lines ===
-# The lines of the code that runs, for tracebacks and `inspect.getsource`.
-#
-# `linecache` reads a file when it is asked, and by then the file may hold other text.
-# An entry without a modification time is never checked against the disk; its lines are
-# decoded when somebody looks.
-
-
 class _Lines(UserList[str]):
-    """The lines of a file's bytes as they were compiled."""
+    """The lines of a file as it was compiled, decoded when they are first read."""
 
     def __init__(self, source: SourceFile) -> None:
         self.source = source
@@ -251,7 +214,11 @@ class _Lines(UserList[str]):
 
 
 def show_lines(source: SourceFile) -> None:
-    """Let `linecache` answer with the text of *source* for its path."""
+    """Let `linecache` have the lines of *source*, for tracebacks and `inspect`.
+
+    By itself it reads the file when it is asked, and the file may have changed by
+    then. An entry without a modification time is never compared with the file.
+    """
     entry = (len(source.data), None, cast("list[str]", _Lines(source)), source.path)
     linecache.cache[source.path] = entry
 
@@ -264,67 +231,24 @@ def forget_lines(source: SourceFile) -> None:
         del linecache.cache[source.path]
 
 
-# === loading.onstage ===
-# Who is on stage: which generations a piece of running code is to see.
-
-
-class Answers(Protocol):
-    """Who knows which generation a name belongs to: a world, or an attempt."""
-
-    def owner(self, fullname: str) -> Modules | None:
-        """Return the generation that *fullname* belongs to, or None."""
-
-    def origin(self, fullname: str) -> Origin | None:
-        """Return where *fullname* is to be looked for, or None where not with us."""
-
-    def provide(self, unit: str, origin: Origin) -> Modules:
-        """Return the generation of *unit*, loading it where that is due."""
-
-    def share(self, fullname: str, origin: Origin) -> ModuleType:
-        """Return a package without code as everybody sees it, made where missing."""
-
-
-class Transaction(Protocol):
-    """What is committed or discarded as a whole."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether that has been done."""
-
-
-class StagingAnswers(Answers, Protocol):
-    """Who answers while something is staged."""
-
-    @property
-    def stage(self) -> Transaction:
-        """The transaction that it is staged in."""
-
-
-# What the calling thread or task stages, if anything. Threads that run a photon's
-# steps are started in a copy of the context, so they stage what their caller does.
-staging_context: ContextVar[StagingAnswers | None] = ContextVar(
+# What is staged by the calling thread or task. Threads that run a photon's steps are
+# started in a copy of the context, so they stage what their caller does.
+staging_context: ContextVar[Attempt | None] = ContextVar(
     "luminal_staging", default=None
 )
 
 
-def current_attempt() -> StagingAnswers | None:
+def current_attempt() -> Attempt | None:
     """Return what the caller is part of the staging of, if anything.
 
-    A task that a photon has started keeps the context of a transaction that is over.
+    A task that a photon has started keeps the context of a stage that is over.
     """
-    answers = staging_context.get()
-    return None if answers is None or answers.stage.is_over else answers
+    attempt = staging_context.get()
+    return None if attempt is None or attempt.stage.is_over else attempt
 
-
-# === loading.finder ===
-# The finder on `sys.meta_path`: photons' modules for everybody who asks by name.
-#
-# `importlib.import_module`, `pickle`, `importlib.resources` and the host's own import
-# statements come here. Without it the import system would find the files by itself and
-# run whatever ``.pyc`` lies beside them.
 
 # Replaced as a whole, so that a lookup needs no lock.
-_worlds: tuple[Answers, ...] = ()
+_worlds: tuple[World, ...] = ()
 _lock = threading.Lock()
 
 
@@ -337,23 +261,25 @@ class _PhotonFinder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
-        """Return how to get the module *fullname*, or None where it is not ours."""
-        first = current_attempt()
-        asked: tuple[Answers, ...] = _worlds if first is None else (first, *_worlds)
-        for answers in asked:
-            generation = answers.owner(fullname)
+        """Return the specification of *fullname*, or None for no photon's module."""
+        attempt = current_attempt()
+        resolvers: tuple[Attempt | World, ...] = _worlds
+        if attempt is not None:
+            resolvers = (attempt, *_worlds)
+        for resolver in resolvers:
+            generation = resolver.owner(fullname)
             if generation is not None:
                 if generation.borrowed:
                     continue
                 origin: Origin | None = generation.origin
             else:
-                origin = answers.origin(fullname)
+                origin = resolver.origin(fullname)
             location = origin.find(fullname) if origin is not None else None
             if origin is not None and location is not None:
                 if generation is not None:
                     loader: Any = PhotonLoader(fullname, location.path, generation)
                 else:
-                    loader = _LateLoader(origin, location, answers)
+                    loader = _LateLoader(origin, location, resolver)
                 return _spec(fullname, location, loader)
             if origin is not None:
                 _refuse_sourceless(fullname, path or ())
@@ -364,21 +290,21 @@ class _LateLoader:
     """Loads a module that no import statement of a photon has reached so far."""
 
     def __init__(
-        self, origin: Origin, location: ModuleLocation, answers: Answers
+        self, origin: Origin, location: ModuleLocation, resolver: Attempt | World
     ) -> None:
         self.origin = origin
         self.location = location
-        self.answers = answers
+        self.resolver = resolver
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module, executed."""
         unit = self.location.unit
         if not unit:
-            return self.answers.share(spec.name, self.origin)
-        generation = self.answers.provide(unit, self.origin)
-        asking = _asking()
-        if asking is not None and asking is not generation:
-            asking.need(unit)
+            return self.resolver.share(spec.name, self.origin)
+        generation = self.resolver.provide(unit, self.origin)
+        importer = _importing_generation()
+        if importer is not None and importer is not generation:
+            importer.need(unit)
         return generation.require(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -388,8 +314,8 @@ class _LateLoader:
             module.__spec__.loader = cast("Any", loader)
 
 
-def _asking() -> Modules | None:
-    """Return the generation whose code asks for a module, if one does."""
+def _importing_generation() -> Generation | None:
+    """Return the generation whose code imports a module, if one does."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:
         loader = frame.f_globals.get("__loader__")
@@ -408,10 +334,10 @@ def _spec(fullname: str, location: ModuleLocation, loader: Any) -> ModuleSpec:
 
 
 def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
-    """Keep the finders behind ours from code that has no source.
+    """Refuse a module of which there is only a ``.pyc``: other finders would run it.
 
     Raises:
-        ModuleNotFoundError: They would find some.
+        ModuleNotFoundError: It is one.
     """
     leaf = fullname.rpartition(".")[2]
     for directory in path:
@@ -425,22 +351,22 @@ def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
                     )
 
 
-def join(answers: Answers) -> None:
-    """Ask *answers* from now on; puts the finder in front of the others' once."""
+def add_to_finder(world: World) -> None:
+    """Let the finder look in *world*; the first one puts it before other finders."""
     global _worlds
-    if any(world is answers for world in _worlds) and _PhotonFinder in sys.meta_path:
+    if any(known is world for known in _worlds) and _PhotonFinder in sys.meta_path:
         return
     with _lock:
-        if answers not in _worlds:
-            _worlds = (*_worlds, answers)
-        if not any(f is _PhotonFinder for f in sys.meta_path):
+        if world not in _worlds:
+            _worlds = (*_worlds, world)
+        if not any(finder is _PhotonFinder for finder in sys.meta_path):
             sys.meta_path.insert(0, _PhotonFinder)
 
 
-def leave(answers: Answers) -> None:
-    """Ask *answers* no more; takes the finder away after the last one."""
+def remove_from_finder(world: World) -> None:
+    """Look in *world* no more; after the last one the finder is taken away."""
     global _worlds
     with _lock:
-        _worlds = tuple(w for w in _worlds if w is not answers)
+        _worlds = tuple(known for known in _worlds if known is not world)
         if not _worlds:
             sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]

@@ -1,13 +1,12 @@
-"""Names to files: which module of an origin lies where, and to which unit it belongs.
+"""Find the file of a module by its full name, in a directory or a distribution.
 
-In comes a module's full name, out comes its place on disk. Nothing is read or
-executed here, and `sys.modules` is never looked at.
+Nothing is read or executed here, and `sys.modules` is not looked at.
 
-A *unit* is what is loaded and replaced as one: a lone file, a package with all
-that lies below it, or the modules of an installed distribution. The modules of a
-directory live below a name of their own (``plugins_1a2b3c4d.weather``), so that a
-file may be called like a module of the standard library, and two directories may
-hold files of one name.
+A *unit* is what is loaded and replaced as one: a single file, a package with everything
+below it, or the modules of an installed distribution. The modules of a directory get
+names below a name of the directory's own (``plugins_1a2b3c4d.weather``). So a file may
+be called like a module of the standard library, and two directories may hold files of
+one name.
 """
 
 from __future__ import annotations
@@ -39,12 +38,6 @@ __all__ = [
     "may_hold",
 ]
 
-# === loading.place ===
-# What lies at a path: a module, a package, a compiled extension, or a folder.
-#
-# In comes a directory and a stem, out comes a `ModuleLocation`. What may be a module is decided
-# here and nowhere else: a ``.pyc`` is none.
-
 
 @attrs.frozen
 class ModuleLocation:
@@ -55,7 +48,7 @@ class ModuleLocation:
             directory without ``__init__.py``.
         path: The file, or the directory of a namespace.
         unit: Full name of the root module of the unit that it belongs to; empty
-            for a namespace, which belongs to nobody.
+            for a namespace, which belongs to no unit.
     """
 
     kind: Literal["module", "package", "extension", "namespace"]
@@ -71,7 +64,7 @@ class ModuleLocation:
 
 
 def is_file(path: str) -> bool:
-    """Whether a regular file is at *path*, links followed."""
+    """Whether *path* is a regular file or a link to one."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -81,8 +74,9 @@ def is_file(path: str) -> bool:
 # Directory → (its modification time, when it was listed, names in it, their first
 # parts). Photons' imports ask for the same few directories again and again.
 _listings: dict[str, tuple[int, int, frozenset[str], frozenset[str]]] = {}
-# A directory changed this shortly (ns) before it was listed may change once more
-# without another modification time: the clock of file systems ticks in milliseconds.
+# The clock of file systems ticks in milliseconds. A directory that changed fewer
+# nanoseconds than this before it was listed may change again without another
+# modification time.
 _TICK = 50_000_000
 
 
@@ -125,28 +119,15 @@ def look(directory: str, stem: str, unit: str) -> ModuleLocation | None:
     return None
 
 
-# === loading.origin ===
-# Names to files: which module of an origin lies where, and to which unit it belongs.
-#
-# In comes a module's full name, out comes its place on disk. Nothing is read or
-# executed here, and `sys.modules` is never looked at.
-#
-# A *unit* is what is loaded and replaced as one: a lone file, a package with all
-# that lies below it, or the modules of an installed distribution. The modules of a
-# directory live below a name of their own (``plugins_1a2b3c4d.weather``), so that a
-# file may be called like a module of the standard library, and two directories may
-# hold files of one name.
-
-
 class Origin(Protocol):
-    """What a generation asks about names."""
+    """Where the modules of some units are found: a directory or a distribution."""
 
     @property
     def tops(self) -> Iterable[str]:
-        """First parts of the names that are looked for here."""
+        """First parts of the full names that belong to it."""
 
     def owns(self, fullname: str) -> bool:
-        """Whether *fullname* is to be looked for here and nowhere else."""
+        """Whether *fullname* belongs to it."""
 
     def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies, or None where there is no such module."""
@@ -176,7 +157,7 @@ class DirectoryOrigin:
 
     Args:
         directory: Its absolute path.
-        salt: Told apart from an equal directory that another loader uses.
+        salt: Another number for each loader of one directory.
     """
 
     directory: str
@@ -218,9 +199,9 @@ class DirectoryOrigin:
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name of the module *top* beside *unit*.
 
-        As for a script, the importing file's own directory is looked in, then the
-        origin's. A lone file never finds itself: ``discord.py`` that imports
-        ``discord`` means the installed one.
+        As for a script, the importing file's own directory is looked in, then this
+        one. A single file never finds itself: ``discord.py`` that imports ``discord``
+        means the installed package.
         """
         beside = unit.rpartition(".")[0]
         for package in (beside, self.name) if beside != self.name else (beside,):
@@ -240,11 +221,11 @@ _claimed: WeakSet[DirectoryOrigin] = WeakSet()
 
 
 def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
-    """Return *directory* under a name that no other living owner uses.
+    """Return *directory* under a name that no other owner uses.
 
     Args:
         directory: An absolute path.
-        owner: Whoever loads from it; two loaders of one directory do not share.
+        owner: The world that is loaded into; two of them do not share a directory.
     """
     salt = 0
     while True:
@@ -256,7 +237,7 @@ def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
 
 
 def claimed_directories() -> set[str]:
-    """Return the directories of photons that anybody in this process loads from."""
+    """Return the directories that photons of this process are loaded from."""
     return {origin.directory for origin in set(_claimed)}
 
 

@@ -1,4 +1,4 @@
-"""Which objects of a generation are photons, and what they are called."""
+"""Choose the photons among the objects of a generation, and name them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Choice:
     Attributes:
         base: What photons of directories derive from.
         others: Names of further classes that are wanted.
-        targets: For a distribution, photon name → its entry point.
+        targets: For a distribution: pairs of a photon's name and its entry point.
         excluded: Names of photons of the unit that are not to be loaded.
     """
 
@@ -142,7 +142,7 @@ def _name_of(cls: type, module: ModuleType) -> str:
     """Return ``photon_name``, or what stands for it where a class sets none."""
     name = type.__getattribute__(cls, "__dict__").get("photon_name")
     if name is None:
-        # A class called just "Photon" is told by its file.
+        # A class called just "Photon" is named after its file.
         is_plain = cls.__name__ == "Photon"
         return module.__name__.rpartition(".")[2] if is_plain else cls.__name__
     if not isinstance(name, str) or not name.strip() or not name.isprintable():

@@ -1,7 +1,9 @@
-"""Station two: the exact bytes of a file, read once and hashed.
+"""Read source files once, hash them, and compile exactly these bytes.
 
-What is hashed here is what `luminal.loading._source` compiles; the file is not looked at
-again, so that nothing can slip in between.
+A file is not read again between its checksum and its execution, so it cannot be changed
+in between. Code is looked up by the checksum. ``.pyc`` files are neither read nor
+written: they are keyed by whole seconds and size, so an edit can go unnoticed, and
+whoever can write beside the source can forge them.
 """
 
 from __future__ import annotations
@@ -41,12 +43,6 @@ __all__ = [
     "read_source",
 ]
 
-# === loading.source ===
-# Station two: the exact bytes of a file, read once and hashed.
-#
-# What is hashed here is what `luminal.loading._source` compiles; the file is not looked at
-# again, so that nothing can slip in between.
-
 
 @attrs.frozen(slots=False)
 class SourceFile:
@@ -64,7 +60,7 @@ class SourceFile:
 
     @cached_property
     def text(self) -> str:
-        """The bytes, decoded by the rules of PEP 263."""
+        """The text of the bytes, by the rules of PEP 263."""
         from importlib.util import decode_source
 
         return decode_source(self.data)
@@ -76,17 +72,10 @@ def read_source(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It is no regular file, too large, or not readable.
     """
-    # Discovery has looked at it, or code that runs has named it in an import.
+    # Discovery has checked it, or running code imports it.
     data, _ = read_bytes(path, is_known=True)
     return SourceFile(path, data, sha512(data).hexdigest())
 
-
-# === loading.code ===
-# Bytes to code: compiled once per content, kept in memory and sealed on disk.
-#
-# Code is looked up by the digest of the very bytes that are to run. ``.pyc`` files are
-# neither read nor written: they are keyed by whole seconds and size, so that an edit
-# can go unnoticed, and anybody who can write beside the source can forge them.
 
 VERSIONS = 3
 """Versions of one file whose code is kept in memory."""
@@ -95,25 +84,25 @@ _Kept = dict[str, tuple[str, bytes]]
 
 
 def compile_source(source: SourceFile) -> CodeType:
-    """Compile *source*; nothing of it runs.
+    """Compile *source*, without running it.
 
     Raises:
         PhotonSyntaxError: The text is no Python; names file and line.
     """
     try:
-        # Our own __future__ flags must not leak into authors' code.
+        # Without the __future__ flags of this module.
         return compile(source.data, source.path, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise PhotonSyntaxError(
-            "its text does not compile",
+            "syntax error",
             file=source.path,
             line=error.lineno,
             why=f"{type(error).__name__}: {error.msg}",
-            hint="correct the line, then load it again",
+            hint="fix the syntax, then load it again",
         ) from error
     except (ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise PhotonSyntaxError(
-            "its text does not compile",
+            "syntax error",
             file=source.path,
             why=f"{type(error).__name__}: {error}",
             hint="remove null bytes and overlong expressions",
@@ -122,13 +111,13 @@ def compile_source(source: SourceFile) -> CodeType:
 
 @attrs.define(eq=False)
 class CodeCache:
-    """Compiled code by path and digest, in memory and, sealed, on disk.
+    """Compiled code by path and digest, in memory and in sealed files on disk.
 
-    On disk there is one file for each directory of sources, read at the first file
-    of that directory and written by `save`.
+    On disk there is one file for each directory of sources. It is read when the first
+    file of that directory is compiled, and written by `save`.
 
     Args:
-        store: Where it outlives the process; None for memory alone.
+        store: Keeps it for the next process; None for memory alone.
         limit: Most files whose code is kept in memory.
     """
 
@@ -154,8 +143,8 @@ class CodeCache:
 
         Args:
             source: What to compile.
-            is_new: It has just been edited: it is not on disk yet, and may not be
-                worth keeping there.
+            is_new: It has just been edited, so it is not on disk, and is not kept
+                there.
 
         Raises:
             PhotonSyntaxError: The text is no Python.
@@ -178,7 +167,7 @@ class CodeCache:
         return code
 
     def _forget_older(self, source: SourceFile) -> None:
-        """Keep what a roll-back or a branch switch may come back to, and no more."""
+        """Drop all but the latest versions: a roll-back may return to these."""
         with self._lock:
             versions = self._versions.setdefault(source.path, [])
             versions.append(source.checksum)
@@ -216,7 +205,7 @@ class CodeCache:
                 self._changed.add(directory)
 
     def release(self) -> None:
-        """Free what was read from the disk, unless there is something to `save`."""
+        """Free the memory of what was read, unless there is something to `save`."""
         with self._lock:
             if not self._changed:
                 self._kept.clear()
@@ -237,20 +226,12 @@ def _file_of(directory: str) -> str:
     return f"code-{sha256(os.fsencode(directory)).hexdigest()[:32]}"
 
 
-# === loading.shipment ===
-# A distribution as it was shipped: all its source files, read in one go.
-#
-# pip takes the files of a running version away. So that old code can go on importing
-# from itself, late and from whole files, its sources are kept from the moment that it is
-# loaded; RECORD says which these are.
-
-
 @attrs.frozen
 class Pinned:
     """The files of a unit as they were at one moment.
 
     Attributes:
-        places: Full name → where the module was found.
+        locations: Full name → where the module was found.
         sources: Path → its bytes.
     """
 
@@ -271,7 +252,7 @@ def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:
 
 
 def extensions_of(origin: DistributionOrigin) -> list[str]:
-    """Return the compiled modules that a distribution ships."""
+    """Return the compiled modules that a distribution has installed."""
     suffixes = tuple(EXTENSION_SUFFIXES)
     return [name for name, _, _ in _rows(origin) if name.endswith(suffixes)]
 
@@ -279,7 +260,10 @@ def extensions_of(origin: DistributionOrigin) -> list[str]:
 def read_installed_files(
     origin: DistributionOrigin, *, is_checked: bool
 ) -> Pinned | None:
-    """Read the source files of a distribution.
+    """Read all source files that RECORD says a distribution has installed.
+
+    They are kept from the load on: pip removes the files of a version that runs, and
+    its code may import more of them later.
 
     Args:
         origin: The distribution.
@@ -290,7 +274,7 @@ def read_installed_files(
         installation.
 
     Raises:
-        PhotonTornError: A file is missing, or not what RECORD says if that is asked.
+        PhotonTornError: A file is missing, or is not what RECORD says.
     """
     if origin.record is None:
         return None

@@ -1,8 +1,8 @@
-"""Stage, then commit or discard: one transaction on a world.
+"""Stage new generations, then commit or discard them: one transaction on a world.
 
-While a stage runs, its own thread sees the new modules and everybody else the old
-ones. `Stage.commit` turns the whole world with one store; what is not committed
-leaves no trace.
+While a stage runs, its own thread finds the new modules in `sys.modules`, and all other
+code finds the old ones. `Stage.commit` replaces all of them with one store. What is not
+committed leaves no trace.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading import _importer
 from luminal.loading._generation import Generation, ModuleProxy, namespace
-from luminal.loading._importer import current_attempt, refresh_builtins, staging_context
+from luminal.loading._importer import (
+    add_to_finder,
+    current_attempt,
+    refresh_builtins,
+    remove_from_finder,
+    staging_context,
+)
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._world import World  # noqa: TC001 - attrs resolves it
 
@@ -28,29 +33,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
 
-# === loading.attempt ===
-# Some units on their way: seen by the code that stages them, and by nobody else.
-#
-# In come names, out come half-made generations; what `sys.modules` held before is put
-# back when the attempt fails. When all of it is over is decided by its stage.
-
 
 @attrs.define(eq=False, slots=False)
 class Attempt:
-    """Units that come out of a stage together or not at all.
+    """Units of a stage that are staged together, or not at all.
 
     Attributes:
         stage: The stage it is part of.
-        pending: Unit → its new generation, half-made ones included.
-        is_over: It has been discarded; a thread that still runs in it, because its
-            import never returned in time, gets an error at its next import.
+        pending: Unit → its new generation; also those that execute now.
+        is_over: It has been discarded. A thread whose import took too long may still
+            run in it, and gets an error at its next import.
     """
 
     stage: Stage
     pending: dict[str, Generation] = attrs.Factory(dict)
     is_over: bool = False
-    # What stood in `sys.modules` before, in the order in which it was covered.
-    _covered: list[tuple[str, ModuleType | None]] = attrs.Factory(list)
+    # What was in `sys.modules` before, in the order in which it was replaced.
+    _replaced: list[tuple[str, ModuleType | None]] = attrs.Factory(list)
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the new generation that *fullname* belongs to, or None."""
@@ -63,11 +62,14 @@ class Attempt:
         return None
 
     def origin(self, fullname: str) -> Origin | None:
-        """Return where *fullname* is to be looked for, or None where not with us."""
+        """Return the origin that *fullname* belongs to, or None."""
         return self.stage.origins.get(fullname.partition(".")[0])
 
     def share(self, fullname: str, origin: Origin) -> ModuleType:
-        """Return a package without code as everybody sees it, made where missing."""
+        """Return the package *fullname* without code of `sys.modules`.
+
+        It is made where there is none.
+        """
         self._check()
         module = sys.modules.get(fullname)
         if module is None:
@@ -76,14 +78,14 @@ class Attempt:
                 self.share(above, origin)
             location = origin.find(fullname)
             module = namespace(fullname, location.path if location is not None else "")
-            self._covered.append((fullname, None))
+            self._replaced.append((fullname, None))
             sys.modules[fullname] = module
         return module
 
     def provide(
         self, unit: str, origin: Origin, location: ModuleLocation | None = None
     ) -> Generation:
-        """Return the generation of *unit* that new code is to see, staging it if due.
+        """Return the generation of *unit* for new code; it is staged if need be.
 
         Raises:
             BaseException: Whatever the unit's code raised.
@@ -94,7 +96,7 @@ class Attempt:
         if generation is None:
             number = self.stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
-            generation.borrowed = self._is_the_hosts(unit)
+            generation.borrowed = self._is_imported_by_host(unit)
             pinned = self.stage.pinned.get(unit)
             if pinned is not None:
                 generation.locations.update(pinned.locations)
@@ -102,53 +104,56 @@ class Attempt:
             self.pending[unit] = generation
             above = unit.rpartition(".")[0]
             if origin.owns(above):
-                # For code that asks by name, past the import statement.
+                # For `importlib.import_module` and its like.
                 self.stage.origins[unit.partition(".")[0]] = origin
                 self.share(above, origin)
             generation.require(unit, location)
         return generation
 
-    def _is_the_hosts(self, unit: str) -> bool:
-        """Whether somebody else in the program has imported *unit* before."""
+    def _is_imported_by_host(self, unit: str) -> bool:
+        """Whether other code of the program has imported *unit* before."""
         serving = self.stage.world.generations.get(unit)
         return serving.borrowed if serving is not None else unit in sys.modules
 
     def _check(self) -> None:
-        """Stop a thread that everybody else has given up.
+        """Stop a thread whose import was given up.
 
-        It may have begun after that, and then only the stage knows.
+        Where the attempt began after that, only the stage says so.
+
+        Raises:
+            ImportError: It was given up.
         """
         if self.is_over or self.stage.is_over:
             self.discard()
             raise ImportError("the staging has been given up")
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:  # noqa: ARG002
-        """Let the staging thread find *module* in `sys.modules`, and nobody else."""
+        """Let the staging thread alone find *module* in `sys.modules`."""
         self._check()
         serving = sys.modules.get(fullname)
         if type(serving) is ModuleProxy:
             raise ImportError(f"{fullname!r} is being staged already")
-        self._covered.append((fullname, serving))
+        self._replaced.append((fullname, serving))
         sys.modules[fullname] = (
             module
             if serving is None
             else ModuleProxy(fullname, serving, module, self.stage)
         )
-        self._check()  # whoever gave up meanwhile has not uncovered this one
+        self._check()  # a `discard` in the meantime has not restored this one
         return True
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
-        """Uncover what `expose` covered."""
-        for index in range(len(self._covered) - 1, -1, -1):
-            if self._covered[index][0] == fullname:
-                _restore(*self._covered.pop(index))
+        """Restore what `expose` replaced."""
+        for index in range(len(self._replaced) - 1, -1, -1):
+            if self._replaced[index][0] == fullname:
+                _restore(*self._replaced.pop(index))
                 return
 
-    def grown(self, generation: Generation) -> None:
-        """Note nothing: what is staged is looked at when it is committed."""
+    def imports_changed(self, generation: Generation) -> None:
+        """Do nothing: what is staged is looked at when it is committed."""
 
     def read(self, path: str) -> SourceFile:
-        """Return the bytes of the file at *path*, of the snapshot where it has them.
+        """Return the bytes of the file at *path*, from the snapshot if it has them.
 
         Raises:
             PhotonUnreadableError: It cannot be read.
@@ -164,7 +169,7 @@ class Attempt:
         self.is_over = True
         with suppress(IndexError):  # two threads may do it
             while True:
-                _restore(*self._covered.pop())
+                _restore(*self._replaced.pop())
         ready = self.stage.ready
         for unit, generation in list(self.pending.items()):
             if ready.get(unit) is generation:
@@ -172,13 +177,13 @@ class Attempt:
         self.pending.clear()
 
     def keep(self) -> None:
-        """Hand the units to the stage, to be committed with it.
+        """Add the units to the stage, to be committed with it.
 
         Raises:
             ImportError: They have been given up in the meantime.
         """
         self.stage.keep(self)
-        # Asked last: who waits for us may give up at any moment.
+        # Last: the import may be given up at any moment.
         self._check()
 
 
@@ -187,14 +192,6 @@ def _restore(fullname: str, serving: ModuleType | None) -> None:
         sys.modules.pop(fullname, None)
     else:
         sys.modules[fullname] = serving
-
-
-# === loading.staging ===
-# Stage, then commit or discard: one transaction on a world.
-#
-# While a stage runs, its own thread sees the new modules and everybody else the old
-# ones. `Stage.commit` turns the whole world with one store; what is not committed
-# leaves no trace.
 
 
 def is_in_transaction() -> bool:
@@ -208,10 +205,10 @@ class Stage:
 
     Args:
         world: What it is staged for.
-        replacing: Units whose serving generation is not to be seen by the new ones.
+        replacing: Units that new code must not import the serving generation of.
         snapshot: Path → bytes that have been read already, and are to be used.
-        pinned: Unit → files to be used instead of the disk's: of an earlier
-            generation, or of a distribution as it was shipped.
+        pinned: Unit → files to be used instead of those on disk: of an earlier
+            generation, or of a distribution as it was installed.
         is_over: It has been committed or discarded.
     """
 
@@ -239,11 +236,11 @@ class Stage:
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
-        """Stage some units; whatever is raised inside forgets just these."""
+        """Stage some units; if something is raised inside, these alone are discarded."""
         if not self._has_begun:
             self._has_begun = True
             refresh_builtins()
-            _importer.join(self.world)
+            add_to_finder(self.world)
         attempt = Attempt(self)
         token = staging_context.set(attempt)
         try:
@@ -257,26 +254,26 @@ class Stage:
 
     def commit(self) -> None:
         """Let all that is ready serve from now on."""
-        with self.committing() as turn:
-            turn()
+        with self.committing() as store:
+            store()
 
     @contextmanager
     def committing(self) -> Iterator[Callable[[], None]]:
         """Prepare what `commit` does; see `World.accepting`."""
-        with self.world.accepting(self.ready) as turn:
-            yield turn
+        with self.world.accepting(self.ready) as store:
+            yield store
         self._forget()
 
     def discard(self) -> None:
         """Forget all of it."""
-        self.is_over = True  # first: an attempt that is kept just now looks for it
+        self.is_over = True  # first: an attempt that is kept just now checks it
         for attempt in reversed(self._attempts):
             attempt.discard()
         self._forget()
 
     def _forget(self) -> None:
         if not self.world.generations:
-            _importer.leave(self.world)
+            remove_from_finder(self.world)
         self.is_over = True
         self.ready = {}
         for attempt in self._attempts:

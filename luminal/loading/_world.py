@@ -1,4 +1,8 @@
-"""What one loader has committed: unit → generation, replaced as a whole."""
+"""`World`: the generations of one loader that serve, and how the next ones replace them.
+
+It is replaced as a whole, with one store. Also what follows from that: the modules in
+`sys.modules`, the lines in tracebacks, and which unit imports from which.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.loading import _importer
 from luminal.loading._generation import Generation, namespace
-from luminal.loading._importer import forget_lines, show_lines
+from luminal.loading._importer import forget_lines, remove_from_finder, show_lines
 from luminal.loading._source import read_source
 from luminal.loading._workers import WorkerThread
 
@@ -33,22 +36,18 @@ __all__ = [
     "withdraw",
 ]
 
-# === loading.publication ===
-# What everybody else sees of a generation: `sys.modules`, parents, source lines.
-#
-# In come generations that are about to serve, out comes what is to be stored where, so
-# that the stores themselves take no time. It never decides who serves.
-
 
 @attrs.frozen(eq=False)
 class Publication:
-    """The modules of some generations on their way to `sys.modules`.
+    """What is stored in `sys.modules` and elsewhere when some generations serve.
+
+    It is collected before, so that to store it takes no time.
 
     Attributes:
         generations: Those that have modules of their own.
-        modules: Full name → module that is to be found there.
-        gone: Full names that only their predecessors had.
-        leaves: (package, attribute, root module that it is to show).
+        modules: Full name → module.
+        gone: Full names of modules that only the generations before had.
+        leaves: (package, attribute, root module to set it to).
     """
 
     generations: tuple[Generation, ...]
@@ -60,7 +59,7 @@ class Publication:
     def of(
         cls, staged: Iterable[Generation], before: Mapping[str, Generation]
     ) -> Publication:
-        """Return what is to be stored when *staged* follow those in *before*."""
+        """Return what is to be stored when *staged* replace those in *before*."""
         found = cls(tuple(g for g in staged if not g.borrowed))
         for generation in found.generations:
             old = before.get(generation.unit)
@@ -73,8 +72,8 @@ class Publication:
                 found.leaves.append((above, leaf, generation.root))
         return found
 
-    def turn(self) -> None:
-        """Store it."""
+    def store(self) -> None:
+        """Store the modules."""
         for fullname in self.gone:
             sys.modules.pop(fullname, None)
         sys.modules.update(self.modules)
@@ -89,7 +88,7 @@ class Publication:
 
 
 def public_namespace(fullname: str, origin: Origin) -> ModuleType:
-    """Return the package above a unit as everybody sees it, made where missing."""
+    """Return the package without code *fullname* of `sys.modules`, made if missing."""
     module = sys.modules.get(fullname)
     if module is None:
         location = origin.find(fullname)
@@ -120,7 +119,7 @@ def withdraw(generation: Generation) -> None:
 def drop_empty_namespaces(
     retired: Iterable[Generation], serving: Mapping[str, Generation]
 ) -> None:
-    """Remove the packages above *retired* that no serving unit lies in."""
+    """Remove the packages without code above *retired* that are empty now."""
     for generation in retired:
         above = generation.unit.rpartition(".")[0]
         while above and generation.origin.owns(above):
@@ -135,16 +134,12 @@ def drop_empty_namespaces(
             above = parent
 
 
-# === loading.edges ===
-# Who uses what: edges between units and files, looked up without a scan.
-#
-# In come edges as they are seen, out come candidates. An edge that is gone may still be
-# named here: whoever asks checks it with the generation that serves.
-
-
 @attrs.define(eq=False)
 class Edges:
-    """The edges of one world, backwards.
+    """Which unit imports from which, and which unit read which file, looked up backwards.
+
+    An edge that is gone may still be named. `World` checks each one with the generation
+    that serves.
 
     Attributes:
         users: Unit → units that import from it, or did.
@@ -174,23 +169,18 @@ class Edges:
                     backwards.pop(name, None)
 
 
-# === loading.world ===
-# What one loader has committed: unit → generation, replaced as a whole.
-
-
 @attrs.define(eq=False, repr=False, slots=False)
 class World:
     """The serving generations of one loader.
 
     Args:
-        codes: Compiles, and remembers what it compiled.
+        codes: Compiles source, and keeps the code.
 
     Attributes:
-        generations: Unit → its serving generation. Never changed in place, so that
-            a reader needs no lock.
-        numbers: Unit → number of its latest generation; outlives retirement.
-        edges: Who uses what.
-        hand: Who stages what is swapped, from the first swap on.
+        generations: Unit → its serving generation. Replaced as a whole, so that a
+            reader needs no lock.
+        numbers: Unit → number of its latest generation, also when that is retired.
+        edges: Which unit imports from which, and reads which file.
     """
 
     codes: CodeCache
@@ -202,8 +192,8 @@ class World:
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
     _origins: Mapping[str, Origin] = attrs.Factory(dict)
-    # Held for a moment, while `generations` is exchanged.
-    _exchange: threading.Lock = attrs.Factory(threading.Lock)
+    # Held while `generations` is replaced.
+    _commit_lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
@@ -224,7 +214,7 @@ class World:
         known = tuple(self.edges.readers.get(path, ()))
         return {u for u in known if u in serving and path in serving[u].sources}
 
-    def grown(self, generation: Generation) -> None:
+    def imports_changed(self, generation: Generation) -> None:
         """Note what *generation* has imported late."""
         if self.generations.get(generation.unit) is generation:
             self.edges.add(generation)
@@ -240,15 +230,15 @@ class World:
         return None
 
     def origin(self, fullname: str) -> Origin | None:
-        """Return where *fullname* is to be looked for, or None where not with us."""
+        """Return the origin that *fullname* belongs to, or None."""
         return self._origins.get(fullname.partition(".")[0])
 
     def share(self, fullname: str, origin: Origin) -> ModuleType:
-        """Return a package without code as everybody sees it, made where missing."""
+        """Return the package without code *fullname*; see `public_namespace`."""
         return public_namespace(fullname, origin)
 
     def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the serving generation of *unit*; a late import may stage it."""
+        """Return the serving generation of *unit*; where there is none, load it."""
         generation = self.generations.get(unit)
         if generation is not None:
             return generation
@@ -262,14 +252,14 @@ class World:
         return generation
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
-        """Publish a module that *owner* imports late, if it is the one that serves."""
+        """Put a module that is imported late into `sys.modules`, if *owner* serves."""
         if self.generations.get(owner.unit) is not owner:
             return False
         sys.modules[fullname] = module
         return True
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
-        """Take back a late import that failed."""
+        """Remove the module of a late import that failed."""
         if sys.modules.get(fullname) is module:
             del sys.modules[fullname]
 
@@ -286,36 +276,36 @@ class World:
         return self.codes.compile(source, is_new=is_new)
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
-        """Let *staged* serve from now on, each in the place of its predecessor."""
-        with self.accepting(staged) as turn:
-            turn()
+        """Let *staged* serve from now on, each instead of the one before it."""
+        with self.accepting(staged) as store:
+            store()
 
     @contextmanager
     def accepting(
         self, staged: Mapping[str, Generation]
     ) -> Iterator[Callable[[], None]]:
-        """Prepare what `accept` does, for a block that says when.
+        """Prepare what `accept` does; the block decides when.
 
         Args:
             staged: Unit → its new generation.
 
         Yields:
-            What lets them serve, in some microseconds. A block that ends without
-            having called it leaves everything as it was.
+            A function that lets them serve, in some microseconds. If the block ends
+            without calling it, everything stays as it was.
         """
-        with self._exchange:
+        with self._commit_lock:
             before = self.generations
             after = {**before, **staged}
             origins = {**self._origins, **_tops(staged.values())}
             public = Publication.of(staged.values(), before)
 
-            def turn() -> None:
+            def store() -> None:
                 self.generations, self._origins = after, origins
                 for generation in staged.values():
                     generation.host = self
-                public.turn()
+                public.store()
 
-            yield turn
+            yield store
             if self.generations is not after:
                 return
         for unit, generation in staged.items():
@@ -330,17 +320,17 @@ class World:
     def retire(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]
     ) -> list[Generation]:
-        """Forget those of *units* that nobody wants, and what only they imported from.
+        """Forget those of *units* that are not needed, and what only they imported from.
 
         Args:
-            units: Which may have become superfluous.
-            is_wanted: Whether a unit is to go on for its own sake.
+            units: Those that may not be needed any more.
+            is_wanted: Whether a unit is needed although no other imports from it.
 
         Returns:
             The retired generations.
         """
-        with self._exchange:
-            gone = self._superfluous(units, is_wanted)
+        with self._commit_lock:
+            gone = self._unneeded(units, is_wanted)
             retired = [self.generations[unit] for unit in gone]
             if retired:
                 serving = dict(self.generations)
@@ -354,11 +344,11 @@ class World:
                 withdraw(generation)
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
-            _importer.leave(self)
+            remove_from_finder(self)
             self.hand.end()
         return retired
 
-    def _superfluous(
+    def _unneeded(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]
     ) -> dict[str, None]:
         found: dict[str, None] = {}
@@ -386,16 +376,12 @@ def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
     return {top: origin for origin in origins.values() for top in origin.tops}
 
 
-# === loading.typecaches ===
-# The caches of `typing`, which keep unloaded classes alive.
-#
-# ``Optional[C]`` and ``list[C]`` of a photon's class are remembered by `typing` under the
-# class itself, for good. The caches only save time, so they are emptied with each end of
-# a generation.
-
-
 def drop_type_caches() -> None:
-    """Empty the caches of `typing`, as CPython's own tests do."""
+    """Empty the caches of `typing`, as CPython's own tests do.
+
+    They keep ``Optional[C]`` and ``list[C]`` of a photon's class, and so the class, for
+    good. They only save time, so they are emptied when a generation has ended.
+    """
     typing: Any = sys.modules.get("typing")
     for clean in getattr(typing, "_cleanups", ()):
         clean()
