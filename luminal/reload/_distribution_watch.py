@@ -302,7 +302,7 @@ class DistributionWatch:
     def _report_missing(
         self, name: str, handlers: list[Handler], error: LuminalError
     ) -> None:
-        """Report once that a distribution is not installed; its photons keep running."""
+        """Report, once, that a distribution is not installed any more."""
         if name not in self._missing:
             self._missing.add(name)
             _log.warning("%s is not installed any more; its photons keep running", name)

@@ -1,4 +1,9 @@
-"""Reload photons: from what somebody asks for to a transaction, and its outcome."""
+"""`Reloader`: decides which units one swap replaces, and reports what came of it.
+
+A reload reads what has changed, adds everything that imports from it, and runs one swap
+for each group of units that succeed or fail together. Afterwards the old photons are
+retired, or kept for the time of probation.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from luminal.model import (
     Probation,
     Problem,
     Report,
+    State,
 )
 from luminal.reload._distribution_watch import distribution_of, find_upgrade
 from luminal.reload._plan import (
@@ -40,19 +46,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Policy", "Reloaded", "Reloader"]
 
-# === reload.reloaded ===
-# What came of a reload: for whoever asked for it, and for the report.
-
 
 @attrs.frozen
 class Reloaded:
-    """What came of a reload.
+    """The result of a reload.
 
     Attributes:
-        handlers: Of the photons that live on in a new generation.
+        handlers: Of the photons that have a new generation.
         report: An outcome for every photon that was affected.
-        errors: Why those that were refused were.
-        retirements: What the swaps have left behind.
+        errors: Why swaps were rejected.
+        retirements: Of the old photons.
     """
 
     handlers: tuple[Handler, ...] = ()
@@ -61,12 +64,12 @@ class Reloaded:
     retirements: tuple[Retirement, ...] = ()
 
     async def settle(self) -> None:
-        """Wait until the old photons are finalized, if no long call keeps them."""
+        """Wait until old photons are finalized, but only briefly for their calls."""
         for retirement in self.retirements:
             await retirement.wait()
 
     def __add__(self, other: Reloaded) -> Reloaded:
-        """Return what came of both."""
+        """Return the results of both."""
         return Reloaded(
             self.handlers + other.handlers,
             Report(self.report.outcomes + other.report.outcomes),
@@ -75,11 +78,8 @@ class Reloaded:
         )
 
 
-# === reload.reloader ===
-# Reload photons: from what somebody asks for to a transaction, and its outcome.
-
 Policy = Literal["all", "component"]
-"""What fails together: the whole batch, or only what is connected by imports."""
+"""What is rejected together: the whole batch, or only what imports connect."""
 
 
 @attrs.define(eq=False)
@@ -88,22 +88,22 @@ class Reloader:
 
     Args:
         world: Where generations are committed.
-        registry: Where Handlers are kept.
-        runtime: What connects the photons to the host.
-        turn: The host's; one change at a time.
-        probation: Terms under which a swap is provisional.
+        registry: The Handlers of the host.
+        runtime: The connections of photons to the host.
+        lock: Of the host; the caller of every method holds it.
+        probation: When a new generation is rolled back automatically.
 
     Attributes:
-        retirements: What earlier swaps have left behind.
+        retirements: Of what earlier swaps have replaced.
     """
 
     world: World
     registry: Registry
     runtime: Runtime
-    turn: CrossLoopLock
+    lock: CrossLoopLock
     probation: Probation = attrs.Factory(Probation)
     retirements: Retirements = attrs.field(init=False)
-    # Swaps that may still be taken back.
+    # Swaps on probation.
     _provisional: list[ProvisionalSwap] = attrs.Factory(list)
     _history: History = attrs.Factory(History)
 
@@ -113,9 +113,13 @@ class Reloader:
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
     ) -> Reloaded:
-        """Replace the units of *handlers*, and what their changed helpers affect.
+        """Replace the units of *handlers*, and all that their changed helpers affect.
 
-        Photons of a distribution are replaced by what is installed now.
+        Photons of a distribution are replaced by the installed version.
+
+        Args:
+            handlers: Of photons that are loaded.
+            policy: What is rejected together.
         """
         asked = list(handlers)
         units = {h.generation.unit for h in asked if h.generation is not None}
@@ -123,14 +127,19 @@ class Reloader:
         if not is_shipped and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_in_thread(
-            lambda: self._look(asked), self.runtime.deadlines.load, "luminal-read"
+            lambda: self._read(asked), self.runtime.deadlines.load, "luminal-read"
         )
         if result.error is not None:
             raise result.error
         return await self.replace(result.value or Change(), policy)
 
     async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
-        """Replace the units of *change* and all that imports from them."""
+        """Replace the units of *change* and all that imports from them.
+
+        Args:
+            change: The units, and what replaces them.
+            policy: What is rejected together.
+        """
         whole = self._affected(change.units)
         is_one = policy == "all"
         groups = [whole] if is_one else components(whole, self.world.needs)
@@ -140,7 +149,7 @@ class Reloader:
         return done
 
     def _affected(self, units: set[str]) -> set[str]:
-        """Return those of *units* that serve, and all that imports from them."""
+        """Return those of *units* that are loaded, and all that imports from them."""
         return reachable(units & self.world.generations.keys(), self.world.users)
 
     async def _run(
@@ -150,14 +159,14 @@ class Reloader:
         later: list[set[str]],
         rejected: set[str],
     ) -> Reloaded:
-        """Replace *units* in one swap, or refuse them.
+        """Replace *units* in one swap, or report why it was rejected.
 
         Args:
-            units: What fails together.
-            change: What they become.
-            later: Groups that have not had their turn; those that turn out to belong
-                to *units* are taken from it.
-            refused: Units that had their turn in vain; filled.
+            units: What is replaced or rejected together.
+            change: What replaces them.
+            later: Groups that are swapped later. Those on which *units* turn out to
+                depend are removed, and swapped together with them.
+            rejected: Units of swaps that were rejected; filled.
         """
         late = LateDependencies(rejected.union(*later))
         swap = Swap(
@@ -177,17 +186,17 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
-            connected = late.found | self._rivals(cause)
+            connected = late.found | self._holder_of_name(cause)
             joining = [group for group in later if group & connected]
             if joining or late.users:
                 later[:] = [group for group in later if group not in joining]
                 whole = units.union(late.users, *joining)
                 return await self._run(whole, change, later, rejected)
             rejected |= units
-            return self._rejected(concerned, cause)
-        past = self._history.note(old)
-        # At most two generations of a photon live: this one ends the probation of the
-        # one before, which a refused one would not have done.
+            return self._reject(concerned, cause)
+        earlier_files = self._history.note(old)
+        # A photon has at most two generations: this swap ends the probation of the one
+        # before, which a rejected swap would not have done.
         if await self.confirm(swap.units):
             await self.retirements.retire_earlier(
                 {handler.name for handler in concerned}
@@ -195,13 +204,13 @@ class Reloader:
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(handler.outcome() for handler in handlers))
         return Reloaded(
-            handlers, report, retirements=self._conclude(pairs, before, past)
+            handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
 
-    def _rivals(self, cause: BaseException) -> set[str]:
-        """Return the unit that has the name which *cause* says is taken.
+    def _holder_of_name(self, cause: BaseException) -> set[str]:
+        """Return the unit of the photon whose name *cause* says is taken.
 
-        Where it changes as well, two files may have exchanged their photons.
+        Where that unit changes as well, two files may have exchanged their photons.
         """
         taken = cause.photon if isinstance(cause, PhotonConflictError) else None
         holder = self.registry.get(taken) if taken else None
@@ -210,7 +219,10 @@ class Reloader:
         return {holder.generation.unit}
 
     def _conclude(
-        self, pairs: list[Pair], before: dict[str, Generation], past: EarlierFiles
+        self,
+        pairs: list[Pair],
+        before: dict[str, Generation],
+        earlier_files: EarlierFiles,
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
@@ -226,18 +238,20 @@ class Reloader:
             self.world,
             self.runtime,
             self.probation,
-            self.turn,
+            self.lock,
             self.retirements,
-            lambda it: self._over(it, past),
+            lambda it: self._over(it, earlier_files),
         )
         self._provisional.append(provisional)
         provisional.begin(asyncio.get_running_loop())
         return ()
 
-    async def _over(self, provisional: ProvisionalSwap, past: EarlierFiles) -> None:
+    async def _over(
+        self, provisional: ProvisionalSwap, earlier_files: EarlierFiles
+    ) -> None:
         self._provisional.remove(provisional)
         if provisional.is_reverted:
-            self._history.take_back(past)
+            self._history.take_back(earlier_files)
             for pair in provisional.pairs:
                 if pair.old is not None and pair.new is not None:
                     self.registry.refile(pair.old)
@@ -245,7 +259,10 @@ class Reloader:
         self._retire_unneeded(*[h.generation for h in lives if h.generation])
 
     async def confirm(self, units: Iterable[str]) -> bool:
-        """Make swaps of *units* final that are on probation; the turn is held.
+        """Make swaps of *units* final that are on probation.
+
+        Args:
+            units: Of the swaps.
 
         Returns:
             Whether there was one.
@@ -264,13 +281,15 @@ class Reloader:
         await self.confirm([h.generation.unit for h in handlers if h.generation])
         await self.retirements.end({handler.name for handler in handlers})
 
-    def _rejected(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
-        """Tell that the old generations go on, and why."""
+    def _reject(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
+        """Report why the old generations were kept."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
         for handler in handlers:
             error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
-            error.consequence = f"generation {handler.number} goes on unchanged"
+            is_running = handler.state is State.RUNNING
+            kept = "still running" if is_running else "still loaded:"
+            error.consequence = f"{kept} generation {handler.number}"
             errors.append(error)
             problem = Problem.of(error, phase)
             self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
@@ -278,10 +297,13 @@ class Reloader:
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:
-        """Return to the files of the generation before, as a new generation.
+        """Return to the files of the earlier generation, as a new generation.
+
+        Args:
+            handler: Of a photon of the unit.
 
         Raises:
-            PhotonRollbackError: There is none.
+            PhotonRollbackError: There is no earlier generation.
         """
         unit = handler.generation.unit if handler.generation is not None else ""
         before, groups = self._history.before(unit, self.world.needs)
@@ -294,7 +316,7 @@ class Reloader:
                 hint="roll back after a reload",
             )
         whole, *others = [self._affected(group) for group in groups]
-        # What has changed as well comes along only where the one needs the other.
+        # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
@@ -302,17 +324,17 @@ class Reloader:
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:
-        """Forget units that no photon is of or imports from any more.
+        """Forget units that have no photon, and that no photon imports from.
 
         Args:
-            *earlier: Generations that serve no more.
+            *earlier: Generations that were replaced.
         """
         units = {unit for g in earlier for unit in (g.unit, *g.needs)}
         for generation in self.world.retire(units, self.registry.has_unit):
             self._history.forget(generation.unit)
 
-    def _look(self, handlers: list[Handler]) -> Change:
-        """Read the disk: which units are to be replaced, and by what."""
+    def _read(self, handlers: list[Handler]) -> Change:
+        """Read from the disk which units are replaced, and by what."""
         change = Change()
         by_distribution: dict[str, list[Handler]] = {}
         for handler in handlers:
