@@ -111,7 +111,7 @@ def check_requirements(
                     file=candidate.location,
                     line=candidate.line or None,
                     why=why,
-                    hint="load the required photon first, or mend it",
+                    hint="load the required photon first, or fix it",
                 )
 
 

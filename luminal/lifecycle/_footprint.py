@@ -1,9 +1,10 @@
 """What a photon changes of the interpreter's shared state, and what is done about it.
 
 Only for hosts that ask for it, with ``Loader(footprint=…)``. Shared state is compared
-before and after a photon's code has run. A change is allowed, logged, or undone when the
-photon ends, or the photon is rejected. After an unload it is looked up what still refers
-to the photon's code. Nothing in here keeps a photon from ending.
+before and after a photon's code has run. By the host's policy a change is allowed,
+logged, undone when the photon ends, or a reason to reject the photon. After an unload
+Luminal looks for what still refers to the photon's code. Nothing in here keeps a photon
+from ending.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run one step of a photon's life: a plain or ``async`` method, under a deadline.
 
-Whatever a photon raises is a failure of that photon alone, `SystemExit` included. Only a
-real Ctrl-C is raised further. `DefaultLifecycle` is Luminal's own implementation of the
-lifecycle's hooks: it calls the photon's methods.
+Whatever a photon raises is a failure of that photon alone, `SystemExit` included. Only
+a real Ctrl-C is raised further. `DefaultLifecycle` is Luminal's own implementation of
+the lifecycle's hooks: it calls the photon's methods.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ async def _await_until(
         where = _where(task)
         await _cancel(task)
         raise PhotonTimeoutError(
-            f"did not come back within {deadline:g} seconds",
+            f"timed out after {deadline:g} seconds",
             why=f"it was {where}",
             hint="do less there, or give it a longer deadline",
         )
@@ -252,7 +252,7 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     """Return the lifecycle method *name* of a photon, or None.
 
     An object that is no instance of a photon's class (a module that an entry point
-    names, say) has no lifecycle. A method that implements a hook is no lifecycle method.
+    names, say) has no lifecycle. A method that implements a hook does not count.
     """
     instance = handler.instance
     if handler.factory is None and not isinstance(instance, IPhoton):

@@ -1,8 +1,9 @@
 """`Generation`: the modules of one version of a unit, executed beside the running one.
 
-A generation keeps a table of its own modules. Imports in its code look there first, late
-ones inside functions too. So old code goes on finding old modules, and new code finds
-new ones. When a generation becomes visible is decided in `luminal.loading._staging`.
+A generation keeps a table of its own modules. Imports in its code look there first,
+late ones inside functions too. So old code goes on finding old modules, and new code
+finds new ones. When a generation becomes visible is decided in
+`luminal.loading._staging`.
 """
 
 from __future__ import annotations

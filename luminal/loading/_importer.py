@@ -5,8 +5,9 @@ statement. The modules of photons get builtins of their own, so that an import s
 in them finds modules of their own generation, also a late one inside a function.
 
 `importlib.import_module`, `pickle`, `importlib.resources` and the host's import
-statements use a finder on `sys.meta_path`, which finds the committed generation. Without
-it the import system would find the files by itself, and run the ``.pyc`` beside them.
+statements use a finder on `sys.meta_path`, which finds the committed generation.
+Without it the import system would find the files by itself, and run the ``.pyc`` beside
+them.
 
 Code that runs while a generation is staged finds that generation in both ways: see
 `current_attempt`.

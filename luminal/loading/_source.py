@@ -94,15 +94,15 @@ def compile_source(source: SourceFile) -> CodeType:
         return compile(source.data, source.path, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise PhotonSyntaxError(
-            "syntax error",
+            "is not valid Python",
             file=source.path,
             line=error.lineno,
             why=f"{type(error).__name__}: {error.msg}",
-            hint="fix the syntax, then load it again",
+            hint="fix the syntax",
         ) from error
     except (ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise PhotonSyntaxError(
-            "syntax error",
+            "is not valid Python",
             file=source.path,
             why=f"{type(error).__name__}: {error}",
             hint="remove null bytes and overlong expressions",

@@ -236,7 +236,7 @@ class Stage:
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:
-        """Stage some units; if something is raised inside, these alone are discarded."""
+        """Stage some units; where the block raises, these alone are discarded."""
         if not self._has_begun:
             self._has_begun = True
             refresh_builtins()

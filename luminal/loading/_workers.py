@@ -1,7 +1,7 @@
-"""Run a photon's code on a thread of its own, each piece under a deadline.
+"""Run photons' code in threads, each piece of it under a deadline.
 
-A photon's import and its plain functions may block. They never run on an event loop,
-and a loop that waits for them waits at most as long as it was told to.
+The import of a photon and its plain functions may block. So they never run on an event
+loop, and an event loop waits for them only until their deadline.
 """
 
 from __future__ import annotations
@@ -39,18 +39,12 @@ __all__ = [
     "run_in_worker",
 ]
 
-# === loading.apart ===
-# Run a photon's code on a thread of its own, each piece under a deadline.
-#
-# A photon's import and its plain functions may block. They never run on an event loop,
-# and a loop that waits for them waits at most as long as it was told to.
-
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 T = TypeVar("T")
 
 abandoned: set[threading.Thread] = set()
-"""Threads that were given up on and still run; each leaves when it ends."""
+"""Threads that passed their deadline and still run; each is removed when it ends."""
 
 
 @attrs.define
@@ -62,47 +56,47 @@ class Result(Generic[T]):
 
 
 @attrs.define(eq=False)
-class _Bell:
-    """Rung once in a thread, and waited for on a loop."""
+class _LoopEvent:
+    """An event that a thread sets and a coroutine waits for."""
 
     loop: AbstractEventLoop
-    has_rung: bool = False
-    # What the loop waits for: the bell, or time to look what keeps the thread.
-    _news: Future[None] | None = None
+    is_set: bool = False
+    # The present wait, which ends when the event is set or the time is over.
+    _waiter: Future[None] | None = None
 
-    def ring(self) -> None:
-        """Say that the work is done."""
-        with suppress(RuntimeError):  # the loop was closed; nobody waits any more
-            self.loop.call_soon_threadsafe(self._hear)
+    def set(self) -> None:
+        """Set the event; called in a thread."""
+        with suppress(RuntimeError):  # the loop was closed: no coroutine waits
+            self.loop.call_soon_threadsafe(self._set)
 
-    def _hear(self) -> None:
-        self.has_rung = True
+    def _set(self) -> None:
+        self.is_set = True
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for the bell; tell whether it has rung after *seconds*."""
-        if not self.has_rung:
-            # `asyncio.wait` would take another round of the loop.
-            self._news = self.loop.create_future()
-            alarm = self.loop.call_later(seconds, self._wake)
+        """Wait for the event, at most *seconds*; return whether it is set."""
+        if not self.is_set:
+            # `asyncio.wait` would take another iteration of the loop.
+            self._waiter = self.loop.create_future()
+            timer = self.loop.call_later(seconds, self._wake)
             try:
-                await self._news
+                await self._waiter
             finally:
-                alarm.cancel()
-        return self.has_rung
+                timer.cancel()
+        return self.is_set
 
 
 @attrs.define(eq=False)
-class _Worker(Generic[T]):
-    """Jobs that a thread does in turn, and can be given up in the middle of one."""
+class _JobQueue(Generic[T]):
+    """Jobs that a thread runs in turn; the thread can be given up during each."""
 
     jobs: Sequence[Callable[[], T]]
     results: list[Result[T] | None]
-    bell: _Bell
+    done: _LoopEvent
     position: int = 0
     # `time.monotonic()` at which the present job began.
     began: float = attrs.Factory(time.monotonic)
@@ -111,12 +105,14 @@ class _Worker(Generic[T]):
     lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def run(self) -> None:
-        self.work()
-        self.bell.ring()
+        """Run the jobs, and set the event; in the thread."""
+        self.run_jobs()
+        self.done.set()
 
-    def work(self) -> None:
+    def run_jobs(self) -> None:
+        """Run the jobs; in the thread."""
         while self.position < len(self.jobs):
-            # Nobody may wait any more, even before the first job.
+            # The thread may be given up even before the first job.
             job = None if self.is_given_up else self.jobs[self.position]
             result = _capture(job) if job is not None else None
             # No function of ours in here: a halt arrives where one begins.
@@ -129,7 +125,7 @@ class _Worker(Generic[T]):
                 self.began = time.monotonic()
 
     def give_up(self, thread: threading.Thread, deadline: float) -> bool:
-        """Leave the thread alone if its job is over *deadline*; tell whether it is."""
+        """Abandon *thread* if its job has passed *deadline*; return whether it has."""
         with self.lock:
             is_late = time.monotonic() - self.began >= deadline
             if not is_late or self.position >= len(self.jobs):
@@ -137,8 +133,8 @@ class _Worker(Generic[T]):
             abandoned.add(thread)
             self.is_given_up = True
             late = PhotonTimeoutError(
-                f"did not come back within {deadline:g} seconds",
-                why=f"it was {_where(thread)}",
+                f"timed out after {deadline:g} seconds",
+                why=f"it was {_position_of(thread)}",
                 hint="do less there, or give it a longer deadline",
             )
             self.results[self.position] = Result(error=late)
@@ -156,8 +152,8 @@ def _capture(job: Callable[[], T]) -> Result[T]:
     return result
 
 
-def _where(thread: threading.Thread) -> str:
-    """Return what *thread* executes, as ``file:line``."""
+def _position_of(thread: threading.Thread) -> str:
+    """Return the line that *thread* executes, as ``at file:line``."""
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
     frames: list[FrameType] = []
     while frame is not None:
@@ -167,11 +163,13 @@ def _where(thread: threading.Thread) -> str:
 
 
 def describe_position(frames: Sequence[FrameType]) -> str:
-    """Return where *frames* stand, as ``at file:line``.
+    """Return the first line of *frames* outside the standard library.
 
     Args:
-        frames: The innermost first. One of the standard library says little; the
-            first one outside of it is named.
+        frames: The innermost first.
+
+    Returns:
+        Text such as ``at file:line``.
     """
     for frame in frames:
         if not frame.f_code.co_filename.startswith(_STANDARD):
@@ -189,8 +187,8 @@ async def run_each_in_thread(
 ) -> list[Result[T]]:
     """Run *jobs* in turn on a thread of their own.
 
-    A job that is not over after *deadline* is given up, with its thread; the rest go
-    on, on another one.
+    A job that is not over after *deadline* is given up together with its thread. The
+    remaining jobs run on another thread.
 
     Args:
         jobs: Functions without arguments.
@@ -199,7 +197,7 @@ async def run_each_in_thread(
         on_give_up: Called with the index of a job that was given up, also when the
             caller itself is cancelled.
         is_owned: Whether thread and jobs belong to the photon whose code runs now, as
-            its own steps do; what serves the host must not end with a photon.
+            its own steps do. What serves the host must not end with a photon.
 
     Returns:
         A result for each job; `PhotonTimeoutError` for those that were given up.
@@ -209,35 +207,37 @@ async def run_each_in_thread(
     results: list[Result[Any] | None] = [None] * len(jobs)
     position = 0
     while position < len(jobs):
-        loop = asyncio.get_running_loop()
-        worker = _Worker(jobs, results, _Bell(loop), position)
+        done = _LoopEvent(asyncio.get_running_loop())
+        queue = _JobQueue(jobs, results, done, position)
         with nullcontext() if is_owned else unowned():
             context = contextvars.copy_context()
             thread = threading.Thread(
-                target=context.run, args=(worker.run,), name=name, daemon=True
+                target=context.run, args=(queue.run,), name=name, daemon=True
             )
             thread.start()
         try:
-            position = await _wait(worker, thread, deadline)
+            position = await _wait(queue, thread, deadline)
         except asyncio.CancelledError:
-            if worker.give_up(thread, 0.0):
-                on_give_up(worker.position)
+            if queue.give_up(thread, 0.0):
+                on_give_up(queue.position)
             raise
-        if worker.is_given_up:
+        if queue.is_given_up:
             on_give_up(position - 1)
     return [result or Result() for result in results]
 
 
-async def _wait(worker: _Worker[Any], thread: threading.Thread, deadline: float) -> int:
-    """Wait until the worker is through or stuck; return the next job's position."""
+async def _wait(
+    queue: _JobQueue[Any], thread: threading.Thread, deadline: float
+) -> int:
+    """Wait until all jobs are done or one is given up; return the next position."""
     while True:
-        left = worker.began + deadline - time.monotonic()
-        if await worker.bell.wait(max(left, 0.001)):
-            # It has nothing left to do; after this it is gone from every list.
+        left = queue.began + deadline - time.monotonic()
+        if await queue.done.wait(max(left, 0.001)):
+            # It has nothing left to do; now it is in no list of threads any more.
             thread.join()
-            return len(worker.jobs)
-        if worker.give_up(thread, deadline):
-            return worker.position + 1
+            return len(queue.jobs)
+        if queue.give_up(thread, deadline):
+            return queue.position + 1
 
 
 async def run_in_thread(
@@ -248,48 +248,40 @@ async def run_in_thread(
 
 
 async def run_in_worker(
-    hand: WorkerThread, job: Callable[[], T], deadline: float
+    worker: WorkerThread, job: Callable[[], T], deadline: float
 ) -> Result[T]:
-    """Run *job* on the thread of *hand*, or else on one of its own.
+    """Run *job* on the thread of *worker*; without one, on a thread of its own.
 
     Args:
-        hand: Who may have one.
+        worker: May have a thread.
         job: A function without arguments.
         deadline: Seconds that it may take; then it is given up, with the thread.
     """
     import asyncio
 
-    bell = _Bell(asyncio.get_running_loop())
-    worker: _Worker[T] = _Worker([job], [None], bell)
+    done = _LoopEvent(asyncio.get_running_loop())
+    queue: _JobQueue[T] = _JobQueue([job], [None], done)
     with unowned():
         context = contextvars.copy_context()
-    thread = hand.give(lambda: context.run(worker.work), bell.ring)
+    thread = worker.submit(lambda: context.run(queue.run_jobs), done.set)
     if thread is None:
         return await run_in_thread(job, deadline, "luminal-stage")
     try:
-        while not await bell.wait(worker.began + deadline - time.monotonic()):
-            if worker.give_up(thread, deadline):
+        while not await done.wait(queue.began + deadline - time.monotonic()):
+            if queue.give_up(thread, deadline):
                 break
     except asyncio.CancelledError:
-        worker.give_up(thread, 0.0)
+        queue.give_up(thread, 0.0)
         raise
     finally:
-        if worker.is_given_up:
-            hand.lose(thread)
-    return worker.results[0] or Result()
-
-
-# === loading.stagehand ===
-# The stagehand: the one thread of a host on which new generations are staged.
-#
-# In come pieces of work, one at a time; whoever gives one waits elsewhere. A thread that
-# stays is woken in a fraction of the time that a new one takes, and what it compiles is
-# compiled in memory that is warm. It must never keep anything of a photon.
+        if queue.is_given_up:
+            worker.abandon(thread)
+    return queue.results[0] or Result()
 
 
 @attrs.define(eq=False)
-class _Place:
-    """A thread and where it finds its work; None is the last."""
+class _Running:
+    """A thread and its queue of work; None is the end of it."""
 
     work: SimpleQueue[_Work | None] = attrs.Factory(SimpleQueue)
     thread: threading.Thread = attrs.field(init=False)
@@ -306,7 +298,7 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
     while (given := work.get()) is not None:
         job, done = given
         job()
-        # Nothing of the photon is here any more when its reload goes on. What it has
+        # No reference to the photon remains here when its reload goes on. What it has
         # put into a `threading.local` belongs to that object, not to the thread.
         del job, given
         done()
@@ -315,58 +307,57 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
 
 @attrs.define(eq=False)
 class WorkerThread:
-    """Has a thread from `begin` to `end`; a host that never swaps needs none."""
+    """The thread on which a host stages the generations of its reloads.
 
-    _place: _Place | None = None
+    It waits for work from the first reload on. On a busy host a reload takes twice as
+    long where each one starts a thread of its own.
+    """
+
+    _running: _Running | None = None
     _lock: threading.Lock = attrs.Factory(threading.Lock)
 
-    def begin(self) -> None:
-        """Have a thread wait for work."""
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
         with self._lock:
-            if self._place is None or not self._place.thread.is_alive():  # by a fork
-                self._place = _Place()
+            # After a fork it does not.
+            if self._running is None or not self._running.thread.is_alive():
+                self._running = _Running()
 
-    def give(
+    def submit(
         self, job: Callable[[], object], done: Callable[[], object]
     ) -> threading.Thread | None:
-        """Have *job* called, then *done*, on the thread that is returned.
+        """Let the thread call *job*, then *done*.
 
-        None where there is none; then neither is called.
+        Returns:
+            The thread; None where it does not run, and neither is called.
         """
         with self._lock:
-            if self._place is None or not self._place.thread.is_alive():
+            if self._running is None or not self._running.thread.is_alive():
                 return None
-            self._place.work.put((job, done))
-            return self._place.thread
+            self._running.work.put((job, done))
+            return self._running.thread
 
-    def lose(self, thread: threading.Thread) -> None:
+    def abandon(self, thread: threading.Thread) -> None:
         """Use *thread* no more; it ends when its job does."""
         with self._lock:
-            if self._place is not None and self._place.thread is thread:
-                self._place.work.put(None)
-                self._place = None
+            if self._running is not None and self._running.thread is thread:
+                self._running.work.put(None)
+                self._running = None
 
-    def end(self) -> None:
-        """Let the thread end, which waits for work, and wait until it has."""
+    def stop(self) -> None:
+        """End the thread, and wait for that up to a second."""
         with self._lock:
-            place, self._place = self._place, None
-        if place is not None:
-            place.work.put(None)
-            if place.thread is not threading.current_thread():
-                place.thread.join(1.0)
+            running, self._running = self._running, None
+        if running is not None:
+            running.work.put(None)
+            if running.thread is not threading.current_thread():
+                running.thread.join(1.0)
 
-
-# === loading.collecting ===
-# Fewer garbage collections while many modules are made, which are no garbage.
-#
-# A thousand modules set off dozens of collections that go through all that the program
-# holds and find nothing: a fifth of the time of a load. For that time the collector
-# waits for more new objects; it is never switched off, since photons' code runs.
 
 _MANY = 100
-"""Modules from which on it pays."""
+"""A load of fewer modules does not touch the collector."""
 _NEW = 50_000
-"""New objects after which the collector runs meanwhile; by default it is 700."""
+"""New objects after which the collector runs during a load; the default is 700."""
 
 _lock = threading.Lock()
 # The setting is the process's, and several loaders may be at work.
@@ -378,7 +369,10 @@ _before = (0, 0, 0)
 def collecting_rarely(modules: int) -> Iterator[None]:
     """Let the garbage collector run less often within a block.
 
-    A host that has switched it off, or set it rarer still, keeps what it has set.
+    A thousand modules start dozens of collections that find nothing and take a fifth
+    of the time of the load. The collector is not switched off, since photons' code
+    runs. Where the host has switched it off, or lets it run still less often, nothing
+    changes.
 
     Args:
         modules: How many are to be made; for a few nothing changes.

@@ -1,7 +1,7 @@
-"""`World`: the generations of one loader that serve, and how the next ones replace them.
+"""`World`: the generations of one loader that serve.
 
-It is replaced as a whole, with one store. Also what follows from that: the modules in
-`sys.modules`, the lines in tracebacks, and which unit imports from which.
+It replaces them with one store, and keeps right what follows from them: `sys.modules`,
+the lines in tracebacks, and which unit imports from which.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def drop_empty_namespaces(
 
 @attrs.define(eq=False)
 class Edges:
-    """Which unit imports from which, and which unit read which file, looked up backwards.
+    """Which units import from a unit, and which were read from a file.
 
     An edge that is gone may still be named. `World` checks each one with the generation
     that serves.
@@ -181,13 +181,14 @@ class World:
             reader needs no lock.
         numbers: Unit → number of its latest generation, also when that is retired.
         edges: Which unit imports from which, and reads which file.
+        worker: The thread on which reloads are staged.
     """
 
     codes: CodeCache
     generations: Mapping[str, Generation] = attrs.Factory(dict)
     numbers: dict[str, int] = attrs.Factory(dict)
     edges: Edges = attrs.Factory(Edges)
-    hand: WorkerThread = attrs.Factory(WorkerThread)
+    worker: WorkerThread = attrs.Factory(WorkerThread)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
@@ -315,12 +316,12 @@ class World:
             self.edges.add(generation)
         public.show_lines()
         if not before.keys().isdisjoint(staged):
-            self.hand.begin()
+            self.worker.start()
 
     def retire(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]
     ) -> list[Generation]:
-        """Forget those of *units* that are not needed, and what only they imported from.
+        """Forget those of *units* that are not needed, and what only they needed.
 
         Args:
             units: Those that may not be needed any more.
@@ -345,7 +346,7 @@ class World:
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
             remove_from_finder(self)
-            self.hand.end()
+            self.worker.stop()
         return retired
 
     def _unneeded(

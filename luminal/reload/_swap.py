@@ -493,7 +493,7 @@ class Swap:
             return selected
 
         result = await run_in_worker(
-            self.world.hand, stage, self.runtime.deadlines.load
+            self.world.worker, stage, self.runtime.deadlines.load
         )
         if result.error is not None:
             raise _not_cancelled(result.error)

@@ -62,9 +62,7 @@ def test_errors_page_has_every_code_once_and_what_it_says(pages: ModuleType) -> 
         for code, error in ERROR_CODES.items()
         if error.__module__ == "luminal.errors"
     )
-    assert (
-        "| its text does not compile | correct the line, then load it again |" in text
-    )
+    assert "| is not valid Python | fix the syntax |" in text
 
 
 def test_settings_page_has_every_key_attribute_and_variable(pages: ModuleType) -> None:

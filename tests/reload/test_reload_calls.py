@@ -431,7 +431,7 @@ async def test_a_finalize_that_hangs_ends_at_its_deadline(make_host, photons):
         write(photons, "a", 2)
         await host.reload_photon(a)
         (finalized,) = host.happened(EventKind.FINALIZED)
-        assert "did not come back within 0.2 seconds" in str(finalized)
+        assert "timed out after 0.2 seconds" in str(finalized)
         assert host.answers() == [("a", 2, False)]
 
 

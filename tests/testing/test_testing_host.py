@@ -80,7 +80,7 @@ def test_refused_edit_is_raised_and_the_old_one_serves(host: Host, hello: str) -
     host.write("hello.py", hello)
     host.watch()
     host.edit("hello.py", "class Hello(\n")
-    with pytest.raises(PhotonSyntaxError, match="does not compile") as caught:
+    with pytest.raises(PhotonSyntaxError, match="is not valid Python") as caught:
         host.reloaded("hello")
     assert caught.value.photon == "hello"
     assert host.hook.greet(name="you") == ["hello you"]
