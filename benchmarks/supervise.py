@@ -21,8 +21,7 @@ from benchmarks.supervise_blocked import blocked
 from benchmarks.supervise_cost import WORK, cost_of_a_thread, cost_to_others, tight
 from benchmarks.supervise_loops import loops
 from benchmarks.supervise_shapes import SHAPES
-from luminal.supervise import TracedThread, abandoned_threads
-from luminal.supervise.footprint import Footprint
+from luminal.supervise import Footprint, TracedThread, abandoned_threads
 
 
 def time_to_die(count):

@@ -16,7 +16,7 @@ import attrs
 
 from luminal.managers.loader import Handlers as AsyncHandlers
 from luminal.managers.loader import Loader as AsyncLoader
-from luminal.supervise.loop_thread import LoopThread
+from luminal.supervise import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

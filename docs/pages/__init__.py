@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
 from .faults import LAST_RUN, faults_table, marked_tests
@@ -19,7 +20,6 @@ from .links import homes_of
 from .rooms import api_page, floors, rooms, specifications
 from .settings import attributes, settings_page, variables
 from .states import states_drawing, states_page
-from .verbs import commands, exits_table, options_of, verbs_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = [
     "api_page",
     "attributes",
     "commands",
+    "commands_page",
     "errors_page",
     "events_page",
     "exits_table",
@@ -45,7 +46,6 @@ __all__ = [
     "states_drawing",
     "states_page",
     "variables",
-    "verbs_page",
     "write_all",
 ]
 
@@ -58,6 +58,7 @@ def write_all(target: Path, root: Path) -> None:
         root: Root of the repository.
     """
     pages = {
+        "commands.md": commands_page(),
         "errors.md": errors_page(root),
         "events.md": events_page(root),
         "exits.txt": exits_table(),
@@ -67,7 +68,6 @@ def write_all(target: Path, root: Path) -> None:
         "settings.md": settings_page(root),
         "states.md": states_page(),
         "states.svg": states_drawing(),
-        "verbs.md": verbs_page(),
         **{f"api/{room}.md": api_page(room) for room in rooms(root)},
     }
     shutil.rmtree(target, ignore_errors=True)

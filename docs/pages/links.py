@@ -16,7 +16,7 @@ def homes_of(target: str) -> list[str]:
     """Return where *target* may be described: under its room's name, or as its room.
 
     Args:
-        target: Such as ``luminal.Loader`` or ``luminal.cli.exits``.
+        target: Such as ``luminal.Loader`` or ``luminal.discovery.lint``.
     """
     value = _resolved(target)
     if value is None:

@@ -1,8 +1,8 @@
 """What can be set: in ``pyproject.toml``, in the environment, in a photon's class.
 
-Comes in: the declarations in `luminal.cli.settings`, the options of the verbs, the
-attributes of `luminal.IPhoton`, and every ``LUMINAL_*`` that the code reads. Goes out:
-Markdown with an anchor for each.
+The page is made from the settings and options that the command line declares, the
+attributes of `luminal.IPhoton`, and every ``LUMINAL_*`` that the code reads. Each has
+an anchor.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luminal.cli.settings import KEYS
+from luminal.cli._options import KEYS
 from luminal.interfaces import IPhoton
 from luminal.sphinx._directives import escaped
 
-from .verbs import commands
+from .command_line import commands
 from .words import meanings
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def settings_page(root: Path) -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from the declarations in the code. What verbs share can be set for",
-        "good, from weak to strong: in `[tool.luminal]` of the `pyproject.toml` in the",
+        "Generated from the declarations in the code. What commands share can be set,",
+        "from weak to strong: in `[tool.luminal]` of the `pyproject.toml` in the",
         "current directory, in the environment, or as an option.",
         "`luminal doctor --config` shows what is set, and where.",
         "",

@@ -1,9 +1,4 @@
-"""The command line: `main` reads ``sys.argv`` and returns an exit code.
-
-Comes in: what somebody typed. Goes out: data on standard output, talk on standard
-error, and one of the codes of `luminal.cli.exits`. Must never hold logic that a
-program would want as well, nor import more than the verb that is asked for needs.
-"""
+"""The command line. Internal: `main` is the program ``luminal``."""
 
 from __future__ import annotations
 
@@ -22,28 +17,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; by default those of ``sys.argv``.
 
     Returns:
-        The exit code, see `luminal.cli.exits`.
+        The exit code.
     """
     try:
-        from luminal.cli.root import run_root
+        from luminal.cli._main import run
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        return _refuse(error.name)
-    return run_root(arguments)
+        return _print_missing(error.name)
+    return run(arguments)
 
 
-def _refuse(library: str) -> int:
-    """Say that *library* is not there, in one line."""
+def _print_missing(library: str) -> int:
+    """Print in one line that *library* is not installed."""
     import sys
 
     from luminal.errors import MissingExtraError
 
-    refusal = MissingExtraError(
+    error = MissingExtraError(
         f"the command line needs {library!r}",
         why=f"{library!r} is not installed",
         hint="pip install 'luminal-photons[cli]'",
     )
-    line = f"luminal: {refusal.what}: {refusal.hint} [{refusal.code}]\n"
-    sys.stderr.write(line)
+    sys.stderr.write(f"luminal: {error.what}: {error.hint} [{error.code}]\n")
     return 2

@@ -88,16 +88,14 @@ class Discovered(Sequence["Candidate"]):
         found.sort(key=lambda c: (not c.enabled, c.problem is not None))
         if found:
             return found[0]
-        import difflib
+        from luminal.errors import PhotonNotFoundError, did_you_mean
 
-        from luminal.errors import PhotonNotFoundError
-
-        near = difflib.get_close_matches(name, [c.name for c in self], 1)
         raise PhotonNotFoundError(
             "was not found",
             photon=name,
             why=f"none of {len(self)} candidates has this name",
-            hint=f"did you mean {near[0]!r}?" if near else "check where you look",
+            hint=did_you_mean(name, [c.name for c in self])
+            or "check the directories and the group",
         )
 
 

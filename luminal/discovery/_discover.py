@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from luminal.discovery._candidates import Discovered
 from luminal.discovery._index import Index
-from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError
+from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError, nearest
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
@@ -292,8 +292,6 @@ def _check_directory(path: str) -> None:
 
 def _near(path: str) -> str:
     """Return a question for what may have been meant, or an empty string."""
-    import difflib
-
     folder, name = os.path.split(path)
     if "~" in path:
         return "; did you mean pathlib.Path.expanduser, which expands '~'?"
@@ -302,5 +300,5 @@ def _near(path: str) -> str:
             names = [entry.name for entry in entries if entry.is_dir()]
     except (OSError, ValueError):
         return ""
-    near = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {os.path.join(folder, near[0])!r}?" if near else ""
+    near = nearest(name, names)
+    return f"; did you mean {os.path.join(folder, near)!r}?" if near else ""

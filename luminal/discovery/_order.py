@@ -8,7 +8,6 @@ chain. The result depends on the candidates alone, not on their order.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import heapq
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
@@ -17,7 +16,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.discovery._names import check_range, fits, fold, split_requirement
-from luminal.errors import LuminalError, PhotonConflictError, PhotonDependencyError
+from luminal.errors import (
+    LuminalError,
+    PhotonConflictError,
+    PhotonDependencyError,
+    nearest,
+)
 from luminal.model import Candidate, Problem
 
 if TYPE_CHECKING:
@@ -221,9 +225,9 @@ def _missing(
         why, hint = f"{name!r} is disabled", f"enable {name!r}"
     else:
         why, hint = f"there is no photon {name!r}", f"install or add {name!r}"
-        near = difflib.get_close_matches(fold(name), by_name, 1)
+        near = nearest(fold(name), by_name)
         if near:
-            hint += f"; did you mean {found[by_name[near[0]][0]].name!r}?"
+            hint += f"; did you mean {found[by_name[near][0]].name!r}?"
     why += f" ({candidate.name} -> {name})"
     return PhotonDependencyError(f"requires {name!r}", why=why, hint=hint)
 

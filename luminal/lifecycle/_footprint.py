@@ -18,8 +18,7 @@ import attrs
 
 from luminal.errors import PhotonStateError
 from luminal.model import Event, EventKind, Problem
-from luminal.supervise import Change, Footprint, Policy, find_pins
-from luminal.supervise.facets import FACETS
+from luminal.supervise import FACETS, Change, Footprint, Policy, find_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ class InterpreterPolicy:
     """What a host does about changes of the interpreter's shared state.
 
     Attributes:
-        facets: Facet → policy, see `luminal.supervise.facets`; ``*`` for the rest,
+        facets: Facet → policy, see `luminal.supervise.FACETS`; ``*`` for the rest,
             which are allowed without it.
         events: Where a change is reported.
     """
@@ -233,7 +232,9 @@ def report_referrers(handler: Handler, namespaces: list[dict[str, Any]]) -> None
     """
     if not namespaces:
         return
-    referrers = handler._changes.referrers = find_pins(namespaces, photon=handler.name)
+    referrers = handler._changes.referrers = find_referrers(
+        namespaces, photon=handler.name
+    )
     if not referrers:
         return
     import logging

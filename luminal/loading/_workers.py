@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.supervise.owners import unowned
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from luminal.cli.declared import DeclaredHook, call_order, hooks_of
 from luminal.discovery import discover
+from luminal.discovery.lint import DeclaredHook, call_order, declared_hooks
 from luminal.errors import ERROR_CODES, LuminalError, MissingExtraError
 
 try:
@@ -104,7 +104,7 @@ class PhotonsDirective(_LuminalDirective):
         found = self.find(directories)
         hooks = {
             candidate.name: ", ".join(
-                f"``{each.hook}``" for each in hooks_of(candidate)
+                f"``{each.hook}``" for each in declared_hooks(candidate)
             )
             for candidate in found
         }
@@ -174,7 +174,7 @@ def _implementers(found: Sequence[Candidate]) -> dict[str, list[str]]:
     declared: dict[str, list[tuple[str, DeclaredHook]]] = {}
     for candidate in found:
         if candidate.enabled and candidate.problem is None:
-            for each in hooks_of(candidate):
+            for each in declared_hooks(candidate):
                 declared.setdefault(each.hook, []).append((candidate.name, each))
     return {
         hook: [photon for photon, _ in call_order(implementations)]

@@ -1,66 +1,93 @@
-"""What photons and hosts run: halted, owned, supervised and accounted for."""
+"""Threads that can be halted, what a photon owns, supervised loops, leak reports.
+
+Other packages import from here. Each name is loaded when it is first used: a host
+that only loads photons does not pay for loops and their controllers.
+"""
 
 from __future__ import annotations
 
-from luminal.supervise.async_loop import AsyncLoop
-from luminal.supervise.controller import GroupGaveUp, LoopController
-from luminal.supervise.footprint import (
-    Change,
-    Footprint,
-    FootprintWarning,
-    Policy,
-    hold_to,
-)
-from luminal.supervise.greenlight import GreenLight
-from luminal.supervise.leftovers import Leftover
-from luminal.supervise.loop_factory import super_loop_factory
-from luminal.supervise.looptest import LoopTask, LoopTrace
-from luminal.supervise.owners import current_owner, unowned
-from luminal.supervise.pins import find_pins
-from luminal.supervise.process_loop import ChildEnded, ProcessLoop
-from luminal.supervise.reaper import abandoned_threads, halt_thread
-from luminal.supervise.restarts import Backoff, Intensity, Restart, Strategy
-from luminal.supervise.scope import Scope
-from luminal.supervise.snapshot import LoopState, snapshot
-from luminal.supervise.superloop import SuperLoop
-from luminal.supervise.thread import (
-    TracedThread,
-    checkpoint,
-    sleep,
-)
-from luminal.supervise.thread_manager import ThreadManager
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AsyncLoop",
-    "Backoff",
-    "Change",
-    "ChildEnded",
-    "Footprint",
-    "FootprintWarning",
-    "GreenLight",
-    "GroupGaveUp",
-    "Intensity",
-    "Leftover",
-    "LoopController",
-    "LoopState",
-    "LoopTask",
-    "LoopTrace",
-    "Policy",
-    "ProcessLoop",
-    "Restart",
-    "Scope",
-    "Strategy",
-    "SuperLoop",
-    "ThreadManager",
-    "TracedThread",
-    "abandoned_threads",
-    "checkpoint",
-    "current_owner",
-    "find_pins",
-    "halt_thread",
-    "hold_to",
-    "sleep",
-    "snapshot",
-    "super_loop_factory",
-    "unowned",
-]
+from luminal._lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from luminal.supervise._controller import GreenLight as GreenLight
+    from luminal.supervise._controller import GroupGaveUp as GroupGaveUp
+    from luminal.supervise._controller import Intensity as Intensity
+    from luminal.supervise._controller import LoopController as LoopController
+    from luminal.supervise._controller import LoopState as LoopState
+    from luminal.supervise._controller import Strategy as Strategy
+    from luminal.supervise._controller import snapshot as snapshot
+    from luminal.supervise._controller import super_loop_factory as super_loop_factory
+    from luminal.supervise._halting import Leftover as Leftover
+    from luminal.supervise._halting import abandoned_threads as abandoned_threads
+    from luminal.supervise._halting import halt_thread as halt_thread
+    from luminal.supervise._interpreter_state import FACETS as FACETS
+    from luminal.supervise._interpreter_state import Change as Change
+    from luminal.supervise._interpreter_state import Footprint as Footprint
+    from luminal.supervise._interpreter_state import Policy as Policy
+    from luminal.supervise._loop_testing import LoopTask as LoopTask
+    from luminal.supervise._loop_testing import LoopTrace as LoopTrace
+    from luminal.supervise._loop_thread import LoopThread as LoopThread
+    from luminal.supervise._loops import AsyncLoop as AsyncLoop
+    from luminal.supervise._loops import Backoff as Backoff
+    from luminal.supervise._loops import ChildEnded as ChildEnded
+    from luminal.supervise._loops import ProcessLoop as ProcessLoop
+    from luminal.supervise._loops import Restart as Restart
+    from luminal.supervise._loops import SuperLoop as SuperLoop
+    from luminal.supervise._ownership import unowned as unowned
+    from luminal.supervise._referrers import find_referrers as find_referrers
+    from luminal.supervise._scope import Scope as Scope
+    from luminal.supervise._threads import ThreadManager as ThreadManager
+    from luminal.supervise._threads import TracedThread as TracedThread
+    from luminal.supervise._threads import checkpoint as checkpoint
+    from luminal.supervise._threads import sleep as sleep
+
+__getattr__, __dir__ = lazy_attributes(
+    globals(),
+    {
+        "_controller": (
+            "GreenLight",
+            "GroupGaveUp",
+            "Intensity",
+            "LoopController",
+            "LoopState",
+            "Strategy",
+            "snapshot",
+            "super_loop_factory",
+        ),
+        "_halting": (
+            "Leftover",
+            "abandoned_threads",
+            "halt_thread",
+        ),
+        "_interpreter_state": (
+            "FACETS",
+            "Change",
+            "Footprint",
+            "Policy",
+        ),
+        "_loop_testing": (
+            "LoopTask",
+            "LoopTrace",
+        ),
+        "_loop_thread": ("LoopThread",),
+        "_loops": (
+            "AsyncLoop",
+            "Backoff",
+            "ChildEnded",
+            "ProcessLoop",
+            "Restart",
+            "SuperLoop",
+        ),
+        "_ownership": ("unowned",),
+        "_referrers": ("find_referrers",),
+        "_scope": ("Scope",),
+        "_threads": (
+            "ThreadManager",
+            "TracedThread",
+            "checkpoint",
+            "sleep",
+        ),
+    },
+)

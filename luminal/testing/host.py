@@ -26,7 +26,7 @@ from luminal.errors import (
 )
 from luminal.managers.loader import Loader
 from luminal.model import EventKind
-from luminal.supervise.loop_thread import LoopThread
+from luminal.supervise import LoopThread
 from luminal.testing.files import Folder
 from luminal.testing.leaks import THREAD_NAME, Leak, LeakCheck
 

@@ -17,7 +17,7 @@ import attrs
 
 from luminal.errors import LuminalWarning
 from luminal.loading import describe_position
-from luminal.supervise.footprint import Footprint
+from luminal.supervise import Footprint
 
 if TYPE_CHECKING:
     from asyncio import Task

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
-from luminal.supervise.loop_thread import LoopThread
+from luminal.supervise import LoopThread
 from luminal.testing.host import AsyncHost, Host
 from luminal.testing.leaks import THREAD_NAME
 

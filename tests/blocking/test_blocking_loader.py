@@ -14,7 +14,7 @@ import pytest
 
 import luminal
 from luminal.errors import LuminalError, PhotonNotFoundError, PhotonStartError
-from luminal.supervise.loop_thread import LoopThread
+from luminal.supervise import LoopThread
 
 PHOTON = """
 import asyncio, threading

@@ -1,4 +1,4 @@
-"""Completion in the shells themselves: verbs, options, photons, running ones.
+"""Completion in the shells themselves: commands, options, photons, running ones.
 
 A photon's file that is read for completion is not executed.
 """
@@ -26,7 +26,7 @@ def by_bash(terminal: Terminal, line: str) -> list[str]:
     """Return what bash's completion function offers for the end of *line*."""
     words = line.split(" ")
     said = terminal.shell(
-        'eval "$(luminal --completion bash)"\n'
+        'eval "$(_LUMINAL_COMPLETE=bash_source luminal)"\n'
         f"COMP_WORDS=({' '.join(map(repr, words))})\n"
         f"COMP_CWORD={len(words) - 1}\nCOMP_LINE={line!r}\n"
         "_luminal_completion luminal\n"
@@ -38,7 +38,7 @@ def by_bash(terminal: Terminal, line: str) -> list[str]:
 
 def by_fish(terminal: Terminal, line: str) -> list[str]:
     """Return what fish's completion engine offers for the end of *line*."""
-    script = f"luminal --completion fish | source; complete -C {line!r}"
+    script = f"_LUMINAL_COMPLETE=fish_source luminal | source; complete -C {line!r}"
     said = terminal.shell(f"fish --no-config -c '{script.replace(chr(39), chr(34))}'")
     assert said.code == 0, said.err
     # A description follows after a tab.
@@ -53,7 +53,7 @@ def by_zsh(terminal: Terminal, line: str) -> list[str]:
         "zsh -f -c '"
         "compdef() { : }; _describe() { print -rl -- ${(P)3} }\n"
         "compadd() { print -rl -- ${(P)@[-1]} }\n"
-        'eval "$(luminal --completion zsh)"\n'
+        'eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"\n'
         f'words=({" ".join(words[:-1])} "{words[-1]}"); CURRENT={len(words)}\n'
         "_luminal_completion'"
     )
@@ -75,7 +75,7 @@ def need(shell: str) -> None:
 
 
 @pytest.mark.parametrize(("ask", "shell"), ASKED)
-def test_a_shell_completes_verbs_options_and_photons(
+def test_a_shell_completes_commands_options_and_photons(
     ask: Callable[[Terminal, str], list[str]], shell: str, terminal: Terminal
 ) -> None:
     """Without importing any photon: each would leave a marker."""
@@ -104,13 +104,19 @@ def test_a_shell_completes_the_photons_that_run(
 INTERACTIVE = {
     "bash": (
         ["bash", "--noprofile", "--norc", "-i"],
-        'eval "$(luminal --completion bash)"',
+        'eval "$(_LUMINAL_COMPLETE=bash_source luminal)"',
     ),
     "zsh": (
         ["zsh", "-f", "-i"],
-        'autoload -Uz compinit; compinit -u -D; eval "$(luminal --completion zsh)"',
+        (
+            "autoload -Uz compinit; compinit -u -D\n"
+            'eval "$(_LUMINAL_COMPLETE=zsh_source luminal)"'
+        ),
     ),
-    "fish": (["fish", "--no-config", "-i"], "luminal --completion fish | source"),
+    "fish": (
+        ["fish", "--no-config", "-i"],
+        "_LUMINAL_COMPLETE=fish_source luminal | source",
+    ),
 }
 
 
@@ -130,16 +136,3 @@ def test_a_shell_completes_as_one_types(shell: str, terminal: Terminal) -> None:
         screen.type("luminal list photons --only ra\t")
         screen.until("rain")
     assert not (terminal.place / "marker").exists()
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_a_script_of_its_own(shell: str, terminal: Terminal) -> None:
-    said = terminal.luminal("--completion", shell)
-    assert (said.code, said.err) == (0, "")
-    assert f"_LUMINAL_COMPLETE={shell}_complete" in said.out
-
-
-def test_another_shell_is_refused_with_those_that_there_are(terminal: Terminal) -> None:
-    said = terminal.luminal("--completion", "bsh")
-    assert (said.code, said.out) == (2, "")
-    assert "bash" in said.err

@@ -1,4 +1,4 @@
-"""What each verb prints is on record, as text and as JSON: look at what changes."""
+"""What each command prints is on record, as text and as JSON: look at what changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from luminal.cli.root import VERBS
+from luminal.cli._main import COMMANDS
 from tests.cli.conftest import GOLDEN
 from tests.cli.running import BROKEN, GEO, geo, running
 from tests.cli.terminal import Said, Terminal
@@ -16,13 +16,13 @@ from tests.cli.terminal import Said, Terminal
 WHERE = ("--no-installed", "a")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_is_on_record_as_text_and_as_json(verb: str) -> None:
-    """Written by the tests below and beside; a new verb has to come with both."""
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_on_record_as_text_and_as_json(name: str) -> None:
+    """Written by the tests below and beside; a new command has to come with both."""
     lines = [file.read_text().partition("\n")[0] for file in GOLDEN.glob("*.txt")]
-    of_verb = [line.split() for line in lines if line.split()[2] == verb]
-    assert [line for line in of_verb if "--json" not in line]
-    assert [line for line in of_verb if "--json" in line]
+    of_command = [line.split() for line in lines if line.split()[2] == name]
+    assert [line for line in of_command if "--json" not in line]
+    assert [line for line in of_command if "--json" in line]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -92,7 +92,7 @@ class Bad(luminal.IPhoton):
 def test_a_failure_at_start_is_shown_with_the_authors_calls(
     terminal: Terminal, golden: Callable[..., Said]
 ) -> None:
-    """Who needs it is named, and so is how many go on."""
+    """Those that require it are named, and how many run."""
     needy = NEEDY.replace("goe", "bad")
     terminal.write({"a/geo.py": GEO, "a/bad.py": BAD, "a/needy.py": needy})
     golden("run-start-fails", "run", *WHERE, "--once")
@@ -105,7 +105,7 @@ def test_a_failure_at_start_is_shown_with_the_authors_calls(
 def test_several_failures_are_told_together(
     terminal: Terminal, golden: Callable[..., Said]
 ) -> None:
-    """What is left out because of another one is said where that one is told."""
+    """Each failure names the photons that require the failed one."""
     first = NEEDY.replace("goe", "bad")
     second = NEEDY.replace("goe", "bad").replace("needy", "second")
     terminal.write(

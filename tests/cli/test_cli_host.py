@@ -138,8 +138,8 @@ def test_without_a_host_there_is_nobody_to_ask(
     terminal: Terminal, golden: Callable[..., Said]
 ) -> None:
     golden("reload-no-host", "reload")
-    for verb in ("reload", "top"):
-        said = terminal.luminal(verb, "--json")
+    for command in ("reload", "top"):
+        said = terminal.luminal(command, "--json")
         assert said.code == said.json()["exit"] == 5
     assert terminal.luminal("top", "--host", "1").code == 5
 
@@ -192,7 +192,7 @@ def test_doctor_finds_and_removes_sockets_of_hosts_that_are_gone(
         assert stale.exists()
         said = terminal.luminal("doctor", "--no-installed", "--json").json()
         assert str(stale) in [finding["file"] for finding in said["findings"]]
-        terminal.luminal("doctor", "--no-installed", "--mend")
+        terminal.luminal("doctor", "--no-installed", "--fix")
         assert [p.name for p in sockets.iterdir()] == [f"{host.process.pid}.sock"]
         host.end()
 

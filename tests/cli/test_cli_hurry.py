@@ -98,7 +98,7 @@ def test_standard_output_holds_one_json_document_a_line_and_nothing_else(
     lines = said.out.splitlines() if arguments[0] == "run" else [said.out]
     for line in lines:
         document = json.loads(line)
-        assert (document["schema"], document["verb"]) == (1, arguments[0])
+        assert (document["schema"], document["command"]) == (2, arguments[0])
         assert document["exit"] == said.code
 
 
@@ -129,19 +129,21 @@ def test_a_full_disk_is_said_in_a_line(
     said = terminal.shell(f"luminal {' '.join(arguments)} > /dev/full")
     calm(said, 1 if arguments[0] not in ("run", "watch") else said.code)
     if arguments[0] in ("run", "watch"):
-        assert "finalizing" in said.err
+        assert "stopping" in said.err
     else:
         assert said.err.splitlines()[-1] == "luminal: No space left on device"
 
 
-@pytest.mark.parametrize("verb", ["list", "watch", "demo"])
-def test_a_pipe_that_is_closed_early_is_no_error(verb: str, terminal: Terminal) -> None:
-    """`luminal VERB | head -1`; a host that nobody hears any more ends."""
-    arguments = "" if verb == "demo" else "--no-installed a"
+@pytest.mark.parametrize("command", ["list", "watch", "demo"])
+def test_a_pipe_that_is_closed_early_is_no_error(
+    command: str, terminal: Terminal
+) -> None:
+    """`luminal COMMAND | head -1`; a host whose output is closed ends."""
+    arguments = "" if command == "demo" else "--no-installed a"
     said = terminal.shell(
-        f"luminal {verb} {arguments} --json | head -1; echo ${{PIPESTATUS[0]}}"
-        if verb == "watch"
-        else f"luminal {verb} {arguments} | head -1; echo ${{PIPESTATUS[0]}}"
+        f"luminal {command} {arguments} --json | head -1; echo ${{PIPESTATUS[0]}}"
+        if command == "watch"
+        else f"luminal {command} {arguments} | head -1; echo ${{PIPESTATUS[0]}}"
     )
     calm(said, 0)
     assert said.out.splitlines()[-1] == "0"
@@ -187,8 +189,8 @@ def test_a_photon_that_is_awaited_by_name_may_come_later(terminal: Terminal) -> 
         host.end()
 
 
-@pytest.mark.parametrize("verb", ["list", "check", "run", "doctor", "report", "new"])
-def test_closed_doors_are_said(verb: str, terminal: Terminal) -> None:
+@pytest.mark.parametrize("command", ["list", "check", "run", "doctor", "report", "new"])
+def test_closed_doors_are_said(command: str, terminal: Terminal) -> None:
     setpriv = shutil.which("setpriv")
     if os.geteuid() == 0 and setpriv is None:
         pytest.skip("root may enter everywhere, and cannot be kept from it here")
@@ -202,10 +204,10 @@ def test_closed_doors_are_said(verb: str, terminal: Terminal) -> None:
     (closed / "geo.py").chmod(0)
     shut.chmod(0)
     try:
-        for place, code in ((closed, 0 if verb == "new" else 1), (shut, 2)):
-            rest = ["fresh", "--in"] if verb == "new" else ["--no-installed"]
+        for place, code in ((closed, 0 if command == "new" else 1), (shut, 2)):
+            rest = ["fresh", "--in"] if command == "new" else ["--no-installed"]
             done = subprocess.run(
-                [*prefix, sys.executable, "-m", "luminal", verb, *rest, str(place)],
+                [*prefix, sys.executable, "-m", "luminal", command, *rest, str(place)],
                 env=terminal.env,
                 cwd=terminal.place,
                 capture_output=True,
@@ -215,7 +217,7 @@ def test_closed_doors_are_said(verb: str, terminal: Terminal) -> None:
             )
             said = Said(done.stdout, done.stderr, done.returncode)
             words = {0: "next:", 1: "LUM103", 2: "not readable"}[code]
-            if (verb, code) == ("report", 1):
+            if (command, code) == ("report", 1):
                 words = "failing: geo"
             calm(said, code)
             assert words in said.out + said.err
@@ -230,32 +232,36 @@ def test_no_home_is_no_obstacle(terminal: Terminal) -> None:
         calm(terminal.luminal(*arguments), 0)
 
 
-@pytest.mark.parametrize("verb", ["list", "inspect", "graph", "check", "run", "report"])
-def test_a_locale_without_unicode_ends_nothing(verb: str, terminal: Terminal) -> None:
+@pytest.mark.parametrize(
+    "command", ["list", "inspect", "graph", "check", "run", "report"]
+)
+def test_a_locale_without_unicode_ends_nothing(
+    command: str, terminal: Terminal
+) -> None:
     """Though names and texts have letters that it lacks."""
     terminal.env |= {
         "LC_ALL": "C",
         "PYTHONUTF8": "0",
         "PYTHONCOERCECLOCALE": "0",
     }
-    more = ("--once",) if verb == "run" else ()
-    more = ("--output", "-") if verb == "report" else more
-    said = calm(terminal.luminal(verb, *WHERE, *more, encoding="utf-8"), 0)
+    more = ("--once",) if command == "run" else ()
+    more = ("--output", "-") if command == "report" else more
+    said = calm(terminal.luminal(command, *WHERE, *more, encoding="utf-8"), 0)
     assert "\xe9" in said.out
 
 
 @pytest.mark.parametrize("columns", [20, 40])
-@pytest.mark.parametrize("verb", ["list", "check", "order", "doctor"])
+@pytest.mark.parametrize("command", ["list", "check", "order", "doctor"])
 def test_a_narrow_terminal_gets_every_word(
-    verb: str, columns: int, terminal: Terminal
+    command: str, columns: int, terminal: Terminal
 ) -> None:
-    words = [sys.executable, "-m", "luminal", verb, *WHERE]
+    words = [sys.executable, "-m", "luminal", command, *WHERE]
     env = {**terminal.env, "NO_COLOR": "1"}
     with on_screen(words, terminal.place, env, columns) as screen:
         screen.rest()
     assert screen.code == 0
     assert "Traceback" not in screen.text
-    assert "geo" in screen.text or verb == "doctor"
+    assert "geo" in screen.text or command == "doctor"
 
 
 # Hosts that are asked.
@@ -266,11 +272,11 @@ def test_dead_and_false_sockets_are_no_hosts(terminal: Terminal, sockets: Path) 
         dead.bind(str(sockets / "99999.sock"))
     (sockets / "12.sock").write_text("")
     (sockets / "13.sock").mkdir()
-    for verb in ("top", "reload", "report"):
-        calm(terminal.luminal(verb), 5)
+    for command in ("top", "reload", "report"):
+        calm(terminal.luminal(command), 5)
         for pid in (99999, 12, 13):
-            calm(terminal.luminal(verb, "--host", str(pid)), 5)
-    calm(terminal.luminal("doctor", *WHERE, "--mend"), 1)
+            calm(terminal.luminal(command, "--host", str(pid)), 5)
+    calm(terminal.luminal("doctor", *WHERE, "--fix"), 1)
     assert [path.name for path in sockets.iterdir()] == ["13.sock"]
 
 
@@ -298,8 +304,8 @@ def test_who_answers_nonsense_is_no_host(
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        for verb in ("top", "reload", "report"):
-            calm(terminal.luminal(verb, "--host", "7"), 5)
+        for command in ("top", "reload", "report"):
+            calm(terminal.luminal(command, "--host", "7"), 5)
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)
 
@@ -321,7 +327,7 @@ def test_two_hosts_of_one_directory_are_told_apart(terminal: Terminal) -> None:
         two.end()
 
 
-def test_ctrl_c_while_a_verb_reads_is_130(terminal: Terminal) -> None:
+def test_ctrl_c_while_a_command_reads_is_130(terminal: Terminal) -> None:
     """Where a photon's import takes long, say."""
     slow = "print('slow', flush=True)\nimport time\ntime.sleep(1000)\n" + geo("x")
     terminal.write({"b/slow.py": slow})
@@ -334,12 +340,29 @@ def test_ctrl_c_while_a_verb_reads_is_130(terminal: Terminal) -> None:
     assert "Traceback" not in err
 
 
+def test_ctrl_c_that_another_thread_gets_ends_a_command(terminal: Terminal) -> None:
+    """The system may hand it to any thread; the loop is asleep then."""
+    slow = """\
+import luminal, signal, sys, threading
+
+main = threading.main_thread().ident
+while sys._current_frames()[main].f_code.co_name != "select":
+    pass
+signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Event().wait(60)
+"""
+    terminal.write({"b/slow.py": slow + geo("x")})
+    said = terminal.luminal("check", "--no-installed", "b", "--timeout", "50")
+    assert calm(said, 130)
+    assert "LUM111" not in said.err
+
+
 def test_settings_that_mean_nothing_are_found(terminal: Terminal) -> None:
     terminal.write({"pyproject.toml": "[tool.luminal.photons.goe]\ncity = 'Kyiv'\n"})
     terminal.env["LUMINAL_RECURSIV"] = "1"
     said = calm(terminal.luminal("doctor", *WHERE), 1)
     assert "did you mean 'LUMINAL_RECURSIVE'?" in said.out
-    assert "settings for 'goe', and no such photon" in said.out
+    assert "settings for 'goe', but no such photon" in said.out
     assert "did you mean 'geo'?" in said.out
 
 
@@ -386,4 +409,4 @@ class Slow(luminal.IPhoton):
         finally:
             process.kill()
     assert process.returncode == 0
-    assert "finalizing" in err
+    assert "stopping" in err

@@ -61,8 +61,8 @@ def test_the_same_as_json(terminal: Terminal, golden: Any) -> None:
     terminal.write(PHOTONS)
     said = golden("list-json", "list", "--no-installed", "photons", "--json")
     document = said.json()
-    assert document["schema"] == 1
-    assert document["verb"] == "list"
+    assert document["schema"] == 2
+    assert document["command"] == "list"
     assert document["exit"] == said.code == 1
     names = [photon["name"] for photon in document["photons"]]
     assert names.index("geo") < names.index("alarm")
@@ -103,7 +103,7 @@ def test_nothing_found_is_an_exit_code_of_its_own(terminal: Terminal) -> None:
     (terminal.place / "empty").mkdir()
     said = terminal.luminal("list", "--no-installed", "empty")
     assert (said.out, said.code) == ("", 3)
-    assert "no photon found" in said.err
+    assert "no photons found" in said.err
     document = terminal.luminal("list", "--no-installed", "empty", "--json").json()
     assert (document["photons"], document["exit"]) == ([], 3)
 

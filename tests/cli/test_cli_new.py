@@ -189,7 +189,7 @@ class TestInAFreshEnvironment:
             lines.until("once more from first-one")
             lines.until("swapped +first-one +#2")
             file.write_text("class (")
-            lines.until("refused +first-one")
+            lines.until("rejected +first-one")
             file.write_text(text)
             lines.until("swapped +first-one +#")
 

@@ -28,14 +28,14 @@ def sketch(terminal: Terminal) -> Terminal:
     ("arguments", "code", "what"),
     [
         (("list", "--nonsense"), 2, "No such option '--nonsense'"),
-        (("lisst",), 2, "No such verb 'lisst'"),
-        (("new", "class"), 2, "is a name of Python's own"),
+        (("lisst",), 2, "No such command 'lisst'"),
+        (("new", "class"), 2, "is a keyword or a standard module"),
         (("run", *WHERE, "--once", "--watch"), 2, "exclude each other"),
         (("new", "geo", "--in", "a/geo.py/x"), 1, "Not a directory"),
         (("report", *WHERE, "--output", "nowhere/x"), 1, "nowhere/x"),
         (("run", *WHERE, "--page", "{port}"), 1, "{port}"),
         (("watch", "nowhere"), 3, "is not a directory"),
-        (("run", "--no-installed", "--only", "gee", "a"), 3, "is not there"),
+        (("run", "--no-installed", "--only", "gee", "a"), 3, "was not found"),
     ],
     ids=str,
 )
@@ -49,10 +49,11 @@ def test_who_asks_for_json_gets_a_document_whatever_refuses(
         said = sketch.luminal(*arguments, "--json")
     assert said.code == code, said.err
     document = json.loads(said.out)
-    verb = arguments[0] if arguments[0] != "lisst" else ""
-    assert (document["schema"], document["verb"], document["exit"]) == (1, verb, code)
+    command = arguments[0] if arguments[0] != "lisst" else ""
+    assert (document["schema"], document["command"]) == (2, command)
+    assert document["exit"] == code
     assert what.format(port=port) in document["error"]["what"]
-    assert verb not in ("run", "watch") or len(said.out.splitlines()) == 1
+    assert command not in ("run", "watch") or len(said.out.splitlines()) == 1
     assert "Traceback" not in said.err
 
 
@@ -65,23 +66,24 @@ def test_settings_that_cannot_be_read_are_refused_in_json_too(sketch: Terminal) 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell's own")
 @pytest.mark.parametrize(
-    "verb", ["list", "list --json", "check", "run --once", "run --once --json", "demo"]
+    "command",
+    ["list", "list --json", "check", "run --once", "run --once --json", "demo"],
 )
-def test_a_closed_output_is_as_good_as_none(verb: str, sketch: Terminal) -> None:
-    """`luminal VERB >&- 2>&-`, as some supervisors start a service."""
-    where = " ".join(WHERE) if verb != "demo" else ""
+def test_a_closed_output_is_as_good_as_none(command: str, sketch: Terminal) -> None:
+    """`luminal COMMAND >&- 2>&-`, as some supervisors start a service."""
+    where = " ".join(WHERE) if command != "demo" else ""
     for closed in (">&-", "2>&-", ">&- 2>&-"):
-        said = sketch.shell(f"luminal {verb} {where} {closed}")
+        said = sketch.shell(f"luminal {command} {where} {closed}")
         assert "Traceback" not in said.err
         assert said.code == 0, said.err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize("verb", ["run --once", "run --once --json", "watch"])
+@pytest.mark.parametrize("command", ["run --once", "run --once --json", "watch"])
 def test_a_host_whose_output_is_lost_says_so_and_fails(
-    verb: str, sketch: Terminal
+    command: str, sketch: Terminal
 ) -> None:
-    said = sketch.shell(f"luminal {verb} {' '.join(WHERE)} > /dev/full")
+    said = sketch.shell(f"luminal {command} {' '.join(WHERE)} > /dev/full")
     assert said.code == 1
     assert "luminal: No space left on device" in said.err.splitlines()
 
@@ -96,15 +98,15 @@ def test_hang_ups_to_the_last_do_not_change_how_a_host_ends(sketch: Terminal) ->
         assert host.process.returncode == 130
 
 
-@pytest.mark.parametrize("verb", ["check", "list", "run"])
+@pytest.mark.parametrize("command", ["check", "list", "run"])
 def test_who_names_a_package_instead_of_its_file_is_told(
-    verb: str, terminal: Terminal
+    command: str, terminal: Terminal
 ) -> None:
     terminal.write({"geo/__init__.py": geo("one"), "geo/other.py": ""})
-    said = terminal.luminal(verb, "geo", "--no-installed")
+    said = terminal.luminal(command, "geo", "--no-installed")
     assert said.code == 3
     file = str(Path("geo", "__init__.py"))
-    assert f"'geo' is a package: name {file!r}" in said.err
+    assert f"'geo' is a package; pass {file!r}" in said.err
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "distribution"])
@@ -114,5 +116,5 @@ def test_new_refuses_a_name_that_would_hide_what_its_test_needs(
 ) -> None:
     said = terminal.luminal("new", name, "--kind", kind)
     assert said.code == 2
-    assert "would be hidden" in " ".join(said.err.split())
+    assert "would hide a module" in " ".join(said.err.split())
     assert list(terminal.place.iterdir()) == []

@@ -128,7 +128,7 @@ def test_a_third_signal_leaves_even_a_blocked_loop(terminal: Terminal) -> None:
         process.send_signal(signal.SIGINT)
         wait_for(process, "stubborn waits")
         assert process.stderr is not None
-        for wanted in ("hurrying", "abandoned photon 'stubborn'"):
+        for wanted in ("stopping without finalize", "abandoned photon 'stubborn'"):
             process.send_signal(signal.SIGINT)
             while wanted not in process.stderr.readline():
                 assert process.poll() is None or wanted.startswith("abandoned")
@@ -197,7 +197,7 @@ def test_demo_as_json(terminal: Terminal) -> None:
     assert said.code == 0
 
 
-def test_demo_swaps_breaks_and_mends_without_losing_a_record(
+def test_demo_swaps_breaks_and_fixes_without_losing_a_record(
     terminal: Terminal,
 ) -> None:
     """Each generation answers some records, the broken one none, and all add up."""

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.cli.verbs.top import picture
+from luminal.cli._top import live_table
 from luminal.managers.status import status_of
 from tests.cli.running import geo, running
 from tests.cli.screen import on_screen
@@ -124,7 +124,7 @@ def shown(photons: list[dict[str, Any]], width: int, height: int = 24) -> list[s
     }
     file = io.StringIO()
     console = Console(file=file, width=width, height=height)
-    console.print(picture(status, width, height))
+    console.print(live_table(status, width, height))
     return file.getvalue().splitlines()
 
 
@@ -151,7 +151,7 @@ def test_what_fails_is_told_and_kept_in_sight() -> None:
     wrong, slow = photon("wrong", errors=1), photon("slow", seconds=1.0)
     lines = shown([slow, *quiet, wrong, failed], 80, 15)
     assert len(lines) <= 15
-    end = next(at for at, line in enumerate(lines) if "quieter" in line)
+    end = next(at for at, line in enumerate(lines) if "more;" in line)
     names = [line.split()[0] for line in lines[4:end]]
     assert (names[0], names[-2:]) == ("slow", ["wrong", "bad"])
     assert "bad: could not be started [LUM110]: OSError: no" in lines
@@ -244,7 +244,7 @@ def test_the_live_table_ends_with_its_host(terminal: Terminal) -> None:
         with on_screen(words, terminal.place, terminal.env) as screen:
             screen.until("ends this table")
             host.end()
-            assert "no host listens" in screen.rest()
+            assert "no host runs" in screen.rest()
         assert screen.code == 5
 
 

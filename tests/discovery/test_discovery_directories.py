@@ -311,7 +311,7 @@ def test_one_file(folder: Path, write: Write) -> None:
     assert discover_file(package)[0].name == "pack"
     with pytest.raises(PhotonNotFoundError, match="is a directory"):
         discover_file(folder)
-    with pytest.raises(PhotonNotFoundError, match="nothing there"):
+    with pytest.raises(PhotonNotFoundError, match="does not exist"):
         discover_file(folder / "none.py")
 
 

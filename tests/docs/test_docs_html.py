@@ -13,8 +13,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-from luminal.cli.exits import Exit
-from luminal.cli.settings import KEYS
+from luminal.cli._options import KEYS
+from luminal.cli._output import Exit
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
 from luminal.model import EventKind, State, Step
@@ -163,18 +163,20 @@ def test_every_error_code_has_its_anchor(site: dict[Path, Page]) -> None:
 
 
 def test_every_option_has_its_anchor(site: dict[Path, Page]) -> None:
-    """That of its verb, or where several verbs share it, that of all."""
-    from luminal.cli.root import VERBS
+    """That of its command, or where several commands share it, that of all."""
+    import click
 
-    anchors = page(site, "generated/verbs.html").anchors
+    from luminal.cli._main import COMMANDS, root
+
+    anchors = page(site, "generated/commands.html").anchors
     missing = []
-    for verb in VERBS:
-        assert f"verb-{verb}" in anchors
-        command = importlib.import_module(f"luminal.cli.verbs.{verb}").command
+    for name in COMMANDS:
+        assert f"command-{name}" in anchors
+        command = root.get_command(click.Context(root), name)
         for option in options_of(command):
-            names = (f"luminal-{verb}-{option}", f"luminal-{option}")
-            if not any(f"cmdoption-{name}" in anchors for name in names):
-                missing.append(f"{verb} --{option}")
+            names = (f"luminal-{name}-{option}", f"luminal-{option}")
+            if not any(f"cmdoption-{each}" in anchors for each in names):
+                missing.append(f"{name} --{option}")
     assert missing == []
 
 

@@ -1,7 +1,7 @@
 """The generated pages say all that the code says, and no more.
 
 What the code declares and a page cannot explain is an error while the page is made, so
-that a hook, a setting, an error, a state, an event, a verb or an option without its
+that a hook, a setting, an error, a state, an event, a command or an option without its
 anchor fails here. The anchors themselves are looked for in `test_docs_html`.
 """
 
@@ -18,9 +18,9 @@ from types import ModuleType
 import click
 import pytest
 
-from luminal.cli.exits import Exit
-from luminal.cli.root import VERBS
-from luminal.cli.settings import KEYS
+from luminal.cli._main import COMMANDS
+from luminal.cli._options import KEYS
+from luminal.cli._output import Exit
 from luminal.errors import ERROR_CODES
 from luminal.interfaces import IPhoton
 from luminal.model import TABLE, EventKind, State
@@ -80,19 +80,19 @@ def test_settings_page_has_every_key_attribute_and_variable(pages: ModuleType) -
         assert text.count(f".. envvar:: {variable}\n") == 1
 
 
-def test_verbs_page_has_every_verb_and_option(pages: ModuleType) -> None:
-    text = pages.verbs_page()
+def test_commands_page_has_every_command_and_option(pages: ModuleType) -> None:
+    text = pages.commands_page()
     commands = pages.commands()
-    assert list(commands) == list(VERBS)
-    for verb, command in commands.items():
-        section = text.split(f"(verb-{verb})=\n")[1].split("\n(verb-")[0]
+    assert list(commands) == list(COMMANDS)
+    for name, command in commands.items():
+        section = text.split(f"(command-{name})=\n")[1].split("\n(command-")[0]
         for option in pages.options_of(command):
             described = (
                 f", {option.opts[-1]}" in section.replace(".. option:: ", ", ")
                 or f"{{option}}`{option.opts[-1]} <luminal {option.opts[-1]}>`"
                 in section
             )
-            assert described, (verb, option.opts)
+            assert described, (name, option.opts)
 
 
 def test_exit_codes_and_events_have_a_row_each(pages: ModuleType) -> None:
@@ -135,7 +135,7 @@ def one_more(kind: type[enum.Enum]) -> type[enum.Enum]:
     [
         ("states", "State", "states_page"),
         ("states", "Step", "states_page"),
-        ("verbs", "Exit", "exits_table"),
+        ("command_line", "Exit", "exits_table"),
         ("events", "EventKind", "events_page"),
     ],
 )
@@ -169,7 +169,7 @@ def test_new_setting_option_error_and_variable_come_with_their_anchor(
     command = pages.commands()["list"]
     monkeypatch.setattr(command, "params", [*command.params, option])
     monkeypatch.setitem(KEYS, "colour", str)
-    assert ".. option:: --colour" in pages.verbs_page()
+    assert ".. option:: --colour" in pages.commands_page()
     assert ".. confval:: colour" in pages.settings_page(ROOT)
     monkeypatch.setitem(KEYS, "silent", bool)
     with pytest.raises(LookupError, match=r"nothing about .*'silent'"):
@@ -178,7 +178,7 @@ def test_new_setting_option_error_and_variable_come_with_their_anchor(
 
     monkeypatch.setattr(option, "help", None)
     with pytest.raises(LookupError, match="--colour"):
-        pages.verbs_page()
+        pages.commands_page()
 
     words = {"__module__": "luminal.errors", "__doc__": "What is new."}
     new = type("NewError", (ERROR_CODES["LUM101"],), words)

@@ -79,7 +79,7 @@ def keys_of(value: object) -> set[str]:
 
 
 def test_every_key_of_json_is_explained() -> None:
-    """What the verbs are on record to print is on the page, or a field of a value."""
+    """Each key in the golden files is on the page, or a field of a value."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     values = (Candidate, Event, Frame, Problem)
     fields = {field.name for each in values for field in attrs.fields(each)}

@@ -21,9 +21,7 @@ import weakref
 
 import pytest
 
-from luminal.errors import PhotonStateError
-from luminal.supervise.footprint import Footprint, FootprintWarning, Policy, hold_to
-from luminal.supervise.pins import find_pins
+from luminal.supervise import Footprint, find_referrers
 
 SOURCE = """
 import threading
@@ -52,12 +50,14 @@ class Host:
     """Something of the host's that a finalizer is hung on."""
 
 
-def pins_of(module):
-    return {(pin.kind, pin.name) for pin in find_pins([vars(module)], photon="p")}
+def referrers_of(module):
+    return {
+        (found.kind, found.name) for found in find_referrers([vars(module)], photon="p")
+    }
 
 
-def test_a_photon_that_left_nothing_has_no_pins():
-    assert pins_of(photon()) == set()
+def test_a_photon_that_left_nothing_has_no_referrers():
+    assert referrers_of(photon()) == set()
 
 
 @pytest.mark.fault(26)
@@ -81,7 +81,7 @@ def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
     async def main():
         task = asyncio.create_task(p.wait(asyncio.Event()), name="pending")
         await asyncio.sleep(0)
-        found = pins_of(p)
+        found = referrers_of(p)
         task.cancel()
         return found
 
@@ -130,13 +130,18 @@ def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
     assert kept is not None
 
 
+def restored(before):
+    """Put back what has changed since *before*."""
+    return [before.restore(change) for change in Footprint.take().since(before)]
+
+
 @pytest.mark.fault(24)
 def test_a_change_is_named_and_restored():
     """The environment, the path and hooks are as before after `restore`."""
     before = Footprint.take()
     os.environ["LUMINAL_TEST_FOOTPRINT"] = "1"
     sys.path.append("/nowhere")
-    changes = hold_to(before, {}, photon="p", default=Policy.RESTORE)
+    changes = restored(before)
     assert {c.facet for c in changes} >= {"os.environ", "sys.path"}
     assert all(c.is_restored for c in changes if c.can_restore)
     assert "LUMINAL_TEST_FOOTPRINT" not in os.environ
@@ -144,27 +149,6 @@ def test_a_change_is_named_and_restored():
     assert {c.facet for c in Footprint.take().since(before)}.isdisjoint(
         {"os.environ", "sys.path"}
     )
-
-
-@pytest.mark.fault(24)
-def test_policies_allow_warn_and_refuse():
-    """An allowed change stays, one is warned of, a refused one is undone."""
-
-    def change():
-        sys.path.append("/nowhere")
-
-    try:
-        before = Footprint.take()
-        change()
-        assert "sys.path" in {c.facet for c in hold_to(before, {}, photon="p")}
-        assert "/nowhere" in sys.path
-        with pytest.warns(FootprintWarning, match=r"'p' changed sys\.path"):
-            hold_to(before, {"sys.path": Policy.WARN}, photon="p")
-        with pytest.raises(PhotonStateError, match=r"sys\.path"):
-            hold_to(before, {"sys.path": Policy.REFUSE}, photon="p")
-        assert "/nowhere" not in sys.path
-    finally:
-        sys.path[:] = [entry for entry in sys.path if entry != "/nowhere"]
 
 
 def test_nothing_changes_nothing():
@@ -239,12 +223,7 @@ def test_handlers_that_a_photon_removes_come_back_in_their_order():
     logger.handlers[:] = mine
     before = Footprint.take()
     logger.handlers[:] = [logging.NullHandler(), mine[1]]
-    policy = {"logging.handlers": Policy.RESTORE}
-    (change,) = (
-        change
-        for change in hold_to(before, policy, photon="geo")
-        if change.facet == "logging.handlers"
-    )
+    (change,) = (c for c in restored(before) if c.facet == "logging.handlers")
     assert change.is_restored
     assert logger.handlers == mine
     logger.handlers.clear()
@@ -273,7 +252,7 @@ def test_a_signal_cannot_be_restored_by_another_thread_and_is_not_said_to_be():
     answers = []
 
     def compare():
-        found = hold_to(before, {"signals": Policy.RESTORE}, photon="geo")
+        found = restored(before)
         answers.extend(c.is_restored for c in found if c.facet == "signals")
 
     try:

@@ -28,7 +28,7 @@ from luminal.supervise import (
     snapshot,
     super_loop_factory,
 )
-from luminal.supervise.restarts import RestartLog
+from luminal.supervise._controller import RestartLog
 from tests.supervise.turning import AT_ONCE, DEADLINE, OFTEN, Turning, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import atexit
-import concurrent.futures
+import concurrent.futures.thread
 import contextlib
 import gc
 import logging
@@ -21,7 +21,7 @@ import weakref
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.supervise import Scope, SuperLoop, attribution, unowned
+from luminal.supervise import Scope, SuperLoop, _patches, unowned
 
 DEADLINE = 10.0
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -107,7 +107,7 @@ def test_what_the_context_starts_ends_with_the_scope():
     assert left == ()
     assert scope.living() == []
     assert scope.errors == []
-    assert not attribution.is_installed()
+    assert not _patches.is_installed()
 
 
 @pytest.mark.fault(23)
@@ -444,7 +444,7 @@ def test_closers_have_one_deadline_together():
 
     _, left, _ = closed(fill, 0.5)
     whys = [one.why for one in left]
-    assert "did not come back" in whys[0]
+    assert "timed out after" in whys[0]
     assert whys.count("it was not called: the time for closing was over") > 40
 
 

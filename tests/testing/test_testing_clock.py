@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luminal.supervise.loop_thread import LoopThread
+from luminal.supervise import LoopThread
 from luminal.testing import FakeClock, Host
 
 SECONDS = st.floats(0.001, 100_000.0)

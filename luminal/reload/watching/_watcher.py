@@ -24,7 +24,6 @@ from luminal.reload.watching._settle import Cause, Note, NoteCode, Settle, Timin
 from luminal.reload.watching._snapshot import Snapshot, Tracker
 from luminal.reload.watching._source import FileEvent, PollingSource
 from luminal.supervise import unowned
-from luminal.supervise.hurry import Hurry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,8 +40,6 @@ _log = logging.getLogger("luminal.reload.watching")
 _SLACK = 0.0006
 # Seconds between checks of locks, while a batch is open and no event reports them.
 _LOCK_INTERVAL = 0.050
-# Longer sleeps than this are not spent in a hurry.
-_HURRY_LIMIT = 0.010
 
 
 @attrs.define
@@ -147,7 +144,6 @@ class WatchLoop:
         init=False, default=None
     )
     _next_scan: float = attrs.field(init=False, default=0.0)
-    _hurry: Hurry = attrs.field(init=False, factory=Hurry)
 
     def __attrs_post_init__(self) -> None:
         self._reporter = Reporter(self.send, self.timing.poll)
@@ -181,8 +177,7 @@ class WatchLoop:
 
     def add_root(self, root: str) -> None:
         """Watch the tree at *root*."""
-        with self._hurry:
-            self.tracker.add_root(root)
+        self.tracker.add_root(root)
         self._find_silent_file_systems()
         self._report()
         self._plan_scan()
@@ -199,21 +194,15 @@ class WatchLoop:
 
     def end(self) -> None:
         """Release descriptors and threads."""
-        self._hurry.end()
         self.tracker.snapshot.source.close()
 
     def turn(self) -> None:
         """Sleep until there are events or something is due; handle it."""
         tracker, settle = self.tracker, self.tracker.settle
-        sleep = self._sleep()
-        if sleep > _HURRY_LIMIT:
-            self._hurry.end()
         source = tracker.snapshot.source
-        if source.wait(sleep):
-            self._hurry.begin()
+        if source.wait(self._sleep()):
             self._handle(source.read())
         if not settle.is_pending:
-            self._hurry.end()
             if tracker.clock() >= self._next_scan:
                 self._scan()
             return
@@ -223,9 +212,7 @@ class WatchLoop:
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
         if batch is not None:
-            # Still in a hurry: the new code runs only once the receiver has acted.
             self.deliver(batch)
-            self._hurry.end()
 
     @property
     def _needs_polling(self) -> bool:

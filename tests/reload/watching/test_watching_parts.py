@@ -1,9 +1,8 @@
-"""The small parts: names, mounts, the hurry; and the sources for other systems."""
+"""The small parts: names, mounts; and the sources for other systems."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 
 import attrs
@@ -78,39 +77,6 @@ def test_file_systems_without_events_are_known(tmp_path, directory, kind):
 
 def test_without_a_table_of_mounts_nothing_is_known(tmp_path):
     assert silent_file_system("/", str(tmp_path / "missing")) is None
-
-
-def test_the_hurry_lasts_until_the_receiver_has_acted(inbox, root):
-    """The GIL changes hands sooner until then, and as the host wants afterwards."""
-    usual = sys.getswitchinterval()
-    intervals = []
-
-    def receive(batch):
-        intervals.append(sys.getswitchinterval())
-        inbox.batches.put(batch)
-
-    watcher = inbox.watch(on_batch=receive)
-    (root / "a.py").write_text("x")
-    inbox.next()
-    asked = threading.Event()
-    watcher.call(lambda: (intervals.append(sys.getswitchinterval()), asked.set()))
-    assert asked.wait(20)
-    assert intervals[0] < usual == intervals[1] == sys.getswitchinterval()
-
-
-@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
-def test_a_receiver_that_fails_ends_the_hurry(inbox, root, error):
-    usual = sys.getswitchinterval()
-
-    def fail(batch):
-        inbox.batches.put(batch)
-        raise error("from the receiver")
-
-    inbox.watch(on_batch=fail)
-    (root / "a.py").write_text("x")
-    inbox.next()
-    inbox.close()
-    assert sys.getswitchinterval() == usual
 
 
 def test_a_batch_reads_short():

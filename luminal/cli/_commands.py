@@ -1,0 +1,554 @@
+"""The commands that answer and end: list, inspect, order, check, reload, report.
+
+`list`, `inspect` and `order` import no photon. What only some of them need is imported
+when it is used, so that `luminal list` starts fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from luminal.cli._options import (
+    DiscoveryOptions,
+    ask_host,
+    command,
+    complete_photon,
+    complete_running,
+    discovery_options,
+    host_option,
+    state_of,
+)
+from luminal.cli._output import (
+    Exit,
+    clean,
+    count_states,
+    exit_after_timeout,
+    print_json,
+    print_message,
+    print_no_photons,
+    print_problem,
+    print_table,
+    run_async,
+    short,
+)
+from luminal.discovery.lint import (
+    DeclaredHook,
+    ReloadIssue,
+    call_order,
+    declared_hooks,
+    dependencies,
+    dependents,
+    reload_issues,
+)
+from luminal.errors import HostNotRunningError, PhotonNotFoundError, did_you_mean
+from luminal.model import OutcomeResult, Problem, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from luminal.model import Candidate, Outcome, Report
+    from luminal.web import HostSnapshot
+
+__all__ = [
+    "check_command",
+    "inspect_command",
+    "list_command",
+    "order_command",
+    "reload_command",
+    "report_command",
+]
+
+# --- list ----------------------------------------------------------------------------
+
+
+@command("list")
+@discovery_options
+def list_command(options: DiscoveryOptions, as_json: bool) -> Exit:
+    """List photons, without importing them.
+
+    They are listed in load order. PATH is a directory or a file; installed photons are
+    listed as well. Without PATH, the directories in $LUMINAL_PATHS.
+    """
+    found = options.find()
+    code = Exit.FINE if found else Exit.NOTHING
+    if any(candidate.problem for candidate in found):
+        code = Exit.FAILED
+    needed = dependents(found)
+    if as_json:
+        photons = [
+            {
+                **attrs.asdict(candidate),
+                "state": state_of(candidate),
+                "required_by": needed.get(candidate.name, []),
+            }
+            for candidate in found
+        ]
+        print_json("list", code, photons=photons)
+        return code
+    if not found:
+        print_no_photons()
+        return code
+    print_table(("NAME", "VERSION", "SOURCE", "ORIGIN", "STATE"), [*map(_row, found)])
+    for candidate in found:
+        if candidate.problem is not None:
+            print_message()
+            names = needed.get(candidate.name, ())
+            print_problem(candidate.name, candidate.problem, required_by=names)
+    return code
+
+
+def _row(candidate: Candidate) -> tuple[str, ...]:
+    state = state_of(candidate)
+    if candidate.problem is not None:
+        state += f" {candidate.problem.what}"
+    origin = short(candidate.origin)
+    return candidate.name, candidate.version, str(candidate.source), origin, state
+
+
+# --- inspect -------------------------------------------------------------------------
+
+
+@command("inspect")
+@click.option(
+    "--photon",
+    "-p",
+    "names",
+    multiple=True,
+    metavar="PHOTON",
+    shell_complete=complete_photon,
+    help="Show this photon only; may be repeated.",
+)
+@discovery_options
+def inspect_command(
+    options: DiscoveryOptions, names: tuple[str, ...], as_json: bool
+) -> Exit:
+    """Show everything known about photons, without importing them.
+
+    Shows where each is found, its metadata, what it requires, which photons require
+    it, and which hooks it implements. A PATH that does not exist and has no slash is
+    taken for the name of a photon.
+    """
+    words = [p for p in options.paths if not os.path.lexists(p) and _is_name(p)]
+    paths = tuple(p for p in options.paths if p not in words)
+    everything = attrs.evolve(options, paths=paths).find()
+    found = _chosen(everything, [*names, *words])
+    code = Exit.FINE if found else Exit.NOTHING
+    if any(candidate.problem for candidate in found):
+        code = Exit.FAILED
+    needed = dependents(everything)
+    if as_json:
+        photons = [
+            {
+                **attrs.asdict(candidate),
+                "state": state_of(candidate),
+                "hooks": [attrs.asdict(hook) for hook in declared_hooks(candidate)],
+                "required_by": needed.get(candidate.name, []),
+            }
+            for candidate in found
+        ]
+        print_json("inspect", code, photons=photons)
+        return code
+    if not found:
+        print_no_photons()
+    for at, candidate in enumerate(found):
+        if at:
+            click.echo()
+        _print_candidate(candidate, needed.get(candidate.name, ()))
+    return code
+
+
+def _is_name(text: str) -> bool:
+    return os.sep not in text and "/" not in text and not text.endswith(".py")
+
+
+def _chosen(everything: Sequence[Candidate], names: list[str]) -> Sequence[Candidate]:
+    if not names:
+        return everything
+    from luminal.discovery import Discovered
+
+    by_name = Discovered(everything).by_name
+    wanted = [by_name(name).name for name in names]
+    return [c for c in everything if c.name in wanted]
+
+
+def _print_candidate(candidate: Candidate, required_by: Sequence[str]) -> None:
+    line = f":{candidate.line}" if candidate.line else ""
+    hooks = [
+        " ".join([hook.hook, *_options_of(hook, "specname")])
+        for hook in declared_hooks(candidate)
+    ]
+    facts = {
+        "state": state_of(candidate),
+        "version": candidate.version,
+        "author": candidate.author,
+        "about": candidate.description,
+        "tags": ", ".join(candidate.tags),
+        "source": f"{candidate.source} {short(candidate.origin)}",
+        "file": f"{short(candidate.location)}{line}" if candidate.location else "",
+        "object": candidate.target,
+        "requires": ", ".join(candidate.requirements),
+        "required by": ", ".join(required_by),
+        "before": ", ".join(candidate.before),
+        "after": ", ".join(candidate.after),
+        "host's API": candidate.api,
+        "hooks": ", ".join(hooks),
+        "sha512": candidate.checksum[:16] + "..." if candidate.checksum else "",
+    }
+    print_message(clean(candidate.name), err=False, bold=True)
+    for label, value in facts.items():
+        if value:
+            click.echo(f"  {label:<11}  {clean(value)}")
+    if candidate.problem is not None:
+        print_problem(candidate.name, candidate.problem)
+
+
+def _options_of(hook: DeclaredHook, *but: str) -> list[str]:
+    """Return the options of *hook* as text, *but* those left out."""
+    return [f"{key}={value!r}" for key, value in hook.options.items() if key not in but]
+
+
+# --- order ---------------------------------------------------------------------------
+
+
+@command("order")
+@click.option("--hook", metavar="NAME", help="Show the call order of this hook.")
+@discovery_options
+def order_command(options: DiscoveryOptions, hook: str | None, as_json: bool) -> Exit:
+    """Show the load order, or the call order of a hook.
+
+    No photon is imported. With --hook, the photons that implement it; the one that is
+    called first is at the top.
+    """
+    found = options.find()
+    if hook is not None:
+        return _hook_order(found, hook, as_json)
+    code = Exit.FINE if found else Exit.NOTHING
+    edges = dependencies(found)
+    rows = []
+    for at, candidate in enumerate(found, 1):
+        reasons = [
+            f"{edge.kind} {edge.text}"
+            if edge.kind != "before"
+            else f"{edge.text} comes before"
+            for edge in edges
+            if edge.later == candidate.name
+        ]
+        rows.append((str(at), candidate.name, state_of(candidate), "; ".join(reasons)))
+    if as_json:
+        keys = ("position", "name", "state", "because")
+        order = [
+            {**dict(zip(keys, row, strict=True)), "position": int(row[0])}
+            for row in rows
+        ]
+        print_json("order", code, order=order)
+    elif found:
+        print_table(("#", "NAME", "STATE", "BECAUSE"), rows)
+    else:
+        print_no_photons()
+    return code
+
+
+def _hook_order(found: Sequence[Candidate], name: str, as_json: bool) -> Exit:
+    known: set[str] = set()
+    declared = []
+    for candidate in found:
+        for hook in declared_hooks(candidate):
+            known.add(hook.hook)
+            if hook.hook == name and state_of(candidate) == "ok":
+                declared.append((candidate.name, hook))
+    order = call_order(declared)
+    code = Exit.FINE if order else Exit.NOTHING
+    if as_json:
+        calls = [
+            {"position": at, "name": photon, **attrs.asdict(hook)}
+            for at, (photon, hook) in enumerate(order, 1)
+        ]
+        print_json("order", code, hook=name, calls=calls)
+    elif order:
+        rows = [
+            (
+                str(at),
+                photon,
+                f"{short(hook.file)}:{hook.line}",
+                " ".join(_options_of(hook)),
+            )
+            for at, (photon, hook) in enumerate(order, 1)
+        ]
+        print_table(("#", "NAME", "WHERE", "OPTIONS"), rows)
+    else:
+        nearest = did_you_mean(name, known, "; ")
+        print_message(f"no photon implements the hook {name!r}{nearest}")
+    return code
+
+
+# --- check ---------------------------------------------------------------------------
+
+_STATES = {
+    OutcomeResult.LOADED: "ok",
+    OutcomeResult.SKIPPED: "disabled",
+    OutcomeResult.FAILED: "failed",
+}
+
+
+@command("check")
+@click.option(
+    "--strict", is_flag=True, help="End with 4 where a photon is not reload-safe."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a photon's import may take.",
+)
+@discovery_options
+def check_command(
+    options: DiscoveryOptions, strict: bool, timeout: float, as_json: bool
+) -> Exit:
+    """Check whether photons can be loaded, and reloaded safely.
+
+    Their modules are executed, no photon is started, and all are unloaded again. The
+    photons of each PATH are checked; without PATH, the installed ones. What they
+    require is loaded as well.
+    """
+    found = options.find()
+    wanted = [c for c in found if not options.paths or c.source is Source.DIRECTORY]
+    if not wanted:
+        print_no_photons()
+        if as_json:
+            print_json("check", Exit.NOTHING, photons=[])
+        return Exit.NOTHING
+    with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
+        report = _load(_with_required(wanted, found), timeout)
+    positions = {candidate.name: at for at, candidate in enumerate(wanted)}
+    outcomes = [outcome for outcome in report if outcome.photon in positions]
+    outcomes.sort(key=lambda outcome: positions[outcome.photon])
+    issues = {candidate.name: reload_issues(candidate) for candidate in wanted}
+    needed = dependents(found)
+    code = Exit.REFUSED if strict and any(issues.values()) else Exit.FINE
+    if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
+        code = Exit.FAILED
+    if as_json:
+        photons = [
+            {
+                "name": outcome.photon,
+                "file": outcome.file,
+                "state": _STATES[outcome.result],
+                "problem": outcome.problem,
+                "required_by": needed.get(outcome.photon, []),
+                "reload_safe": not issues[outcome.photon],
+                "reload_issues": issues[outcome.photon],
+            }
+            for outcome in outcomes
+        ]
+        print_json("check", code, photons=photons)
+    else:
+        _print_check(outcomes, issues, needed)
+    exit_after_timeout(code)
+    return code
+
+
+def _with_required(
+    wanted: Sequence[Candidate], found: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return *wanted* and what they require, in load order."""
+    names = {candidate.name for candidate in wanted}
+    edges = [edge for edge in dependencies(found) if edge.kind == "requires"]
+    for candidate in reversed(found):
+        if candidate.name in names:
+            names |= {edge.earlier for edge in edges if edge.later == candidate.name}
+    return [candidate for candidate in found if candidate.name in names]
+
+
+def _load(candidates: Sequence[Candidate], timeout: float) -> Report:
+    """Load *candidates*, start none, unload them; return the report of the load."""
+    from luminal.managers import Loader
+    from luminal.model import Deadlines
+
+    async def load() -> Report:
+        async with Loader(cache=False, deadlines=Deadlines(load=timeout)) as loader:
+            return await loader.load(candidates)
+
+    return run_async(load())
+
+
+def _print_check(
+    outcomes: Sequence[Outcome],
+    issues: dict[str, list[ReloadIssue]],
+    needed: dict[str, list[str]],
+) -> None:
+    rows = []
+    for outcome in outcomes:
+        found = issues[outcome.photon]
+        safe = "yes" if outcome.result is OutcomeResult.LOADED else ""
+        if found:
+            safe = f"no: line {found[0].line}"
+        state = _STATES[outcome.result]
+        rows.append((outcome.photon, short(outcome.file), safe, state))
+    print_table(("NAME", "FILE", "RELOAD-SAFE", "STATE"), rows)
+    for outcome in outcomes:
+        if outcome.result is OutcomeResult.FAILED and outcome.problem is not None:
+            print_message()
+            names = needed.get(outcome.photon, ())
+            print_problem(outcome.photon, outcome.problem, required_by=names)
+        for issue in issues[outcome.photon]:
+            print_message()
+            print_message(f"{outcome.photon}: not reload-safe", fg="yellow")
+            print_message(f"  at: {short(issue.file)}:{issue.line}")
+            print_message(f"  because: {issue.why}")
+            print_message(f"  try: {issue.hint}")
+    if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
+        print_message(f"\n{count_states(_STATES[o.result] for o in outcomes)}")
+
+
+# --- reload --------------------------------------------------------------------------
+
+
+@command("reload")
+@click.argument(
+    "photons", nargs=-1, metavar="[PHOTON]...", shell_complete=complete_running
+)
+@host_option
+def reload_command(photons: tuple[str, ...], host: int | None, as_json: bool) -> Exit:
+    """Reload photons of a running host, and print the result.
+
+    Named photons are swapped all or none; without a name, each that can be. Exit codes
+    of this command: 1 where a photon does not run afterwards, 4 where one was rejected
+    and still runs its old generation, 5 where no host runs.
+    """
+    answer = ask_host(host, {"ask": "reload", "photons": list(photons)}, None)
+    if answer.get("unknown"):
+        known = answer["known"]
+        name = next((name for name in photons if name not in known), "")
+        raise PhotonNotFoundError(
+            "does not run in this host",
+            photon=name,
+            hint=f"luminal top shows what runs{did_you_mean(name, known, '; ')}",
+        )
+    rows = answer.get("photons", [])
+    if answer.get("problem") and not rows:
+        raise Problem(**answer["problem"]).error("")
+    rejected = [row for row in rows if row["problem"]]
+    code = Exit.REFUSED if rejected else Exit.FINE
+    if any(row["state"] != "running" for row in rejected):
+        code = Exit.FAILED
+    if as_json:
+        print_json("reload", code, photons=rows)
+        return code
+    print_table(
+        ("NAME", "FILE", "GENERATION", "RESULT"),
+        [
+            (
+                row["photon"],
+                short(row["file"]),
+                str(row["generation"]),
+                "rejected" if row["problem"] else "reloaded",
+            )
+            for row in rows
+        ],
+    )
+    for row in rejected:
+        consequence = f"still running generation {row['generation']}"
+        if row["state"] != "running":
+            consequence = f"its state is {row['state']!r}"
+        problem = Problem(**{**row["problem"], "consequence": consequence})
+        print_message()
+        print_problem(row["photon"], problem)
+    return code
+
+
+# --- report --------------------------------------------------------------------------
+
+
+@command("report")
+@click.option(
+    "-o",
+    "--output",
+    default="luminal-report.html",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Where to write it; - for standard output.",
+)
+@host_option
+@discovery_options
+def report_command(
+    options: DiscoveryOptions, host: int | None, output: str, as_json: bool
+) -> Exit:
+    """Write the page about a host as one HTML file.
+
+    The file needs no other file. With PATH, the photons there are loaded and started,
+    shown, and unloaded. Without PATH, a running host is asked; where none runs, the
+    directories in $LUMINAL_PATHS are used.
+    """
+    from luminal.web import render_page
+
+    if as_json and output == "-":
+        raise click.UsageError("--json and --output - exclude each other")
+    snapshot = _snapshot(options, host)
+    _write_page(output, render_page(snapshot))
+    failing = sorted({f.photon for f in snapshot.failures if f.is_current})
+    code = Exit.FAILED if failing else Exit.FINE
+    if not snapshot.photons:
+        code = Exit.NOTHING
+    if as_json:
+        count = len(snapshot.photons)
+        print_json("report", code, output=output, photons=count, failing=failing)
+    elif output != "-":
+        click.echo(short(output))
+        if failing:
+            print_message(f"failing: {', '.join(map(short, failing))}", fg="red")
+    return code
+
+
+def _snapshot(options: DiscoveryOptions, host: int | None) -> HostSnapshot:
+    """Return the state of the photons at paths that were typed, else of a host."""
+    from luminal.web import snapshot_of_status
+
+    source = click.get_current_context().get_parameter_source("paths")
+    if options.paths and source is click.core.ParameterSource.COMMANDLINE:
+        if host is not None:
+            raise click.UsageError("--host and PATH exclude each other")
+        return _started(options)
+    try:
+        answer = ask_host(host, {"ask": "report"})
+        if "refused" in answer:  # a host of an earlier version
+            answer = ask_host(host, {"ask": "status"})
+        return snapshot_of_status(answer)
+    except HostNotRunningError:
+        if host is not None or not options.paths:
+            raise
+        return _started(options)
+
+
+def _started(options: DiscoveryOptions) -> HostSnapshot:
+    """Load and start what is found, take a snapshot, and unload it."""
+    from luminal.managers import Loader
+    from luminal.web import snapshot_of
+
+    async def run() -> HostSnapshot:
+        async with Loader(suppress_errors=True) as loader:
+            await loader.load(options.find())
+            await loader.start()
+            return snapshot_of(loader)
+
+    with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
+        return run_async(run())
+
+
+def _write_page(output: str, page: str) -> None:
+    if output == "-":
+        click.echo(page, nl=False)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise click.FileError(output, error.strerror) from error

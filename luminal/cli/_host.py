@@ -1,0 +1,512 @@
+"""The commands ``run`` and ``watch``: a host that runs until it is stopped.
+
+It loads and starts photons, prints what happens, and stops on signals: the first
+SIGINT or SIGTERM finalizes all photons, the second skips ``finalize``, the third ends
+the process at once. Each wait at the end has a limit, and what did not end is named.
+SIGHUP reloads all photons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from luminal.cli._options import (
+    DiscoveryOptions,
+    command,
+    discovery_options,
+    photon_settings,
+)
+from luminal.cli._output import (
+    EXIT_TIMEOUT,
+    Exit,
+    clean,
+    count_states,
+    discard_output,
+    exit_after_timeout,
+    exit_now,
+    print_json,
+    print_message,
+    print_no_photons,
+    print_problem,
+    print_table,
+    run_async,
+    short,
+    write_unbuffered,
+)
+from luminal.discovery.lint import dependents
+from luminal.errors import LuminalError
+from luminal.managers import Control, Loader
+from luminal.managers.loader import Watches
+from luminal.model import EventKind, OutcomeResult, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+    from luminal.model import Candidate, Event, Outcome, Problem
+
+__all__ = ["run_command", "watch_command"]
+
+# --- Commands ------------------------------------------------------------------------
+
+_page_option = click.option(
+    "--page",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Show the host on a web page at this port of 127.0.0.1; 0 takes a free one.",
+)
+
+
+@command("run")
+@click.option("--once", is_flag=True, help="Stop as soon as all have been started.")
+@click.option(
+    "--watch", is_flag=True, help="Reload what changes, and load what appears."
+)
+@_page_option
+@discovery_options
+def run_command(
+    options: DiscoveryOptions, once: bool, watch: bool, page: int | None, as_json: bool
+) -> Exit:
+    """Load and start photons, and run until Ctrl-C.
+
+    PATH is a directory or a file; installed photons are run as well. Without PATH, the
+    directories in $LUMINAL_PATHS. The first Ctrl-C (or SIGTERM) finalizes all photons,
+    the second skips that, the third ends the process and prints what it abandons.
+    SIGHUP reloads all photons; so does `luminal reload`.
+
+    With --json, one document a line: what was started, and how it stopped; what photons
+    print goes to standard error.
+    """
+    if once and (watch or page is not None):
+        other = "--watch" if watch else "--page"
+        raise click.UsageError(f"--once and {other} exclude each other")
+    reporter = _Reporter("run", as_json, is_once=once)
+    return _run(options, reporter, page, is_watching=watch)
+
+
+@command("watch")
+@_page_option
+@discovery_options
+def watch_command(options: DiscoveryOptions, page: int | None, as_json: bool) -> Exit:
+    """Run photons, reload what changes, and print each event in a line.
+
+    As `luminal run --watch`: PATHs are directories or files; what changes in them is
+    reloaded, what appears is loaded, what is deleted is unloaded. A new generation
+    that does not work is rejected, and the old one keeps running.
+
+    With --json, each line is a document.
+    """
+    reporter = _Reporter("watch", as_json, has_events=True)
+    return _run(options, reporter, page, is_watching=True)
+
+
+def _run(
+    options: DiscoveryOptions,
+    reporter: _Reporter,
+    page: int | None,
+    *,
+    is_watching: bool,
+) -> Exit:
+    """Run what *options* find until a signal; return the exit code."""
+    found = options.find(may_appear=is_watching)
+    if not found and not (is_watching and options.paths):
+        return reporter.nothing()
+    logging.basicConfig(
+        level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
+    # The reporter prints the same, and more.
+    logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
+    # Only problems of the web server are of interest.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    loader = Loader(settings=photon_settings())
+    reporter.loader, reporter.found = loader, found
+    loader.events.subscribe(reporter.event)
+    watches = _watches(options, loader) if is_watching else None
+    host = _Host(found, loader, reporter, watches)
+    with contextlib.ExitStack() as stack:
+        if reporter.is_json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if page is not None:
+            from luminal.web import serve
+
+            reporter.page = stack.enter_context(serve(loader, port=page)).url
+        return host.run() or (Exit.FAILED if reporter.has_failed else Exit.FINE)
+
+
+def _watches(options: DiscoveryOptions, loader: Loader) -> Watches:
+    """Return the watches of the paths; beside a single file nothing else is loaded."""
+    whole = [os.path.abspath(path) for path in options.paths if os.path.isdir(path)]
+    files = {os.path.abspath(path) for path in options.paths if not os.path.isdir(path)}
+
+    def is_wanted(candidate: Candidate) -> bool:
+        is_chosen = not options.only or candidate.name in options.only
+        place = candidate.location
+        is_here = place in files or any(
+            place.startswith(os.path.join(directory, "")) for directory in whole
+        )
+        return is_chosen and is_here and candidate.name not in options.without
+
+    around = [os.path.dirname(path) for path in files]
+    return Watches(
+        loader,
+        list(dict.fromkeys([*whole, *around])),
+        options.recursive,
+        is_wanted,
+        has_installed=options.group is not None,
+    )
+
+
+# --- Output --------------------------------------------------------------------------
+
+_STATES = {
+    OutcomeResult.LOADED: "running",
+    OutcomeResult.SKIPPED: "skipped",
+    OutcomeResult.FAILED: "failed",
+}
+
+
+def _stops_without_output(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Stop the host in order when its output cannot be written any more.
+
+    A reader that closed the pipe has read enough; a full disk is a failure.
+    """
+
+    @functools.wraps(method)
+    def guarded(self: _Reporter, *arguments: Any) -> Any:
+        try:
+            return method(self, *arguments)
+        except OSError as error:
+            discard_output()
+            if not self.is_closed:
+                self.is_closed = True
+                self.has_failed = not isinstance(error, BrokenPipeError)
+                if self.has_failed:
+                    write_unbuffered(f"luminal: {error.strerror or error}\n")
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return guarded
+
+
+@attrs.define(eq=False)
+class _Reporter:
+    """Prints what happens in a host, as text or as one JSON document a line.
+
+    Args:
+        command: Name of the command.
+        is_json: Whether it prints JSON.
+        is_once: Whether the host stops as soon as all photons have been started.
+        has_events: Whether each event is printed, not only what concerns users.
+        loader: What runs the photons; None until it is made.
+        found: The candidates that it was given, in load order.
+        page: Address of the page about the host; empty where there is none.
+    """
+
+    command: str
+    is_json: bool
+    is_once: bool = False
+    has_events: bool = False
+    loader: Loader | None = None
+    found: Sequence[Candidate] = ()
+    page: str = ""
+    # The output cannot be written any more.
+    is_closed: bool = attrs.field(init=False, default=False)
+    # ... and nobody has closed it on purpose.
+    has_failed: bool = attrs.field(init=False, default=False)
+    # Kept: with JSON, `sys.stdout` is redirected for what photons print.
+    _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
+    _has_started: bool = attrs.field(init=False, default=False)
+    # Photon → its problem that was printed last; a rejected photon is retried often.
+    _printed: dict[str, Problem] = attrs.field(init=False, factory=dict)
+
+    @_stops_without_output
+    def started(self, outcomes: list[Outcome]) -> None:
+        """Print the outcome of the start for each photon."""
+        self._has_started = True
+        failed = [o for o in outcomes if o.result is OutcomeResult.FAILED]
+        needed = dependents(self.found)
+        self._printed |= {o.photon: o.problem for o in failed if o.problem is not None}
+        if self.is_json:
+            photons = [
+                {
+                    **attrs.asdict(outcome),
+                    "state": _STATES[outcome.result],
+                    "required_by": needed.get(outcome.photon, []),
+                }
+                for outcome in outcomes
+            ]
+            code = Exit.FAILED if failed else Exit.FINE
+            self._document(code, event="started", photons=photons)
+            return
+        if not self.has_events:
+            rows = [(o.photon, short(o.origin), _STATES[o.result]) for o in outcomes]
+            print_table(("NAME", "ORIGIN", "STATE"), rows)
+        for outcome in failed:
+            if outcome.problem is not None:
+                print_message()
+                names = needed.get(outcome.photon, ())
+                print_problem(outcome.photon, outcome.problem, required_by=names)
+        if failed:
+            print_message(f"\n{count_states(_STATES[o.result] for o in outcomes)}")
+        sys.stdout.flush()
+
+    @_stops_without_output
+    def ready(self) -> None:
+        """Print that the host runs, and can be reached."""
+        if self.is_json:
+            place = {"page": self.page} if self.page else {}
+            self._document(Exit.FINE, event="ready", pid=os.getpid(), **place)
+        else:
+            page = f"page: {self.page}; " if self.page else ""
+            print_message(f"running; {page}press Ctrl-C to stop", bold=True)
+
+    @_stops_without_output
+    def event(self, event: Event) -> None:
+        """Print an event, where it is new and concerns users."""
+        if event.problem is not None:
+            if self._printed.get(event.photon) == event.problem:
+                return
+            self._printed[event.photon] = event.problem
+        elif event.kind in (EventKind.SWAPPED, EventKind.STARTED):
+            self._printed.pop(event.photon, None)
+        if self.has_events:
+            self._line(event)
+        elif self.is_json:
+            return
+        elif event.problem is not None and (
+            self._has_started or event.kind is EventKind.FINALIZED
+        ):
+            print_problem(event.photon, event.problem)
+            if states := self._states():
+                print_message(states)
+        elif event.kind in (EventKind.SWAPPED, EventKind.ROLLED_BACK):
+            print_message(str(event))
+
+    def _states(self) -> str:
+        """Return how many photons of the host are in each state."""
+        photons = self.loader.photons.values() if self.loader is not None else ()
+        return count_states(str(handler.state) for handler in [*photons])
+
+    def _line(self, event: Event) -> None:
+        if self.is_json:
+            data = {**attrs.asdict(event), "event": str(event.kind)}
+            del data["kind"]
+            self._document(Exit.FINE, **data)
+            return
+        words = [f"{event.kind!s:<11}", clean(event.photon)]
+        if event.generation:
+            words.append(f"#{event.generation}")
+        if event.seconds:
+            words.append(f"{event.seconds * 1000:.1f} ms")
+        if event.problem is not None:
+            problem = event.problem
+            place = f"{short(problem.file)}:{problem.line}" if problem.line else ""
+            why = f"{problem.what} [{problem.code}] {problem.why}"
+            words.append(" ".join(filter(None, (clean(why).strip(), place))))
+            if problem.consequence:
+                words.append(f"so: {problem.consequence}")
+        click.echo("  ".join(words), file=self._out)
+        self._out.flush()
+
+    @_stops_without_output
+    def stopped(self, code: Exit, abandoned: list[str]) -> None:
+        """Print how it ended."""
+        for each in abandoned:
+            print_message(f"abandoned {each}", fg="red")
+        if self.is_json:
+            self._document(code, event="stopped", abandoned=abandoned)
+        else:
+            print_message("stopped")
+
+    def nothing(self) -> Exit:
+        """Print that there is nothing to run; return the exit code."""
+        print_no_photons()
+        if self.is_json:
+            self._document(Exit.NOTHING, event="stopped", abandoned=[])
+        return Exit.NOTHING
+
+    def _document(self, code: Exit, **data: object) -> None:
+        print_json(self.command, code, stream=self._out, **data)
+        self._out.flush()
+
+
+# --- The host ------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class _Host:
+    """Runs photons until a signal. Belongs to the main thread, used once.
+
+    Args:
+        found: Candidates in load order.
+        loader: What loads them.
+        reporter: Prints what happens.
+        watches: What is watched while they run; None for nothing.
+    """
+
+    found: Sequence[Candidate]
+    loader: Loader
+    reporter: _Reporter
+    watches: Watches | None = None
+    # Photon → its last failure, until it is swapped.
+    failures: dict[str, Event] = attrs.field(init=False, factory=dict)
+    # Signals that have come. Written by the handler only, in the main thread.
+    _signals: list[int] = attrs.field(init=False, factory=list)
+    _is_over: bool = attrs.field(init=False, default=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    # Set by the first and by the second signal.
+    _stop: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _force: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    # Reloads under way; the loop itself holds tasks only weakly.
+    _reloads: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+
+    def run(self) -> Exit:
+        """Run, and return the exit code.
+
+        The signal handlers stay: threads that are left may need another signal.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_stop_signal)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._on_hangup)
+        self.loader.events.subscribe(self._note_failure)
+        return run_async(self._main())
+
+    def _note_failure(self, event: Event) -> None:
+        if event.problem is not None and event.kind is not EventKind.SKIPPED:
+            self.failures[event.photon] = event
+        elif event.kind is EventKind.SWAPPED:
+            self.failures.pop(event.photon, None)
+
+    # Signals.
+
+    def _on_stop_signal(self, number: int, frame: object) -> None:  # noqa: ARG002 - Python's
+        """Note a signal. Runs between any two instructions: it must not print."""
+        self._signals.append(number)
+        if self._is_over or len(self._signals) > 2:
+            exit_now(Exit.INTERRUPTED, self._unstopped())
+        text = (
+            "stopping; press Ctrl-C again to force"
+            if len(self._signals) == 1
+            else "stopping without finalize; press Ctrl-C again to exit at once"
+        )
+        write_unbuffered(f"\nluminal: {text}\n")
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._set_events)
+
+    def _on_hangup(self, number: int, frame: object) -> None:  # noqa: ARG002 - Python's
+        if self._loop is not None and not self._signals:
+            self._loop.call_soon_threadsafe(self._start_reload)
+
+    def _start_reload(self) -> None:
+        task = asyncio.ensure_future(self._reload_all())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_all(self) -> None:
+        with contextlib.suppress(LuminalError):  # it is printed as an event
+            await self.loader.reload_photons([*self.loader.photons], "component")
+
+    def _set_events(self) -> None:
+        if self._signals:
+            self._stop.set()
+        if len(self._signals) > 1:
+            self._force.set()
+
+    def _unstopped(self) -> list[str]:
+        """Return the photons that are not stopped."""
+        return [
+            f"photon {handler.name!r} ({handler.state})"
+            for handler in self.loader.photons.values()
+            if handler.state not in (State.STAGED, State.STOPPED, State.FAILED)
+        ]
+
+    # The life of the host.
+
+    async def _main(self) -> Exit:
+        self._loop = asyncio.get_running_loop()
+        self._set_events()  # a signal may have come before there was a loop
+        start = asyncio.create_task(self._start())
+        if not await _first(start, self._stop):
+            start.cancel()
+            await asyncio.wait({start}, timeout=EXIT_TIMEOUT)
+        elif not self.reporter.is_once and (start.result() or self.watches is not None):
+            await self._stay()
+        abandoned = await self._close()
+        code = self._code(bool(abandoned))
+        self.reporter.stopped(code, abandoned)
+        self._is_over = True
+        if hasattr(signal, "SIGHUP"):
+            # Nothing is left to reload, and it must not end the process now.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        exit_after_timeout(code or Exit.FAILED)
+        return code
+
+    async def _start(self) -> bool:
+        """Load and start; return whether any photon runs."""
+        loaded = await self.loader.load(self.found)
+        started = await self.loader.start()
+        outcomes = [*loaded.skipped, *loaded.failed, *started]
+        positions = {candidate.name: at for at, candidate in enumerate(self.found)}
+        outcomes.sort(key=lambda each: positions.get(each.photon, len(positions)))
+        self.reporter.started(outcomes)
+        return bool(started.loaded)
+
+    async def _stay(self) -> None:
+        """Listen on the control socket, watch, and wait for the first signal."""
+        control = Control(self.loader)
+        try:
+            control.start(self._loop)
+        except (OSError, AttributeError) as error:
+            text = f"luminal: 'reload' and 'top' cannot reach this host: {error}\n"
+            write_unbuffered(text)
+        if self.watches is not None:
+            await self.watches.start()
+        self.reporter.ready()
+        await self._stop.wait()
+        control.stop()
+
+    async def _close(self) -> list[str]:
+        """Unload everything; return the photons that did not stop."""
+        close = asyncio.create_task(self._finalize())
+        if not await _first(close, self._force):
+            close.cancel()
+            await asyncio.wait({close}, timeout=EXIT_TIMEOUT)
+        elif close.exception() is None:
+            return []
+        if self.watches is not None:
+            stop = asyncio.create_task(self.watches.stop(True))
+            await asyncio.wait({stop}, timeout=EXIT_TIMEOUT)
+        for handler in reversed(self.loader.photons.values()):
+            if handler.name not in self.loader.photons:
+                continue  # it was unloaded together with another one of its file
+            with contextlib.suppress(LuminalError):  # `_unstopped` names it
+                await self.loader.unload_photon(handler, force_stop=True)
+        return self._unstopped()
+
+    async def _finalize(self) -> None:
+        if self.watches is not None:
+            await self.watches.stop()
+        await self.loader.close()
+
+    def _code(self, is_incomplete: bool) -> Exit:
+        if len(self._signals) > 1 or signal.SIGINT in self._signals:
+            return Exit.INTERRUPTED
+        return Exit.FAILED if self.failures or is_incomplete else Exit.FINE
+
+
+async def _first(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
+    """Wait for *task* or for *event*; return whether the task is done."""
+    waiter = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    return task.done()

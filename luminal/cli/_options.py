@@ -1,0 +1,606 @@
+"""What commands share: ``--json``, where to look for photons, settings, ``--host``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from luminal.cli._output import (
+    Exit,
+    did_you_mean_path,
+    discard_output,
+    exit_for,
+    print_error,
+    print_json,
+    print_message,
+    short,
+    show_all_frames,
+)
+from luminal.errors import (
+    DirectoryNotFoundError,
+    HostNotRunningError,
+    LuminalError,
+    PhotonNotFoundError,
+    did_you_mean,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from luminal.model import Candidate
+
+__all__ = [
+    "KEYS",
+    "DiscoveryOptions",
+    "ask_host",
+    "command",
+    "complete_photon",
+    "complete_running",
+    "discovery_options",
+    "host_option",
+    "photon_settings",
+    "setting_sources",
+    "state_of",
+    "unused_settings",
+]
+
+# --- Commands ------------------------------------------------------------------------
+
+
+class _Command(click.Command):
+    """A command that answers as text or as JSON, and turns errors into exit codes."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Make the context; settings of the file are defaults of the options."""
+        is_completion = bool(extra.get("resilient_parsing"))
+        if not is_completion and any(p.name == "paths" for p in self.params):
+            extra.setdefault("default_map", _option_defaults())
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.BadParameter as error:
+            kind = type(error)
+            if kind is not click.BadParameter:
+                raise
+            message = error.message + _variable_of(error)
+            raise kind(message, error.ctx, error.param, error.param_hint) from None
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command and return its exit code."""
+        try:
+            code: Exit = super().invoke(ctx)
+            sys.stdout.flush()
+        except LuminalError as error:
+            code = exit_for(error)
+            error.consequence = error.consequence or "nothing was changed"
+            print_error(error)
+            if ctx.params.get("as_json"):
+                from luminal.model import Problem
+
+                problem = Problem.of(error, "command")
+                print_json(str(ctx.info_name), code, error=problem)
+        except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+            discard_output()
+            code = Exit.FINE
+        return int(code)
+
+
+def _variable_of(error: click.BadParameter) -> str:
+    """Return a sentence with the environment variable that holds a bad value."""
+    from click.core import ParameterSource
+
+    parameter, ctx = error.param, error.ctx
+    if parameter is None or ctx is None or parameter.name is None:
+        return ""
+    is_set = ctx.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
+    return f" The value is that of ${parameter.envvar}." if is_set else ""
+
+
+def command(name: str) -> Callable[[Callable[..., Exit]], click.Command]:
+    """Make the decorated function the command *name*.
+
+    It takes what its options say, and ``as_json``: whether it is to print one JSON
+    document instead of text. It returns the exit code.
+    """
+
+    def decorate(function: Callable[..., Exit]) -> click.Command:
+        json: Any = click.option(
+            "--json", "as_json", is_flag=True, help="Print one JSON document."
+        )
+        verbose: Any = click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=lambda _ctx, _parameter, wanted: show_all_frames(wanted),
+            help="Show Luminal's own calls in failures as well.",
+        )
+        made: click.Command = click.command(name, cls=_Command)(json(verbose(function)))
+        return made
+
+    return decorate
+
+
+# --- Settings ------------------------------------------------------------------------
+
+_FILE = "pyproject.toml"
+
+KEYS: dict[str, type] = {
+    "paths": list,
+    "group": str,
+    "no-installed": bool,
+    "recursive": bool,
+    "only": list,
+    "without": list,
+    "api": str,
+    "photons": dict,
+}
+"""Setting in ``[tool.luminal]`` → its type; ``photons`` has a table for each photon."""
+
+_TYPE_NAMES = {str: "string", bool: "boolean", list: "list of strings", dict: "table"}
+
+_ENVIRONMENT = (
+    *(f"LUMINAL_{key.upper().replace('-', '_')}" for key in KEYS if key != "photons"),
+    "LUMINAL_CACHE_DIR",
+    "LUMINAL_RUNTIME_DIR",
+)
+"""Environment variables that Luminal reads."""
+
+
+def _table() -> dict[str, Any]:
+    """Return ``[tool.luminal]`` of the current directory; empty where there is none.
+
+    Raises:
+        click.UsageError: It cannot be read, or has an unknown key or a wrong type.
+    """
+    try:
+        with open(_FILE, encoding="utf-8") as file:
+            text = file.read()
+        import tomllib
+
+        table = tomllib.loads(text).get("tool", {}).get("luminal", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise click.UsageError(f"{_FILE} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        line = _line_of("luminal", text)
+        raise click.UsageError(f"{_FILE}{line}: 'luminal' in [tool] must be a table.")
+    for key, value in table.items():
+        _check(key, value, f"{_FILE}{_line_of(key, text)}: [tool.luminal]")
+    return table
+
+
+def _line_of(key: str, text: str) -> str:
+    """Return ``:line`` of *key* in the file's *text*; empty where it is not found."""
+    import re
+
+    word = rf"[\"']?{re.escape(key)}[\"']?"
+    wanted = re.compile(rf"\s*(\[tool\.luminal\.{word}[.\]]|{word}\s*[=.])")
+    is_ours = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            is_ours = line.lstrip().startswith(("[tool.luminal", "[tool]"))
+        if is_ours and wanted.match(line):
+            return f":{number}"
+    return ""
+
+
+def _check(key: str, value: object, where: str) -> None:
+    if key not in KEYS:
+        raise click.UsageError(
+            f"{where} has no setting {key!r}{did_you_mean(key, KEYS, '; ')}"
+        )
+    kind = KEYS[key]
+    if not isinstance(value, kind):
+        raise click.UsageError(f"{where} {key!r} must be a {_TYPE_NAMES[kind]}.")
+    inside: Iterable[object] = ()
+    wanted: type = object
+    if isinstance(value, list):
+        inside, wanted = value, str
+    elif isinstance(value, dict):
+        inside, wanted = value.values(), dict
+    if not all(isinstance(each, wanted) for each in inside):
+        raise click.UsageError(
+            f"{where} {key!r} must hold {_TYPE_NAMES[wanted]}s only."
+        )
+
+
+def _option_defaults() -> dict[str, Any]:
+    """Return parameter → value, for the options that commands share."""
+    table = _table()
+    return {k.replace("-", "_"): v for k, v in table.items() if k != "photons"}
+
+
+def photon_settings() -> dict[str, dict[str, Any]]:
+    """Return name of a photon → its settings."""
+    table: dict[str, dict[str, Any]] = _table().get("photons", {})
+    return table
+
+
+def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield each setting that has no effect: what it is, the fix, and its file.
+
+    Args:
+        photons: Names of the photons that exist.
+    """
+    for name in sorted(os.environ):
+        if name.startswith("LUMINAL_") and name not in _ENVIRONMENT:
+            fix = f"unset it{did_you_mean(name, _ENVIRONMENT, '; ')}"
+            yield f"unknown environment variable {name!r}", fix, ""
+    for photon in photon_settings():
+        if photon not in photons:
+            question = did_you_mean(photon, photons, "; ")
+            fix = f"remove [tool.luminal.photons.{photon}]{question}"
+            yield f"settings for {photon!r}, but no such photon", fix, _FILE
+
+
+def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
+    """Return ``setting``, ``value`` and ``source`` of each setting in *ctx*."""
+    from click.core import ParameterSource
+
+    rows = []
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        if name.replace("_", "-") not in KEYS:
+            continue
+        sources = {
+            ParameterSource.COMMANDLINE: "argument",
+            ParameterSource.ENVIRONMENT: f"${parameter.envvar}",
+            ParameterSource.DEFAULT_MAP: _FILE,
+        }
+        source = ctx.get_parameter_source(name)
+        rows.append(
+            {
+                "setting": name.replace("_", "-"),
+                "value": ctx.params[name],
+                "source": sources.get(source, "default") if source else "default",
+            }
+        )
+    rows.sort(key=lambda row: list(KEYS).index(row["setting"]))
+    for photon, table in photon_settings().items():
+        rows += [
+            {"setting": f"photons.{photon}.{key}", "value": value, "source": _FILE}
+            for key, value in table.items()
+        ]
+    return rows
+
+
+# --- Discovery -----------------------------------------------------------------------
+
+_GROUP = "luminal.photons"
+
+
+@attrs.frozen
+class DiscoveryOptions:
+    """Where to look for photons, and which ones to enable.
+
+    Attributes:
+        paths: Directories and files.
+        group: Entry-point group of installed photons; None for no installed ones.
+        recursive: Whether to look below sub-directories.
+        only: Names of the only photons to enable; empty to enable all.
+        without: Names of photons to disable.
+        api: The host's version of its API, None not to check it.
+    """
+
+    paths: tuple[str, ...] = ()
+    group: str | None = _GROUP
+    recursive: bool = False
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    api: str | None = None
+
+    def find(self, may_appear: bool = False) -> Sequence[Candidate]:
+        """Return the photons that are found, in load order; none is imported.
+
+        Args:
+            may_appear: Whether a photon that is chosen by name may be added later.
+
+        Raises:
+            PhotonNotFoundError: A path, or a photon chosen by name, does not exist.
+            DirectoryNotFoundError: A path does not exist.
+        """
+        try:
+            found = self._find()
+        except (PhotonNotFoundError, DirectoryNotFoundError) as error:
+            hint = error.hint or "check the path"
+            if "did you mean" not in hint:
+                error.hint = f"{hint}{did_you_mean_path(error.file)}"
+            raise
+        names = [candidate.name for candidate in found]
+        for path in self.paths if not found else ():
+            if os.path.isfile(inside := os.path.join(path, "__init__.py")):
+                print_message(f"{short(path)!r} is a package; pass {short(inside)!r}")
+        for name in self.without:
+            if name not in names and (nearest := did_you_mean(name, names, "; ")):
+                print_message(f"--without: no photon {name!r}{nearest}")
+        missing = [name for name in self.only if name not in names]
+        if missing and not may_appear:
+            nearest = did_you_mean(missing[0], names, "; ")
+            raise PhotonNotFoundError(
+                "was not found",
+                photon=missing[0],
+                why="--only or a setting names it",
+                hint=f"luminal list shows the photons that exist{nearest}",
+            )
+        return found
+
+    def _find(self) -> Sequence[Candidate]:
+        from luminal.discovery import arrange, discover, discover_file
+
+        files = [path for path in self.paths if _is_file(path)]
+        found: Sequence[Candidate] = discover(
+            *(path for path in self.paths if path not in files),
+            group=self.group,
+            recursive=self.recursive,
+            allow=self.only or None,
+            block=self.without,
+            api_version=self.api,
+        )
+        if not files:
+            return found
+
+        seen = {candidate.location for candidate in found}
+        more = [
+            self._switched(candidate)
+            for path in dict.fromkeys(map(os.path.abspath, files))
+            if path not in seen
+            for candidate in discover_file(path, api_version=self.api)
+        ]
+        # A requirement that no directory meets may be met by a file: order all anew.
+        unordered = [
+            attrs.evolve(candidate, problem=None)
+            if candidate.problem is not None and candidate.problem.phase == "order"
+            else candidate
+            for candidate in found
+        ]
+        return arrange([*unordered, *more], api_version=self.api)
+
+    def _switched(self, candidate: Candidate) -> Candidate:
+        is_wanted = not self.only or candidate.name in self.only
+        if is_wanted and candidate.name not in self.without:
+            return candidate
+        return attrs.evolve(candidate, enabled=False, problem=None)
+
+
+def _is_file(path: str) -> bool:
+    """Whether *path* is read as a file; one that does not exist is, by its suffix."""
+    if os.path.isdir(path):
+        return False
+    return path.endswith(".py") or os.path.exists(path)
+
+
+def state_of(candidate: Candidate) -> str:
+    """Return ``ok``, ``disabled``, or the code of the candidate's problem."""
+    if not candidate.enabled:
+        return "disabled"
+    return candidate.problem.code if candidate.problem is not None else "ok"
+
+
+def _typed_paths() -> tuple[str, ...]:
+    """Return the paths on the line that is being completed.
+
+    While an option waits for its value, click has not parsed the arguments yet; the
+    line is what click's completion scripts put into ``COMP_WORDS``.
+    """
+    from click.shell_completion import split_arg_string
+
+    words = split_arg_string(os.environ.get("COMP_WORDS", ""))[2:]
+    paths = words or os.environ.get("LUMINAL_PATHS", "").split(os.pathsep)
+    full = [os.path.expanduser(path) for path in paths]
+    return tuple(p for p in full if os.path.isdir(p) or p.endswith(".py"))
+
+
+def complete_photon(
+    ctx: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Complete the name of a photon from what discovery finds on the typed paths."""
+    from click.shell_completion import CompletionItem
+
+    has_installed = not ctx.params.get("no_installed")
+    options = DiscoveryOptions(
+        paths=_typed_paths(),
+        group=(ctx.params.get("group") or _GROUP) if has_installed else None,
+        recursive=bool(ctx.params.get("recursive")),
+    )
+    try:
+        found = options.find(may_appear=True)
+    except LuminalError:
+        return []
+    return [
+        CompletionItem(candidate.name, help=candidate.description or None)
+        for candidate in found
+        if candidate.name.startswith(incomplete)
+    ]
+
+
+_DISCOVERY: tuple[Callable[[Any], Any], ...] = (
+    click.argument(
+        "paths",
+        nargs=-1,
+        metavar="[PATH]...",
+        envvar="LUMINAL_PATHS",
+        type=click.Path(),
+    ),
+    click.option(
+        "--group",
+        envvar="LUMINAL_GROUP",
+        default=_GROUP,
+        show_default=True,
+        metavar="NAME",
+        help="Entry-point group of installed photons.",
+    ),
+    click.option(
+        "--no-installed",
+        envvar="LUMINAL_NO_INSTALLED",
+        is_flag=True,
+        help="Leave installed photons out.",
+    ),
+    click.option(
+        "-r",
+        "--recursive",
+        envvar="LUMINAL_RECURSIVE",
+        is_flag=True,
+        help="Look below sub-directories.",
+    ),
+    click.option(
+        "--only",
+        envvar="LUMINAL_ONLY",
+        multiple=True,
+        metavar="PHOTON",
+        shell_complete=complete_photon,
+        help="Enable this photon and no other; may be repeated.",
+    ),
+    click.option(
+        "--without",
+        envvar="LUMINAL_WITHOUT",
+        multiple=True,
+        metavar="PHOTON",
+        shell_complete=complete_photon,
+        help="Disable this photon; may be repeated.",
+    ),
+    click.option(
+        "--api",
+        envvar="LUMINAL_API",
+        metavar="VERSION",
+        help="The host's version of its API, for photons that ask for one.",
+    ),
+)
+
+
+def discovery_options(function: Callable[..., Exit]) -> Callable[..., Exit]:
+    """Give a command ``[PATH]...`` and options, as one argument ``options``."""
+
+    @functools.wraps(function)
+    def gathered(
+        paths: tuple[str, ...],
+        group: str,
+        no_installed: bool,
+        recursive: bool,
+        only: tuple[str, ...],
+        without: tuple[str, ...],
+        api: str | None,
+        **others: Any,
+    ) -> Exit:
+        chosen = None if no_installed else group
+        options = DiscoveryOptions(paths, chosen, recursive, only, without, api)
+        return function(options=options, **others)
+
+    made: Callable[..., Exit] = gathered
+    for option in reversed(_DISCOVERY):  # the last decorator is shown first
+        made = option(made)
+    return made
+
+
+# --- Running hosts -------------------------------------------------------------------
+
+
+def host_option(function: Callable[..., Exit]) -> Callable[..., Exit]:
+    """Give a command the option ``--host PID``, as ``host``."""
+    option: Any = click.option(
+        "--host",
+        type=int,
+        metavar="PID",
+        help="The process to ask, where several hosts run.",
+    )
+    made: Callable[..., Exit] = option(function)
+    return made
+
+
+def ask_host(
+    host: int | None, request: dict[str, Any], deadline: float | None = 5.0
+) -> dict[str, Any]:
+    """Send a request to a running host, and return its answer.
+
+    Args:
+        host: Its process; None for the only one that runs.
+        request: What to ask; a host of an earlier version may reject a ``report``.
+        deadline: Seconds to wait, None without a limit.
+
+    Raises:
+        HostNotRunningError: None runs, or it does not answer.
+        click.UsageError: Several run, and none was chosen.
+    """
+    from luminal.managers.control import socket_of, speak
+
+    if host is None:
+        host = _only_host()
+    try:
+        answer = speak(socket_of(host), request, deadline)
+    except TimeoutError:
+        raise HostNotRunningError(
+            f"the host {host} does not answer",
+            why=f"the request timed out after {deadline} s",
+            hint="check whether its process is stopped",
+        ) from None
+    if answer is None:
+        raise HostNotRunningError(
+            f"no host runs in process {host}",
+            file=socket_of(host),
+            hint=_START,
+        )
+    if "refused" in answer and request["ask"] != "report":
+        raise HostNotRunningError(
+            f"the host {host} rejected the request",
+            why=str(answer["refused"]),
+            hint="use the version of luminal that the host runs",
+        )
+    return answer
+
+
+_START = "start one with luminal run or luminal watch"
+
+
+def _only_host() -> int:
+    from luminal.managers.control import socket_directory, sockets
+
+    running = [pid for pid, path in sockets().items() if _is_running(path)]
+    if not running:
+        raise HostNotRunningError(
+            "no running host found",
+            why=f"no control socket in {socket_directory()} answers",
+            hint=_START,
+        )
+    if len(running) > 1:
+        pids = ", ".join(map(str, running))
+        raise click.UsageError(f"Several hosts run ({pids}); choose one with --host.")
+    return running[0]
+
+
+def _is_running(path: str) -> bool:
+    """Whether a host listens at *path*; one that is too busy to answer does."""
+    from luminal.managers.control import speak
+
+    try:
+        return speak(path, {"ask": "ping"}) is not None
+    except TimeoutError:
+        return True
+
+
+def complete_running(
+    ctx: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's
+    incomplete: str,
+) -> list[str]:
+    """Complete the names of photons that run in the host."""
+    try:
+        answer = ask_host(ctx.params.get("host"), {"ask": "status"}, 1.0)
+    except (HostNotRunningError, click.UsageError):
+        return []
+    names = [str(photon["name"]) for photon in answer.get("photons", ())]
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,485 @@
+"""What commands print and how they end: exit codes, tables, JSON, errors, signals.
+
+Data goes to standard output, messages to standard error. Text that comes from photons
+and file names is escaped first, so that it cannot control a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from luminal.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+    from typing import TextIO
+
+    from luminal.errors import LuminalError
+    from luminal.model import Frame, Problem
+
+__all__ = [
+    "EXIT_TIMEOUT",
+    "SCHEMA",
+    "Exit",
+    "clean",
+    "count_states",
+    "did_you_mean_path",
+    "discard_output",
+    "exit_after_timeout",
+    "exit_for",
+    "exit_now",
+    "print_error",
+    "print_json",
+    "print_message",
+    "print_no_photons",
+    "print_problem",
+    "print_table",
+    "run_async",
+    "short",
+    "show_all_frames",
+    "style_of",
+    "write_new_files",
+    "write_unbuffered",
+]
+
+_T = TypeVar("_T")
+
+
+class Exit(enum.IntEnum):
+    """Exit codes, the same for every command; scripts may rely on them."""
+
+    FINE = 0
+    FAILED = 1
+    USAGE = 2
+    NOTHING = 3
+    REFUSED = 4
+    NO_HOST = 5
+    INTERRUPTED = 130
+
+
+def exit_for(error: LuminalError) -> Exit:
+    """Return the exit code of a command that *error* ends."""
+    from luminal import errors
+
+    if isinstance(error, errors.PhotonNotFoundError | errors.DirectoryNotFoundError):
+        return Exit.NOTHING
+    if isinstance(error, errors.MissingExtraError):
+        return Exit.USAGE
+    if isinstance(error, errors.HostNotRunningError):
+        return Exit.NO_HOST
+    if isinstance(error, errors.PathTakenError | errors.PhotonReloadError):
+        return Exit.REFUSED
+    return Exit.FAILED
+
+
+# --- Text ----------------------------------------------------------------------------
+
+
+def clean(text: str) -> str:
+    """Return *text* with every character escaped that is not printable."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def short(path: str) -> str:
+    """Return *path*, relative where it lies below the current directory."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed
+        return clean(path)
+    return clean(path.removeprefix(os.path.join(here, "")))
+
+
+def print_message(text: str = "", *, err: bool = True, **style: Any) -> None:
+    """Print a line for people.
+
+    Args:
+        text: What to print.
+        err: Whether it goes to standard error.
+        **style: As `click.style` takes it.
+    """
+    wants_color = "NO_COLOR" not in os.environ
+    click.echo(
+        click.style(text, **style), err=err, color=None if wants_color else False
+    )
+
+
+def print_no_photons() -> None:
+    """Print that there are no photons, and what to do."""
+    print_message(
+        "no photons found; pass a directory, or install a distribution that has some"
+    )
+
+
+def did_you_mean_path(path: str | None) -> str:
+    """Return a question for the nearest existing name beside *path*.
+
+    Args:
+        path: A path that does not exist.
+    """
+    directory, name = os.path.split((path or "").rstrip(os.sep))
+    try:
+        beside = os.listdir(directory or os.curdir)
+    except OSError:
+        is_relative = directory and directory != path
+        return did_you_mean_path(directory) if is_relative else ""
+    return did_you_mean(name, beside, "; ")
+
+
+def count_states(states: Iterable[str]) -> str:
+    """Return how many photons are in each state, as ``3 running, 1 failed``."""
+    from collections import Counter
+
+    counts = Counter(states).most_common()
+    return ", ".join(f"{count} {state}" for state, count in counts)
+
+
+# --- JSON ----------------------------------------------------------------------------
+
+SCHEMA = 2
+"""Version of the format of all JSON documents; raised when a key changes or goes."""
+
+_ONE_LINE_EACH = ("run", "watch")
+"""Commands that print several documents, one a line."""
+
+_frames = {"all": False}
+"""Whether Luminal's own calls are shown in tracebacks; the process has one ``-v``."""
+
+
+def show_all_frames(wanted: bool) -> None:
+    """Show Luminal's own calls in failures from now on, or no longer.
+
+    Args:
+        wanted: Whether ``-v`` was typed.
+    """
+    _frames["all"] = wanted
+
+
+def print_json(
+    command: str,
+    code: int,
+    *,
+    stream: TextIO | None = None,
+    **data: Any,
+) -> None:
+    """Print one document: ``schema``, ``command``, ``exit``, and *data*.
+
+    Args:
+        command: Name of the command. The documents of `run` and `watch` take one
+            line each.
+        code: Its exit code.
+        stream: Where it is printed, by default standard output.
+        **data: Values of JSON, and attrs records.
+    """
+    import json
+
+    head = {"schema": SCHEMA, "command": command, "exit": int(code)}
+    indent = None if command in _ONE_LINE_EACH else 2
+    document = {**head, **_without_own_frames(data)}
+    click.echo(json.dumps(document, indent=indent, default=_plain), file=stream)
+
+
+def _plain(value: object) -> object:
+    import attrs
+
+    if attrs.has(type(value)):
+        return _without_own_frames(attrs.asdict(value))  # type: ignore[arg-type]
+    return list(value)  # type: ignore[call-overload]
+
+
+def _without_own_frames(value: Any) -> Any:
+    """Return *value* without Luminal's own calls, except with ``-v``."""
+    if _frames["all"]:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: [frame for frame in inside if frame["is_own"]]
+            if key == "frames"
+            else _without_own_frames(inside)
+            for key, inside in value.items()
+        }
+    return [*map(_without_own_frames, value)] if isinstance(value, list) else value
+
+
+# --- Tables --------------------------------------------------------------------------
+
+_STYLES = {
+    "ok": "green",
+    "running": "green",
+    "disabled": "bright_black",
+    "skipped": "bright_black",
+    "failed": "red",
+}
+
+
+def style_of(cell: str) -> str:
+    """Return the style in which the word *cell* is shown."""
+    return _STYLES.get(cell, "")
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; in a terminal with colour, folded to its width.
+
+    Args:
+        headings: One word a column.
+        rows: As many cells each; an empty one is shown as a dash, so that every
+            line has the same number of columns.
+    """
+    rows = [[clean(cell) or "-" for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(headings, rows)
+        return
+    # Not by rich: its import takes longer than `luminal list` itself, and it fills
+    # each line up with blanks.
+    lines = [list(headings), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        # Text, not str: a name with brackets is no markup.
+        cells = [Text(cell, style_of(cell)) for cell in row]
+        if row and row[-1].startswith("LUM"):
+            cells[-1].stylize("red")
+        table.add_row(*cells)
+    Console(highlight=False).print(table)
+
+
+# --- Failures ------------------------------------------------------------------------
+
+_MAX_CALLERS = 5
+"""How many of the author's calls are shown without ``-v``."""
+
+
+def print_error(error: LuminalError) -> None:
+    """Print what *error* says to standard error."""
+    from luminal.model import Problem
+
+    print_problem(error.photon or "", Problem.of(error, ""))
+
+
+def print_problem(
+    photon: str,
+    problem: Problem,
+    *,
+    required_by: Collection[str] = (),
+    err: bool = True,
+    indent: str = "",
+) -> None:
+    """Print which photon failed, how, where with the source line, why, and a fix.
+
+    The author's calls come first; Luminal's own are shown with ``-v`` only.
+
+    Args:
+        photon: Its name; empty where none is concerned.
+        problem: What to print.
+        required_by: Names of the photons that require it.
+        err: Whether it goes to standard error.
+        indent: Blanks before each line.
+    """
+    subject = f"photon {clean(photon)!r}: " if photon else ""
+    headline = f"{indent}{subject}{clean(problem.what)} [{problem.code}]"
+    print_message(headline, fg="red", err=err)
+    if problem.file:
+        line = f":{problem.line}" if problem.line else ""
+        print_message(f"{indent}  at: {short(problem.file)}{line}", err=err)
+        _print_source(problem.file, problem.line, err, indent)
+    _print_calls(problem, err, indent)
+    labels = (
+        ("because", problem.why),
+        ("so", problem.consequence),
+        ("required by", ", ".join(map(repr, required_by))),
+        ("try", problem.hint),
+    )
+    for label, value in labels:
+        if value:
+            print_message(f"{indent}  {label}: {clean(value)}", err=err)
+
+
+def _print_source(path: str, number: int, err: bool, indent: str) -> None:
+    """Print line *number* of the file at *path*, and its neighbours."""
+    from luminal.managers.excerpt import lines_around
+
+    for at, text in lines_around(path, number, 1):
+        is_it = at == number
+        line = f"{indent}  {'>' if is_it else ' '} {at} | {clean(text)}".rstrip()
+        print_message(line, dim=not is_it, err=err)
+
+
+def _print_calls(problem: Problem, err: bool, indent: str) -> None:
+    """Print the calls that led to *problem*, the innermost first."""
+    if _frames["all"]:
+        frames: Sequence[Frame] = problem.frames[::-1]
+        left = 0
+    else:
+        own = [frame for frame in problem.frames if frame.is_own][::-1]
+        # The innermost line is shown already, where it is the one to blame.
+        if own and (own[0].file, own[0].line) == (problem.file, problem.line):
+            own = own[1:]
+        frames, left = own[:_MAX_CALLERS], len(own[_MAX_CALLERS:])
+    for frame in frames:
+        place = f"{short(frame.file)}:{frame.line}"
+        print_message(f"{indent}  from: {place} in {clean(frame.function)}", err=err)
+        if text := frame.text or _line_on_disk(frame):
+            line = f"{indent}    {frame.line} | {clean(text)}"
+            print_message(line, dim=True, err=err)
+    if left:
+        line = f"{indent}  from: {left} more calls; -v shows them"
+        print_message(line, dim=True, err=err)
+
+
+def _line_on_disk(frame: Frame) -> str:
+    """Return the line of *frame* as its file has it now."""
+    from luminal.managers.excerpt import lines_around
+
+    lines = lines_around(frame.file, frame.line, 0)
+    return lines[0][1].strip() if lines else ""
+
+
+# --- Files ---------------------------------------------------------------------------
+
+
+def write_new_files(directory: str, files: Mapping[str, str]) -> list[str]:
+    """Write *files* below *directory*, all of them or none; overwrite nothing.
+
+    Args:
+        directory: Absolute path; made where it is missing.
+        files: Path below *directory*, with slashes → text.
+
+    Returns:
+        Their absolute paths.
+
+    Raises:
+        PathTakenError: One of them exists; nothing has been written.
+        OSError: The system fails to write; what had been written is removed again.
+    """
+    from luminal.errors import PathTakenError
+
+    paths = {os.path.join(directory, *name.split("/")): name for name in files}
+    for path in paths:
+        if os.path.lexists(path):
+            raise PathTakenError(
+                "file exists",
+                file=path,
+                why="existing files are not overwritten",
+                hint="choose another name or directory, or remove the file",
+            )
+    written: list[str] = []
+    try:
+        for path, name in paths.items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(files[name])
+    except OSError:
+        for path in written:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
+    return list(paths)
+
+
+# --- The life of the process ---------------------------------------------------------
+
+
+def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run *coroutine* as `asyncio.run` does; each signal wakes the event loop.
+
+    Handlers of `signal.signal` run in the main thread's next instruction, and a loop
+    that waits has none if the system gave the signal to another thread. With
+    `loop.add_signal_handler` a loop that is blocked would never run the handlers, and
+    closing the loop would remove them, so that a late signal kills the process.
+    """
+    import asyncio
+    import signal
+    import socket
+
+    if os.name == "nt":
+        return asyncio.run(coroutine)  # the loop of Windows does it by itself
+
+    async def run() -> _T:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+            far.setblocking(False)
+            loop.add_reader(near, near.recv, 4096)
+            before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+            try:
+                return await coroutine
+            finally:
+                signal.set_wakeup_fd(before)
+                loop.remove_reader(near)
+
+    return asyncio.run(run())
+
+
+EXIT_TIMEOUT = 5.0
+"""Seconds that threads have to end after everything was unloaded."""
+
+
+def exit_now(code: int, abandoned: Sequence[str] = ()) -> NoReturn:
+    """End the process at once; print what is *abandoned*, and which threads."""
+    threads = [
+        f"thread {thread.name!r}"
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon
+    ]
+    for each in (*abandoned, *threads):
+        write_unbuffered(f"luminal: abandoned {each}\n")
+    os._exit(code)
+
+
+def exit_after_timeout(code: int) -> None:
+    """End the process in `EXIT_TIMEOUT` seconds, if threads keep it from ending.
+
+    Args:
+        code: Exit code for that case.
+    """
+
+    def wait() -> None:
+        threading.Event().wait(EXIT_TIMEOUT)
+        sys.stdout.flush()
+        exit_now(code)
+
+    threading.Thread(target=wait, name="luminal-exit", daemon=True).start()
+
+
+def discard_output() -> None:
+    """Redirect streams that cannot be written any more to the null device.
+
+    Else the interpreter would flush them again at its end, and complain.
+    """
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, number)
+            os.close(null)
+
+
+def write_unbuffered(text: str) -> None:
+    """Write to standard error past the buffers, which a signal handler must not use."""
+    with contextlib.suppress(OSError):  # standard error is closed
+        os.write(2, text.encode(errors="backslashreplace"))

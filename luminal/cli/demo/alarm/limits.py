@@ -1,0 +1,3 @@
+"""The limits of the photon 'alarm', in degrees Celsius."""
+
+HOT = 30.0

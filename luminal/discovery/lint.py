@@ -1,0 +1,403 @@
+"""What can be said about a photon from its source code, for linters and editors.
+
+Three questions, answered without importing the photon: which hooks it implements and
+in which order they are called, which photons it depends on, and which of its lines
+make a reload unsafe. What a decorator or a library does at run time is not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.discovery._names import fold, split_requirement
+from luminal.discovery._static import parse
+from luminal.errors import LuminalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from luminal.model import Candidate
+
+__all__ = [
+    "DeclaredHook",
+    "Dependency",
+    "ReloadIssue",
+    "call_order",
+    "declared_hooks",
+    "dependencies",
+    "dependents",
+    "reload_issues",
+]
+
+_MAX_BYTES = 2**24
+"""Size of the largest file that is read; discovery rejects larger ones."""
+
+_MAX_FILES = 1000
+"""How many files of a package are read at most."""
+
+
+def _parse_file(path: str) -> ast.Module | None:
+    """Return the syntax tree of the file at *path*, None where there is none."""
+    try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_BYTES:
+            return None
+        with open(path, "rb") as file:
+            return parse(file.read(), path)
+    except (OSError, ValueError, LuminalError, RecursionError, MemoryError):
+        return None
+
+
+def _source_files(location: str) -> Iterator[str]:
+    """Yield *location*, and where it is a package's ``__init__.py`` all its files."""
+    yield location
+    if os.path.basename(location) != "__init__.py":
+        return
+    count = 1
+    for folder, inside, names in os.walk(os.path.dirname(location)):
+        inside.sort()
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name.endswith(".py") and path != location:
+                if count == _MAX_FILES:
+                    return
+                count += 1
+                yield path
+
+
+# --- Hooks ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class DeclaredHook:
+    """One implementation of a hook, as the source code declares it.
+
+    Attributes:
+        hook: Name of the hook.
+        file: Path of the file that holds the implementation.
+        line: Its line in *file*, counted from 1.
+        options: Options of the marker that are literals.
+    """
+
+    hook: str
+    file: str
+    line: int
+    options: dict[str, Any] = attrs.Factory(dict)
+
+
+def declared_hooks(candidate: Candidate) -> tuple[DeclaredHook, ...]:
+    """Return the hooks that *candidate* implements, in the order of their lines.
+
+    Methods of base classes in the same file count; those of imported bases do not.
+    """
+    target = candidate.target.rpartition(":")[2]
+    for path in _source_files(candidate.location):
+        tree = _parse_file(path)
+        body = tree.body if tree else ()
+        classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+        if target in classes:
+            found = {
+                hook.hook: hook for hook in _inherited(classes, target, path, set())
+            }
+            return tuple(sorted(found.values(), key=lambda hook: hook.line))
+    return ()
+
+
+def _inherited(
+    classes: dict[str, ast.ClassDef], name: str, path: str, seen: set[str]
+) -> Iterator[DeclaredHook]:
+    """Yield what class *name* implements; its bases first, so that its own win."""
+    if name not in classes or name in seen:
+        return
+    seen.add(name)
+    for base in classes[name].bases:
+        if isinstance(base, ast.Name):
+            yield from _inherited(classes, base.id, path, seen)
+    for node in classes[name].body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            marker = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if ast.unparse(marker).rpartition(".")[2].endswith("hookimpl"):
+                options = _literals(decorator)
+                hook = str(options.get("specname") or node.name)
+                yield DeclaredHook(hook, path, node.lineno, options)
+
+
+def _literals(decorator: ast.expr) -> dict[str, Any]:
+    options = {}
+    for keyword in decorator.keywords if isinstance(decorator, ast.Call) else ():
+        try:
+            options[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except ValueError:
+            continue
+    return options
+
+
+_ORDERING = frozenset({"tryfirst", "trylast", "wrapper", "before", "after"})
+
+
+def call_order(
+    implementations: Iterable[tuple[str, DeclaredHook]],
+) -> list[tuple[str, DeclaredHook]]:
+    """Return implementations of one hook in the order in which they are called.
+
+    A plugin manager decides: each photon is registered as an empty stand-in.
+
+    Args:
+        implementations: Name of the photon and its implementation, in load order.
+    """
+    from luminal.hooks import PluginManager
+    from luminal.interfaces import hookimpl
+
+    manager = PluginManager("luminal")
+    known = {}
+    for photon, declared in implementations:
+        known[photon] = declared
+
+        def stand_in() -> None: ...
+
+        options = {k: v for k, v in declared.options.items() if k in _ORDERING}
+        marked = hookimpl(**options, specname="called")(stand_in)
+        manager.register(type(photon, (), {"called": staticmethod(marked)})(), photon)
+    if not known:
+        return []
+    impls = manager.hook.called.get_hookimpls()
+    return [(impl.plugin_name, known[impl.plugin_name]) for impl in reversed(impls)]
+
+
+# --- Dependencies --------------------------------------------------------------------
+
+
+@attrs.frozen
+class Dependency:
+    """Photon *later* is loaded after photon *earlier*.
+
+    Attributes:
+        later: Name of the photon that waits.
+        earlier: Name of the photon that it waits for.
+        kind: ``requires``, ``after``, or ``before`` (declared by the earlier
+            photon).
+        text: What the author wrote.
+        is_met: Whether the earlier photon exists.
+    """
+
+    later: str
+    earlier: str
+    kind: str
+    text: str
+    is_met: bool = True
+
+
+def dependencies(found: Sequence[Candidate]) -> list[Dependency]:
+    """Return all dependencies between *found*, unmet requirements included."""
+    names = {fold(candidate.name): candidate.name for candidate in found}
+    edges = []
+    for candidate in found:
+        name = candidate.name
+        for text in candidate.requirements:
+            required = split_requirement(text)[0]
+            known = names.get(fold(required))
+            edges.append(
+                Dependency(name, known or required, "requires", text, known is not None)
+            )
+        edges += [
+            Dependency(name, names[fold(other)], "after", other)
+            for other in candidate.after
+            if fold(other) in names
+        ]
+        edges += [
+            Dependency(names[fold(other)], name, "before", name)
+            for other in candidate.before
+            if fold(other) in names
+        ]
+    return edges
+
+
+def dependents(found: Sequence[Candidate]) -> dict[str, list[str]]:
+    """Return name of a photon → names of those that require it, in load order.
+
+    Photons that nobody requires have no key; missing ones that are required have one.
+    """
+    needed: dict[str, list[str]] = {}
+    for edge in dependencies(found):
+        if edge.kind == "requires":
+            needed.setdefault(edge.earlier, []).append(edge.later)
+    return needed
+
+
+# --- Reload safety -------------------------------------------------------------------
+
+IRREVERSIBLE = {
+    "sys.addaudithook": "an audit hook cannot be removed",
+    "os.register_at_fork": "what is called at a fork cannot be removed",
+    "sqlite3.register_adapter": "an adapter cannot be removed",
+    "sqlite3.register_converter": "a converter cannot be removed",
+}
+"""Call → why no reload can undo it, wherever it stands."""
+
+IMPORT_SIDE_EFFECTS = {
+    "atexit.register": "registers an exit function",
+    "codecs.register": "registers a codec",
+    "locale.setlocale": "changes the locale of the process",
+    "logging.basicConfig": "configures the logging of the process",
+    "os.chdir": "changes the working directory",
+    "os.putenv": "changes the environment",
+    "os.environ.setdefault": "changes the environment",
+    "os.environ.update": "changes the environment",
+    "os.environ.pop": "changes the environment",
+    "signal.signal": "installs a signal handler",
+    "socket.create_server": "opens a port",
+    "socket.socket": "opens a socket",
+    "subprocess.Popen": "starts a process",
+    "subprocess.run": "runs a process",
+    "multiprocessing.Process": "makes a process",
+    "sys.path.append": "changes sys.path",
+    "sys.path.insert": "changes sys.path",
+    "sys.meta_path.append": "changes how modules are found",
+    "sys.meta_path.insert": "changes how modules are found",
+    "threading.Thread": "makes a thread",
+    "threading.Timer": "makes a thread",
+    "_thread.start_new_thread": "starts a thread",
+}
+"""Call → what it does to the process, where it runs while a module is imported."""
+
+
+@attrs.frozen
+class ReloadIssue:
+    """A line that makes the reload of a photon unsafe.
+
+    Attributes:
+        file: Path of the file.
+        line: Line in it, counted from 1.
+        why: What happens there.
+        hint: What to do instead, as an imperative.
+    """
+
+    file: str
+    line: int
+    why: str
+    hint: str
+
+
+def reload_issues(candidate: Candidate) -> list[ReloadIssue]:
+    """Return the lines that make a reload of *candidate* unsafe, file by file.
+
+    An import that changes something outside of its own module does so while the old
+    generation still serves, and the change stays where the new one is rejected. Some
+    registrations cannot be undone at all.
+    """
+    found: list[ReloadIssue] = []
+    for path in _source_files(candidate.location):
+        tree = _parse_file(path)
+        if tree is not None:
+            found += _IssueFinder(path, _imports(tree)).find(tree)
+    return found
+
+
+def _imports(tree: ast.Module) -> dict[str, str]:
+    """Return name in the module → dotted name of what was imported under it."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                whole = alias.name if alias.asname else alias.name.partition(".")[0]
+                names[alias.asname or whole] = whole
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return names
+
+
+@attrs.define
+class _IssueFinder:
+    """Finds the issues of one file.
+
+    Args:
+        path: Of the file.
+        imports: Name in the module → dotted name of what it means.
+    """
+
+    path: str
+    imports: dict[str, str]
+
+    def find(self, tree: ast.Module) -> list[ReloadIssue]:
+        found = [issue for node in tree.body for issue in self._statement(node, True)]
+        return sorted(set(found), key=lambda issue: issue.line)
+
+    def _statement(self, node: ast.AST, at_import: bool) -> Iterator[ReloadIssue]:
+        """Yield the issues in *node*; *at_import*: whether it runs on import."""
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            return  # runs as a script only
+        if isinstance(node, ast.Call):
+            yield from self._call(node, at_import)
+        if isinstance(node, ast.Assign | ast.AugAssign) and at_import:
+            yield from self._assignment(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for decorator in node.decorator_list:
+                yield from self._registration(decorator)
+        for child, runs_now in _children(node):
+            yield from self._statement(child, at_import and runs_now)
+
+    def _call(self, node: ast.Call, at_import: bool) -> Iterator[ReloadIssue]:
+        name = self._dotted(node.func)
+        if name in IRREVERSIBLE:
+            why = f"{name}: {IRREVERSIBLE[name]}"
+            yield ReloadIssue(self.path, node.lineno, why, "leave it to the host")
+        elif at_import and name in IMPORT_SIDE_EFFECTS:
+            why = f"{name} {IMPORT_SIDE_EFFECTS[name]} on import"
+            yield ReloadIssue(self.path, node.lineno, why, _LATER)
+
+    def _assignment(self, node: ast.Assign | ast.AugAssign) -> Iterator[ReloadIssue]:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            if not isinstance(target, ast.Subscript | ast.Attribute):
+                continue
+            if name := self._dotted(target.value):
+                why = f"changes {name!r} on import, which the photon does not own"
+                yield ReloadIssue(self.path, node.lineno, why, _LATER)
+
+    def _registration(self, decorator: ast.expr) -> Iterator[ReloadIssue]:
+        """``@function.register`` of an imported function: it has no unregister."""
+        marker = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if not isinstance(marker, ast.Attribute) or marker.attr != "register":
+            return
+        name = self._dotted(marker.value)
+        if name and name not in ("atexit", "codecs"):
+            why = f"registers with {name!r}, which cannot unregister anything"
+            hint = "register a hook implementation instead"
+            yield ReloadIssue(self.path, decorator.lineno, why, hint)
+
+    def _dotted(self, node: ast.expr) -> str:
+        """Return the dotted name that *node* means, if it begins with an import."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id not in self.imports:
+            return ""
+        return ".".join([self.imports[node.id], *reversed(parts)])
+
+
+_LATER = "do it in start, and undo it in finalize"
+
+
+def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield what is in *node*, and whether it runs when *node* does."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield child, True
+        return
+    yield node.args, True  # the defaults
+    if isinstance(node, ast.Lambda):
+        yield node.body, False
+        return
+    for decorator in node.decorator_list:
+        yield decorator, True
+    for statement in node.body:
+        yield statement, False

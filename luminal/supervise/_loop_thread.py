@@ -1,0 +1,107 @@
+"""An event loop on a thread of its own, for programs and tests that have none."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from luminal.supervise._ownership import unowned
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines for a thread without a loop; what they start lives on there.
+
+    Args:
+        name: Name of the thread.
+        make_loop: Makes the loop; by default what asyncio makes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        import asyncio
+
+        self.loop = (make_loop or asyncio.new_event_loop)()
+        # What is handed to the loop is handed to it before its end, or refused.
+        self._lock = threading.Lock()
+        self._is_closed = False
+        # Set on the loop's thread, read by others once `_begun` is set.
+        self._over: asyncio.Event
+        begun = threading.Event()
+        self._thread = threading.Thread(
+            target=self._live, args=(begun,), name=name, daemon=True
+        )
+        with unowned():
+            self._thread.start()
+        begun.wait()
+
+    def _live(self, begun: threading.Event) -> None:
+        import asyncio
+
+        async def stay() -> None:
+            self._over = asyncio.Event()
+            begun.set()
+            await self._over.wait()
+
+        # It cancels tasks, and ends generators and the executor, when it is left.
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(stay())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run *coroutine* to its end and return what it returns.
+
+        Raises:
+            RuntimeError: The loop has ended, or ends meanwhile, or it is this thread's
+                own, which would wait for itself.
+        """
+        import asyncio
+        from concurrent.futures import CancelledError
+
+        with self._lock:
+            why = ""
+            if not self.is_running:
+                why = "it is closed already"
+            elif self.is_here:
+                why = "this is its own loop; await the coroutine here"
+            else:
+                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        if why:
+            coroutine.close()
+            raise RuntimeError(f"the host cannot do that: {why}")
+        try:
+            return future.result()
+        except BaseException as error:  # a Ctrl-C, too
+            future.cancel()
+            if isinstance(error, CancelledError) and self._is_closed:
+                raise RuntimeError(
+                    "the host cannot do that: it was closed meanwhile"
+                ) from None
+            raise
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is its own."""
+        return self._thread is threading.current_thread()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes coroutines; never in a child that was forked."""
+        return self._thread.is_alive() and not self._is_closed
+
+    def close(self) -> None:
+        """End the loop and its thread. Twice does no harm."""
+        with self._lock:
+            if self.is_running:
+                self._is_closed = True
+                self.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()

@@ -1,0 +1,481 @@
+"""What a photon can own: one class for each kind of thing, ended in the same way.
+
+Each has three ways to be ended, weakest first. ``cancel`` asks it to end: a flag, a
+cancellation, a SIGTERM. ``interrupt`` halts or cancels what it does now. ``kill`` ends
+it by force where the system can. None of them waits. What is alive after all three is
+described by a `Leftover`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import signal
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
+from luminal.supervise._ownership import unowned
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+
+__all__ = [
+    "OwnedExecutor",
+    "OwnedExitFunction",
+    "OwnedHandle",
+    "OwnedLogHandler",
+    "OwnedLoop",
+    "OwnedPool",
+    "OwnedProcess",
+    "OwnedRawThread",
+    "OwnedResource",
+    "OwnedSignal",
+    "OwnedTask",
+    "OwnedThread",
+    "started_at",
+]
+
+_HERE = __file__.rpartition("/")[0]
+_MACHINERY = ("/threading.py", "/asyncio/", "/concurrent/", "/multiprocessing/")
+
+
+def started_at() -> str:
+    """Return ``file:line in function`` of the code that called this package."""
+    for frame, line in traceback.walk_stack(None):
+        file = frame.f_code.co_filename
+        if not file.startswith(_HERE) and not any(m in file for m in _MACHINERY):
+            return f"{file}:{line} in {frame.f_code.co_name}"
+    return ""
+
+
+def _is_waiting(thread: threading.Thread) -> bool:
+    """Whether *thread* waits for an event, a condition or a queue: it does no work."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
+    return frame is not None and frame.f_code.co_filename == threading.__file__
+
+
+@attrs.define(eq=False)
+class OwnedResource:
+    """Something that a photon started or registered.
+
+    Attributes:
+        thing: The thing itself.
+        where: ``file:line in function`` that started it.
+    """
+
+    kind = "thing"
+    why = "it does not end"
+
+    thing: Any
+    where: str = attrs.field(factory=started_at)
+
+    @property
+    def name(self) -> str:
+        """Its own name."""
+        return str(getattr(self.thing, "name", self.thing))
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return False
+
+    def cancel(self) -> None:
+        """Ask it to end."""
+
+    def interrupt_if_unaware(self) -> None:
+        """Interrupt it where it cannot know that it was cancelled."""
+
+    def interrupt(self) -> None:
+        """Interrupt what it does."""
+        self.cancel()
+
+    def kill(self) -> None:
+        """End it by force, where the system can."""
+        self.interrupt()
+
+    def leftover(self, owner: str, seconds: float) -> Leftover:
+        """Describe it, where it is alive after all of that."""
+        return Leftover(
+            self.kind, self.name, owner, self.where, self.why, round(seconds, 3)
+        )
+
+
+@attrs.define(eq=False)
+class OwnedThread(OwnedResource):
+    """A thread of any kind.
+
+    Attributes:
+        is_starting: It is about to run.
+        is_halted: Its halt has begun.
+    """
+
+    kind = "thread"
+    is_starting: bool = False
+    is_halted: bool = False
+    _halt: Halt | None = None
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.is_starting or bool(self.thing.is_alive())
+
+    def cancel(self) -> None:
+        """Set its ``halting`` flag; cancel it where it is a timer."""
+        if isinstance(self.thing, threading.Timer):
+            self.thing.cancel()
+        flag = getattr(self.thing, "halting", None)
+        if isinstance(flag, threading.Event):
+            flag.set()
+
+    def run_until_halted(self, run: Callable[[], None]) -> None:
+        """Call *run*; where a halt ends it, no excepthook is called."""
+        vars(self.thing).pop("run", None)  # a method again, no reference to itself
+        try:
+            run()
+        except BaseException as error:
+            if isinstance(error, Exception) or not self.is_halted:
+                raise
+
+    def interrupt_if_unaware(self) -> None:
+        """Halt it where it has no flag to look at, or waits and does not look."""
+        if not hasattr(self.thing, "halting") or _is_waiting(self.thing):
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Halt it, unless it is the caller's own thread."""
+        if self._halt is None and self.thing is not threading.current_thread():
+            self.is_halted = True
+            self._halt = self._begin_halt()
+
+    def _begin_halt(self) -> Halt | None:
+        return halt_thread(self.thing)
+
+    def leftover(self, owner: str, seconds: float) -> Leftover:
+        """Describe it, with its stack."""
+        record = OwnedResource.leftover(self, owner, seconds)
+        if self._halt is None:
+            return record
+        seen = self._halt.leftover()
+        why = f"{seen.why}, at {seen.where}"
+        return attrs.evolve(record, why=why, stack=seen.stack)
+
+
+@attrs.define(eq=False)
+class OwnedRawThread(OwnedThread):
+    """A thread of `_thread.start_new_thread`, which has no object of its own.
+
+    The thing is its function; it runs inside of `run`, so that its identifier, its
+    beginning and its end are known.
+    """
+
+    _ident: int = 0
+    _native_id: int = 0
+    _is_over: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return getattr(self.thing, "__qualname__", repr(self.thing))
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Call the function; what the thread runs."""
+        self._native_id = threading.get_native_id()
+        self._ident = threading.get_ident()
+        try:
+            self.thing(*args, **kwargs)
+        except SystemExit:
+            pass  # as `_thread` itself would do
+        finally:
+            self._is_over = True
+
+    def is_alive(self) -> bool:
+        """Whether the function has not returned."""
+        return not self._is_over
+
+    def interrupt(self) -> None:
+        """Halt it, once it runs."""
+        if self._ident:
+            super().interrupt()
+
+    def _begin_halt(self) -> Halt:
+        return begin_halt(
+            Halt(self.name, self._ident, self.is_alive, native_id=self._native_id)
+        )
+
+
+@attrs.define(eq=False)
+class OwnedTask(OwnedResource):
+    """An asyncio task, on any thread's event loop."""
+
+    kind = "task"
+    why = "it swallows its cancellation, or its event loop does not run"
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return str(self.thing.get_name())
+
+    def is_alive(self) -> bool:
+        """Whether it is not done; on a closed loop nothing is alive."""
+        return not self.thing.done() and not self.thing.get_loop().is_closed()
+
+    def cancel(self) -> None:
+        """Cancel it, on its own loop."""
+        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+            self.thing.get_loop().call_soon_threadsafe(self.thing.cancel)
+
+    def interrupt(self) -> None:
+        """Do nothing: a second cancellation would cut short its end."""
+
+    def kill(self) -> None:
+        """Cancel it once more, for one that has swallowed the first."""
+        self.cancel()
+
+
+@attrs.define(eq=False)
+class OwnedHandle(OwnedResource):
+    """A call that an event loop will make later."""
+
+    kind = "timer"
+
+    def is_alive(self) -> bool:
+        """Whether it may still be called."""
+        loop = self.thing._loop  # noqa: SLF001
+        return (
+            not self.thing.cancelled()
+            and not loop.is_closed()
+            and self.thing._scheduled  # noqa: SLF001
+        )
+
+    def cancel(self) -> None:
+        """Cancel it."""
+        self.thing.cancel()
+
+
+@attrs.define(eq=False)
+class OwnedProcess(OwnedResource):
+    """A child process, of `subprocess` or of `multiprocessing`."""
+
+    kind = "process"
+    why = "it does not end, even killed"
+
+    @property
+    def name(self) -> str:
+        """Its command, or its name, and its number."""
+        command = getattr(self.thing, "args", None) or getattr(self.thing, "name", "")
+        first = command[0] if isinstance(command, (list, tuple)) else command
+        return f"{first} ({self.thing.pid})"
+
+    def is_alive(self) -> bool:
+        """Whether it runs; one that has ended is reaped by the question."""
+        poll = getattr(self.thing, "poll", None)
+        if poll is not None:
+            return poll() is None
+        try:
+            return bool(self.thing.is_alive())
+        except (AssertionError, ValueError):
+            return False  # not our child any more, or closed
+
+    def cancel(self) -> None:
+        """Terminate it."""
+        self._signal("terminate")
+
+    def interrupt(self) -> None:
+        """Do nothing: it has been asked to end."""
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._signal("kill")
+
+    def _signal(self, how: str) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            getattr(self.thing, how)()
+
+
+@attrs.define(eq=False)
+class OwnedLoop(OwnedResource):
+    """A `SuperLoop`."""
+
+    kind = "loop"
+    why = "its cycle does not return"
+
+    @property
+    def name(self) -> str:
+        """Name of its thread."""
+        return str(self.thing.thread_name)
+
+    def is_alive(self) -> bool:
+        """Whether its thread lives."""
+        return bool(self.thing.is_alive)
+
+    def cancel(self) -> None:
+        """Ask it to stop."""
+        self.thing.ask_to_stop()
+
+    def interrupt(self) -> None:
+        """Halt its thread."""
+        self.thing.halt()
+
+
+@attrs.define(eq=False)
+class OwnedExecutor(OwnedResource):
+    """A thread or process pool of `concurrent.futures`."""
+
+    kind = "executor"
+    why = "a worker does not end"
+
+    @property
+    def name(self) -> str:
+        """Its prefix, or its class."""
+        prefix = getattr(self.thing, "_thread_name_prefix", "")
+        return prefix or type(self.thing).__name__
+
+    def _workers(self) -> list[Any]:
+        threads = list(getattr(self.thing, "_threads", ()))
+        processes = getattr(self.thing, "_processes", None) or {}
+        return threads + list(processes.values())
+
+    def is_alive(self) -> bool:
+        """Whether a worker of it runs."""
+        return any(worker.is_alive() for worker in self._workers())
+
+    def cancel(self) -> None:
+        """Shut it down; what waits in it is cancelled."""
+        self.thing.shutdown(wait=False, cancel_futures=True)
+
+    def interrupt(self) -> None:
+        """Halt its threads, terminate its processes."""
+        for worker in self._workers():
+            if isinstance(worker, threading.Thread):
+                halt_thread(worker)
+            else:
+                worker.terminate()
+
+    def kill(self) -> None:
+        """Kill its processes."""
+        for worker in self._workers():
+            if not isinstance(worker, threading.Thread):
+                worker.kill()
+
+
+@attrs.define(eq=False)
+class OwnedPool(OwnedResource):
+    """A pool of `multiprocessing`."""
+
+    kind = "pool"
+
+    def is_alive(self) -> bool:
+        """Whether a worker process of it runs."""
+        return any(worker.is_alive() for worker in self.thing._pool or ())  # noqa: SLF001
+
+    def cancel(self) -> None:
+        """Terminate it; that waits a moment for its threads, so not on this one."""
+        with unowned():
+            threading.Thread(target=self.thing.terminate, daemon=True).start()
+
+    def interrupt(self) -> None:
+        """Do nothing: it has been asked to end."""
+
+    def kill(self) -> None:
+        """Kill its workers."""
+        for worker in self.thing._pool or ():  # noqa: SLF001
+            worker.kill()
+
+
+@attrs.define(eq=False)
+class OwnedExitFunction(OwnedResource):
+    """A function that was registered with `atexit`."""
+
+    kind = "atexit"
+    _is_there: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return getattr(self.thing, "__qualname__", repr(self.thing))
+
+    def is_alive(self) -> bool:
+        """Whether it would be called at exit, as far as we know."""
+        return self._is_there
+
+    def cancel(self) -> None:
+        """Unregister it."""
+        atexit.unregister(self.thing)
+        self._is_there = False
+
+
+@attrs.define(eq=False)
+class OwnedLogHandler(OwnedResource):
+    """A handler that was added to a logger."""
+
+    kind = "logging"
+    logger: logging.Logger = attrs.field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """The handler and its logger."""
+        return f"{self.thing!r} of {self.logger.name!r}"
+
+    def is_alive(self) -> bool:
+        """Whether it is still there."""
+        return self.thing in self.logger.handlers
+
+    def cancel(self) -> None:
+        """Remove and close it."""
+        self.logger.removeHandler(self.thing)
+        self.thing.close()
+
+
+# Signal → the records of the handlers that photons set over each other, first to last.
+_handlers: dict[int, list[OwnedSignal]] = {}
+
+
+@attrs.define(eq=False)
+class OwnedSignal(OwnedResource):
+    """A handler of a signal, and the one that it replaced.
+
+    Photons set and end in any order: where a later handler has replaced this one, the
+    later one takes over what is to be put back.
+    """
+
+    kind = "signal"
+    why = "only the main thread may put the old handler back"
+    number: int = attrs.field(kw_only=True)
+    before: Any = attrs.field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        handlers = _handlers.setdefault(self.number, [])
+        if handlers and handlers[-1].thing is not self.before:
+            handlers.clear()  # the host has set another one in between
+        handlers.append(self)
+
+    @property
+    def name(self) -> str:
+        """Name of the signal."""
+        return signal.Signals(self.number).name
+
+    def is_alive(self) -> bool:
+        """Whether it is the present handler, or would be put back by a later one."""
+        handlers = _handlers.get(self.number, [])
+        return self in handlers and (
+            handlers[-1] is not self or signal.getsignal(self.number) is self.thing
+        )
+
+    def cancel(self) -> None:
+        """Put the handler back that was there before, now or when a later one goes."""
+        handlers = _handlers.get(self.number, [])
+        if self not in handlers:
+            return
+        if handlers[-1] is not self:
+            handlers[handlers.index(self) + 1].before = self.before
+        elif signal.getsignal(self.number) is self.thing:
+            try:
+                signal.signal(self.number, self.before)
+            except ValueError:  # not in the main thread
+                return
+        handlers.remove(self)

@@ -1,0 +1,555 @@
+"""`Scope`: owns everything that one photon starts, and ends it with the photon.
+
+The photon starts threads, tasks, processes, loops and timed calls through its context,
+which passes them to the scope; what it starts otherwise is attributed to the scope by
+`_patches`. `Scope.close` calls what the photon wanted called at its end, then cancels,
+interrupts and kills what is left. It never waits longer than its deadline, and returns
+a record of each thing that lives on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonStateError
+from luminal.supervise import _patches
+from luminal.supervise._halting import Leftover
+from luminal.supervise._ownership import current_owner, owned_by, unowned
+from luminal.supervise._resources import OwnedLoop, OwnedTask, OwnedThread, started_at
+from luminal.supervise._threads import TracedThread
+
+if TYPE_CHECKING:
+    import asyncio
+    import subprocess
+    from asyncio import Task
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+
+    from luminal.supervise._loops import SuperLoop
+    from luminal.supervise._resources import OwnedResource
+
+__all__ = ["Scope"]
+
+_logger = logging.getLogger("luminal.supervise")
+
+# Luminal's own event loop, for coroutines that are spawned where none runs: one daemon
+# thread, started at the first need and ended with the last scope that used it.
+# The lock guards the three below.
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_borrowers = 0
+_process = 0
+
+
+def _borrow_loop() -> asyncio.AbstractEventLoop:
+    """Return Luminal's own loop; each call needs one of `_return_loop` later."""
+    import asyncio
+
+    global _borrowers, _loop, _process
+    with _lock:
+        if _process != os.getpid():  # the thread is not in a child after a fork
+            _process, _borrowers, _loop = os.getpid(), 0, None
+        _borrowers += 1
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            # Every scope uses the thread, whichever asks for it first.
+            with unowned():
+                threading.Thread(
+                    target=_run_loop, args=(_loop,), name="luminal-loop", daemon=True
+                ).start()
+        return _loop
+
+
+def _return_loop() -> None:
+    """Give the loop back; the last call stops it."""
+    global _borrowers, _loop
+    with _lock:
+        _borrowers -= 1
+        if _borrowers or _loop is None:
+            return
+        loop, _loop = _loop, None
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
+    """Call *function* every *seconds* until the current thread is halted.
+
+    A call that takes too long delays the next one and is not made up for.
+    """
+    halting = getattr(threading.current_thread(), "halting", threading.Event())
+    due = time.monotonic() + seconds
+    while not halting.wait(max(0.0, due - time.monotonic())):
+        due = max(due + seconds, time.monotonic())
+        try:
+            result = function()
+            if inspect.isawaitable(result):
+                import asyncio
+
+                asyncio.run(_wait_for(result))
+        except Exception:
+            _logger.exception("photon %r: a timed call raised", owner)
+
+
+async def _wait_for(awaitable: Any) -> None:
+    await awaitable
+
+
+# How long a coroutine may take that is cancelled because it is late.
+_CANCEL_SECONDS = 0.1
+# Those that swallowed the cancellation: a task without a reference may be collected
+# while it runs.
+_abandoned: set[Task[None]] = set()
+
+
+def _name_of(function: Callable[[], Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+async def _run_closer(
+    function: Callable[[], Any], deadline: float, scope: Scope
+) -> Leftover | None:
+    """Call *function*: a plain one on a thread of its own, so that it cannot hang us.
+
+    Args:
+        function: What to call, plain or async.
+        deadline: Seconds that it may take.
+        scope: The scope that is closed; what *function* raises goes to its ``errors``.
+
+    Returns:
+        None where it has returned, else what is known of it.
+    """
+    if inspect.iscoroutinefunction(function):
+        return await _await_within(function(), function, deadline, scope)
+    begun = time.monotonic()
+    value, late = await _call_in_thread(function, deadline, scope)
+    if late is not None or not inspect.isawaitable(value):
+        return late
+    left = max(0.05, deadline - (time.monotonic() - begun))
+    return await _await_within(value, function, left, scope)
+
+
+async def _await_within(
+    awaitable: Awaitable[Any],
+    function: Callable[[], Any],
+    deadline: float,
+    scope: Scope,
+) -> Leftover | None:
+    """Await on a task of its own, which is given up when the time is over."""
+    import asyncio
+
+    task = asyncio.ensure_future(_contain(awaitable, scope.errors))
+    try:
+        await asyncio.wait({task}, timeout=deadline)
+    finally:
+        if not task.done():
+            task.cancel()
+    if task.done():
+        return None
+    await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+    if not task.done():
+        _abandoned.add(task)
+        task.add_done_callback(_abandoned.discard)
+        # Else `asyncio.run` would wait for it for ever.
+        asyncio._unregister_task(task)  # noqa: SLF001 - documented
+    return _late(function, deadline, scope)
+
+
+async def _contain(awaitable: Awaitable[Any], errors: list[BaseException]) -> None:
+    """Collect what is raised: a task that raises SystemExit would end the loop."""
+    import asyncio
+
+    try:
+        await awaitable
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        errors.append(error)  # raised by the closer itself, of another task
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
+        errors.append(error)
+
+
+def _late(function: Callable[[], Any], deadline: float, scope: Scope) -> Leftover:
+    why = f"it timed out after {deadline:.2g} seconds"
+    name = _name_of(function)
+    return Leftover("callback", name, scope.name, why=why, seconds=deadline)
+
+
+async def _call_in_thread(
+    function: Callable[[], Any], deadline: float, scope: Scope
+) -> tuple[Any, Leftover | None]:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    outcome: list[Any] = []
+
+    def call() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:  # noqa: BLE001 - handed to the loop's thread
+            scope.errors.append(error)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(done.set)
+
+    thread = TracedThread(target=call, name=f"{scope.name}-close", daemon=True)
+    thread.start()
+    try:
+        await asyncio.wait_for(done.wait(), deadline)
+    except TimeoutError:
+        if thread is not threading.current_thread():
+            thread.halt()
+        return None, _late(function, deadline, scope)
+    except asyncio.CancelledError:
+        scope.adopt(OwnedThread(thread))  # the rest of the closing ends it
+        raise
+    thread.join()  # it has nothing left to do, and holds what it called until then
+    return (outcome[0] if outcome else None), None
+
+
+# Longest wait for Luminal's own loop to begin a spawned coroutine.
+_OWNED_SECONDS = 1.0
+# What is done to what still lives, after which share of the time that is left, or after
+# how many seconds at most.
+_ESCALATION = (
+    ("cancel", 0, 0),
+    ("interrupt_if_unaware", 0.1, 0.15),
+    ("interrupt", 0.1, 60),
+    ("kill", 0.5, 60),
+)
+_POLL_SECONDS = 0.003
+# Time for everything where the task that closes the scope is cancelled.
+_CANCELLED_SECONDS = 0.5
+_TOO_LATE = "it was not called: the time for closing was over"
+
+
+@attrs.define(eq=False, repr=False)
+class Scope:
+    """Owns what a photon starts, and ends it with the photon.
+
+    Args:
+        name: Name of the photon.
+
+    Attributes:
+        is_closed: It has been closed; what is started later is ended at once.
+        errors: What was raised at the end, in the order in which it was raised.
+    """
+
+    name: str
+    is_closed: bool = attrs.field(default=False, init=False)
+    errors: list[BaseException] = attrs.field(factory=list, init=False)
+    # Guards what several threads of the photon may change at once.
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    # How many times Luminal's own loop has been borrowed.
+    _borrowed: int = attrs.field(default=0, init=False)
+    # In the order in which they were started; ended in reverse.
+    _owned: list[OwnedResource] = attrs.field(factory=list, init=False)
+    # Called at the end, the last one first.
+    _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        _patches.enter(self)
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.name!r} owned={len(self.living())}>"
+
+    def living(self) -> list[OwnedResource]:
+        """Return what it owns and what has not ended, in the order of starting."""
+        with self._lock:
+            self._owned[:] = [one for one in self._owned if one.is_alive()]
+            return list(self._owned)
+
+    def adopt(self, resource: OwnedResource) -> None:
+        """Own *resource* from now on; after `close`, end it at once."""
+        with self._lock:
+            if len(self._owned) > 32:
+                self._owned[:] = [one for one in self._owned if one.is_alive()]
+            self._owned.append(resource)
+        if self.is_closed:
+            resource.cancel()
+            resource.interrupt()
+
+    # Start things --------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise PhotonStateError(
+                "its life has ended, nothing can be started for it",
+                photon=self.name,
+                hint="start it before `finalize` returns",
+            )
+
+    def owning(self) -> owned_by:
+        """Attribute to this scope what is started within the ``with`` block.
+
+        Raises:
+            PhotonStateError: The scope has been closed.
+        """
+        self._check_open()
+        _patches.refresh()
+        return owned_by(self)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None
+    ) -> asyncio.Future[Any] | Any:
+        """Run *coroutine* on the loop that runs here, or else on Luminal's own.
+
+        Args:
+            coroutine: What to run.
+            name: Name of the task.
+
+        Returns:
+            The task; where no loop runs here, a `concurrent.futures.Future`.
+
+        Raises:
+            PhotonStateError: The life has ended.
+        """
+        import asyncio
+
+        if self.is_closed:
+            coroutine.close()  # it will never be awaited
+        with self.owning():
+            try:
+                running = asyncio.get_running_loop()
+            except RuntimeError:
+                return self._spawn_on_own_loop(coroutine, name)
+            task = running.create_task(coroutine, name=name)
+        if not _patches.sees_tasks_of(running):
+            self.adopt(OwnedTask(task))
+        return task
+
+    def _spawn_on_own_loop(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None
+    ) -> Any:
+        import asyncio
+
+        loop = _borrow_loop()
+        with self._lock:
+            is_late = self.is_closed
+            self._borrowed += not is_late
+        if is_late:
+            _return_loop()
+            coroutine.close()
+            self._check_open()
+        where = started_at()
+        is_owned = threading.Event()
+
+        async def run() -> Any:
+            task = asyncio.current_task()
+            if task is not None:
+                if name:
+                    task.set_name(name)
+                self.adopt(OwnedTask(task, where))
+            is_owned.set()
+            current_owner.set(self)
+            return await coroutine
+
+        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        # A scope that closes at once must not miss it.
+        is_owned.wait(_OWNED_SECONDS)
+        return future
+
+    def thread(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> TracedThread:
+        """Start *function* on a thread that can be halted, and return the thread."""
+        with self.owning():
+            thread = TracedThread(
+                target=function,
+                args=args,
+                kwargs=kwargs,
+                name=f"{self.name}-{getattr(function, '__name__', 'thread')}",
+                daemon=True,
+            )
+            thread.start()
+        return thread
+
+    def process(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start *command* as a child; *options* are those of `subprocess.Popen`."""
+        import subprocess
+
+        with self.owning():
+            return subprocess.Popen(command, **options)  # noqa: S603 - the photon's
+
+    def loop(self, loop: SuperLoop) -> SuperLoop:
+        """Start *loop*, and stop it with the photon."""
+        with self.owning():
+            self.adopt(OwnedLoop(loop))
+            loop.start()
+        return loop
+
+    def every(self, seconds: float, function: Callable[[], Any]) -> TracedThread:
+        """Call *function* every *seconds*, first after that time, on one thread.
+
+        What it raises is logged and does not end the calls; halting the thread that
+        is returned does.
+
+        Raises:
+            ValueError: *seconds* is negative.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"calls come every so many seconds, not {seconds!r}")
+
+        return self.thread(_tick, seconds, function, self.name)
+
+    def executor(self, max_workers: int | None = None) -> ThreadPoolExecutor:
+        """Return a new thread pool, shut down with the photon."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self.owning():
+            return ThreadPoolExecutor(max_workers, thread_name_prefix=self.name)
+
+    # Give things back -----------------------------------------------------------
+
+    def enter(self, manager: Any) -> Any:
+        """Enter the context *manager* now, leave it when the life ends.
+
+        Returns what its ``__enter__`` returned; for an asynchronous one, an awaitable.
+
+        Raises:
+            PhotonStateError: The life has ended.
+        """
+        if hasattr(manager, "__aenter__") and not hasattr(manager, "__enter__"):
+            return self._aenter(manager)
+        self._check_open()
+        value = manager.__enter__()
+        if not self._add(lambda: manager.__exit__(None, None, None)):
+            manager.__exit__(None, None, None)
+            self._check_open()
+        return value
+
+    async def _aenter(self, manager: Any) -> Any:
+        self._check_open()
+        value = await manager.__aenter__()
+        if not self._add(lambda: manager.__aexit__(None, None, None)):
+            await manager.__aexit__(None, None, None)
+            self._check_open()
+        return value
+
+    def on_close(self, function: Callable[[], Any]) -> None:
+        """Call *function* when the life ends, the last one given first.
+
+        Raises:
+            PhotonStateError: The life has ended.
+        """
+        if not self._add(function):
+            self._check_open()
+
+    def _add(self, function: Callable[[], Any]) -> bool:
+        with self._lock:
+            if not self.is_closed:
+                self._closers.append(function)
+            return not self.is_closed
+
+    # The end ----------------------------------------------------------------------
+
+    async def close(self, deadline: float = 5.0) -> tuple[Leftover, ...]:
+        """Call what `on_close` was given, then cancel, interrupt and kill what is left.
+
+        What is raised meanwhile is collected in `errors`. Where the calling task is
+        cancelled, everything is ended all the same, within half a second, before the
+        cancellation goes on.
+
+        Args:
+            deadline: Seconds for all of it together.
+
+        Returns:
+            What is left, with the reason; empty where nothing is.
+        """
+        import asyncio
+
+        try:
+            return await self._end(deadline)
+        except asyncio.CancelledError:
+            await self._end(min(deadline, _CANCELLED_SECONDS))
+            raise
+
+    async def _end(self, deadline: float) -> tuple[Leftover, ...]:
+        import asyncio
+
+        begun = time.monotonic()
+        left: list[Leftover] = []
+        while (function := self._next_closer()) is not None:
+            passed = time.monotonic() - begun
+            if passed > deadline:
+                name = _name_of(function)
+                left.append(Leftover("callback", name, self.name, why=_TOO_LATE))
+                continue
+            late = await _run_closer(function, max(0.05, deadline * 0.8 - passed), self)
+            if late is not None:
+                left.append(late)
+        started = time.monotonic()
+        budget = max(0.2, begun + deadline - started)
+        steps = list(_ESCALATION)
+        while alive := self._not_mine():
+            passed = time.monotonic() - started
+            if passed > budget:
+                break
+            while steps and passed >= min(steps[0][1] * budget, steps[0][2]):
+                self._end_each(alive, steps.pop(0)[0])
+            await asyncio.sleep(_POLL_SECONDS)
+        left.extend(one.leftover(self.name, time.monotonic() - begun) for one in alive)
+        self._release()
+        return tuple(left)
+
+    def _next_closer(self) -> Callable[[], Any] | None:
+        """Return the function to call next; without one, the scope is closed."""
+        with self._lock:
+            if self._closers:
+                return self._closers.pop()
+            self.is_closed = True
+            return None
+
+    def _not_mine(self) -> list[OwnedResource]:
+        import asyncio
+
+        try:
+            mine = {asyncio.current_task(), threading.current_thread()}
+        except RuntimeError:
+            mine = {None, threading.current_thread()}
+        return [one for one in self.living() if one.thing not in mine]
+
+    def _end_each(self, alive: list[OwnedResource], how: str) -> None:
+        for one in reversed(alive):
+            try:
+                getattr(one, how)()
+            except Exception as error:  # noqa: BLE001 - the others go on
+                self.errors.append(error)
+
+    def _release(self) -> None:
+        """Attribute nothing to this scope any more, and give the own loop back."""
+        _patches.leave(self)
+        with self._lock:
+            borrowed, self._borrowed = self._borrowed, 0
+        for _ in range(borrowed):
+            _return_loop()
+
+    def close_sync(self, deadline: float = 5.0) -> tuple[Leftover, ...]:
+        """Do what `close` does, from code that is not ``async``."""
+        import asyncio
+
+        result: list[tuple[Leftover, ...]] = []
+
+        def run() -> None:
+            result.append(asyncio.run(self.close(deadline)))
+
+        thread = threading.Thread(target=run, name=f"{self.name}-close", daemon=True)
+        thread.start()
+        thread.join(deadline + 1.0)
+        return result[0] if result else ()

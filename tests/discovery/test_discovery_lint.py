@@ -1,0 +1,110 @@
+"""What the source code of a photon says: hooks, dependencies, reload issues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pluggy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import luminal
+from luminal.discovery.lint import (
+    IMPORT_SIDE_EFFECTS,
+    IRREVERSIBLE,
+    DeclaredHook,
+    call_order,
+    dependencies,
+    dependents,
+    reload_issues,
+)
+from luminal.model import Candidate, Source
+
+
+def issues_at(tmp_path: Path, text: str) -> list[int]:
+    path = tmp_path / "photon.py"
+    path.write_text(text)
+    candidate = Candidate("photon", Source.DIRECTORY, str(tmp_path), str(path))
+    return [issue.line for issue in reload_issues(candidate)]
+
+
+@pytest.mark.parametrize("call", sorted({**IMPORT_SIDE_EFFECTS, **IRREVERSIBLE}))
+def test_each_listed_call_is_found_under_any_name(call: str, tmp_path: Path) -> None:
+    """As ``module.call``, renamed, and imported from its module."""
+    module, _, name = call.rpartition(".")
+    head = module.partition(".")[0]
+    assert issues_at(tmp_path, f"import {head}\n\n{call}()\n") == [3]
+    renamed = call.replace(head, "other", 1)
+    assert issues_at(tmp_path, f"import {head} as other\n\n{renamed}()\n") == [3]
+    if head == module:
+        assert issues_at(tmp_path, f"from {head} import {name}\n\n{name}()\n") == [3]
+
+
+def test_what_runs_later_or_as_a_script_is_no_issue(tmp_path: Path) -> None:
+    text = (
+        "import os\nimport threading\n\n\ndef start():\n    os.chdir('/')\n\n\n"
+        "class P:\n    def start(self):\n        threading.Timer(1, print).start()\n"
+        "\n\nchdir = lambda: os.chdir('/')\n"
+        "if __name__ == '__main__':\n    os.chdir('/')\n"
+    )
+    assert issues_at(tmp_path, text) == []
+
+
+def test_a_class_body_and_a_default_run_at_import(tmp_path: Path) -> None:
+    text = "import os\n\n\nclass P:\n    os.chdir('/')\n    os.environ['A'] = ''\n"
+    assert issues_at(tmp_path, text) == [5, 6]
+    assert issues_at(tmp_path, "import os\n\n\ndef f(x=os.chdir('/')): ...\n") == [4]
+
+
+def test_registering_with_an_imported_function_cannot_be_undone(tmp_path: Path) -> None:
+    text = "from host import show\n\n\n@show.register(int)\ndef _(x): ...\n"
+    assert issues_at(tmp_path, text) == [4]
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "tryfirst": st.just(True),
+        "trylast": st.just(True),
+    },
+).filter(lambda options: len(options) < 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(OPTIONS, max_size=6))
+def test_call_order_is_that_of_a_real_call(drawn: list[dict[str, bool]]) -> None:
+    """What ``order --hook`` foretells is what pluggy does with such photons."""
+    manager = pluggy.PluginManager("luminal")
+
+    class Specs:
+        @luminal.hookspec
+        def locate(self) -> list[str]: ...
+
+    manager.add_hookspecs(Specs)
+    for at, options in enumerate(drawn):
+
+        def locate(at: int = at) -> str:
+            return f"p{at}"
+
+        plugin = type(f"P{at}", (), {})()
+        plugin.locate = luminal.hookimpl(**options)(locate)
+        manager.register(plugin, f"p{at}")
+    declared = [
+        (f"p{at}", DeclaredHook("locate", "", 0, dict(options)))
+        for at, options in enumerate(drawn)
+    ]
+    assert [name for name, _ in call_order(declared)] == manager.hook.locate()
+
+
+def candidate(name: str, *requires: str) -> Candidate:
+    return Candidate(name, Source.DIRECTORY, "", "", requirements=requires)
+
+
+def test_dependencies_are_met_whatever_the_case_of_the_name() -> None:
+    found = [candidate("Geo"), candidate("rain", "geo>=1", "gauge")]
+    assert [(d.earlier, d.is_met) for d in dependencies(found)] == [
+        ("Geo", True),
+        ("gauge", False),
+    ]
+    assert dependents(found) == {"Geo": ["rain"], "gauge": ["rain"]}
