@@ -164,9 +164,12 @@ class Control:
         listener, self._socket = self._socket, None
         if listener is None:
             return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as wakeup:
+            # The thread returns from `accept`, and finds that it has to end. It may
+            # have found that already, so nothing is sent and no answer awaited.
+            wakeup.settimeout(1.0)
+            wakeup.connect(self._path)
         with contextlib.suppress(FileNotFoundError):
-            # Wakes the thread, which finds that it has to end.
-            speak(self._path, {"ask": "ping"})
             os.unlink(self._path)
         listener.close()
         self._runner.close()
@@ -177,6 +180,9 @@ class Control:
                 connection, _ = listener.accept()
             except OSError:
                 return  # closed
+            if self._socket is not listener:
+                connection.close()
+                return
             threading.Thread(
                 target=self._talk,
                 args=(connection,),

@@ -191,7 +191,9 @@ class Loader:
         self._runtime.interpreter_policy = InterpreterPolicy.of(
             footprint, self._runtime.events
         )
-        self._batches = BatchLoader(self._world, self._registry, self._runtime, logging)
+        self._batch_loader = BatchLoader(
+            self._world, self._registry, self._runtime, logging
+        )
         self._reloader = Reloader(
             self._world,
             self._registry,
@@ -374,7 +376,7 @@ class Loader:
                 else:
                     leaving[handlers[0].filepath] = handlers
             await self._reloader.end_earlier([h for of in leaving.values() for h in of])
-            await self._batches.unload_batch(leaving, force_stop)
+            await self._batch_loader.unload_batch(leaving, force_stop)
         return list(leaving)
 
     async def reload_photon(self, photon: Handler | _Path) -> Handler | list[Handler]:
@@ -549,7 +551,12 @@ class Loader:
         from luminal.reload import DirectoryWatch
 
         watch = DirectoryWatch(
-            directory, self._batches, self._reloader, self._lock, recursive, is_wanted
+            directory,
+            self._batch_loader,
+            self._reloader,
+            self._lock,
+            recursive,
+            is_wanted,
         )
         watch.start(asyncio.get_running_loop())
         return watch
@@ -588,7 +595,7 @@ class Loader:
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
     ) -> BatchResult:
         async with self._free_lock():
-            batch = await self._batches.load_batch(candidates, base, others)
+            batch = await self._batch_loader.load_batch(candidates, base, others)
         self._remember(batch.report)
         return batch
 

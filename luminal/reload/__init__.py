@@ -1,4 +1,10 @@
-"""From a change to a swap: watch, plan, stage, start, exchange, retire."""
+"""Replace photons while the host runs: watch, plan, swap, retire.
+
+The modules: `watching` reports changes of files, `_directory_watch` and
+`_distribution_watch` act on them, `_reloader` decides what one swap replaces, `_plan`
+has what affects what, `_swap` is the transaction, `_probation` rolls it back if need be,
+and `_retirement` ends what was replaced. `_loop` runs coroutines from threads.
+"""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class DirectoryWatch:
     """
 
     directory: str = attrs.field(converter=_absolute)
-    intake: BatchLoader
+    batch_loader: BatchLoader
     reloader: Reloader
     lock: CrossLoopLock
     recursive: bool = False
@@ -258,7 +258,7 @@ class DirectoryWatch:
         directories = [self.directory]
         self._watcher = Watcher(directories, self._on_batch, on_note=self._on_note)
         self._unreachable = UnreachableDirectories(
-            self.directory, self.intake.registry, self.intake.runtime
+            self.directory, self.batch_loader.registry, self.batch_loader.runtime
         )
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -299,11 +299,11 @@ class DirectoryWatch:
 
     def _catch_up(self) -> None:
         """Load what there is, and reload what was edited since the host loaded it."""
-        self._seen.update(self.intake.registry.files())
+        self._seen.update(self.batch_loader.registry.files())
         below = os.path.join(self.directory, "")
         known = {
             path
-            for generation in self.intake.world.generations.values()
+            for generation in self.batch_loader.world.generations.values()
             for path in generation.sources
             if path.startswith(below)
         }
@@ -349,7 +349,7 @@ class DirectoryWatch:
         async with self.lock:
             if deleted:
                 await self._unload(deleted, is_forced=False)
-            change.drop_unchanged(self.intake.world.generations)
+            change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
                 await self._reload(change)
             # A deleted file may have had the name of a photon that could not be loaded.
@@ -367,7 +367,7 @@ class DirectoryWatch:
         """Return what has other bytes now, and which paths a photon was read from."""
         change = Change()
         known: set[str] = set()
-        world = self.intake.world
+        world = self.batch_loader.world
         readers = {unit for path in paths for unit in world.readers(path)}
         for unit in readers | self._rejected:
             generation = world.generations.get(unit)
@@ -380,18 +380,18 @@ class DirectoryWatch:
         return change, known
 
     async def _unload(self, files: set[str], is_forced: bool) -> None:
-        registry = self.intake.registry
+        registry = self.batch_loader.registry
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
             self._watch_log.unloaded(path, handlers)
         unloaded = [h for handlers in leaving.values() for h in handlers]
         await self.reloader.end_earlier(unloaded)
-        await self.intake.unload_batch(leaving, is_forced)
+        await self.batch_loader.unload_batch(leaving, is_forced)
         self._loaded -= files
 
     async def _reload(self, change: Change) -> None:
         """Replace what has changed, and note what was rejected."""
-        world, registry = self.intake.world, self.intake.registry
+        world, registry = self.batch_loader.world, self.batch_loader.registry
         running = world.generations
         concerned = registry.of_units(reachable(change.units, world.users))
         before = {handler.name: handler.number for handler in concerned}
@@ -409,9 +409,9 @@ class DirectoryWatch:
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self.intake.runtime.emit_discovered(candidates)
+        self.batch_loader.runtime.emit_discovered(candidates)
         # Where a folder has moved, photons of its old path still have their names.
-        holders = (self.intake.registry.get(c.name) for c in candidates)
+        holders = (self.batch_loader.registry.get(c.name) for c in candidates)
         moved = {
             h.filepath
             for h in holders
@@ -419,7 +419,7 @@ class DirectoryWatch:
         }
         if moved:
             await self._unload(moved, is_forced=False)
-        batch = await self.intake.load_batch(candidates, IPhoton)
+        batch = await self.batch_loader.load_batch(candidates, IPhoton)
         for outcome in batch.report.failed:
             self._watch_log.settled(outcome, 0, 0.0)
         self._is_waiting = bool(batch.errors)
@@ -445,7 +445,7 @@ class DirectoryWatch:
             paths: What has just changed. A photon that the host unloaded is returned
                 when its file is among them.
         """
-        registry = self.intake.registry
+        registry = self.batch_loader.registry
         if not os.path.isdir(self.directory):
             return []
         found = discover(self.directory, group=None, recursive=self.recursive)

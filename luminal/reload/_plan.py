@@ -141,14 +141,14 @@ class Change:
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
 
-    def differs(self, upgrade: Upgrade, serving: Generation) -> bool:
+    def differs(self, upgrade: Upgrade, running: Generation) -> bool:
         """Whether the installed version has other bytes than what runs."""
         if upgrade.files is None:
-            for path, known in serving.sources.items():
+            for path, known in running.sources.items():
                 self.compare(upgrade.unit, path, known)
             return upgrade.unit in self.units
         found = {p: s.checksum for p, s in upgrade.files.sources.items()}
-        return found != {p: s.checksum for p, s in serving.sources.items()}
+        return found != {p: s.checksum for p, s in running.sources.items()}
 
     def include(self, upgrade: Upgrade) -> None:
         """Replace a distribution by the version that is installed."""
@@ -176,10 +176,10 @@ class Change:
         theirs = {path: source.checksum for path, source in other.snapshot.items()}
         return mine == theirs and self.units == other.units
 
-    def drop_unchanged(self, serving: Mapping[str, Generation]) -> None:
+    def drop_unchanged(self, running: Mapping[str, Generation]) -> None:
         """Drop units that run the bytes that were read, and units that do not run."""
         for unit in list(self.units):
-            generation = serving.get(unit)
+            generation = running.get(unit)
             read = self.snapshot.keys() & generation.sources if generation else set()
             if generation is None or (
                 read

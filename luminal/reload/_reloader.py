@@ -123,8 +123,8 @@ class Reloader:
         """
         asked = list(handlers)
         units = {h.generation.unit for h in asked if h.generation is not None}
-        is_shipped = any(map(distribution_of, asked))
-        if not is_shipped and reachable(units, self.world.needs) == units:
+        is_installed = any(map(distribution_of, asked))
+        if not is_installed and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_in_thread(
             lambda: self._read(asked), self.runtime.deadlines.load, "luminal-read"

@@ -121,7 +121,7 @@ def new_source(force_polling: bool | None = None) -> Source:
 
 @attrs.define
 class WatchLoop:
-    """What the watcher's thread does, one `turn` after the other.
+    """What the watcher's thread does: `run_once`, again and again.
 
     Attributes:
         tracker: The watched trees and the open batch.
@@ -189,14 +189,14 @@ class WatchLoop:
         self._reporter.forget(root)
 
     def wake(self) -> None:
-        """Make a sleeping `turn` return; from any thread."""
+        """Make a sleeping `run_once` return; from any thread."""
         self.tracker.snapshot.source.wake()
 
     def end(self) -> None:
         """Release descriptors and threads."""
         self.tracker.snapshot.source.close()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Sleep until there are events or something is due; handle it."""
         tracker, settle = self.tracker, self.tracker.settle
         source = tracker.snapshot.source
@@ -347,7 +347,7 @@ class Watcher:
         self._loop: WatchLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        # What other threads ask for, to be called between two batches.
+        # What other threads request, to be called between two batches.
         self._requests: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     @property
@@ -479,15 +479,15 @@ class Watcher:
         begun.put(None)
         try:
             while not self._stopping.is_set():
-                self._turn(self._loop)
+                self._run_once(self._loop)
         finally:
             self._loop.end()
             self._loop = None
 
-    def _turn(self, loop: WatchLoop) -> None:
-        """Run one turn of the loop and what was asked for; a failure ends nothing."""
+    def _run_once(self, loop: WatchLoop) -> None:
+        """Run the loop once and what other threads request; a failure ends nothing."""
         try:
-            loop.turn()
+            loop.run_once()
             for _ in range(self._requests.qsize()):  # a request may make another one
                 self._requests.get()()
         except Exception as problem:  # noqa: BLE001 - a watch never ends by itself
@@ -498,7 +498,7 @@ class Watcher:
             self._stopping.wait(1.0)
             try:
                 loop.renew()
-            except Exception:  # noqa: BLE001 - the next turn fails too, and tries again
+            except Exception:  # noqa: BLE001 - the next run fails too, and tries again
                 _log.exception("the watcher could not start again")
 
     def _deliver(self, batch: Batch) -> None:
