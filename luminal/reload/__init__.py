@@ -2,8 +2,8 @@
 
 The modules: `watching` reports changes of files, `_directory_watch` and
 `_distribution_watch` act on them, `_reloader` decides what one swap replaces, `_plan`
-has what affects what, `_swap` is the transaction, `_probation` rolls it back if need be,
-and `_retirement` ends what was replaced. `_loop` runs coroutines from threads.
+has what affects what, `_swap` is the transaction, `_probation` can roll it back, and
+`_retirement` ends what was replaced. `_loop` runs coroutines from threads.
 """
 
 from __future__ import annotations
