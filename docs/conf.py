@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
@@ -65,10 +67,18 @@ def find_home(app, env, node, content):
     return None
 
 
+def check_built(app, exception):
+    """Fail where a page that has been built lacks an anchor, or a link its target."""
+    found = pages.problems_of(Path(app.outdir)) if exception is None else []
+    if found and app.builder.name == "html":
+        raise ExtensionError("\n".join(found))
+
+
 def setup(app):
     """Let `keep_whole` run before napoleon."""
     app.connect("autodoc-process-docstring", keep_whole, priority=400)
     app.connect("missing-reference", find_home)
+    app.connect("build-finished", check_built)
 
 
 pages.write_all(HERE / "reference" / "generated", HERE.parent)

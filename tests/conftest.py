@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import textwrap
 from pathlib import Path
 
 import pytest
+
+# What tests install with pip has the versions that are written down, as with `dev.py`.
+_PINS = Path(__file__).resolve().parents[1] / "constraints.txt"
+os.environ.setdefault("PIP_CONSTRAINT", _PINS.as_uri())
 
 # A shell that runs this in the background makes it, and all that it starts, deaf to
 # Ctrl-C; the tests that press it need a process that hears.
@@ -35,6 +41,24 @@ class Photons:
         text += "\n\nclass Photon(IPhoton):\n    photon_version = '1'\n"
         text += textwrap.indent(textwrap.dedent(body), "    ")
         return self.write(name + ".py", text)
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_code_in_collections() -> None:
+    """Take Hypothesis's clock out of the garbage collector.
+
+    The exception that halts a thread may be raised in whatever Python code that thread
+    runs, so also in a callback of a collection, which drops it.
+    """
+    gc.callbacks[:] = [
+        each for each in gc.callbacks if "hypothesis" not in str(each.__module__)
+    ]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests that are coroutines run on asyncio, each on a loop of its own."""
+    return "asyncio"
 
 
 @pytest.fixture(autouse=True)

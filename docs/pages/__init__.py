@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from .built import broken_links, missing_anchors, problems_of
 from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
@@ -28,6 +29,7 @@ __all__ = [
     "LAST_RUN",
     "api_page",
     "attributes",
+    "broken_links",
     "commands",
     "commands_page",
     "errors_page",
@@ -39,7 +41,9 @@ __all__ = [
     "hooks_page",
     "house_drawing",
     "marked_tests",
+    "missing_anchors",
     "options_of",
+    "problems_of",
     "rooms",
     "settings_page",
     "specifications",

@@ -72,7 +72,9 @@ class _LuminalDirective(SphinxDirective):
 
     def nodes_of(self, text: str) -> list[Node]:
         """Parse reStructuredText, also on a page that is written in Markdown."""
-        document = new_document(self.get_source_info()[0], self.state.document.settings)
+        document = new_document(
+            self.get_source_info()[0] or "", self.state.document.settings
+        )
         document.reporter = self.state.document.reporter
         # docutils resets the default role after each document.
         default = roles._roles.get("")  # type: ignore[attr-defined]  # noqa: SLF001

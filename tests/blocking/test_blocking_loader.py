@@ -15,6 +15,7 @@ import pytest
 import luminal
 from luminal.errors import LuminalError, PhotonNotFoundError, PhotonStartError
 from luminal.supervise import LoopThread
+from tests.waiting import DEADLINE
 
 PHOTON = """
 import asyncio, threading
@@ -122,9 +123,9 @@ def test_it_watches(loader, file):
         lambda event: started.set() if event.kind == "started" else None
     )
     loader.watch_photons(file.parent)
-    assert started.wait(20)
+    assert started.wait(DEADLINE)
     file.write_text(PHOTON.format(version=2))
-    assert swapped.wait(20)
+    assert swapped.wait(DEADLINE)
     assert loader.hook.version() == [2]
     loader.stop_watching_photons()
     assert not loader.photons
@@ -186,7 +187,7 @@ def test_ctrl_c_ends_an_order_and_the_photons(tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stderr
     assert "interrupted" in done.stdout
@@ -218,7 +219,7 @@ def test_an_order_that_meets_the_end_of_the_loop_is_refused():
             await asyncio.sleep(60)
         finally:
             ends.set()
-            go_on.wait(10)
+            go_on.wait(DEADLINE)
 
     async def begin():
         task = asyncio.create_task(linger())
@@ -236,13 +237,13 @@ def test_an_order_that_meets_the_end_of_the_loop_is_refused():
     task = loop.run(begin())
     ending = threading.Thread(target=loop.close)
     ending.start()
-    assert ends.wait(10)
+    assert ends.wait(DEADLINE)
     late = threading.Thread(target=order, daemon=True)
     late.start()
     late.join(0.2)  # time enough to hand its order over
     go_on.set()
     for thread in (waits, late, ending):
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
     assert task.cancelled()
     assert len(refused) == 2
@@ -295,7 +296,7 @@ def test_a_forked_child_gives_orders_on_a_loop_of_its_own(tmp_path, file):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         check=False,
     )
     assert (done.stderr, done.returncode) == ("", 0)

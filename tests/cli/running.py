@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE
 
 GEO = """\
 import luminal
@@ -43,7 +44,7 @@ class Running:
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=DEADLINE)
         return self.process.returncode
 
 
@@ -52,7 +53,7 @@ def running(terminal: Terminal, *arguments: str) -> Iterator[Running]:
     with terminal.start(*arguments, "--no-installed", "--json") as process:
         host = Running(process)
         # Whatever a test waits for in vain comes to an end.
-        limit = threading.Timer(30, process.kill)
+        limit = threading.Timer(DEADLINE, process.kill)
         limit.start()
         try:
             host.until(event="ready")

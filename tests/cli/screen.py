@@ -16,6 +16,8 @@ from pathlib import Path
 
 import attrs
 
+from tests.waiting import DEADLINE
+
 
 @attrs.define(eq=False)
 class Screen:
@@ -26,7 +28,7 @@ class Screen:
     text: str = ""
     code: int | None = None
 
-    def until(self, wanted: str, seconds: float = 30) -> str:
+    def until(self, wanted: str, seconds: float = DEADLINE) -> str:
         """Read until *wanted* has come; return all that has been read since the last.
 
         Raises:
@@ -43,7 +45,7 @@ class Screen:
     def rest(self) -> str:
         """Read until the program has ended; note its exit code."""
         seen = ""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + DEADLINE
         while more := self._read(deadline):
             seen += more
         self.end()
@@ -53,7 +55,7 @@ class Screen:
         """Note the exit code; whoever has not ended by now is killed."""
         if self.code is not None:
             return
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + DEADLINE
         while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
                 os.kill(self.pid, signal.SIGKILL)

@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from tests.waiting import DEADLINE
+
 
 @attrs.frozen
 class Said:
@@ -59,7 +61,9 @@ class Terminal:
             **options,
         )
 
-    def luminal(self, *arguments: str, timeout: float = 60, **options: Any) -> Said:
+    def luminal(
+        self, *arguments: str, timeout: float = DEADLINE, **options: Any
+    ) -> Said:
         with self.start(*arguments, **options) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
@@ -68,7 +72,7 @@ class Terminal:
                 raise
         return Said(out, err, process.returncode)
 
-    def shell(self, command: str, timeout: float = 60) -> Said:
+    def shell(self, command: str, timeout: float = DEADLINE) -> Said:
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-c", command],
             cwd=self.place,

@@ -12,6 +12,7 @@ from luminal.cli._main import COMMANDS
 from tests.cli.conftest import GOLDEN
 from tests.cli.running import BROKEN, GEO, geo, running
 from tests.cli.terminal import Said, Terminal
+from tests.waiting import DEADLINE
 
 WHERE = ("--no-installed", "a")
 
@@ -177,7 +178,7 @@ def test_watch(
         (terminal.place / "a" / "new.py").unlink()
         until("unloaded", 1)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     seen += [line for line in out.splitlines(keepends=True) if "says" not in line]
     said = Said("".join(seen), err, process.returncode)
     record(f"watch-{form}", said.as_text(*arguments))

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.running import BROKEN, GEO, geo, running
 from tests.cli.terminal import Said, Terminal
+from tests.waiting import DEADLINE
 
 
 def test_watch_tells_swaps_refusals_arrivals_and_departures(
@@ -47,7 +48,7 @@ def test_watch_as_text_has_one_line_an_event(terminal: Terminal) -> None:
             if line.startswith("started"):
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE)
     words = [line.split() for line in lines if "says" not in line]
     assert [line[0] for line in words][-2:] == ["loaded", "started"]
     assert {line[1] for line in words} == {"geo"}
@@ -100,7 +101,7 @@ def test_run_with_watch_reloads_and_a_file_alone_can_be_watched(
         while "'geo' swapped, generation 2" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=DEADLINE)
     assert "geo says two" in out
     assert "o says" not in out.replace("geo says", "")
     assert terminal.luminal("run", "--watch", "--once", "a").code == 2

@@ -18,6 +18,7 @@ import pytest
 from tests.cli.running import geo, running
 from tests.cli.screen import on_screen
 from tests.cli.terminal import Said, Terminal
+from tests.waiting import DEADLINE
 
 WHERE = ("--no-installed", "a")
 ODD = (
@@ -213,7 +214,7 @@ def test_closed_doors_are_said(command: str, terminal: Terminal) -> None:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=DEADLINE,
             )
             said = Said(done.stdout, done.stderr, done.returncode)
             words = {0: "next:", 1: "LUM103", 2: "not readable"}[code]
@@ -307,7 +308,7 @@ def test_who_answers_nonsense_is_no_host(
         for command in ("top", "reload", "report"):
             calm(terminal.luminal(command, "--host", "7"), 5)
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(30)
+    thread.join(DEADLINE)
 
 
 def test_two_hosts_of_one_directory_are_told_apart(terminal: Terminal) -> None:
@@ -335,7 +336,7 @@ def test_ctrl_c_while_a_command_reads_is_130(terminal: Terminal) -> None:
         assert process.stderr is not None
         assert "slow" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
     assert "Traceback" not in err
 
@@ -405,7 +406,7 @@ class Slow(luminal.IPhoton):
             assert process.poll() is None
         terminal.write({"go": ""})
         try:
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
     assert process.returncode == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE
 
 PHOTONS = {
     "photons/geo.py": """\
@@ -93,7 +94,7 @@ def test_hostile_files_are_not_executed(terminal: Terminal) -> None:
             + f"class Default(luminal.IPhoton):\n    {deeds['marks']}\n",
         }
     )
-    said = terminal.luminal("list", "--no-installed", "photons", "--json", timeout=20)
+    said = terminal.luminal("list", "--no-installed", "photons", "--json")
     assert said.code == 0
     assert len(said.json()["photons"]) == len(deeds) + 2
     assert not marker.exists()
@@ -189,7 +190,7 @@ def test_a_reader_that_leaves_early_is_no_error(terminal: Terminal) -> None:
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=60,
+        timeout=DEADLINE,
     )
     os.close(writing)
     assert said.returncode == 0

@@ -20,6 +20,7 @@ import attrs
 import pytest
 
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +64,7 @@ class Fresh:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=300,
+            timeout=DEADLINE * 3,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         return done.stdout
@@ -85,7 +86,7 @@ class Fresh:
                 yield lines
                 process.send_signal(signal.SIGINT)
                 lines.until("^stopped")
-                assert process.wait(60) == 130  # that it was interrupted
+                assert process.wait(DEADLINE) == 130  # that it was interrupted
             finally:
                 process.kill()
 
@@ -97,7 +98,7 @@ class Lines:
     process: subprocess.Popen[str]
     said: list[str] = attrs.Factory(list)
 
-    def until(self, pattern: str, deadline: float = 60.0) -> str:
+    def until(self, pattern: str, deadline: float = DEADLINE) -> str:
         """Return the next line that *pattern* is found in."""
         assert self.process.stdout is not None
         timer = Timer(deadline, self.process.kill)
@@ -117,14 +118,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the programs are of an environment with what a photon's author installs."""
     place = tmp_path_factory.mktemp("machine")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", place]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        build, cwd=ROOT, check=True, capture_output=True, timeout=DEADLINE * 3
+    )
     (wheel,) = place.glob("*.whl")
     venv.create(place / "env", with_pip=True, symlinks=True)
     tools = place / "env" / "bin"
     install = [tools / "python", "-m", "pip", "install", "-q"]
     # The build backend is there, so that a project is built without a look outside.
     wanted = [f"{wheel}[cli,testing]", "hatchling"]
-    subprocess.run([*install, *wanted], check=True, timeout=300)
+    subprocess.run([*install, *wanted], check=True, timeout=DEADLINE * 3)
     return tools
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.terminal import Said, Terminal
+from tests.waiting import DEADLINE
 
 GOOD = """\
 import luminal
@@ -94,7 +95,7 @@ def test_one_signal_finalizes(
     with terminal.start("run", "--no-installed", "photons") as process:
         wait_for(process, "running")
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert "good is down" in out
     assert "abandoned" not in err
     assert process.returncode == code
@@ -113,7 +114,7 @@ def test_a_second_signal_hurries_and_names_what_is_left(terminal: Terminal) -> N
         process.send_signal(signal.SIGINT)
         wait_for(process, "stubborn waits")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert "good is down" not in out
     assert "photon 'stubborn'" in err
     assert process.returncode == 130
@@ -132,7 +133,7 @@ def test_a_third_signal_leaves_even_a_blocked_loop(terminal: Terminal) -> None:
             process.send_signal(signal.SIGINT)
             while wanted not in process.stderr.readline():
                 assert process.poll() is None or wanted.startswith("abandoned")
-        process.wait(timeout=30)
+        process.wait(timeout=DEADLINE)
     assert process.returncode == 130
 
 
@@ -146,7 +147,7 @@ def test_a_signal_while_photons_start_stops_the_start(terminal: Terminal) -> Non
     with terminal.start("run", "--no-installed", "photons") as process:
         wait_for(process, "rising")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
 
 

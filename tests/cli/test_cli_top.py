@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import resource
@@ -23,6 +22,7 @@ from luminal.managers.status import status_of
 from tests.cli.running import geo, running
 from tests.cli.screen import on_screen
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE
 
 BUSY = """\
 import asyncio
@@ -64,7 +64,7 @@ class Specs:
     def locate(self, place: int) -> float: ...
 
 
-def test_the_numbers_are_what_happened(tmp_path: Path) -> None:
+async def test_the_numbers_are_what_happened(tmp_path: Path) -> None:
     """Each photon's own, and the process's as the system has them."""
     (tmp_path / "busy.py").write_text(BUSY)
 
@@ -82,7 +82,7 @@ def test_the_numbers_are_what_happened(tmp_path: Path) -> None:
             return status_of(loader)
 
     before = threading.active_count()
-    status = asyncio.run(live())
+    status = await live()
     busy, idle = status["photons"]
     assert (busy["calls"], busy["errors"], busy["generation"]) == (1002, 2, 1)
     assert 0 < busy["seconds"] < 60
@@ -271,7 +271,7 @@ def test_top_into_a_pipe_is_shown_once(terminal: Terminal) -> None:
             cwd=terminal.place,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=DEADLINE,
             check=True,
         )
         host.end()

@@ -85,7 +85,7 @@ def test_check_takes_what_is_required_from_elsewhere(terminal: Terminal) -> None
 
 def test_check_gives_up_an_import_that_does_not_end(terminal: Terminal) -> None:
     terminal.write({"photons/slow.py": f"import time\ntime.sleep(1000)\n{GOOD}"})
-    said = terminal.luminal("check", *WHERE, "--timeout", "0.3", timeout=30)
+    said = terminal.luminal("check", *WHERE, "--timeout", "0.3")
     assert said.code == 1
     assert "LUM111" in said.err
 
@@ -95,7 +95,7 @@ def test_check_ends_though_an_import_left_a_thread(terminal: Terminal) -> None:
     text = "import threading\nwait = threading.Event().wait\n"
     text += "threading.Thread(target=wait, daemon=False).start()\n"
     terminal.write({"photons/good.py": text + GOOD})
-    said = terminal.luminal("check", *WHERE, timeout=30)
+    said = terminal.luminal("check", *WHERE)
     assert said.code == 0
     assert "no: line 3" in said.out
 

@@ -218,12 +218,13 @@ def test_the_check_finds_an_index_that_trusts_what_is_young(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
 def test_what_is_installed_is_never_stale_over_ten_thousand_changes(
-    tmp_path: Path, coarse_times: None
+    tmp_path: Path, coarse_times: None, seed: int
 ) -> None:
-    """One long history: in place, same size and same mtime included."""
+    """Four long histories: in place, same size and same mtime included."""
     site = tmp_path / "site"
     site.mkdir()
-    seen = check_never_stale(site, history(10_000, 20_261_121))
-    assert len(seen) > 40, "the history is too dull to prove anything"
-    assert sum("is sound" in each for each in seen) > 5
+    seen = check_never_stale(site, history(2_500, seed))
+    assert len(seen) > 25, "the history is too dull to prove anything"
+    assert any("is sound" in each for each in seen)

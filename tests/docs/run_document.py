@@ -28,6 +28,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import DEADLINE
+
 FENCE = re.compile(
     r"^(?P<indent> *)(?P<ticks>```+)(?P<kind>\w+)\n"
     r"(?P<body>.*?)^(?P=indent)(?P=ticks) *$",
@@ -78,7 +80,7 @@ def run_console(body: str, where: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=DEADLINE,
             env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
         printed = done.stdout + done.stderr

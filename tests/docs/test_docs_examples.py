@@ -5,14 +5,13 @@ from __future__ import annotations
 import doctest
 import importlib
 import os
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import luminal
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("run_document.py")
@@ -22,9 +21,9 @@ DOCUMENTS = sorted(
     if "generated" not in path.parts and "_build" not in path.parts
 )
 MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(luminal.__path__, "luminal.")
-    if not module.name.endswith("__main__")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "luminal").rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
 )
 
 
@@ -55,7 +54,7 @@ def run_document(document: Path, directory: Path) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=DEADLINE,
     )
 
 
@@ -67,10 +66,11 @@ def test_examples_of_a_document_do_what_it_says(document: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings_do_what_they_say(module: str) -> None:
-    failed, _ = doctest.testmod(
+    failed, tried = doctest.testmod(
         importlib.import_module(module), optionflags=doctest.ELLIPSIS
     )
     assert failed == 0
+    assert tried
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The generated pages say all that the code says, and no more.
 
 What the code declares and a page cannot explain is an error while the page is made, so
-that a hook, a setting, an error, a state, an event, a command or an option without its
-anchor fails here. The anchors themselves are looked for in `test_docs_html`.
+that a hook, a setting, an error, a state, an event, a verb or an option without its
+anchor fails here. The build looks for the anchors themselves, and follows all links.
 """
 
 from __future__ import annotations
@@ -251,3 +251,29 @@ def test_every_room_of_the_contract_has_a_page(
     written = sorted(path.stem for path in (tmp_path / "api").iterdir())
     assert written == sorted(pages.rooms(ROOT))
     assert "luminal.errors" in written
+
+
+def test_links_that_lead_nowhere_and_missing_anchors_are_found(
+    pages: ModuleType, tmp_path: Path
+) -> None:
+    """The build fails with these lines; Sphinx says nothing of them."""
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here" id="top"></a><a href="#top"></a><a href="http://x/y"></a>'
+        '<a href="b.html#gone"></a><a href="#gone"></a><img src="gone.png">'
+    )
+    (tmp_path / "b.html").write_text('<a name="here" href="."></a>')
+    assert sorted(pages.broken_links(tmp_path)) == [
+        "a.html: the link #gone leads nowhere",
+        "a.html: the link b.html#gone leads nowhere",
+        "a.html: the link gone.png leads nowhere",
+        "b.html: the link . leads nowhere",
+    ]
+    (tmp_path / "generated").mkdir()
+    anchors = "".join(
+        f'<p id="event-{kind}">' for kind in EventKind if kind is not EventKind.LOADED
+    )
+    (tmp_path / "generated" / "events.html").write_text(anchors)
+    missing = pages.missing_anchors(tmp_path)
+    assert f"generated/events.html: no anchor event-{EventKind.LOADED}" in missing
+    assert f"generated/events.html: no anchor event-{EventKind.STARTED}" not in missing
+    assert f"reference/cli.html: no anchor exit-{Exit.FINE.value}" in missing

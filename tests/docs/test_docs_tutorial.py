@@ -21,9 +21,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import DEADLINE
+
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial"
-DEADLINE = 30.0
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +130,7 @@ def test_first_lesson_happens_as_it_is_told(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
     photon = tmp_path / "photons" / "geo.py"
     changed, refused = blocks("1-see-it.md", "text")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from plugins_example.pipeline.generate import generate
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ROOT / "plugins_example" / "distribution"
@@ -57,7 +58,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=DEADLINE,
     )
 
 
@@ -100,7 +101,7 @@ def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None
     lines = BROKEN.read_text().splitlines()
     (line,) = (n for n, text in enumerate(lines) if text.startswith("import missing"))
     assert f"{BROKEN}:{line + 1}" in small_run
-    assert "No module named 'missing_on_purpose'" in small_run
+    assert "'missing_on_purpose'" in small_run
 
 
 def test_photons_of_a_directory_take_part(small_run: str) -> None:
@@ -204,7 +205,7 @@ def test_following_reports_at_ctrl_c_on_all_that_was_appended(tmp_path: Path) ->
                 file.write(half)
             assert process.stderr.readline() == "  40,000 records\n"
             process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=60)
+            rest, _ = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
     assert process.returncode == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from luminal.errors import ERROR_CODES
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,7 +103,7 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=DEADLINE,
         )
 
     def page(self, name: str = "index") -> str:
@@ -296,7 +297,7 @@ def test_without_sphinx_it_says_what_it_needs() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=DEADLINE,
     )
     assert "the Sphinx extension needs 'sphinx' [LUM401]" in done.stderr
     assert "pip install 'luminal-photons[sphinx]'" in done.stderr

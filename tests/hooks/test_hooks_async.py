@@ -13,6 +13,7 @@ import pytest
 from luminal.errors import PhotonTimeoutError
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from tests.waiting import DEADLINE
 
 
 class Specs:
@@ -136,7 +137,9 @@ def test_async_wrapper_sees_and_replaces_an_exception() -> None:
 
 
 @pytest.mark.parametrize("calls_before", [0, 12])
-def test_cancellation_reaches_who_runs_and_second_halves_run(calls_before: int) -> None:
+async def test_cancellation_reaches_who_runs_and_second_halves_run(
+    calls_before: int,
+) -> None:
     """A cancelled call cancels its implementation, runs wrappers, counts no error."""
     seen: list[str] = []
 
@@ -173,22 +176,18 @@ def test_cancellation_reaches_who_runs_and_second_halves_run(calls_before: int) 
 
     pm = manager(Waits(), Within(), Around())
 
-    async def main() -> None:
-        nonlocal running
-        for _ in range(calls_before):
-            await pm.ahook.ask(x=0)
-        running = asyncio.Event()
-        task = asyncio.create_task(pm.ahook.ask(x=1))
-        await running.wait()
-        plugin = pm.get_plugin("p0")
-        assert pm.in_flight(plugin) == 1
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert pm.in_flight(plugin) == 0
-
     running: Any = None
-    asyncio.run(main())
+    for _ in range(calls_before):
+        await pm.ahook.ask(x=0)
+    running = asyncio.Event()
+    task = asyncio.create_task(pm.ahook.ask(x=1))
+    await running.wait()
+    plugin = pm.get_plugin("p0")
+    assert pm.in_flight(plugin) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pm.in_flight(plugin) == 0
     assert seen == ["implementation", "wrapper", "async wrapper"]
     assert {s.errors for s in pm.statistics()} == {0}
 
@@ -229,7 +228,7 @@ def test_a_timeout_of_the_photon_itself_stays_its_own() -> None:
         times(1, lambda: pm.ahook.ask(x=1))
 
 
-def test_concurrent_runs_side_by_side_and_answers_in_order() -> None:
+async def test_concurrent_runs_side_by_side_and_answers_in_order() -> None:
     """All are under way at once: each waits for the others; order is as ever."""
     count = 4
 
@@ -244,15 +243,12 @@ def test_concurrent_runs_side_by_side_and_answers_in_order() -> None:
 
     pm = manager(*[member(n) for n in range(count)])
 
-    async def main() -> None:
-        for _ in range(12):
-            answers = await pm.ahook.gather(x=asyncio.Barrier(count))
-            assert answers == [3, 2, 1, 0]
-
-    asyncio.run(main())
+    for _ in range(12):
+        answers = await pm.ahook.gather(x=asyncio.Barrier(count))
+        assert answers == [3, 2, 1, 0]
 
 
-def test_concurrent_failure_cancels_the_others_and_is_named() -> None:
+async def test_concurrent_failure_cancels_the_others_and_is_named() -> None:
     """One failure ends the call with that failure; the others are cancelled."""
     cancelled = []
 
@@ -274,12 +270,9 @@ def test_concurrent_failure_cancels_the_others_and_is_named() -> None:
 
     pm = manager(Waits(), Fails())
 
-    async def main() -> None:
-        with pytest.raises(LookupError, match="mine") as caught:
-            await pm.ahook.gather(x=asyncio.Barrier(2))
-        assert "photon 'p1'" in caught.value.__notes__[0]
-
-    asyncio.run(main())
+    with pytest.raises(LookupError, match="mine") as caught:
+        await pm.ahook.gather(x=asyncio.Barrier(2))
+    assert "photon 'p1'" in caught.value.__notes__[0]
     assert cancelled == [True]
 
 
@@ -304,11 +297,11 @@ def test_a_sync_call_runs_async_photons_to_their_end() -> None:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(pm.hook.choose(x=1)))
     thread.start()
-    thread.join(10)
+    thread.join(DEADLINE)
     assert found == ["async"]
 
 
-def test_a_sync_call_in_a_loop_is_refused_before_anything_runs() -> None:
+async def test_a_sync_call_in_a_loop_is_refused_before_anything_runs() -> None:
     """It would stand still: the error says to await, and nobody was called."""
     called = []
 
@@ -319,11 +312,8 @@ def test_a_sync_call_in_a_loop_is_refused_before_anything_runs() -> None:
 
     pm = manager(Async(), Counts())
 
-    async def main() -> None:
-        with pytest.raises(pluggy.HookCallError, match=r"await .ahook.ask"):
-            pm.hook.ask(x=1)
-
-    asyncio.run(main())
+    with pytest.raises(pluggy.HookCallError, match=r"await .ahook.ask"):
+        pm.hook.ask(x=1)
     assert called == []
 
 
@@ -340,30 +330,28 @@ def test_several_loops_in_several_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE)
     assert wrong == []
     assert all(s.calls == 1200 for s in pm.statistics() if s.hook == "ask")
 
 
 @pytest.mark.parametrize("calls_before", [0, 12])
-def test_a_coroutine_made_before_a_swap_runs_the_new_generation(
+async def test_a_coroutine_made_before_a_swap_runs_the_new_generation(
     calls_before: int,
 ) -> None:
     """It had not begun when the swap came, so it was not waited for."""
     pm = manager(Sync())
-    times(calls_before, lambda: pm.ahook.ask(x=1))
+    for _ in range(calls_before):
+        await pm.ahook.ask(x=1)
 
     class New:
         @hookimpl
         async def ask(self, x: int) -> Any:
             return "new"
 
-    async def main() -> Any:
-        call = pm.ahook.ask(x=1)
-        pm.swap("p0", New())
-        return await call
-
-    assert asyncio.run(main()) == ["new"]
+    call = pm.ahook.ask(x=1)
+    pm.swap("p0", New())
+    assert await call == ["new"]
 
 
 def test_an_unawaited_coroutine_counts_nothing() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 from luminal.hooks import PluginManager
 from luminal.hooks._swap import Gate
 from luminal.interfaces import hookimpl, hookspec
+from tests.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,16 +56,16 @@ class Host:
 
         def wait() -> None:
             reached.set()
-            assert self._go_on.wait(10)
+            assert self._go_on.wait(DEADLINE)
 
         thread = threading.Thread(target=self.pm.hook.outer, kwargs={"run": wait})
         thread.start()
-        assert reached.wait(10)
+        assert reached.wait(DEADLINE)
         try:
             yield
         finally:
             self._go_on.set()
-            thread.join(10)
+            thread.join(DEADLINE)
 
     def generations(self) -> tuple[int, int]:
         """Call; return the generations of the call and of what it calls."""
@@ -119,7 +119,9 @@ def test_overtaken_by_the_turn_of_a_swap(
 
 
 @pytest.mark.parametrize("is_warm", [False, True])
-def test_a_coroutine_that_is_awaited_after_a_swap_is_of_the_new(is_warm: bool) -> None:
+async def test_a_coroutine_that_is_awaited_after_a_swap_is_of_the_new(
+    is_warm: bool,
+) -> None:
     """It counts as a call of nobody before, and what it calls is of the new too."""
     host = Host()
     seen: list[Any] = []
@@ -135,6 +137,6 @@ def test_a_coroutine_that_is_awaited_after_a_swap_is_of_the_new(is_warm: bool) -
             host.pm.swap("p", Photon(1))
             return await call
 
-    assert asyncio.run(main()) == [1]
+    assert await main() == [1]
     assert seen == [([1], 1)]
     assert host.pm.wait_until_idle(host.oldest, 10)

@@ -12,6 +12,7 @@ import pytest
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
 from luminal.testing import FakeClock
+from tests.waiting import DEADLINE
 
 MANY = 20
 """Calls after which a caller is prepared."""
@@ -81,18 +82,18 @@ def test_late_failures_of_who_is_gone_open_no_circuit(comes_back: bool) -> None:
 
     def work() -> None:
         reached.set()
-        assert go_on.wait(10)
+        assert go_on.wait(DEADLINE)
 
     thread = threading.Thread(target=fail, args=(pm, work))
     thread.start()
-    assert reached.wait(10)
+    assert reached.wait(DEADLINE)
     if comes_back:
         pm.unregister(name="Bad")
         pm.register(Good(), "Bad")
     else:
         pm.swap("Bad", Good())
     go_on.set()
-    thread.join(10)
+    thread.join(DEADLINE)
     assert pm.hook.work(x=None) == ["good"]
 
 

@@ -25,7 +25,7 @@ def pytest_configure(config):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 def test_pluggys_suite_passes_with_this_manager(tmp_path: Path) -> None:
     """All of pluggy's tests pass with `PluginManager` in the place of pluggy's."""
     got = subprocess.run(

@@ -11,6 +11,7 @@ import pytest
 
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from tests.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,18 +93,18 @@ def test_it_is_seen_while_it_is_under_way(
 
     def work() -> None:
         reached.set()
-        assert go_on.wait(10)
+        assert go_on.wait(DEADLINE)
 
     thread = threading.Thread(target=call, args=(pm, work))
     thread.start()
-    assert reached.wait(10)
+    assert reached.wait(DEADLINE)
     try:
         assert pm.in_flight(photon) == 1
         assert not pm.wait_until_idle(photon, 0.01)
     finally:
         go_on.set()
         thread.join()
-    assert pm.wait_until_idle(photon, 10)
+    assert pm.wait_until_idle(photon, DEADLINE)
 
 
 @pytest.mark.parametrize("call", WAYS)
@@ -152,13 +153,13 @@ def test_who_comes_during_historic_calls_hears_each_once() -> None:
         begin = threading.Barrier(2)
 
         def call(pm: PluginManager = pm, begin: threading.Barrier = begin) -> None:
-            begin.wait(10)
+            begin.wait(DEADLINE)
             for number in range(20):
                 pm.hook.told.call_historic(kwargs={"x": number})
 
         thread = threading.Thread(target=call)
         thread.start()
-        begin.wait(10)
+        begin.wait(DEADLINE)
         for old, new in zip(come, stay, strict=True):
             pm.register(old)
             pm.swap(old, new)

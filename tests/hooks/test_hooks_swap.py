@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from tests.waiting import DEADLINE
 
 
 class Specs:
@@ -174,7 +175,7 @@ def test_an_old_call_keeps_its_generation_while_new_calls_have_the_next() -> Non
         @hookimpl
         def outer(self, run: Any) -> Any:
             inside.set()
-            assert go_on.wait(10)
+            assert go_on.wait(DEADLINE)
             return pm.hook.first(x=1)
 
     pm.register(Outer())
@@ -183,14 +184,14 @@ def test_an_old_call_keeps_its_generation_while_new_calls_have_the_next() -> Non
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.extend(pm.hook.outer(run=None)))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(DEADLINE)
     pm.swap("p", photon("new"))
     assert pm.hook.first(x=1) == [("new", "first")]
     assert pm.in_flight(old) == 1
     assert not pm.wait_until_idle(old, 0.02)
     go_on.set()
-    assert pm.wait_until_idle(old, 10)
-    thread.join(10)
+    assert pm.wait_until_idle(old, DEADLINE)
+    thread.join(DEADLINE)
     assert found == [[("old", "first")]]
     # Nobody is left: calls have their prepared bodies again.
     pm.hook.first(x=1)
@@ -206,14 +207,14 @@ def test_the_old_generation_goes_when_its_last_call_ends() -> None:
         @hookimpl
         def outer(self, run: Any) -> Any:
             inside.set()
-            assert go_on.wait(10)
+            assert go_on.wait(DEADLINE)
 
     pm.register(Outer())
     pm.register(photon("old"), "p")
     warm(pm)
     thread = threading.Thread(target=lambda: pm.hook.outer(run=None))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(DEADLINE)
     old = pm.get_plugin("p")
     for number in range(5):  # generations in between nobody can see
         gone = weakref.ref(pm.get_plugin("p"))
@@ -221,8 +222,8 @@ def test_the_old_generation_goes_when_its_last_call_ends() -> None:
         gc.collect()
         assert (gone() is None) == (number > 0)
     go_on.set()
-    thread.join(10)
-    assert pm.wait_until_idle(old, 10)
+    thread.join(DEADLINE)
+    assert pm.wait_until_idle(old, DEADLINE)
     gone = weakref.ref(old)
     del old
     gc.collect()
@@ -283,7 +284,7 @@ def test_two_swaps_while_one_call_waits() -> None:
 
 
 @pytest.mark.fault(18)
-def test_async_calls_keep_their_generation() -> None:
+async def test_async_calls_keep_their_generation() -> None:
     """The same for a call that is suspended while the swap happens."""
     pm = manager()
 
@@ -296,34 +297,31 @@ def test_async_calls_keep_their_generation() -> None:
     old = photon("old")
     pm.register(old, "p")
 
-    async def main() -> None:
-        async def twice() -> Any:
-            before = await pm.ahook.first(x=1)
-            reached.set()
-            await go_on.wait()
-            return before + await pm.ahook.first(x=1) + pm.hook.second(x=1)
+    async def twice() -> Any:
+        before = await pm.ahook.first(x=1)
+        reached.set()
+        await go_on.wait()
+        return before + await pm.ahook.first(x=1) + pm.hook.second(x=1)
 
-        for _ in range(3):
-            reached, go_on = asyncio.Event(), asyncio.Event()
-            task = asyncio.create_task(pm.ahook.outer(run=twice))
-            await reached.wait()
-            pm.swap("p", photon("new"))
-            assert await pm.ahook.first(x=1) == [("new", "first")]
-            assert pm.in_flight(old) == 1
-            waiting = asyncio.create_task(pm.wait_idle(old, 10))
-            go_on.set()
-            assert await waiting
-            [seen] = await task
-            assert {tag for tag, _ in seen} == {"old"}
-            pm.swap("p", old)
-            for _ in range(12):
-                await pm.ahook.first(x=1)
-                await pm.ahook.outer(run=_nothing)
-
-    asyncio.run(main())
+    for _ in range(3):
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(pm.ahook.outer(run=twice))
+        await reached.wait()
+        pm.swap("p", photon("new"))
+        assert await pm.ahook.first(x=1) == [("new", "first")]
+        assert pm.in_flight(old) == 1
+        waiting = asyncio.create_task(pm.wait_idle(old, 10))
+        go_on.set()
+        assert await waiting
+        [seen] = await task
+        assert {tag for tag, _ in seen} == {"old"}
+        pm.swap("p", old)
+        for _ in range(12):
+            await pm.ahook.first(x=1)
+            await pm.ahook.outer(run=_nothing)
 
 
-def test_a_concurrent_call_keeps_its_generation() -> None:
+async def test_a_concurrent_call_keeps_its_generation() -> None:
     """What a concurrent hook awaits calls hooks of the generation it began with."""
 
     class Concurrent:
@@ -357,7 +355,7 @@ def test_a_concurrent_call_keeps_its_generation() -> None:
         go_on.set()
         return await task
 
-    assert asyncio.run(main()) == [[("old", "first")]] * 2
+    assert await main() == [[("old", "first")]] * 2
     assert pm.hook.first(x=1) == [("new", "first")]
 
 
@@ -489,7 +487,7 @@ def stress(seconds: float) -> int:
         pm.unregister(name=guest)
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE)
     assert not wrong, wrong[:5]
     assert all(calls)
     assert number > 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import Any
 
@@ -15,6 +14,7 @@ from luminal.errors import PhotonConflictError
 from luminal.hooks import Answer, HookFailure, PluginManager
 from luminal.interfaces import hookimpl, hookspec
 from luminal.testing import FakeClock
+from tests.waiting import DEADLINE
 
 
 class Specs:
@@ -69,7 +69,7 @@ LINE_OF_WORK = Bad.work.__code__.co_firstlineno + 2
 
 
 @pytest.mark.fault(22)
-def test_an_exception_has_a_note_that_names_the_photon() -> None:
+async def test_an_exception_has_a_note_that_names_the_photon() -> None:
     """Photon, hook, generation and file:line; cold, prepared and awaited."""
     pm = manager()
     pm.register(Good(), "good")
@@ -83,7 +83,7 @@ def test_an_exception_has_a_note_that_names_the_photon() -> None:
             pm.hook.work(x=1)
         assert caught.value.__notes__ == [expected]
         with pytest.raises(LookupError) as caught:
-            asyncio.run(pm.ahook.work(x=1))
+            await pm.ahook.work(x=1)
         assert caught.value.__notes__ == [expected]
 
 
@@ -105,7 +105,7 @@ def test_one_exception_object_raised_again_gets_one_note() -> None:
 
 
 @pytest.mark.fault(22)
-def test_isolation_reports_and_the_others_answer() -> None:
+async def test_isolation_reports_and_the_others_answer() -> None:
     """One photon's failure is an event; SystemExit too; Ctrl-C is not."""
     events: list[HookFailure] = []
     pm = manager(report=events.append)
@@ -113,7 +113,7 @@ def test_isolation_reports_and_the_others_answer() -> None:
     pm.register(Bad(), "bad")
     for _ in range(20):
         assert pm.hook.spared(x=1) == [1]
-        assert asyncio.run(pm.ahook.spared(x=1)) == [1]
+        assert await pm.ahook.spared(x=1) == [1]
     assert len(events) == 40
     assert (events[0].photon, events[0].hook) == ("bad", "spared")
     assert isinstance(events[-1].error, LookupError)
@@ -132,7 +132,7 @@ def test_isolation_reports_and_the_others_answer() -> None:
 
 
 @pytest.mark.fault(22)
-def test_isolation_of_wrappers() -> None:
+async def test_isolation_of_wrappers() -> None:
     """A wrapper that fails on either side leaves the result as it was."""
     events: list[HookFailure] = []
     pm = manager(isolate=True, report=events.append)
@@ -153,7 +153,7 @@ def test_isolation_of_wrappers() -> None:
         pm.register(plugin, name)
     for _ in range(12):
         assert pm.hook.work(x=1) == [1]
-        assert asyncio.run(pm.ahook.work(x=1)) == [1]
+        assert await pm.ahook.work(x=1) == [1]
     assert {e.photon for e in events} == {"a", "b"}
 
 
@@ -169,7 +169,7 @@ def test_a_listener_that_raises_changes_nothing() -> None:
     assert pm.hook.spared(x=1) == []
 
 
-def test_detailed_says_who_answered_what() -> None:
+async def test_detailed_says_who_answered_what() -> None:
     """In the order of calls; failures of an isolated hook are among the answers."""
     pm = manager()
     pm.register(Good(), "good")
@@ -181,7 +181,7 @@ def test_detailed_says_who_answered_what() -> None:
     ]
     assert isinstance(answers[0].error, LookupError)
     assert pm.hook.one.detailed(x=5) == [Answer("bad", 2, 5)]
-    found: Any = asyncio.run(pm.ahook.spared.detailed(x=5))
+    found: Any = await pm.ahook.spared.detailed(x=5)
     assert [a.photon for a in found] == ["bad", "good"]
 
 
@@ -217,7 +217,7 @@ def test_calls_and_errors_are_exact(wishes: list[str]) -> None:
     assert {n: s.errors for n, s in found.items()} == errors
 
 
-def test_a_wrapper_that_fails_late_takes_no_call_from_the_others() -> None:
+async def test_a_wrapper_that_fails_late_takes_no_call_from_the_others() -> None:
     """Its second half raises: what it wraps has been called and counted."""
 
     class Late:
@@ -233,7 +233,7 @@ def test_a_wrapper_that_fails_late_takes_no_call_from_the_others() -> None:
         with pytest.raises(LookupError):
             pm.hook.work(x=1)
         with pytest.raises(LookupError):
-            asyncio.run(pm.ahook.work(x=1))
+            await pm.ahook.work(x=1)
     found = {s.photon: s for s in pm.statistics() if s.hook == "work"}
     assert (found["good"].calls, found["good"].errors) == (40, 0)
     assert (found["late"].calls, found["late"].errors) == (40, 40)
@@ -252,7 +252,7 @@ def test_errors_are_exact_under_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE)
     [found] = [s for s in pm.statistics() if s.hook == "spared"]
     assert (found.calls, found.errors) == (4000, 4000)
 
@@ -266,7 +266,7 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
         def work(self, x: int) -> Any:
             if x:
                 inside.set()
-                assert go_on.wait(10)
+                assert go_on.wait(DEADLINE)
 
     pm = manager()
     waits, other = Waits(), Good()
@@ -278,12 +278,12 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
         go_on.clear()
         thread = threading.Thread(target=lambda: pm.hook.work(x=1))
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(DEADLINE)
         assert (pm.in_flight(waits), pm.in_flight(other)) == (1, 0)
         assert pm.statistics()[0].in_flight == 1
         go_on.set()
-        assert pm.wait_until_idle(waits, 10)
-        thread.join(10)
+        assert pm.wait_until_idle(waits, DEADLINE)
+        thread.join(DEADLINE)
 
 
 @pytest.mark.parametrize("calls_before", [0, 20])
@@ -421,7 +421,7 @@ def test_monitoring_can_be_undone_in_any_order() -> None:
     assert len(log) == 6
 
 
-def test_typed_hooks_are_the_hooks() -> None:
+async def test_typed_hooks_are_the_hooks() -> None:
     """`hooks` leads a specification made with def to a call, async def to an await."""
 
     class Mixed:
@@ -446,10 +446,7 @@ def test_typed_hooks_are_the_hooks() -> None:
     hooks = pm.hooks(Mixed)
     assert hooks.sync(x=1) == [1]
 
-    async def main() -> list[int]:
-        return await hooks.later(x=1)
-
-    assert asyncio.run(main()) == [2]
+    assert await hooks.later(x=1) == [2]
 
 
 @pytest.mark.fault(25)

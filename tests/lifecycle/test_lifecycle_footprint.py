@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import copyreg
 import functools
@@ -206,7 +205,7 @@ class Thing:
 
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("habit", HABITS)
-def test_a_habit_that_keeps_unloaded_code_alive_is_named(
+async def test_a_habit_that_keeps_unloaded_code_alive_is_named(
     habit: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -230,7 +229,7 @@ def test_a_habit_that_keeps_unloaded_code_alive_is_named(
         "thing": Thing(),
     }
 
-    async def main() -> None:
+    try:
         loader = luminal.Loader(footprint={})
         file = write(tmp_path, HABIT.format(HABITS[habit]), "habitual")
         await (await loader.load_photon(file)).start()
@@ -250,9 +249,6 @@ def test_a_habit_that_keeps_unloaded_code_alive_is_named(
         assert [e.photon for e in pinned] == ["habitual"]
         assert habit.strip() in str(pinned[0])
         assert "'habitual' is gone" in caplog.text
-
-    try:
-        asyncio.run(main())
     finally:
         host["event"].set()
         signal.signal(signal.SIGUSR1, before)

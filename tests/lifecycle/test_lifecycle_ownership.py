@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import luminal
+from tests.waiting import DEADLINE, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +135,7 @@ def children() -> set[int]:
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads the process table")
 @pytest.mark.fault(23)
 @pytest.mark.parametrize("text", [THROUGH_CONTEXT, BEHIND_OUR_BACK])
-def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
+async def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
     text: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "owner.py"
@@ -191,11 +192,11 @@ def test_one_of_each_lives_after_ten_reloads_and_none_after_the_unload(
         left = {n: living(kind, before[n]) for n, kind in kinds.items()}
         assert left == dict.fromkeys(kinds, 0)
 
-    asyncio.run(main())
+    await main()
 
 
 @pytest.mark.fault(23)
-def test_what_cannot_be_stopped_is_named(
+async def test_what_cannot_be_stopped_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call into C that does not return: the unload ends, and says what is left."""
@@ -211,27 +212,24 @@ def test_what_cannot_be_stopped_is_named(
         "        self.thread.start()\n"
     )
 
-    async def main() -> None:
-        loader = luminal.Loader(deadlines=luminal.Deadlines(close=0.5))
-        await (await loader.load_photon(tmp_path / "stuck.py")).start()
-        handler = loader.photons["stuck"]
-        photon = handler.instance
-        with caplog.at_level(logging.WARNING):
-            await loader.close()
-        assert [left.name for left in handler.leftovers] == ["stuck-reader"]
-        assert handler.leftovers[0].owner == "stuck"
-        assert "stuck-reader" in handler.problem.why
-        assert "stuck.py" in handler.problem.why
-        os.write(photon.write, b"x")
-        photon.thread.join(30)
-        assert not photon.thread.is_alive()
-        os.close(photon.read)
-        os.close(photon.write)
-
-    asyncio.run(main())
+    loader = luminal.Loader(deadlines=luminal.Deadlines(close=0.5))
+    await (await loader.load_photon(tmp_path / "stuck.py")).start()
+    handler = loader.photons["stuck"]
+    photon = handler.instance
+    with caplog.at_level(logging.WARNING):
+        await loader.close()
+    assert [left.name for left in handler.leftovers] == ["stuck-reader"]
+    assert handler.leftovers[0].owner == "stuck"
+    assert "stuck-reader" in handler.problem.why
+    assert "stuck.py" in handler.problem.why
+    os.write(photon.write, b"x")
+    photon.thread.join(DEADLINE)
+    assert not photon.thread.is_alive()
+    os.close(photon.read)
+    os.close(photon.write)
 
 
-def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
+async def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
     """A watch and a load that a photon asks for do not end with that photon."""
     watched = tmp_path / "watched"
     watched.mkdir()
@@ -239,27 +237,24 @@ def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
     for name in ("asking", "other"):
         (tmp_path / f"{name}.py").write_text(photon.format(name))
 
-    async def main() -> None:
-        loader = luminal.Loader()
-        await (await loader.load_photon(tmp_path / "asking.py")).start()
-        scope = loader.photons["asking"].context.scope
-        with scope.owning():
-            await loader.load_photon(tmp_path / "other.py")
-            await loader.watch_photons(watched)
-        assert scope.living() == []
-        await loader.unload_photon("asking")
-        is_up = threading.Event()
+    loader = luminal.Loader()
+    await (await loader.load_photon(tmp_path / "asking.py")).start()
+    scope = loader.photons["asking"].context.scope
+    with scope.owning():
+        await loader.load_photon(tmp_path / "other.py")
+        await loader.watch_photons(watched)
+    assert scope.living() == []
+    await loader.unload_photon("asking")
+    is_up = threading.Event()
 
-        def hear(event: Event) -> None:
-            if event.photon == "late" and event.kind == "started":
-                is_up.set()
+    def hear(event: Event) -> None:
+        if event.photon == "late" and event.kind == "started":
+            is_up.set()
 
-        loader.events.subscribe(hear)
-        (watched / "late.py").write_text(photon.format("late"))
-        assert await asyncio.to_thread(is_up.wait, 60)
-        await loader.close()
-
-    asyncio.run(main())
+    loader.events.subscribe(hear)
+    (watched / "late.py").write_text(photon.format("late"))
+    assert await asyncio.to_thread(is_up.wait, DEADLINE)
+    await loader.close()
 
 
 STUBBORN = """
@@ -312,7 +307,7 @@ class Stubborn(luminal.IPhoton):
 
 
 @pytest.mark.fault(23)
-def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
+async def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
     tmp_path: Path,
 ) -> None:
     """Threads that swallow, also in a pool, and a child without SIGTERM end.
@@ -323,29 +318,26 @@ def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
     file = tmp_path / "stubborn.py"
     file.write_text(STUBBORN)
 
-    async def main() -> None:
-        loader = luminal.Loader(deadlines=luminal.Deadlines(finalize=0.5, close=4))
-        await (await loader.load_photon(file)).start()
-        handler = loader.photons["stubborn"]
-        photon = handler.instance
-        await asyncio.gather(
-            loader.unload_photon("stubborn"),
-            loader.unload_photon("stubborn"),
-            return_exceptions=True,
-        )
-        left = {record.name: record for record in handler.leftovers}
-        assert set(left) == {"refuser", "finalize stubborn"}
-        assert "cancellation" in left["refuser"].why
-        assert f"{file}:" in left["refuser"].where
-        assert photon.child.poll() == -signal.SIGKILL
-        names = {thread.name for thread in threading.enumerate()}
-        assert not [name for name in names if name.startswith("stubborn-")]
-        photon.is_over = True
-        os.write(photon.write, b"x")
-        await photon.task
-        photon.child.stdout.close()
-        for number in (photon.read, photon.write):
-            os.close(number)
-        await loader.close()
-
-    asyncio.run(main())
+    loader = luminal.Loader(deadlines=luminal.Deadlines(finalize=0.5, close=brief(4)))
+    await (await loader.load_photon(file)).start()
+    handler = loader.photons["stubborn"]
+    photon = handler.instance
+    await asyncio.gather(
+        loader.unload_photon("stubborn"),
+        loader.unload_photon("stubborn"),
+        return_exceptions=True,
+    )
+    left = {record.name: record for record in handler.leftovers}
+    assert set(left) == {"refuser", "finalize stubborn"}
+    assert "cancellation" in left["refuser"].why
+    assert f"{file}:" in left["refuser"].where
+    assert photon.child.poll() == -signal.SIGKILL
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if name.startswith("stubborn-")]
+    photon.is_over = True
+    os.write(photon.write, b"x")
+    await photon.task
+    photon.child.stdout.close()
+    for number in (photon.read, photon.write):
+        os.close(number)
+    await loader.close()

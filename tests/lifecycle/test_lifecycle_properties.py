@@ -24,6 +24,7 @@ from luminal.errors import (
     PhotonNotInitializedError,
 )
 from luminal.model import TABLE, Deadlines, State
+from tests.waiting import brief
 
 NAMES = ("a", "b", "c")
 WAYS = ("fine", "fine", "syntax", "import", "init", "start", "exit", "hang", "finalize")
@@ -77,7 +78,9 @@ class Life(RuleBasedStateMachine):
         self.path = Path(tempfile.mkdtemp()) / "photons"
         self.path.mkdir()
         self.modules = {n for n in sys.modules if n.startswith("photons_")}
-        self.loader = Loader(deadlines=Deadlines(start=0.05, close=1), cache=False)
+        self.loader = Loader(
+            deadlines=Deadlines(start=brief(0.05), close=brief(1)), cache=False
+        )
         self.loader.plugins.add_hookspecs(Specs)
         # Every step of every Handler is in the table.
         self.states: dict[object, State] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from typing import TYPE_CHECKING
 
@@ -37,43 +36,37 @@ class Fails(IPhoton):
 """
 
 
-def test_refused_and_disabled_photons_of_a_file_are_not_loaded_beside_a_good_one(
+async def test_refused_and_disabled_photons_of_a_file_are_not_loaded_beside_a_good_one(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "three.py").write_text(THREE)
 
-    async def main() -> None:
-        async with luminal.Loader() as loader:
-            report = await loader.load(luminal.discover(tmp_path, group=None))
-            assert [o.photon for o in report.loaded] == ["good"]
-            assert [o.photon for o in report.failed] == ["lonely"]
-            assert [o.photon for o in report.skipped] == ["off"]
-            assert list(loader.photons) == ["good"]
-            await loader.reload_photon("good")
-            assert list(loader.photons) == ["good"]
-
-    asyncio.run(main())
+    async with luminal.Loader() as loader:
+        report = await loader.load(luminal.discover(tmp_path, group=None))
+        assert [o.photon for o in report.loaded] == ["good"]
+        assert [o.photon for o in report.failed] == ["lonely"]
+        assert [o.photon for o in report.skipped] == ["off"]
+        assert list(loader.photons) == ["good"]
+        await loader.reload_photon("good")
+        assert list(loader.photons) == ["good"]
 
 
-def test_the_loaders_report_has_the_latest_outcome_of_every_photon(
+async def test_the_loaders_report_has_the_latest_outcome_of_every_photon(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "three.py").write_text(THREE)
     (tmp_path / "fails.py").write_text(FAILS)
 
-    async def main() -> None:
-        async with luminal.Loader() as loader:
-            await loader.load(luminal.discover(tmp_path, group=None))
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                started = await loader.start()
-            assert [o.photon for o in started.failed] == ["fails"]
-            verdicts = {o.photon: str(o.result) for o in loader.report}
-            assert verdicts == {
-                "good": "loaded",
-                "fails": "failed",
-                "lonely": "failed",
-                "off": "skipped",
-            }
-
-    asyncio.run(main())
+    async with luminal.Loader() as loader:
+        await loader.load(luminal.discover(tmp_path, group=None))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            started = await loader.start()
+        assert [o.photon for o in started.failed] == ["fails"]
+        verdicts = {o.photon: str(o.result) for o in loader.report}
+        assert verdicts == {
+            "good": "loaded",
+            "fails": "failed",
+            "lonely": "failed",
+            "off": "skipped",
+        }

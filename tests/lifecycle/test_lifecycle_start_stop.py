@@ -22,15 +22,13 @@ from luminal.lifecycle import Runtime
 from luminal.lifecycle._steps import abandoned_tasks
 from luminal.loading._workers import abandoned as abandoned_threads
 from luminal.model import Deadlines, State
-
-SHORT = Deadlines(load=5, start=0.3, finalize=0.3, close=0.3)
-PATIENCE = 20
+from tests.waiting import DEADLINE, async_wait_until, brief, tasks_left
 
 
 def handler_of(cls: type, **deadlines: float) -> Handler:
     """Return a Handler made by hand, as the contract allows."""
     limits = Deadlines(
-        **{"load": 5, "start": 5, "finalize": 5, "close": 0.5, **deadlines}
+        **{**dict.fromkeys(["load", "start", "finalize"], DEADLINE), **deadlines}
     )
     return Handler(
         False, cls.__name__, __file__, "00", cls, runtime=Runtime(deadlines=limits)
@@ -40,11 +38,6 @@ def handler_of(cls: type, **deadlines: float) -> Handler:
 def given_up() -> int:
     """Number of threads and tasks that were given up and still run."""
     return len(abandoned_threads) + len(abandoned_tasks)
-
-
-def tasks_left() -> set[str]:
-    """Names of the loop's tasks, but for the one that asks."""
-    return {t.get_name() for t in asyncio.all_tasks() - {asyncio.current_task()}}
 
 
 class Plain(IPhoton):
@@ -75,33 +68,29 @@ class Async(IPhoton):
 
 
 @pytest.mark.parametrize("cls", [Plain, Async])
-def test_a_life(cls):
+async def test_a_life(cls):
     """Created and started by start(), finalized by stop(), each once."""
-
-    async def go():
-        handler = handler_of(cls)
-        assert handler.state is State.STAGED
-        assert handler.instance is None
-        await handler.start()
-        first = handler.instance
-        await handler.start()
-        assert handler.instance is first
-        assert first.log.count("start") == 1
-        assert first.name_at_birth == cls.__name__
-        assert await handler.stop()
-        assert first.log.count("finalize") == 1
-        assert handler.state is State.STOPPED
-        assert handler.instance is None
-        assert await handler.stop()
-        assert first.log.count("finalize") == 1
-        await handler.start()
-        assert handler.instance is not first
-        await handler.stop()
-
-    asyncio.run(go())
+    handler = handler_of(cls)
+    assert handler.state is State.STAGED
+    assert handler.instance is None
+    await handler.start()
+    first = handler.instance
+    await handler.start()
+    assert handler.instance is first
+    assert first.log.count("start") == 1
+    assert first.name_at_birth == cls.__name__
+    assert await handler.stop()
+    assert first.log.count("finalize") == 1
+    assert handler.state is State.STOPPED
+    assert handler.instance is None
+    assert await handler.stop()
+    assert first.log.count("finalize") == 1
+    await handler.start()
+    assert handler.instance is not first
+    await handler.stop()
 
 
-def test_plain_code_runs_off_the_loop():
+async def test_plain_code_runs_off_the_loop():
     """``__new__``, ``__init__`` and plain methods may block without blocking others."""
     seen = []
 
@@ -119,33 +108,26 @@ def test_plain_code_runs_off_the_loop():
         def finalize(self):
             seen.append(threading.current_thread())
 
-    async def go():
-        handler = handler_of(Blocking)
-        await handler.start()
-        await handler.stop()
-
-    asyncio.run(go())
+    handler = handler_of(Blocking)
+    await handler.start()
+    await handler.stop()
     assert len(seen) == 4
     assert threading.main_thread() not in seen
 
 
-def test_a_handler_is_made_by_hand_around_an_instance():
+async def test_a_handler_is_made_by_hand_around_an_instance():
     """``Handler(logging, name, filepath, checksum, instance)``, by position."""
-
-    async def go():
-        photon = Plain.__new__(Plain)
-        photon.log = []
-        handler = Handler(False, "mine", "/x.py", "abc", photon)
-        assert (handler.name, handler.filepath, handler.checksum) == (
-            "mine", "/x.py", "abc",
-        )  # fmt: skip
-        await handler.start()
-        assert photon.log == ["start"]
-        assert await handler.stop()
-        assert photon.log == ["start", "finalize"]
-        assert handler.instance is photon
-
-    asyncio.run(go())
+    photon = Plain.__new__(Plain)
+    photon.log = []
+    handler = Handler(False, "mine", "/x.py", "abc", photon)
+    assert (handler.name, handler.filepath, handler.checksum) == (
+        "mine", "/x.py", "abc",
+    )  # fmt: skip
+    await handler.start()
+    assert photon.log == ["start"]
+    assert await handler.stop()
+    assert photon.log == ["start", "finalize"]
+    assert handler.instance is photon
 
 
 @pytest.mark.parametrize("name", ["name", "filepath", "checksum", "state", "number"])
@@ -156,7 +138,7 @@ def test_what_identifies_a_handler_is_read_only(name):
         setattr(handler, name, "other")
 
 
-def test_only_a_marker_of_pluggy_makes_a_hook_of_a_step():
+async def test_only_a_marker_of_pluggy_makes_a_hook_of_a_step():
     """Whatever else an author's decorator leaves on ``start``, it is started."""
 
     class Photon(IPhoton):
@@ -167,13 +149,10 @@ def test_only_a_marker_of_pluggy_makes_a_hook_of_a_step():
 
         start.needs_impl = True
 
-    async def main():
-        handler = handler_of(Photon)
-        await handler.start()
-        assert handler.instance.is_started
-        await handler.stop()
-
-    asyncio.run(main())
+    handler = handler_of(Photon)
+    await handler.start()
+    assert handler.instance.is_started
+    await handler.stop()
 
 
 def test_handlers_are_equal_only_to_themselves():
@@ -187,18 +166,14 @@ def test_handlers_are_equal_only_to_themselves():
     assert "staged" in repr(a)
 
 
-def test_stop_before_start_is_refused():
+async def test_stop_before_start_is_refused():
     """A photon that was never started cannot be stopped."""
-
-    async def go():
-        handler = handler_of(Plain)
-        with pytest.raises(PhotonNotInitializedError, match="never started"):
-            await handler.stop()
-        with pytest.raises(PhotonNotInitializedError):
-            await handler.stop(force_stop=True)
-        assert handler.state is State.STAGED
-
-    asyncio.run(go())
+    handler = handler_of(Plain)
+    with pytest.raises(PhotonNotInitializedError, match="never started"):
+        await handler.stop()
+    with pytest.raises(PhotonNotInitializedError):
+        await handler.stop(force_stop=True)
+    assert handler.state is State.STAGED
 
 
 RAISED = [
@@ -220,7 +195,7 @@ RAISED = [
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("phase", ["__init__", "start"])
 @pytest.mark.parametrize("error", RAISED, ids=lambda e: type(e).__name__)
-def test_start_that_raises_is_a_failure_like_any_other(error, phase, is_async):
+async def test_start_that_raises_is_a_failure_like_any_other(error, phase, is_async):
     """Contained, named with its line; finalized if it had begun; can start again."""
     finalized = []
 
@@ -240,36 +215,32 @@ def test_start_that_raises_is_a_failure_like_any_other(error, phase, is_async):
     cls = type("Broken", (IPhoton,), body)
     broken = True
 
-    async def go():
-        nonlocal broken
-        handler = handler_of(cls)
-        with pytest.raises(PhotonStartError) as caught:
-            await handler.start()
-        assert handler.state is State.FAILED
-        assert handler.instance is None
-        assert not tasks_left()
-        assert len(finalized) == (phase == "start")
-        assert caught.value.photon == "Broken"
-        assert caught.value.file == __file__
-        assert caught.value.line in {
-            f.__code__.co_firstlineno + n for f in (fail, fail_later) for n in (2, 3)
-        }
-        assert type(error).__name__ in caught.value.why
-        assert "director" not in "".join(getattr(error, "__notes__", ()))
-        assert handler.problem is not None
-        broken = False
+    handler = handler_of(cls)
+    with pytest.raises(PhotonStartError) as caught:
         await handler.start()
-        assert handler.state is State.RUNNING
-        assert handler.problem is None
-        await handler.stop()
-
-    asyncio.run(go())
+    assert handler.state is State.FAILED
+    assert handler.instance is None
+    assert not tasks_left()
+    assert len(finalized) == (phase == "start")
+    assert caught.value.photon == "Broken"
+    assert caught.value.file == __file__
+    assert caught.value.line in {
+        f.__code__.co_firstlineno + n for f in (fail, fail_later) for n in (2, 3)
+    }
+    assert type(error).__name__ in caught.value.why
+    assert "director" not in "".join(getattr(error, "__notes__", ()))
+    assert handler.problem is not None
+    broken = False
+    await handler.start()
+    assert handler.state is State.RUNNING
+    assert handler.problem is None
+    await handler.stop()
 
 
 @pytest.mark.fault(12)
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("error", RAISED, ids=lambda e: type(e).__name__)
-def test_finalize_that_raises_is_reported(error, is_async):
+async def test_finalize_that_raises_is_reported(error, is_async):
     """stop() returns False, the photon is at rest, and says why."""
 
     def fail(self):
@@ -281,37 +252,31 @@ def test_finalize_that_raises_is_reported(error, is_async):
 
     cls = type("Broken", (IPhoton,), {"finalize": fail_later if is_async else fail})
 
-    async def go():
-        handler = handler_of(cls)
-        await handler.start()
-        assert await handler.stop() is False
-        assert handler.state is State.FAILED
-        assert type(error).__name__ in handler.problem.why
-        assert handler.instance is None
-
-    asyncio.run(go())
+    handler = handler_of(cls)
+    await handler.start()
+    assert await handler.stop() is False
+    assert handler.state is State.FAILED
+    assert type(error).__name__ in handler.problem.why
+    assert handler.instance is None
 
 
 @pytest.mark.parametrize(
     ("value", "went_well"),
     [(None, True), (True, True), (1, True), (False, False), (0, False), ("", False)],
 )
-def test_truth_of_finalize_says_whether_it_went_well(value, went_well):
+async def test_truth_of_finalize_says_whether_it_went_well(value, went_well):
     """None counts as well."""
     cls = type("Says", (IPhoton,), {"finalize": lambda self: value})
 
-    async def go():
-        handler = handler_of(cls)
-        await handler.start()
-        assert await handler.stop() is went_well
-        assert handler.state is (State.STOPPED if went_well else State.FAILED)
-
-    asyncio.run(go())
+    handler = handler_of(cls)
+    await handler.start()
+    assert await handler.stop() is went_well
+    assert handler.state is (State.STOPPED if went_well else State.FAILED)
 
 
 def _hang(release: threading.Event):
     def plain(self):
-        release.wait(PATIENCE)
+        release.wait(DEADLINE)
 
     async def later(self):
         await asyncio.Event().wait()
@@ -329,11 +294,11 @@ def _hang(release: threading.Event):
 @pytest.mark.fault(11, 13)
 @pytest.mark.parametrize("step", ["__init__", "__new__", "start", "finalize"])
 @pytest.mark.parametrize("kind", ["plain", "async", "cancel-swallowing"])
-def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
+async def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     """The caller goes on; what hangs is named by file and line."""
     release = threading.Event()
     hang = _hang(release)[kind]
-    monkeypatch.setattr("luminal.lifecycle._steps.GRACE", 0.1)
+    monkeypatch.setattr("luminal.lifecycle._steps.GRACE", brief(0.1))
     if step == "__new__":
         if kind != "plain":
             pytest.skip("__new__ is plain")
@@ -346,40 +311,34 @@ def test_step_that_hangs_ends_at_its_deadline(kind, step, monkeypatch):
     else:
         cls = type("Slow", (IPhoton,), {step: hang})
 
-    async def go():
-        handler = handler_of(cls, start=0.2, finalize=0.2)
-        before = given_up()
-        if step == "finalize":
-            await handler.start()
-            assert await asyncio.wait_for(handler.stop(), PATIENCE) is False
-            text = str(handler.problem.error("Slow"))
-        else:
-            with pytest.raises(PhotonTimeoutError) as caught:
-                await asyncio.wait_for(handler.start(), PATIENCE)
-            text = str(caught.value)
-        assert "0.2 seconds" in text
-        assert __file__ in text
-        assert handler.state is State.FAILED
-        assert handler.instance is None
-        # A blocked thread is woken and halted; a task that swallows is given up.
-        assert given_up() == before + (kind == "cancel-swallowing")
-        assert len(handler.leftovers) == (kind == "cancel-swallowing")
-        # Nothing that was given up keeps the loop of the host from ending.
-        assert not tasks_left()
-        release.set()
-        for _ in range(500):
-            if given_up() == before:
-                break
-            await asyncio.sleep(0.01)
-        assert given_up() == before
-
-    asyncio.run(go())
+    limited = "finalize" if step == "finalize" else "start"
+    handler = handler_of(cls, **{limited: 0.2, "close": brief(0.5)})
+    before = given_up()
+    if step == "finalize":
+        await handler.start()
+        assert await asyncio.wait_for(handler.stop(), DEADLINE) is False
+        text = str(handler.problem.error("Slow"))
+    else:
+        with pytest.raises(PhotonTimeoutError) as caught:
+            await asyncio.wait_for(handler.start(), DEADLINE)
+        text = str(caught.value)
+    assert "0.2 seconds" in text
+    assert __file__ in text
+    assert handler.state is State.FAILED
+    assert handler.instance is None
+    # A blocked thread is woken and halted; a task that swallows is given up.
+    assert given_up() == before + (kind == "cancel-swallowing")
+    assert len(handler.leftovers) == (kind == "cancel-swallowing")
+    # Nothing that was given up keeps the loop of the host from ending.
+    assert not tasks_left()
+    release.set()
+    await async_wait_until(lambda: given_up() == before)
 
 
 @pytest.mark.fault(14)
 @pytest.mark.parametrize("step", ["__init__", "start", "finalize"])
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_cancelled_step_comes_to_rest(kind, step):
+async def test_cancelled_step_comes_to_rest(kind, step):
     """Cancelled midway: no state between two, no task left, can be started again."""
     release = threading.Event()
     entered = threading.Event()
@@ -400,29 +359,26 @@ def test_cancelled_step_comes_to_rest(kind, step):
 
     cls = type("Slow", (IPhoton,), {step: begin if kind == "plain" else begin_later})
 
-    async def go():
-        handler = handler_of(cls)
-        if step == "finalize":
-            await handler.start()
-        work = handler.stop() if step == "finalize" else handler.start()
-        task = asyncio.ensure_future(work)
-        await asyncio.to_thread(entered.wait, PATIENCE)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert handler.state is State.FAILED
-        assert handler.instance is None
-        assert not tasks_left()
-        assert closed == [1]
-        release.set()
+    handler = handler_of(cls)
+    if step == "finalize":
         await handler.start()
-        assert handler.state is State.RUNNING
-        assert await handler.stop()
+    work = handler.stop() if step == "finalize" else handler.start()
+    task = asyncio.ensure_future(work)
+    await asyncio.to_thread(entered.wait, DEADLINE)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert handler.state is State.FAILED
+    assert handler.instance is None
+    assert not tasks_left()
+    assert closed == [1]
+    release.set()
+    await handler.start()
+    assert handler.state is State.RUNNING
+    assert await handler.stop()
 
-    asyncio.run(go())
 
-
-def test_on_close_runs_after_finalize_last_first():
+async def test_on_close_runs_after_finalize_last_first():
     """Whatever one of them does, the others are called."""
     log = []
 
@@ -443,17 +399,14 @@ def test_on_close_runs_after_finalize_last_first():
         def finalize(self):
             log.append("finalize")
 
-    async def go():
-        handler = handler_of(Careful)
-        await handler.start()
-        assert await handler.stop() is False
-        assert "SystemExit" in handler.problem.why
-
-    asyncio.run(go())
+    handler = handler_of(Careful)
+    await handler.start()
+    assert await handler.stop() is False
+    assert "SystemExit" in handler.problem.why
     assert log == ["finalize", "later", "broken", "first"]
 
 
-def test_on_close_runs_when_start_fails():
+async def test_on_close_runs_when_start_fails():
     """What a failed start has taken is released."""
     log = []
 
@@ -465,15 +418,12 @@ def test_on_close_runs_when_start_fails():
             self.context.on_close(lambda: log.append("start"))
             raise ValueError
 
-    async def go():
-        with pytest.raises(PhotonStartError):
-            await handler_of(Half).start()
-
-    asyncio.run(go())
+    with pytest.raises(PhotonStartError):
+        await handler_of(Half).start()
     assert log == ["start", "init"]
 
 
-def test_force_stop_skips_finalize():
+async def test_force_stop_skips_finalize():
     """What the photon owns is ended all the same."""
     log = []
 
@@ -484,17 +434,14 @@ def test_force_stop_skips_finalize():
         def finalize(self):
             log.append("finalize")
 
-    async def go():
-        handler = handler_of(Forced)
-        await handler.start()
-        assert await handler.stop(force_stop=True)
-
-    asyncio.run(go())
+    handler = handler_of(Forced)
+    await handler.start()
+    assert await handler.stop(force_stop=True)
     assert log == ["close"]
 
 
 @pytest.mark.fault(7)
-def test_a_step_that_waits_for_itself_is_refused():
+async def test_a_step_that_waits_for_itself_is_refused():
     """``start`` that awaits its own handler's stop: an error, no deadlock."""
     seen = []
 
@@ -507,13 +454,10 @@ def test_a_step_that_waits_for_itself_is_refused():
 
     box = SimpleNamespace()
 
-    async def go():
-        box.handler = handler_of(Selfish)
-        await asyncio.wait_for(box.handler.start(), PATIENCE)
-        assert box.handler.state is State.RUNNING
-        await box.handler.stop()
-
-    asyncio.run(go())
+    box.handler = handler_of(Selfish)
+    await asyncio.wait_for(box.handler.start(), DEADLINE)
+    assert box.handler.state is State.RUNNING
+    await box.handler.stop()
     assert len(seen) == 1
 
 
@@ -550,14 +494,14 @@ def test_concurrent_starts_and_stops_are_one_after_the_other():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(DEADLINE)
     assert not errors
     assert log[::2] == ["+"] * len(log[::2])
     assert log[1::2] == ["-"] * len(log[1::2])
 
 
 @pytest.mark.fault(25)
-def test_hostile_classes_do_not_break_the_host():
+async def test_hostile_classes_do_not_break_the_host():
     """Raising metaclasses, ``__getattr__``, descriptors, ``__eq__``, ``__del__``."""
 
     class Meta(type):
@@ -596,18 +540,15 @@ def test_hostile_classes_do_not_break_the_host():
         def __getattr__(self, name):
             raise AttributeError(name)
 
-    async def go():
-        for _ in range(2):
-            handler = handler_of(Hostile)
-            await handler.start()
-            assert handler.state is State.RUNNING
-            assert "Hostile" in repr(handler)
-            await handler.stop()
-
-    asyncio.run(go())
+    for _ in range(2):
+        handler = handler_of(Hostile)
+        await handler.start()
+        assert handler.state is State.RUNNING
+        assert "Hostile" in repr(handler)
+        await handler.stop()
 
 
-def test_equal_photons_are_told_apart():
+async def test_equal_photons_are_told_apart():
     """Instances that compare equal are seated and unseated one by one."""
 
     class Same(IPhoton):
@@ -617,22 +558,19 @@ def test_equal_photons_are_told_apart():
         def __hash__(self):
             return 1
 
-    async def go():
-        ports = Runtime()
-        a, b = (Handler(False, n, __file__, "", Same, runtime=ports) for n in "ab")
-        await a.start()
-        await b.start()
-        assert ports.plugins.get_plugin("a") is a.instance
-        assert ports.plugins.get_plugin("b") is b.instance
-        await a.stop()
-        assert ports.plugins.get_plugin("a") is None
-        assert ports.plugins.get_plugin("b") is b.instance
-        await b.stop()
-
-    asyncio.run(go())
+    ports = Runtime()
+    a, b = (Handler(False, n, __file__, "", Same, runtime=ports) for n in "ab")
+    await a.start()
+    await b.start()
+    assert ports.plugins.get_plugin("a") is a.instance
+    assert ports.plugins.get_plugin("b") is b.instance
+    await a.stop()
+    assert ports.plugins.get_plugin("a") is None
+    assert ports.plugins.get_plugin("b") is b.instance
+    await b.stop()
 
 
-def test_slots_and_frozen_photons_do_without_context():
+async def test_slots_and_frozen_photons_do_without_context():
     """A class without room for attributes is a photon all the same."""
 
     class Slim:
@@ -641,16 +579,13 @@ def test_slots_and_frozen_photons_do_without_context():
         def start(self):
             self.on = True
 
-    async def go():
-        handler = handler_of(Slim)
-        await handler.start()
-        assert handler.instance.on
-        await handler.stop()
-
-    asyncio.run(go())
+    handler = handler_of(Slim)
+    await handler.start()
+    assert handler.instance.on
+    await handler.stop()
 
 
-def test_class_that_makes_something_else():
+async def test_class_that_makes_something_else():
     """``__new__`` may return another object; then ``__init__`` is not called."""
 
     class Other:
@@ -664,17 +599,14 @@ def test_class_that_makes_something_else():
         def __init__(self):
             raise AssertionError("never")
 
-    async def go():
-        handler = handler_of(Factory)
-        await handler.start()
-        assert handler.instance.on
-        await handler.stop()
-
-    asyncio.run(go())
+    handler = handler_of(Factory)
+    await handler.start()
+    assert handler.instance.on
+    await handler.stop()
 
 
 @pytest.mark.fault(25)
-def test_a_del_that_raises_is_contained(photons):
+async def test_a_del_that_raises_is_contained(photons):
     """A destructor's error is the interpreter's to report, and nobody's failure."""
     hooked = []
     old = sys.unraisablehook
@@ -695,29 +627,26 @@ def test_a_del_that_raises_is_contained(photons):
             gc.collect()
             return reference
 
-        assert asyncio.run(go())() is None
+        assert (await go())() is None
         assert hooked == [SystemExit]
     finally:
         sys.unraisablehook = old
 
 
-def test_settings_reach_the_photon_read_only(photons):
+async def test_settings_reach_the_photon_read_only(photons):
     """``context.settings`` is what the host set for that photon."""
     path = photons.photon(
         "user", "def start(self): self.seen = self.context.settings\n"
     )
 
-    async def go():
-        async with Loader(settings={"user": {"depth": 3}}) as loader:
-            await (await loader.load_photon(path)).start()
-            seen = loader.photons["user"].instance.seen
-            assert dict(seen) == {"depth": 3}
-            with pytest.raises(TypeError):
-                seen["depth"] = 4
-            logger = loader.photons["user"].instance.context.logger
-            assert logger.name == "luminal.photon.user"
-
-    asyncio.run(go())
+    async with Loader(settings={"user": {"depth": 3}}) as loader:
+        await (await loader.load_photon(path)).start()
+        seen = loader.photons["user"].instance.seen
+        assert dict(seen) == {"depth": 3}
+        with pytest.raises(TypeError):
+            seen["depth"] = 4
+        logger = loader.photons["user"].instance.context.logger
+        assert logger.name == "luminal.photon.user"
 
 
 # Unloading ---------------------------------------------------------------------------
@@ -735,28 +664,25 @@ class Lingering(luminal.IPhoton):
 
 
 @pytest.mark.parametrize("is_meanwhile", [True, False])
-def test_what_is_unloaded_cannot_be_started(tmp_path, is_meanwhile):
+async def test_what_is_unloaded_cannot_be_started(tmp_path, is_meanwhile):
     """Not while it ends, nor later: nobody would know of it, and it has no code."""
     (tmp_path / "lingering.py").write_text(LINGERING)
 
-    async def go():
-        async with Loader() as loader:
-            (handler,) = await loader.load_photon(tmp_path / "lingering.py")
+    async with Loader() as loader:
+        (handler,) = await loader.load_photon(tmp_path / "lingering.py")
+        await handler.start()
+        unloading = asyncio.create_task(loader.unload_photon(handler))
+        while handler.state is not State.STOPPING:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+        if not is_meanwhile:
+            await unloading
+        with pytest.raises(PhotonStateError, match="has been unloaded"):
             await handler.start()
-            unloading = asyncio.create_task(loader.unload_photon(handler))
-            while handler.state is not State.STOPPING:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
-            if not is_meanwhile:
-                await unloading
-            with pytest.raises(PhotonStateError, match="has been unloaded"):
-                await handler.start()
-            assert await unloading is True
-            assert handler.state is State.STOPPED
-
-    asyncio.run(go())
+        assert await unloading is True
+        assert handler.state is State.STOPPED
 
 
-def test_a_cancelled_unload_leaves_nothing_behind(tmp_path):
+async def test_a_cancelled_unload_leaves_nothing_behind(tmp_path):
     """Also where it is cancelled while what the photon owns is being ended."""
     (tmp_path / "owner.py").write_text(
         "import asyncio, threading, time\n"
@@ -775,20 +701,17 @@ def test_a_cancelled_unload_leaves_nothing_behind(tmp_path):
     )
     before = set(threading.enumerate())
 
-    async def go():
-        async with Loader() as loader:
-            (handler,) = await loader.load_photon(tmp_path / "owner.py")
-            await handler.start()
-            photon = handler.instance
-            unloading = asyncio.create_task(loader.unload_photon(handler))
-            while not hasattr(photon, "lingers"):  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
-            unloading.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await unloading
-            assert not tasks_left()
-            assert loader.photons == {}
-            left = set(threading.enumerate()) - before
-            assert not [t.name for t in left if "work" in t.name]
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        (handler,) = await loader.load_photon(tmp_path / "owner.py")
+        await handler.start()
+        photon = handler.instance
+        unloading = asyncio.create_task(loader.unload_photon(handler))
+        while not hasattr(photon, "lingers"):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+        unloading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await unloading
+        assert not tasks_left()
+        assert loader.photons == {}
+        left = set(threading.enumerate()) - before
+        assert not [t.name for t in left if "work" in t.name]

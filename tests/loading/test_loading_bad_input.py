@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -36,7 +35,7 @@ HEAD = "from luminal import IPhoton\n"
 
 # name of the file, text, error, line that is named (0: none), words of the message
 BROKEN = {
-    "syntax": (HEAD + "def f(:\n    pass\n", PhotonSyntaxError, 2, "invalid syntax"),
+    "syntax": (HEAD + "def f(:\n    pass\n", PhotonSyntaxError, 2, "syntax.py:2"),
     "null": (b"VALUE = '\x00'\n", PhotonUnreadableError, 1, "null bytes"),
     "encoding": (
         HEAD.encode() + b"class Photon(IPhoton):\n    x = '\xe9'\n",
@@ -137,32 +136,29 @@ def left_over(photons) -> set[str]:
 
 @pytest.mark.fault(1, 2, 3, 4, 25, 33, 34)
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_file(photons, name):
+async def test_broken_file(photons, name):
     """Its error has class, photon, file, line, cause and mend; the others run."""
     text, kind, line, words = BROKEN[name]
     path = photons.write(f"{name}.py", text)
     photons.write("good.py", GOOD)
     finders, threads = list(sys.meta_path), set(threading.enumerate())
 
-    async def go():
-        loader = Loader()
-        with pytest.raises(kind) as caught:
-            await loader.load_photon(path)
-        assert not left_over(photons)
-        assert sys.meta_path == finders
-        assert not loader.photons
-        report = await loader.load(discover(photons.path, group=None))
-        await loader.start()
-        assert list(loader.photons) == ["Good"]
-        assert loader.photons["Good"].instance.started
-        assert not [
-            n for n in left_over(photons) if not n.endswith((".good",)) and "." in n
-        ]
-        (failed,) = report.failed
-        await loader.close()
-        return caught.value, failed
-
-    error, failed = asyncio.run(go())
+    loader = Loader()
+    with pytest.raises(kind) as caught:
+        await loader.load_photon(path)
+    assert not left_over(photons)
+    assert sys.meta_path == finders
+    assert not loader.photons
+    report = await loader.load(discover(photons.path, group=None))
+    await loader.start()
+    assert list(loader.photons) == ["Good"]
+    assert loader.photons["Good"].instance.started
+    assert not [
+        n for n in left_over(photons) if not n.endswith((".good",)) and "." in n
+    ]
+    (failed,) = report.failed
+    await loader.close()
+    error = caught.value
     assert type(error) is not LuminalError
     assert error.file == str(path)
     assert error.photon
@@ -177,91 +173,76 @@ def test_broken_file(photons, name):
     assert set(threading.enumerate()) <= threads
 
 
-def test_a_helper_that_breaks_is_named(photons):
+async def test_a_helper_that_breaks_is_named(photons):
     """The line to blame is the helper's, the photon is the one that was asked for."""
     helper = photons.write("helper.py", "\n\n1 / 0\n")
     path = photons.photon("user", head="import helper\n")
 
-    async def go():
-        with pytest.raises(PhotonImportError) as caught:
-            await Loader().load_photon(path)
-        return caught.value
-
-    error = asyncio.run(go())
+    with pytest.raises(PhotonImportError) as caught:
+        await Loader().load_photon(path)
+    error = caught.value
     assert (error.photon, error.file, error.line) == ("user", str(helper), 3)
     assert not left_over(photons)
 
 
-def test_import_error_keeps_its_cause(photons):
+async def test_import_error_keeps_its_cause(photons):
     """The traceback that an author needs is that of the photon's own error."""
     path = photons.photon("bad", head="1 / 0\n")
 
-    async def go():
-        with pytest.raises(PhotonImportError) as caught:
-            await Loader().load_photon(path)
-        return caught.value
-
-    error = asyncio.run(go())
+    with pytest.raises(PhotonImportError) as caught:
+        await Loader().load_photon(path)
+    error = caught.value
     assert isinstance(error.__cause__, ZeroDivisionError)
 
 
-def test_file_with_two_photons_and_one_cause_gives_one_error(photons):
+async def test_file_with_two_photons_and_one_cause_gives_one_error(photons):
     """``except PhotonImportError`` works however many photons the file holds."""
     path = photons.write(
         "two.py",
         HEAD + "class One(IPhoton): pass\nclass Two(IPhoton): pass\nboom\n",
     )
 
-    async def go():
-        loader = Loader()
-        with pytest.raises(PhotonImportError) as caught:
-            await loader.load_photon(path)
-        return caught.value, loader.report
-
-    error, report = asyncio.run(go())
+    loader = Loader()
+    with pytest.raises(PhotonImportError) as caught:
+        await loader.load_photon(path)
+    error, report = caught.value, loader.report
     assert "NameError" in str(error)
     assert [o.photon for o in report.failed] == ["One", "Two"]
     assert error.photon == "One"
 
 
 @pytest.mark.fault(9)
-def test_name_collision_names_both(photons):
+async def test_name_collision_names_both(photons):
     """Neither of two files takes the other's name silently."""
     a = photons.write("a.py", HEAD + "class Same(IPhoton): pass\n")
     b = photons.write("b.py", HEAD + "class Same(IPhoton): pass\n")
 
-    async def go():
-        loader = Loader()
-        await loader.load_photon(a)
-        before = loader.photons
-        with pytest.raises(PhotonConflictError) as caught:
-            await loader.load_photon(b)
-        assert loader.photons == before
-        assert not [n for n in sys.modules if n.endswith(".b")]
-        await loader.close()
-        return caught.value
-
-    error = asyncio.run(go())
+    loader = Loader()
+    await loader.load_photon(a)
+    before = loader.photons
+    with pytest.raises(PhotonConflictError) as caught:
+        await loader.load_photon(b)
+    assert loader.photons == before
+    assert not [n for n in sys.modules if n.endswith(".b")]
+    await loader.close()
+    error = caught.value
     assert str(a) in str(error)
     assert str(b) in str(error)
 
 
 @pytest.mark.fault(34)
-def test_names_that_differ_by_case_collide(photons):
+async def test_names_that_differ_by_case_collide(photons):
     """One rule for names, whatever the file system thinks."""
     a = photons.write("a.py", HEAD + "class same(IPhoton): pass\n")
     b = photons.write("b.py", HEAD + "class SAME(IPhoton): pass\n")
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photon(a)
-            with pytest.raises(PhotonConflictError):
-                await loader.load_photon(b)
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photon(a)
+        with pytest.raises(PhotonConflictError):
+            await loader.load_photon(b)
 
 
-def test_names_that_a_call_makes_collide_too(photons):
+async def test_names_that_a_call_makes_collide_too(photons):
     """Also photons that discovery cannot see are checked before they are let in."""
     a = photons.write("a.py", HEAD + "class Same(IPhoton): pass\n")
     b = photons.write(
@@ -270,21 +251,18 @@ def test_names_that_a_call_makes_collide_too(photons):
         "Same = type('Same', (IPhoton,), {'__module__': __name__})\n",
     )
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photon(a)
-            with pytest.raises(PhotonConflictError):
-                await loader.load_photon(b)
-            assert list(loader.photons) == ["Same"]
-            await loader.unload_photon("Same")
-            assert len(await loader.load_photon(b)) == 2
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photon(a)
+        with pytest.raises(PhotonConflictError):
+            await loader.load_photon(b)
+        assert list(loader.photons) == ["Same"]
+        await loader.unload_photon("Same")
+        assert len(await loader.load_photon(b)) == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "dangling", "loop"])
 @pytest.mark.fault(32)
-def test_path_that_is_no_file(photons, kind):
+async def test_path_that_is_no_file(photons, kind):
     """``load_photon`` says what is there instead."""
     path = photons.path / "x.py"
     expected: type[Exception] = PhotonNotFoundError
@@ -297,19 +275,16 @@ def test_path_that_is_no_file(photons, kind):
         path.symlink_to("x.py")
         expected = PhotonUnreadableError
 
-    async def go():
-        with pytest.raises(expected) as caught:
-            await Loader().load_photon(path)
-        return caught.value
-
-    error = asyncio.run(go())
+    with pytest.raises(expected) as caught:
+        await Loader().load_photon(path)
+    error = caught.value
     assert isinstance(error, OSError)
     assert error.file == str(path)
     assert error.hint
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "fifo", "dangling"])
-def test_path_that_is_no_directory(photons, kind):
+async def test_path_that_is_no_directory(photons, kind):
     """``load_photons`` says what is there instead."""
     path = photons.path / "x"
     if kind == "file":
@@ -319,17 +294,14 @@ def test_path_that_is_no_directory(photons, kind):
     elif kind == "dangling":
         path.symlink_to("nowhere")
 
-    async def go():
-        with pytest.raises(DirectoryNotFoundError) as caught:
-            await Loader().load_photons(path)
-        return caught.value
-
-    assert asyncio.run(go()).file == str(path)
+    with pytest.raises(DirectoryNotFoundError) as caught:
+        await Loader().load_photons(path)
+    assert caught.value.file == str(path)
 
 
 @pytest.mark.fault(32)
 @pytest.mark.parametrize("kind", ["fifo", "huge", "device", "unreadable"])
-def test_file_that_cannot_be_read(photons, kind):
+async def test_file_that_cannot_be_read(photons, kind):
     """Never opened, or not read: refused in bounded time, with the reason."""
     path = photons.path / "x.py"
     if kind == "fifo":
@@ -350,50 +322,41 @@ def test_file_that_cannot_be_read(photons, kind):
         words = "ermission"
     photons.write("good.py", GOOD)
 
-    async def go():
-        loader = Loader()
-        with pytest.raises(PhotonUnreadableError) as caught:
-            await loader.load_photon(path)
-        await loader.load(discover(photons.path, group=None))
-        assert list(loader.photons) == ["Good"]
-        await loader.close()
-        return caught.value
-
-    error = asyncio.run(go())
+    loader = Loader()
+    with pytest.raises(PhotonUnreadableError) as caught:
+        await loader.load_photon(path)
+    await loader.load(discover(photons.path, group=None))
+    assert list(loader.photons) == ["Good"]
+    await loader.close()
+    error = caught.value
     assert words in str(error)
     assert error.hint
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "x = 1\n", "class A: pass\n"])
-def test_file_without_a_photon(photons, text):
+async def test_file_without_a_photon(photons, text):
     """An empty file, a helper, a wrong base: said, with what to derive from."""
     path = photons.write("x.py", text)
 
-    async def go():
-        with pytest.raises(PhotonValidationError) as caught:
-            await Loader().load_photon(path)
-        return caught.value
-
-    error = asyncio.run(go())
+    with pytest.raises(PhotonValidationError) as caught:
+        await Loader().load_photon(path)
+    error = caught.value
     assert error.file == str(path)
     assert "IPhoton" in str(error)
 
 
-def test_wrong_base_class(photons):
+async def test_wrong_base_class(photons):
     """A host's own base class is asked for by name."""
     path = photons.photon("x")
 
     class HostBase(IPhoton):
         pass
 
-    async def go():
-        with pytest.raises(PhotonValidationError, match="HostBase"):
-            await Loader().load_photon(path, photon_base=HostBase)
-
-    asyncio.run(go())
+    with pytest.raises(PhotonValidationError, match="HostBase"):
+        await Loader().load_photon(path, photon_base=HostBase)
 
 
-def test_several_broken_files_are_one_batch_error(photons):
+async def test_several_broken_files_are_one_batch_error(photons):
     """Each is in the group; what is sound is loaded."""
     photons.write("good.py", GOOD)
     photons.photon("bad", head="1 / 0\n")
@@ -406,25 +369,22 @@ def test_several_broken_files_are_one_batch_error(photons):
             assert list(loader.photons) == ["Good"]
             return caught.value
 
-    error = asyncio.run(go())
+    error = await go()
     assert {type(e) for e in error.exceptions} == {PhotonImportError, PhotonSyntaxError}
     assert "bad.py" in str(error)
     assert "worse.py" in str(error)
 
 
-def test_suppressed_errors_are_logged(photons, caplog):
+async def test_suppressed_errors_are_logged(photons, caplog):
     """``suppress_errors=True`` gives an empty list and a record a failure."""
     path = photons.photon("bad", head="1 / 0\n")
 
-    async def go():
-        loader = Loader(suppress_errors=True)
-        first = await loader.load_photon(path)
-        second = await loader.load_photon(photons.path / "none.py")
-        third = await loader.load_photons(photons.path / "none")
-        assert not await loader.unload_photon("nobody")
-        return [*first, *second, *third]
-
-    assert asyncio.run(go()) == []
+    loader = Loader(suppress_errors=True)
+    first = await loader.load_photon(path)
+    second = await loader.load_photon(photons.path / "none.py")
+    third = await loader.load_photons(photons.path / "none")
+    assert not await loader.unload_photon("nobody")
+    assert [*first, *second, *third] == []
     text = caplog.text
     assert "bad.py:2" in text
     assert "none.py" in text
@@ -432,7 +392,7 @@ def test_suppressed_errors_are_logged(photons, caplog):
 
 
 @pytest.mark.fault(8)
-def test_requirement_that_failed_takes_its_dependents_along(photons):
+async def test_requirement_that_failed_takes_its_dependents_along(photons):
     """Refused before anything of the dependent runs, the missing one named."""
     photons.photon("bottom", head="1 / 0\n")
     photons.photon(
@@ -444,24 +404,20 @@ def test_requirement_that_failed_takes_its_dependents_along(photons):
             report = await loader.load(discover(photons.path, group=None))
             return {o.photon: o.problem for o in report.failed}
 
-    problems = asyncio.run(go())
+    problems = await go()
     assert set(problems) == {"bottom", "top"}
     assert "bottom" in problems["top"].why
     assert not hasattr(sys, "ran")
 
 
-def test_failed_loads_leave_no_garbage(photons):
+async def test_failed_loads_leave_no_garbage(photons):
     """Loads that fail pin neither modules nor frames, once the error is dropped."""
     photons.photon("bad", head="class Big: pass\nBIG = Big()\n1 / 0\n")
 
-    async def go():
-        loader = Loader()
-        for _ in range(20):
-            with contextlib.suppress(PhotonImportError):
-                await loader.load_photons(photons.path)
-        return loader
-
-    loader = asyncio.run(go())
+    loader = Loader()
+    for _ in range(20):
+        with contextlib.suppress(PhotonImportError):
+            await loader.load_photons(photons.path)
     gc.collect()
     assert not [o for o in gc.get_objects() if type(o).__name__ == "Big"]
     assert not loader.photons

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.util
 import marshal
@@ -21,6 +20,7 @@ from luminal import Loader, discover
 from luminal.errors import PhotonUnreadableError
 from luminal.loading import CodeCache
 from luminal.loading import _source as source
+from tests.waiting import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,7 +161,7 @@ def test_no_pyc_is_written(photons, start, monkeypatch):
 
 
 @pytest.mark.fault(28)
-def test_edit_of_the_same_second_and_size_is_seen(photons, tmp_path):
+async def test_edit_of_the_same_second_and_size_is_seen(photons, tmp_path):
     """A reader keyed by whole seconds and size would run the old text."""
     seen = []
     for value in (1, 2, 3):
@@ -174,30 +174,27 @@ def test_edit_of_the_same_second_and_size_is_seen(photons, tmp_path):
                 await handlers.start()
                 seen.append(handlers[0].instance.value)
 
-        asyncio.run(go())
+        await go()
     assert seen == [1, 2, 3]
 
 
-def test_checksum_is_that_of_the_bytes_that_run(photons, loader):
+async def test_checksum_is_that_of_the_bytes_that_run(photons, loader):
     """SHA-512, whatever the index believed."""
     path = photons.photon("sum")
-    asyncio.run(loader.load_photon(path))
+    await loader.load_photon(path)
     expected = hashlib.sha512(path.read_bytes()).hexdigest()
     assert loader.photons["sum"].checksum == expected
 
 
 @pytest.mark.fault(43)
-def test_file_changed_between_discovery_and_load(photons, loader):
+async def test_file_changed_between_discovery_and_load(photons, loader):
     """The checksum follows the bytes that are read last, and they run."""
     path = photons.photon("late", "value = 'old'\n")
     found = discover(photons.path, group=None)
     photons.photon("late", "value = 'new'\n")
 
-    async def go():
-        await loader.load(found)
-        await loader.start()
-
-    asyncio.run(go())
+    await loader.load(found)
+    await loader.start()
     handler = loader.photons["late"]
     assert handler.instance.value == "new"
     assert handler.checksum == hashlib.sha512(path.read_bytes()).hexdigest()
@@ -205,7 +202,7 @@ def test_file_changed_between_discovery_and_load(photons, loader):
 
 
 @pytest.mark.fault(43)
-def test_file_changed_between_hashing_and_executing(photons, loader, monkeypatch):
+async def test_file_changed_between_hashing_and_executing(photons, loader, monkeypatch):
     """The bytes that were hashed run, and the checksum is theirs."""
     path = photons.photon("swap", "value = 'old'\n")
     hashed = path.read_bytes()
@@ -219,12 +216,9 @@ def test_file_changed_between_hashing_and_executing(photons, loader, monkeypatch
 
     monkeypatch.setattr(source, "read_bytes", change_behind)
 
-    async def go():
-        handlers = await loader.load_photon(path)
-        await handlers.start()
-        return handlers[0]
-
-    handler = asyncio.run(go())
+    handlers = await loader.load_photon(path)
+    await handlers.start()
+    handler = handlers[0]
     assert path.read_bytes() != hashed
     assert handler.instance.value == "old"
     assert handler.checksum == hashlib.sha512(hashed).hexdigest()
@@ -242,7 +236,7 @@ def _run_once(photons, marker: str = "") -> str:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        check=True, cwd=ROOT, timeout=60, capture_output=True, text=True,
+        check=True, cwd=ROOT, timeout=DEADLINE, capture_output=True, text=True,
     )  # fmt: skip
     return done.stdout.strip()
 
@@ -302,21 +296,18 @@ def test_cache_of_another_file_is_ignored(photons, cache):
     assert _run_once(photons) == "good"
 
 
-def test_nothing_of_the_cache_stays_in_memory(photons, cache):
+async def test_nothing_of_the_cache_stays_in_memory(photons, cache):
     """What was read from the disk is freed once a load is over."""
     path = photons.photon("kept")
 
-    async def go():
-        for _ in range(2):
-            async with Loader() as loader:
-                await loader.load_photon(path)
-                assert not loader._world.codes._kept
-
-    asyncio.run(go())
+    for _ in range(2):
+        async with Loader() as loader:
+            await loader.load_photon(path)
+            assert not loader._world.codes._kept
     assert list(cache.glob("code-*"))
 
 
-def test_collector_is_as_it_was_after_a_load(photons):
+async def test_collector_is_as_it_was_after_a_load(photons):
     """Rarer collections end with the load, also where it fails."""
     import gc
 
@@ -324,12 +315,9 @@ def test_collector_is_as_it_was_after_a_load(photons):
         photons.photon(f"p{number}", head="1 / 0\n" if number == 7 else "")
     before = gc.get_threshold()
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load(discover(photons.path, group=None))
-            assert len(loader.photons) == 119
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load(discover(photons.path, group=None))
+        assert len(loader.photons) == 119
     assert gc.get_threshold() == before
 
 

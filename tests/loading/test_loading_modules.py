@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from luminal import Loader
+from tests.waiting import DEADLINE
 
 
 def test_relative_imports_reach_any_number_of_levels(photons, start):
@@ -102,16 +103,16 @@ def test_lone_file_imports_its_neighbour_by_either_name(photons, start):
     assert "helper" not in sys.modules
 
 
-def test_file_named_like_a_standard_module_shadows_nothing(photons, loader):
+async def test_file_named_like_a_standard_module_shadows_nothing(photons, loader):
     """``json.py`` is a photon, and everybody's ``import json`` stays what it was."""
     photons.photon("json", "import json\nkind = json.dumps([1])\n")
     photons.photon("random", "import json, random\nkind = json.loads('[2]')\n")
 
-    async def go():
-        await (await loader.load_photons(photons.path)).start()
-        return {n: h.instance.kind for n, h in loader.photons.items()}
-
-    assert asyncio.run(go()) == {"json": "[1]", "random": [2]}
+    await (await loader.load_photons(photons.path)).start()
+    assert {n: h.instance.kind for n, h in loader.photons.items()} == {
+        "json": "[1]",
+        "random": [2],
+    }
     import json
 
     assert sys.modules["json"] is json
@@ -126,7 +127,7 @@ def test_file_named_like_an_installed_module_means_the_installed_one(photons, st
     assert start(path).version == pluggy.__version__
 
 
-def test_two_files_of_one_stem_in_two_directories_are_two_modules(
+async def test_two_files_of_one_stem_in_two_directories_are_two_modules(
     photons, loader, tmp_path
 ):
     """Directories are name spaces of their own."""
@@ -147,7 +148,7 @@ def test_two_files_of_one_stem_in_two_directories_are_two_modules(
             await (await loader.load_photons(photons.path / where)).start()
         return {n: h.instance.where for n, h in loader.photons.items()}
 
-    assert asyncio.run(go()) == {"ToolA": "a", "ToolB": "b"}
+    assert await go() == {"ToolA": "a", "ToolB": "b"}
 
 
 def test_postponed_annotations_resolve(photons, start):
@@ -247,7 +248,7 @@ def test_module_names_are_the_same_in_another_process(photons, start, tmp_path):
         [sys.executable, "-c", textwrap.dedent(script)],
         check=True,
         cwd=Path(__file__).parents[2],
-        timeout=60,
+        timeout=DEADLINE,
     )
 
 
@@ -264,7 +265,7 @@ def test_multiprocessing_children_know_the_photons(photons, start):
     )
     photon = start(path)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(photon.work, (21,)).get(30) == 42
+        assert pool.apply_async(photon.work, (21,)).get(DEADLINE) == 42
 
 
 def test_source_and_tracebacks_show_the_code_that_runs(photons, start):
@@ -378,24 +379,24 @@ def test_circular_import_of_a_name_is_a_clear_error(photons, start):
         "class Photon(IPhoton):\n    pass\n",
     )
     photons.write("knot/right.py", "from .left import A\nB = 1\n")
-    with pytest.raises(ImportError, match="cannot import name 'A'"):
+    with pytest.raises(ImportError, match="'A'"):
         start(photons.path / "knot" / "__init__.py")
     assert not [n for n in sys.modules if ".knot" in n]
 
 
-def test_imports_of_files_beside_in_a_circle(photons, loader):
+async def test_imports_of_files_beside_in_a_circle(photons, loader):
     """Two photon files may use each other."""
     photons.photon("one", "def other(self): return two.NAME\n", "import two\nNAME = 1")
     photons.photon("two", "def other(self): return one.NAME\n", "import one\nNAME = 2")
 
-    async def go():
-        await (await loader.load_photons(photons.path)).start()
-        return {n: h.instance.other() for n, h in loader.photons.items()}
+    await (await loader.load_photons(photons.path)).start()
+    assert {n: h.instance.other() for n, h in loader.photons.items()} == {
+        "one": 2,
+        "two": 1,
+    }
 
-    assert asyncio.run(go()) == {"one": 2, "two": 1}
 
-
-def test_a_shared_helper_is_one_module(photons, loader):
+async def test_a_shared_helper_is_one_module(photons, loader):
     """Photons of one directory that import a helper share it."""
     photons.write("shared.py", "ITEMS = []\n")
     for name in "abc":
@@ -409,7 +410,7 @@ def test_a_shared_helper_is_one_module(photons, loader):
         )
         return sys.modules[name].ITEMS
 
-    assert asyncio.run(go()) == [1, 1, 1]
+    assert await go() == [1, 1, 1]
 
 
 def test_star_imports_and_all_bring_submodules(photons, start):
@@ -493,36 +494,30 @@ def test_gettext_names_in_builtins_reach_photons(photons, start, monkeypatch):
     assert start(photons.photon("user", "seen = _luminal_probe\n")).seen == 3
 
 
-def test_loading_twice_warns_and_changes_nothing(photons, loader):
+async def test_loading_twice_warns_and_changes_nothing(photons, loader):
     """The second load of a file is a warning, and the photons stay the same."""
     path = photons.photon("once")
 
-    async def go():
-        first = await loader.load_photon(path)
-        from luminal.errors import LuminalWarning
+    first = await loader.load_photon(path)
+    from luminal.errors import LuminalWarning
 
-        with pytest.warns(LuminalWarning, match="loaded already"):
-            second = await loader.load_photon(path)
-        assert loader.photons == {"once": first[0]}
-        return second
-
-    assert not asyncio.run(go())
+    with pytest.warns(LuminalWarning, match="loaded already"):
+        second = await loader.load_photon(path)
+    assert loader.photons == {"once": first[0]}
+    assert not second
 
 
-def test_two_loaders_of_one_directory_do_not_share(photons):
+async def test_two_loaders_of_one_directory_do_not_share(photons):
     """Each has modules of its own; one that closes leaves the other's alone."""
     photons.photon("solo", "box = BOX\n", "BOX = []\n")
 
-    async def go():
-        async with Loader() as first:
-            await (await first.load_photons(photons.path)).start()
-            async with Loader() as second:
-                await (await second.load_photons(photons.path)).start()
-                a, b = first.photons["solo"], second.photons["solo"]
-                assert a.instance.box is not b.instance.box
-                assert type(a.instance) is not type(b.instance)
-            module = type(a.instance).__module__
-            assert sys.modules[module].BOX is a.instance.box
-            assert pickle.loads(pickle.dumps(type(a.instance))) is type(a.instance)
-
-    asyncio.run(go())
+    async with Loader() as first:
+        await (await first.load_photons(photons.path)).start()
+        async with Loader() as second:
+            await (await second.load_photons(photons.path)).start()
+            a, b = first.photons["solo"], second.photons["solo"]
+            assert a.instance.box is not b.instance.box
+            assert type(a.instance) is not type(b.instance)
+        module = type(a.instance).__module__
+        assert sys.modules[module].BOX is a.instance.box
+        assert pickle.loads(pickle.dumps(type(a.instance))) is type(a.instance)

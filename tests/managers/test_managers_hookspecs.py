@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import sys
 import types
 
@@ -12,17 +10,6 @@ import pytest
 
 import luminal
 from luminal.errors import LuminalError, PhotonValidationError
-
-
-def on_a_loop(test):
-    """Run an ``async`` test."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
 
 shop_spec = pluggy.HookspecMarker("shop")
 
@@ -46,7 +33,6 @@ def write(folder, name, body, head="from luminal import IPhoton, hookimpl\n"):
     return folder / f"{name}.py"
 
 
-@on_a_loop
 async def test_the_specs_that_a_loader_is_given_are_its_hooks(tmp_path):
     write(
         tmp_path, "a", "    @hookimpl\n    def answer(self, question): return question"
@@ -57,7 +43,6 @@ async def test_the_specs_that_a_loader_is_given_are_its_hooks(tmp_path):
         assert await loader.ahook.answer(question=42) == [42]
 
 
-@on_a_loop
 async def test_an_unknown_hook_is_an_error_that_names_the_nearest(tmp_path):
     """With its line; the others run, and a reload to it is refused."""
     good = "    @hookimpl\n    def answer(self, question): return 1"
@@ -77,7 +62,6 @@ async def test_an_unknown_hook_is_an_error_that_names_the_nearest(tmp_path):
         assert loader.hook.answer(question=1) == [1]
 
 
-@on_a_loop
 async def test_a_near_miss_is_refused_also_where_specs_come_by_the_manager(tmp_path):
     """An unknown name may be specified later there; a misspelt one will not be."""
     write(tmp_path, "a", "    @hookimpl\n    def anwser(self, question): return 2")
@@ -94,7 +78,6 @@ async def test_a_near_miss_is_refused_also_where_specs_come_by_the_manager(tmp_p
     assert states == {"A": "failed", "B": "running", "C": "running"}
 
 
-@on_a_loop
 async def test_another_project_has_its_own_markers(tmp_path):
     """Photons may use them or ours; lifecycle hooks are the same."""
     head = "import pluggy\nfrom luminal import IPhoton, hookimpl\n"
@@ -125,7 +108,6 @@ async def test_another_project_has_its_own_markers(tmp_path):
     assert sorted(seen) == ["Ours", "Ours", "Own"]
 
 
-@on_a_loop
 async def test_a_module_can_be_a_plugin_of_the_hosts_project():
     module = types.ModuleType("a_shop_module")
     exec(
@@ -137,7 +119,6 @@ async def test_a_module_can_be_a_plugin_of_the_hosts_project():
         assert loader.hook.price(net=3) == [-3]
 
 
-@on_a_loop
 async def test_load_without_candidates_takes_the_hosts_group(tmp_path, monkeypatch):
     """What is installed under it, and nothing of other groups."""
     info = tmp_path / "shop_photon-1.0.dist-info"
@@ -165,7 +146,6 @@ def test_specs_without_hooks_are_refused():
         luminal.Loader(hookspecs=[object])
 
 
-@on_a_loop
 async def test_a_host_that_specifies_nothing_takes_any_hook(tmp_path):
     write(tmp_path, "a", "    @hookimpl\n    def whatever(self): return 1")
     async with luminal.Loader(cache=False) as loader:

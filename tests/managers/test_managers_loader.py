@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -28,9 +27,9 @@ from luminal.errors import (
 )
 from luminal.loading._workers import abandoned
 from luminal.model import Deadlines, EventKind, State
+from tests.waiting import DEADLINE, brief, tasks_left
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30
 
 HEAD = "from luminal import IPhoton\n"
 
@@ -69,46 +68,40 @@ def run_script(text: str, *, timeout: float = 60) -> subprocess.CompletedProcess
 def ended(threads: set[threading.Thread]) -> None:
     """Wait for the end of *threads*."""
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(DEADLINE)
 
 
-def test_load_start_unload(photons, traces):
+async def test_load_start_unload(photons, traces):
     """A file's life through the Loader, and ``await handlers.start()``."""
     path = photons.photon("one", "def start(self): self.on = True\n")
 
-    async def go():
-        loader = Loader()
-        handlers = await loader.load_photon(path)
-        assert loader.photons == {"one": handlers[0]}
-        assert handlers[0].instance is None
-        await handlers.start()
-        await handlers.start()
-        assert handlers[0].instance.on
-        assert await loader.unload_photon(handlers[0])
-        assert loader.photons == {}
-        with pytest.raises(PhotonNotFoundError):
-            await loader.unload_photon(handlers[0])
-
-    asyncio.run(go())
+    loader = Loader()
+    handlers = await loader.load_photon(path)
+    assert loader.photons == {"one": handlers[0]}
+    assert handlers[0].instance is None
+    await handlers.start()
+    await handlers.start()
+    assert handlers[0].instance.on
+    assert await loader.unload_photon(handlers[0])
+    assert loader.photons == {}
+    with pytest.raises(PhotonNotFoundError):
+        await loader.unload_photon(handlers[0])
 
 
-def test_photons_is_a_copy(photons):
+async def test_photons_is_a_copy(photons):
     """A host that edits the dict changes nothing."""
     photons.photon("one")
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photons(photons.path)
-            loader.photons.clear()
-            assert list(loader.photons) == ["one"]
-            with pytest.raises(AttributeError):
-                loader.photons = {}
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photons(photons.path)
+        loader.photons.clear()
+        assert list(loader.photons) == ["one"]
+        with pytest.raises(AttributeError):
+            loader.photons = {}
 
 
 @pytest.mark.parametrize("by", ["handler", "path", "str", "relative", "name", "other"])
-def test_unload_takes_the_whole_file(photons, traces, by, monkeypatch):
+async def test_unload_takes_the_whole_file(photons, traces, by, monkeypatch):
     """By Handler, by path, by name: all photons of the file go, and no others."""
     path = photons.write(
         "two.py", HEAD + "class A(IPhoton): pass\nclass B(IPhoton): pass\n"
@@ -116,75 +109,63 @@ def test_unload_takes_the_whole_file(photons, traces, by, monkeypatch):
     photons.photon("other")
     monkeypatch.chdir(photons.path)
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photons(photons.path)
-            await loader.start()
-            what = {
-                "handler": loader.photons["A"],
-                "path": path,
-                "str": str(path),
-                "relative": "two.py",
-                "name": "A",
-                "other": loader.photons["B"],
-            }[by]
-            assert await loader.unload_photons([what]) == [str(path)]
-            assert list(loader.photons) == ["other"]
-            assert loader.photons["other"].state is State.RUNNING
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photons(photons.path)
+        await loader.start()
+        what = {
+            "handler": loader.photons["A"],
+            "path": path,
+            "str": str(path),
+            "relative": "two.py",
+            "name": "A",
+            "other": loader.photons["B"],
+        }[by]
+        assert await loader.unload_photons([what]) == [str(path)]
+        assert list(loader.photons) == ["other"]
+        assert loader.photons["other"].state is State.RUNNING
 
 
-def test_unload_through_a_link(photons, tmp_path):
+async def test_unload_through_a_link(photons, tmp_path):
     """A file is known by the path that it was loaded by, and by its real one."""
     path = photons.photon("one")
     link = tmp_path / "link"
     link.symlink_to(photons.path)
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photon(path)
-            assert await loader.unload_photon(link / "one.py")
-            await loader.load_photon(link / "one.py")
-            assert await loader.unload_photon("one")
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photon(path)
+        assert await loader.unload_photon(link / "one.py")
+        await loader.load_photon(link / "one.py")
+        assert await loader.unload_photon("one")
 
 
-def test_unload_of_a_photon_that_was_never_started(photons, traces):
+async def test_unload_of_a_photon_that_was_never_started(photons, traces):
     """Leaving does not ask for a start first; a stop does."""
     photons.photon("one", "def finalize(self): raise AssertionError\n")
 
-    async def go():
-        loader = Loader()
-        (handler,) = await loader.load_photons(photons.path)
-        with pytest.raises(PhotonNotInitializedError):
-            await handler.stop()
-        assert await loader.unload_photon(handler)
-
-    asyncio.run(go())
+    loader = Loader()
+    (handler,) = await loader.load_photons(photons.path)
+    with pytest.raises(PhotonNotInitializedError):
+        await handler.stop()
+    assert await loader.unload_photon(handler)
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_force_stop_skips_finalize(photons, force):
+async def test_force_stop_skips_finalize(photons, force):
     """``force_stop=True`` ends at once."""
     path = photons.photon(
         "one", "def finalize(self): print('finalized', flush=True); LOG.append(1)\n",
         "LOG = []\n",
     )  # fmt: skip
 
-    async def go():
-        loader = Loader()
-        (handler,) = await loader.load_photon(path)
-        await handler.start()
-        log = sys.modules[handler.factory.__module__].LOG
-        await loader.unload_photon(path, force_stop=force)
-        return log
-
-    assert asyncio.run(go()) == ([] if force else [1])
+    loader = Loader()
+    (handler,) = await loader.load_photon(path)
+    await handler.start()
+    log = sys.modules[handler.factory.__module__].LOG
+    await loader.unload_photon(path, force_stop=force)
+    assert log == ([] if force else [1])
 
 
-def test_other_classes_are_wrapped_too(photons):
+async def test_other_classes_are_wrapped_too(photons):
     """Classes that derive from nothing of ours, by name; a wrong name is said."""
     path = photons.write(
         "mixed.py",
@@ -193,22 +174,19 @@ def test_other_classes_are_wrapped_too(photons):
         "class Third: pass\n",
     )
 
-    async def go():
-        async with Loader() as loader:
-            handlers = await loader.load_photon(path, other_classes=["Extra"])
-            await handlers.start()
-            assert set(loader.photons) == {"mixed", "Extra"}
-            assert loader.photons["Extra"].instance.on == 1
-        async with Loader() as loader:
-            with pytest.raises(PhotonValidationError, match="'Nope'") as caught:
-                await loader.load_photon(path, other_classes=["Nope"])
-            assert caught.value.file == str(path)
-            assert not loader.photons
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        handlers = await loader.load_photon(path, other_classes=["Extra"])
+        await handlers.start()
+        assert set(loader.photons) == {"mixed", "Extra"}
+        assert loader.photons["Extra"].instance.on == 1
+    async with Loader() as loader:
+        with pytest.raises(PhotonValidationError, match="'Nope'") as caught:
+            await loader.load_photon(path, other_classes=["Nope"])
+        assert caught.value.file == str(path)
+        assert not loader.photons
 
 
-def test_photon_base(photons):
+async def test_photon_base(photons):
     """A host's own base decides which classes are photons."""
     package = photons.write("hostlib_x.py", HEAD + "class HostBase(IPhoton): pass\n")
     path = photons.write(
@@ -217,24 +195,21 @@ def test_photon_base(photons):
         "class Mine(HostBase): pass\nclass Other(IPhoton): pass\n",
     )
 
-    async def go():
-        async with Loader() as loader:
-            sys.path.insert(0, str(package.parent))
-            try:
-                from importlib import import_module
+    async with Loader() as loader:
+        sys.path.insert(0, str(package.parent))
+        try:
+            from importlib import import_module
 
-                base = import_module("hostlib_x").HostBase
-            finally:
-                sys.path.remove(str(package.parent))
-                sys.modules.pop("hostlib_x", None)
-            with pytest.raises(PhotonValidationError, match="HostBase"):
-                # The photon's neighbour is a module of its own, so another class.
-                await loader.load_photon(path, photon_base=base)
-
-    asyncio.run(go())
+            base = import_module("hostlib_x").HostBase
+        finally:
+            sys.path.remove(str(package.parent))
+            sys.modules.pop("hostlib_x", None)
+        with pytest.raises(PhotonValidationError, match="HostBase"):
+            # The photon's neighbour is a module of its own, so another class.
+            await loader.load_photon(path, photon_base=base)
 
 
-def test_a_host_base_from_the_hosts_own_module(photons, tmp_path, monkeypatch):
+async def test_a_host_base_from_the_hosts_own_module(photons, tmp_path, monkeypatch):
     """Photons import the base from where the host has it, and are found by it."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "hostlib_y.py").write_text(
@@ -247,16 +222,13 @@ def test_a_host_base_from_the_hosts_own_module(photons, tmp_path, monkeypatch):
         "class Mine(HostBase): pass\nclass Other(IPhoton): pass\n",
     )
 
-    async def go():
+    try:
         from importlib import import_module
 
         base = import_module("hostlib_y").HostBase
         async with Loader() as loader:
             await loader.load_photon(path, photon_base=base)
             assert list(loader.photons) == ["Mine"]
-
-    try:
-        asyncio.run(go())
     finally:
         sys.modules.pop("hostlib_y", None)
 
@@ -278,7 +250,7 @@ def test_recursive_and_one_level(photons, traces):
     assert asyncio.run(names()) == {"A", "Top"}
 
 
-def test_dependencies_start_first_and_stop_last(photons):
+async def test_dependencies_start_first_and_stop_last(photons):
     """In load order up, in reverse down."""
     log = []
     sys.luminal_log = log
@@ -290,13 +262,10 @@ def test_dependencies_start_first_and_stop_last(photons):
     for name, requires in (("a", ("b",)), ("b", ("c>=1",)), ("c", ())):
         photons.photon(name, body.format(name=name, requires=requires), "import sys\n")
 
-    async def go():
+    try:
         async with Loader() as loader:
             await loader.load(discover(photons.path, group=None))
             await loader.start()
-
-    try:
-        asyncio.run(go())
     finally:
         del sys.luminal_log
     assert log == ["+c", "+b", "+a", "-a", "-b", "-c"]
@@ -347,7 +316,7 @@ def test_one_loader_from_two_loops_at_once(photons, traces):
     for each in threads:
         each.start()
     for each in threads:
-        each.join(PATIENCE)
+        each.join(DEADLINE)
     assert not errors
     assert loader.photons == {}
 
@@ -362,7 +331,7 @@ def test_two_loaders_on_one_directory_at_once(photons, traces):
 
     def thread():
         async def go():
-            barrier.wait(PATIENCE)
+            barrier.wait(DEADLINE)
             for _ in range(5):
                 async with Loader() as loader:
                     await loader.load_photons(photons.path)
@@ -381,12 +350,12 @@ def test_two_loaders_on_one_directory_at_once(photons, traces):
     for each in threads:
         each.start()
     for each in threads:
-        each.join(PATIENCE)
+        each.join(DEADLINE)
     assert not errors
     assert len(found) == 10
 
 
-def test_unloaded_generations_can_be_collected(photons, traces):
+async def test_unloaded_generations_can_be_collected(photons, traces):
     """Class, module and instance of an unloaded photon are garbage."""
     photons.write("pack/__init__.py", "from .body import Photon\n")
     photons.write(
@@ -418,25 +387,21 @@ def test_unloaded_generations_can_be_collected(photons, traces):
         @hookspec
         def ping(self, value): ...
 
-    async def go():
-        loader = Loader()
-        loader.plugins.add_hookspecs(Specs)
-        (handler,) = await loader.load_photons(photons.path)
-        await handler.start()
-        assert loader.hook.ping(value=3) == [3]
-        assert await loader.ahook.ping(value=3) == [3]
-        references = [
-            weakref.ref(handler.instance),
-            weakref.ref(handler.factory),
-            weakref.ref(handler.generation),
-            *(weakref.ref(m) for m in handler.generation.modules.values()),
-        ]
-        await loader.unload_photon(handler)
-        assert loader.hook.ping(value=3) == []
-        assert not loader.plugins.has_plugin("pack")
-        return loader, handler, references
-
-    loader, handler, references = asyncio.run(go())
+    loader = Loader()
+    loader.plugins.add_hookspecs(Specs)
+    (handler,) = await loader.load_photons(photons.path)
+    await handler.start()
+    assert loader.hook.ping(value=3) == [3]
+    assert await loader.ahook.ping(value=3) == [3]
+    references = [
+        weakref.ref(handler.instance),
+        weakref.ref(handler.factory),
+        weakref.ref(handler.generation),
+        *(weakref.ref(m) for m in handler.generation.modules.values()),
+    ]
+    await loader.unload_photon(handler)
+    assert loader.hook.ping(value=3) == []
+    assert not loader.plugins.has_plugin("pack")
     gc.collect()
     assert [r() for r in references] == [None] * len(references)
     assert "pack" in str(handler)
@@ -444,48 +409,42 @@ def test_unloaded_generations_can_be_collected(photons, traces):
 
 
 @pytest.mark.slow
-def test_one_broken_of_a_thousand(photons, traces):
+async def test_one_broken_of_a_thousand(photons, traces):
     """999 run."""
     for number in range(1000):
         head = "1 / 0\n" if number == 500 else ""
         photons.photon(f"p{number}", "def start(self): self.on = True\n", head)
 
-    async def go():
-        async with Loader() as loader:
-            report = await loader.load(discover(photons.path, group=None))
-            assert len(report.loaded) == 999
-            assert [o.photon for o in report.failed] == ["p500"]
-            started = await loader.start()
-            assert len(started.loaded) == 999
-            assert all(h.instance.on for h in loader.photons.values())
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        report = await loader.load(discover(photons.path, group=None))
+        assert len(report.loaded) == 999
+        assert [o.photon for o in report.failed] == ["p500"]
+        started = await loader.start()
+        assert len(started.loaded) == 999
+        assert all(h.instance.on for h in loader.photons.values())
 
 
 @pytest.mark.fault(10)
-def test_failed_start_of_one_keeps_no_other_from_it(photons):
+async def test_failed_start_of_one_keeps_no_other_from_it(photons):
     """In ``handlers.start()`` and in ``loader.start()``."""
     photons.photon("a")
     photons.photon("b", "def start(self): raise SystemExit(1)\n")
     photons.photon("c")
 
-    async def go():
-        async with Loader() as loader:
-            handlers = await loader.load_photons(photons.path)
-            with pytest.raises(PhotonStartError, match="'b'"):
-                await handlers.start()
-            states = {n: h.state.value for n, h in loader.photons.items()}
-            assert states == {"a": "running", "b": "failed", "c": "running"}
-            report = await loader.start()
-            assert [o.photon for o in report.failed] == ["b"]
-            assert report.failed[0].problem.line == 6
-            assert '"result": "failed"' in report.to_json()
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        handlers = await loader.load_photons(photons.path)
+        with pytest.raises(PhotonStartError, match="'b'"):
+            await handlers.start()
+        states = {n: h.state.value for n, h in loader.photons.items()}
+        assert states == {"a": "running", "b": "failed", "c": "running"}
+        report = await loader.start()
+        assert [o.photon for o in report.failed] == ["b"]
+        assert report.failed[0].problem.line == 6
+        assert '"result": "failed"' in report.to_json()
 
 
 @pytest.mark.fault(5)
-def test_import_that_never_returns(photons):
+async def test_import_that_never_returns(photons):
     """Refused at its deadline and counted; the others load meanwhile."""
     gate = threading.Event()
     sys.luminal_gate = gate
@@ -495,8 +454,8 @@ def test_import_that_never_returns(photons):
     photons.photon("c")
     before = len(abandoned)
 
-    async def go():
-        async with Loader(deadlines=Deadlines(load=0.3)) as loader:
+    try:
+        async with Loader(deadlines=Deadlines(load=brief(0.3))) as loader:
             report = await loader.load(discover(photons.path, group=None))
             assert list(loader.photons) == ["a", "c"]
             (failed,) = report.failed
@@ -515,9 +474,6 @@ def test_import_that_never_returns(photons):
             assert list(loader.photons) == ["a", "c"]
             await loader.load_photon(photons.path / "b.py")
             assert "b" in loader.photons
-
-    try:
-        asyncio.run(go())
     finally:
         gate.set()
         del sys.luminal_gate
@@ -525,7 +481,7 @@ def test_import_that_never_returns(photons):
 
 @pytest.mark.fault(14)
 @pytest.mark.parametrize("moment", ["import", "start"])
-def test_cancelled_midway(photons, traces, moment):
+async def test_cancelled_midway(photons, traces, moment):
     """Nothing of a cancelled load stays; a cancelled start comes to rest."""
     gate, entered = threading.Event(), threading.Event()
     sys.luminal_gates = gate, entered
@@ -536,7 +492,7 @@ def test_cancelled_midway(photons, traces, moment):
     else:
         photons.photon("b", "def start(self):\n" + textwrap.indent(wait, "    "))
 
-    async def go():
+    try:
         loader = Loader()
 
         async def work():
@@ -544,7 +500,7 @@ def test_cancelled_midway(photons, traces, moment):
             await loader.start()
 
         task = asyncio.create_task(work())
-        await asyncio.to_thread(entered.wait, PATIENCE)
+        await asyncio.to_thread(entered.wait, DEADLINE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -563,16 +519,13 @@ def test_cancelled_midway(photons, traces, moment):
         assert {h.state for h in loader.photons.values()} == {State.RUNNING}
         await loader.close()
         await asyncio.to_thread(ended, late)
-
-    try:
-        asyncio.run(go())
     finally:
         gate.set()
         del sys.luminal_gates
 
 
 @pytest.mark.fault(14)
-def test_cancelled_unload_leaves_whole_photons(photons, traces):
+async def test_cancelled_unload_leaves_whole_photons(photons, traces):
     """The one whose end was cut short is gone, those not reached yet still run."""
     entered = threading.Event()
     sys.luminal_entered = entered
@@ -582,12 +535,12 @@ def test_cancelled_unload_leaves_whole_photons(photons, traces):
         "    await asyncio.Event().wait()\n", "import asyncio, sys\n",
     )  # fmt: skip
 
-    async def go():
+    try:
         loader = Loader()
         await loader.load_photons(photons.path)
         await loader.start()
         task = asyncio.create_task(loader.close())
-        await asyncio.to_thread(entered.wait, PATIENCE)
+        await asyncio.to_thread(entered.wait, DEADLINE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -596,15 +549,12 @@ def test_cancelled_unload_leaves_whole_photons(photons, traces):
         assert not [n for n in sys.modules if n.endswith(".b")]
         await loader.close()
         assert loader.photons == {}
-
-    try:
-        asyncio.run(go())
     finally:
         del sys.luminal_entered
 
 
 @pytest.mark.fault(7)
-def test_photons_that_order_their_own_loader(photons, traces):
+async def test_photons_that_order_their_own_loader(photons, traces):
     """From an import or a finalize: refused at once, never a deadlock."""
     sys.luminal_box = box = {}
     photons.photon(
@@ -626,21 +576,18 @@ def test_photons_that_order_their_own_loader(photons, traces):
         """,
     )
 
-    async def go():
-        box["loader"] = loader = Loader()
-        await asyncio.wait_for(loader.load_photons(photons.path), PATIENCE)
-        await loader.start()
-        await asyncio.wait_for(loader.close(), PATIENCE)
-
     try:
-        asyncio.run(go())
+        box["loader"] = loader = Loader()
+        await asyncio.wait_for(loader.load_photons(photons.path), DEADLINE)
+        await loader.start()
+        await asyncio.wait_for(loader.close(), DEADLINE)
     finally:
         del sys.luminal_box
     assert box["early"].hint
     assert isinstance(box["late"], PhotonStateError)
 
 
-def test_a_photon_may_load_another_one_when_it_starts(photons, traces):
+async def test_a_photon_may_load_another_one_when_it_starts(photons, traces):
     """Starting is not part of the loader's turn."""
     sys.luminal_box = box = {}
     photons.write("more/extra.py", HEAD + "class Extra(IPhoton): pass\n")
@@ -654,16 +601,13 @@ def test_a_photon_may_load_another_one_when_it_starts(photons, traces):
         "import sys\n",
     )
 
-    async def go():
+    try:
         async with Loader() as loader:
             box.update(loader=loader, more=photons.path / "more")
             handlers = await loader.load_photon(photons.path / "first.py")
-            await asyncio.wait_for(handlers.start(), PATIENCE)
+            await asyncio.wait_for(handlers.start(), DEADLINE)
             assert {h.state for h in loader.photons.values()} == {State.RUNNING}
             assert set(loader.photons) == {"first", "Extra"}
-
-    try:
-        asyncio.run(go())
     finally:
         del sys.luminal_box
 
@@ -706,23 +650,20 @@ class AsyncWrapper:
         yield result
 
 
-def test_third_parties_observe_guard_and_wrap(photons, traces):
+async def test_third_parties_observe_guard_and_wrap(photons, traces):
     """The lifecycle is hookspecs: sync and async implementations and wrappers."""
     photons.photon("fine", "on = False\ndef start(self): self.on = True\n")
     photons.photon("refused", "def start(self): raise AssertionError('never')\n")
     library, wrapper = Library(), AsyncWrapper()
 
-    async def go():
-        async with Loader() as loader:
-            loader.plugins.register(library, "library")
-            loader.plugins.register(wrapper, "wrapper")
-            handlers = await loader.load_photons(photons.path)
-            with pytest.raises(PhotonStartError, match="not on this host"):
-                await handlers.start()
-            assert loader.photons["refused"].state is State.FAILED
-            assert loader.photons["fine"].state is State.RUNNING
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        loader.plugins.register(library, "library")
+        loader.plugins.register(wrapper, "wrapper")
+        handlers = await loader.load_photons(photons.path)
+        with pytest.raises(PhotonStartError, match="not on this host"):
+            await handlers.start()
+        assert loader.photons["refused"].state is State.FAILED
+        assert loader.photons["fine"].state is State.RUNNING
     assert ("create", "fine") in library.seen
     assert ("start", "fine", 1) in library.seen
     assert library.seen[-2:] == [("before", "fine"), ("after", "fine")]
@@ -730,50 +671,41 @@ def test_third_parties_observe_guard_and_wrap(photons, traces):
 
 
 @pytest.mark.fault(44)
-def test_subscriber_that_raises_is_counted(photons, caplog):
+async def test_subscriber_that_raises_is_counted(photons, caplog):
     """Photons notice nothing."""
     photons.photon("one")
     heard = []
 
-    async def go():
-        async with Loader() as loader:
-            loader.events.subscribe(lambda event: 1 / 0)
-            stop = loader.events.subscribe(lambda event: heard.append(event.kind))
-            await loader.load_photons(photons.path)
-            await loader.start()
-            stop()
-            assert loader.events.failures == len(heard)
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        loader.events.subscribe(lambda event: 1 / 0)
+        stop = loader.events.subscribe(lambda event: heard.append(event.kind))
+        await loader.load_photons(photons.path)
+        await loader.start()
+        stop()
+        assert loader.events.failures == len(heard)
     assert heard[-2:] == [EventKind.LOADED, EventKind.STARTED]
 
 
-def test_logging(photons, caplog):
+async def test_logging(photons, caplog):
     """``logging=True`` gives a record an operation."""
     caplog.set_level("INFO")
     photons.photon("one")
 
-    async def go():
-        async with Loader(logging=True) as loader:
-            await loader.load_photons(photons.path)
-            await loader.start()
-
-    asyncio.run(go())
+    async with Loader(logging=True) as loader:
+        await loader.load_photons(photons.path)
+        await loader.start()
     for word in ("loaded", "started", "finalized", "unloaded"):
         assert f"photon 'one' {word}" in caplog.text
 
 
-def test_no_threads_stay_after_an_unload(photons, traces):
+async def test_no_threads_stay_after_an_unload(photons, traces):
     """Threads that ran a photon's steps have ended when the order returns."""
     photons.photon("one", "def start(self): pass\ndef finalize(self): pass\n")
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photons(photons.path)
-            await loader.start()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photons(photons.path)
+        await loader.start()
+    assert not tasks_left()
 
 
 @pytest.mark.fault(3)
@@ -830,7 +762,7 @@ def test_a_real_ctrl_c_ends_the_program(photons, moment):
     with process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=DEADLINE)
     assert out == "interrupted\n"
     assert process.returncode == -signal.SIGINT, err
 
@@ -869,7 +801,7 @@ def test_interpreter_ends_while_a_photon_hangs(photons, moment):
             print("over", len(report.loaded))
         asyncio.run(go())
         """,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
     )
     assert done.stdout == "over 0\n"
     assert done.stderr == ""
@@ -903,7 +835,7 @@ def test_fork_after_loading(photons):
         asyncio.run(loader.close())
         print("fine")
         """,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
     )
     assert (done.stdout, done.stderr) == ("fine\n", "")
 
@@ -927,7 +859,7 @@ def test_uvloop(photons, traces):
 
 
 @pytest.mark.fault(31)
-def test_directory_that_goes_away(photons, tmp_path, traces):
+async def test_directory_that_goes_away(photons, tmp_path, traces):
     """What is loaded stays in memory, its late imports fail clearly."""
     photons.photon(
         "one",
@@ -939,67 +871,55 @@ def test_directory_that_goes_away(photons, tmp_path, traces):
     )
     photons.write("near.py", "")
 
-    async def go():
-        async with Loader() as loader:
-            (handler,) = await loader.load_photon(photons.path / "one.py")
-            await handler.start()
-            photons.path.rename(tmp_path / "elsewhere")
-            with pytest.raises(ImportError, match="near"):
-                handler.instance.late()
-            with pytest.raises(PhotonNotFoundError):
-                await loader.load_photon(photons.path / "one.py")
-            (tmp_path / "elsewhere").rename(photons.path)
-            assert handler.instance.late().__name__.endswith(".near")
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        (handler,) = await loader.load_photon(photons.path / "one.py")
+        await handler.start()
+        photons.path.rename(tmp_path / "elsewhere")
+        with pytest.raises(ImportError, match="near"):
+            handler.instance.late()
+        with pytest.raises(PhotonNotFoundError):
+            await loader.load_photon(photons.path / "one.py")
+        (tmp_path / "elsewhere").rename(photons.path)
+        assert handler.instance.late().__name__.endswith(".near")
 
 
-def test_memory_of_many_loads_is_flat(photons):
+async def test_memory_of_many_loads_is_flat(photons):
     """A hundred loads and unloads leave no generation behind."""
     path = photons.photon("one", "def start(self): pass\n")
 
-    async def go():
-        loader = Loader()
-        for _ in range(50):
-            await (await loader.load_photon(path)).start()
-            await loader.unload_photon(path)
-
-    asyncio.run(go())
+    loader = Loader()
+    for _ in range(50):
+        await (await loader.load_photon(path)).start()
+        await loader.unload_photon(path)
     gc.collect()
     kept = [o for o in gc.get_objects() if type(o).__name__ == "Generation"]
     assert not [g for g in kept if g.unit.endswith(".one")]
 
 
-def test_import_error_leaves_an_earlier_photon_alone(photons, traces):
+async def test_import_error_leaves_an_earlier_photon_alone(photons, traces):
     """A helper that two photons share survives the failure of one of them."""
     photons.write("near.py", "ITEMS = []\n")
     photons.photon("good", "items = ITEMS\n", "from near import ITEMS\n")
     photons.photon("bad", head="from near import ITEMS\n1 / 0\n")
 
-    async def go():
-        async with Loader() as loader:
-            await (await loader.load_photon(photons.path / "good.py")).start()
-            items = loader.photons["good"].instance.items
-            with pytest.raises(PhotonImportError):
-                await loader.load_photon(photons.path / "bad.py")
-            name = loader.photons["good"].factory.__module__
-            near = name.removesuffix("good") + "near"
-            assert sys.modules[near].ITEMS is items
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await (await loader.load_photon(photons.path / "good.py")).start()
+        items = loader.photons["good"].instance.items
+        with pytest.raises(PhotonImportError):
+            await loader.load_photon(photons.path / "bad.py")
+        name = loader.photons["good"].factory.__module__
+        near = name.removesuffix("good") + "near"
+        assert sys.modules[near].ITEMS is items
 
 
-def test_environment_is_read_once_per_loader(photons, tmp_path, monkeypatch):
+async def test_environment_is_read_once_per_loader(photons, tmp_path, monkeypatch):
     """Without a cache nothing is written."""
     photons.photon("one")
     monkeypatch.setenv("LUMINAL_CACHE_DIR", str(tmp_path / "none"))
 
-    async def go():
-        async with Loader(cache=False) as loader:
-            await loader.load(discover(photons.path, group=None, index=False))
-
-    asyncio.run(go())
-    assert not os.path.exists(tmp_path / "none")
+    async with Loader(cache=False) as loader:
+        await loader.load(discover(photons.path, group=None, index=False))
+    assert not (tmp_path / "none").exists()
     with contextlib.suppress(FileNotFoundError):
         (tmp_path / "none").rmdir()
 
@@ -1008,7 +928,7 @@ class Marked(IPhoton):
     """A photon of the host's own module."""
 
 
-def test_photon_classes_of_the_host_are_not_taken(photons):
+async def test_photon_classes_of_the_host_are_not_taken(photons):
     """What a file imports belongs to the module that defines it."""
     path = photons.write(
         "user.py",
@@ -1017,9 +937,6 @@ def test_photon_classes_of_the_host_are_not_taken(photons):
     )
     photons.write("near.py", HEAD + "class Base(IPhoton): pass\n")
 
-    async def go():
-        async with Loader() as loader:
-            await loader.load_photon(path)
-            assert list(loader.photons) == ["Mine"]
-
-    asyncio.run(go())
+    async with Loader() as loader:
+        await loader.load_photon(path)
+        assert list(loader.photons) == ["Mine"]

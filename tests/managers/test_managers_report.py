@@ -59,46 +59,42 @@ async def lived(directory: Path) -> luminal.Loader:
     return loader
 
 
-def test_the_report_draws_the_snapshot_that_the_host_draws(tmp_path: Path) -> None:
+async def test_the_report_draws_the_snapshot_that_the_host_draws(
+    tmp_path: Path,
+) -> None:
     """Journal, statistics, failures with their frames: nothing is lost in JSON."""
-
-    async def main() -> None:
-        loader = await lived(tmp_path)
-        here = snapshot_of(loader)
-        there = snapshot_of_status(json.loads(json.dumps(report_of(loader))))
-        await loader.close()
-        assert attrs.evolve(there, at=here.at) == here
-        assert there.events is not None
-        swapped = {e.kind for e in there.events if e.photon == "geo"}
-        assert {"loaded", "started", "swapped", "rejected"} <= swapped
-        frames = [f.problem.frames for f in there.failures if f.photon == "bad"]
-        assert [frame.function for frame in frames[0] if frame.is_own] == ["<module>"]
-        assert there.hooks is not None
-        (hook,) = there.hooks
-        assert (hook.hook, hook.generation, hook.errors) == ("locate", 2, 3)
-
-    asyncio.run(main())
+    loader = await lived(tmp_path)
+    here = snapshot_of(loader)
+    there = snapshot_of_status(json.loads(json.dumps(report_of(loader))))
+    await loader.close()
+    assert attrs.evolve(there, at=here.at) == here
+    assert there.events is not None
+    swapped = {e.kind for e in there.events if e.photon == "geo"}
+    assert {"loaded", "started", "swapped", "rejected"} <= swapped
+    frames = [f.problem.frames for f in there.failures if f.photon == "bad"]
+    assert [frame.function for frame in frames[0] if frame.is_own] == ["<module>"]
+    assert there.hooks is not None
+    (hook,) = there.hooks
+    assert (hook.hook, hook.generation, hook.errors) == ("locate", 2, 3)
 
 
-def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> None:
-    async def main() -> None:
-        loader = await lived(tmp_path)
-        report = json.loads(json.dumps(report_of(loader)))
-        report["events"].append({**report["events"][0], "kind": "ascended"})
-        report["more"] = {"of": "this"}
-        snapshot = snapshot_of_status(report)
-        await loader.close()
-        assert snapshot.events is not None
-        assert len(snapshot.events) == len(report["events"]) - 1
-
-    asyncio.run(main())
+async def test_what_a_newer_host_says_beyond_is_passed_over(tmp_path: Path) -> None:
+    loader = await lived(tmp_path)
+    report = json.loads(json.dumps(report_of(loader)))
+    report["events"].append({**report["events"][0], "kind": "ascended"})
+    report["more"] = {"of": "this"}
+    snapshot = snapshot_of_status(report)
+    await loader.close()
+    assert snapshot.events is not None
+    assert len(snapshot.events) == len(report["events"]) - 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="hosts are asked on Unix sockets")
-def test_the_socket_answers_with_the_report(
+async def test_the_socket_answers_with_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
+        monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
         loader = await lived(tmp_path)
         control = Control(loader)
         control.start(asyncio.get_running_loop())
@@ -111,7 +107,3 @@ def test_the_socket_answers_with_the_report(
         for changing in ("at", "memory", "threads"):
             del answer[changing], expected[changing]
         assert answer == expected
-
-    with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
-        monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
-        asyncio.run(main())

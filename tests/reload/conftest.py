@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import linecache
 import sys
 import threading
@@ -16,8 +16,10 @@ import pytest
 
 from luminal import Loader, hookspec
 from luminal.model import Deadlines, Event, EventKind
+from tests.waiting import DEADLINE, async_wait_until
 
-PATIENCE = 20.0  # seconds until a test gives up
+PATIENT = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, DEADLINE)
+"""Only a hang lasts as long; tests of hangs set shorter ones."""
 
 
 class Specs:
@@ -31,10 +33,10 @@ class Specs:
 
 
 class Host(Loader):
-    """A Loader with the hooks above and short deadlines."""
+    """A Loader with the hooks above, and a memory of its events."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("deadlines", Deadlines(2.0, 2.0, 2.0, 2.0, 2.0))
+        options.setdefault("deadlines", PATIENT)
         super().__init__(**options)
         self.plugins.add_hookspecs(Specs)
         self.heard: list[Event] = []
@@ -56,7 +58,7 @@ class Host(Loader):
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Wait in a thread until news make *condition* true; return what it is."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DEADLINE
         with self._news:
             while not (found := condition()):
                 left = end - time.monotonic()
@@ -87,11 +89,14 @@ async def unchanged(
     host: Host, before: Picture, apart_from: Collection[str] = ()
 ) -> None:
     """Wait until threads that were given up have ended; nothing may differ then."""
-    end = time.monotonic() + 5
-    while before.differences(Picture(host, before.root)).keys() - set(apart_from):
-        changed = before.differences(Picture(host, before.root))
-        assert time.monotonic() < end, changed
-        await asyncio.sleep(0.005)
+
+    def changed() -> dict[str, Any]:
+        found = before.differences(Picture(host, before.root))
+        return {key: found[key] for key in found.keys() - set(apart_from)}
+
+    with contextlib.suppress(AssertionError):
+        await async_wait_until(lambda: not changed())
+    assert changed() == {}
 
 
 class Picture:
@@ -163,16 +168,6 @@ def _is_ours(module: Any, root: Path) -> bool:
     names = getattr(module, "__dict__", None) or {}
     places = [names.get("__file__"), *list(names.get("__path__", ()))]
     return any(str(place).startswith(str(root)) for place in places if place)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run tests that are coroutines, each on a loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = pyfuncitem._fixtureinfo.argnames
-    asyncio.run(pyfuncitem.obj(**{n: pyfuncitem.funcargs[n] for n in names}))
-    return True
 
 
 @pytest.fixture

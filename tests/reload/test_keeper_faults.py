@@ -17,11 +17,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import attrs
 import inotify_simple
 import pytest
 
 from luminal.model import Deadlines, EventKind, State
 from luminal.reload.watching import Timing, _watcher
+from tests.reload.conftest import PATIENT
+from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own")
 
@@ -85,13 +88,13 @@ async def test_an_overflow_of_the_kernels_queue_is_repaired(
     gate = SimpleNamespace(begun=threading.Event(), go_on=threading.Event())
     monkeypatch.setitem(sys.modules, "luminal_test_gate", gate)
     queue_size = queued_events()
-    slow = "def start(self): gate.begun.set(); assert gate.go_on.wait(30)"
+    slow = "def start(self): gate.begun.set(); assert gate.go_on.wait(60)"
     photons.write("a.py", text("a", 1))
     photons.write("b.py", text("b", 1))
     host = make_host(deadlines=Deadlines())
     async with watching(host, photons.path, ("a", 1), ("b", 1)):
         photons.write("b.py", text("b", 2, "import luminal_test_gate as gate", slow))
-        await asyncio.to_thread(gate.begun.wait, 30)
+        await asyncio.to_thread(gate.begun.wait, DEADLINE)
         # Two files in turn, so that the kernel cannot merge equal neighbours.
         names = [photons.path / name for name in ("one", "two")]
         one, two = (os.open(name, os.O_CREAT | os.O_WRONLY) for name in names)
@@ -271,7 +274,7 @@ def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     if not done.stdout and "Traceback" not in done.stderr:
@@ -369,17 +372,19 @@ async def test_a_clock_that_jumps_a_day_hurries_and_misses_nothing(
     head = "import luminal_test_clock as clock, threading"
     slow = "def start(self): clock.ahead += {}; threading.Event().wait({})"
     file = photons.write("a.py", text("a", 0))
-    async with watching(make_host(), photons.path, ("a", 0)) as host:
+    limits = attrs.evolve(PATIENT, start=2)
+    host = make_host(deadlines=limits)
+    async with watching(host, photons.path, ("a", 0)):
         for number, jump in enumerate((86_400, -2 * 86_400, 86_400), start=1):
             body = slow.format(jump, 0.05)
             photons.write("a.py", text("a", number, head, body))
             os.utime(file, (real() + clock.ahead, real() + clock.ahead))
             await shows(host, ("a", number))
         assert not host.happened(EventKind.REJECTED)
-        photons.write("a.py", text("a", 4, head, slow.format(86_400, 5)))
+        photons.write("a.py", text("a", 4, head, slow.format(86_400, 600)))
         await host.until(lambda: host.happened(EventKind.REJECTED))
         (refused,) = host.happened(EventKind.REJECTED)
-        assert "timed out after 2 seconds" in str(refused)
+        assert "did not come back within 2 seconds" in str(refused)
         assert answers(host) == [("a", 3)]
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
 from luminal.model import EventKind, Probation, State
+from luminal.testing import Save, save
+from tests.waiting import DEADLINE, tasks_left
 
 
 def text(name, number, head=""):
@@ -32,29 +34,14 @@ def text(name, number, head=""):
     )
 
 
-def in_place(file, content):
-    file.write_text(content)
+def saves(how):
+    """Return a function that saves as an editor does."""
 
+    def write(file, content):
+        save(file, content.encode(), how)
 
-def rename_over(file, content):
-    fresh = file.with_name("fresh.tmp")
-    fresh.write_text(content)
-    os.replace(fresh, file)
-
-
-def vim(file, content):
-    probe = file.with_name("4913")
-    probe.touch()
-    probe.unlink()
-    backup = file.with_name(file.name + "~")
-    file.rename(backup)
-    file.write_text(content)
-    backup.unlink()
-
-
-def delete_then_create(file, content):
-    file.unlink()
-    file.write_text(content)
+    write.__name__ = how.name
+    return write
 
 
 def two_writes(file, content):
@@ -83,10 +70,7 @@ def from_the_past(file, content):
 
 
 WAYS = [
-    in_place,
-    rename_over,
-    vim,
-    delete_then_create,
+    *(saves(how) for how in Save if how is not Save.TWICE),
     two_writes,
     hidden_backup,
     same_second,
@@ -124,14 +108,14 @@ async def watching(host, photons, **numbers):
 
 
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("save", WAYS)
-async def test_each_way_of_saving_is_one_swap(make_host, photons, save):
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+async def test_each_way_of_saving_is_one_swap(make_host, photons, way):
     """The new bytes serve after exactly one swap, and no other photon is touched."""
     async with make_host() as host:
         watched = await watching(host, photons, a=1, b=1)
         b = host.photons["b"].instance
         for number in (2, 3):
-            save(photons.path / "a.py", text("a", number))
+            way(photons.path / "a.py", text("a", number))
             await watched.show(("a", number), ("b", 1))
         photons.write("b.py", text("b", 2))
         await watched.show(("a", 3), ("b", 2))
@@ -147,7 +131,7 @@ async def test_what_does_not_change_the_bytes_changes_nothing(make_host, photons
         file = photons.path / "a.py"
         os.utime(file)
         file.chmod(0o600)
-        rename_over(file, file.read_text())
+        saves(Save.RENAME)(file, file.read_text())
         photons.write("b.py", text("b", 2))
         await watched.show(("a", 1), ("b", 2))
         assert watched.swaps() == 1
@@ -381,7 +365,7 @@ async def test_the_last_of_a_storm_wins(make_host, photons):
     async with make_host() as host:
         watched = await watching(host, photons, a=0)
         for number in range(1, 300):
-            rename_over(photons.path / "a.py", text("a", number))
+            saves(Save.RENAME)(photons.path / "a.py", text("a", number))
         await watched.show(("a", 299))
         assert watched.swaps() < 150
 
@@ -465,7 +449,7 @@ async def test_watches_that_are_refused(make_host, photons):
         with pytest.raises(DirectoryNotFoundError):
             await host.watch_photons(photons.path / "missing")
         await asyncio.sleep(0.01)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not tasks_left()
         await watching(host, photons, a=1)
         with pytest.raises(ThreadManagerAlreadyRunningError, match="watched already"):
             await host.watch_photons(photons.path)
@@ -529,7 +513,7 @@ def test_the_interpreter_ends_while_it_watches(photons, way):
         [sys.executable, "-c", SHUTDOWN, str(photons.path), way],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         check=False,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )

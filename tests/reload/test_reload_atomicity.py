@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.model import EventKind, State
+from luminal.model import Deadlines, EventKind, State
+from tests.waiting import DEADLINE, brief, tasks_left
 
 HELPER = "VALUE = {number}\n"
 PHOTON = """
@@ -60,7 +61,7 @@ AT_IMPORT = {
     "a name that is taken": ("tail", "Photon.photon_name = 'apart'"),
     "an import that hangs": (
         "tail",
-        "import sys\nsys.modules['luminal_test_gate'].wait(20)",
+        "import sys\nsys.modules['luminal_test_gate'].wait(60)",
     ),
 }
 AT_START = {
@@ -94,7 +95,7 @@ AT_START = {
     ),
     "start hangs": (
         "body",
-        "def start(self): import sys; sys.modules['luminal_test_gate'].wait(20)",
+        "def start(self): import sys; sys.modules['luminal_test_gate'].wait(60)",
     ),
     "start raises, finalize too": (
         "body",
@@ -145,10 +146,8 @@ async def running(host, photons):
 
 
 def deadlines(fault):
-    from luminal.model import Deadlines
-
-    short = 0.3 if "hangs" in fault else 5.0
-    return Deadlines(short, short, short, short, short)
+    limit = brief(0.3) if "hangs" in fault else DEADLINE
+    return Deadlines(limit, limit, limit, limit, limit)
 
 
 @pytest.mark.fault(1, 2, 3, 4, 5, 10, 11, 17)
@@ -168,7 +167,7 @@ async def test_nothing_changes(make_host, photons, picture, unchanged, fault, wh
         assert caught.value.why or caught.value.what
         assert {e.photon for e in host.happened(EventKind.REJECTED)} == {"one", "two"}
         assert [h.state for h in handlers] == [State.RUNNING] * 3
-        assert len(asyncio.all_tasks()) == 1
+        assert not tasks_left()
         write(photons, 3)
         await host.reload_photons(handlers[:2])
         assert host.answers() == [("one", 3, 3), ("two", 3, 3), ("apart", 0, 0)]
@@ -287,7 +286,7 @@ async def test_a_deadline_of_the_caller_leaves_no_task(
             async with asyncio.timeout(0.2):
                 await host.reload_photons(handlers[:2])
         await unchanged(host, before)
-        assert len(asyncio.all_tasks()) == 1
+        assert not tasks_left()
 
 
 @pytest.mark.fault(48)

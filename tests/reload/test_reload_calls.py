@@ -10,6 +10,7 @@ import pytest
 
 from luminal.errors import LuminalError
 from luminal.model import Deadlines, EventKind, State
+from tests.waiting import DEADLINE, brief
 
 PHOTON = """
 import threading
@@ -52,7 +53,7 @@ async def test_a_long_call_on_a_thread(make_host, photons):
 
         def go(photon):
             inside.set()
-            assert leave.wait(20)
+            assert leave.wait(DEADLINE)
             return (photon is old, photon.ended)
 
         found = []
@@ -60,14 +61,14 @@ async def test_a_long_call_on_a_thread(make_host, photons):
             target=lambda: found.append(host.hook.visit(go=go)), daemon=True
         )
         thread.start()
-        await asyncio.to_thread(inside.wait, 20)
+        await asyncio.to_thread(inside.wait, DEADLINE)
         write(photons, "a", 2)
         await host.reload_photon(a)
         assert host.answers() == [("a", 2, False)]
         assert not host.happened(EventKind.FINALIZED)
         leave.set()
         await host.until(lambda: host.happened(EventKind.FINALIZED))
-        await asyncio.to_thread(thread.join, 20)
+        await asyncio.to_thread(thread.join, DEADLINE)
         assert found == [[(("a", 1, False), (True, False))]]
         (drained,) = host.happened(EventKind.DRAINED)
         assert drained.problem is None
@@ -101,17 +102,19 @@ async def test_a_long_call_on_a_task(make_host, photons):
 @pytest.mark.fault(18)
 async def test_the_drain_deadline_is_reported(make_host, photons):
     """A call that does not end does not keep the old photon from being finalized."""
-    async with make_host(deadlines=Deadlines(5, 5, 5, 5, drain=0.3)) as host:
+    async with make_host(
+        deadlines=Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, drain=0.3)
+    ) as host:
         (a,) = await host.run(write(photons, "a", 1))
         old, inside, leave = a.instance, threading.Event(), threading.Event()
 
         def go(photon):
             inside.set()
-            leave.wait(20)
+            leave.wait(DEADLINE)
 
         thread = threading.Thread(target=lambda: host.hook.visit(go=go), daemon=True)
         thread.start()
-        await asyncio.to_thread(inside.wait, 20)
+        await asyncio.to_thread(inside.wait, DEADLINE)
         await host.reload_photon(a)
         await host.until(lambda: host.happened(EventKind.FINALIZED))
         (drained,) = host.happened(EventKind.DRAINED)
@@ -119,7 +122,7 @@ async def test_the_drain_deadline_is_reported(make_host, photons):
         assert old.ended
         assert thread.is_alive()
         leave.set()
-        await asyncio.to_thread(thread.join, 20)
+        await asyncio.to_thread(thread.join, DEADLINE)
 
 
 @pytest.mark.fault(19)
@@ -135,13 +138,13 @@ async def test_one_outermost_call_sees_one_generation(make_host, photons, way):
 
         def look():
             inside.set()
-            assert swapped.wait(20)
+            assert swapped.wait(DEADLINE)
             seen.append(host.answers())
 
         async def alook(photon):
             if not seen:
                 await asyncio.to_thread(inside.set)
-                await asyncio.to_thread(swapped.wait, 20)
+                await asyncio.to_thread(swapped.wait, DEADLINE)
                 seen.append(host.answers())
 
         if way == "thread":
@@ -149,7 +152,7 @@ async def test_one_outermost_call_sees_one_generation(make_host, photons, way):
         else:
             outer = host.ahook.visit(go=alook)
         call = asyncio.create_task(outer)
-        await asyncio.to_thread(inside.wait, 20)
+        await asyncio.to_thread(inside.wait, DEADLINE)
         for name in "abc":
             write(photons, name, 2, visit)
         reload = asyncio.create_task(host.reload_photons(handlers))
@@ -296,7 +299,7 @@ async def test_a_photon_that_reloads_itself_while_it_starts(
     make_host, photons, monkeypatch
 ):
     """It cannot wait for its own start: refused, or done when it has started."""
-    async with make_host(deadlines=Deadlines(3, 3, 3, 3, 3)) as host:
+    async with make_host() as host:
         monkeypatch.setitem(sys.modules, "luminal_test_host", host)
         path = photons.write("b.py", START.replace("'a'", "'b'"))
         loaded = await host.load_photon(path)
@@ -425,7 +428,9 @@ async def test_no_call_fails_while_photons_are_swapped(make_host, photons):
 @pytest.mark.fault(13)
 async def test_a_finalize_that_hangs_ends_at_its_deadline(make_host, photons):
     """The new one serves meanwhile; what happened is told; the Loader can be closed."""
-    async with make_host(deadlines=Deadlines(5, 5, 0.2, 0.2, 1)) as host:
+    async with make_host(
+        deadlines=Deadlines(DEADLINE, DEADLINE, 0.2, brief(0.2), DEADLINE)
+    ) as host:
         path = write(photons, "a", 1, finalize="threading.Event().wait(1)")
         (a,) = await host.run(path)
         write(photons, "a", 2)
@@ -462,14 +467,14 @@ def test_the_end_of_the_loop_completes_a_retirement(make_host, photons):
 
         def go(photon):
             inside.set()
-            leave.wait(20)
+            leave.wait(DEADLINE)
             return photon.ended
 
         thread = threading.Thread(
             target=lambda: found.extend(host.hook.visit(go=go)), daemon=True
         )
         thread.start()
-        await asyncio.to_thread(inside.wait, 20)
+        await asyncio.to_thread(inside.wait, DEADLINE)
         old = a.instance
         await host.reload_photon(a)
         assert not old.ended

@@ -14,6 +14,7 @@ import pytest
 from luminal import hookspec
 from luminal.errors import LuminalError, PhotonDependencyError
 from luminal.model import EventKind, State
+from tests.waiting import DEADLINE
 
 TEXT = """
 from luminal import IPhoton, hookimpl
@@ -316,7 +317,7 @@ def begin(photons, cache, mode, *before):
 
 
 def end(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=DEADLINE)
     assert (process.returncode, "Traceback" in err) == (0, False), err
     return out.split()[-1], err
 
@@ -336,7 +337,7 @@ def test_a_disk_that_is_full_costs_a_warning(photons, tmp_path):
     fill(photons)
     mount = f'mount -t tmpfs -o size=8k tiny {place} && exec "$@"'
     process = begin(photons, place, "once", "unshare", "-Urm", "sh", "-c", mount, "sh")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=DEADLINE)
     if not out and "Traceback" not in err:
         pytest.skip(f"no namespaces here: {err}")
     assert (process.returncode, out.strip()) == (0, "0"), err
@@ -352,7 +353,7 @@ def test_a_host_that_is_killed_leaves_what_the_next_one_reads(photons, tmp_path)
         for _ in range(turns):
             assert process.stdout.readline().strip()
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE)
         fill(photons, turns + 1)
         problems, err = end(begin(photons, tmp_path / "cache", "once"))
         assert (problems, err) == ("0", "")

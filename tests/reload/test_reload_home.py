@@ -11,8 +11,7 @@ import pytest
 
 from luminal.lifecycle import CrossLoopLock
 from luminal.reload._loop import LoopRunner
-
-PATIENCE = 30
+from tests.waiting import DEADLINE, tasks_left
 
 
 def in_thread(function: Callable[[], object]) -> Future[object]:
@@ -27,7 +26,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Asked for after `asyncio.run` has cancelled its tasks, before the loop stops."""
-    runner, turn = LoopRunner(), CrossLoopLock()
+    runner, lock = LoopRunner(), CrossLoopLock()
     is_ending, is_asked = threading.Event(), threading.Event()
     hosts = []
     submit = asyncio.run_coroutine_threadsafe
@@ -40,7 +39,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_and_say_so)
 
     async def work() -> str:
-        async with turn:
+        async with lock:
             if asyncio.get_running_loop() in hosts:
                 await asyncio.Event().wait()
             return "done"
@@ -50,7 +49,7 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
             await asyncio.Event().wait()
         finally:
             is_ending.set()
-            await asyncio.to_thread(is_asked.wait, PATIENCE)
+            await asyncio.to_thread(is_asked.wait, DEADLINE)
             # What was asked for gets its chance to begin on this loop.
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -63,32 +62,29 @@ def test_what_comes_while_the_loop_ends_is_not_lost(
         assert not holding.done()
 
     def ask() -> str:
-        is_ending.wait(PATIENCE)
+        is_ending.wait(DEADLINE)
         return runner.run(work)
 
     answer = in_thread(ask)
     asyncio.run(main())
-    assert answer.result(PATIENCE) == "done"
-    assert in_thread(lambda: runner.run(work)).result(PATIENCE) == "done"
+    assert answer.result(DEADLINE) == "done"
+    assert in_thread(lambda: runner.run(work)).result(DEADLINE) == "done"
     runner.close()
 
 
-def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
+async def test_the_host_s_loop_is_used_while_it_runs_and_left_at_the_end() -> None:
     runner = LoopRunner()
 
     async def work() -> object:
         return asyncio.get_running_loop()
 
-    async def main() -> None:
-        here = asyncio.get_running_loop()
-        runner.use(here)
-        assert await asyncio.to_thread(runner.run, work) is here
-        await asyncio.to_thread(runner.close)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
+    here = asyncio.get_running_loop()
+    runner.use(here)
+    assert await asyncio.to_thread(runner.run, work) is here
+    await asyncio.to_thread(runner.close)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not tasks_left()
 
 
 def test_work_that_ends_just_as_the_wait_times_out_has_its_result(
@@ -108,7 +104,7 @@ def test_work_that_ends_just_as_the_wait_times_out_has_its_result(
             raise
 
     async def work() -> str:
-        await asyncio.to_thread(is_over.wait, PATIENCE)
+        await asyncio.to_thread(is_over.wait, DEADLINE)
         return "done"
 
     def run() -> object:
@@ -141,7 +137,7 @@ def test_a_waiter_whose_loop_was_closed_does_not_keep_the_lock() -> None:
         waiting = await asyncio.to_thread(wait_on_the_other_loop)
         release.set()
         await holder
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             await wait_for_it()
         assert not waiting.done()
 

@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -38,8 +37,8 @@ from tests.reload.model_files import (
     helper_text,
     photon_text,
 )
+from tests.waiting import wait_until
 
-PATIENCE = 30.0
 TERMS = Probation(seconds=300.0, interval=0.01)
 
 
@@ -49,13 +48,6 @@ class Specs:
 
     @hookspec
     def visit(self, go): ...
-
-
-def until(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
 
 
 class BaseLine:
@@ -76,8 +68,8 @@ class BaseLine:
         left = {n for n in set(sys.modules) - self.modules if "model" in n}
         assert not left
         assert list(sys.meta_path) == self.finders
-        until(lambda: set(threading.enumerate()) <= self.threads)
-        until(lambda: self._descriptors() <= self.descriptors)
+        wait_until(lambda: set(threading.enumerate()) <= self.threads)
+        wait_until(lambda: self._descriptors() <= self.descriptors)
 
 
 class Caller(threading.Thread):
@@ -219,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         self.marks += 1
         mark = str(self.root / f"mark_{self.marks}.txt")
         Path(mark).write_text("x")
-        until(lambda: any(mark in paths for paths in list(self.done)))
+        wait_until(lambda: any(mark in paths for paths in list(self.done)))
         self._foresee(touched, is_begin)
 
     def _foresee(self, touched, is_begin):
@@ -422,13 +414,13 @@ class Machine(RuleBasedStateMachine):
             return  # the same text, which would be as sick
         returns = len(self._rolled_back(name))
         self.ledger.sick.add((name, number))
-        until(lambda: len(self._rolled_back(name)) > returns)
+        wait_until(lambda: len(self._rolled_back(name)) > returns)
         self.ledger.sick.clear()  # the same text may be tried again
         self.provisional.remove((units, before, helper))
         self.serving.update(before)
         if "shared" in units:
             self.helper = helper
-        until(lambda: self._answers() == self._expected())
+        wait_until(lambda: self._answers() == self._expected())
         asyncio.run(self._taken())
         self.past.clear()
 

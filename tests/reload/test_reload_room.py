@@ -7,10 +7,12 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import attrs
 import pytest
 
 from luminal.errors import LuminalError
 from luminal.model import Deadlines, EventKind, Probation
+from tests.waiting import DEADLINE
 
 PHOTON = """
 from luminal import IPhoton, hookimpl
@@ -31,8 +33,9 @@ class Photon(IPhoton):
     def finalize(self):
         gates.finalize({number})
 """
-PATIENT = Deadlines(20, 20, 20, 20, drain=100)
-HASTY = Deadlines(20, 20, 20, 20, drain=0.5)
+PATIENT = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, drain=10 * DEADLINE)
+HASTY = attrs.evolve(PATIENT, drain=0.5)
+"""What leaves is given a fifth of it: too little for anybody, but not worth a wait."""
 
 
 @pytest.fixture
@@ -54,15 +57,15 @@ class Caller:
 
     def _go(self):
         self.inside.set()
-        self.leave.wait(30)
+        self.leave.wait(DEADLINE)
 
     async def begin(self):
         self.thread.start()
-        await asyncio.to_thread(self.inside.wait, 30)
+        await asyncio.to_thread(self.inside.wait, DEADLINE)
 
     async def end(self):
         self.leave.set()
-        await asyncio.to_thread(self.thread.join, 30)
+        await asyncio.to_thread(self.thread.join, DEADLINE)
 
 
 def write(photons, number, head=""):
@@ -101,7 +104,10 @@ async def test_a_call_that_does_not_end_holds_the_third_up_for_a_moment(
     make_host, photons, gates
 ):
     """The first is given its limit, and finalized before the third serves."""
-    async with make_host(deadlines=HASTY) as host:
+    limits = attrs.evolve(
+        PATIENT, drain=20
+    )  # a tenth for the call, as much for the rest
+    async with make_host(deadlines=limits) as host:
         (a,) = await host.run(write(photons, 1))
         caller = Caller(host)
         await caller.begin()
@@ -118,7 +124,7 @@ async def test_a_call_that_does_not_end_holds_the_third_up_for_a_moment(
 async def test_a_finalize_that_hangs_is_told_and_counted(make_host, photons, gates):
     """The third is not kept from serving for as long as that takes."""
     release = threading.Event()
-    gates.finalize = lambda number: number != 1 or release.wait(30)
+    gates.finalize = lambda number: number != 1 or release.wait(DEADLINE)
     async with make_host(deadlines=HASTY) as host:
         (a,) = await host.run(write(photons, 1))
         reloads = []

@@ -14,6 +14,7 @@ import pytest
 
 from luminal.errors import LuminalError, PhotonRollbackError
 from luminal.model import EventKind, State
+from tests.waiting import DEADLINE
 
 
 def photon(name, number, body="", says=None, head=""):
@@ -324,7 +325,7 @@ async def test_a_collection_calls_no_subscriber_amid_what_it_interrupts(
 
     def hear(event):
         if event.kind is EventKind.RETIRED:
-            waited.append(not lock.acquire(timeout=5))
+            waited.append(not lock.acquire(timeout=DEADLINE))
             if not waited[-1]:
                 lock.release()
 

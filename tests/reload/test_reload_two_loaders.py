@@ -12,6 +12,7 @@ import pytest
 from luminal import Loader, discover
 from luminal.errors import LuminalError
 from tests.reload.model_files import GROUP, SHIPPED, Installed, Ledger
+from tests.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_both_load_a_distribution_at_the_same_moment(site, monkeypatch):
     gate = SimpleNamespace(begun=threading.Event(), go_on=threading.Event())
     monkeypatch.setitem(sys.modules, "luminal_test_gate", gate)
     site.install(
-        1, None, "import luminal_test_gate as g; g.begun.set(); g.go_on.wait(30)"
+        1, None, "import luminal_test_gate as g; g.begun.set(); g.go_on.wait(60)"
     )
     found = discover(group=GROUP)
     first, second = Loader(), Loader()
@@ -41,12 +42,12 @@ def test_both_load_a_distribution_at_the_same_moment(site, monkeypatch):
 
     threads = [threading.Thread(target=load, args=(each,)) for each in (first, second)]
     threads[0].start()
-    assert gate.begun.wait(30)
+    assert gate.begun.wait(DEADLINE)
     threads[1].start()
     threads[1].join(0.2)
     gate.go_on.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE)
     assert [len(report.loaded) for report in outcomes] == [1, 1]
     for loader in (first, second):
         report = asyncio.run(loader.start())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.upgrades import build_wheel, make_environment, run
+from tests.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def host(python: Path, script: str, cwd: Path, *arguments: object) -> Any:
         stdout=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        timeout=120,
+        timeout=DEADLINE,
         env={**os.environ, "LUMINAL_CACHE_DIR": str(cwd / "cache")},
     )
     return json.loads(done.stdout)

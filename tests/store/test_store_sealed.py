@@ -14,6 +14,7 @@ import pytest
 
 from luminal.store import SealedStore, cache_directory
 from luminal.store import _sealed as sealed_module
+from tests.waiting import DEADLINE
 
 VALUE = {"a": (1, 2.5, "text", b"bytes", None), "code": compile("1 + 1", "x", "eval")}
 
@@ -225,7 +226,7 @@ def test_many_processes_write_and_every_reader_sees_a_whole_value(
         for n in range(8)
     ]
     for child in children:
-        _, stderr = child.communicate(timeout=60)
+        _, stderr = child.communicate(timeout=DEADLINE)
         assert (child.returncode, stderr) == (0, b"")
     assert isinstance(store.load("index"), tuple)
     assert len(list(Path(store.directory).iterdir())) == 2

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.supervise.turning import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import weakref
 import pytest
 
 from luminal.supervise import Footprint, find_referrers
+from tests.waiting import DEADLINE
 
 SOURCE = """
 import threading
@@ -61,7 +62,7 @@ def test_a_photon_that_left_nothing_has_no_referrers():
 
 
 @pytest.mark.fault(26)
-def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
+async def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
     """Each of them is in the report, under its own kind."""
     p = photon()
     event = threading.Event()
@@ -99,7 +100,7 @@ def test_sixteen_habits_that_keep_unloaded_code_alive_are_named(monkeypatch):
     finalizer = weakref.finalize(host, p.function)
     alias = typing.List[p.Thing]  # noqa: UP006 - the habit
     try:
-        found = asyncio.run(main())
+        found = await main()
     finally:
         atexit.unregister(p.function)
         logging.root.removeHandler(handler)
@@ -184,7 +185,7 @@ def test_a_child_of_any_thread_is_seen() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert started.wait(30)
+        assert started.wait(DEADLINE)
         added = {c.facet: c.added for c in Footprint.take().since(before)}
         assert f"'{children[0].pid}'" in added["children"]
     finally:

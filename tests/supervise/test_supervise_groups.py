@@ -17,7 +17,8 @@ from luminal.supervise import (
     Strategy,
     snapshot,
 )
-from tests.supervise.turning import AT_ONCE, DEADLINE, OFTEN, Turning, wait_until
+from tests.supervise.turning import AT_ONCE, OFTEN, Turning
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -29,7 +29,8 @@ from luminal.supervise import (
     super_loop_factory,
 )
 from luminal.supervise._controller import RestartLog
-from tests.supervise.turning import AT_ONCE, DEADLINE, OFTEN, Turning, wait_until
+from tests.supervise.turning import AT_ONCE, OFTEN, Turning
+from tests.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

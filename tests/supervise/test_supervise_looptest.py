@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from luminal.supervise import LoopTask, LoopTrace
 
 
-def test_the_call_raises_stop_iteration_in_async_code():
+async def test_the_call_raises_stop_iteration_in_async_code():
     """An `async` caller catches it around the await: it is no RuntimeError."""
 
     async def loop():
@@ -24,14 +22,14 @@ def test_the_call_raises_stop_iteration_in_async_code():
         except StopIteration:
             return turns, trace.current_iteration
 
-    assert asyncio.run(loop()) == (3, 3)
+    assert await loop() == (3, 3)
 
 
 @given(
     due=st.sets(st.integers(1, 30), max_size=6),
     limit=st.integers(1, 30),
 )
-def test_each_task_runs_at_its_turn_once(due, limit):
+async def test_each_task_runs_at_its_turn_once(due, limit):
     """Exactly the tasks due within the limit run, each at its own turn."""
     ran = []
 
@@ -50,20 +48,17 @@ def test_each_task_runs_at_its_turn_once(due, limit):
             except StopIteration:
                 return
 
-    asyncio.run(loop())
+    await loop()
     assert ran == [(n, n) for n in sorted(due) if n <= limit]
     assert set(trace.tasks_with_keys) == due
     assert len(trace.tasks) == len(due)
 
 
-def test_zero_means_no_limit():
+async def test_zero_means_no_limit():
     trace = LoopTrace(iteration_limit=0)
 
-    async def loop():
-        for _ in range(200):
-            await trace.evaluate_tasks()
-
-    asyncio.run(loop())
+    for _ in range(200):
+        await trace.evaluate_tasks()
     assert trace.current_iteration == 200
 
 
@@ -76,11 +71,8 @@ def test_adding_twice_is_a_key_error():
         LoopTrace([task, task])
 
 
-def test_a_plain_function_and_its_result():
+async def test_a_plain_function_and_its_result():
     """A task may be a plain function; the awaitable gives its result."""
     trace = LoopTrace([LoopTask(1, lambda x: x + 1, x=2)])
 
-    async def one():
-        return await trace.evaluate_tasks()
-
-    assert asyncio.run(one()) == 3
+    assert await trace.evaluate_tasks() == 3

@@ -13,6 +13,8 @@ import tarfile
 
 import pytest
 
+from tests.waiting import DEADLINE
+
 NAME, VERSION = "superloops", "0.1.4"
 
 PRIVATE = "replaces or inspects a private attribute"
@@ -42,13 +44,13 @@ sys.modules["superloops"] = luminal.managers
 """
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 def test_every_test_of_public_behaviour_passes(tmp_path):
     """All but those left out, each for the reason written beside its name."""
     got = subprocess.run(
         [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:",
          "--quiet", "--dest", tmp_path, f"{NAME}=={VERSION}"],
-        check=False, capture_output=True, text=True, timeout=120,
+        check=False, capture_output=True, text=True, timeout=DEADLINE,
     )  # fmt: skip
     archives = list(tmp_path.glob("*.tar.gz"))
     if not archives:
@@ -65,7 +67,7 @@ def test_every_test_of_public_behaviour_passes(tmp_path):
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
          "-c", os.devnull, f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}",
          "-k", f"not ({skip})", str(suite)],
-        check=False, capture_output=True, text=True, timeout=180, cwd=tmp_path,
+        check=False, capture_output=True, text=True, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-1000:]

@@ -6,17 +6,15 @@ import functools
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from luminal.supervise import TracedThread
+from tests.waiting import DEADLINE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-DEADLINE = 30.0
 
 
 @pytest.fixture
@@ -33,9 +31,7 @@ def blocked() -> Iterator[tuple[TracedThread, Callable[[], int]]]:
 
     thread = TracedThread(target=read, daemon=True)
     thread.start()
-    end = time.monotonic() + DEADLINE
-    while sys._current_frames()[thread.ident or 0].f_code is not read.__code__:
-        assert time.monotonic() < end
+    wait_until(lambda: sys._current_frames()[thread.ident or 0].f_code is read.__code__)
     assert thread.halt_and_join(0.1) is not None
     yield thread, functools.partial(os.write, sink, b"x")
     while thread.is_alive():

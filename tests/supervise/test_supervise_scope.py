@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import atexit
-import concurrent.futures.thread
+import concurrent.futures.thread  # a module is wrapped once it has been imported
 import contextlib
 import gc
 import logging
@@ -22,8 +22,8 @@ import pytest
 
 from luminal.errors import PhotonStateError
 from luminal.supervise import Scope, SuperLoop, _patches, unowned
+from tests.waiting import DEADLINE, wait_until
 
-DEADLINE = 10.0
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 POINTS = [
     (threading.Thread, "start"),
@@ -34,13 +34,6 @@ POINTS = [
     (logging.Logger, "addHandler"),
     (signal, "signal"),
 ]
-
-
-def wait_until(condition, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.002)
 
 
 class Ticking(SuperLoop):
@@ -92,17 +85,12 @@ def without_context(kept):
 
 
 @pytest.mark.fault(23)
-def test_what_the_context_starts_ends_with_the_scope():
+async def test_what_the_context_starts_ends_with_the_scope():
     """One of each, through the context, is alive before and gone after `close`."""
-
-    async def main():
-        scope = Scope("through")
-        with_context(scope)
-        kinds = sorted({one.kind for one in scope.living()})
-        left = await scope.close(5)
-        return kinds, left, scope
-
-    kinds, left, scope = asyncio.run(main())
+    scope = Scope("through")
+    with_context(scope)
+    kinds = sorted({one.kind for one in scope.living()})
+    left = await scope.close(DEADLINE)
     assert kinds == ["executor", "loop", "process", "task", "thread"]
     assert left == ()
     assert scope.living() == []
@@ -111,20 +99,16 @@ def test_what_the_context_starts_ends_with_the_scope():
 
 
 @pytest.mark.fault(23)
-def test_what_is_started_without_the_context_is_attributed_and_ended():
+async def test_what_is_started_without_the_context_is_attributed_and_ended():
     """Threads of all kinds, tasks, timers, children, registrations are found."""
     before_signal = signal.getsignal(signal.SIGUSR2)
 
-    async def main():
-        scope = Scope("behind")
-        kept = []
-        with scope.owning():
-            without_context(kept)
-        kinds = sorted(one.kind for one in scope.living())
-        left = await scope.close(5)
-        return kinds, left
-
-    kinds, left = asyncio.run(main())
+    scope = Scope("behind")
+    kept = []
+    with scope.owning():
+        without_context(kept)
+    kinds = sorted(one.kind for one in scope.living())
+    left = await scope.close(DEADLINE)
     assert kinds == sorted(
         ["thread"] * 4  # a thread, a timer, a raw one, the executor's worker
         + ["task", "timer", "executor", "process", "atexit", "logging", "signal"]
@@ -135,18 +119,13 @@ def test_what_is_started_without_the_context_is_attributed_and_ended():
 
 
 @pytest.mark.slow
-def test_a_multiprocessing_pool_is_ended_as_a_whole():
+async def test_a_multiprocessing_pool_is_ended_as_a_whole():
     """Its workers are not replaced behind our back."""
-
-    async def main():
-        scope = Scope("pool")
-        with scope.owning():
-            pool = multiprocessing.get_context("spawn").Pool(1)
-        workers = list(pool._pool)
-        left = await scope.close(8)
-        return left, workers
-
-    left, workers = asyncio.run(main())
+    scope = Scope("pool")
+    with scope.owning():
+        pool = multiprocessing.get_context("spawn").Pool(1)
+    workers = list(pool._pool)
+    left = await scope.close(DEADLINE)
     assert left == ()
     assert not any(worker.is_alive() for worker in workers)
 
@@ -323,73 +302,60 @@ def test_luminals_own_threads_belong_to_nobody():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("through", [True, False])
-def test_after_ten_generations_exactly_one_of_each_lives(through):
+async def test_after_ten_generations_exactly_one_of_each_lives(through):
     """Each new life begins before the old one ends; in the end nothing is left."""
-
-    async def main():
-        counts = []
-        old = None
-        threads = threading.active_count()
-        for _ in range(10):
-            scope = Scope("reloaded")
-            kept = []
-            if through:
-                with_context(scope)
-            else:
-                with scope.owning():
-                    without_context(kept)
-            await asyncio.sleep(0)
-            if old is not None:
-                assert await old.close(5) == ()
-            old = scope
-            counts.append(sorted(one.kind for one in scope.living()))
-        assert await old.close(5) == ()
-        wait_until(lambda: threading.active_count() <= threads + 1)
-        return counts
-
     before = signal.getsignal(signal.SIGUSR2)
-    counts = asyncio.run(main())
+    counts = []
+    old = None
+    threads = threading.active_count()
+    for _ in range(10):
+        scope = Scope("reloaded")
+        kept = []
+        if through:
+            with_context(scope)
+        else:
+            with scope.owning():
+                without_context(kept)
+        await asyncio.sleep(0)
+        if old is not None:
+            assert await old.close(DEADLINE) == ()
+        old = scope
+        counts.append(sorted(one.kind for one in scope.living()))
+    assert await old.close(DEADLINE) == ()
+    wait_until(lambda: threading.active_count() <= threads + 1)
     assert signal.getsignal(signal.SIGUSR2) is before
     assert all(count == counts[0] for count in counts)
     assert logging.getLogger("test.scope").handlers == []
 
 
-def test_a_task_has_the_time_to_end_when_it_is_cancelled():
+async def test_a_task_has_the_time_to_end_when_it_is_cancelled():
     """What it awaits in its ``finally`` is not cancelled before the last rung."""
+    done = []
 
-    async def main():
-        done = []
+    async def polite():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(30):
+                await asyncio.sleep(0.01)
+            done.append(True)
 
-        async def polite():
-            try:
-                await asyncio.Event().wait()
-            finally:
-                for _ in range(30):
-                    await asyncio.sleep(0.01)
-                done.append(True)
-
-        scope = Scope("p")
-        scope.spawn(polite())
-        await asyncio.sleep(0)
-        assert await scope.close(deadline=60) == ()
-        assert done == [True]
-
-    asyncio.run(main())
+    scope = Scope("p")
+    scope.spawn(polite())
+    await asyncio.sleep(0)
+    assert await scope.close(deadline=60) == ()
+    assert done == [True]
 
 
 # What is called at the end ---------------------------------------------------------
 
 
-def closed(fill, deadline=DEADLINE):
+async def closed(fill, deadline=DEADLINE):
     """Close a scope that *fill* was given; return it, what is left, and a list."""
     scope, said = Scope("geo"), []
     scope.on_close(lambda: said.append("first"))
     fill(scope)
-
-    async def main():
-        return await scope.close(deadline)
-
-    return scope, asyncio.run(main()), said
+    return scope, await scope.close(deadline), said
 
 
 async def end_another_task():
@@ -416,16 +382,16 @@ async def time_out():
         (lambda: time_out(), TimeoutError),  # noqa: PLW0108 - a plain function
     ],
 )
-def test_whatever_an_async_closer_raises_the_others_run(closer, kind):
+async def test_whatever_an_async_closer_raises_the_others_run(closer, kind):
     """It is collected, and no sign that the host was cancelled, exits, or waits."""
-    scope, left, said = closed(lambda scope: scope.on_close(closer))
+    scope, left, said = await closed(lambda scope: scope.on_close(closer))
     assert left == ()
     assert [type(error) for error in scope.errors] == [kind]
     assert said == ["first"]
     assert scope.is_closed
 
 
-def test_closers_have_one_deadline_together():
+async def test_closers_have_one_deadline_together():
     """One that swallows its cancellation, one that gives itself again and again."""
 
     async def stay():
@@ -442,15 +408,15 @@ def test_closers_have_one_deadline_together():
         scope.on_close(again)
         scope.on_close(stay)
 
-    _, left, _ = closed(fill, 0.5)
+    _, left, _ = await closed(fill, 0.5)
     whys = [one.why for one in left]
     assert "timed out after" in whys[0]
     assert whys.count("it was not called: the time for closing was over") > 40
 
 
-def test_nothing_can_be_given_to_a_scope_that_is_closed(recwarn):
+async def test_nothing_can_be_given_to_a_scope_that_is_closed(recwarn):
     """It would never be given back; a coroutine is closed unrun."""
-    scope, _, _ = closed(lambda _: None)
+    scope, _, _ = await closed(lambda _: None)
     entered = []
 
     @contextlib.contextmanager
@@ -466,41 +432,38 @@ def test_nothing_can_be_given_to_a_scope_that_is_closed(recwarn):
         with pytest.raises(PhotonStateError, match="life has ended"):
             refused()
     with pytest.raises(PhotonStateError, match="life has ended"):
-        asyncio.run(scope.enter(contextlib.aclosing(None)))
+        await scope.enter(contextlib.aclosing(None))
     assert entered == []
     assert not recwarn.list
 
 
-def test_calls_at_an_impossible_distance_are_refused():
-    scope, _, _ = closed(lambda scope: scope.every(0, time.sleep))
+async def test_calls_at_an_impossible_distance_are_refused():
+    scope, _, _ = await closed(lambda scope: scope.every(0, time.sleep))
     for seconds in (-1, float("nan")):
         with pytest.raises(ValueError, match="every so many seconds"):
             scope.every(seconds, time.sleep)
 
 
-def test_a_cancelled_close_ends_everything_all_the_same():
+async def test_a_cancelled_close_ends_everything_all_the_same():
     scope, said = Scope("geo"), []
 
-    async def main():
-        begun = asyncio.Event()
+    begun = asyncio.Event()
 
-        async def slow():
-            begun.set()
-            await asyncio.sleep(3600)
+    async def slow():
+        begun.set()
+        await asyncio.sleep(3600)
 
-        scope.on_close(lambda: said.append("first"))
-        scope.on_close(slow)
-        thread = scope.thread(spin)
-        task = scope.spawn(for_ever())
-        closing = asyncio.ensure_future(scope.close(DEADLINE))
-        await begun.wait()
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        assert not thread.is_alive()
-        assert task.cancelled()
-
-    asyncio.run(main())
+    scope.on_close(lambda: said.append("first"))
+    scope.on_close(slow)
+    thread = scope.thread(spin)
+    task = scope.spawn(for_ever())
+    closing = asyncio.ensure_future(scope.close(DEADLINE))
+    await begun.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not thread.is_alive()
+    assert task.cancelled()
     assert said == ["first"]
     assert scope.is_closed
 

@@ -21,15 +21,7 @@ from luminal.errors import (
     ThreadsAlreadyRunningError,
 )
 from luminal.supervise import ThreadManager, TracedThread, checkpoint, sleep
-
-DEADLINE = 10.0
-
-
-def wait_until(condition, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.002)
+from tests.waiting import DEADLINE, wait_until
 
 
 def halted(target, *args):
@@ -388,15 +380,15 @@ stuck = TracedThread(target=lock.acquire, daemon=True)
 stuck.start()
 stuck.halt()
 scope = Scope("parent")
-assert scope.spawn(answer()).result(30) == 5
+assert scope.spawn(answer()).result(60) == 5
 child = os.fork()
 if child == 0:
     thread = TracedThread(target=spin, daemon=True)
     thread.start()
     thread.halt()
-    thread.join(30)
+    thread.join(60)
     is_well = not thread.is_alive()
-    is_well = is_well and Scope("child").spawn(answer()).result(30) == 5
+    is_well = is_well and Scope("child").spawn(answer()).result(60) == 5
     os._exit(0 if is_well else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -406,6 +398,6 @@ def test_a_child_after_a_fork_halts_and_spawns_for_itself():
     """It has neither the reaper of its parent nor the thread of its event loop."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKED],
-        check=False, capture_output=True, text=True, timeout=100,
+        check=False, capture_output=True, text=True, timeout=DEADLINE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

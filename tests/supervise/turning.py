@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from luminal.supervise import Backoff, Intensity, SuperLoop
 
-DEADLINE = 15.0
 AT_ONCE = Backoff(initial=0.001, cap=0.01)
 OFTEN = Intensity(restarts=10_000, period=60)
-
-
-def wait_until(condition, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.002)
 
 
 class Turning(SuperLoop):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from luminal.supervise import LoopThread
 from luminal.testing import FakeClock, Host
+from tests.waiting import DEADLINE
 
 SECONDS = st.floats(0.001, 100_000.0)
 
@@ -93,7 +94,7 @@ def test_the_hour_may_be_late(start: float) -> None:
     task = loop.run(begin())
     # A thread that may be left behind, where time does not pass.
     threading.Thread(target=advance, daemon=True).start()
-    assert arrived.wait(20)
+    assert arrived.wait(DEADLINE)
     loop.close()
     assert not task.done() or task.cancelled()
     assert len(turns) == 10 * 366 * 24 * 360 // 36_001
@@ -212,5 +213,5 @@ def test_time_flows_in_a_block_and_stands_still_after_it() -> None:
     clock.advance(0.01)
     assert not task.done()
     clock.advance(0.05)
-    assert task.result(10) is None
+    assert task.result(DEADLINE) is None
     loop.close()

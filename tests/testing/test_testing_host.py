@@ -269,36 +269,32 @@ def test_everything_can_be_called_through_the_facade(host: Host, hello: str) -> 
     assert host.hook.greet(name="you") == ["hello you"]
 
 
-def test_tests_that_are_coroutines_use_the_host_on_their_own_loop(
+async def test_tests_that_are_coroutines_use_the_host_on_their_own_loop(
     tmp_path: Path, hello: str, specs: type
 ) -> None:
-    async def body() -> None:
-        async with AsyncHost(tmp_path / "host", hookspecs=[specs]) as host:
-            bystander = asyncio.create_task(asyncio.Event().wait())
-            host.write("hello.py", hello)
-            await host.watch()
-            host.edit("hello.py", hello.replace("hello {", "salut {"), Save.BACKUP)
-            await host.reloaded("hello")
-            assert await host.loader.ahook.greet(name="you") == ["salut you"]
-            await host.assert_no_leaks()  # the test's own task is none of its business
-            bystander.cancel()
-
-    asyncio.run(body())
+    async with AsyncHost(tmp_path / "host", hookspecs=[specs]) as host:
+        bystander = asyncio.create_task(asyncio.Event().wait())
+        host.write("hello.py", hello)
+        await host.watch()
+        host.edit("hello.py", hello.replace("hello {", "salut {"), Save.BACKUP)
+        await host.reloaded("hello")
+        assert await host.loader.ahook.greet(name="you") == ["salut you"]
+        await host.assert_no_leaks()  # the test's own task is none of its business
+        bystander.cancel()
 
 
-def test_async_host_starts_and_reloads_by_hand(tmp_path: Path, hello: str) -> None:
-    async def body() -> None:
-        async with AsyncHost() as host:
-            host.write("hello.py", hello)
-            (handler,) = await host.run()
-            host.edit("hello.py", hello + "\n    # another text\n")
-            assert await host.reload("hello") == [handler]
-            assert handler.number == 2
-            event = await host.until("swapped", "hello")
-            assert event.generation == 2
-            await host.unload("hello")
-
-    asyncio.run(body())
+async def test_async_host_starts_and_reloads_by_hand(
+    tmp_path: Path, hello: str
+) -> None:
+    async with AsyncHost() as host:
+        host.write("hello.py", hello)
+        (handler,) = await host.run()
+        host.edit("hello.py", hello + "\n    # another text\n")
+        assert await host.reload("hello") == [handler]
+        assert handler.number == 2
+        event = await host.until("swapped", "hello")
+        assert event.generation == 2
+        await host.unload("hello")
 
 
 def test_fixtures_give_fresh_hosts(luminal_host: Host, luminal_async_host: AsyncHost):

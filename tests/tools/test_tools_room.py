@@ -6,8 +6,6 @@ import asyncio
 import logging
 import os
 import py_compile
-import threading
-import time
 from pathlib import Path
 
 from hypothesis import given
@@ -15,15 +13,7 @@ from hypothesis import strategies as st
 
 import luminal.blocking
 from luminal.tools import Logger, Sentinel, SystemUtils
-
-DEADLINE = 10.0
-
-
-def wait_until(condition, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.002)
+from tests.waiting import wait_until
 
 
 def compiled(folder, name="one", text="a = 1\n"):
@@ -126,21 +116,17 @@ def test_logger_has_note_and_success(caplog):
 
 
 @given(st.floats(0, 0.002))
-def test_continue_async_lets_others_run(seconds):
+async def test_continue_async_lets_others_run(seconds):
     """Another task makes progress while one continues later."""
+    ran = []
 
-    async def main():
-        ran = []
+    async def other():
+        ran.append(1)
 
-        async def other():
-            ran.append(1)
-
-        task = asyncio.create_task(other())
-        await SystemUtils.continue_async(seconds)
-        await task
-        return ran
-
-    assert asyncio.run(main()) == [1]
+    task = asyncio.create_task(other())
+    await SystemUtils.continue_async(seconds)
+    await task
+    assert ran == [1]
 
 
 def test_describe_is_all_text():

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,17 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def mypy(program: Path, tmp_path: Path) -> set[int]:
-    """Return the lines of *program* that mypy refuses."""
+ACCEPTED, REFUSED = "accepted_hooks.py", "refused_hooks.py"
+
+
+def mypy(place: Path) -> set[tuple[str, int]]:
+    """Return the files and lines in *place* that mypy refuses."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary"),
             *("--follow-imports=silent", "--hide-error-context"),
-            *("--config-file", os.devnull, "--cache-dir", str(tmp_path)),
-            str(program),
+            *("--config-file", os.devnull, "--cache-dir", str(place / "cache")),
+            *(str(place / ACCEPTED), str(place / REFUSED)),
         ],
         cwd=ROOT,
         env={**os.environ, "MYPYPATH": str(ROOT)},
@@ -32,20 +36,19 @@ def mypy(program: Path, tmp_path: Path) -> set[int]:
         check=False,
     )
     assert done.returncode in {0, 1}, done.stdout + done.stderr
-    found = re.findall(rf"^.*{program.name}:(\d+): error:", done.stdout, re.MULTILINE)
-    return {int(line) for line in found}
+    found = re.findall(r"^.*?(\w+\.py):(\d+): error:", done.stdout, re.MULTILINE)
+    return {(name, int(line)) for name, line in found}
 
 
-def pyright(program: Path, tmp_path: Path) -> set[int]:
-    """Return the lines of *program* that pyright refuses."""
+def pyright(place: Path) -> set[tuple[str, int]]:
+    """Return the files and lines in *place* that pyright refuses."""
     settings = {
         "extraPaths": [str(ROOT)],
-        "include": [program.name],
+        "include": [ACCEPTED, REFUSED],
         "typeCheckingMode": "standard",
         "enableTypeIgnoreComments": True,
     }
-    shutil.copy(program, tmp_path)
-    project = tmp_path / "pyrightconfig.json"
+    project = place / "pyrightconfig.json"
     project.write_text(json.dumps(settings))
     done = subprocess.run(
         [
@@ -58,37 +61,29 @@ def pyright(program: Path, tmp_path: Path) -> set[int]:
         check=False,
     )
     report = json.loads(done.stdout)
-    assert report["summary"]["filesAnalyzed"] == 1, report
+    assert report["summary"]["filesAnalyzed"] == 2, report
     return {
-        item["range"]["start"]["line"] + 1
+        (Path(item["file"]).name, item["range"]["start"]["line"] + 1)
         for item in report["generalDiagnostics"]
         if item["severity"] == "error"
     }
 
 
-def marked(program: Path) -> set[int]:
-    """Return the lines of *program* that are marked as refused."""
-    lines = program.read_text().splitlines()
-    return {n for n, line in enumerate(lines, 1) if line.endswith("# refused")}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [mypy, pyright])
-def test_a_right_program_is_accepted(check: object, tmp_path: Path) -> None:
-    """Arguments and results of hooks are known; nothing needs a cast."""
-    assert callable(check)
-    assert check(HERE / "accepted_hooks.py", tmp_path) == set()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("check", [mypy, pyright])
-def test_every_wrong_line_is_refused(check: object, tmp_path: Path) -> None:
-    """Wrong arguments, results, names and signatures are errors, each on its line."""
-    program = HERE / "refused_hooks.py"
-    expected = marked(program)
+def test_hooks_are_known_to_a_type_checker(
+    check: Callable[[Path], set[tuple[str, int]]], tmp_path: Path
+) -> None:
+    """A right program needs no cast; wrong arguments, results, names are errors."""
+    for name in (ACCEPTED, REFUSED):
+        shutil.copy(HERE / name, tmp_path)
+    lines = (HERE / REFUSED).read_text().splitlines()
+    expected = {
+        (REFUSED, n) for n, line in enumerate(lines, 1) if line.endswith("# refused")
+    }
     assert len(expected) >= 11
-    assert callable(check)
     # A decorator's error may be told at the decorator or at the function under it.
-    lines = check(program, tmp_path)
-    told = {n if n in expected else n - 1 for n in lines}
-    assert told == expected
+    found = check(tmp_path)
+    assert {
+        (name, n) if (name, n) in expected else (name, n - 1) for name, n in found
+    } == expected

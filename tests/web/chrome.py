@@ -15,6 +15,8 @@ from typing import Any
 
 import attrs
 
+from tests.waiting import DEADLINE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 WHY_NOT = "Chromium and its driver are not installed (Debian: chromium chromium-driver)"
@@ -82,7 +84,7 @@ class Chrome:
         actions = [{"type": "key", "id": "keyboard", "actions": keys}]
         self.ask("actions", actions=actions)
 
-    def until(self, script: str, deadline: float = 15.0) -> Any:
+    def until(self, script: str, deadline: float = DEADLINE) -> Any:
         """Wait until *script* returns something true, and return that."""
         end = time.monotonic() + deadline
         while True:
@@ -149,5 +151,5 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 def _call(request: urllib.request.Request) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
+    with opener.open(request, timeout=DEADLINE) as answer:
         return json.loads(answer.read())["value"]

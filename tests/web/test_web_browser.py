@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.server
 import os
 import threading
@@ -23,6 +22,7 @@ from luminal.web import (
     serve,
     snapshot_of,
 )
+from tests.waiting import DEADLINE
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, Chrome, chrome
 
 pytestmark = [
@@ -146,7 +146,9 @@ def test_an_update_keeps_the_selection(
     assert browser.run("return window.row.isConnected")
 
 
-def test_it_connects_again_to_a_restarted_host(browser: Chrome, loader: Loader) -> None:
+async def test_it_connects_again_to_a_restarted_host(
+    browser: Chrome, loader: Loader
+) -> None:
     """Without a server the page says so. It shows the next host on that port, also
     after answers that are no event stream."""
     browser.look(1280, "light")
@@ -156,15 +158,15 @@ def test_it_connects_again_to_a_restarted_host(browser: Chrome, loader: Loader) 
         port = int(served.url.rstrip("/").rpartition(":")[2])
     browser.until(f"return {STATE}.startsWith('connection lost')")
     with _not_found(port) as asked:
-        assert asked.wait(30)
+        assert asked.wait(DEADLINE)
         browser.until(f"return {STATE}.startsWith('connection lost')")
     browser.run("document.querySelector('h1').textContent = 'another host'")
     other = Loader()
     with serve(other, port=port):
-        browser.until(LIVE, deadline=30)
+        browser.until(LIVE)
         browser.until("return document.body.innerText.includes('No photon is loaded')")
         assert browser.run("return document.title") == f"Luminal host {os.getpid()}"
-    asyncio.run(other.close())
+    await other.close()
 
 
 def test_many_pages_of_one_host_do_not_starve_each_other(

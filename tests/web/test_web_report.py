@@ -13,6 +13,7 @@ import pytest
 
 from luminal.managers import Loader
 from luminal.managers.control import Control
+from tests.waiting import DEADLINE
 
 
 def report(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +25,7 @@ def report(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         check=False,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
 
 

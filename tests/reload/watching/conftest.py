@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from luminal.reload.watching import Batch, Note, NoteCode, Timing, Watcher
-
-PATIENCE = 20.0  # seconds until a test gives up
+from tests.waiting import DEADLINE
 
 
 class Clock:
@@ -37,7 +36,7 @@ class Clock:
         for _ in range(2):
             looked = threading.Event()
             watcher.call(looked.set)
-            assert looked.wait(PATIENCE)
+            assert looked.wait(DEADLINE)
 
 
 class Inbox:
@@ -59,7 +58,7 @@ class Inbox:
         return watcher.start()
 
     def next(self) -> Batch:
-        return self.batches.get(timeout=PATIENCE)
+        return self.batches.get(timeout=DEADLINE)
 
     def next_names(self) -> set[str]:
         return self.names(self.next())
@@ -86,14 +85,14 @@ class Inbox:
 
     def note(self, code: NoteCode) -> Note:
         """Return the next note of *code*; others are passed over."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DEADLINE
         while True:
             note = self.notes.get(timeout=max(0.0, end - time.monotonic()))
             if note.code is code:
                 return note
 
     def close(self) -> None:
-        ended = [watcher.stop(PATIENCE) for watcher in self.watchers]
+        ended = [watcher.stop(DEADLINE) for watcher in self.watchers]
         assert all(ended)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
 from luminal.reload.watching import Cause, NoteCode, Timing, Watcher, _watcher
+from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's queue")
 
@@ -34,11 +35,11 @@ def test_an_overflow_is_repaired_by_one_rescan(inbox, root):
     def receive(batch):
         inbox.batches.put(batch)
         busy.set()
-        assert go_on.wait(60)
+        assert go_on.wait(DEADLINE)
 
     inbox.watch(on_batch=receive)
     (root / "first.py").write_text("x")
-    assert busy.wait(20)
+    assert busy.wait(DEADLINE)
     # Two files in turn, so that the kernel cannot merge equal neighbours.
     one, two = (os.open(root / n, os.O_CREAT | os.O_WRONLY) for n in ("s1", "s2"))
     for _ in range(queue_size // 2 + 100):
@@ -389,7 +390,7 @@ def test_the_receiver_may_change_and_stop_the_watch(inbox, root, tmp_path):
     inbox.next()
     (other / "b.py").write_text("x")
     inbox.next()
-    watcher._thread.join(20)
+    watcher._thread.join(DEADLINE)
     assert not watcher.is_running
 
 

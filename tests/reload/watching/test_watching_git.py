@@ -16,6 +16,7 @@ from luminal.reload.watching._ignore import (
     git_directory_above,
     is_unfinished_distribution,
 )
+from tests.waiting import DEADLINE
 
 LONG = 1.0  # seconds; more than any quiet time, less than the life of a lock
 
@@ -223,5 +224,5 @@ def test_the_delivery_begins_after_the_lock_has_gone(inbox, repository):
 
     inbox.watch(on_batch=look)
     git(repository, "checkout", "-q", "other")
-    assert done.wait(20)
+    assert done.wait(DEADLINE)
     assert locks == [set()]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import DEADLINE
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces")
 
 
@@ -27,7 +29,7 @@ def run_in_thread(tmp_path: Path, setup: str, program: str) -> list[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     if not outcome.stdout and "Traceback" not in outcome.stderr:
@@ -51,11 +53,11 @@ def test_the_kernels_own_limit_of_watches(tmp_path):
         batches, notes = queue.SimpleQueue(), queue.SimpleQueue()
         timing = Timing(poll=0.05)
         with Watcher([root], batches.put, on_note=notes.put, timing=timing):
-            print(notes.get(timeout=20).code)
+            print(notes.get(timeout=60).code)
             for number in range(8):
                 file = root / f"p{number}" / "a.py"
                 file.write_text("x")
-                assert batches.get(timeout=20).paths == {str(file)}
+                assert batches.get(timeout=60).paths == {str(file)}
         print("done", notes.empty())
         """,
     )
@@ -76,14 +78,14 @@ def test_a_mount_over_the_directory_and_its_end_are_seen_at_once(tmp_path):
         batches = queue.SimpleQueue()
         with Watcher([root], batches.put):
             subprocess.run(["mount", "-t", "tmpfs", "t", root], check=True)
-            print("deleted", *batches.get(timeout=20).deleted)
+            print("deleted", *batches.get(timeout=60).deleted)
             (root / "b.py").write_text("mounted")
-            print("created", *batches.get(timeout=20).created)
+            print("created", *batches.get(timeout=60).created)
             subprocess.run(["umount", root], check=True)
-            batch = batches.get(timeout=20)
+            batch = batches.get(timeout=60)
             print("created", *batch.created, "deleted", *batch.deleted)
             (root / "a.py").write_text("below again")
-            print("changed", *batches.get(timeout=20).changed)
+            print("changed", *batches.get(timeout=60).changed)
         """,
     )
     a, b = (str(tmp_path / "photons" / name) for name in ("a.py", "b.py"))

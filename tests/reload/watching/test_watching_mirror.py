@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import shutil
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luminal.reload.watching import Watcher
+from tests.waiting import DEADLINE, wait_until
 
 FOLDERS = ["", "d1", "d2", "d1/s"]
 FILES = [f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("a", "b")]
@@ -138,13 +140,10 @@ def test_the_mirror_equals_the_tree(rounds):
                     with contextlib.suppress(OSError):
                         step(root, *words)
                 (root / "mark").write_text(str(number))
-                mirror.marks.get(timeout=20)
-                wait_until_equal(mirror, root)
+                mirror.marks.get(timeout=DEADLINE)
+                # A deletion may come in the batch after the mark's.
+                wait_until(functools.partial(equal, mirror, root))
 
 
-def wait_until_equal(mirror: Mirror, root: Path) -> None:
-    """A deletion may come in the batch after the mark's; nothing else is waited for."""
-    end = time.monotonic() + 2
-    while mirror.texts != read_tree(root) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert mirror.texts == read_tree(root)
+def equal(mirror: Mirror, root: Path) -> bool:
+    return mirror.texts == read_tree(root)

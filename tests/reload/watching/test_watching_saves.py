@@ -6,37 +6,24 @@ import os
 import py_compile
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from luminal.reload.watching import Cause
+from luminal.testing import Save, save
+from tests.waiting import DEADLINE
 
 
-def in_place(file: Path) -> None:
-    file.write_text("new = 1\n")
+def saves(how: Save) -> Callable[[Path], None]:
+    """Return a function that saves as an editor does."""
 
+    def write(file: Path) -> None:
+        save(file, b"new = 1\n", how)
 
-def rename_over(file: Path) -> None:
-    fresh = file.with_name("fresh.tmp")
-    fresh.write_text("new = 1\n")
-    os.replace(fresh, file)
-
-
-def vim(file: Path) -> None:
-    """Probe the directory, move the file aside, write it anew, drop the backup."""
-    probe = file.with_name("4913")
-    probe.touch()
-    probe.unlink()
-    backup = file.with_name(file.name + "~")
-    file.rename(backup)
-    file.write_text("new = 1\n")
-    backup.unlink()
-
-
-def delete_then_create(file: Path) -> None:
-    file.unlink()
-    file.write_text("new = 1\n")
+    write.__name__ = how.name
+    return write
 
 
 def truncate_then_write(file: Path) -> None:
@@ -82,10 +69,7 @@ def mtime_backwards(file: Path) -> None:
 
 
 WAYS = [
-    in_place,
-    rename_over,
-    vim,
-    delete_then_create,
+    *(saves(how) for how in Save if how is not Save.TWICE),
     truncate_then_write,
     two_writes,
     jetbrains,
@@ -95,14 +79,14 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("save", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.fault(28)
-def test_a_save_is_one_batch_that_says_changed(inbox, root, save):
+def test_a_save_is_one_batch_that_says_changed(inbox, root, way):
     file = root / "photon.py"
     file.write_text("old = 0\n")
     inbox.watch()
     for _ in range(3):
-        save(file)
+        way(file)
         batch = inbox.next()
         assert batch.paths == {str(file)}
         assert batch.changed == {str(file)}
@@ -111,9 +95,9 @@ def test_a_save_is_one_batch_that_says_changed(inbox, root, save):
     assert inbox.rest() == []
 
 
-@pytest.mark.parametrize("save", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.fault(27)
-def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, save):
+def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, way):
     """Whoever reads when the batch arrives finds the last text, never a half one."""
     file = root / "photon.py"
     file.write_text("old = 0\n")
@@ -125,9 +109,9 @@ def test_what_a_batch_leads_to_is_the_whole_text(inbox, root, save):
         done.set()
 
     inbox.watch(on_batch=read)
-    save(file)
+    way(file)
     wanted = file.read_text()
-    assert done.wait(20)
+    assert done.wait(DEADLINE)
     assert texts == [wanted]
 
 

@@ -1,0 +1,130 @@
+"""Checks of the pages that Sphinx has built: what its own warnings do not cover.
+
+Links that the theme, raw HTML and drawings make, and the anchor of everything that the
+code declares and a page describes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urldefrag, urlsplit
+
+from luminal.cli._options import KEYS
+from luminal.cli._output import Exit
+from luminal.errors import ERROR_CODES
+from luminal.interfaces import LifecycleSpecs
+from luminal.model import EventKind, State, Step
+
+from .command_line import commands, options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["broken_links", "missing_anchors", "problems_of"]
+
+
+class _Page(HTMLParser):
+    """What one page offers to link to, and where it leads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, _: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.anchors.update(found[key] or "" for key in ("id", "name") if key in found)
+        self.links += [link for key in ("href", "src") if (link := found.get(key))]
+
+
+def problems_of(built: Path) -> list[str]:
+    """Return what is wrong with all pages of Luminal's documentation below *built*."""
+    site = _read(built)
+    return [*_broken(site), *_missing(site)]
+
+
+def broken_links(built: Path) -> list[str]:
+    """Return each relative link below *built* without its file or its anchor."""
+    return [*_broken(_read(built))]
+
+
+def missing_anchors(built: Path) -> list[str]:
+    """Return each name of the code that no page below *built* has an anchor for."""
+    return [*_missing(_read(built))]
+
+
+def _read(built: Path) -> dict[Path, _Page]:
+    return {path: _Page(path) for path in built.resolve().rglob("*.html")}
+
+
+def _broken(site: dict[Path, _Page]) -> Iterator[str]:
+    for path, page in site.items():
+        for link in page.links:
+            address, fragment = urldefrag(link)
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve()
+            target = target if parts.path else path
+            if target.is_dir():
+                target /= "index.html"
+            anchors = site[target].anchors if target in site else {unquote(fragment)}
+            if not target.exists() or (fragment and unquote(fragment) not in anchors):
+                yield f"{path.name}: the link {link} leads nowhere"
+
+
+def _missing(site: dict[Path, _Page]) -> Iterator[str]:
+    anchors = {f"{p.parent.name}/{p.name}": page.anchors for p, page in site.items()}
+    for name, wanted in _wanted().items():
+        for anchor in wanted:
+            if not {*anchor.split()} & anchors.get(name, set()):
+                yield f"{name}: no anchor {anchor}"
+    yield from _missing_names(site)
+
+
+def _wanted() -> dict[str, list[str]]:
+    """Return page → anchors; one is enough of those that stand in one string."""
+    ours = [c for c, e in ERROR_CODES.items() if e.__module__ == "luminal.errors"]
+    specified = [name for name in vars(LifecycleSpecs) if not name.startswith("_")]
+    hooks = [f"luminal.interfaces.LifecycleSpecs.{name}" for name in specified]
+    options = [
+        f"cmdoption-luminal-{name}-{option} cmdoption-luminal-{option}"
+        for name, command in commands().items()
+        for option in (each.opts[-1].lstrip("-") for each in options_of(command))
+    ]
+    return {
+        "generated/settings.html": [
+            *(f"confval-{key}" for key in KEYS),
+            *("envvar-LUMINAL_PATHS", "photon-exclusive"),
+        ],
+        "generated/states.html": [
+            *(f"state-{state}" for state in State),
+            *(f"step-{step}" for step in Step),
+            *(f"drawn-{state}" for state in State),
+        ],
+        "generated/events.html": [f"event-{kind}" for kind in EventKind],
+        "generated/errors.html": [f"luminal-error-{code}" for code in ours],
+        "generated/hooks.html": hooks,
+        "generated/commands.html": [
+            *(f"command-{name}" for name in commands()),
+            *options,
+        ],
+        "reference/cli.html": [f"exit-{code.value}" for code in Exit],
+    }
+
+
+def _missing_names(site: dict[Path, _Page]) -> Iterator[str]:
+    """Yield each public name that is neither described nor said to be described."""
+    anchors = {anchor for page in site.values() for anchor in page.anchors}
+    for package in (path.stem for path in site if path.parent.name == "api"):
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            home = str(getattr(value, "__module__", None) or package).split(".")
+            own = ".".join([*home[:2], getattr(value, "__name__", name)])
+            if not {f"{package}.{name}", own} & anchors:
+                yield f"{package}.{name} is not described"
