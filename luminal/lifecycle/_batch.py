@@ -447,7 +447,7 @@ class BatchLoader:
         handlers = registry.in_order(h for of_file in by_file.values() for h in of_file)
         handlers.reverse()
         for handler in handlers:
-            handler._is_unloaded = True  # nobody can start it meanwhile
+            handler._is_unloaded = True  # it cannot be started meanwhile
         gone: list[Handler] = []
         try:
             for handler in handlers:

@@ -232,9 +232,8 @@ def report_referrers(handler: Handler, namespaces: list[dict[str, Any]]) -> None
     """
     if not namespaces:
         return
-    referrers = handler._changes.referrers = find_referrers(
-        namespaces, photon=handler.name
-    )
+    referrers = find_referrers(namespaces, photon=handler.name)
+    handler._changes.referrers = referrers
     if not referrers:
         return
     import logging

@@ -52,8 +52,8 @@ FORCED_CLOSE = 0.5
 class Life:
     """What a Handler has of one generation of its photon.
 
-    A swap stores the next one in the Handler. To stop and start again goes on with
-    the same one.
+    A swap stores the next one in the Handler. A photon that is stopped and started
+    again keeps its own.
 
     Attributes:
         filepath: Path of the photon's file.
@@ -435,15 +435,15 @@ class Handler:
         life.generation = life.factory = life.instance = None
 
     def _adopt(self, other: Handler) -> None:
-        """Go on with the life of *other*: one store, which every thread sees whole.
+        """Take over the life of *other*, with one store.
 
-        The name stays, and so does the Handler that the host holds.
+        The name stays, and so does the Handler that the host has.
         """
         self._life = other._life
         self._changes.absorb(other._changes)
 
     def _detached(self) -> Handler:
-        """Return a Handler of the same life, which retires it when this one goes on."""
+        """Return another Handler of the same life, which retires it after a swap."""
         other = copy(self)
         other._lock = CrossLoopLock()
         other._changes = InterpreterChanges()

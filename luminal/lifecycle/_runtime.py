@@ -82,7 +82,7 @@ class Events:
             loop.call_soon_threadsafe(self._emit_deferred)
 
     def _emit_deferred(self) -> None:
-        with suppress(IndexError):  # until it is empty, whoever else takes from it
+        with suppress(IndexError):  # until it is empty; other threads may take from it
             while True:
                 self._emit(self._deferred.popleft())
 
@@ -212,7 +212,7 @@ class Runtime:
         deadlines: For each step of a photon's life.
         events: Passes events to subscribers.
         interpreter_policy: What is done about changes of the interpreter's shared
-            state; None where nobody looks at them.
+            state; None where they are not looked at.
         knows_all_hooks: Whether no hooks are specified later, so that a photon must
             not implement any other.
     """

@@ -143,8 +143,9 @@ class _JobQueue(Generic[T]):
 
 def _capture(job: Callable[[], T]) -> Result[T]:
     result: Result[T] = Result()
-    # Made before: a thread that is being halted must not enter a function of ours with
-    # the halt's exception in hand. CPython 3.11 has crashed there.
+    # `result` is made before the job: a thread that is being halted must not enter a
+    # function of ours while it handles the halt's exception. CPython 3.11 has crashed
+    # there.
     try:
         result.value = job()
     except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure

@@ -300,12 +300,12 @@ async def test_cancelled_before_its_thread_has_begun(
         before, is_free = picture(host), threading.Event()
         marks = photons.path.parent / "ran"
         write(photons, 2, two={"head": f"open({str(marks)!r}, 'w').close()"})
-        hand = host._world.hand
+        worker = host._world.worker
         is_busy = threading.Event()
-        hand.give(lambda: (is_busy.set(), is_free.wait()), lambda: None)
+        worker.submit(lambda: (is_busy.set(), is_free.wait()), lambda: None)
         await host.until(is_busy.is_set)
         task = asyncio.create_task(host.reload_photons([one, two]))
-        await host.until(hand._place.work.qsize)
+        await host.until(worker._running.work.qsize)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
