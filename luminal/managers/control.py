@@ -160,7 +160,7 @@ class Control:
         return path
 
     def stop(self) -> None:
-        """Stop to listen; a reload under way is finished."""
+        """Stop listening; a reload under way is finished."""
         listener, self._socket = self._socket, None
         if listener is None:
             return

@@ -469,7 +469,7 @@ class Loader:
         self._directory_watch = self._start_watch(os.fspath(photons_directory))
 
     async def stop_watching_photons(self, halt_threads: bool = False) -> None:
-        """Stop to watch the directory, and unload what the watch has loaded.
+        """Stop watching the directory, and unload what the watch has loaded.
 
         Args:
             halt_threads: Skip ``finalize`` and end at once what the photons own.
@@ -503,7 +503,7 @@ class Loader:
         self._distribution_watch = watch
 
     async def stop_watching_distributions(self) -> None:
-        """Stop to watch distributions; their photons keep running."""
+        """Stop watching distributions; their photons keep running."""
         watch = self._distribution_watch
         if watch is not None:
             await watch.stop()
@@ -643,7 +643,7 @@ class Watches:
     _watches: list[DirectoryWatch] = attrs.field(init=False, factory=list)
 
     async def start(self) -> None:
-        """Start to watch; the threads continue when the running loop has ended."""
+        """Start watching; the threads continue when the running loop has ended."""
         for directory in dict.fromkeys(self.directories):
             start = self.loader._start_watch  # noqa: SLF001 - both are in this module
             self._watches.append(start(directory, self.recursive, self.is_wanted))
@@ -651,7 +651,7 @@ class Watches:
             await self.loader.watch_distributions()
 
     async def stop(self, is_forced: bool = False) -> None:
-        """Stop to watch, and unload what the watches have loaded.
+        """Stop watching, and unload what the watches have loaded.
 
         Args:
             is_forced: Skip ``finalize``.

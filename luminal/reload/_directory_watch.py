@@ -262,7 +262,7 @@ class DirectoryWatch:
         )
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Start to watch; what the directory has is loaded in the background.
+        """Start watching; what the directory has is loaded in the background.
 
         Args:
             loop: The loop for the photons' coroutines, as long as it runs.
@@ -276,7 +276,7 @@ class DirectoryWatch:
         self._watcher.call(self._catch_up)
 
     async def stop(self, is_forced: bool) -> None:
-        """Stop to watch, and unload what the watch has loaded.
+        """Stop watching, and unload what the watch has loaded.
 
         It may be called again after a cancellation.
 

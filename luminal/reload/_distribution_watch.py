@@ -1,10 +1,7 @@
 """Keep the loaded distributions and what is installed the same.
 
 `DistributionWatch` watches the directories of distributions, waits until an
-installation is complete, and swaps it in. `find_upgrade` reads an installation: every
-source file is read once and must have the digest that RECORD gives. These bytes are
-staged, so that neither an incomplete installation nor a mixture of two versions is ever
-executed.
+installation is complete, and swaps it in.
 """
 
 from __future__ import annotations
@@ -17,29 +14,23 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery import discover
-from luminal.errors import LuminalError, PhotonReloadError, PhotonTornError
-from luminal.loading import (
-    Choice,
-    DistributionOrigin,
-    extensions_of,
-    read_installed_files,
-    run_in_thread,
-)
-from luminal.model import Event, EventKind, Problem, Source
+from luminal.errors import LuminalError, PhotonTornError
+from luminal.loading import run_in_thread
+from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
-from luminal.reload._plan import Change, Upgrade
+from luminal.reload._plan import Change, distribution_of, find_upgrade
 from luminal.reload.watching import Batch, Note, NoteCode, Watcher
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from luminal.lifecycle import CrossLoopLock, Handler
-    from luminal.model import Candidate
+    from luminal.model import Event
+    from luminal.reload._plan import Upgrade
     from luminal.reload._reloader import Reloader
 
-__all__ = ["DistributionWatch", "distribution_of", "find_upgrade"]
+__all__ = ["DistributionWatch"]
 
 _log = logging.getLogger("luminal.watch")
 
@@ -51,90 +42,6 @@ _GONE_FOR = 1.0
 
 _PHASE = "upgrade"
 """Phase of the problem of a photon whose distribution could not be swapped in."""
-
-
-def distribution_of(handler: Handler) -> str:
-    """Return the distribution that a photon comes from; empty for a directory."""
-    candidate = handler.candidate
-    if candidate is None or candidate.source is not Source.DISTRIBUTION:
-        return ""
-    return candidate.origin.rpartition(" ")[0]
-
-
-def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
-    """Return the installed version of the distribution of *handlers*.
-
-    Args:
-        handlers: Of all photons of one distribution.
-
-    Raises:
-        PhotonTornError: It is not installed, or incomplete: pip may be at work.
-        PhotonReloadError: It cannot be swapped in.
-        LuminalError: One of its photons cannot be loaded any more.
-    """
-    first = handlers[0]
-    if first.generation is None or first.candidate is None:
-        raise _rejection(first, "it is not loaded", "load it first")
-    if first.generation.borrowed:
-        raise _rejection(
-            first,
-            "the host had imported its modules before Luminal did",
-            "load photons before anything imports them, or restart the host",
-        )
-    candidates = _candidates(first.candidate, distribution_of(first))
-    distribution, _, version = candidates[0].origin.rpartition(" ")
-    module = candidates[0].target.partition(":")[0].strip()
-    location = candidates[0].location
-    origin = DistributionOrigin(distribution, version, module, location)
-    files = read_installed_files(origin, is_checked=True)
-    for candidate in candidates:  # only now that all files are known to be complete
-        if candidate.problem is not None:
-            raise candidate.problem.error(candidate.name)
-    _check_swappable(first, origin, first.generation.unit)
-    targets = tuple((c.name, c.target) for c in candidates)
-    base = first._choice.base if first._choice is not None else object
-    choice = Choice(base, (), targets)
-    return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
-
-
-def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
-    found = [
-        candidate
-        for candidate in discover(group=known.group)
-        if candidate.source is Source.DISTRIBUTION
-        and candidate.origin.rpartition(" ")[0] == distribution
-    ]
-    if not found or not all(candidate.location for candidate in found):
-        raise PhotonTornError("is not installed", photon=known.name)
-    return found
-
-
-def _check_swappable(first: Handler, origin: DistributionOrigin, unit: str) -> None:
-    """Reject what a process can have only one version of."""
-    compiled = extensions_of(origin)
-    if compiled or (first.generation is not None and first.generation.has_extension):
-        name = compiled[0] if compiled else "one of its modules"
-        raise _rejection(
-            first,
-            f"{name} is compiled, and a process can have only one version of it",
-            "restart the host",
-        )
-    if origin.root[0] != unit:
-        raise _rejection(
-            first,
-            f"its package {unit!r} is called {origin.root[0]!r} now",
-            "restart the host",
-        )
-
-
-def _rejection(handler: Handler, why: str, hint: str) -> PhotonReloadError:
-    return PhotonReloadError(
-        "its upgrade cannot be swapped in",
-        photon=handler.name,
-        file=handler.filepath,
-        why=why,
-        hint=hint,
-    )
 
 
 @attrs.define(eq=False)
@@ -211,7 +118,7 @@ class DistributionWatch:
         self._on_batch()  # something may have been installed in between
 
     async def stop(self) -> None:
-        """Stop to watch; the photons keep running."""
+        """Stop watching; the photons keep running."""
         self._is_over = True
         self._unsubscribe()
         for watcher in self._watchers.values():

@@ -4,6 +4,10 @@ A *unit* is what is replaced as a whole: a photon's file, its package, its distr
 or a helper module. `Change` has the units of a reload and the bytes that were read of
 them; `History` has the files to which a roll-back returns. `find_unmet` checks the
 requirements that photons have of each other.
+
+`find_upgrade` reads the installed version of a distribution: every source file is read
+once and must have the digest that RECORD gives. These bytes are staged, so that neither
+an incomplete installation nor a mixture of two versions is ever executed.
 """
 
 from __future__ import annotations
@@ -13,16 +17,28 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery import fits, fold, split_requirement
-from luminal.errors import LuminalError, PhotonDependencyError
-from luminal.loading import read_source
+from luminal.discovery import discover, fits, fold, split_requirement
+from luminal.errors import (
+    LuminalError,
+    PhotonDependencyError,
+    PhotonReloadError,
+    PhotonTornError,
+)
+from luminal.loading import (
+    Choice,
+    DistributionOrigin,
+    extensions_of,
+    read_installed_files,
+    read_source,
+)
+from luminal.model import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Registry
-    from luminal.loading import Choice, Generation, Origin, Pinned, SourceFile
+    from luminal.loading import Generation, Origin, Pinned, SourceFile
     from luminal.model import Candidate
     from luminal.reload._swap import Pair
 
@@ -35,7 +51,9 @@ __all__ = [
     "Unmet",
     "Upgrade",
     "components",
+    "distribution_of",
     "find_unmet",
+    "find_upgrade",
     "in_order",
     "reachable",
 ]
@@ -208,6 +226,90 @@ class Change:
         if source.checksum != known.checksum:
             self.units.add(unit)
             self.snapshot[path] = source
+
+
+def distribution_of(handler: Handler) -> str:
+    """Return the distribution that a photon comes from; empty for a directory."""
+    candidate = handler.candidate
+    if candidate is None or candidate.source is not Source.DISTRIBUTION:
+        return ""
+    return candidate.origin.rpartition(" ")[0]
+
+
+def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
+    """Return the installed version of the distribution of *handlers*.
+
+    Args:
+        handlers: Of all photons of one distribution.
+
+    Raises:
+        PhotonTornError: It is not installed, or incomplete: pip may be at work.
+        PhotonReloadError: It cannot be swapped in.
+        LuminalError: One of its photons cannot be loaded any more.
+    """
+    first = handlers[0]
+    if first.generation is None or first.candidate is None:
+        raise _not_swappable(first, "it is not loaded", "load it first")
+    if first.generation.borrowed:
+        raise _not_swappable(
+            first,
+            "the host had imported its modules before Luminal did",
+            "load photons before anything imports them, or restart the host",
+        )
+    candidates = _candidates(first.candidate, distribution_of(first))
+    distribution, _, version = candidates[0].origin.rpartition(" ")
+    module = candidates[0].target.partition(":")[0].strip()
+    location = candidates[0].location
+    origin = DistributionOrigin(distribution, version, module, location)
+    files = read_installed_files(origin, is_checked=True)
+    for candidate in candidates:  # only now that all files are known to be complete
+        if candidate.problem is not None:
+            raise candidate.problem.error(candidate.name)
+    _check_swappable(first, origin, first.generation.unit)
+    targets = tuple((c.name, c.target) for c in candidates)
+    base = first._choice.base if first._choice is not None else object
+    choice = Choice(base, (), targets)
+    return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
+
+
+def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
+    found = [
+        candidate
+        for candidate in discover(group=known.group)
+        if candidate.source is Source.DISTRIBUTION
+        and candidate.origin.rpartition(" ")[0] == distribution
+    ]
+    if not found or not all(candidate.location for candidate in found):
+        raise PhotonTornError("is not installed", photon=known.name)
+    return found
+
+
+def _check_swappable(first: Handler, origin: DistributionOrigin, unit: str) -> None:
+    """Reject what a process can have only one version of."""
+    compiled = extensions_of(origin)
+    if compiled or (first.generation is not None and first.generation.has_extension):
+        name = compiled[0] if compiled else "one of its modules"
+        raise _not_swappable(
+            first,
+            f"{name} is compiled, and a process can have only one version of it",
+            "restart the host",
+        )
+    if origin.root[0] != unit:
+        raise _not_swappable(
+            first,
+            f"its package {unit!r} is called {origin.root[0]!r} now",
+            "restart the host",
+        )
+
+
+def _not_swappable(handler: Handler, why: str, hint: str) -> PhotonReloadError:
+    return PhotonReloadError(
+        "its upgrade cannot be swapped in",
+        photon=handler.name,
+        file=handler.filepath,
+        why=why,
+        hint=hint,
+    )
 
 
 @attrs.frozen

@@ -22,12 +22,13 @@ from luminal.model import (
     Report,
     State,
 )
-from luminal.reload._distribution_watch import distribution_of, find_upgrade
 from luminal.reload._plan import (
     Change,
     EarlierFiles,
     History,
     components,
+    distribution_of,
+    find_upgrade,
     in_order,
     reachable,
 )

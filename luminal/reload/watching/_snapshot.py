@@ -426,7 +426,7 @@ class Tracker:
     roots: dict[str, bool] = attrs.field(init=False, factory=dict)
 
     def add_root(self, root: str) -> None:
-        """Start to track the tree at *root*; its present state is no change."""
+        """Start tracking the tree at *root*; its present state is no change."""
         self.snapshot.source.add_link(root)
         self.snapshot.add_git_directory(git_directory_above(root))
         self.snapshot.rescan(root)
@@ -434,7 +434,7 @@ class Tracker:
         self.refresh_locks()
 
     def remove_root(self, root: str) -> None:
-        """Stop to track the tree at *root*; overlapping trees are tracked further."""
+        """Stop tracking the tree at *root*; overlapping trees are tracked further."""
         del self.roots[root]
         self.snapshot.source.remove_link(root)
         self.snapshot.drop(root)

@@ -183,7 +183,7 @@ class WatchLoop:
         self._plan_scan()
 
     def remove_root(self, root: str) -> None:
-        """Stop to watch the tree at *root*."""
+        """Stop watching the tree at *root*."""
         self.tracker.remove_root(root)
         self._silent.pop(root, None)
         self._reporter.forget(root)
