@@ -226,7 +226,7 @@ class DirectoryWatch:
 
     Args:
         directory: Path of the directory.
-        intake: Loads new photons.
+        batch_loader: Loads new photons.
         reloader: Replaces photons that have changed.
         lock: Of the host; held for one change at a time.
         recursive: Whether directories below are watched too.
