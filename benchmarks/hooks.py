@@ -172,7 +172,9 @@ def imports(count: int) -> None:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
 
         def importing(module: str) -> Callable[[], object]:
-            command = [sys.executable, "-c", f"import {module}"]
+            # `luminal.hooks` loads its engine with the first name that is used.
+            use = "; luminal.hooks.PluginManager" if "luminal" in module else ""
+            command = [sys.executable, "-c", f"import {module}{use}"]
             return lambda: subprocess.run(command, check=True, cwd=ROOT, env=env)
 
         names = ("sys", "pluggy", "luminal.hooks")

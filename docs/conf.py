@@ -44,8 +44,10 @@ html_static_path = ["_static"]
 html_css_files = ["luminal.css"]
 
 # With `-n`, a reference to a name of Luminal's that is not there is an error. Names of
-# others have no pages here, and a docstring's arguments never have.
-nitpick_ignore_regex = [("py:.*", r"(?!luminal\b).*|.*\.[TPR]")]
+# others and of packages that are not for users have no pages here, and a docstring's
+# arguments never have.
+INTERNAL = r"luminal\.(cli|lifecycle|loading|reload|store|supervise)\b.*"
+nitpick_ignore_regex = [("py:.*", rf"(?!luminal\b).*|{INTERNAL}|.*\.[TPR]")]
 
 
 def keep_whole(_app, what, _name, _object, _options, lines):

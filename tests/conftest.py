@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -18,6 +19,16 @@ os.environ.setdefault("PIP_CONSTRAINT", _PINS.as_uri())
 # Ctrl-C; the tests that press it need a process that hears.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis times the garbage collector in a callback. The exception that halts a thread
+# is raised in whatever Python code that thread runs, so also in there, where it is lost.
+# The first call installs the callback, and no later one does.
+with contextlib.suppress(ImportError):
+    from hypothesis.internal.conjecture.junkdrawer import gc_cumulative_time
+
+    before = list(gc.callbacks)
+    gc_cumulative_time()
+    gc.callbacks[:] = before
 
 
 class Photons:
@@ -41,18 +52,6 @@ class Photons:
         text += "\n\nclass Photon(IPhoton):\n    photon_version = '1'\n"
         text += textwrap.indent(textwrap.dedent(body), "    ")
         return self.write(name + ".py", text)
-
-
-@pytest.fixture(autouse=True)
-def _no_foreign_code_in_collections() -> None:
-    """Take Hypothesis's clock out of the garbage collector.
-
-    The exception that halts a thread may be raised in whatever Python code that thread
-    runs, so also in a callback of a collection, which drops it.
-    """
-    gc.callbacks[:] = [
-        each for each in gc.callbacks if "hypothesis" not in str(each.__module__)
-    ]
 
 
 @pytest.fixture(scope="session")

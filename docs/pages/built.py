@@ -18,6 +18,7 @@ from luminal.interfaces import LifecycleSpecs
 from luminal.model import EventKind, State, Step
 
 from .command_line import commands, options_of
+from .links import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,7 @@ def _missing(site: dict[Path, _Page]) -> Iterator[str]:
 
 def _wanted() -> dict[str, list[str]]:
     """Return page → anchors; one is enough of those that stand in one string."""
+    events = [f"event-{kind.replace('_', '-')}" for kind in EventKind]
     ours = [c for c, e in ERROR_CODES.items() if e.__module__ == "luminal.errors"]
     specified = [name for name in vars(LifecycleSpecs) if not name.startswith("_")]
     hooks = [f"luminal.interfaces.LifecycleSpecs.{name}" for name in specified]
@@ -106,7 +108,7 @@ def _wanted() -> dict[str, list[str]]:
             *(f"step-{step}" for step in Step),
             *(f"drawn-{state}" for state in State),
         ],
-        "generated/events.html": [f"event-{kind}" for kind in EventKind],
+        "generated/events.html": events,
         "generated/errors.html": [f"luminal-error-{code}" for code in ours],
         "generated/hooks.html": hooks,
         "generated/commands.html": [
@@ -124,7 +126,6 @@ def _missing_names(site: dict[Path, _Page]) -> Iterator[str]:
         module = importlib.import_module(package)
         for name in module.__all__:
             value = getattr(module, name)
-            home = str(getattr(value, "__module__", None) or package).split(".")
-            own = ".".join([*home[:2], getattr(value, "__name__", name)])
+            own = canonical(value, name) if hasattr(value, "__module__") else name
             if not {f"{package}.{name}", own} & anchors:
                 yield f"{package}.{name} is not described"

@@ -7,9 +7,12 @@ nearest first; none for what is not there at all.
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
-__all__ = ["canonical", "homes_of"]
+import luminal
+
+__all__ = ["canonical", "homes_of", "is_public", "is_shown"]
 
 
 def homes_of(target: str) -> list[str]:
@@ -35,8 +38,26 @@ def canonical(value: object, name: str = "") -> str:
         value: A class or function.
         name: What it is called where it has no name of its own.
     """
-    home = str(value.__module__).split(".")
-    return ".".join([*home[:2], getattr(value, "__name__", name)])
+    home = ".".join(str(value.__module__).split(".")[:2])
+    name = getattr(value, "__name__", name)
+    if home.startswith("luminal") and not is_public(home):
+        homes = (f"luminal.{each.name}" for each in iter_modules(luminal.__path__))
+        for each in filter(is_public, homes):
+            module = import_module(each)
+            if name in module.__all__ and getattr(module, name) is value:
+                home = each
+    return f"{home}.{name}"
+
+
+def is_shown(value: object) -> bool:
+    """Whether a public package exports *value*."""
+    package, _, name = canonical(value).rpartition(".")
+    return is_public(package) and name in import_module(package).__all__
+
+
+def is_public(package: str) -> bool:
+    """Whether *package* is for users: it has ``__all__``."""
+    return "._" not in package and hasattr(import_module(package), "__all__")
 
 
 def _resolved(target: str) -> object | None:

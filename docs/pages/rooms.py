@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luminal.sphinx._directives import read_specifications
 
-from .links import canonical
+from .links import canonical, is_public, is_shown
 
 __all__ = ["api_page", "floors", "rooms", "specifications"]
 
@@ -25,22 +25,17 @@ def floors(root: Path) -> list[list[str]]:
     contract = (root / "setup.cfg").read_text(encoding="utf-8")
     layers = re.search(r"^layers =\n((?: +.+\n?)+)", contract, re.MULTILINE)
     lines = layers[1].splitlines() if layers else []
-    return [re.findall(r"\w+", line) for line in lines]
+    found = [re.findall(r"\w+", line) for line in lines]
+    return [names for each in found if (names := [n for n in each if n[0] != "_"])]
 
 
 def rooms(root: Path) -> list[str]:
-    """Return the dotted names of the public modules, as far as they exist.
+    """Return the dotted names of the packages of ``setup.cfg`` that are public.
 
-    A room that is a package speaks through its ``__init__``; modules directly below
-    ``luminal`` speak for themselves. What ``setup.cfg`` does not know is no room.
+    These have ``__all__``; the others are for Luminal itself.
     """
-    house = root / "luminal"
-    return [
-        f"luminal.{word}"
-        for floor in floors(root)
-        for word in floor
-        if (house / f"{word}.py").is_file() or (house / word / "__init__.py").is_file()
-    ]
+    names = [f"luminal.{name}" for floor in floors(root) for name in floor]
+    return [name for name in names if is_public(name)]
 
 
 def specifications(root: Path) -> list[tuple[str, str]]:
@@ -66,8 +61,8 @@ def api_page(room: str) -> str:
     others: list[str] = []
     for name in names:
         value = vars(module)[name] = getattr(module, name)  # wakes a lazy name up
-        home = getattr(value, "__module__", None) or room
-        is_here = f"{home}.".startswith(f"{room}.") or home[:7] != "luminal"
+        home = getattr(value, "__module__", None) or ""
+        is_here = home[:7] != "luminal" or canonical(value, name) == f"{room}.{name}"
         is_specs = inspect.isclass(value) and bool(read_specifications(value))
         (own if is_here and not is_specs else others).append(name)
     described = [name for name in own if _is_described(getattr(module, name))]
@@ -146,11 +141,5 @@ def hidden_classes(values: list[object]) -> list[type]:
     return [
         each
         for each in classes
-        if each.__module__.startswith("luminal.") and each not in _shown(each)
+        if each.__module__.startswith("luminal.") and not is_shown(each)
     ]
-
-
-def _shown(hidden: type) -> list[object]:
-    """Return what the room of *hidden* exports."""
-    room = import_module(".".join(hidden.__module__.split(".")[:2]))
-    return [getattr(room, name) for name in room.__all__]

@@ -1,4 +1,4 @@
-"""The hook engine: pluggy's rules for sync and async calls, with plugins that can be swapped."""
+"""The hook engine: pluggy's rules, sync and async, with plugins that can be swapped."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""One hook: its seats, its present view, and the two functions that call it.
+"""The caller of one hook: pluggy's `HookCaller`, sync and async, for swaps.
 
-In come changes of the order, out goes a new body for the functions that hosts hold:
-first one that looks up, and once the hook is warm one prepared for exactly these
-implementations. The functions themselves never change, so they can be kept.
+A `Caller` owns the two functions that hosts hold, ``manager.hook.NAME`` and
+``manager.ahook.NAME``. The functions stay; their code changes with the implementations.
+Right after a change they look the implementations up. After a few calls they run code
+that was compiled for exactly these implementations.
 """
 
 from __future__ import annotations
@@ -12,398 +13,41 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.hooks._calls import View, note_door, note_general, read
-from luminal.hooks._compile import ABSENT, Body, agateway, gateway
-from luminal.hooks._errors import is_own
+from luminal.hooks._calls import CallSnapshot, count_of, note_entries, note_runners
+from luminal.hooks._compile import (
+    ABSENT,
+    ReplaceableFunction,
+    compile_caller,
+    parameters,
+    pass_on,
+    without_absent,
+)
 from luminal.hooks._execution import (
-    Course,
+    CallContext,
     amonitored,
     arun,
-    attribute,
-    block,
     complete,
     monitored,
     run,
+    run_blocking,
 )
-from luminal.hooks._impl import Occupant, Past, guest
+from luminal.hooks._impl import HistoricCall, Implementation, extra_implementation
 from luminal.hooks._order import Order
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-    from typing import Protocol
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from luminal.hooks._errors import Policy
-    from luminal.hooks._swap import Gate
+    from luminal.hooks._swap import CallBarrier
     from luminal.hooks.records import Answer
 
-    class HookFunction(Protocol):
-        """The function behind ``manager.hook.NAME``."""
+__all__ = ["Caller", "SubsetCaller"]
 
-        name: str
-        spec: Any
+_MOST_COMPILED: Final = 400  # with more implementations it is not worth compiling
+_COMPILE_AFTER: Final = 8  # calls of one snapshot; after fewer it is not worth it
 
-        def __call__(self, **kwargs: Any) -> Any: ...
-        def has_spec(self) -> bool: ...
-        def is_historic(self) -> bool: ...
-        def get_hookimpls(self) -> list[pluggy.HookImpl]: ...
-        def call_extra(self, methods: Any, kwargs: Mapping[str, Any]) -> Any: ...
-        def call_historic(
-            self,
-            result_callback: Callable[[Any], object] | None = None,
-            kwargs: Mapping[str, Any] | None = None,
-            *,
-            owner: str | None = None,
-        ) -> None: ...
-        def forget(self, plugin: object = None, photon: str | None = None) -> int: ...
-        def detailed(self, **kwargs: Any) -> list[Answer]: ...
-
-    class AsyncHookFunction(Protocol):
-        """The function behind ``manager.ahook.NAME``."""
-
-        name: str
-        spec: Any
-
-        def __call__(self, **kwargs: Any) -> Awaitable[Any]: ...
-        def detailed(self, **kwargs: Any) -> Awaitable[list[Answer]]: ...
-
-
-__all__ = [
-    "AsyncHookRelay",
-    "Features",
-    "HookCaller",
-    "HookDesk",
-    "HookRelay",
-    "SubsetCaller",
-    "TypedHooks",
-]
-
-# === hooks.features ===
-# What a hook is by its specification and by its manager's wishes.
-
-
-class Features:
-    """The features of one hook.
-
-    Attributes:
-        name: Its name.
-        policy: What it shares with the manager's other hooks.
-        spec: pluggy's record of its specification, or None.
-    """
-
-    def __init__(self, name: str, policy: Policy) -> None:
-        self.name = name
-        self.policy = policy
-        self.spec: Any = None
-
-    def option(self, name: str) -> Any:
-        """Return an option of the specification, or None."""
-        return None if self.spec is None else self.spec.opts.get(name)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the first result that is not None ends a call."""
-        return bool(self.option("firstresult"))
-
-    @property
-    def is_historic(self) -> bool:
-        """Whether calls are repeated for those who are registered later."""
-        return bool(self.option("historic"))
-
-    @property
-    def is_isolated(self) -> bool:
-        """Whether one photon's failure leaves the others to answer."""
-        asked = self.option("isolate")
-        return self.policy.isolate if asked is None else bool(asked)
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What the specification gives for arguments that a call leaves out."""
-        return {} if self.spec is None else dict(self.spec.kwargdefaults)
-
-
-# === hooks.hook ===
-# One hook: its seats, its present view, and the two functions that call it.
-#
-# In come changes of the order, out goes a new body for the functions that hosts hold:
-# first one that looks up, and once the hook is warm one prepared for exactly these
-# implementations. The functions themselves never change, so they can be kept.
-
-LIMIT: Final = 400
-"""Occupants beyond which a caller is not worth compiling."""
-
-WARM: Final = 8
-"""Calls of one view after which a prepared caller pays."""
-
-
-class HookCaller(Features):
-    """One hook of a manager.
-
-    Attributes:
-        lock: The manager's lock.
-        order: Its seats.
-        view: What a call that begins now sees.
-        sync: The bound function behind ``manager.hook.NAME``.
-        awaited: The bound function behind ``manager.ahook.NAME``.
-    """
-
-    def __init__(self, name: str, policy: Policy) -> None:
-        super().__init__(name, policy)
-        self.lock = policy.lock
-        self.order = Order()
-        self._ticks = itertools.count()
-        self.tick = self._ticks.__next__
-        self._past = 0
-        self.view: View = View(self, policy.epoch)
-        self.spent: View | None = None
-        # Set while calls from before a swap are under way.
-        self.gate: Gate | None = None
-        self._body = Body(self, gateway(self.cold, name))
-        self._abody = Body(self, agateway(self.acold, name))
-        self.sync = self._body.bound
-        self.awaited = self._abody.bound
-
-    def __repr__(self) -> str:
-        return f"<HookCaller {self.name!r}>"
-
-    @property
-    def calls(self) -> int:
-        """Calls of this hook so far, sync and async."""
-        return read(self._ticks) + self._past + read(self.view.entered)
-
-    # Changing what a call sees. All of these are called with the lock held.
-
-    def changed(self, *, grown: bool = False) -> None:
-        """Let calls that begin from now on see the order as it is now.
-
-        Args:
-            grown: Whether somebody came and nobody left.
-        """
-        # Freeing a view of thousands takes longer than a registration may. While
-        # everyone in it keeps a seat, the next call can do it.
-        self.spent = self.view if grown and not self.view.is_pending else None
-        if not self.view.is_pending:
-            self.renew(View(self, self.policy.epoch))
-
-    def renew(self, view: View) -> None:
-        """Put *view* in the place of the present one."""
-        old = self._leave()
-        self.step_to(view)
-        self.count(old)
-
-    def step_to(self, view: View) -> None:
-        """Put *view* in the place of the present one, which is known to be leaving.
-
-        In as few steps as can be: hooks that turn together wait for one another.
-        """
-        self.view.is_gone = True
-        self.view = view
-        if self.gate is not None and self.gate.swap.done:
-            # A registration after the swap: it changes what new calls see.
-            self.gate.new = view
-        else:
-            self.install()
-
-    def settle(self, view: View) -> None:
-        """Make *view* the present one; the callers stay as they are."""
-        old = self._leave()
-        old.is_gone = True
-        self.view = view
-        self.count(old)
-
-    def _leave(self) -> View:
-        if self.view.awaited:
-            self.policy.leaving.append(self.view)
-        return self.view
-
-    def count(self, old: View) -> None:
-        """Remember how many async calls began with *old*, which is not present."""
-        self._past += read(old.entered)
-
-    def shut(self, gate: Gate) -> None:
-        """Hand calls that begin from now on to *gate*."""
-        self._body.put(gateway(gate.enter, self.name))
-        self._abody.put(agateway(gate.aenter, self.name))
-
-    def install(self) -> None:
-        """Hand calls that begin from now on to the present view."""
-        self._body.chill()
-        self._abody.chill()
-
-    # Calls without a prepared caller.
-
-    def cold(self, kwargs: dict[str, Any]) -> Any:
-        """Call, and prepare a caller when it pays."""
-        view = self.view
-        self.tick()
-        view.heat += 1
-        if view.heat >= WARM:
-            self.warm(view)
-        return self.run(view, kwargs, 1)
-
-    async def acold(self, kwargs: dict[str, Any]) -> Any:
-        """Await, and prepare a caller when it pays."""
-        view = self.view
-        view.enter()
-        try:
-            view.aheat += 1
-            if view.aheat >= WARM:
-                self.awarm(view)
-            return await self.arun(view, kwargs, 1)
-        finally:
-            next(view.left)
-
-    def chosen(self) -> View:
-        """Return the view for a call that goes through none of the two functions."""
-        while True:
-            gate = self.gate
-            view = self.view if gate is None else gate.lead()
-            if self.gate is gate and not (gate is not None and gate.is_over):
-                return view
-            del view  # a swap came or went, and may not have seen this call
-
-    def given(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return those of *kwargs* that the caller gave."""
-        return _present(kwargs)
-
-    # Running calls in the general way.
-
-    def _course(self, view: View, *, awaits: bool) -> Course:
-        return Course(
-            self.policy,
-            view,
-            tuple(self.policy.serving(view.occupants)),
-            is_first=self.is_first,
-            isolated=self.is_isolated,
-            concurrent=awaits and bool(self.option("concurrent")),
-        )
-
-    def run(
-        self,
-        view: View,
-        kwargs: dict[str, Any],
-        weight: int,
-        answers: list[Answer] | None = None,
-    ) -> Any:
-        """Call the occupants of *view*; arguments may be marked absent."""
-        self._may_be_called()
-        given = complete(self.spec, _present(kwargs))
-        stranger = next((o for o in view.occupants if o.is_async), None)
-        if stranger is not None:
-            return block(
-                self.name,
-                stranger.photon,
-                lambda: self.arun(view, kwargs, weight, answers),
-            )
-        course = self._course(view, awaits=False)
-        course.answers = answers
-        if self.policy.monitors:
-            return monitored(self.policy.monitors, course, given)
-        return run(course, course.occupants, given, weight)
-
-    async def arun(
-        self,
-        view: View,
-        kwargs: dict[str, Any],
-        weight: int,
-        answers: list[Answer] | None = None,
-    ) -> Any:
-        """Await the occupants of *view*; arguments may be marked absent."""
-        self._may_be_called()
-        given = complete(self.spec, _present(kwargs))
-        course = self._course(view, awaits=True)
-        course.answers = answers
-        if self.policy.monitors:
-            return await amonitored(self.policy.monitors, course, given)
-        return await arun(course, course.occupants, given, weight)
-
-    def _may_be_called(self) -> None:
-        if self.is_historic:
-            raise AssertionError(
-                "Cannot directly call a historic hook - use call_historic instead."
-            )
-
-    # Preparing callers.
-
-    def _pays(self, view: View) -> bool:
-        if self.policy.monitors or len(view.occupants) > LIMIT:
-            return False
-        if self.is_historic:
-            return False
-        breaker = self.policy.breaker
-        if breaker is not None and breaker.concerns(view.occupants):
-            return False
-        return not (self.is_isolated and any(o.is_wrapper for o in view.occupants))
-
-    def warm(self, view: View) -> None:
-        """Prepare the sync caller of *view* if it pays."""
-        if self._pays(view) and not any(o.is_async for o in view.occupants):
-            code, view.lines = self._prepared(view, awaits=False)
-            self._put(view, self._body, code)
-
-    def awarm(self, view: View) -> None:
-        """Prepare the async caller of *view* if it pays."""
-        if self._pays(view) and not self.option("concurrent"):
-            code, view.alines = self._prepared(view, awaits=True)
-            self._put(view, self._abody, code)
-
-    def _prepared(
-        self, view: View, *, awaits: bool
-    ) -> tuple[types.CodeType, dict[int, int]]:
-        from luminal.hooks._compile import prepare
-
-        policy = self.policy
-        asked = {o: policy.deadline(o) for o in view.occupants if awaits}
-        return prepare(
-            view,
-            awaits=awaits,
-            isolated=self.is_isolated,
-            armed=policy.breaker is not None,
-            deadlines={o: s for o, s in asked.items() if s is not None},
-        )
-
-    def _put(self, view: View, body: Body, code: types.CodeType) -> None:
-        from luminal.hooks._compile import parameters
-
-        with self.lock:
-            if self.view is view and not self.gate and not self.policy.monitors:
-                must, may = parameters(view)
-                body.put(
-                    code, {**dict.fromkeys((*must, *may), ABSENT), **self.defaults}
-                )
-
-    # Failures of prepared callers, by the place of whose they are.
-
-    def blame(self, view: View, place: int, error: BaseException) -> None:
-        """Attribute *error*, which ends a prepared call."""
-        if is_own(error):
-            attribute(self.policy, self.name, view.occupants, place, error, ends=True)
-
-    def spare(self, view: View, place: int, error: BaseException) -> bool:
-        """Attribute *error*; return whether the call goes on without it."""
-        if not is_own(error):
-            return False
-        spared = self.is_isolated and not isinstance(error, KeyboardInterrupt)
-        attribute(self.policy, self.name, view.occupants, place, error, spared=spared)
-        return spared
-
-
-def _present(kwargs: dict[str, Any]) -> dict[str, Any]:
-    # Identity alone: an argument's own ``==`` is none of our business.
-    return {n: v for n, v in kwargs.items() if v is not ABSENT}
-
-
-note_general(HookCaller.cold, HookCaller.acold, HookCaller.chosen)
-
-
-# === hooks.desk ===
-# What a host can ask of one hook beside calling it: pluggy's whole interface.
-#
-# In come questions and rare calls (historic, with extra functions, detailed), out come
-# answers. Its methods are also the attributes of the function behind
-# ``manager.hook.NAME``.
-
-_FACE = (
+_METHODS: Final = (
     "_add_hookimpl",
     "_remove_plugin",
     "call_extra",
@@ -417,42 +61,87 @@ _FACE = (
     "set_specification",
     "spec",
 )
+"""What hosts find on ``manager.hook.NAME``: pluggy's names and a few more."""
 
 
-class HookDesk:
-    """Answers questions about one hook.
+class Caller:
+    """One hook of a manager.
+
+    Args:
+        name: Name of the hook.
+        policy: What the manager's hooks share.
 
     Attributes:
-        hook: The hook.
-        name: Its name.
-        history: Earlier calls of a historic hook, or None.
+        name: Name of the hook.
+        policy: What the manager's hooks share.
+        lock: The manager's lock.
+        spec: pluggy's record of the specification, or None.
+        history: Earlier calls of a historic hook; None if the hook is not historic.
+        order: The implementations by position.
+        snapshot: What a call that begins now sees.
+        superseded: A replaced snapshot that the next call will free, or None.
+        barrier: Set while calls from before a swap are under way.
+        sync: The bound function behind ``manager.hook.NAME``.
+        awaited: The bound function behind ``manager.ahook.NAME``.
     """
 
-    def __init__(self, hook: HookCaller) -> None:
-        self.hook = hook
-        self.name = hook.name
-        self.history: list[Past] | None = None
-        self._loose = 0
-        self._dress()
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.lock = policy.lock
+        self.spec: Any = None
+        self.history: list[HistoricCall] | None = None
+        self.order = Order()
+        self._ticks = itertools.count()
+        self.tick = self._ticks.__next__
+        self._calls_before = 0  # async calls of replaced snapshots
+        self.snapshot = CallSnapshot(self, policy.epoch)
+        self.superseded: CallSnapshot | None = None
+        self.barrier: CallBarrier | None = None
+        self._loose_position = 0
+        self._function = ReplaceableFunction(
+            self, pass_on(self.call_cold, name, awaits=False)
+        )
+        self._afunction = ReplaceableFunction(
+            self, pass_on(self.acall_cold, name, awaits=True)
+        )
+        self.sync = self._function.bound
+        self.awaited = self._afunction.bound
+        self._attach_methods()
 
-    def _dress(self) -> None:
-        face = {name: getattr(self, name) for name in _FACE}
-        for function in (self.hook.sync, self.hook.awaited):
-            function.__func__.__dict__.update(face)
-        self.hook.awaited.__func__.__dict__["detailed"] = self.adetailed
+    def __repr__(self) -> str:
+        return f"<Caller {self.name!r}>"
 
-    @property
-    def spec(self) -> Any:
-        """Pluggy's record of the specification, or None."""
-        return self.hook.spec
+    def _attach_methods(self) -> None:
+        """Make pluggy's interface attributes of the two functions."""
+        attributes = {name: getattr(self, name) for name in _METHODS}
+        self.sync.__func__.__dict__.update(attributes)
+        self.awaited.__func__.__dict__.update(attributes, detailed=self.adetailed)
+
+    # The specification.
+
+    def option(self, name: str) -> Any:
+        """Return an option of the specification, or None."""
+        return None if self.spec is None else self.spec.opts.get(name)
 
     def has_spec(self) -> bool:
         """Return whether the hook has a specification."""
-        return self.hook.spec is not None
+        return self.spec is not None
 
     def is_historic(self) -> bool:
-        """Return whether earlier calls are repeated for those who come later."""
+        """Return whether calls are repeated for plugins that are registered later."""
         return self.history is not None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the first result that is not None ends a call."""
+        return bool(self.option("firstresult"))
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether a call goes on after an implementation has failed."""
+        asked = self.option("isolate")
+        return self.policy.isolate if asked is None else bool(asked)
 
     def set_specification(self, namespace: Any, options: Any) -> None:
         """Take the specification from *namespace*.
@@ -460,24 +149,249 @@ class HookDesk:
         Raises:
             ValueError: The hook has one.
         """
-        hook = self.hook
-        if hook.spec is not None:
+        if self.spec is not None:
             raise ValueError(
-                f"Hook {hook.name!r} is already registered "
-                f"within namespace {hook.spec.namespace}"
+                f"Hook {self.name!r} is already registered "
+                f"within namespace {self.spec.namespace}"
             )
-        with hook.lock:
-            parsed = pluggy.HookCaller(hook.name, _never, namespace, options)
-            hook.spec = parsed.spec
+        with self.lock:
+            # pluggy's caller parses the specification; it is never called.
+            parsed = pluggy.HookCaller(self.name, _never, namespace, options)
+            self.spec = parsed.spec
             if options.get("historic"):
                 self.history = []
-            hook.renew(hook.view.again(hook.policy.epoch))
-        self._dress()
+            self.renew()
+        self._attach_methods()
+
+    # Changing what a call sees. The lock is held.
+
+    @property
+    def calls(self) -> int:
+        """Number of calls of this hook so far, sync and async."""
+        entered = self._calls_before + count_of(self.snapshot.entered)
+        return count_of(self._ticks) + entered
+
+    def changed(self, *, grown: bool = False) -> None:
+        """Let calls that begin from now on see the order as it is now.
+
+        Args:
+            grown: Whether implementations were only added.
+        """
+        # To free a snapshot of thousands takes longer than a registration may. While
+        # the order holds all implementations in it, the next call can free it.
+        is_pending = self.snapshot.is_pending
+        self.superseded = self.snapshot if grown and not is_pending else None
+        if not is_pending:
+            self.replace_snapshot(CallSnapshot(self, self.policy.epoch))
+
+    def renew(self) -> None:
+        """Make a new snapshot of the same implementations; callers recompile."""
+        self.replace_snapshot(self.snapshot.for_epoch(self.policy.epoch))
+
+    def replace_snapshot(self, snapshot: CallSnapshot) -> None:
+        """Make *snapshot* the present one."""
+        old = self.snapshot
+        if old.awaited:
+            self.policy.replaced.append(old)
+        self.step_to(snapshot)
+        self.count(old)
+
+    def step_to(self, snapshot: CallSnapshot) -> None:
+        """Make *snapshot* the present one, in a few stores.
+
+        The caller of this method keeps the calls of the old one, before and after.
+        """
+        self.snapshot.is_gone = True
+        self.snapshot = snapshot
+        if self.barrier is not None and self.barrier.swap.done:
+            # A registration after the swap changes what new calls see.
+            self.barrier.new = snapshot
+        else:
+            self.deoptimize()
+
+    def count(self, old: CallSnapshot) -> None:
+        """Keep the number of async calls of *old*, which was replaced."""
+        self._calls_before += count_of(old.entered)
+
+    def put_barrier(self, barrier: CallBarrier) -> None:
+        """Let *barrier* make the calls that begin from now on."""
+        self._function.put(pass_on(barrier.enter, self.name, awaits=False))
+        self._afunction.put(pass_on(barrier.aenter, self.name, awaits=True))
+
+    def deoptimize(self) -> None:
+        """Let calls that begin from now on look up the present snapshot."""
+        self._function.deoptimize()
+        self._afunction.deoptimize()
+
+    # Calls without a compiled caller.
+
+    def call_cold(self, kwargs: dict[str, Any]) -> Any:
+        """Make a sync call; compile a caller if it is worth it."""
+        snapshot = self.snapshot
+        self.tick()
+        snapshot.heat += 1
+        if snapshot.heat >= _COMPILE_AFTER:
+            self._compile(snapshot)
+        return self.run(snapshot, kwargs, 1)
+
+    async def acall_cold(self, kwargs: dict[str, Any]) -> Any:
+        """Make an async call; compile a caller if it is worth it."""
+        snapshot = self.snapshot
+        snapshot.enter()
+        try:
+            snapshot.aheat += 1
+            if snapshot.aheat >= _COMPILE_AFTER:
+                self._acompile(snapshot)
+            return await self.arun(snapshot, kwargs, 1)
+        finally:
+            next(snapshot.left)
+
+    def _choose(self) -> CallSnapshot:
+        """Return the snapshot for a call through neither of the two functions."""
+        while True:
+            barrier = self.barrier
+            snapshot = self.snapshot if barrier is None else barrier.lead()
+            if self.barrier is barrier and not (
+                barrier is not None and barrier.is_over
+            ):
+                return snapshot
+            del snapshot  # a swap began or ended, and may have missed this call
+
+    def run(
+        self,
+        snapshot: CallSnapshot,
+        kwargs: dict[str, Any],
+        weight: int,
+        answers: list[Answer] | None = None,
+    ) -> Any:
+        """Call the implementations of *snapshot* in the general way.
+
+        Args:
+            snapshot: What the call sees.
+            kwargs: The arguments; some may be absent.
+            weight: Number of calls that the measured times stand for.
+            answers: List to which answers are added.
+        """
+        self._refuse_historic()
+        given = complete(self.spec, without_absent(kwargs))
+        awaits = next(
+            (impl for impl in snapshot.implementations if impl.is_async), None
+        )
+        if awaits is not None:
+            return run_blocking(
+                self.name,
+                awaits.photon,
+                lambda: self.arun(snapshot, kwargs, weight, answers),
+            )
+        context = self._context(snapshot, snapshot.implementations, answers=answers)
+        if self.policy.monitors:
+            return monitored(self.policy.monitors, context, given)
+        return run(context, given, weight)
+
+    async def arun(
+        self,
+        snapshot: CallSnapshot,
+        kwargs: dict[str, Any],
+        weight: int,
+        answers: list[Answer] | None = None,
+    ) -> Any:
+        """Await the implementations of *snapshot* in the general way; see `run`."""
+        self._refuse_historic()
+        given = complete(self.spec, without_absent(kwargs))
+        context = self._context(
+            snapshot,
+            snapshot.implementations,
+            concurrent=bool(self.option("concurrent")),
+            answers=answers,
+        )
+        if self.policy.monitors:
+            return await amonitored(self.policy.monitors, context, given)
+        return await arun(context, given, weight)
+
+    def _context(
+        self,
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
+        *,
+        is_first: bool | None = None,
+        concurrent: bool = False,
+        answers: list[Answer] | None = None,
+    ) -> CallContext:
+        return CallContext(
+            self.policy,
+            snapshot,
+            tuple(self.policy.not_skipped(implementations)),
+            is_first=self.is_first if is_first is None else is_first,
+            isolated=self.is_isolated,
+            concurrent=concurrent,
+            answers=answers,
+        )
+
+    def _refuse_historic(self) -> None:
+        if self.history is not None:
+            raise AssertionError(
+                "Cannot directly call a historic hook - use call_historic instead."
+            )
+
+    # Compiling callers.
+
+    def _is_worth_compiling(self, snapshot: CallSnapshot) -> bool:
+        implementations = snapshot.implementations
+        breaker = self.policy.breaker
+        return not (
+            self.policy.monitors
+            or len(implementations) > _MOST_COMPILED
+            or self.history is not None
+            or (breaker is not None and breaker.affects(implementations))
+            or (self.is_isolated and any(i.is_wrapper for i in implementations))
+        )
+
+    def _compile(self, snapshot: CallSnapshot) -> None:
+        if not any(i.is_async for i in snapshot.implementations) and (
+            self._is_worth_compiling(snapshot)
+        ):
+            code, snapshot.lines = compile_caller(
+                snapshot,
+                awaits=False,
+                isolated=self.is_isolated,
+                armed=self.policy.breaker is not None,
+                deadlines={},
+            )
+            self._put(snapshot, self._function, code)
+
+    def _acompile(self, snapshot: CallSnapshot) -> None:
+        if not self.option("concurrent") and self._is_worth_compiling(snapshot):
+            deadlines = {i: self.policy.deadline(i) for i in snapshot.implementations}
+            code, snapshot.alines = compile_caller(
+                snapshot,
+                awaits=True,
+                isolated=self.is_isolated,
+                armed=self.policy.breaker is not None,
+                deadlines={i: s for i, s in deadlines.items() if s is not None},
+            )
+            self._put(snapshot, self._afunction, code)
+
+    def _put(
+        self,
+        snapshot: CallSnapshot,
+        function: ReplaceableFunction,
+        code: types.CodeType,
+    ) -> None:
+        with self.lock:
+            is_present = self.snapshot is snapshot
+            if is_present and not self.barrier and not self.policy.monitors:
+                must, may = parameters(snapshot)
+                defaults = dict.fromkeys((*must, *may), ABSENT)
+                if self.spec is not None:
+                    defaults.update(self.spec.kwargdefaults)
+                function.put(code, defaults)
+
+    # pluggy's interface, and what is like it.
 
     def get_hookimpls(self) -> list[pluggy.HookImpl]:
         """Return pluggy's records of the implementations, the last called first."""
-        with self.hook.lock:
-            return [o.impl for o in reversed(self.hook.order.occupants())]
+        with self.lock:
+            return [i.hookimpl for i in reversed(self.order.implementations())]
 
     def call_historic(
         self,
@@ -487,54 +401,57 @@ class HookDesk:
         owner: str | None = None,
         removed: Collection[str] = (),
     ) -> None:
-        """Call the hook, now and for everyone who is registered later.
+        """Call the hook now, and again for every plugin that is registered later.
 
         Args:
-            result_callback: Is told every result that is not None.
+            result_callback: Called with every result that is not None.
             kwargs: The arguments.
-            owner: Photon with which the memory of this call ends.
+            owner: Photon; when it is unregistered, this call is forgotten.
             removed: Names of plugins that are not called now.
         """
         if self.history is None:
             raise AssertionError(f"hook {self.name!r} is not historic")
-        given = complete(self.hook.spec, kwargs or {})
-        # In one step: who takes a seat is among the occupants or is told later.
-        with self.hook.lock:
-            self.history.append(Past(given, result_callback, owner))
-            view = self.hook.view
-            occupants = view.without(removed)
-        for result in self._call(view, occupants, given, first=False):
+        given = complete(self.spec, kwargs or {})
+        # In one step: an implementation is called now, or this call is repeated for it.
+        with self.lock:
+            self.history.append(HistoricCall(given, result_callback, owner))
+            snapshot = self.snapshot
+            implementations = snapshot.without(removed)
+        for result in self._call(snapshot, implementations, given, is_first=False):
             if result_callback is not None:
                 result_callback(result)
 
     def repeat(
-        self, occupant: Occupant, told: set[Past], leaving: object = None
+        self, impl: Implementation, repeated: set[HistoricCall], leaving: object = None
     ) -> None:
-        """Repeat earlier calls for *occupant*, but for those in *told*.
+        """Repeat earlier calls for *impl*, except those in *repeated*.
 
-        Those of *leaving*, a photon whose seat it takes, are not among them. All that
-        there are now are put into *told*.
+        Args:
+            impl: Called with the arguments of each.
+            repeated: All earlier calls are added to it.
+            leaving: The plugin that *impl*'s plugin replaces; calls that belong to it
+                are not repeated.
         """
         for past in tuple(self.history or ()):
-            if past in told:
+            if past in repeated:
                 continue
-            told.add(past)
-            if leaving is not None and past.belongs_to(leaving, occupant.photon):
+            repeated.add(past)
+            if leaving is not None and past.belongs_to(leaving, impl.photon):
                 continue
-            result = self._call(self.hook.view, (occupant,), past.kwargs, first=False)
+            result = self._call(self.snapshot, (impl,), past.kwargs, is_first=False)
             if result and past.callback is not None:
                 past.callback(result[0])
 
-    def has_more(self, told: set[Past]) -> bool:
-        """Return whether there are earlier calls that are not in *told*."""
-        return not told.issuperset(self.history or ())
+    def has_more(self, repeated: set[HistoricCall]) -> bool:
+        """Return whether there are earlier calls that are not in *repeated*."""
+        return not repeated.issuperset(self.history or ())
 
     def forget(self, plugin: object = None, photon: str | None = None) -> int:
         """Forget earlier calls; return how many.
 
         Args:
-            plugin: Forget only those that hold this photon or a method of it.
-            photon: And those that belong to the photon of this name.
+            plugin: Forget only calls that hold this photon or a method of it.
+            photon: Also forget calls that belong to the photon of this name.
         """
         if not self.history:
             return 0
@@ -552,207 +469,141 @@ class HookDesk:
         *,
         removed: Collection[str] = (),
     ) -> Any:
-        """Call the hook with *methods* taking part this once.
+        """Call the hook with *methods* as further implementations, this once.
 
         Args:
             methods: Functions that are called as implementations are.
             kwargs: The arguments.
             removed: Names of plugins that are left out.
         """
-        self._not_historic()
-        given = complete(self.hook.spec, kwargs)
-        view = self.hook.chosen()
-        occupants = view.without(removed)
-        place = next(
-            (n for n, o in enumerate(occupants) if not (o.is_wrapper or o.tryfirst)),
-            len(occupants),
+        self._refuse_historic()
+        given = complete(self.spec, kwargs)
+        snapshot = self._choose()
+        implementations = snapshot.without(removed)
+        index = next(
+            (
+                number
+                for number, impl in enumerate(implementations)
+                if not (impl.is_wrapper or impl.tryfirst)
+            ),
+            len(implementations),
         )
         for method in methods:
-            occupants.insert(place, guest(method))
-        return self._call(view, occupants, given, first=self.hook.is_first)
+            implementations.insert(index, extra_implementation(method))
+        return self._call(snapshot, implementations, given)
 
     def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose names are *removed*."""
-        self._not_historic()
-        given = complete(self.hook.spec, kwargs)
-        view = self.hook.chosen()
-        kept = view.without(removed)
-        return self._call(view, kept, given, first=self.hook.is_first)
+        self._refuse_historic()
+        given = complete(self.spec, kwargs)
+        snapshot = self._choose()
+        return self._call(snapshot, snapshot.without(removed), given)
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
-        """Call the hook and return who answered what, in the order of calls.
+        """Call the hook and return each photon's answer, in the order of calls.
 
         In an isolated hook, failures are among the answers.
         """
-        self._not_historic()
         answers: list[Answer] = []
-        self.hook.tick()
-        view = self.hook.chosen()
-        self.hook.run(view, kwargs, 1, answers)
+        self._refuse_historic()
+        self.tick()
+        snapshot = self._choose()
+        self.run(snapshot, kwargs, 1, answers)
         return answers
 
     async def adetailed(self, **kwargs: Any) -> list[Answer]:
-        """Await the hook and return who answered what; see `detailed`."""
-        self._not_historic()
+        """Await the hook and return each photon's answer; see `detailed`."""
         answers: list[Answer] = []
-        view = self.hook.chosen()
-        view.enter()
+        snapshot = self._choose()
+        snapshot.enter()
         try:
-            await self.hook.arun(view, kwargs, 1, answers)
+            await self.arun(snapshot, kwargs, 1, answers)
         finally:
-            next(view.left)
+            next(snapshot.left)
         return answers
-
-    def _not_historic(self) -> None:
-        if self.is_historic():
-            raise AssertionError(
-                "Cannot directly call a historic hook - use call_historic instead."
-            )
 
     def _call(
         self,
-        view: View,
-        occupants: Sequence[Occupant],
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
         given: Mapping[str, Any],
         *,
-        first: bool,
+        is_first: bool | None = None,
     ) -> Any:
-        policy = self.hook.policy
-        course = Course(
-            policy,
-            view,
-            tuple(policy.serving(occupants)),
-            is_first=first,
-            isolated=self.hook.is_isolated,
-        )
-        return monitored(policy.monitors, course, given)
+        context = self._context(snapshot, implementations, is_first=is_first)
+        return monitored(self.policy.monitors, context, given)
 
-    # What pluggy's tests and tools reach for.
+    # Private to pluggy, and used by its tests and by tools.
 
-    def _add_hookimpl(self, impl: pluggy.HookImpl) -> None:
-        with self.hook.lock:
-            self._loose -= 1  # seats of photons are positive
-            occupant = Occupant(impl)
-            occupant.tally.born = self.hook.calls
-            self.hook.order.seat(self._loose, occupant)
-            self.hook.changed()
+    def _add_hookimpl(self, hookimpl: pluggy.HookImpl) -> None:
+        with self.lock:
+            self._loose_position -= 1  # positions of plugins are positive
+            impl = Implementation(hookimpl)
+            impl.tally.calls_before = self.calls
+            self.order.add(self._loose_position, impl)
+            self.changed()
 
     def _remove_plugin(self, plugin: object) -> None:
-        with self.hook.lock:
-            seats = [s for s, o in self.hook.order.items() if o.plugin is plugin]
-            if not seats:
+        with self.lock:
+            positions = [p for p, i in self.order.items() if i.plugin is plugin]
+            if not positions:
                 raise ValueError(f"plugin {plugin!r} not found")
-            for seat in seats:
-                self.hook.order.unseat(seat)
-            self.hook.changed()
+            for position in positions:
+                self.order.remove(position)
+            self.changed()
 
 
 def _never(*_: object) -> Any:
     raise AssertionError("this caller only reads a specification")
 
 
-# Calls that no caller stands in front of.
-note_door(
-    HookDesk.adetailed,
-    HookDesk.call_extra,
-    HookDesk.call_historic,
-    HookDesk.call_subset,
-    HookDesk.detailed,
+note_runners(Caller.call_cold, Caller.acall_cold, Caller._choose)  # noqa: SLF001
+# Calls that do not go through one of the two functions.
+note_entries(
+    Caller.adetailed,
+    Caller.call_extra,
+    Caller.call_historic,
+    Caller.call_subset,
+    Caller.detailed,
 )
-
-
-# === hooks.relay ===
-# The relays: where a host finds the functions that call hooks, by name.
-
-
-class HookRelay:
-    """``relay.NAME(**kwargs)`` calls hook NAME."""
-
-    __slots__ = ("__dict__",)
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> HookFunction: ...
-
-
-class AsyncHookRelay:
-    """``await relay.NAME(**kwargs)`` awaits hook NAME."""
-
-    __slots__ = ("__dict__",)
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> AsyncHookFunction: ...
-
-
-# === hooks.subset ===
-# A hook without some of its plugins.
 
 
 class SubsetCaller:
     """Calls a hook's implementations except those of some plugins.
 
     Args:
-        desk: The desk of the hook.
+        caller: The caller of the hook.
         removed: Names of the plugins that are left out.
     """
 
-    __slots__ = ("_desk", "_removed")
+    __slots__ = ("_caller", "_removed")
 
-    def __init__(self, desk: HookDesk, removed: frozenset[str]) -> None:
-        self._desk = desk
+    def __init__(self, caller: Caller, removed: frozenset[str]) -> None:
+        self._caller = caller
         self._removed = removed
 
     def __call__(self, **kwargs: Any) -> Any:
         """Call the hook with *kwargs*."""
-        return self._desk.call_subset(self._removed, kwargs)
+        return self._caller.call_subset(self._removed, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._desk, name)
+        return getattr(self._caller, name)
 
     def get_hookimpls(self) -> list[Any]:
         """Return pluggy's records of the implementations that take part."""
         return [
-            impl
-            for impl in self._desk.get_hookimpls()
-            if impl.plugin_name not in self._removed
+            hookimpl
+            for hookimpl in self._caller.get_hookimpls()
+            if hookimpl.plugin_name not in self._removed
         ]
 
     def call_historic(self, result_callback: Any = None, kwargs: Any = None) -> None:
-        """Call now without the plugins left out, later for everyone who comes."""
-        self._desk.call_historic(result_callback, kwargs, removed=self._removed)
+        """Call the hook now without the plugins left out, later for every new one."""
+        self._caller.call_historic(result_callback, kwargs, removed=self._removed)
 
     def call_extra(self, methods: Any, kwargs: Any) -> Any:
-        """Call with *methods* taking part, without the plugins left out."""
-        return self._desk.call_extra(methods, kwargs, removed=self._removed)
+        """Call the hook with *methods*, without the plugins left out."""
+        return self._caller.call_extra(methods, kwargs, removed=self._removed)
 
     def __repr__(self) -> str:
-        return f"<_SubsetHookCaller {self._desk.name!r}>"
-
-
-# === hooks.typed ===
-# A manager's hooks as the class that specifies them, for type checkers.
-
-
-class TypedHooks:
-    """The hooks of one specification class; at run time just the relays.
-
-    Args:
-        specs: The class.
-        hook: The relay for specifications made with ``def``.
-        ahook: The relay for those made with ``async def``.
-        mark: Attribute that marks a specification.
-    """
-
-    def __init__(
-        self, specs: type, hook: HookRelay, ahook: AsyncHookRelay, mark: str
-    ) -> None:
-        import inspect
-
-        for name in dir(specs):
-            spec = inspect.getattr_static(specs, name)
-            spec = getattr(spec, "__func__", spec)
-            if getattr(spec, mark, None) is not None:
-                relay: Any = ahook if inspect.iscoroutinefunction(spec) else hook
-                # Once: a call through this object is an attribute and a call.
-                setattr(self, name, getattr(relay, name))
+        return f"<_SubsetHookCaller {self._caller.name!r}>"

@@ -1,118 +1,84 @@
-"""One hook as a call sees it: an unchanging list of occupants.
+"""Calls under way: what each of them sees, and how to find them.
 
-In comes an order, out comes what the callers are prepared from. A call uses one view
-from its first implementation to its last; a change makes a new view and never
-touches an old one.
+A call uses one `CallSnapshot` from its first implementation to its last. A change of
+the order makes a new snapshot and never touches an old one. Sync calls are not counted
+while they run; they are found on the stacks of the threads. The frame of a compiled
+caller has its snapshot among the constants of its code. Other functions that run a call
+have it in a local variable.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._errors import GENERATED
+from luminal.hooks._compile import PERIOD, without_absent
+from luminal.hooks._errors import COMPILED
 from luminal.hooks._execution import answer_of, arun, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from typing import Protocol
 
-    from luminal.hooks._impl import Occupant
-    from luminal.hooks._order import Order
-
-    class Hook(Protocol):
-        """What a view asks of its hook."""
-
-        name: str
-        lock: threading.RLock
-        order: Order
-        spec: Any
-        sync: Any
-        awaited: Any
-        spent: View | None
-        tick: Callable[[], int]
-        policy: Any
-
-        @property
-        def is_first(self) -> bool: ...
-        def run(self, view: View, kwargs: dict[str, Any], weight: int) -> Any: ...
-        async def arun(
-            self, view: View, kwargs: dict[str, Any], weight: int
-        ) -> Any: ...
-        def step_to(self, view: View) -> None: ...
-        def count(self, old: View) -> None: ...
-        def given(self, kwargs: dict[str, Any]) -> dict[str, Any]: ...
-        def blame(self, view: View, place: int, error: BaseException) -> None: ...
-        def spare(self, view: View, place: int, error: BaseException) -> bool: ...
-
+    from luminal.hooks._caller import Caller
+    from luminal.hooks._errors import Policy
+    from luminal.hooks._impl import Implementation
 
 __all__ = [
-    "PERIOD",
-    "View",
-    "note_door",
-    "note_general",
+    "CallSnapshot",
+    "calls_of_threads",
+    "count_of",
+    "note_entries",
+    "note_runners",
     "outermost",
-    "read",
-    "this_thread",
-    "views_of_threads",
 ]
 
-# === hooks.view ===
-# One hook as a call sees it: an unchanging list of occupants.
-#
-# In comes an order, out comes what the callers are prepared from. A call uses one view
-# from its first implementation to its last; a change makes a new view and never
-# touches an old one.
 
-PERIOD: Final = 128
-"""Of so many calls of a prepared caller one is timed; a power of two."""
-
-
-def read(counter: itertools.count[int]) -> int:
-    """Return how often ``next`` was called on *counter*, without counting."""
-    # A `count` is the one counter that is exact under threads without a lock; its
-    # text is the one way to look at it that neither advances it nor is deprecated.
+def count_of(counter: itertools.count[int]) -> int:
+    """Return how often ``next`` was called on *counter*, without calling it."""
+    # A `count` is exact under threads without a lock. Its text is the one way to read
+    # it that neither advances it nor is deprecated.
     return int(repr(counter)[6:-1])
 
 
-class View:
-    """What a call of one hook sees.
+class CallSnapshot:
+    """The implementations that a call of one hook sees.
 
     Attributes:
-        hook: The hook.
-        epoch: Number of the manager's last swap when it was made; a call belongs to
-            the epoch of its outermost view.
-        occupants: In the order of calls, wrappers first; None until the first call,
-            so that thousands of registrations in a row sort nothing.
-        is_gone: Whether another view has taken its place.
-        heat, aheat: Calls made before a caller was prepared.
-        lines, alines: Line of the prepared caller → place of the occupant.
-        entered, left: Async calls that began and ended.
+        caller: The hook's caller.
+        epoch: Number of the manager's last swap when the snapshot was made. A call
+            belongs to the epoch of its outermost call's snapshot.
+        is_gone: Whether another snapshot has replaced it.
+        heat, aheat: Sync and async calls so far without a compiled caller.
+        lines, alines: Line of the compiled caller → index of the implementation.
+        entered, left: Counters of async calls that began and ended.
     """
 
     __slots__ = (
-        "_occupants",
+        "_implementations",
         "aheat",
         "alines",
+        "caller",
         "enter",
         "entered",
         "epoch",
         "heat",
-        "hook",
         "is_gone",
         "left",
         "lines",
     )
 
     def __init__(
-        self, hook: Hook, epoch: int, occupants: tuple[Occupant, ...] | None = None
+        self,
+        caller: Caller,
+        epoch: int,
+        implementations: tuple[Implementation, ...] | None = None,
     ) -> None:
-        self.hook = hook
+        self.caller = caller
         self.epoch = epoch
-        self._occupants = occupants
+        # None until the first call: many registrations in a row sort nothing.
+        self._implementations = implementations
         self.is_gone = False
         self.heat = 0
         self.aheat = 0
@@ -124,187 +90,189 @@ class View:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the occupants have not been looked up yet."""
-        return self._occupants is None
+        """Whether the implementations have not been looked up yet."""
+        return self._implementations is None
 
     @property
-    def occupants(self) -> tuple[Occupant, ...]:
-        """The occupants in the order of calls, wrappers first."""
-        if self._occupants is None:
-            with self.hook.lock:
-                if self._occupants is None:
-                    self._occupants = self.hook.order.occupants()
-                    self.hook.spent = None
-        return self._occupants
+    def implementations(self) -> tuple[Implementation, ...]:
+        """The implementations in the order of calls, wrappers first."""
+        if self._implementations is None:
+            with self.caller.lock:
+                if self._implementations is None:
+                    self._implementations = self.caller.order.implementations()
+                    self.caller.superseded = None
+        return self._implementations
 
-    def without(self, removed: Collection[str]) -> list[Occupant]:
-        """Return the occupants but for those of plugins whose names are *removed*."""
-        return [o for o in self.occupants if o.photon not in removed]
+    def without(self, removed: Collection[str]) -> list[Implementation]:
+        """Return the implementations but for those of photons named in *removed*."""
+        return [impl for impl in self.implementations if impl.photon not in removed]
 
-    def again(self, epoch: int) -> View:
-        """Return a view of the same occupants for *epoch*."""
-        return View(self.hook, epoch, self._occupants)
+    def for_epoch(self, epoch: int) -> CallSnapshot:
+        """Return a snapshot of the same implementations for *epoch*."""
+        return CallSnapshot(self.caller, epoch, self._implementations)
 
     @property
     def awaited(self) -> int:
         """Number of async calls under way."""
         # `left` first: a call that ends in between is counted as under way.
-        left = read(self.left)
-        return read(self.entered) - left
+        left = count_of(self.left)
+        return count_of(self.entered) - left
 
-    # What sampled calls of a prepared caller are bound to. The bound method among a
-    # caller's constants is also how a frame leads to its view.
+    # Compiled callers hold these bound methods among their constants. By them a frame
+    # also leads to its snapshot.
 
     def sampled(self, kwargs: dict[str, Any]) -> Any:
-        """Call with a clock at every implementation, for all calls of a period."""
-        return self.hook.run(self, kwargs, PERIOD)
+        """Make a timed call; it stands for all calls of a period."""
+        return self.caller.run(self, kwargs, PERIOD)
 
     async def asampled(self, kwargs: dict[str, Any]) -> Any:
-        """Await with a clock at every implementation.
+        """Make a timed async call; it stands for all calls of a period.
 
         A coroutine that was made before a change and is awaited after it comes here
-        too: it has not begun, so it sees what is there now.
+        too. It has not begun, so it sees the implementations of now.
         """
         is_late = self.is_gone
         if is_late:
-            next(self.left)  # it is none of this view's calls
-            return await self.hook.awaited(**self.hook.given(kwargs))
+            next(self.left)  # the call is not one of this snapshot
+            return await self.caller.awaited(**without_absent(kwargs))
         try:
-            return await self.hook.arun(self, kwargs, PERIOD)
+            return await self.caller.arun(self, kwargs, PERIOD)
         finally:
             next(self.left)
 
-    # A prepared caller has a line of its own for each occupant, so that the line of
-    # the traceback tells whose an exception is, and calls that go well pay nothing.
+    # A compiled caller has a line of its own for each implementation. So the line of
+    # the traceback says which one raised, and a call that succeeds pays nothing.
 
     def fail(self, error: BaseException) -> None:
-        """Attribute *error*, which ends a prepared sync call."""
-        self._blame(self.lines, error)
+        """Record *error*, which ends a compiled sync call."""
+        self._fail(self.lines, error)
 
     def afail(self, error: BaseException) -> None:
-        """Attribute *error*, which ends a prepared async call."""
-        self._blame(self.alines, error)
+        """Record *error*, which ends a compiled async call."""
+        self._fail(self.alines, error)
 
-    def _blame(self, lines: dict[int, int], error: BaseException) -> None:
-        place = lines.get(_line(error))
-        if place is not None:  # else a tracer's: a debugger that quits, a halt
-            self.hook.blame(self, place, error)
+    def _fail(self, lines: dict[int, int], error: BaseException) -> None:
+        index = lines.get(_line(error))
+        if index is not None:  # otherwise a tracer raised: a debugger, a halted thread
+            caller = self.caller
+            caller.policy.fail(caller.name, self.implementations, index, error)
 
     def spare(self, error: BaseException) -> None:
-        """Report *error* of a prepared sync call, which goes on."""
-        self.hook.spare(self, self.lines[_line(error)], error)
+        """Record *error* of a compiled sync call, which goes on."""
+        self.wrapper_failed(self.lines[_line(error)], error)
 
     def aspare(self, error: BaseException) -> None:
-        """Report *error* of a prepared async call, which goes on."""
-        self.hook.spare(self, self.alines[_line(error)], error)
+        """Record *error* of a compiled async call, which goes on."""
+        self.wrapper_failed(self.alines[_line(error)], error)
 
-    def wrapper_failed(self, place: int, error: BaseException) -> bool:
-        """Attribute the *error* of a wrapper's second half; True: it is dealt with."""
-        return self.hook.spare(self, place, error)
+    def wrapper_failed(self, index: int, error: BaseException) -> bool:
+        """Record *error* of the implementation at *index*; True: the call goes on."""
+        caller = self.caller
+        return caller.policy.spare(
+            caller.name,
+            self.implementations,
+            index,
+            error,
+            isolated=caller.is_isolated,
+        )
 
-    def wrapper_fared_well(self, place: int) -> None:
-        """End a streak of failures of the wrapper at *place*."""
-        self.occupants[place].tally.streak = 0
+    def wrapper_succeeded(self, index: int) -> None:
+        """Note that the wrapper at *index* raised nothing of its own."""
+        self.implementations[index].tally.streak = 0
 
 
 def _line(error: BaseException) -> int:
     return error.__traceback__.tb_lineno if error.__traceback__ is not None else 0
 
 
-# === hooks.calls ===
-# Calls under way, found in the frames of running threads.
-#
-# In comes nothing, out come the views that calls under way see. Sync calls are not
-# counted while they run: whoever wants to know looks at the stacks. The frame of a
-# caller has its view among the constants of its code.
+# Finding calls on the stacks of threads.
 
 _COROUTINE: Final = 0x80
+_ANSWER: Final = answer_of.__code__
+_LATE: Final = CallSnapshot.asampled.__code__
+
+# By identity: the hash of a code object is computed from all its constants each time.
+_runners: Final[dict[int, types.CodeType]] = {}
+_entries: Final[dict[int, types.CodeType]] = {}
 
 
-def _view_of(code: types.CodeType) -> View | None:
+def note_entries(*functions: Callable[..., Any]) -> None:
+    """Note *functions* in which calls begin, with the variable ``snapshot``."""
+    for function in functions:
+        _entries[id(function.__code__)] = function.__code__
+
+
+def note_runners(*functions: Callable[..., Any]) -> None:
+    """Note *functions* that run a call, with a ``snapshot`` or ``context`` variable."""
+    for function in functions:
+        _runners[id(function.__code__)] = function.__code__
+
+
+note_runners(run, arun)
+
+
+def _snapshot_of(code: types.CodeType) -> CallSnapshot | None:
     for constant in code.co_consts:
-        if type(constant) is types.MethodType and type(constant.__self__) is View:
+        if (
+            type(constant) is types.MethodType
+            and type(constant.__self__) is CallSnapshot
+        ):
             return constant.__self__
     return None
 
 
-def _views(frame: types.FrameType | None) -> Iterator[tuple[View, bool]]:
-    """Yield (view, is async) of each call on a stack, the innermost first."""
-    general: View | None = None
+def _calls(frame: types.FrameType | None) -> Iterator[tuple[CallSnapshot, bool]]:
+    """Yield (snapshot, is async) of each call on a stack, the innermost first."""
+    running: CallSnapshot | None = None
     is_late = False
     while frame is not None:
         code = frame.f_code
-        is_door = id(code) in _doors
-        if code is _OF_ITS_OWN:
-            # The bottom of a task's stack, which belongs to a call all the same.
-            yield frame.f_locals["course"].view, True
-        elif id(code) in _general:
+        is_entry = id(code) in _entries
+        if code is _ANSWER:
+            # The bottom of a task's stack; the task belongs to the call that made it.
+            yield frame.f_locals["context"].snapshot, True
+        elif id(code) in _runners:
             local = frame.f_locals
-            course = local.get("course")
-            general = local.get("view", general) if course is None else course.view
+            context = local.get("context")
+            running = (
+                local.get("snapshot", running) if context is None else context.snapshot
+            )
         elif code is _LATE:
-            # What stands in front of it was prepared for a view that is gone.
+            # The caller outside of it was compiled for a snapshot that is replaced.
             is_late = frame.f_locals.get("is_late", False)
         elif is_late:
             is_late = False
-        elif is_door or code.co_filename.startswith(GENERATED):
-            # The caller in front of a general run, or a gate, which knows no view.
-            own = frame.f_locals.get("view") if is_door else _view_of(code)
-            view, general = own or general, None
-            if view is not None:
-                yield view, bool(code.co_flags & _COROUTINE)
+        elif is_entry or code.co_filename.startswith(COMPILED):
+            # A caller around a runner that was found before, or a call barrier's
+            # caller, which has no snapshot among its constants.
+            own = frame.f_locals.get("snapshot") if is_entry else _snapshot_of(code)
+            snapshot, running = own or running, None
+            if snapshot is not None:
+                yield snapshot, bool(code.co_flags & _COROUTINE)
         frame = frame.f_back
 
 
-_OF_ITS_OWN: Final = answer_of.__code__
-_LATE: Final = View.asampled.__code__
-
-# By identity: the hash of a code object is made anew from all its constants each time.
-_general: Final[dict[int, types.CodeType]] = {}
-
-
-_doors: Final[dict[int, types.CodeType]] = {}
-
-
-def note_door(*functions: Callable[..., Any]) -> None:
-    """Say that *functions* are where calls begin, with the view in a variable."""
-    for function in functions:
-        _doors[id(function.__code__)] = function.__code__
-
-
-def note_general(*functions: Callable[..., Any]) -> None:
-    """Say that *functions* run a call with its view or course in a variable."""
-    for function in functions:
-        _general[id(function.__code__)] = function.__code__
-
-
-note_general(run, arun)
-
-
-def outermost(policy: Any) -> View | None:
-    """Return the view of this thread's outermost call of *policy*'s hooks."""
+def outermost(policy: Policy) -> CallSnapshot | None:
+    """Return the snapshot of this thread's outermost call of *policy*'s hooks."""
     found = None
-    for view, _ in _views(sys._getframe(1)):  # noqa: SLF001 - the stack is the point
-        if view.hook.policy is policy:
-            found = view
+    for snapshot, _ in _calls(sys._getframe(1)):  # noqa: SLF001 - the stack is needed
+        if snapshot.caller.policy is policy:
+            found = snapshot
     return found
 
 
-def views_of_threads(policy: Any, *, awaited_too: bool = False) -> list[Any]:
-    """Return (thread, view) for every sync call of *policy*'s hooks under way.
+def calls_of_threads(
+    policy: Policy, *, include_async: bool = False
+) -> list[tuple[int, CallSnapshot]]:
+    """Return (thread id, snapshot) of every sync call of *policy*'s hooks under way.
 
     Args:
         policy: What the hooks share.
-        awaited_too: Also for async calls that a thread runs at this moment.
+        include_async: Also return the async calls that a thread runs at this moment.
     """
     found = []
     for thread, frame in sys._current_frames().items():  # noqa: SLF001 - as above
-        for view, awaited in _views(frame):
-            if (awaited_too or not awaited) and view.hook.policy is policy:
-                found.append((thread, view))
+        for snapshot, is_async in _calls(frame):
+            if (include_async or not is_async) and snapshot.caller.policy is policy:
+                found.append((thread, snapshot))
     return found
-
-
-def this_thread() -> int:
-    """Return the number that `views_of_threads` knows this thread by."""
-    return threading.get_ident()

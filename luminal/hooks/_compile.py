@@ -1,9 +1,10 @@
-"""Prepares callers: writes, for one view, the function that a call of it runs.
+"""Compiled callers: the function behind ``manager.hook.NAME`` and the code in it.
 
-In comes a view, out comes a code object in which every implementation is a constant,
-every argument a local variable, and the line of a call says whose it is. Putting that
-code into a hook's function is one attribute store: a call runs wholly the old body or
-wholly the new one. It never calls an implementation.
+`compile_caller` writes the code of a call of one snapshot. In it every implementation
+is a constant, every argument is a local variable, and the line of a call tells which
+implementation raised. `ReplaceableFunction` is the function that hosts keep; putting
+other code into it is one attribute store. So a call runs wholly the old code or wholly
+the new one.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from luminal.hooks._calls import PERIOD
-from luminal.hooks._errors import GENERATED, ISOLATED
+from luminal.hooks._errors import COMPILED, ISOLATED
 from luminal.hooks._execution import (
-    asteady,
+    arun_first_half,
+    as_new_style,
     aunwind,
     no_yield,
-    old_style,
     second_yield,
     unwind,
     within,
@@ -26,29 +26,43 @@ from luminal.hooks._execution import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from luminal.hooks._calls import View
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._calls import CallSnapshot
+    from luminal.hooks._impl import Implementation
 
-__all__ = ["ABSENT", "Body", "Writer", "agateway", "gateway", "parameters", "prepare"]
+__all__ = [
+    "ABSENT",
+    "PERIOD",
+    "ReplaceableFunction",
+    "compile_caller",
+    "parameters",
+    "pass_on",
+    "without_absent",
+]
 
-# === hooks.writer ===
-# Writes the code of one caller, with objects among its constants.
-#
-# In come lines of source, out comes a code object. Callers of one shape share the
-# compilation; each has a copy of the code of its own, in which CPython specialises what
-# this caller calls.
+PERIOD: Final = 128
+"""One of this many calls of a compiled caller is timed; a power of two."""
 
 ABSENT: Final = object()
 """Stands for an argument that the caller did not give."""
 
-_cache: dict[str, types.CodeType] = {}
-"""Source → code with placeholders. Hooks of one shape share the compilation."""
+
+def without_absent(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return those of *kwargs* that the caller gave."""
+    # Identity alone: an argument's own ``==`` is code of others.
+    return {n: v for n, v in kwargs.items() if v is not ABSENT}
+
+
+_cache: dict[str, types.CodeType] = {}  # source → code with placeholders
 
 _CACHE_LIMIT: Final = 512
 
 
-class Writer:
-    """The lines of one caller and the constants in them."""
+class _Writer:
+    """The lines of one caller, and objects that become constants of its code.
+
+    Callers of one shape share the compilation. Each has a copy of the code of its own,
+    which CPython specialises for what this caller calls.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -67,13 +81,13 @@ class Writer:
         self.lines.extend(" " * depth + line for line in lines)
 
     def code(self, name: str) -> types.CodeType:
-        """Compile the lines and put the constants in place of their keys."""
+        """Compile the lines and put the constants in the place of their keys."""
         source = "\n".join(self.lines)
         code = _cache.get(source)
         if code is None:
             if len(_cache) >= _CACHE_LIMIT:
                 _cache.clear()
-            module = compile(source, GENERATED, "exec", dont_inherit=True)
+            module = compile(source, COMPILED, "exec", dont_inherit=True)
             code = _function_in(module)
             _cache[source] = code
         constants = self.constants
@@ -81,7 +95,7 @@ class Writer:
             co_consts=tuple(
                 [constants.get(c, c) if type(c) is str else c for c in code.co_consts]
             ),
-            co_filename=f"{GENERATED}{name}>",
+            co_filename=f"{COMPILED}{name}>",
         )
 
 
@@ -89,71 +103,60 @@ def _function_in(module: types.CodeType) -> types.CodeType:
     return next(c for c in module.co_consts if isinstance(c, types.CodeType))
 
 
-def gateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
-    """Return code that hands a call's arguments to *target* as a dict."""
-    writer = Writer()
+def pass_on(
+    target: Callable[[dict[str, Any]], Any], name: str, *, awaits: bool
+) -> types.CodeType:
+    """Return code that passes a call's arguments to *target* as a dict.
+
+    Args:
+        target: What is called with the arguments, and awaited if *awaits*.
+        name: Name of the hook.
+        awaits: Whether it is the code of the async call.
+    """
+    writer = _Writer()
+    define, wait = ("async def", "await ") if awaits else ("def", "")
     writer.add(
         0,
-        "def __call__(luminal_self, /, **luminal_kwargs):",
-        f" return {writer.constant(target)}(luminal_kwargs)",
+        f"{define} __call__(luminal_self, /, **luminal_kwargs):",
+        f" return {wait}{writer.constant(target)}(luminal_kwargs)",
     )
     return writer.code(name)
 
 
-def agateway(target: Callable[[dict[str, Any]], Any], name: str) -> types.CodeType:
-    """Return code that hands an async call's arguments to *target* as a dict."""
-    writer = Writer()
-    writer.add(
-        0,
-        "async def __call__(luminal_self, /, **luminal_kwargs):",
-        f" return await {writer.constant(target)}(luminal_kwargs)",
-    )
-    return writer.code(name)
-
-
-# === hooks.prepare ===
-# Prepares callers: writes, for one view, the function that a call of it runs.
-#
-# In comes a view, out comes a code object in which every implementation is a constant,
-# every argument a local variable, and the line of a call says whose it is. Putting that
-# code into a hook's function is one attribute store: a call runs wholly the old body or
-# wholly the new one. It never calls an implementation.
-
-
-def parameters(view: View) -> tuple[list[str], list[str]]:
-    """Return the arguments that a call of *view* must have, and those it may."""
-    spec = view.hook.spec
+def parameters(snapshot: CallSnapshot) -> tuple[list[str], list[str]]:
+    """Return the arguments that a call of *snapshot* must have, and those it may."""
+    spec = snapshot.caller.spec
     must: dict[str, None] = {}
     may: dict[str, None] = {}
     if spec is not None:
         must.update(dict.fromkeys((*spec.argnames, *spec.kwargnames)))
-    for occupant in view.occupants:
-        must.update(dict.fromkeys(occupant.argnames))
-    for occupant in view.occupants:
-        may.update(dict.fromkeys(n for n in occupant.kwargnames if n not in must))
+    for impl in snapshot.implementations:
+        must.update(dict.fromkeys(impl.argnames))
+    for impl in snapshot.implementations:
+        may.update(dict.fromkeys(n for n in impl.kwargnames if n not in must))
     return list(must), list(may)
 
 
-def prepare(
-    view: View,
+def compile_caller(
+    snapshot: CallSnapshot,
     *,
     awaits: bool,
     isolated: bool,
     armed: bool,
-    deadlines: Mapping[Occupant, float],
+    deadlines: Mapping[Implementation, float],
 ) -> tuple[types.CodeType, dict[int, int]]:
-    """Return the body of a call of *view*, and line → place of the occupant there.
+    """Return the code of a call of *snapshot*, and line → index of the implementation.
 
     Args:
-        view: What the call sees.
-        awaits: Whether it is the body of the async call.
-        isolated: Whether a failure leaves the others to answer.
+        snapshot: What the call sees.
+        awaits: Whether it is the code of the async call.
+        isolated: Whether the call goes on after a failure.
         armed: Whether a success ends a streak of failures.
-        deadlines: Seconds that each of these occupants may take when awaited.
+        deadlines: Seconds that each of these implementations may take when awaited.
     """
-    writer = Writer()
-    must, may = parameters(view)
-    # The names of a hook's arguments are the photons' own: ours must not meet them.
+    writer = _Writer()
+    must, may = parameters(snapshot)
+    # The arguments have any names; ours must differ from them, so they have a prefix.
     names = "".join(f", {name}=None" for name in (*must, *may))
     star = ", *" if names else ""
     define = "async def" if awaits else "def"
@@ -161,54 +164,60 @@ def prepare(
     absent = writer.constant(ABSENT)
     tests = ["luminal_extra"]
     if awaits:
-        # Begun, that is counted as under way, before it is asked for.
-        tests.append(f"{writer.constant(view)}.is_gone")
+        # `enter` counts the call as under way before this is tested.
+        tests.append(f"{writer.constant(snapshot)}.is_gone")
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
-    tick = writer.constant(view.enter if awaits else view.hook.tick)
-    slow = writer.constant(view.asampled if awaits else view.sampled)
+    tick = writer.constant(snapshot.enter if awaits else snapshot.caller.tick)
+    slow = writer.constant(snapshot.asampled if awaits else snapshot.sampled)
     writer.add(
         1,
         f"if not {tick}() & {PERIOD - 1} or {' or '.join(tests)}:",
         f" return {'await ' if awaits else ''}{slow}({{{given}**luminal_extra}})",
     )
-    body = _Body(writer, view, frozenset(must), awaits, isolated, armed, deadlines)
+    body = _Body(writer, snapshot, frozenset(must), awaits, isolated, armed, deadlines)
     body.write()
-    return writer.code(view.hook.name), body.lines
+    return writer.code(snapshot.caller.name), body.lines
 
 
 class _Body:
-    """Writes the calls of all occupants; `lines` is line → place."""
+    """Writes the calls of all implementations.
+
+    Attributes:
+        lines: Line → index of the implementation that is called there.
+    """
 
     def __init__(
         self,
-        writer: Writer,
-        view: View,
+        writer: _Writer,
+        snapshot: CallSnapshot,
         given: frozenset[str],
         awaits: bool,
         isolated: bool,
         armed: bool,
-        deadlines: Mapping[Occupant, float],
+        deadlines: Mapping[Implementation, float],
     ) -> None:
         self.deadlines = deadlines
         self.writer = writer
-        self.view = view
+        self.snapshot = snapshot
         self.given = given
         self.awaits = awaits
         self.isolated = isolated
         self.armed = armed
         self.wrappers = [
-            f"luminal_wrapper{n}" for n, o in enumerate(view.occupants) if o.is_wrapper
+            f"luminal_wrapper{n}"
+            for n, o in enumerate(snapshot.implementations)
+            if o.is_wrapper
         ]
         # One implementation and nothing around it: the list is made at the end.
-        self.is_alone = len(view.occupants) == 1 and not self.wrappers
-        self.is_first = view.hook.is_first
+        self.is_alone = len(snapshot.implementations) == 1 and not self.wrappers
+        self.is_first = snapshot.caller.is_first
         self.lines: dict[int, int] = {}
 
     def write(self) -> None:
         """Write the body."""
-        add, constant, view = self.writer.add, self.writer.constant, self.view
+        add, constant, snapshot = self.writer.add, self.writer.constant, self.snapshot
         depth = 2 if self.awaits else 1
         if self.awaits:
             add(1, "try:")
@@ -217,13 +226,13 @@ class _Body:
         if self.wrappers:
             add(depth, f"{' = '.join(self.wrappers)} = None")
         add(depth, "try:", " pass")
-        for place in range(len(view.occupants)):
+        for index in range(len(snapshot.implementations)):
             start = len(self.writer.lines) + 1
-            self._occupant(depth + 1, place)
+            self._implementation(depth + 1, index)
             self.lines.update(
-                dict.fromkeys(range(start, len(self.writer.lines) + 1), place)
+                dict.fromkeys(range(start, len(self.writer.lines) + 1), index)
             )
-        fail = constant(view.afail if self.awaits else view.fail)
+        fail = constant(snapshot.afail if self.awaits else snapshot.fail)
         add(
             depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
         )
@@ -235,17 +244,17 @@ class _Body:
         if not self.wrappers or not self.awaits:
             add(depth, "return luminal_result")
         if self.awaits:
-            add(1, "finally:", f" {constant(view.left.__next__)}()")
+            add(1, "finally:", f" {constant(snapshot.left.__next__)}()")
 
     def _unwinding(self, wrappers: list[str], error: str) -> str:
         """Return the expression that runs second halves in the general way."""
         constant = self.writer.constant
         unwinder = constant(aunwind if self.awaits else unwind)
-        failed = constant(self.view.wrapper_failed)
+        failed = constant(self.snapshot.wrapper_failed)
         opened = "".join(f"{wrapper}, " for wrapper in wrappers)
         wait = "await " if self.awaits else ""
         if self.armed:
-            failed += f", {constant(self.view.wrapper_fared_well)}"
+            failed += f", {constant(self.snapshot.wrapper_succeeded)}"
         return f"{wait}{unwinder}(({opened}), luminal_result, {error}, {failed})"
 
     def _second_halves(self, depth: int) -> None:
@@ -254,17 +263,19 @@ class _Body:
         if self.awaits:
             add(depth, f"return {self._unwinding(self.wrappers, 'None')}")
             return
-        for place in range(len(self.wrappers) - 1, -1, -1):
-            wrapper = self.wrappers[place]
-            failed = f"{constant(self.view.wrapper_failed)}({place}, luminal_raised)"
-            rest = self._unwinding(self.wrappers[:place], "luminal_raised")
+        for index in range(len(self.wrappers) - 1, -1, -1):
+            wrapper = self.wrappers[index]
+            failed = (
+                f"{constant(self.snapshot.wrapper_failed)}({index}, luminal_raised)"
+            )
+            rest = self._unwinding(self.wrappers[:index], "luminal_raised")
             add(
                 depth,
                 "try:",
                 f" {wrapper}.send(luminal_result)",
                 "except StopIteration as luminal_stop:",
                 " luminal_result = luminal_stop.value",
-                *self._streak_ends(self.view.occupants[place], " "),
+                *self._streak_ends(self.snapshot.implementations[index], " "),
                 "except BaseException as luminal_raised:",
                 f" {failed}",
                 f" return {rest}",
@@ -272,15 +283,15 @@ class _Body:
                 f" {constant(second_yield)}({wrapper})",
             )
 
-    def _occupant(self, depth: int, place: int) -> None:
-        add, occupant = self.writer.add, self.view.occupants[place]
-        if occupant.is_wrapper:
-            add(depth, *self._first_half(occupant, self.wrappers[place]))
+    def _implementation(self, depth: int, index: int) -> None:
+        add, impl = self.writer.add, self.snapshot.implementations[index]
+        if impl.is_wrapper:
+            add(depth, *self._first_half(impl, self.wrappers[index]))
             return
         if self.is_first and self.wrappers:
-            add(depth, "if luminal_result is None:", *self._answer(occupant, 1))
+            add(depth, "if luminal_result is None:", *self._answer(impl, 1))
             return
-        add(depth, *self._answer(occupant, 0))
+        add(depth, *self._answer(impl, 0))
         if self.is_first:
             add(depth, "if luminal_value is not None:", " return luminal_value")
         elif self.is_alone:
@@ -295,30 +306,32 @@ class _Body:
                 " luminal_result.append(luminal_value)",
             )
 
-    def _answer(self, occupant: Occupant, depth: int) -> Iterator[str]:
-        """Yield the lines that call *occupant*, which is no wrapper."""
+    def _answer(self, impl: Implementation, depth: int) -> Iterator[str]:
+        """Yield the lines that call *impl*, which is no wrapper."""
         constant, indent = self.writer.constant, " " * depth
         target = "luminal_result" if depth else "luminal_value"
-        call = f"{constant(occupant.function)}({self._arguments(occupant)})"
+        call = f"{constant(impl.function)}({self._arguments(impl)})"
         lines = []
         if not self.awaits:
             lines.append(f"{target} = {call}")
-        elif self.deadlines.get(occupant) is not None:
-            seconds = constant(self.deadlines[occupant])
-            hook = constant(self.view.hook.name)
+        elif self.deadlines.get(impl) is not None:
+            seconds = constant(self.deadlines[impl])
+            hook = constant(self.snapshot.caller.name)
             lines.append(
                 f"{target} = await {constant(within)}"
-                f"({constant(occupant)}, {hook}, {seconds}, {call})"
+                f"({constant(impl)}, {hook}, {seconds}, {call})"
             )
-        elif occupant.is_async:
+        elif impl.is_async:
             lines.append(f"{target} = await {call}")
         else:
             lines.append(f"{target} = {call}")
             lines.append(f"if {target} is not None and hasattr({target}, '__await__'):")
             lines.append(f" {target} = await {target}")
-        lines += self._streak_ends(occupant, "")
+        lines += self._streak_ends(impl, "")
         if self.isolated:
-            spare = constant(self.view.aspare if self.awaits else self.view.spare)
+            spare = constant(
+                self.snapshot.aspare if self.awaits else self.snapshot.spare
+            )
             lines = [
                 f"{target} = None",
                 "try:",
@@ -329,23 +342,23 @@ class _Body:
         for line in lines:
             yield indent + line
 
-    def _streak_ends(self, occupant: Occupant, indent: str) -> list[str]:
+    def _streak_ends(self, impl: Implementation, indent: str) -> list[str]:
         if not self.armed:
             return []
-        return [f"{indent}{self.writer.constant(occupant.tally)}.streak = 0"]
+        return [f"{indent}{self.writer.constant(impl.tally)}.streak = 0"]
 
-    def _first_half(self, occupant: Occupant, name: str) -> Iterator[str]:
-        """Yield the lines that bring *occupant*, a wrapper, to its ``yield``."""
-        constant, listed = self.writer.constant, self._arguments(occupant)
-        if occupant.is_old_style:
+    def _first_half(self, impl: Implementation, name: str) -> Iterator[str]:
+        """Yield the lines that run *impl*, a wrapper, to its ``yield``."""
+        constant, listed = self.writer.constant, self._arguments(impl)
+        if impl.is_old_style:
             yield (
-                f"luminal_value = {constant(old_style)}({constant(occupant)}, "
-                f"{constant(self.view.hook.name)}, {listed})"
+                f"luminal_value = {constant(as_new_style)}({constant(impl)}, "
+                f"{constant(self.snapshot.caller.name)}, {listed})"
             )
         else:
-            yield f"luminal_value = {constant(occupant.function)}({listed})"
-        if self.awaits and occupant.is_async:
-            yield f"await {constant(asteady)}(luminal_value)"
+            yield f"luminal_value = {constant(impl.function)}({listed})"
+        if self.awaits and impl.is_async:
+            yield f"await {constant(arun_first_half)}(luminal_value)"
         else:
             yield "try:"
             yield f" {constant(next)}(luminal_value)"
@@ -354,63 +367,55 @@ class _Body:
         # Only now: a wrapper whose first half failed has no second half to run.
         yield f"{name} = luminal_value"
 
-    def _arguments(self, occupant: Occupant) -> str:
-        """Return the arguments that *occupant* is called with, as source."""
-        named = [name for name in occupant.kwargnames if name in self.given]
-        if not occupant.is_direct or len(named) < len(occupant.kwargnames):
+    def _arguments(self, impl: Implementation) -> str:
+        """Return the arguments that *impl* is called with, as source."""
+        named = [name for name in impl.kwargnames if name in self.given]
+        if not impl.is_direct or len(named) < len(impl.kwargnames):
             named = [f"{name}={name}" for name in named]
-        return ", ".join([*occupant.argnames, *named])
+        return ", ".join([*impl.argnames, *named])
 
-
-# === hooks.body ===
-# The function behind ``manager.hook.NAME``: it stays, its body is replaced.
-#
-# In comes a code object, out comes nothing: the next call runs it. To put it in is one
-# attribute store, and calls under way keep the body they began with.
 
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
 
 
-class Body:
-    """One function of a hook.
+class ReplaceableFunction:
+    """A function whose code is replaced while hosts keep and call it.
 
     Args:
-        owner: The hook; errors of wrong calls name its class.
-        cold: The body while no caller is prepared.
+        owner: What the function is bound to; errors of wrong calls name its class.
+        cold: The code while no caller is compiled.
 
     Attributes:
-        bound: What hosts hold and call.
+        bound: The bound function.
     """
 
-    __slots__ = ("_cold", "_function", "_is_warm", "bound")
+    __slots__ = ("_cold", "_function", "_is_cold", "bound")
 
     def __init__(self, owner: object, cold: types.CodeType) -> None:
-        def body() -> None: ...
-        async def abody() -> None: ...
+        def function() -> None: ...
+        async def afunction() -> None: ...
 
-        # CPython wants a function's bodies to be all of one kind.
+        # CPython wants all codes of a function to be of one kind.
         awaits = cold.co_flags & _COROUTINE
-        self._function = cast("types.FunctionType", abody if awaits else body)
+        self._function = cast("types.FunctionType", afunction if awaits else function)
         self._function.__name__ = "__call__"
         self._function.__qualname__ = f"{type(owner).__name__}.__call__"
-        self._cold = cold
-        # Whether any other body may be in; what is in already is not put in again.
-        self._is_warm = True
+        self._function.__code__ = self._cold = cold
+        self._is_cold = True
         self.bound = types.MethodType(self._function, owner)
-        self.chill()
 
-    def chill(self) -> None:
-        """Put the body in that is no caller's in particular."""
-        if self._is_warm:
+    def deoptimize(self) -> None:
+        """Put the cold code in."""
+        if not self._is_cold:
             self._function.__code__ = self._cold
-            self._is_warm = False
+            self._is_cold = True
 
     def put(self, code: types.CodeType, defaults: Mapping[str, Any] = {}) -> None:
         """Put *code* in, with *defaults* for keyword arguments."""
         if defaults:
-            # A superset of what the present body asks for, and set before the new
-            # body: whichever body a call finds, its defaults are there.
+            # First, and more of them than the present code asks for: whichever code
+            # a call finds, its defaults are there.
             known = self._function.__kwdefaults__ or {}
             self._function.__kwdefaults__ = {**known, **defaults}
-        self._is_warm = True
+        self._is_cold = False
         self._function.__code__ = code

@@ -1,124 +1,79 @@
-"""An exception of an implementation: whose it is, and what is told about it.
+"""Failures of hook implementations: attribution, isolation, circuit breaker.
 
-In comes an exception that passed through a caller, out comes the same exception with
-a note that names photon, hook, generation and file:line; or, for an isolated hook, a
-`HookFailure`. Runs on failing calls alone. It never swallows what is not an
-implementation's failure: a cancellation is nobody's.
+An exception that leaves an implementation is counted. It gets a note that names photon,
+hook, generation and ``file:line``. In an isolated hook it becomes a `HookFailure` and
+the call goes on. A cancellation is no failure of an implementation. This code runs when
+a call fails, never when it succeeds.
+
+`Policy` is what all hooks of one manager share; failures are handled by it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from luminal.hooks._calls import View
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._calls import CallSnapshot
+    from luminal.hooks._impl import Implementation
     from luminal.hooks.records import HookFailure
 
 __all__ = [
+    "COMPILED",
     "ENGINE",
-    "GENERATED",
     "ISOLATED",
     "Breaker",
     "Policy",
-    "blame",
-    "is_own",
-    "where_raised",
 ]
-
-# === hooks.failure ===
-# An exception of an implementation: whose it is, and what is told about it.
-#
-# In comes an exception that passed through a caller, out comes the same exception with
-# a note that names photon, hook, generation and file:line; or, for an isolated hook, a
-# `HookFailure`. Runs on failing calls alone. It never swallows what is not an
-# implementation's failure: a cancellation is nobody's.
 
 ISOLATED: Final = (Exception, SystemExit)
 """What an isolated hook turns into a report. A real Ctrl-C passes."""
 
 ENGINE: Final = os.path.join(os.path.dirname(__file__), "")
-"""Directory of this room: frames from here are not a photon's."""
+"""Directory of this package: frames of its files are not a photon's."""
 
-RESERVED: Final = "luminal."
-"""How the names of Luminal's own plugins begin; they run the code of photons."""
+COMPILED: Final = "<luminal.hooks "
+"""How the file names of compiled callers begin."""
 
-GENERATED: Final = "<luminal.hooks "
-"""How the file names of prepared callers begin."""
+_RESERVED: Final = "luminal."  # plugins of Luminal itself; they run photons' code
 
-# Guards the tallies of failures: they are exact, and failing is rare.
+# Guards the tallies of failures. They are exact, and failures are rare.
 _LOCK = threading.Lock()
 
 
-def is_own(error: BaseException) -> bool:
-    """Return whether *error* is an implementation's doing, not a cancellation."""
+def _is_own(error: BaseException) -> bool:
+    """Return whether *error* is an implementation's failure, not a cancellation."""
     return isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 
 
-def where_raised(error: BaseException, occupant: Occupant) -> str:
-    """Return ``file:line`` of the photon's frame that *error* passed first."""
+def _where_raised(error: BaseException, impl: Implementation) -> str:
+    """Return ``file:line`` of the photon's frame that is outermost in the traceback."""
     step = error.__traceback__
     while step is not None:
         name = step.tb_frame.f_code.co_filename
-        if not name.startswith((ENGINE, GENERATED)):
+        if not name.startswith((ENGINE, COMPILED)):
             return f"{name}:{step.tb_lineno}"
         step = step.tb_next
-    return occupant.where
-
-
-def blame(
-    error: BaseException, occupant: Occupant, hook: str, missed: Iterable[Occupant]
-) -> str:
-    """Count *error* for *occupant* and name it in a note; return ``file:line``.
-
-    Args:
-        error: The exception.
-        occupant: Whose it is.
-        hook: Name of the hook.
-        missed: Occupants that the call does not reach because of it.
-    """
-    with _LOCK:
-        occupant.tally.errors += 1
-        occupant.tally.streak += 1
-        for other in missed:
-            other.tally.missed += 1
-    where = where_raised(error, occupant)
-    if occupant.photon.startswith(RESERVED):
-        return where  # whoever called it knows better whose code it ran
-    note = (
-        f"raised by photon {occupant.photon!r} (generation {occupant.generation}) "
-        f"in hook {hook!r} at {where}"
-    )
-    # One exception object may be raised again and again.
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
-    return where
-
-
-# === hooks.policy ===
-# What all hooks of one manager share: its lock, its epoch, who listens, what is asked.
-#
-# In come the host's wishes, out come answers to callers. Callers look here when they are
-# prepared or run in the general way, never in a prepared call.
+    return impl.where
 
 
 class Breaker:
-    """Passes a photon over after failures in a row, for a while.
+    """Skips a photon for some time after failures in a row.
 
     Attributes:
-        failures: So many in a row open the circuit.
-        seconds: So long the photon is passed over; then one failure opens it again,
-            one success closes it.
-        clock: What it goes by, in seconds.
-        open_until: Photon → time of the clock until which it is passed over.
-        on_trial: Photons whose time is over and who have not succeeded yet.
+        failures: This many failures in a row open the circuit.
+        seconds: The photon is skipped for this long. Then one failure opens the
+            circuit again, and one success closes it.
+        clock: Returns the time in seconds.
+        open_until: Photon → time until which it is skipped.
+        half_open: Photons that are called again and have not succeeded yet.
     """
 
-    __slots__ = ("clock", "failures", "on_trial", "open_until", "seconds")
+    __slots__ = ("clock", "failures", "half_open", "open_until", "seconds")
 
     def __init__(
         self, failures: int, seconds: float, clock: Callable[[], float]
@@ -127,59 +82,62 @@ class Breaker:
         self.failures = failures
         self.seconds = seconds
         self.open_until: dict[str, float] = {}
-        self.on_trial: set[str] = set()
+        self.half_open: set[str] = set()
 
-    def concerns(self, occupants: Iterable[Occupant]) -> bool:
-        """Return whether one of *occupants* is passed over or on trial."""
-        return bool(self.open_until or self.on_trial) and any(
-            o.photon in self.open_until or o.photon in self.on_trial for o in occupants
+    def affects(self, implementations: Iterable[Implementation]) -> bool:
+        """Return whether the circuit of one of *implementations* is not closed."""
+        return bool(self.open_until or self.half_open) and any(
+            impl.photon in self.open_until or impl.photon in self.half_open
+            for impl in implementations
         )
 
     def forget(self, photon: str) -> None:
-        """Close the circuit of *photon*, which is gone or has a new generation."""
+        """Close the circuit of *photon*: it is gone or has a new generation."""
         self.open_until.pop(photon, None)
-        self.on_trial.discard(photon)
+        self.half_open.discard(photon)
 
     def is_open(self, photon: str) -> bool:
-        """Return whether *photon* is passed over now."""
+        """Return whether *photon* is skipped now."""
         until = self.open_until.get(photon)
         if until is None:
             return False
         if self.clock() < until:
             return True
         self.open_until.pop(photon, None)
-        self.on_trial.add(photon)
+        self.half_open.add(photon)
         return False
 
-    def failed(self, occupant: Occupant) -> bool:
-        """Return whether a failure of *occupant* opens the circuit now."""
-        photon, streak = occupant.photon, occupant.tally.streak
+    def opens(self, impl: Implementation) -> bool:
+        """Return whether the failure of *impl* opens the circuit now."""
+        photon, streak = impl.photon, impl.tally.streak
         if photon in self.open_until:
             return False
-        # A success sets the streak of its implementation to nought, and so tells a
-        # trial that went well from one that did not.
-        if streak < self.failures and not (photon in self.on_trial and streak > 0):
+        # A success sets the streak to 0: a half-open circuit with a streak failed.
+        if streak < self.failures and not (photon in self.half_open and streak > 0):
             return False
-        self.on_trial.discard(photon)
+        self.half_open.discard(photon)
         self.open_until[photon] = self.clock() + self.seconds
-        occupant.tally.streak = 0
+        impl.tally.streak = 0
         return True
 
 
 class Policy:
-    """The shared state of one manager's hooks.
+    """What the hooks of one manager share.
+
+    Args:
+        isolate: Whether hooks isolate failures if their specification does not say.
+        report: Called with every `HookFailure`. What it raises is ignored.
+        is_registered: Returns whether a plugin is registered.
+        refresh: Makes the callers of a photon's hooks anew.
 
     Attributes:
-        lock: Guards orders, views and epochs. Held for registrations and swaps, never
-            for a call, never while code of a photon runs.
-        epoch: Number of swaps so far; views know theirs.
-        isolate: Whether hooks that do not say isolate failures.
-        report: Is told every `HookFailure` of an isolated hook.
-        lost_reports: Exceptions that *report* raised.
+        lock: Guards orders, snapshots and epochs. It is held for registrations and
+            swaps, never for a call, never while code of a photon runs.
+        epoch: Number of swaps so far. Each snapshot knows the epoch it is of.
         monitors: Pairs of functions around every call, the outermost last.
-        breaker: None while no circuit may open.
+        breaker: None if no circuit may open.
         deadlines: Photon → seconds that its ``async`` implementations may take.
-        leaving: Views that were replaced while async calls of them were under way.
+        replaced: Snapshots that were replaced while async calls used them.
     """
 
     __slots__ = (
@@ -188,78 +146,149 @@ class Policy:
         "epoch",
         "is_registered",
         "isolate",
-        "leaving",
         "lock",
-        "lost_reports",
         "monitors",
         "refresh",
+        "replaced",
         "report",
     )
 
     def __init__(
-        self, *, isolate: bool, report: Callable[[HookFailure], object] | None
+        self,
+        *,
+        isolate: bool,
+        report: Callable[[HookFailure], object] | None,
+        is_registered: Callable[[object], bool],
+        refresh: Callable[[str], None],
     ) -> None:
         self.lock = threading.RLock()
         self.epoch = 0
         self.isolate = isolate
         self.report = report
-        self.lost_reports = 0
+        self.is_registered = is_registered
+        self.refresh = refresh
         self.monitors: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
         self.breaker: Breaker | None = None
         self.deadlines: dict[str, float] = {}
-        self.leaving: list[View] = []
-        # Whether a plugin is registered, and what makes callers of a photon's hooks
-        # anew; set by the manager.
-        self.is_registered: Callable[[object], bool] = lambda _plugin: True
-        self.refresh: Callable[[str], None] = lambda _photon: None
+        self.replaced: list[CallSnapshot] = []
 
-    def forget_idle(self) -> None:
-        """Forget replaced views whose async calls have ended; the lock is held."""
-        self.leaving[:] = [view for view in self.leaving if view.awaited]
+    def forget_ended(self) -> None:
+        """Forget replaced snapshots without a call under way; the lock is held."""
+        self.replaced[:] = [s for s in self.replaced if s.awaited]
 
-    def tell(self, failure: HookFailure) -> None:
-        """Hand *failure* to who listens; what the listener raises is counted."""
-        if self.report is None:
+    def deadline(self, impl: Implementation) -> float | None:
+        """Return the seconds that *impl* may take, or None."""
+        if impl.deadline is not None:
+            return impl.deadline
+        return self.deadlines.get(impl.photon)
+
+    def succeeded(self, impl: Implementation) -> None:
+        """Note a success of *impl*: its streak of failures ends."""
+        impl.tally.streak = 0
+        if self.breaker is not None:
+            self.breaker.half_open.discard(impl.photon)
+
+    def not_skipped(
+        self, implementations: Collection[Implementation]
+    ) -> Collection[Implementation]:
+        """Return those of *implementations* whose circuit is not open."""
+        breaker = self.breaker
+        if breaker is None or not breaker.open_until:
+            return implementations
+        kept = []
+        for impl in implementations:
+            if breaker.is_open(impl.photon):
+                impl.tally.skipped += 1
+            else:
+                kept.append(impl)
+        return kept
+
+    def fail(
+        self,
+        hook: str,
+        implementations: Sequence[Implementation],
+        index: int,
+        error: BaseException,
+    ) -> None:
+        """Record *error*, which ends a call.
+
+        Args:
+            hook: Name of the hook.
+            implementations: Those of the call.
+            index: Which of them raised.
+            error: The exception.
+        """
+        if _is_own(error):
+            missed = implementations[index + 1 :]
+            self._record(hook, implementations[index], error, missed, spared=False)
+
+    def spare(
+        self,
+        hook: str,
+        implementations: Sequence[Implementation],
+        index: int,
+        error: BaseException,
+        *,
+        isolated: bool,
+    ) -> bool:
+        """Record *error*; return whether the call goes on without the implementation.
+
+        Args:
+            hook: Name of the hook.
+            implementations: Those of the call.
+            index: Which of them raised.
+            error: The exception.
+            isolated: Whether the hook isolates failures.
+        """
+        if not _is_own(error):
+            return False
+        spared = isolated and not isinstance(error, KeyboardInterrupt)
+        self._record(hook, implementations[index], error, (), spared=spared)
+        return spared
+
+    def _record(
+        self,
+        hook: str,
+        impl: Implementation,
+        error: BaseException,
+        missed: Sequence[Implementation],
+        *,
+        spared: bool,
+    ) -> None:
+        """Count *error* of *impl* and attribute it; report it if it was spared."""
+        with _LOCK:
+            impl.tally.errors += 1
+            impl.tally.streak += 1
+            for other in missed:
+                other.tally.missed += 1
+        where = _where_raised(error, impl)
+        # Luminal's own plugins run photons' code; their caller adds a better note.
+        if not impl.photon.startswith(_RESERVED):
+            note = (
+                f"raised by photon {impl.photon!r} (generation {impl.generation}) "
+                f"in hook {hook!r} at {where}"
+            )
+            # One exception object may be raised again and again.
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+        seconds = self._open_circuit(impl)
+        if self.report is None or not (spared or seconds):
             return
-        try:
+        from luminal.hooks.records import HookFailure
+
+        failure = HookFailure(impl.photon, hook, impl.generation, where, error, seconds)
+        with contextlib.suppress(Exception):  # a report must not end a photon's call
             self.report(failure)
-        except Exception:  # noqa: BLE001 - a listener must not end a photon's call
-            self.lost_reports += 1
 
-    def deadline(self, occupant: Occupant) -> float | None:
-        """Return the seconds that *occupant* may take, or None."""
-        if occupant.deadline is not None:
-            return occupant.deadline
-        return self.deadlines.get(occupant.photon)
-
-    def failed(self, occupant: Occupant) -> float:
-        """Open the circuit of *occupant*'s photon if it is time; return the seconds."""
+    def _open_circuit(self, impl: Implementation) -> float:
+        """Open the circuit of *impl*'s photon if it is time; return the seconds."""
         breaker = self.breaker
         if breaker is None:
             return 0.0
         with self.lock:
-            # What a call under way brings of a photon that is gone, or of its old
-            # generation, is nothing against who bears the name now.
-            if not self.is_registered(occupant.plugin) or not breaker.failed(occupant):
+            # A call under way may fail in a photon that is gone or was swapped out.
+            # That does not count against the photon that has the name now.
+            if not self.is_registered(impl.plugin) or not breaker.opens(impl):
                 return 0.0
-            self.refresh(occupant.photon)
+            self.refresh(impl.photon)
         return breaker.seconds
-
-    def succeeded(self, occupant: Occupant) -> None:
-        """End a streak of failures of *occupant*, and its photon's trial."""
-        occupant.tally.streak = 0
-        if self.breaker is not None:
-            self.breaker.on_trial.discard(occupant.photon)
-
-    def serving(self, occupants: Collection[Occupant]) -> Collection[Occupant]:
-        """Return those of *occupants* whose circuit is closed."""
-        breaker = self.breaker
-        if breaker is None or not breaker.open_until:
-            return occupants
-        kept = []
-        for occupant in occupants:
-            if breaker.is_open(occupant.photon):
-                occupant.tally.skipped += 1
-            else:
-                kept.append(occupant)
-        return kept

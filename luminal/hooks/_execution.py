@@ -1,8 +1,8 @@
-"""The general way to run a call: every option, one implementation after the other.
+"""Calling the implementations of a hook in the general way, with every option.
 
-In come a view and the arguments, out comes the result by pluggy's rules. Cold hooks,
-sampled calls and rare options run here; prepared callers do the same without looking
-anything up, and properties hold the two together.
+`run` and `arun` call one implementation after the other by pluggy's rules. Cold hooks,
+sampled calls and rare options run here. Compiled callers do the same without looking
+anything up; property tests compare the two.
 """
 
 from __future__ import annotations
@@ -15,49 +15,153 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pluggy
 
 from luminal.errors import PhotonTimeoutError
-from luminal.hooks._errors import ENGINE, GENERATED, ISOLATED, blame, is_own
+from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 
-    from luminal.hooks._calls import View
+    from luminal.hooks._calls import CallSnapshot
     from luminal.hooks._errors import Policy
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._impl import Implementation
     from luminal.hooks.records import Answer
 
 __all__ = [
-    "Course",
+    "CallContext",
     "amonitored",
     "answer_of",
     "arun",
-    "asteady",
-    "attribute",
+    "arun_first_half",
+    "as_new_style",
     "aunwind",
-    "block",
-    "call_one",
     "complete",
     "monitored",
     "no_yield",
-    "old_style",
-    "outside",
-    "pick",
     "run",
+    "run_blocking",
     "second_yield",
-    "side_by_side",
-    "steady",
     "unwind",
     "within",
 ]
 
-# === hooks.awaiting ===
-# Awaiting one implementation: with a deadline, from code that has no loop.
-#
-# In comes what an implementation returned, out comes its result. Nothing here keeps a
-# loop, and asyncio is imported by the first call that needs it.
+
+class CallContext:
+    """The implementations, options and answers of one call.
+
+    Attributes:
+        policy: What the hooks share.
+        snapshot: What the call sees.
+        hook: Name of the hook.
+        implementations: Those that take part, in the order of calls.
+        is_first: Whether the first result ends the call.
+        isolated: Whether the call goes on after a failure.
+        concurrent: Whether implementations are awaited side by side.
+        answers: List to which answers are added, or None.
+    """
+
+    __slots__ = (
+        "answers",
+        "concurrent",
+        "hook",
+        "implementations",
+        "is_first",
+        "isolated",
+        "policy",
+        "snapshot",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        snapshot: CallSnapshot,
+        implementations: Sequence[Implementation],
+        *,
+        is_first: bool,
+        isolated: bool,
+        concurrent: bool = False,
+        answers: list[Answer] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.snapshot = snapshot
+        self.hook = snapshot.caller.name
+        self.implementations = implementations
+        self.is_first = is_first
+        self.isolated = isolated
+        self.concurrent = concurrent
+        self.answers = answers
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Record *error* of the implementation at *index*, which ends the call."""
+        self.policy.fail(self.hook, self.implementations, index, error)
+
+    def spare(self, index: int, error: BaseException) -> bool:
+        """Record *error*; return whether the call goes on without it."""
+        return self.policy.spare(
+            self.hook, self.implementations, index, error, isolated=self.isolated
+        )
+
+    def succeeded(self, index: int) -> None:
+        """Note that the wrapper at *index* raised nothing of its own."""
+        self.policy.succeeded(self.implementations[index])
+
+    def answered(
+        self, impl: Implementation, value: Any, error: BaseException | None
+    ) -> None:
+        """Add an answer if answers are kept."""
+        if self.answers is not None and not (value is None and error is None):
+            from luminal.hooks.records import Answer
+
+            self.answers.append(Answer(impl.photon, impl.generation, value, error))
 
 
-async def within(occupant: Occupant, hook: str, seconds: float, value: Any) -> Any:
-    """Await *value*, which *occupant* returned, for at most *seconds*.
+# Calling one implementation.
+
+
+def pick_arguments(
+    impl: Implementation, kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of *impl* among those of the call.
+
+    Raises:
+        pluggy.HookCallError: One is missing.
+    """
+    try:
+        args = [kwargs[name] for name in impl.argnames]
+    except KeyError as error:
+        raise pluggy.HookCallError(
+            f"hook call must provide argument {error.args[0]!r}"
+        ) from error
+    named = {n: kwargs[n] for n in impl.kwargnames if n in kwargs}
+    if impl.is_direct and len(named) == len(impl.kwargnames):
+        # By position, as compiled callers do.
+        return [*args, *named.values()], {}
+    return args, named
+
+
+async def call_one(
+    context: CallContext,
+    impl: Implementation,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    weight: int,
+) -> Any:
+    """Call *impl*, await what it returns, and count."""
+    start = perf_counter_ns()
+    value = impl.function(*args, **named)
+    if hasattr(value, "__await__"):
+        seconds = context.policy.deadline(impl)
+        if seconds is None:
+            value = await value
+        else:
+            value = await within(impl, context.hook, seconds, value)
+    tally = impl.tally
+    tally.calls += weight
+    tally.nanoseconds += (perf_counter_ns() - start) * weight
+    context.policy.succeeded(impl)
+    return value
+
+
+async def within(impl: Implementation, hook: str, seconds: float, value: Any) -> Any:
+    """Await *value*, which *impl* returned, for at most *seconds*.
 
     Raises:
         PhotonTimeoutError: It took longer and was cancelled.
@@ -72,26 +176,83 @@ async def within(occupant: Occupant, hook: str, seconds: float, value: Any) -> A
     except TimeoutError as error:
         if not limit.expired():
             raise
-        file, _, line = occupant.where.rpartition(":")
+        file, _, line = impl.where.rpartition(":")
         raise PhotonTimeoutError(
             f"did not answer hook {hook!r} within {seconds:g} s",
-            photon=occupant.photon,
+            photon=impl.photon,
             file=file or None,
             line=int(line) if line else None,
             hint="make it faster, or raise its deadline",
         ) from error
 
 
-def block(hook: str, who: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run an async call from code without a loop: the blocking facade.
+async def answer_of(
+    context: CallContext,
+    index: int,
+    weight: int,
+    impl: Implementation,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+) -> Any:
+    """Await *impl*, the implementation at *index*; None if its failure is spared."""
+    try:
+        value = await call_one(context, impl, args, named, weight)
+    except (Exception, SystemExit) as error:
+        context.answered(impl, None, error)
+        if context.spare(index, error):
+            return None
+        raise
+    context.answered(impl, value, None)
+    return value
+
+
+async def side_by_side(
+    context: CallContext, start: int, kwargs: Mapping[str, Any], weight: int
+) -> list[Any]:
+    """Await the implementations from index *start* on in a task group.
+
+    Returns:
+        Their results in the order of calls.
+    """
+    import asyncio
+
+    chosen = [
+        (impl, *pick_arguments(impl, kwargs))
+        for impl in context.implementations[start:]
+    ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(answer_of(context, start + n, weight, *item))
+                for n, item in enumerate(chosen)
+            ]
+    except BaseExceptionGroup as errors:
+        # Callers expect what the photon raised, as in a call one after the other.
+        # Further failures of the same moment are named in notes.
+        cause = errors.exceptions[0]
+        for other in errors.exceptions[1:]:
+            cause.add_note(f"also raised: {other!r}")
+        raise cause from None
+    return [v for task in tasks if (v := task.result()) is not None]
+
+
+def run_blocking(
+    hook: str, photon: str, call: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """Run an async call from code without an event loop.
+
+    Args:
+        hook: Name of the hook.
+        photon: Name of a photon that implements it with ``async def``.
+        call: Makes the coroutine.
 
     Raises:
-        pluggy.HookCallError: This thread runs a loop, which would stand still.
+        pluggy.HookCallError: This thread runs a loop, which would be blocked.
     """
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
         raise pluggy.HookCallError(
-            f"hook {hook!r} must be awaited here: photon {who!r} implements it with "
+            f"hook {hook!r} must be awaited here: photon {photon!r} implements it with "
             f"'async def' and this thread runs an event loop\n"
             f"  try: await .ahook.{hook}(...)"
         )
@@ -100,237 +261,16 @@ def block(hook: str, who: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> 
     return aio.run(call())
 
 
-# === hooks.calling ===
-# Calling one implementation: its arguments among those of the call, its time.
+# Wrappers: the first half runs before the call, the second half after it. Every second
+# half runs, whatever the others do.
 
 
-def pick(
-    occupant: Occupant, kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of *occupant* among those of the call.
-
-    Raises:
-        pluggy.HookCallError: One is missing.
-    """
-    try:
-        args = [kwargs[name] for name in occupant.argnames]
-    except KeyError as error:
-        raise pluggy.HookCallError(
-            f"hook call must provide argument {error.args[0]!r}"
-        ) from error
-    named = {n: kwargs[n] for n in occupant.kwargnames if n in kwargs}
-    if occupant.is_direct and len(named) == len(occupant.kwargnames):
-        # By position, as prepared callers do: it may take them in no other way.
-        return [*args, *named.values()], {}
-    return args, named
-
-
-async def call_one(
-    course: Course,
-    occupant: Occupant,
-    args: Sequence[Any],
-    named: Mapping[str, Any],
-    weight: int,
-) -> Any:
-    """Call *occupant*, await what it returns, and count."""
-    start = perf_counter_ns()
-    value = occupant.function(*args, **named)
-    if hasattr(value, "__await__"):
-        seconds = course.deadline(occupant)
-        if seconds is None:
-            value = await value
-        else:
-            value = await within(occupant, course.hook, seconds, value)
-    tally = occupant.tally
-    tally.calls += weight
-    tally.nanoseconds += (perf_counter_ns() - start) * weight
-    course.policy.succeeded(occupant)
-    return value
-
-
-# === hooks.concurrency ===
-# Awaiting implementations side by side, in a task group.
-
-
-async def answer_of(
-    course: Course,
-    place: int,
-    weight: int,
-    occupant: Occupant,
-    args: Sequence[Any],
-    named: Mapping[str, Any],
-) -> Any:
-    """Await the occupant at *place*; None where its failure is spared."""
-    try:
-        value = await call_one(course, occupant, args, named, weight)
-    except (Exception, SystemExit) as error:
-        course.answered(occupant, None, error)
-        if course.spare(place, error):
-            return None
-        raise
-    course.answered(occupant, value, None)
-    return value
-
-
-async def side_by_side(
-    course: Course,
-    occupants: Sequence[Occupant],
-    kwargs: Mapping[str, Any],
-    weight: int,
-) -> list[Any]:
-    """Await *occupants* in a task group; return results in the usual order."""
-    import asyncio
-
-    chosen = [(o, *pick(o, kwargs)) for o in occupants]
-    offset = len(course.occupants) - len(chosen)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(answer_of(course, offset + n, weight, *item))
-                for n, item in enumerate(chosen)
-            ]
-    except BaseExceptionGroup as errors:
-        # Callers expect what the photon raised, as in a call in turn; further
-        # failures of the same moment go with it.
-        cause = errors.exceptions[0]
-        for other in errors.exceptions[1:]:
-            cause.add_note(f"beside it: {other!r}")
-        raise cause from None
-    return [v for task in tasks if (v := task.result()) is not None]
-
-
-# === hooks.course ===
-# One call that runs in the general way: its occupants, its options, its answers.
-#
-# In come a view and who serves, out come attributions and, where asked for, a record
-# of who answered what.
-
-
-def attribute(
-    policy: Policy,
-    hook: str,
-    occupants: Sequence[Occupant],
-    place: int,
-    error: BaseException,
-    *,
-    spared: bool = False,
-    ends: bool = False,
-) -> None:
-    """Count and name the *error* of the occupant at *place*.
-
-    Args:
-        policy: What the hooks share.
-        hook: Name of the hook.
-        occupants: Those of the call.
-        place: Whose error it is.
-        error: What it raised.
-        spared: Whether it is reported and the call goes on.
-        ends: Whether those behind it are not called because of it.
-    """
-    occupant = occupants[place]
-    missed = occupants[place + 1 :] if ends else ()
-    where = blame(error, occupant, hook, missed)
-    seconds = policy.failed(occupant)
-    if spared or seconds:
-        from luminal.hooks.records import HookFailure
-
-        policy.tell(
-            HookFailure(
-                occupant.photon, hook, occupant.generation, where, error, seconds
-            )
-        )
-
-
-class Course:
-    """A call under way.
-
-    Attributes:
-        view: What it sees.
-        hook: Name of the hook.
-        is_first: Whether the first result ends the call.
-        isolated: Whether a failure leaves the others to answer.
-        concurrent: Whether implementations are awaited side by side.
-        answers: Where answers are kept, or None.
-    """
-
-    __slots__ = (
-        "answers",
-        "concurrent",
-        "hook",
-        "is_first",
-        "isolated",
-        "occupants",
-        "policy",
-        "view",
-    )
-
-    def __init__(
-        self,
-        policy: Policy,
-        view: View,
-        occupants: Sequence[Occupant],
-        *,
-        is_first: bool,
-        isolated: bool,
-        concurrent: bool = False,
-        answers: list[Answer] | None = None,
-    ) -> None:
-        self.policy = policy
-        self.view = view
-        self.hook = view.hook.name
-        self.occupants = occupants
-        self.is_first = is_first
-        self.isolated = isolated
-        self.concurrent = concurrent
-        self.answers = answers
-
-    def blame(self, place: int, error: BaseException) -> None:
-        """Attribute *error*, which ends the call."""
-        attribute(self.policy, self.hook, self.occupants, place, error, ends=True)
-
-    def spare(self, place: int, error: BaseException) -> bool:
-        """Attribute *error*; return whether the call goes on without it."""
-        if not is_own(error):
-            return False
-        spared = self.isolated and not isinstance(error, KeyboardInterrupt)
-        attribute(self.policy, self.hook, self.occupants, place, error, spared=spared)
-        return spared
-
-    def fared_well(self, place: int) -> None:
-        """Note that the wrapper at *place* came to its end without a failure."""
-        self.policy.succeeded(self.occupants[place])
-
-    def answered(
-        self, occupant: Occupant, value: Any, error: BaseException | None
-    ) -> None:
-        """Keep an answer where answers are kept."""
-        if self.answers is not None and not (value is None and error is None):
-            from luminal.hooks.records import Answer
-
-            self.answers.append(
-                Answer(occupant.photon, occupant.generation, value, error)
-            )
-
-    def deadline(self, occupant: Occupant) -> float | None:
-        """Return the seconds that *occupant* may take, or None."""
-        return self.policy.deadline(occupant)
-
-
-# === hooks.wrapping ===
-# Wrappers: their first halves before the call, their second halves after it.
-#
-# In come generators that stand at their ``yield``, the result or the exception of what
-# they wrap; out comes the call's result or exception. Every second half runs, whatever
-# the others do.
-
-
-def outside() -> int:
+def outer_stacklevel() -> int:
     """Return the ``stacklevel`` of the code that called the hook."""
     level = 1
     frame = sys._getframe(1)  # noqa: SLF001 - how `warnings` itself counts
     while frame.f_back is not None and frame.f_code.co_filename.startswith(
-        (ENGINE, GENERATED)
+        (ENGINE, COMPILED)
     ):
         frame, level = frame.f_back, level + 1
     return level
@@ -355,7 +295,7 @@ def second_yield(wrapper: Any) -> NoReturn:
     _wrong(wrapper, "has second yield")
 
 
-def steady(wrapper: Generator[Any, Any, Any]) -> None:
+def run_first_half(wrapper: Generator[Any, Any, Any]) -> None:
     """Run *wrapper* to its ``yield``.
 
     Raises:
@@ -367,7 +307,7 @@ def steady(wrapper: Generator[Any, Any, Any]) -> None:
         _wrong(wrapper, "did not yield")
 
 
-async def asteady(wrapper: Any) -> None:
+async def arun_first_half(wrapper: Any) -> None:
     """Run *wrapper*, of either kind, to its ``yield``.
 
     Raises:
@@ -379,15 +319,15 @@ async def asteady(wrapper: Any) -> None:
         except StopAsyncIteration:
             _wrong(wrapper, "did not yield")
     else:
-        steady(wrapper)
+        run_first_half(wrapper)
 
 
-def old_style(
-    occupant: Occupant, hook: str, *args: object, **kwargs: object
+def as_new_style(
+    impl: Implementation, hook: str, *args: object, **kwargs: object
 ) -> Generator[None, Any, Any]:
-    """Make a new-style wrapper of *occupant*, an old-style one."""
-    inner = occupant.function(*args, **kwargs)
-    steady(inner)
+    """Make a new-style wrapper of *impl*, an old-style one."""
+    inner = impl.function(*args, **kwargs)
+    run_first_half(inner)
     result: pluggy.Result[Any]
     try:
         result = pluggy.Result((yield), None)
@@ -401,11 +341,11 @@ def old_style(
         warnings.warn(
             pluggy.PluggyTeardownRaisedWarning(
                 "A plugin raised an exception during an old-style hookwrapper "
-                f"teardown.\nPlugin: {occupant.photon}, Hook: {hook}\n"
+                f"teardown.\nPlugin: {impl.photon}, Hook: {hook}\n"
                 f"{type(error).__name__}: {error}\n"
                 "Raise it through result.force_exception(), or use wrapper=True."
             ),
-            stacklevel=outside(),
+            stacklevel=outer_stacklevel(),
         )
         raise
     else:
@@ -420,24 +360,24 @@ def unwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
-    fared_well: Callable[[int], None] | None = None,
+    succeeded: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers*, the innermost first.
 
     Args:
         wrappers: Generators at their ``yield``, in the order of their calls; None
-            for those whose first half did not get there.
-        result: What the call they wrap came to.
+            for those that failed before it.
+        result: Result of the call that they wrap.
         error: The exception that it ended with, or None.
-        failed: Is told a wrapper's place and its own exception; returns whether the
-            exception was taken care of.
-        fared_well: Is told the place of a wrapper that raised none of its own.
+        failed: Called with a wrapper's index and the exception that the wrapper itself
+            raised; returns whether the call goes on without the exception.
+        succeeded: Called with the index of a wrapper that raised nothing of its own.
 
     Returns:
         The call's result.
     """
-    for place in range(len(wrappers) - 1, -1, -1):
-        wrapper = wrappers[place]
+    for index in range(len(wrappers) - 1, -1, -1):
+        wrapper = wrappers[index]
         if wrapper is None:
             continue
         try:
@@ -449,24 +389,24 @@ def unwind(
                 except RuntimeError as raised:
                     if _came_back(raised, error):
                         wrapper.close()
-                        _call(fared_well, place)
+                        _call(succeeded, index)
                         continue
                     raise
             wrapper.close()
         except StopIteration as stop:
             result, error = stop.value, None
-            _call(fared_well, place)
+            _call(succeeded, index)
             continue
-        except BaseException as raised:  # noqa: BLE001 - for the wrapper outside of it
+        except BaseException as raised:  # noqa: BLE001 - for the next wrapper
             if raised is error:
-                _call(fared_well, place)
-            elif not failed(place, raised):
+                _call(succeeded, index)
+            elif not failed(index, raised):
                 error = raised
             continue
         try:
             _wrong(wrapper, "has second yield")
         except RuntimeError as raised:
-            if not failed(place, raised):
+            if not failed(index, raised):
                 raise
     if error is not None:
         try:
@@ -481,28 +421,28 @@ async def aunwind(
     result: Any,
     error: BaseException | None,
     failed: Callable[[int, BaseException], bool],
-    fared_well: Callable[[int], None] | None = None,
+    succeeded: Callable[[int], None] | None = None,
 ) -> Any:
     """Run the second halves of *wrappers* of either kind; see `unwind`.
 
-    An async generator cannot return a value: what it yields in its second half is
-    the call's result; where it ends without yielding, the result stays as it was.
+    An async generator cannot return a value. The value that it yields in its second
+    half is the call's result; if it yields none, the result stays as it was.
     """
-    for place in range(len(wrappers) - 1, -1, -1):
-        wrapper = wrappers[place]
+    for index in range(len(wrappers) - 1, -1, -1):
+        wrapper = wrappers[index]
         if wrapper is None:
             continue
         try:
             if not hasattr(wrapper, "asend"):
-                result, error = unwind((wrapper,), result, error, _nobody), None
+                result, error = unwind((wrapper,), result, error, _not_spared), None
             else:
                 result, error = await _asecond_half(wrapper, result, error), None
         except BaseException as raised:  # noqa: BLE001 - as in `unwind`
             if raised is not error and not _came_back(raised, error):
-                if not failed(place, raised):
+                if not failed(index, raised):
                     error = raised
                 continue
-        _call(fared_well, place)
+        _call(succeeded, index)
     if error is not None:
         try:
             raise error
@@ -535,21 +475,13 @@ def _came_back(raised: BaseException, error: BaseException | None) -> bool:
     )
 
 
-def _call(fared_well: Callable[[int], None] | None, place: int) -> None:
-    if fared_well is not None:
-        fared_well(place)
+def _call(succeeded: Callable[[int], None] | None, index: int) -> None:
+    if succeeded is not None:
+        succeeded(index)
 
 
-def _nobody(_place: int, _error: BaseException) -> bool:
+def _not_spared(_index: int, _error: BaseException) -> bool:
     return False
-
-
-# === hooks.running ===
-# The general way to run a call: every option, one implementation after the other.
-#
-# In come a view and the arguments, out comes the result by pluggy's rules. Cold hooks,
-# sampled calls and rare options run here; prepared callers do the same without looking
-# anything up, and properties hold the two together.
 
 
 def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -563,58 +495,57 @@ def complete(spec: Any, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         warnings.warn(
             f"Argument(s) {', '.join(missing)} which are declared in the hookspec "
             "cannot be found in this hook call",
-            stacklevel=outside(),
+            stacklevel=outer_stacklevel(),
         )
     return kwargs
 
 
-def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int) -> Any:
-    """Call *occupants* in order.
+def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
+    """Call the implementations of *context* one after the other.
 
     Args:
-        course: The call's view and options.
-        occupants: In the order of calls, wrappers first.
+        context: The call's implementations and options.
         kwargs: The arguments, completed.
-        weight: How many calls the times stand for.
+        weight: Number of calls that the measured times stand for.
 
     Returns:
         The list of results, or the first one.
     """
-    first, isolated = course.is_first, course.isolated
+    first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
-    place = -1
+    index = -1
     try:
-        for place, occupant in enumerate(occupants):
-            args, named = pick(occupant, kwargs)
+        for index, impl in enumerate(context.implementations):
+            args, named = pick_arguments(impl, kwargs)
             start = perf_counter_ns()
             try:
-                if occupant.is_old_style:
-                    value = old_style(occupant, course.hook, *args, **named)
+                if impl.is_old_style:
+                    value = as_new_style(impl, context.hook, *args, **named)
                 else:
-                    value = occupant.function(*args, **named)
-                if occupant.is_wrapper:
-                    steady(value)
+                    value = impl.function(*args, **named)
+                if impl.is_wrapper:
+                    run_first_half(value)
                     opened.append(value)
                     continue
             except ISOLATED as raised:
-                course.answered(occupant, None, raised)
+                context.answered(impl, None, raised)
                 if not isolated:
-                    course.blame(place, raised)
+                    context.fail(index, raised)
                     raise
-                course.spare(place, raised)
-                if occupant.is_wrapper:
+                context.spare(index, raised)
+                if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
-                course.blame(place, raised)
+                context.fail(index, raised)
                 raise
-            tally = occupant.tally
+            tally = impl.tally
             tally.calls += weight
             tally.nanoseconds += (perf_counter_ns() - start) * weight
-            course.policy.succeeded(occupant)
-            course.answered(occupant, value, None)
+            context.policy.succeeded(impl)
+            context.answered(impl, value, None)
             if value is not None:
                 if first:
                     result = value
@@ -623,49 +554,46 @@ def run(course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int)
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return unwind(opened, result, error, course.spare, course.fared_well)
+        return unwind(opened, result, error, context.spare, context.succeeded)
     finally:
         del error
 
 
-async def arun(
-    course: Course, occupants: Sequence[Occupant], kwargs: Any, weight: int
-) -> Any:
-    """Await *occupants* in order, sync ones among them; see `run`."""
-    first, isolated = course.is_first, course.isolated
+async def arun(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
+    """Await the implementations of *context*, of which some may be sync; see `run`."""
+    first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
     try:
-        for place, occupant in enumerate(occupants):
-            args, named = pick(occupant, kwargs)
-            if course.concurrent and not occupant.is_wrapper:
-                result = await side_by_side(course, occupants[place:], kwargs, weight)
+        for index, impl in enumerate(context.implementations):
+            args, named = pick_arguments(impl, kwargs)
+            if context.concurrent and not impl.is_wrapper:
+                result = await side_by_side(context, index, kwargs, weight)
                 break
             try:
-                if occupant.is_wrapper:
-                    if occupant.is_old_style:
-                        value = old_style(occupant, course.hook, *args, **named)
+                if impl.is_wrapper:
+                    if impl.is_old_style:
+                        value = as_new_style(impl, context.hook, *args, **named)
                     else:
-                        value = occupant.function(*args, **named)
-                    await asteady(value)
+                        value = impl.function(*args, **named)
+                    await arun_first_half(value)
                     opened.append(value)
                     continue
-                value = await call_one(course, occupant, args, named, weight)
+                value = await call_one(context, impl, args, named, weight)
             except ISOLATED as raised:
-                course.answered(occupant, None, raised)
+                context.answered(impl, None, raised)
                 if not isolated:
-                    course.blame(place, raised)
+                    context.fail(index, raised)
                     raise
-                course.spare(place, raised)
-                if occupant.is_wrapper:
+                context.spare(index, raised)
+                if impl.is_wrapper:
                     opened.append(None)
                 continue
             except BaseException as raised:
-                if is_own(raised):
-                    course.blame(place, raised)
+                context.fail(index, raised)
                 raise
-            course.answered(occupant, value, None)
+            context.answered(impl, value, None)
             if value is not None:
                 if first:
                     result = value
@@ -674,49 +602,46 @@ async def arun(
     except BaseException as raised:  # noqa: BLE001 - handed to the wrappers, then raised
         error = raised
     try:
-        return await aunwind(opened, result, error, course.spare, course.fared_well)
+        return await aunwind(opened, result, error, context.spare, context.succeeded)
     finally:
         del error
 
 
-# === hooks.monitoring ===
 # Functions around every call: `add_hookcall_monitoring` and tracing.
-#
-# While nobody monitors, no call comes here.
 
 
 def monitored(
     monitors: Sequence[tuple[Callable[..., Any], Callable[..., Any]]],
-    course: Course,
+    context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Run *course* inside of *monitors*, the last of which is the outermost."""
+    """Run the call inside of *monitors*, the last of which is the outermost."""
     if not monitors:
-        return run(course, course.occupants, kwargs, 1)
+        return run(context, kwargs, 1)
     before, after = monitors[-1]
     # pluggy's order: the reverse of the order of calls.
-    impls = [occupant.impl for occupant in reversed(course.occupants)]
-    before(course.hook, impls, kwargs)
-    outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], course, kwargs))
-    after(outcome, course.hook, impls, kwargs)
+    hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
+    before(context.hook, hookimpls, kwargs)
+    outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], context, kwargs))
+    after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()
 
 
 async def amonitored(
     monitors: Sequence[tuple[Callable[..., Any], Callable[..., Any]]],
-    course: Course,
+    context: CallContext,
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Await *course* inside of *monitors*; see `monitored`."""
+    """Await the call inside of *monitors*; see `monitored`."""
     if not monitors:
-        return await arun(course, course.occupants, kwargs, 1)
+        return await arun(context, kwargs, 1)
     before, after = monitors[-1]
-    impls = [occupant.impl for occupant in reversed(course.occupants)]
-    before(course.hook, impls, kwargs)
+    hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
+    before(context.hook, hookimpls, kwargs)
     outcome: pluggy.Result[Any]
     try:
-        outcome = pluggy.Result(await amonitored(monitors[:-1], course, kwargs), None)
+        outcome = pluggy.Result(await amonitored(monitors[:-1], context, kwargs), None)
     except BaseException as error:  # noqa: BLE001 - handed on by `get_result`
         outcome = pluggy.Result(None, error)
-    after(outcome, course.hook, impls, kwargs)
+    after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()

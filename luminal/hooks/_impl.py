@@ -1,8 +1,7 @@
-"""Who sits on a seat: one hook implementation, prepared for being called.
+"""Hook implementations: finding them on a plugin, and what the engine keeps of each.
 
-In comes the record that pluggy makes of an implementation, out comes what the
-callers need of it, found out once: its kind, its arguments, whom it belongs to.
-It never calls the implementation.
+`find_marked` reads the marked functions of a plugin without running any of its code.
+`Implementation` holds what a call needs to know of one of them, found out once.
 """
 
 from __future__ import annotations
@@ -11,41 +10,49 @@ import types
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pluggy
 
-__all__ = ["Occupant", "Past", "Tally", "bound", "guest", "marked"]
-
-# === hooks.occupant ===
-# Who sits on a seat: one hook implementation, prepared for being called.
-#
-# In comes the record that pluggy makes of an implementation, out comes what the
-# callers need of it, found out once: its kind, its arguments, whom it belongs to.
-# It never calls the implementation.
+__all__ = [
+    "HistoricCall",
+    "Implementation",
+    "Tally",
+    "complete_options",
+    "extra_implementation",
+    "find_function",
+    "find_marked",
+    "source_of",
+]
 
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE, without importing inspect
 _ITERABLE_COROUTINE: Final = 0x100
 _ASYNC_GENERATOR: Final = 0x200
 
 
+def source_of(function: object) -> str:
+    """Return ``file:line`` of *function*, or an empty string."""
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
 class Tally:
-    """What one implementation did, counted.
+    """What is counted of one implementation.
 
     Attributes:
-        calls: Calls that were looked at one by one, each sampled call counting for
-            all that it stands for.
-        born: The hook's count of calls when the implementation took its seat.
-        missed: Calls of the hook that ended before its turn.
+        calls: Calls that ran in the general way. Each sampled call counts for all the
+            calls that it stands for.
+        calls_before: The hook's number of calls when the implementation was added.
+        missed: Calls of the hook that ended before the implementation was reached.
         errors: Exceptions that it raised; exact.
         nanoseconds: Time in its sampled calls, scaled to all calls.
         streak: Failures in a row.
-        skipped: Calls that passed it over while its circuit was open.
+        skipped: Calls that skipped it while its circuit was open.
     """
 
     __slots__ = (
-        "born",
         "calls",
+        "calls_before",
         "errors",
         "missed",
         "nanoseconds",
@@ -55,7 +62,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.born = 0
+        self.calls_before = 0
         self.missed = 0
         self.errors = 0
         self.nanoseconds = 0
@@ -63,23 +70,23 @@ class Tally:
         self.skipped = 0
 
 
-class Occupant:
-    """One implementation on its seat; everything but the tally is immutable.
+class Implementation:
+    """One implementation of one hook. Everything but the tally is immutable.
 
     Attributes:
-        impl: pluggy's record of it.
+        hookimpl: pluggy's record of it.
         function: What is called.
-        argnames: Arguments that it must have, in its own order.
-        kwargnames: Arguments that it takes where they are given.
+        argnames: Arguments that it needs, in its own order.
+        kwargnames: Arguments that it takes if they are given.
         plugin: The photon that it belongs to.
-        photon: That photon's name.
-        generation: That photon's generation.
+        photon: The photon's name.
+        generation: The photon's generation.
         is_wrapper: True for both kinds of wrappers.
         is_async: True for coroutine functions and async generators.
-        is_direct: True where arguments with defaults may be passed by position.
+        is_direct: True if arguments with defaults can be passed by position.
         deadline: Seconds that it may take when awaited, or None.
-        before, after: Names of photons that it is ordered by.
-        tally: What it did.
+        before, after: Names of photons that are called later, and earlier.
+        tally: What is counted of it.
     """
 
     __slots__ = (
@@ -89,7 +96,7 @@ class Occupant:
         "deadline",
         "function",
         "generation",
-        "impl",
+        "hookimpl",
         "is_async",
         "is_direct",
         "is_old_style",
@@ -102,159 +109,75 @@ class Occupant:
         "trylast",
     )
 
-    def __init__(self, impl: pluggy.HookImpl, generation: int = 0) -> None:
-        options: Any = impl.opts
-        self.impl = impl
-        self.function: Any = impl.function
-        self.argnames = impl.argnames
-        self.kwargnames = impl.kwargnames
-        self.plugin = impl.plugin
-        self.photon = impl.plugin_name
+    def __init__(self, hookimpl: pluggy.HookImpl, generation: int = 0) -> None:
+        options: Any = hookimpl.opts
+        # Calls read these many times: an attribute of an attribute would cost more.
+        self.hookimpl = hookimpl
+        self.function: Any = hookimpl.function
+        self.argnames = hookimpl.argnames
+        self.kwargnames = hookimpl.kwargnames
+        self.plugin = hookimpl.plugin
+        self.photon = hookimpl.plugin_name
         self.generation = generation
-        self.tryfirst = impl.tryfirst
-        self.trylast = impl.trylast
-        self.is_old_style = impl.hookwrapper
-        self.is_wrapper = impl.wrapper or impl.hookwrapper
+        self.tryfirst = hookimpl.tryfirst
+        self.trylast = hookimpl.trylast
+        self.is_old_style = hookimpl.hookwrapper
+        self.is_wrapper = hookimpl.wrapper or hookimpl.hookwrapper
         self.before: tuple[str, ...] = options.get("before", ())
         self.after: tuple[str, ...] = options.get("after", ())
         self.deadline: float | None = options.get("deadline")
         self.tally = Tally()
-        bare = getattr(impl.function, "__func__", impl.function)
-        flags = bare.__code__.co_flags if type(bare) is types.FunctionType else 0
+        bare = getattr(hookimpl.function, "__func__", hookimpl.function)
+        is_function = type(bare) is types.FunctionType
+        flags = bare.__code__.co_flags if is_function else 0
         self.is_async = bool(
             flags & (_COROUTINE | _ITERABLE_COROUTINE | _ASYNC_GENERATOR)
         )
-        self.is_direct = (
-            type(bare) is types.FunctionType and "__wrapped__" not in bare.__dict__
-        )
+        self.is_direct = is_function and "__wrapped__" not in bare.__dict__
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether ``before`` or ``after`` names a photon."""
+        return bool(self.before or self.after)
+
+    @property
+    def order_options(self) -> tuple[bool, bool, bool]:
+        """The options that pluggy orders by."""
+        return (self.is_wrapper, self.tryfirst, self.trylast)
 
     @property
     def where(self) -> str:
         """``file:line`` of the implementation, or an empty string."""
-        code = getattr(self.function, "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+        return source_of(self.function)
 
     def __repr__(self) -> str:
-        return f"<Occupant {self.photon!r} generation {self.generation}>"
+        return f"<Implementation {self.photon!r} generation {self.generation}>"
 
 
-def guest(method: Any) -> Occupant:
-    """Return *method*, which takes part in one call and belongs to nobody."""
+def complete_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Add pluggy's defaults to the *options* of a marker and return them."""
+    for name in ("wrapper", "hookwrapper", "optionalhook", "tryfirst", "trylast"):
+        options.setdefault(name, False)
+    options.setdefault("specname", None)
+    return options
+
+
+def extra_implementation(method: Any) -> Implementation:
+    """Return *method* as an implementation for one ``call_extra``."""
     import pluggy
 
-    options: Any = {
-        "wrapper": False,
-        "hookwrapper": False,
-        "optionalhook": False,
-        "trylast": False,
-        "tryfirst": False,
-        "specname": None,
-    }
-    return Occupant(pluggy.HookImpl(None, "<temp>", method, options))
+    options: Any = complete_options({})
+    return Implementation(pluggy.HookImpl(None, "<temp>", method, options))
 
 
-# === hooks.finding ===
-# Finds the marked functions of a photon without running any of its code.
-#
-# In comes a module, class or instance, out come its hook implementations, bound as
-# attribute access would bind them. Properties, ``__getattr__`` and ``__dir__`` of the
-# photon are never run.
+class HistoricCall:
+    """An earlier call of a historic hook.
 
-_MARKABLE: Final = frozenset(
-    {types.FunctionType, types.MethodType, staticmethod, classmethod}
-)
-
-
-def _statics(owner: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in reversed(type.__getattribute__(owner, "__mro__")[:-1]):
-        found.update(type.__getattribute__(part, "__dict__"))
-    return found
-
-
-def _instance_values(plugin: object, statics: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        values = object.__getattribute__(plugin, "__dict__")
-    except AttributeError:
-        values = {}
-    found = dict(values) if isinstance(values, dict) else {}
-    for name, value in statics.items():
-        if type(value) is types.MemberDescriptorType and name not in found:
-            try:
-                found[name] = value.__get__(plugin, type(plugin))
-            except AttributeError:
-                continue
-    return found
-
-
-def _options(holder: Any, mark: str) -> dict[str, Any] | None:
-    options = getattr(holder, mark, None)
-    if options is None:
-        options = getattr(getattr(holder, "__func__", None), mark, None)
-    return options if isinstance(options, dict) else None
-
-
-def _bind(value: Any, plugin: object, owner: type | None) -> Any:
-    """Bind *value*, found on *owner* (None: on the plugin itself)."""
-    if type(value) is staticmethod:
-        return value.__func__
-    if type(value) is classmethod:
-        return value.__get__(None, plugin if isinstance(plugin, type) else type(plugin))
-    if owner is not None and type(value) is types.FunctionType:
-        return types.MethodType(value, plugin)
-    return value
-
-
-def _attributes(plugin: object) -> list[tuple[str, Any, type | None]]:
-    """Return (name, static value, class that it must be bound through)."""
-    if isinstance(plugin, type):
-        return [(name, value, None) for name, value in _statics(plugin).items()]
-    if isinstance(plugin, types.ModuleType):
-        return [(n, v, None) for n, v in list(vars(plugin).items()) if _is_function(v)]
-    owner = type(plugin)
-    statics = _statics(owner)
-    values = _instance_values(plugin, statics)
-    own = [(n, v, None) for n, v in values.items() if _is_function(v)]
-    return own + [(n, v, owner) for n, v in statics.items() if n not in values]
-
-
-def _is_function(value: object) -> bool:
-    return type(value) is types.FunctionType or type(value) is types.MethodType
-
-
-def marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Return (name, bound function, options) of what carries *mark*, by name."""
-    found = []
-    for name, value, owner in _attributes(plugin):
-        if type(value) in _MARKABLE:
-            options = _options(value, mark)
-            if options is not None:
-                found.append((name, _bind(value, plugin, owner), options))
-    found.sort(key=_name_of)
-    return found
-
-
-def _name_of(item: tuple[str, Any, dict[str, Any]]) -> str:
-    return item[0]
-
-
-def bound(plugin: object, name: str) -> Any:
-    """Return the function *name* of *plugin*, bound, or None."""
-    for other, value, owner in _attributes(plugin):
-        if other == name and type(value) in _MARKABLE:
-            return _bind(value, plugin, owner)
-    return None
-
-
-# === hooks.history ===
-# Memory of a historic hook: calls that those who come later are told of.
-#
-# It must not keep a photon that is gone: what holds one, or belongs to one, is forgotten
-# with it.
-
-
-class Past:
-    """An earlier call of a historic hook."""
+    Attributes:
+        kwargs: Its arguments.
+        callback: Called with each result that is not None, or None.
+        owner: Photon; when it is unregistered, this call is forgotten. Or None.
+    """
 
     __slots__ = ("callback", "kwargs", "owner")
 
@@ -269,7 +192,7 @@ class Past:
         self.owner = owner
 
     def belongs_to(self, plugin: object, photon: str | None) -> bool:
-        """Return whether this memory would keep *plugin* alive, or is *photon*'s."""
+        """Return whether this call keeps *plugin* alive, or *photon* owns it."""
         if photon is not None and self.owner == photon:
             return True
         held = (*self.kwargs.values(), self.callback)
@@ -278,3 +201,90 @@ class Past:
             for value in held
             if value is not None
         )
+
+
+# Finding implementations. The rules are those of pluggy's own static lookup: plain
+# functions, bound methods, static and class methods count; properties, ``__getattr__``
+# and ``__dir__`` of the plugin never run. pluggy looks up each name of ``dir(plugin)``
+# by ``inspect.getattr_static``, which makes a registration about ten times slower than
+# one pass over the dictionaries.
+
+_FUNCTIONS: Final = frozenset({types.FunctionType, types.MethodType})
+_MARKABLE: Final = _FUNCTIONS | {staticmethod, classmethod}
+
+
+def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Return (name, bound function, options) of what carries *mark*, by name.
+
+    Args:
+        plugin: A module, a class or an instance.
+        mark: The attribute that a marker sets, such as ``"luminal_impl"``.
+    """
+    found = []
+    for name, value, is_method in _functions(plugin):
+        options = getattr(value, mark, None)
+        if options is None:
+            options = getattr(getattr(value, "__func__", None), mark, None)
+        if isinstance(options, dict):
+            found.append((name, _bind(value, plugin, is_method), options))
+    found.sort(key=lambda item: item[0])
+    return found
+
+
+def find_function(plugin: object, name: str) -> Any:
+    """Return the function *name* of *plugin*, bound, or None."""
+    for other, value, is_method in _functions(plugin):
+        if other == name:
+            return _bind(value, plugin, is_method)
+    return None
+
+
+def _functions(plugin: object) -> Iterator[tuple[str, Any, bool]]:
+    """Yield (name, function, whether an instance's class has it) of *plugin*."""
+    if isinstance(plugin, types.ModuleType):
+        own, of_class = dict(vars(plugin)), {}
+    elif isinstance(plugin, type):
+        own, of_class = {}, _class_values(plugin)
+    else:
+        of_class = _class_values(type(plugin))
+        own = _instance_values(plugin, of_class)
+    for name, value in own.items():
+        if type(value) in _FUNCTIONS:
+            yield name, value, False
+    for name, value in of_class.items():
+        if type(value) in _MARKABLE and name not in own:
+            yield name, value, not isinstance(plugin, type)
+
+
+def _class_values(owner: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in reversed(type.__getattribute__(owner, "__mro__")[:-1]):
+        found.update(type.__getattribute__(part, "__dict__"))
+    return found
+
+
+def _instance_values(plugin: object, of_class: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what *plugin* holds itself, in its ``__dict__`` or in slots."""
+    try:
+        values = object.__getattribute__(plugin, "__dict__")
+    except AttributeError:
+        values = {}
+    found = dict(values) if isinstance(values, dict) else {}
+    for name, value in of_class.items():
+        if type(value) is types.MemberDescriptorType and name not in found:
+            try:
+                found[name] = value.__get__(plugin, type(plugin))
+            except AttributeError:
+                continue
+    return found
+
+
+def _bind(value: Any, plugin: object, is_method: bool) -> Any:
+    """Bind *value* as attribute access would."""
+    if type(value) is staticmethod:
+        return value.__func__
+    if type(value) is classmethod:
+        return value.__get__(None, plugin if isinstance(plugin, type) else type(plugin))
+    if is_method and type(value) is types.FunctionType:
+        return types.MethodType(value, plugin)
+    return value

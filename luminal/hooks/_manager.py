@@ -1,12 +1,13 @@
-"""The plugin manager: a roster whose photons can be swapped, watched and limited.
+"""The plugin manager: pluggy's interface, async calls, swaps, statistics, limits.
 
-In come wishes of the host, out come other occupants on the same seats, and numbers. It
-never knows what a handler or a reload is.
+It keeps the registrations, and a `Caller` for each hook. Finding a plugin, registering
+and unregistering take the same time however many plugins there are. It knows neither
+handlers nor reloads.
 """
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -14,564 +15,85 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.hooks._caller import AsyncHookRelay, HookCaller, HookDesk, HookRelay
+from luminal.errors import did_you_mean, nearest
+from luminal.hooks._caller import Caller, SubsetCaller
 from luminal.hooks._errors import Breaker, Policy
-from luminal.hooks._impl import Occupant, bound, marked
-from luminal.hooks._order import Order
+from luminal.hooks._impl import (
+    Implementation,
+    complete_options,
+    find_function,
+    find_marked,
+    source_of,
+)
+from luminal.hooks._order import Order, explain
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
-    from luminal.hooks._impl import Past
-    from luminal.hooks._swap import Exchange
+    from luminal.hooks._impl import HistoricCall
+    from luminal.hooks._swap import PreparedSwap
     from luminal.hooks.records import HookFailure, HookStatistics, OrderExplanation
 
     T = TypeVar("T")
 
-__all__ = [
-    "Enrolment",
-    "PluginManager",
-    "Record",
-    "Registry",
-    "Roster",
-    "caught_up",
-    "check_orders",
-    "check_specified",
-    "near",
-    "nearest",
-    "unspecified",
-    "verify",
-]
+__all__ = ["PluginManager", "Registration"]
 
-# === hooks.registry ===
-# Who is registered: name → plugin, and each plugin's seats, without scans.
-#
-# In come registrations, out come records found by name or by identity. Two plugins that
-# compare equal are two plugins.
-
-
-class Record:
-    """One registered plugin.
-
-    Attributes:
-        name: Its name.
-        plugin: The object.
-        rank: Its number in the order of registrations; a swap keeps it.
-        generation: Its generation.
-        seats: (desk of the hook, seat there, who sits on it).
-        is_gone: Whether it has been unregistered.
-    """
-
-    __slots__ = ("generation", "is_gone", "name", "plugin", "rank", "seats")
-
-    def __init__(self, name: str, plugin: object, rank: int, generation: int) -> None:
-        self.name = name
-        self.plugin = plugin
-        self.rank = rank
-        self.generation = generation
-        self.is_gone = False
-        self.seats: list[tuple[HookDesk, int, Occupant]] = []
-
-    def next_seat(self) -> int:
-        """Return a number for its next seat, which sorts by rank."""
-        return (self.rank << 12) + len(self.seats)
-
-    def desks(self) -> list[HookDesk]:
-        """Return the desks of the hooks that it implements, each once."""
-        return list(dict.fromkeys(desk for desk, _, _ in self.seats))
-
-
-class Registry:
-    """The records of one manager."""
-
-    __slots__ = ("_by_id", "_rank")
-
-    def __init__(self) -> None:
-        # The record refers to the plugin, so that its id is not given away.
-        self._by_id: dict[int, Record] = {}
-        self._rank = 0
-
-    def find(self, plugin: object) -> Record | None:
-        """Return the record of *plugin*, or None."""
-        return self._by_id.get(id(plugin))
-
-    def add(self, name: str, plugin: object, generation: int) -> Record:
-        """Make and keep a record."""
-        self._rank += 1
-        record = Record(name, plugin, self._rank, generation)
-        self._by_id[id(plugin)] = record
-        return record
-
-    def remove(self, record: Record) -> None:
-        """Forget *record*."""
-        record.is_gone = True
-        del self._by_id[id(record.plugin)]
-
-    def replace(self, old: Record, new: Record) -> None:
-        """Keep *new* instead of *old*, with the old one's rank."""
-        old.is_gone = True
-        del self._by_id[id(old.plugin)]
-        self._by_id[id(new.plugin)] = new
-
-
-# === hooks.enrolment ===
-# A photon's implementations on their way to their seats.
-#
-# In comes what was found on a photon, out come occupants that are verified. Before
-# `seat`, nothing has changed.
-
-_DEFAULTS = {
-    "tryfirst": False,
-    "trylast": False,
-    "wrapper": False,
-    "hookwrapper": False,
-    "optionalhook": False,
-    "specname": None,
-}
-
-
-class Enrolment:
-    """The implementations of one photon, verified but not seated.
-
-    Args:
-        known: Finds the desk of a hook.
-        verify: Raises where an implementation does not fit its hook.
-    """
-
-    def __init__(
-        self,
-        known: Callable[[str], HookDesk | None],
-        verify: Callable[[Any, Any], None],
-    ) -> None:
-        self._known = known
-        self._verify = verify
-        self.chosen: list[tuple[str, Occupant, bool]] = []
-        # Historic calls that the successor of somebody has been told of.
-        self._told: dict[Occupant, set[Past]] = {}
-
-    def add(
-        self,
-        plugin: object,
-        name: str,
-        generation: int,
-        attribute: str,
-        function: Any,
-        options: Any,
-    ) -> None:
-        """Take one implementation.
-
-        Raises:
-            pluggy.PluginValidationError: It does not fit its hook.
-        """
-        for key, value in _DEFAULTS.items():
-            options.setdefault(key, value)
-        impl = pluggy.HookImpl(plugin, name, function, options)
-        hook = options["specname"] or attribute
-        desk = self._known(hook)
-        if desk is not None and desk.has_spec():
-            self._verify(desk, impl)
-        verified = desk is not None and desk.has_spec()
-        self.chosen.append((hook, Occupant(impl, generation), verified))
-
-    def repeat_history(self, old: Record) -> None:
-        """Repeat historic calls for who will take the seats of *old*.
-
-        Calls that *old*'s photon made itself, or that hold it, are not among them.
-        """
-        for hook, occupant, _ in self.chosen:
-            desk = self._known(hook)
-            if desk is not None and desk.history:
-                told = self._told.setdefault(occupant, set())
-                desk.repeat(occupant, told, leaving=old.plugin)
-
-    def is_behind(self) -> bool:
-        """Return whether there were more historic calls since `repeat_history`."""
-        return any(
-            desk.has_more(self._told.get(occupant, set()))
-            for hook, occupant, _ in self.chosen
-            if (desk := self._known(hook)) is not None
-        )
-
-    def seat(self, record: Record, desks: Callable[[str], HookDesk]) -> None:
-        """Give every implementation its seat; repeat historic calls for it.
-
-        Args:
-            record: Gets the seats.
-            desks: Finds or makes the desk of a hook.
-        """
-        for name, occupant, verified in self.chosen:
-            desk = desks(name)
-            if not verified and desk.has_spec():
-                self._verify(desk, occupant.impl)
-            told: set[Past] = set()
-            while not _seat(record, desk, occupant, told):
-                desk.repeat(occupant, told)
-
-
-def _seat(record: Record, desk: HookDesk, occupant: Occupant, told: set[Past]) -> bool:
-    """Give *occupant* a seat; False: there are historic calls it must hear of first."""
-    hook = desk.hook
-    with hook.lock:
-        if record.is_gone:  # unregistered by what it was told of
-            return True
-        if desk.has_more(told):
-            return False
-        seat = record.next_seat()
-        occupant.tally.born = hook.calls
-        hook.order.seat(seat, occupant)
-        record.seats.append((desk, seat, occupant))
-        hook.changed(grown=True)
-        return True
-
-
-@contextmanager
-def caught_up(
-    lock: threading.RLock, changes: Sequence[tuple[Record, Record, Enrolment]]
-) -> Iterator[None]:
-    """Hold *lock* once all successors have heard of all historic calls.
-
-    Args:
-        lock: The manager's.
-        changes: (old record, new record, verified implementations), one a photon.
-    """
-    while True:
-        # Code of photons: without the lock, and before anything is changed.
-        for record, _, enrolment in changes:
-            enrolment.repeat_history(record)
-        with lock:
-            if not any(enrolment.is_behind() for _, _, enrolment in changes):
-                yield
-                return
-
-
-def check_orders(
-    known: Callable[[str], HookDesk | None],
-    changes: Iterable[tuple[Enrolment, Record | None]],
-) -> None:
-    """Raise where *changes* together would make an order impossible.
-
-    Args:
-        known: Finds the desk of a hook.
-        changes: Who comes, and whose seats they take.
-
-    Raises:
-        PhotonConflictError: ``before`` and ``after`` would go round in a circle.
-    """
-    coming: dict[str, list[Occupant]] = {}
-    leaving: set[tuple[str, int]] = set()
-    for enrolment, old in changes:
-        for hook, occupant, _ in enrolment.chosen:
-            coming.setdefault(hook, []).append(occupant)
-        for desk, seat, _ in old.seats if old is not None else ():
-            leaving.add((desk.name, seat))
-    for hook, occupants in coming.items():
-        found = known(hook)
-        order = Order() if found is None else found.hook.order
-        order.check(occupants, {seat for name, seat in leaving if name == hook})
-
-
-# === hooks.verifying ===
-# Whether an implementation fits its hook: pluggy's rules, and those of async.
-
-_ASYNC_GENERATOR: Final = 0x200
+_ASYNC_GENERATOR: Final = 0x200  # inspect.CO_ASYNC_GENERATOR
 _ASYNC: Final = 0x80 | _ASYNC_GENERATOR
 
 
-def verify(hook: Any, impl: Any, by_pluggy: Callable[[Any, Any], None]) -> None:
-    """Verify *impl* against the specification of *hook*.
-
-    Raises:
-        pluggy.PluginValidationError: It does not fit.
-    """
-    code: Any = getattr(impl.function, "__code__", None)
-    flags: int = code.co_flags if code is not None else 0
-    if flags & _ASYNC and hook.spec.opts.get("sync_only"):
-        raise pluggy.PluginValidationError(
-            impl.plugin,
-            f"Plugin {impl.plugin_name!r} for hook {hook.name!r}\n"
-            f"hookimpl at {code.co_filename}:{code.co_firstlineno} is async, but the "
-            "hook is called without await\n"
-            "  try: make it a plain function, or take 'sync_only' off the hookspec",
-        )
-    if impl.wrapper and not impl.hookwrapper and flags & _ASYNC_GENERATOR:
-        # pluggy knows generators only; everything else of its rules applies.
-        names = ("plugin", "plugin_name", "function", "argnames", "kwargnames")
-        stand_in = SimpleNamespace(
-            wrapper=False, hookwrapper=False, **{n: getattr(impl, n) for n in names}
-        )
-        if hook.is_historic():
-            stand_in.wrapper = True
-        by_pluggy(hook, stand_in)
-        return
-    by_pluggy(hook, impl)
-
-
-# === hooks.roster ===
-# The roster: hooks and plugins with pluggy's whole interface, found without scans.
-#
-# In comes a photon, out come its seats in every hook's order. It knows nothing of swaps.
-
-
-class Roster(pluggy.PluginManager):
-    """pluggy's manager: faster, and with a relay of async calls.
-
-    Args:
-        project_name: Name of the project, as in its markers.
-        isolate: Whether one photon's failure leaves the others to answer, in hooks
-            whose specification does not say.
-        report: Is told every failure that was isolated.
+class Registration:
+    """One plugin's registration, first prepared, then in force.
 
     Attributes:
-        hook: ``manager.hook.NAME(**kwargs)`` calls hook NAME.
-        ahook: ``await manager.ahook.NAME(**kwargs)`` awaits it.
+        name: The plugin's name.
+        plugin: The plugin.
+        generation: Its generation.
+        rank: Its number in the order of registrations; a swap keeps it.
+        implementations: (hook, implementation, whether it was verified).
+        positions: (caller of the hook, position in its order).
+        is_gone: Whether the plugin was unregistered or swapped out.
     """
 
-    def __init__(
-        self,
-        project_name: str,
-        *,
-        isolate: bool = False,
-        report: Callable[[HookFailure], object] | None = None,
-    ) -> None:
-        super().__init__(project_name)
-        self._policy = Policy(isolate=isolate, report=report)
-        self._registry = Registry()
-        self._policy.is_registered = self.is_registered
-        self._desks: dict[str, HookDesk] = {}
-        self.hook: Any = HookRelay()  # type: ignore[misc] # pluggy calls it final
-        self.ahook: Any = AsyncHookRelay()
+    __slots__ = (
+        "generation",
+        "implementations",
+        "is_gone",
+        "name",
+        "plugin",
+        "positions",
+        "rank",
+    )
 
-    # Hooks.
+    def __init__(self, name: str, plugin: object, generation: int, rank: int) -> None:
+        self.name = name
+        self.plugin = plugin
+        self.generation = generation
+        self.rank = rank
+        self.implementations: list[tuple[str, Implementation, bool]] = []
+        self.positions: list[tuple[Caller, int]] = []
+        self.is_gone = False
 
-    def _desk(self, name: str) -> HookDesk:
-        """Return the desk of hook *name*, made at need."""
-        desk = self._desks.get(name)
-        if desk is None:
-            with self._policy.lock:
-                desk = self._desks.get(name)
-                if desk is None:
-                    desk = HookDesk(HookCaller(name, self._policy))
-                    self._desks[name] = desk
-                    setattr(self.ahook, name, desk.hook.awaited)
-                    setattr(self.hook, name, desk.hook.sync)
-        return desk
+    def position(self, number: int) -> int:
+        """Return the position of the *number*-th implementation; it sorts by rank."""
+        return (self.rank << 12) + number
 
-    def add_hookspecs(self, module_or_class: Any) -> None:
-        """Take hook specifications from *module_or_class*.
-
-        Raises:
-            ValueError: There is none, or a hook has one already.
-        """
-        found = False
-        for name in dir(module_or_class):
-            options = self.parse_hookspec_opts(module_or_class, name)
-            if options is None:
-                continue
-            found = True
-            desk = self._desk(name)
-            desk.set_specification(module_or_class, options)
-            for impl in desk.get_hookimpls():
-                self._verify_hook(desk, impl)
-        if not found:
-            raise ValueError(
-                f"did not find any {self.project_name!r} hooks in {module_or_class!r}"
-            )
-
-    def subset_hook_caller(self, name: str, remove_plugins: Iterable[object]) -> Any:
-        """Return a caller of hook *name* that leaves *remove_plugins* out.
-
-        Also their next generations: a photon is known by its name.
-        """
-        desk = self._desks[name] if name in self._desks else getattr(self.hook, name)
-        unwanted = {id(plugin) for plugin in remove_plugins}
-        removed = frozenset(
-            impl.plugin_name
-            for impl in desk.get_hookimpls()
-            if id(impl.plugin) in unwanted
-        )
-        if not removed:
-            return getattr(self.hook, name)
-        from luminal.hooks._caller import SubsetCaller
-
-        return SubsetCaller(desk, removed)
-
-    # Plugins.
-
-    def register(
-        self, plugin: object, name: str | None = None, generation: int = 0
-    ) -> str | None:
-        """Register *plugin* and return its name; None where the name is blocked.
-
-        Args:
-            plugin: The photon: a module, class or instance.
-            name: Its name; by default its ``__name__`` or id.
-            generation: Number that attributions show.
-
-        Raises:
-            ValueError: The plugin or the name is registered.
-            pluggy.PluginValidationError: An implementation does not fit its hook;
-                nothing is changed.
-        """
-        if plugin is None:
-            return None
-        chosen = name or self.get_canonical_name(plugin)
-        with self._policy.lock:
-            if chosen in self._name2plugin:
-                if self._name2plugin[chosen] is None:
-                    return None
-                raise ValueError(f"Plugin name already registered: {chosen}={plugin}")
-            taken = self._registry.find(plugin)
-            if taken is not None:
-                raise ValueError(
-                    f"Plugin already registered under a different name: "
-                    f"{chosen}={plugin} is {taken.name}"
-                )
-            enrolment = self._enrol(plugin, chosen, generation)
-            check_orders(self._desks.get, [(enrolment, None)])
-            record = self._registry.add(chosen, plugin, generation)
-            self._name2plugin[chosen] = plugin
-        enrolment.seat(record, self._desk)
-        return chosen
-
-    def _enrol(self, plugin: object, name: str, generation: int) -> Enrolment:
-        """Find and verify the implementations of *plugin*; change nothing."""
-        enrolment = Enrolment(self._desks.get, self._verify_hook)
-        for attribute, function, options in self._marked(plugin):
-            enrolment.add(plugin, name, generation, attribute, function, options)
-        return enrolment
-
-    def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
-        found: list[tuple[str, Any, Any]]
-        if type(self).parse_hookimpl_opts is pluggy.PluginManager.parse_hookimpl_opts:
-            found = marked(plugin, f"{self.project_name}_impl")
-            if self.project_name != "luminal":  # our own marker serves everywhere
-                taken = {attribute for attribute, _, _ in found}
-                ours = marked(plugin, "luminal_impl")
-                found += [one for one in ours if one[0] not in taken]
-            return found
-        found = []
-        for attribute in dir(plugin):
-            options = self.parse_hookimpl_opts(plugin, attribute)
-            if options is not None:
-                function = bound(plugin, attribute) or getattr(plugin, attribute)
-                found.append((attribute, function, options))
-        return found
-
-    def unregister(
-        self, plugin: object | None = None, name: str | None = None
-    ) -> Any | None:
-        """Unregister a plugin, given by itself or by name, and return it.
-
-        Raises:
-            AssertionError: Neither is given, or the plugin is not registered.
-            ValueError: Both are given and do not agree.
-        """
-        with self._policy.lock:
-            if name is None:
-                if plugin is None:
-                    raise AssertionError("one of name or plugin needs to be specified")
-                name = self.get_name(plugin)
-                if name is None:
-                    raise AssertionError("plugin is not registered")
-            if plugin is None:
-                plugin = self.get_plugin(name)
-                if plugin is None:
-                    return None
-            else:
-                self._agree(plugin, name)
-            record = self._registry.find(plugin)
-            if record is not None:
-                for desk, seat, _ in record.seats:
-                    desk.hook.order.unseat(seat)
-                    desk.hook.changed()
-                self._registry.remove(record)
-                self._forget(record)
-            if self._name2plugin.get(name) is not None:
-                del self._name2plugin[name]
-        return plugin
-
-    def _forget(self, record: Record) -> None:
-        """Drop what was for *record*'s plugin alone, or would keep it alive."""
-        if self._policy.breaker is not None:
-            self._policy.breaker.forget(record.name)
-        for desk in self._desks.values():
-            if desk.history:
-                desk.forget(record.plugin, record.name)
-
-    def _agree(self, plugin: object, name: str) -> None:
-        by_name, by_plugin = self._name2plugin.get(name), self.get_name(plugin)
-        if (by_name is not None and by_name is not plugin) or (
-            by_plugin is not None and by_plugin != name
-        ):
-            raise ValueError(
-                f"Plugin name {name!r} and plugin {plugin!r} do not agree "
-                f"(the name is {by_name!r}, the plugin is named {by_plugin!r})"
-            )
-
-    def get_name(self, plugin: object) -> str | None:
-        """Return the name that *plugin* is registered under, or None."""
-        record = self._registry.find(plugin)
-        return None if record is None else record.name
-
-    def is_registered(self, plugin: object) -> bool:
-        """Return whether *plugin* itself is registered."""
-        return self._registry.find(plugin) is not None
-
-    def get_hookcallers(self, plugin: object) -> list[Any] | None:
-        """Return the hooks that *plugin* implements; None if it is not registered."""
-        record = self._registry.find(plugin)
-        if record is None:
-            return None
-        return [desk.hook.sync for desk in record.desks()]
-
-    def _verify_hook(self, hook: Any, hookimpl: Any) -> None:
-        verify(hook, hookimpl, super()._verify_hook)
-
-    def _all_desks(self) -> list[HookDesk]:
-        with self._policy.lock:
-            return list(self._desks.values())
-
-    def _renew(self, desks: Iterable[HookDesk]) -> None:
-        with self._policy.lock:
-            for desk in desks:
-                desk.hook.renew(desk.hook.view.again(self._policy.epoch))
-
-    # Monitoring.
-
-    def add_hookcall_monitoring(
-        self, before: Callable[..., Any], after: Callable[..., Any]
-    ) -> Callable[[], None]:
-        """Run *before* and *after* around every call; return what undoes it."""
-        pair = (before, after)
-        self._monitor((*self._policy.monitors, pair))
-
-        def undo() -> None:
-            self._monitor(tuple(p for p in self._policy.monitors if p is not pair))
-
-        return undo
-
-    def _monitor(self, monitors: tuple[Any, ...]) -> None:
-        self._policy.monitors = monitors
-        self._renew(self._all_desks())
+    def callers(self) -> list[Caller]:
+        """Return the callers of the hooks that the plugin implements, each once."""
+        return list(dict.fromkeys(caller for caller, _ in self.positions))
 
 
-# === hooks.manager ===
-# The plugin manager: a roster whose photons can be swapped, watched and limited.
-#
-# In come wishes of the host, out come other occupants on the same seats, and numbers. It
-# never knows what a handler or a reload is.
+class PluginManager(pluggy.PluginManager):
+    """pluggy's manager: faster, sync and async, with plugins that can be swapped.
 
-
-class PluginManager(Roster):
-    """pluggy's manager: faster, sync and async, with seats that can be swapped.
+    Plugins are told apart by identity: two that compare equal are two plugins.
 
     Args:
         project_name: Name of the project, as in its markers.
-        isolate: Whether one photon's failure leaves the others to answer, in hooks
-            whose specification does not say.
-        report: Is told every failure that was isolated.
+        isolate: Whether a call goes on after a photon has failed, in hooks whose
+            specification does not say.
+        report: Called with every failure that was isolated. What it raises is ignored.
 
     Attributes:
         hook: ``manager.hook.NAME(**kwargs)`` calls hook NAME.
@@ -594,6 +116,9 @@ class PluginManager(Roster):
         1
     """
 
+    if TYPE_CHECKING:  # pluggy's relay has the type of its own callers
+        hook: Any  # type: ignore[misc]
+
     def __init__(
         self,
         project_name: str,
@@ -601,17 +126,366 @@ class PluginManager(Roster):
         isolate: bool = False,
         report: Callable[[HookFailure], object] | None = None,
     ) -> None:
-        super().__init__(project_name, isolate=isolate, report=report)
-        self._policy.refresh = self._refresh
+        super().__init__(project_name)
+        self.ahook: Any = pluggy.HookRelay()
+        self._policy = Policy(
+            isolate=isolate,
+            report=report,
+            is_registered=self.is_registered,
+            refresh=self._refresh,
+        )
+        self._callers: dict[str, Caller] = {}
+        # The registration refers to the plugin, so no other object gets its id.
+        self._by_id: dict[int, Registration] = {}
+        self._ranks = itertools.count(1)
+
+    # Hooks.
+
+    def _caller(self, name: str) -> Caller:
+        """Return the caller of hook *name*; make it if there is none."""
+        caller = self._callers.get(name)
+        if caller is None:
+            with self._policy.lock:
+                caller = self._callers.get(name)
+                if caller is None:
+                    caller = self._callers[name] = Caller(name, self._policy)
+                    setattr(self.ahook, name, caller.awaited)
+                    setattr(self.hook, name, caller.sync)
+        return caller
+
+    def _all_callers(self) -> list[Caller]:
+        with self._policy.lock:
+            return list(self._callers.values())
+
+    def _renew(self, callers: Iterable[Caller]) -> None:
+        with self._policy.lock:
+            for caller in callers:
+                caller.renew()
+
+    def add_hookspecs(self, module_or_class: Any) -> None:
+        """Take hook specifications from *module_or_class*.
+
+        Raises:
+            ValueError: There is none, or a hook has one already.
+        """
+        found = False
+        for name in dir(module_or_class):
+            options = self.parse_hookspec_opts(module_or_class, name)
+            if options is None:
+                continue
+            found = True
+            caller = self._caller(name)
+            caller.set_specification(module_or_class, options)
+            for hookimpl in caller.get_hookimpls():
+                self._verify_hook(caller, hookimpl)
+        if not found:
+            raise ValueError(
+                f"did not find any {self.project_name!r} hooks in {module_or_class!r}"
+            )
+
+    def _verify_hook(self, hook: Any, hookimpl: Any) -> None:
+        """Verify *hookimpl* by pluggy's rules, and those of async ones."""
+        code: Any = getattr(hookimpl.function, "__code__", None)
+        flags: int = code.co_flags if code is not None else 0
+        if flags & _ASYNC and hook.spec.opts.get("sync_only"):
+            raise pluggy.PluginValidationError(
+                hookimpl.plugin,
+                f"Plugin {hookimpl.plugin_name!r} for hook {hook.name!r}\n"
+                f"hookimpl at {source_of(hookimpl.function)} is async, but the "
+                "hook is called without await\n"
+                "  try: make it a plain function, or remove 'sync_only' from the "
+                "hookspec",
+            )
+        is_async_wrapper = flags & _ASYNC_GENERATOR and hookimpl.wrapper
+        if is_async_wrapper and not hookimpl.hookwrapper:
+            # pluggy knows no async generators; everything else of its rules applies.
+            names = ("plugin", "plugin_name", "function", "argnames", "kwargnames")
+            hookimpl = SimpleNamespace(
+                wrapper=hook.is_historic(),
+                hookwrapper=False,
+                **{name: getattr(hookimpl, name) for name in names},
+            )
+        super()._verify_hook(hook, hookimpl)
+
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of specifications that was given to `add_hookspecs`. Its
+                ``def`` are called, its ``async def`` are awaited; all with keywords.
+        """
+        import inspect
+
+        found: Any = SimpleNamespace()
+        for name in dir(specs):
+            spec = inspect.getattr_static(specs, name)
+            spec = getattr(spec, "__func__", spec)
+            if getattr(spec, f"{self.project_name}_spec", None) is not None:
+                is_async = inspect.iscoroutinefunction(spec)
+                relay = self.ahook if is_async else self.hook
+                setattr(found, name, getattr(relay, name))
+        typed: T = found
+        return typed
+
+    def subset_hook_caller(self, name: str, remove_plugins: Iterable[object]) -> Any:
+        """Return a caller of hook *name* that leaves *remove_plugins* out.
+
+        Their next generations are left out as well: a photon is known by its name.
+        """
+        function = getattr(self.hook, name)
+        unwanted = {id(plugin) for plugin in remove_plugins}
+        removed = frozenset(
+            hookimpl.plugin_name
+            for hookimpl in function.get_hookimpls()
+            if id(hookimpl.plugin) in unwanted
+        )
+        return SubsetCaller(self._callers[name], removed) if removed else function
+
+    def unspecified(self, plugin: object) -> list[tuple[str, Any, str]]:
+        """Return the implementations of *plugin* that lack a specification.
+
+        Those that are marked ``optionalhook`` need none.
+
+        Args:
+            plugin: A plugin, registered or not.
+
+        Returns:
+            (name of the hook, function, name of the nearest hook or ``""``) of each.
+        """
+        known = self._specified()
+        found = []
+        for attribute, function, options in self._marked(plugin):
+            name = options.get("specname") or attribute
+            if not options.get("optionalhook") and name not in known:
+                found.append((name, function, nearest(name, known)))
+        return found
+
+    def check_pending(self) -> None:
+        """Raise for an implementation of a hook without a specification.
+
+        Raises:
+            pluggy.PluginValidationError: There is one: where, and which hook is near.
+        """
+        known = self._specified()
+        for caller in self._all_callers():
+            if caller.has_spec() or caller.name.startswith("_"):
+                continue
+            for hookimpl in caller.get_hookimpls():
+                if hookimpl.optionalhook:
+                    continue
+                where = source_of(hookimpl.function)
+                text = f"unknown hook {caller.name!r} in plugin {hookimpl.plugin!r}"
+                text += f"\n  at: {where}" if where else ""
+                text += "\n  try: specify it, or mark it 'optionalhook'"
+                text += did_you_mean(caller.name, known, "; ")
+                raise pluggy.PluginValidationError(hookimpl.plugin, text)
+
+    def _specified(self) -> list[str]:
+        return [caller.name for caller in self._all_callers() if caller.has_spec()]
+
+    # Plugins.
+
+    def register(
+        self, plugin: object, name: str | None = None, generation: int = 0
+    ) -> str | None:
+        """Register *plugin* and return its name; None if the name is blocked.
+
+        Args:
+            plugin: The photon: a module, class or instance.
+            name: Its name; by default its ``__name__`` or id.
+            generation: Number that attributions show.
+
+        Raises:
+            ValueError: The plugin or the name is registered.
+            pluggy.PluginValidationError: An implementation does not fit its hook;
+                nothing is changed.
+        """
+        if plugin is None:
+            return None
+        chosen = name or self.get_canonical_name(plugin)
+        with self._policy.lock:
+            if chosen in self._name2plugin:
+                if self._name2plugin[chosen] is None:
+                    return None
+                raise ValueError(f"Plugin name already registered: {chosen}={plugin}")
+            taken = self._by_id.get(id(plugin))
+            if taken is not None:
+                raise ValueError(
+                    f"Plugin already registered under a different name: "
+                    f"{chosen}={plugin} is {taken.name}"
+                )
+            registration = self._prepare(plugin, chosen, generation, next(self._ranks))
+            self._check_orders([(None, registration)])
+            self._by_id[id(plugin)] = registration
+            self._name2plugin[chosen] = plugin
+        for hook, impl, was_verified in registration.implementations:
+            self._add(registration, hook, impl, was_verified=was_verified)
+        return chosen
+
+    def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
+        """Return (name, function, options) of the implementations of *plugin*."""
+        found: list[tuple[str, Any, Any]]
+        if type(self).parse_hookimpl_opts is pluggy.PluginManager.parse_hookimpl_opts:
+            found = find_marked(plugin, f"{self.project_name}_impl")
+            if self.project_name != "luminal":  # our own marker works everywhere
+                taken = {attribute for attribute, _, _ in found}
+                ours = find_marked(plugin, "luminal_impl")
+                found += [one for one in ours if one[0] not in taken]
+            return found
+        found = []
+        for attribute in dir(plugin):
+            options = self.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                function = find_function(plugin, attribute)
+                function = function or getattr(plugin, attribute)
+                found.append((attribute, function, options))
+        return found
+
+    def _prepare(
+        self, plugin: object, name: str, generation: int, rank: int
+    ) -> Registration:
+        """Find and verify the implementations of *plugin*; change nothing."""
+        registration = Registration(name, plugin, generation, rank)
+        for attribute, function, options in self._marked(plugin):
+            complete_options(options)
+            hookimpl = pluggy.HookImpl(plugin, name, function, options)
+            hook = options["specname"] or attribute
+            caller = self._callers.get(hook)
+            has_spec = caller is not None and caller.has_spec()
+            if has_spec:
+                self._verify_hook(caller, hookimpl)
+            impl = Implementation(hookimpl, generation)
+            registration.implementations.append((hook, impl, has_spec))
+        return registration
+
+    def _check_orders(
+        self, changes: Sequence[tuple[Registration | None, Registration]]
+    ) -> None:
+        """Raise if *changes* together would make an order impossible.
+
+        Args:
+            changes: (registration that ends, registration that begins).
+
+        Raises:
+            PhotonConflictError: ``before`` and ``after`` would form a cycle.
+        """
+        added: dict[str, list[Implementation]] = {}
+        removed: dict[str, set[int]] = {}
+        for old, new in changes:
+            for hook, impl, _ in new.implementations:
+                added.setdefault(hook, []).append(impl)
+            for caller, position in old.positions if old is not None else ():
+                removed.setdefault(caller.name, set()).add(position)
+        for hook, implementations in added.items():
+            known = self._callers.get(hook)
+            order = Order() if known is None else known.order
+            order.check(implementations, removed.get(hook, ()))
+
+    def _add(
+        self,
+        registration: Registration,
+        hook: str,
+        impl: Implementation,
+        *,
+        was_verified: bool,
+    ) -> None:
+        """Add *impl* to the order of *hook*, after repeating historic calls for it."""
+        caller = self._caller(hook)
+        if caller.has_spec() and not was_verified:
+            self._verify_hook(caller, impl.hookimpl)
+        repeated: set[HistoricCall] = set()
+        while True:
+            with self._policy.lock:
+                if registration.is_gone:  # a repeated call unregistered the plugin
+                    return
+                if not caller.has_more(repeated):
+                    position = registration.position(len(registration.positions))
+                    impl.tally.calls_before = caller.calls
+                    caller.order.add(position, impl)
+                    registration.positions.append((caller, position))
+                    caller.changed(grown=True)
+                    return
+            caller.repeat(impl, repeated)
+
+    def unregister(
+        self, plugin: object | None = None, name: str | None = None
+    ) -> Any | None:
+        """Unregister a plugin, given by itself or by name, and return it.
+
+        Raises:
+            AssertionError: Neither is given, or the plugin is not registered.
+            ValueError: Both are given and do not agree.
+        """
+        with self._policy.lock:
+            if name is None:
+                if plugin is None:
+                    raise AssertionError("one of name or plugin needs to be specified")
+                name = self.get_name(plugin)
+                if name is None:
+                    raise AssertionError("plugin is not registered")
+            if plugin is None:
+                plugin = self.get_plugin(name)
+                if plugin is None:
+                    return None
+            else:
+                self._check_agreement(plugin, name)
+            registration = self._by_id.get(id(plugin))
+            if registration is not None:
+                for caller, position in registration.positions:
+                    caller.order.remove(position)
+                    caller.changed()
+                self._end(registration)
+                self._forget(registration)
+            if self._name2plugin.get(name) is not None:
+                del self._name2plugin[name]
+        return plugin
+
+    def _end(self, registration: Registration) -> None:
+        registration.is_gone = True
+        del self._by_id[id(registration.plugin)]
+
+    def _forget(self, registration: Registration) -> None:
+        """Forget what is of *registration*'s plugin alone, or would keep it alive."""
+        if self._policy.breaker is not None:
+            self._policy.breaker.forget(registration.name)
+        for caller in self._callers.values():
+            if caller.history:
+                caller.forget(registration.plugin, registration.name)
+
+    def _check_agreement(self, plugin: object, name: str) -> None:
+        by_name, by_plugin = self._name2plugin.get(name), self.get_name(plugin)
+        if (by_name is not None and by_name is not plugin) or (
+            by_plugin is not None and by_plugin != name
+        ):
+            raise ValueError(
+                f"Plugin name {name!r} and plugin {plugin!r} do not agree "
+                f"(the name is {by_name!r}, the plugin is named {by_plugin!r})"
+            )
+
+    def get_name(self, plugin: object) -> str | None:
+        """Return the name that *plugin* is registered under, or None."""
+        registration = self._by_id.get(id(plugin))
+        return None if registration is None else registration.name
+
+    def is_registered(self, plugin: object) -> bool:
+        """Return whether *plugin* itself is registered."""
+        return id(plugin) in self._by_id
+
+    def get_hookcallers(self, plugin: object) -> list[Any] | None:
+        """Return the hooks that *plugin* implements; None if it is not registered."""
+        registration = self._by_id.get(id(plugin))
+        if registration is None:
+            return None
+        return [caller.sync for caller in registration.callers()]
 
     # Swaps.
 
     def swap(self, old: object, new: object, *, generation: int | None = None) -> str:
-        """Put *new* on the seats of *old* and return the name, which stays.
+        """Put *new* in the place of *old* and return the name, which stays.
 
         Args:
             old: A registered plugin, or its name.
-            new: The plugin that takes its place in the order of every hook.
+            new: The plugin that takes its positions in the order of every hook.
             generation: Its generation; by default the old one's and one more.
 
         Raises:
@@ -629,11 +503,11 @@ class PluginManager(Roster):
     ) -> list[str]:
         """Swap all *pairs* at once, or none; see `swap`.
 
-        Calls that are under way end on what they began with.
+        Calls that are under way end with the implementations that they began with.
         """
-        with self.swapping(pairs, generation=generation) as exchange:
-            exchange.turn()
-        return [record.name for record, _, _ in exchange.changes]
+        with self.swapping(pairs, generation=generation) as prepared:
+            prepared.commit()
+        return [old.name for old, _ in prepared.changes]
 
     @contextmanager
     def swapping(
@@ -641,97 +515,110 @@ class PluginManager(Roster):
         pairs: Iterable[tuple[object, object]],
         *,
         generation: int | None = None,
-    ) -> Iterator[Exchange]:
-        """Prepare what `swap_many` does, for a block that says when.
+    ) -> Iterator[PreparedSwap]:
+        """Prepare what `swap_many` does, for a block that commits it.
 
         Args:
             pairs: As for `swap_many`.
             generation: Likewise.
 
         Yields:
-            The exchange; its ``turn()`` takes some microseconds. A block that ends
-            without having called it leaves everything as it was.
+            The prepared swap; its ``commit()`` takes some microseconds. A block that
+            ends without having called it leaves everything as it was.
 
         Raises:
             ValueError: As for `swap`.
             pluggy.PluginValidationError: Likewise.
         """
-        from luminal.hooks._swap import Exchange
+        from luminal.hooks._swap import PreparedSwap
 
-        changes = self._changes(pairs, generation)
-        with caught_up(self._policy.lock, changes):
-            for record, _, _ in changes:
-                if record.is_gone:
-                    raise ValueError(f"plugin {record.name!r} is not registered")
-            check_orders(self._desks.get, [(e, r) for r, _, e in changes])
-            desks = self._desks.values()
-            exchange = Exchange(self._policy, desks, self._desk, changes)
+        changes = self._prepare_changes(pairs, generation)
+        with self._history_repeated(changes):
+            for old, _ in changes:
+                if old.is_gone:
+                    raise ValueError(f"plugin {old.name!r} is not registered")
+            self._check_orders(changes)
+            callers = self._callers.values()
+            prepared = PreparedSwap(self._policy, callers, self._caller, changes)
             try:
-                yield exchange
+                yield prepared
             finally:
-                if exchange.is_done:
-                    self._seal(exchange)
+                if prepared.is_done:
+                    prepared.finish()
+                    for old, new in changes:
+                        self._end(old)
+                        self._by_id[id(new.plugin)] = new
+                        self._name2plugin[new.name] = new.plugin
+                        self._forget(old)
                 else:
-                    exchange.undo()
+                    prepared.undo()
 
-    def _seal(self, exchange: Exchange) -> None:
-        """Note who sits where after *exchange* has turned."""
-        exchange.settle()
-        for record, successor, _ in exchange.changes:
-            self._registry.replace(record, successor)
-            self._name2plugin[record.name] = successor.plugin
-            self._forget(record)
-
-    def _changes(
+    def _prepare_changes(
         self, pairs: Iterable[tuple[object, object]], generation: int | None
-    ) -> list[tuple[Record, Record, Enrolment]]:
-        """Return (old record, new record, verified implementations) of *pairs*."""
-        changes: list[tuple[Record, Record, Enrolment]] = []
+    ) -> list[tuple[Registration, Registration]]:
+        """Return (present registration, verified next one) of *pairs*."""
+        changes: list[tuple[Registration, Registration]] = []
         with self._policy.lock:
-            for old, new in pairs:
-                record = self._registered(old)
-                if any(r is record or s.plugin is new for r, s, _ in changes):
-                    raise ValueError(f"{old!r} or {new!r} is in two pairs of one swap")
-                if new is not record.plugin and self.is_registered(new):
-                    raise ValueError(f"plugin {new!r} is registered already")
-                number = record.generation + 1 if generation is None else generation
-                enrolment = self._enrol(new, record.name, number)
-                successor = Record(record.name, new, record.rank, number)
-                changes.append((record, successor, enrolment))
-            check_orders(self._desks.get, [(e, r) for r, _, e in changes])
+            for old, plugin in pairs:
+                present = self._registered(old)
+                if any(o is present or n.plugin is plugin for o, n in changes):
+                    raise ValueError(
+                        f"{old!r} or {plugin!r} is in two pairs of one swap"
+                    )
+                if plugin is not present.plugin and self.is_registered(plugin):
+                    raise ValueError(f"plugin {plugin!r} is registered already")
+                number = present.generation + 1 if generation is None else generation
+                new = self._prepare(plugin, present.name, number, present.rank)
+                changes.append((present, new))
+            self._check_orders(changes)
         return changes
 
-    def _registered(self, plugin_or_name: object) -> Record:
+    @contextmanager
+    def _history_repeated(
+        self, changes: Sequence[tuple[Registration, Registration]]
+    ) -> Iterator[None]:
+        """Hold the lock once all historic calls were repeated for the new plugins.
+
+        Calls that an old plugin made itself, or that hold it, are not repeated.
+        """
+        repeated: dict[Implementation, set[HistoricCall]] = {}
+
+        def historic() -> list[tuple[Caller, Implementation, object]]:
+            return [
+                (caller, impl, old.plugin)
+                for old, new in changes
+                for hook, impl, _ in new.implementations
+                if (caller := self._callers.get(hook)) is not None and caller.history
+            ]
+
+        while True:
+            # This runs photons' code: without the lock, before anything is changed.
+            for caller, impl, leaving in historic():
+                caller.repeat(impl, repeated.setdefault(impl, set()), leaving)
+            with self._policy.lock:
+                if not any(
+                    caller.has_more(repeated.get(impl, set()))
+                    for caller, impl, _ in historic()
+                ):
+                    yield
+                    return
+
+    def _registered(self, plugin_or_name: object) -> Registration:
         plugin = plugin_or_name
         if isinstance(plugin_or_name, str):
             plugin = self._name2plugin.get(plugin_or_name, plugin_or_name)
-        record = self._registry.find(plugin)
-        if record is None:
+        registration = self._by_id.get(id(plugin))
+        if registration is None:
             raise ValueError(f"plugin {plugin_or_name!r} is not registered")
-        return record
+        return registration
 
-    def hooks(self, specs: type[T]) -> T:
-        """Return the hooks of *specs* as an object that type checkers know.
-
-        Args:
-            specs: A class of specifications that was given to `add_hookspecs`. Its
-                ``def`` are called, its ``async def`` are awaited; all with keywords.
-        """
-        from luminal.hooks._caller import TypedHooks
-
-        view: Any = TypedHooks(
-            specs, self.hook, self.ahook, f"{self.project_name}_spec"
-        )
-        found: T = view
-        return found
-
-    # What runs, and in which order.
+    # Calls under way, statistics, order.
 
     def in_flight(self, plugin: object) -> int:
         """Return how many calls under way may be in *plugin*, registered or not."""
-        from luminal.hooks._swap import flights
+        from luminal.hooks._swap import calls_in
 
-        return flights(self._policy, self._all_desks(), plugin)[0]
+        return calls_in(self._policy, self._all_callers(), plugin)[0]
 
     def wait_until_idle(self, plugin: object, deadline: float) -> bool:
         """Wait until no call may be in *plugin*.
@@ -741,79 +628,74 @@ class PluginManager(Roster):
             deadline: Seconds to wait at most.
 
         Returns:
-            Whether it is idle. False at once where only calls on this thread's own
-            stack are left, which cannot end while it waits.
+            Whether it is idle. False at once if only calls on this thread's own stack
+            are left, which cannot end while it waits.
         """
-        from luminal.hooks._swap import when_idle
+        from luminal.hooks._swap import wait_until_idle
 
-        return when_idle(self._policy, self._all_desks(), plugin, deadline)
+        return wait_until_idle(self._policy, self._all_callers(), plugin, deadline)
 
     async def wait_idle(self, plugin: object, deadline: float) -> bool:
-        """Wait as `wait_until_idle` does, while the loop goes on."""
-        from luminal.hooks._swap import awhen_idle
+        """Wait as `wait_until_idle` does, and let the event loop run."""
+        from luminal.hooks._swap import await_idle
 
-        return await awhen_idle(self._policy, self._all_desks(), plugin, deadline)
+        return await await_idle(self._policy, self._all_callers(), plugin, deadline)
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""
         from luminal.hooks._swap import statistics
 
-        return statistics(self._policy, self._all_desks())
+        return statistics(self._policy, self._all_callers())
 
     def explain_order(self, hook_name: str) -> OrderExplanation:
-        """Return who is called when in hook *hook_name*, and why.
+        """Return the order of calls of hook *hook_name*, and its reasons.
 
         Raises:
             AttributeError: There is no such hook.
         """
-        from luminal.hooks._order import explain
-
-        desk = self._desks.get(hook_name)
-        if desk is None:
-            meant = near(hook_name, list(self._desks))
+        caller = self._callers.get(hook_name)
+        if caller is None:
+            meant = did_you_mean(hook_name, list(self._callers), "; ")
             raise AttributeError(f"there is no hook {hook_name!r}{meant}")
         with self._policy.lock:
-            return explain(hook_name, desk.hook.order.occupants())
+            return explain(hook_name, caller.order.implementations())
 
-    def unspecified(self, plugin: object) -> list[tuple[str, Any, str]]:
-        """Return what *plugin* implements that has no specification, and must have one.
+    def add_hookcall_monitoring(
+        self, before: Callable[..., Any], after: Callable[..., Any]
+    ) -> Callable[[], None]:
+        """Run *before* and *after* around every call; return what undoes it."""
+        pair = (before, after)
 
-        Args:
-            plugin: A plugin, registered or not.
+        def set_monitors(monitors: tuple[Any, ...]) -> None:
+            self._policy.monitors = monitors
+            self._renew(self._all_callers())
 
-        Returns:
-            (name of the hook, function, name of the nearest hook or ``""``) of each.
-        """
-        return unspecified(self._marked(plugin), self._desks)
+        def undo() -> None:
+            set_monitors(tuple(p for p in self._policy.monitors if p is not pair))
 
-    def check_pending(self) -> None:
-        """Refuse implementations of hooks that nobody has specified.
+        set_monitors((*self._policy.monitors, pair))
+        return undo
 
-        Raises:
-            pluggy.PluginValidationError: There is one: where, and which hook is near.
-        """
-        check_specified(self._all_desks())
-
-    # What photons may do.
+    # Limits.
 
     def set_breaker(
         self, failures: int, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Pass a photon over for a while after failures in a row of one hook.
+        """Skip a photon for some time after failures in a row of one hook.
 
         Args:
-            failures: So many in a row; 0, the default, switches it off.
-            seconds: For so long.
-            clock: What tells the seconds; for tests, `luminal.testing.FakeClock`.
+            failures: This many in a row; 0, the default, switches it off.
+            seconds: It is skipped for this long.
+            clock: Returns the time in seconds; for tests, `luminal.testing.FakeClock`.
         """
         breaker = Breaker(failures, seconds, clock) if failures else None
         self._policy.breaker = breaker
-        self._renew(self._all_desks())
+        self._renew(self._all_callers())
 
     def set_deadline(self, name: str, seconds: float | None) -> None:
         """Cancel ``async`` implementations of photon *name* after *seconds*.
 
-        None takes the limit away. A deadline of the implementation itself wins.
+        None removes the limit. A deadline of the implementation itself wins.
         """
         if seconds is None:
             self._policy.deadlines.pop(name, None)
@@ -822,71 +704,6 @@ class PluginManager(Roster):
         self._refresh(name)
 
     def _refresh(self, name: str) -> None:
-        record = self._registry.find(self._name2plugin.get(name))
-        if record is not None:
-            self._renew(record.desks())
-
-
-# === hooks.misspelt ===
-# Implementations of hooks that nobody has specified, and what their author meant.
-
-
-def check_specified(desks: Sequence[HookDesk]) -> None:
-    """Refuse an implementation of a hook without a specification.
-
-    Args:
-        desks: Those of all hooks.
-
-    Raises:
-        pluggy.PluginValidationError: There is one that is not marked ``optionalhook``.
-    """
-    known = [desk.name for desk in desks if desk.has_spec()]
-    for desk in desks:
-        if desk.has_spec() or desk.name.startswith("_"):
-            continue
-        for impl in desk.get_hookimpls():
-            if impl.optionalhook:
-                continue
-            code = getattr(impl.function, "__code__", None)
-            place = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
-            text = f"unknown hook {desk.name!r} in plugin {impl.plugin!r}"
-            text += f"\n  at: {place}" if place else ""
-            text += "\n  try: specify it, or mark it 'optionalhook'"
-            text += near(desk.name, known)
-            raise pluggy.PluginValidationError(impl.plugin, text)
-
-
-def unspecified(
-    marked: Iterable[tuple[str, Any, Any]], desks: Mapping[str, HookDesk]
-) -> list[tuple[str, Any, str]]:
-    """Return (hook, function, nearest hook) of what has no specification.
-
-    Args:
-        marked: (name, function, options) of a plugin's implementations.
-        desks: Hook → its desk.
-    """
-    found = []
-    for attribute, function, options in marked:
-        name = options.get("specname") or attribute
-        desk = desks.get(name)
-        if options.get("optionalhook") or (desk is not None and desk.has_spec()):
-            continue
-        known = [name for name, desk in desks.items() if desk.has_spec()]
-        found.append((name, function, nearest(name, known)))
-    return found
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a question for the nearest of *known*, or an empty string.
-
-    Args:
-        name: What was written.
-        known: What there is.
-    """
-    found = nearest(name, known)
-    return f"; did you mean {found!r}?" if found else ""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the nearest of *known* to *name*, or an empty string."""
-    return next(iter(difflib.get_close_matches(name, list(known), 1)), "")
+        registration = self._by_id.get(id(self._name2plugin.get(name)))
+        if registration is not None:
+            self._renew(registration.callers())

@@ -1,111 +1,90 @@
-"""The order of one hook's seats, kept so that taking and leaving one is cheap.
+"""The call order of one hook's implementations.
 
-In come occupants, out comes the tuple of them in the order of their calls. The
-rules are pluggy's: wrappers first, then ``tryfirst``, then the rest with the latest
-first, then ``trylast``; ``before`` and ``after`` bend that order. It never calls
-anything and knows no lock: its owner holds one.
+The rules are pluggy's: wrappers come first. Then come implementations with
+``tryfirst``, then the rest, then those with ``trylast``; among equals the latest
+registered comes first. ``before`` and ``after`` change that order as little as they
+must. Adding and removing an implementation takes the same time however many there are.
+
+Nothing here takes a lock; the owner of an `Order` does.
 """
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonConflictError
-from luminal.hooks.records import OrderExplanation, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from luminal.hooks._impl import Occupant
+    from luminal.hooks._impl import Implementation
+    from luminal.hooks.records import OrderExplanation
 
-__all__ = ["Order", "bend", "explain"]
-
-# === hooks.precedence ===
-# ``before`` and ``after``: bends an order as little as it must.
-#
-# In comes the order that pluggy's rules give, out comes one that also obeys what
-# photons ask for by name. It never guesses: a circle is an error that names it.
+__all__ = ["Order", "apply_before_after", "explain"]
 
 
-def bend(items: Sequence[tuple[int, Occupant]]) -> list[tuple[int, Occupant]]:
+def apply_before_after(
+    items: Sequence[tuple[int, Implementation]],
+) -> list[tuple[int, Implementation]]:
     """Return *items* in an order that obeys every ``before`` and ``after``.
 
-    Of those that may come next, the one that pluggy's rules put first comes first.
-    Names of photons that do not implement the hook ask for nothing.
+    Where several may come next, the one that comes first in *items* comes first.
+    A ``before`` or ``after`` that names a photon without this hook has no effect.
 
     Raises:
-        PhotonConflictError: They go round in a circle, which is named.
+        PhotonConflictError: They form a cycle; its photons are named.
     """
-    places: dict[str, list[int]] = {}
-    for place, (_, occupant) in enumerate(items):
-        places.setdefault(occupant.photon, []).append(place)
-    follows: list[set[int]] = [set() for _ in items]
-    for place, (_, occupant) in enumerate(items):
-        for name in occupant.before:
-            follows[place].update(places.get(name, ()))
-        for name in occupant.after:
-            for earlier in places.get(name, ()):
-                follows[earlier].add(place)
-    waits = [0] * len(items)
-    for later in follows:
-        for place in later:
-            waits[place] += 1
-    ready = [place for place, count in enumerate(waits) if not count]
-    chosen: list[int] = []
-    while ready:
-        place = heapq.heappop(ready)
-        chosen.append(place)
-        for later_place in follows[place]:
-            waits[later_place] -= 1
-            if not waits[later_place]:
-                heapq.heappush(ready, later_place)
-    if len(chosen) < len(items):
-        left = {p: follows[p] for p in range(len(items)) if p not in set(chosen)}
-        raise _circle(items, left)
-    return [items[place] for place in chosen]
+    import heapq  # here, as most hosts use neither ``before`` nor ``after``
+    from graphlib import CycleError, TopologicalSorter
 
-
-def _circle(
-    items: Sequence[tuple[int, Occupant]], follows: Mapping[int, set[int]]
-) -> PhotonConflictError:
-    """Describe one circle among *follows*, where everyone waits for somebody."""
-    waited_by = {later: place for place, all_ in follows.items() for later in all_}
-    place = next(iter(waited_by))
-    path: list[int] = []
-    while place not in path:
-        path.append(place)
-        place = waited_by[place]
-    ring = [*path[path.index(place) :], place][::-1]
-    names = " before ".join(repr(items[p][1].photon) for p in ring)
-    return PhotonConflictError(
-        "the order that photons ask for goes round in a circle",
-        photon=items[place][1].photon,
-        why=names,
-        hint="take one 'before' or 'after' of the circle out",
-    )
-
-
-# === hooks.order ===
-# The order of one hook's seats, kept so that taking and leaving one is cheap.
-#
-# In come occupants, out comes the tuple of them in the order of their calls. The
-# rules are pluggy's: wrappers first, then ``tryfirst``, then the rest with the latest
-# first, then ``trylast``; ``before`` and ``after`` bend that order. It never calls
-# anything and knows no lock: its owner holds one.
+    indexes: dict[str, list[int]] = {}
+    for index, (_, impl) in enumerate(items):
+        indexes.setdefault(impl.photon, []).append(index)
+    sorter = TopologicalSorter(dict.fromkeys(range(len(items)), ()))
+    for index, (_, impl) in enumerate(items):
+        for name in impl.before:
+            for later in indexes.get(name, ()):
+                sorter.add(later, index)
+        for name in impl.after:
+            sorter.add(index, *indexes.get(name, ()))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        # In a check, new implementations are last: the message begins with one.
+        cycle = error.args[1][1:]
+        start = cycle.index(max(cycle))
+        cycle = [*cycle[start:], *cycle[:start], cycle[start]]
+        photons = [items[index][1].photon for index in cycle]
+        raise PhotonConflictError(
+            "the 'before' and 'after' of hook implementations form a cycle",
+            photon=photons[0],
+            why=" before ".join(repr(photon) for photon in photons),
+            hint="remove one 'before' or 'after' of the cycle",
+        ) from None
+    ready: list[int] = []
+    ordered: list[tuple[int, Implementation]] = []
+    while sorter.is_active():
+        for index in sorter.get_ready():
+            heapq.heappush(ready, index)
+        index = heapq.heappop(ready)
+        ordered.append(items[index])
+        sorter.done(index)
+    return ordered
 
 
 class _Group:
-    """Wrappers, or the others: three bands, each a dict of seat → occupant."""
+    """The wrappers of a hook, or its other implementations, in three bands.
 
-    # A dict keeps the order of insertion and gives up a key without a scan. Each
-    # band lists its seats in the order in which they were taken.
+    A band is a dict of position → implementation, in the order of registration: a dict
+    keeps the order of insertion and removes a key without a scan.
+    """
+
     __slots__ = ("early", "late", "plain")
 
     def __init__(self) -> None:
-        self.late: dict[int, Occupant] = {}
-        self.plain: dict[int, Occupant] = {}
-        self.early: dict[int, Occupant] = {}
+        self.late: dict[int, Implementation] = {}
+        self.plain: dict[int, Implementation] = {}
+        self.early: dict[int, Implementation] = {}
 
     def copy(self) -> _Group:
         other = _Group()
@@ -113,192 +92,184 @@ class _Group:
         other.early = self.early.copy()
         return other
 
-    def bands(self) -> tuple[dict[int, Occupant], ...]:
+    def bands(self) -> tuple[dict[int, Implementation], ...]:
         return (self.early, self.plain, self.late)
 
-    def band_of(self, occupant: Occupant) -> dict[int, Occupant]:
-        if occupant.trylast:
+    def band_of(self, impl: Implementation) -> dict[int, Implementation]:
+        if impl.trylast:
             return self.late
-        return self.early if occupant.tryfirst else self.plain
+        return self.early if impl.tryfirst else self.plain
 
-    def seat(self, seat: int, occupant: Occupant) -> None:
-        band = self.band_of(occupant)
+    def add(self, position: int, impl: Implementation) -> None:
+        band = self.band_of(impl)
         if band is self.plain and not band:
-            self._lift_undecided()
-        band[seat] = occupant
+            self._move_tryfirst_and_trylast()
+        band[position] = impl
 
-    def _lift_undecided(self) -> None:
-        # pluggy looks for the last place that is not ``tryfirst``. Who asks for
-        # both sits at the end until a plain one comes while nobody else is there;
-        # from then on it counts as early.
-        lifted = {}
-        for seat, occupant in self.late.items():
-            if not occupant.tryfirst:
+    def _move_tryfirst_and_trylast(self) -> None:
+        # pluggy looks for the last implementation that is not ``tryfirst``. One with
+        # both options is called last until the first plain one is registered; from
+        # then on it counts as ``tryfirst``.
+        moved = {}
+        for position, impl in self.late.items():
+            if not impl.tryfirst:
                 break
-            lifted[seat] = occupant
-        if lifted:
-            for seat in lifted:
-                del self.late[seat]
-            reversed_lifted = dict(reversed(lifted.items()))
-            self.early = {**reversed_lifted, **self.early}
+            moved[position] = impl
+        if moved:
+            for position in moved:
+                del self.late[position]
+            self.early = {**dict(reversed(moved.items())), **self.early}
 
-    def __iter__(self) -> Iterator[tuple[int, Occupant]]:
-        """Yield seats in the order of calls."""
+    def __iter__(self) -> Iterator[tuple[int, Implementation]]:
+        """Yield (position, implementation) in the order of calls."""
         yield from reversed(self.early.items())
         yield from reversed(self.plain.items())
         yield from self.late.items()
 
 
 class Order:
-    """The seats of one hook.
+    """The implementations of one hook, by position.
 
-    A seat is a number that stays with its photon through every swap.
+    A position is a number that a photon keeps through every swap. It is no index: the
+    order of calls also depends on the options of the implementations.
     """
 
-    __slots__ = ("_bent", "_others", "_wrappers")
+    __slots__ = ("_constrained", "_others", "_wrappers")
 
     def __init__(self) -> None:
         self._wrappers = _Group()
         self._others = _Group()
-        # How many occupants ask for ``before`` or ``after``: mostly none, and then
+        # How many implementations have ``before`` or ``after``. Mostly none has; then
         # nothing is sorted.
-        self._bent = 0
+        self._constrained = 0
 
     def copy(self) -> Order:
-        """Return another order with the same occupants on the same seats."""
+        """Return another order of the same implementations."""
         other = Order()
         other._wrappers = self._wrappers.copy()
         other._others = self._others.copy()
-        other._bent = self._bent
+        other._constrained = self._constrained
         return other
 
-    def _group(self, occupant: Occupant) -> _Group:
-        return self._wrappers if occupant.is_wrapper else self._others
+    def _group(self, impl: Implementation) -> _Group:
+        return self._wrappers if impl.is_wrapper else self._others
 
-    def seat(self, seat: int, occupant: Occupant) -> None:
-        """Give *seat*, which is free, to *occupant*."""
-        self._bent += bool(occupant.before or occupant.after)
-        self._group(occupant).seat(seat, occupant)
-
-    def unseat(self, seat: int) -> None:
-        """Free *seat*.
-
-        Raises:
-            KeyError: Nobody sits there.
-        """
+    def _band(self, position: int) -> dict[int, Implementation]:
         for group in (self._others, self._wrappers):
             for band in group.bands():
-                if seat in band:
-                    gone = band.pop(seat)
-                    self._bent -= bool(gone.before or gone.after)
-                    return
-        raise KeyError(seat)
+                if position in band:
+                    return band
+        raise KeyError(position)
 
-    def reseat(self, seat: int, occupant: Occupant) -> None:
-        """Put *occupant* on *seat* instead of who sits there.
+    def add(self, position: int, impl: Implementation) -> None:
+        """Add *impl* at *position*, which is free, as the latest registered."""
+        self._constrained += impl.is_constrained
+        self._group(impl).add(position, impl)
 
-        It keeps the place where it belongs to the same band; where its options
-        changed, it goes where a new one with these options would have gone when the
-        seat was taken.
+    def remove(self, position: int) -> None:
+        """Remove the implementation at *position*.
+
+        Raises:
+            KeyError: There is none.
         """
-        group = self._group(occupant)
-        for other in (self._others, self._wrappers):
-            for band in other.bands():
-                if seat in band:
-                    old = band[seat]
-                    same = other is group and (old.tryfirst, old.trylast) == (
-                        occupant.tryfirst,
-                        occupant.trylast,
-                    )
-                    if same:
-                        self._bent += bool(occupant.before or occupant.after)
-                        self._bent -= bool(old.before or old.after)
-                        band[seat] = occupant
-                        return
-                    self.unseat(seat)
-                    self.insert(seat, occupant)
-                    return
-        raise KeyError(seat)
+        gone = self._band(position).pop(position)
+        self._constrained -= gone.is_constrained
 
-    def insert(self, seat: int, occupant: Occupant) -> None:
-        """Give *seat* to *occupant* in the place that its number says."""
-        group = self._group(occupant)
-        self.seat(seat, occupant)
-        band = next(b for b in group.bands() if seat in b)
-        if len(band) > 1 and seat < max(band):
+    def replace(self, position: int, impl: Implementation) -> None:
+        """Put *impl* in the place of the implementation at *position*.
+
+        It is called at the same point of the order. If its options differ, it is
+        called where they would have put it at the time of the first registration.
+
+        Raises:
+            KeyError: There is no implementation at *position*.
+        """
+        old = self._band(position)[position]
+        if old.order_options == impl.order_options:
+            self._constrained += impl.is_constrained - old.is_constrained
+            self._band(position)[position] = impl
+        else:
+            self.remove(position)
+            self.insert(position, impl)
+
+    def insert(self, position: int, impl: Implementation) -> None:
+        """Add *impl* as if it had been registered when *position* was given away."""
+        self.add(position, impl)
+        band = self._band(position)
+        if position < max(band):
             ordered = sorted(band.items())
             band.clear()
             band.update(ordered)
 
-    def check(self, coming: Iterable[Occupant], leaving: Collection[int] = ()) -> None:
-        """Raise if the order could not be had with others in it.
+    def check(
+        self, added: Collection[Implementation], removed: Collection[int] = ()
+    ) -> None:
+        """Raise if a change would make the order impossible.
 
         Args:
-            coming: Occupants who would come.
-            leaving: Seats that would be free.
+            added: Implementations that would be added.
+            removed: Positions that would be free.
 
         Raises:
-            PhotonConflictError: ``before`` and ``after`` would go round in a circle.
+            PhotonConflictError: ``before`` and ``after`` would form a cycle.
         """
-        coming = list(coming)
-        if not self._bent and not any(o.before or o.after for o in coming):
+        if not self._constrained and not any(impl.is_constrained for impl in added):
             return
-        stay = [o for seat, o in self._unbent() if seat not in leaving]
+        kept = [
+            impl
+            for position, impl in (*self._wrappers, *self._others)
+            if position not in removed
+        ]
         for is_wrapper in (True, False):
-            group = [o for o in (*stay, *coming) if o.is_wrapper is is_wrapper]
-            bend(list(enumerate(group)))
+            group = [i for i in (*kept, *added) if i.is_wrapper is is_wrapper]
+            apply_before_after(list(enumerate(group)))
 
-    def _unbent(self) -> list[tuple[int, Occupant]]:
-        return [*self._wrappers, *self._others]
-
-    def items(self) -> list[tuple[int, Occupant]]:
-        """Return (seat, occupant) in the order of calls, wrappers first.
+    def items(self) -> list[tuple[int, Implementation]]:
+        """Return (position, implementation) in the order of calls, wrappers first.
 
         Raises:
-            PhotonConflictError: ``before`` and ``after`` go round in a circle.
+            PhotonConflictError: ``before`` and ``after`` form a cycle.
         """
         wrappers, others = list(self._wrappers), list(self._others)
-        if self._bent:
-            wrappers, others = bend(wrappers), bend(others)
+        if self._constrained:
+            wrappers, others = apply_before_after(wrappers), apply_before_after(others)
         return [*wrappers, *others]
 
-    def occupants(self) -> tuple[Occupant, ...]:
-        """Return the occupants in the order of calls, wrappers first.
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Return the implementations in the order of calls, wrappers first.
 
         Raises:
-            PhotonConflictError: ``before`` and ``after`` go round in a circle.
+            PhotonConflictError: ``before`` and ``after`` form a cycle.
         """
-        return tuple([occupant for _, occupant in self.items()])
+        return tuple([impl for _, impl in self.items()])
 
 
-# === hooks.explaining ===
-# Says why a hook calls its photons in the order in which it does.
+def explain(hook: str, implementations: Iterable[Implementation]) -> OrderExplanation:
+    """Explain the order of *implementations*, which are in the order of calls."""
+    from luminal.hooks.records import OrderExplanation, Place
 
-
-def _reason(occupant: Occupant) -> str:
-    reasons = []
-    if occupant.tryfirst:
-        reasons.append("asks to be first")
-    if occupant.trylast:
-        reasons.append("asks to be last")
-    reasons.extend(f"before {name!r}" for name in occupant.before)
-    reasons.extend(f"after {name!r}" for name in occupant.after)
-    return ", ".join(reasons) or "the later registered, the earlier called"
-
-
-def explain(hook: str, occupants: Iterable[Occupant]) -> OrderExplanation:
-    """Explain the order of *occupants*, who are in the order of calls."""
     return OrderExplanation(
         hook,
         tuple(
             Place(
                 position=number,
-                photon=occupant.photon,
-                generation=occupant.generation,
-                kind="wrapper" if occupant.is_wrapper else "implementation",
-                why=_reason(occupant),
-                where=occupant.where,
+                photon=impl.photon,
+                generation=impl.generation,
+                kind="wrapper" if impl.is_wrapper else "implementation",
+                why=_reason(impl),
+                where=impl.where,
             )
-            for number, occupant in enumerate(occupants, 1)
+            for number, impl in enumerate(implementations, 1)
         ),
     )
+
+
+def _reason(impl: Implementation) -> str:
+    reasons = []
+    if impl.tryfirst:
+        reasons.append("tryfirst")
+    if impl.trylast:
+        reasons.append("trylast")
+    reasons.extend(f"before {name!r}" for name in impl.before)
+    reasons.extend(f"after {name!r}" for name in impl.after)
+    return ", ".join(reasons) or "the later registered, the earlier called"

@@ -1,57 +1,59 @@
-"""The swap: photons' new generations take the seats of the old ones, all at once.
+"""The swap of plugins' implementations, and what is known about calls under way.
 
-In come pairs of registered photons and their successors, verified; out comes the same
-order with other occupants. A call sees wholly the old or wholly the new; so does
-everything that one outermost call makes. All work is done before the turn, which is a
-few stores, or after it.
+A swap replaces the implementations of several photons by those of their next
+generations, in all hooks at once and in the same positions. All work is done before
+`PreparedSwap.commit`, which is a few stores, or after it. A call sees wholly the old
+generation or wholly the new one, and so does every call that it makes.
+
+While calls from before the swap are under way, calls of the swapped hooks go through a
+`CallBarrier`. It finds the outermost call on the stack and uses the implementations of
+the time when that call began.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks._calls import (
-    View,
-    note_general,
+    CallSnapshot,
+    calls_of_threads,
+    note_runners,
     outermost,
-    this_thread,
-    views_of_threads,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from luminal.hooks._caller import HookCaller, HookDesk
+    from luminal.hooks._caller import Caller
     from luminal.hooks._errors import Policy
-    from luminal.hooks._impl import Occupant
-    from luminal.hooks._manager import Enrolment, Record
+    from luminal.hooks._impl import Implementation
+    from luminal.hooks._manager import Registration
     from luminal.hooks._order import Order
     from luminal.hooks.records import HookStatistics
 
 __all__ = [
-    "Exchange",
-    "Gate",
-    "Swap",
-    "awhen_idle",
-    "epochs_under_way",
-    "flights",
+    "CallBarrier",
+    "PreparedSwap",
+    "SwapState",
+    "await_idle",
+    "calls_in",
     "statistics",
-    "when_idle",
+    "wait_until_idle",
 ]
 
-# === hooks.gate ===
-# A gate: what a hook's callers are while calls from before a swap are under way.
-#
-# In comes a call, out comes the generation that its outermost call belongs to: who began
-# before the swap finishes with what it began with, however many hooks it calls. The gate
-# closes when no such call is left, and then calls cost nothing again.
-
-_LOOK_EVERY: Final = 0.001  # seconds between looks at the threads' stacks
+_CHECK_EVERY: Final = 0.001  # seconds between two searches of the threads' stacks
 
 
-class Swap:
-    """One swap; its hooks show the new generation from one store on."""
+class SwapState:
+    """Whether a swap is committed; the barriers of all its hooks share it.
+
+    It is apart from the `PreparedSwap`, which refers to the old plugins.
+
+    Attributes:
+        done: From this store on, all hooks of the swap show the new generation.
+    """
 
     __slots__ = ("done",)
 
@@ -59,41 +61,49 @@ class Swap:
         self.done = False
 
 
-def epochs_under_way(policy: Policy) -> set[int]:
+def _epochs_under_way(policy: Policy) -> set[int]:
     """Return the epochs of all calls under way."""
-    found = {view.epoch for _, view in views_of_threads(policy, awaited_too=True)}
+    found = {s.epoch for _, s in calls_of_threads(policy, include_async=True)}
     with policy.lock:
-        policy.forget_idle()
-        found.update(view.epoch for view in policy.leaving)
+        policy.forget_ended()
+        found.update(snapshot.epoch for snapshot in policy.replaced)
     return found
 
 
-def _of_epoch(views: Sequence[View], epoch: int) -> View | None:
-    return next((v for v in reversed(views) if v.epoch <= epoch), None)
+def _of_epoch(snapshots: Sequence[CallSnapshot], epoch: int) -> CallSnapshot | None:
+    """Return the latest of *snapshots* that is not later than *epoch*."""
+    return next((s for s in reversed(snapshots) if s.epoch <= epoch), None)
 
 
-class Gate:
-    """Leads calls of one hook to the view of their epoch.
+class CallBarrier:
+    """Makes the calls of one hook while calls from before a swap are under way.
 
     Attributes:
-        old: Views of earlier epochs, the oldest first.
-        new: The view that the swap brings.
-        swap: The swap.
-        is_over: Whether callers do not lead here any more.
+        policy: What the hooks share.
+        old: Snapshots of earlier epochs, the oldest first.
+        new: The snapshot with the swap's new generations.
+        swap: Whether the swap is done.
+        is_over: Whether the hook's functions do not lead here any more.
     """
 
-    __slots__ = ("_looked", "is_over", "new", "old", "policy", "swap")
+    __slots__ = ("_checked", "is_over", "new", "old", "policy", "swap")
 
-    def __init__(self, policy: Policy, old: list[View], new: View, swap: Swap) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        old: list[CallSnapshot],
+        new: CallSnapshot,
+        swap: SwapState,
+    ) -> None:
         self.policy = policy
         self.old = old
         self.new = new
         self.swap = swap
         self.is_over = False
-        self._looked = 0.0
+        self._checked = 0.0
 
-    def choose(self) -> View:
-        """Return the view for the call that this thread makes now."""
+    def choose(self) -> CallSnapshot:
+        """Return the snapshot for the call that this thread makes now."""
         old, first = self.old, outermost(self.policy)
         if first is None:
             return self.new if self.swap.done or not old else old[-1]
@@ -101,338 +111,332 @@ class Gate:
             return self.new
         return _of_epoch(old, first.epoch) or self.new
 
-    def lead(self) -> View:
-        """Return the view for the call that this thread makes now, and let it be seen.
+    def lead(self) -> CallSnapshot:
+        """Return the snapshot for the call that this thread makes now.
 
-        From the choice on, this frame and then the caller's tell a swap that a call is
-        under way; before, they do not. Whoever chose what was there before a turn,
-        and was not seen at it, chooses again.
+        From the choice on, this frame and then the caller's show a swap that a call is
+        under way; before the choice they do not. If a swap was committed meanwhile, it
+        may have missed this call; then the choice is made again.
         """
         while True:
             was_done = self.swap.done
-            view = self.choose()
+            snapshot = self.choose()
             if was_done or not self.swap.done:
-                return view
-            del view  # or the next choice would take this for a call under way
+                return snapshot
+            del snapshot  # or the next choice would take this for a call under way
 
     def enter(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call."""
-        self._look()
-        view = self.lead()
-        if self.is_over:  # overtaken between the gate's door and the choice
-            del view
-            return self.new.hook.sync(**kwargs)
-        view.hook.tick()
-        return view.hook.run(view, kwargs, 1)
+        self._check()
+        snapshot = self.lead()
+        if self.is_over:  # it ended between the beginning of this call and the choice
+            del snapshot
+            return self.new.caller.sync(**kwargs)
+        snapshot.caller.tick()
+        return snapshot.caller.run(snapshot, kwargs, 1)
 
     async def aenter(self, kwargs: dict[str, Any]) -> Any:
         """Make an async call."""
-        self._look()
-        view = self.lead()
+        self._check()
+        snapshot = self.lead()
         if self.is_over:
-            del view
-            return await self.new.hook.awaited(**kwargs)
-        view.enter()
+            del snapshot
+            return await self.new.caller.awaited(**kwargs)
+        snapshot.enter()
         try:
-            return await view.hook.arun(view, kwargs, 1)
+            return await snapshot.caller.arun(snapshot, kwargs, 1)
         finally:
-            next(view.left)
+            next(snapshot.left)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        if self.swap.done and now - self._looked > _LOOK_EVERY:
-            self._looked = now
-            self.close_if_idle()
+        if self.swap.done and now - self._checked > _CHECK_EVERY:
+            self._checked = now
+            self.remove_if_idle()
 
-    def close_if_idle(self) -> None:
-        """Close the gate if no call from before it is left."""
-        self.keep(epochs_under_way(self.policy))
+    def remove_if_idle(self) -> None:
+        """Remove the barrier if no call from before it is under way."""
+        self.keep(_epochs_under_way(self.policy))
 
     def keep(self, epochs: Iterable[int]) -> None:
-        """Keep the views that calls of *epochs* see; close the gate if there is none.
+        """Keep the snapshots that calls of *epochs* see; without one, end the barrier.
 
-        However many swaps one long call outlives, it keeps alive what it sees.
+        A call that outlives many swaps keeps alive only what it sees.
         """
-        hook: Any = self.new.hook
+        caller = self.new.caller
         with self.policy.lock:
             seen = {id(_of_epoch(self.old, e)) for e in epochs if e < self.new.epoch}
-            self.old = [view for view in self.old if id(view) in seen]
-            if not self.old and hook.gate is self:
-                hook.gate = None
-                hook.install()
+            self.old = [snapshot for snapshot in self.old if id(snapshot) in seen]
+            if not self.old and caller.barrier is self:
+                caller.barrier = None
+                caller.deoptimize()
                 self.is_over = True
 
 
-# A call that has chosen its view and not yet begun to run it.
-note_general(Gate.lead, Gate.enter, Gate.aenter)
+# Functions in which a call has chosen its snapshot and not yet begun to run it.
+note_runners(CallBarrier.lead, CallBarrier.enter, CallBarrier.aenter)
 
 
-# === hooks.swapping ===
-# The swap: photons' new generations take the seats of the old ones, all at once.
-#
-# In come pairs of registered photons and their successors, verified; out comes the same
-# order with other occupants. A call sees wholly the old or wholly the new; so does
-# everything that one outermost call makes. All work is done before the turn, which is a
-# few stores, or after it.
+class PreparedSwap:
+    """A swap of which everything is prepared: orders, snapshots and barriers.
 
-
-class Exchange:
-    """A swap that is prepared: new orders, views and gates, one turn away.
-
-    Made, turned and ended with the manager's lock held.
+    It is made, committed and finished, or undone, while the manager's lock is held.
 
     Args:
         policy: What the hooks share.
-        desks: All hooks of the manager.
-        find: Finds or makes the desk of a hook.
-        changes: (old record, new record, verified implementations), one a photon.
+        callers: Those of all hooks of the manager.
+        find: Finds or makes the caller of a hook.
+        changes: (old registration, new one, which is verified), one pair a photon.
     """
 
-    __slots__ = ("_epoch", "_gates", "_policy", "_renewed", "_swap", "changes")
+    __slots__ = ("_barriers", "_epoch", "_policy", "_renewed", "_state", "changes")
 
     def __init__(
         self,
         policy: Policy,
-        desks: Collection[HookDesk],
-        find: Callable[[str], HookDesk],
-        changes: Sequence[tuple[Record, Record, Enrolment]],
+        callers: Collection[Caller],
+        find: Callable[[str], Caller],
+        changes: Sequence[tuple[Registration, Registration]],
     ) -> None:
         self.changes = changes
         self._policy = policy
-        self._swap = Swap()
+        self._state = SwapState()
         orders = _new_orders(find, changes)
-        # Where no hook changes, no call can tell the new from the old.
+        # If no hook changes, no call can tell the new generation from the old one.
         self._epoch = policy.epoch + 1 if orders else policy.epoch
-        # (hook, its new order, the gate before, the gate)
-        self._gates: list[tuple[HookCaller, Order, Gate | None, Gate]] = []
-        # Present views of the other hooks, and those for the new epoch.
-        self._renewed: list[tuple[View, View]] = []
-        for desk in desks if orders else ():
-            hook = desk.hook
-            order = orders.get(desk)
+        # (caller, its new order, the barrier before, the barrier)
+        self._barriers: list[tuple[Caller, Order, CallBarrier | None, CallBarrier]] = []
+        # Present snapshots of the other hooks, and those for the new epoch.
+        self._renewed: list[tuple[CallSnapshot, CallSnapshot]] = []
+        for caller in callers if orders else ():
+            order = orders.get(caller)
             if order is not None:
-                self._shut(hook, order)
+                self._put_barrier(caller, order)
                 continue
-            # A call of another hook that begins after the turn belongs to the new
-            # epoch: it must be told from one that began before.
-            self._renewed.append((hook.view, hook.view.again(self._epoch)))
-            # From here on whoever looks for calls under way finds those of its view.
-            policy.leaving.append(hook.view)
+            # A call of another hook that begins after the commit belongs to the new
+            # epoch, so it needs a snapshot of that epoch.
+            present = caller.snapshot
+            self._renewed.append((present, present.for_epoch(self._epoch)))
+            # From here on a search for calls under way finds those of the present one.
+            policy.replaced.append(present)
 
-    def _shut(self, hook: HookCaller, order: Order) -> None:
-        """Lead calls of *hook* through a gate, which leads to what serves now."""
-        old, last = hook.view, hook.gate
+    def _put_barrier(self, caller: Caller, order: Order) -> None:
+        """Let calls go through a barrier, which still shows the old generation."""
+        old, last = caller.snapshot, caller.barrier
         before = [old] if last is None else [*last.old, old]
-        new = View(hook, self._epoch, order.occupants())
-        gate = Gate(self._policy, before, new, self._swap)
-        self._gates.append((hook, order, last, gate))
-        hook.gate = gate
-        hook.shut(gate)
+        new = CallSnapshot(caller, self._epoch, order.implementations())
+        barrier = CallBarrier(self._policy, before, new, self._state)
+        self._barriers.append((caller, order, last, barrier))
+        caller.barrier = barrier
+        caller.put_barrier(barrier)
         if last is not None:
             last.is_over = True
 
     @property
     def is_done(self) -> bool:
         """Whether calls that begin now see the new generations."""
-        return self._swap.done
+        return self._state.done
 
-    def turn(self) -> None:
-        """Let calls that begin from now on see the new order, in all hooks together."""
+    def commit(self) -> None:
+        """Let calls that begin from now on see the new generations, in all hooks."""
         self._policy.epoch = self._epoch
-        for _, view in self._renewed:
-            view.hook.step_to(view)
-        self._swap.done = True
+        for _, snapshot in self._renewed:
+            snapshot.caller.step_to(snapshot)
+        self._state.done = True
 
-    def settle(self) -> None:
-        """Do after the turn what need not be done in it."""
+    def finish(self) -> None:
+        """Do what is left to do after the commit."""
         for old, _ in self._renewed:
-            old.hook.count(old)
-        for hook, order, _, gate in self._gates:
-            hook.order = order
-            hook.settle(gate.new)
-        if self._gates:
-            under_way = epochs_under_way(self._policy)
-            for _, _, _, gate in self._gates:
-                gate.keep(under_way)
-        self._policy.forget_idle()
+            old.caller.count(old)
+        for caller, order, _, barrier in self._barriers:
+            caller.order = order
+            caller.replace_snapshot(barrier.new)
+        if self._barriers:
+            under_way = _epochs_under_way(self._policy)
+            for _, _, _, barrier in self._barriers:
+                barrier.keep(under_way)
+        self._policy.forget_ended()
 
     def undo(self) -> None:
-        """Give up a swap that has not turned."""
-        for hook, _, last, gate in self._gates:
-            hook.gate = last
-            gate.is_over = True
+        """Give up a swap that was not committed."""
+        for caller, _, last, barrier in self._barriers:
+            caller.barrier = last
+            barrier.is_over = True
             if last is None:
-                hook.install()
+                caller.deoptimize()
             else:
                 last.is_over = False
-                hook.shut(last)
+                caller.put_barrier(last)
 
 
 def _new_orders(
-    find: Callable[[str], HookDesk],
-    changes: Sequence[tuple[Record, Record, Enrolment]],
-) -> dict[HookDesk, Order]:
-    """Seat the successors in copies of the orders; return those that differ."""
-    orders: dict[HookDesk, Order] = {}
-    for old, new, enrolment in changes:
-        chosen = [(find(name), occupant) for name, occupant, _ in enrolment.chosen]
-        for desk in (*old.desks(), *dict.fromkeys(d for d, _ in chosen)):
-            if desk not in orders:
-                # What the present view shows is looked up while it is still so.
-                _ = desk.hook.view.occupants
-                orders[desk] = desk.hook.order.copy()
-        free: dict[HookDesk, list[int]] = {}
-        for desk, seat, _ in old.seats:
-            free.setdefault(desk, []).append(seat)
-        spare_seat = len(old.seats)
-        for desk, occupant in chosen:
-            occupant.tally.born = desk.hook.calls
-            seats = free.get(desk)
-            if seats:
-                seat = seats.pop(0)
-                orders[desk].reseat(seat, occupant)
+    find: Callable[[str], Caller],
+    changes: Sequence[tuple[Registration, Registration]],
+) -> dict[Caller, Order]:
+    """Put the new implementations into copies of the orders; return the copies."""
+    orders: dict[Caller, Order] = {}
+    for old, new in changes:
+        chosen = [(find(name), impl) for name, impl, _ in new.implementations]
+        for caller in (*old.callers(), *dict.fromkeys(c for c, _ in chosen)):
+            if caller not in orders:
+                # The present snapshot looks its implementations up while it is so.
+                _ = caller.snapshot.implementations
+                orders[caller] = caller.order.copy()
+        free: dict[Caller, list[int]] = {}
+        for caller, position in old.positions:
+            free.setdefault(caller, []).append(position)
+        number = len(old.positions)
+        for caller, impl in chosen:
+            impl.tally.calls_before = caller.calls
+            positions = free.get(caller)
+            if positions:
+                position = positions.pop(0)
+                orders[caller].replace(position, impl)
             else:
-                seat = (new.rank << 12) + spare_seat
-                spare_seat += 1
-                orders[desk].insert(seat, occupant)
-            new.seats.append((desk, seat, occupant))
-        for desk, seats in free.items():
-            for seat in seats:
-                orders[desk].unseat(seat)
+                position = new.position(number)
+                number += 1
+                orders[caller].insert(position, impl)
+            new.positions.append((caller, position))
+        for caller, positions in free.items():
+            for position in positions:
+                orders[caller].remove(position)
     return orders
 
 
-# === hooks.census ===
-# What runs and what has run: calls in flight, and statistics per photon and hook.
-#
-# In come the hooks of a manager, out come numbers. Asking is the expensive part; calls
-# themselves pay for one counter.
+# Calls under way, and statistics. A call pays for one counter only.
 
-_SHORTEST: Final = 0.0002  # seconds between two looks at the stacks, at first
-_LONGEST: Final = 0.01
+_SHORTEST_PAUSE: Final = 0.0002  # seconds between two searches of the stacks, at first
+_LONGEST_PAUSE: Final = 0.01
 
 
-def _awaited_views(policy: Policy, desks: Iterable[HookDesk]) -> Iterator[View]:
-    seen: dict[int, View] = {id(view): view for view in tuple(policy.leaving)}
-    for desk in desks:
-        hook = desk.hook
-        seen[id(hook.view)] = hook.view
-        for view in hook.gate.old if hook.gate is not None else ():
-            seen[id(view)] = view
+def _snapshots_of_async_calls(
+    policy: Policy, callers: Iterable[Caller]
+) -> Iterator[CallSnapshot]:
+    """Yield every snapshot of which async calls may be under way, once."""
+    seen: dict[int, CallSnapshot] = {id(s): s for s in tuple(policy.replaced)}
+    for caller in callers:
+        seen[id(caller.snapshot)] = caller.snapshot
+        for snapshot in caller.barrier.old if caller.barrier is not None else ():
+            seen[id(snapshot)] = snapshot
     yield from seen.values()
 
 
-def _reach(desks: Iterable[HookDesk], plugin: object) -> int:
-    """Return the last epoch whose calls may still be led to *plugin*; -1: none."""
+def _last_epoch_of(callers: Iterable[Caller], plugin: object) -> int:
+    """Return the last epoch whose calls may still reach *plugin*; -1: there is none."""
     epochs = [
-        view.epoch
-        for desk in desks
-        if desk.hook.gate is not None
-        for view in desk.hook.gate.old
-        if _holds(view, plugin)
+        snapshot.epoch
+        for caller in callers
+        if caller.barrier is not None
+        for snapshot in caller.barrier.old
+        if _has(snapshot, plugin)
     ]
     return max(epochs, default=-1)
 
 
-def _holds(view: View, plugin: object) -> bool:
-    return any(o.plugin is plugin for o in view.occupants)
+def _has(snapshot: CallSnapshot, plugin: object) -> bool:
+    return any(impl.plugin is plugin for impl in snapshot.implementations)
 
 
-def flights(
-    policy: Policy, desks: Collection[HookDesk], plugin: object
+def calls_in(
+    policy: Policy, callers: Collection[Caller], plugin: object
 ) -> tuple[int, int]:
-    """Return how many calls may be in *plugin*, and how many of them are our own.
+    """Return how many calls may be in *plugin*, and how many of them are this thread's.
 
-    A call counts from its begin to its end where *plugin* implements its hook, and so
-    does one that began before *plugin* was swapped out and may still call a hook.
+    A call counts from its beginning to its end if *plugin* implements its hook. A call
+    that began before *plugin* was swapped out also counts: it may still call a hook.
     """
-    reach, here, count, own = _reach(desks, plugin), this_thread(), 0, 0
-    for thread, view in views_of_threads(policy):
-        if view.epoch <= reach or _holds(view, plugin):
+    last_epoch = _last_epoch_of(callers, plugin)
+    this_thread, count, own = threading.get_ident(), 0, 0
+    for thread, snapshot in calls_of_threads(policy):
+        if snapshot.epoch <= last_epoch or _has(snapshot, plugin):
             count += 1
-            own += thread == here
-    for view in _awaited_views(policy, desks):
-        under_way = view.awaited
-        if under_way and (view.epoch <= reach or _holds(view, plugin)):
+            own += thread == this_thread
+    for snapshot in _snapshots_of_async_calls(policy, callers):
+        under_way = snapshot.awaited
+        if under_way and (snapshot.epoch <= last_epoch or _has(snapshot, plugin)):
             count += under_way
     if not count:
-        # Nobody needs the old generation: let go of it before the next call does.
-        for desk in desks:
-            if desk.hook.gate is not None:
-                desk.hook.gate.close_if_idle()
+        # No call needs the old generation: free it now and not at the next call.
+        for caller in callers:
+            if caller.barrier is not None:
+                caller.barrier.remove_if_idle()
     return count, own
 
 
 def _pauses(deadline: float) -> Iterator[float]:
     """Yield growing pauses until *deadline* seconds have passed."""
     end = time.monotonic() + deadline
-    pause = _SHORTEST
+    pause = _SHORTEST_PAUSE
     while (left := end - time.monotonic()) > 0:
         yield min(pause, left)
-        pause = min(pause * 2, _LONGEST)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def when_idle(
-    policy: Policy, desks: Collection[HookDesk], plugin: object, deadline: float
+def wait_until_idle(
+    policy: Policy, callers: Collection[Caller], plugin: object, deadline: float
 ) -> bool:
     """Wait until no call may be in *plugin*; False: the deadline passed.
 
-    A call on this thread's own stack cannot end while it waits: then it does not.
+    A call on this thread's own stack cannot end while it waits. If only such calls are
+    left, it returns at once.
     """
     for pause in _pauses(deadline):
-        count, own = flights(policy, desks, plugin)
+        count, own = calls_in(policy, callers, plugin)
         if count == own:
             return not own
         time.sleep(pause)
-    return not flights(policy, desks, plugin)[0]
+    return not calls_in(policy, callers, plugin)[0]
 
 
-async def awhen_idle(
-    policy: Policy, desks: Collection[HookDesk], plugin: object, deadline: float
+async def await_idle(
+    policy: Policy, callers: Collection[Caller], plugin: object, deadline: float
 ) -> bool:
-    """Wait as `when_idle` does, while the loop goes on."""
+    """Wait as `wait_until_idle` does, and let the event loop run."""
     import asyncio
 
     for pause in _pauses(deadline):
-        if not flights(policy, desks, plugin)[0]:
+        if not calls_in(policy, callers, plugin)[0]:
             return True
         await asyncio.sleep(pause)
-    return not flights(policy, desks, plugin)[0]
+    return not calls_in(policy, callers, plugin)[0]
 
 
 def statistics(
-    policy: Policy, desks: Collection[HookDesk]
+    policy: Policy, callers: Collection[Caller]
 ) -> tuple[HookStatistics, ...]:
-    """Return what every seated implementation did, hook by hook, in call order."""
+    """Return the numbers of every implementation, hook by hook, in call order."""
     running: dict[int, int] = {}
-    for _, view in views_of_threads(policy):
-        for occupant in view.occupants:
-            running[id(occupant)] = running.get(id(occupant), 0) + 1
-    for view in _awaited_views(policy, desks):
-        for occupant in view.occupants if view.awaited else ():
-            running[id(occupant)] = running.get(id(occupant), 0) + view.awaited
+    for _, snapshot in calls_of_threads(policy):
+        for impl in snapshot.implementations:
+            running[id(impl)] = running.get(id(impl), 0) + 1
+    for snapshot in _snapshots_of_async_calls(policy, callers):
+        for impl in snapshot.implementations if snapshot.awaited else ():
+            running[id(impl)] = running.get(id(impl), 0) + snapshot.awaited
     found: list[HookStatistics] = []
-    for desk in desks:
+    for caller in callers:
         with policy.lock:
-            occupants = desk.hook.order.occupants()
+            implementations = caller.order.implementations()
         found.extend(
-            _one(desk, occupant, running.get(id(occupant), 0)) for occupant in occupants
+            _statistics_of(caller, impl, running.get(id(impl), 0))
+            for impl in implementations
         )
     return tuple(found)
 
 
-def _one(desk: HookDesk, occupant: Occupant, in_flight: int) -> HookStatistics:
+def _statistics_of(
+    caller: Caller, impl: Implementation, in_flight: int
+) -> HookStatistics:
     from luminal.hooks.records import HookStatistics
 
-    tally, hook = occupant.tally, desk.hook
-    calls = tally.calls
-    if not hook.is_first and not hook.is_historic:
-        calls = max(0, hook.calls - tally.born - tally.missed - tally.skipped)
+    tally, calls = impl.tally, impl.tally.calls
+    if not caller.is_first and not caller.is_historic():
+        # Every call of the hook reaches it: the hook's counter is exact.
+        calls = caller.calls - tally.calls_before - tally.missed - tally.skipped
     return HookStatistics(
-        photon=occupant.photon,
-        hook=desk.name,
-        generation=occupant.generation,
-        calls=calls,
+        photon=impl.photon,
+        hook=caller.name,
+        generation=impl.generation,
+        calls=max(0, calls),
         errors=tally.errors,
         seconds=tally.nanoseconds / 1e9,
         in_flight=in_flight,

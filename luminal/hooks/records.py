@@ -1,7 +1,7 @@
-"""What the engine tells: failures, answers, numbers, orders, as frozen values.
+"""The values that the hook engine returns and reports.
 
-Loaded by the first of them that is made: a host that only calls hooks never pays for
-attrs.
+The module is imported when the first of them is made: a host that only calls hooks does
+not import attrs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class HookFailure:
         generation: Generation of the photon.
         where: ``file:line`` in the photon where the exception came from.
         error: The exception.
-        skipped_for: Seconds that the photon is passed over now, where this failure
-            opened its circuit; else 0.
+        skipped_for: Seconds that the photon is skipped if this failure opened its
+            circuit; otherwise 0.
     """
 
     photon: str
@@ -42,7 +42,7 @@ class Answer:
     Attributes:
         photon: Name of the photon.
         generation: Its generation.
-        value: What it returned; None where it raised.
+        value: What it returned; None if it raised.
         error: What it raised, or None.
     """
 
@@ -54,19 +54,19 @@ class Answer:
 
 @attrs.frozen
 class HookStatistics:
-    """What one photon did in one hook since it took its seat.
+    """What one photon did in one hook since it was registered or swapped in.
 
     Attributes:
         photon: Name of the photon.
         hook: Name of the hook.
         generation: Generation of the photon; a swap begins anew.
-        calls: Calls of its implementation. Exact, within the calls that are under way
-            while seats change; an estimate from sampled calls where the first result
-            ends a call.
+        calls: Calls of its implementation. If the first result ends a call, it is
+            estimated from sampled calls. Otherwise it is exact, but for calls that were
+            under way while implementations were added or removed.
         errors: Exceptions that it raised; exact.
         seconds: Time in its implementation, measured in one call of 128.
         in_flight: Calls under way that may be in it.
-        skipped: Calls that passed it over while its circuit was open.
+        skipped: Calls that skipped it while its circuit was open.
     """
 
     photon: str
@@ -81,14 +81,14 @@ class HookStatistics:
 
 @attrs.frozen
 class Place:
-    """One implementation's place in the order.
+    """One implementation's position in the order of calls.
 
     Attributes:
         position: Counted from 1, in the order of calls.
         photon: Name of the photon.
         generation: Its generation.
         kind: ``"wrapper"`` or ``"implementation"``.
-        why: What put it there.
+        why: The reasons of its position.
         where: ``file:line`` of the implementation.
     """
 
@@ -114,7 +114,7 @@ class OrderExplanation:
 
     def __str__(self) -> str:
         if not self.places:
-            return f"{self.hook}: nobody implements it"
+            return f"{self.hook}: no photon implements it"
         width = max(len(place.photon) for place in self.places)
         lines = [f"{self.hook}: {len(self.places)} in the order of calls"]
         lines += [

@@ -602,7 +602,7 @@ class Swap:
                 plugins.swapping(replacements) as exchange,
                 self._stage.committing() as commit,
             ):
-                self._switch(exchange.turn, commit)
+                self._switch(exchange.commit, commit)
         except BaseException:
             for placeholder in coming:
                 if plugins.is_registered(placeholder):

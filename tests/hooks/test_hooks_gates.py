@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from luminal.hooks import PluginManager
-from luminal.hooks._swap import Gate
+from luminal.hooks._swap import CallBarrier
 from luminal.interfaces import hookimpl, hookspec
 from tests.waiting import DEADLINE
 
@@ -78,15 +78,15 @@ class Host:
 def after_choice(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Hold what happens, once each, between a call's choice and its begin."""
     steps: list[Callable[[], object]] = []
-    real = Gate.choose
+    real = CallBarrier.choose
 
-    def choose(gate: Gate) -> Any:
+    def choose(gate: CallBarrier) -> Any:
         view = real(gate)
         if steps:
             steps.pop()()
         return view
 
-    monkeypatch.setattr(Gate, "choose", choose)
+    monkeypatch.setattr(CallBarrier, "choose", choose)
     return steps
 
 
@@ -107,10 +107,10 @@ def test_overtaken_by_the_turn_of_a_swap(
     host = Host()
     with host.busy(), contextlib.ExitStack() as stack:
         host.pm.swap("p", Photon(1))
-        exchange = stack.enter_context(host.pm.swapping([("p", Photon(2))]))
+        prepared = stack.enter_context(host.pm.swapping([("p", Photon(2))]))
 
         def turn() -> None:
-            exchange.turn()
+            prepared.commit()
             stack.close()
 
         after_choice.append(turn)

@@ -359,7 +359,7 @@ def test_before_and_after_by_name() -> None:
     assert ordered(pm) == ["c", "a", "b", "d"]
     text = str(pm.explain_order("work"))
     assert "after 'a'" in text
-    assert "asks to be last" in text
+    assert "trylast" in text
     with pytest.raises(
         PhotonConflictError, match="'e' before 'a' before 'b' before 'e'"
     ):

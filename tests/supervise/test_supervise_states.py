@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from luminal.supervise._loops import TABLE, Status, Step
-from tests.supervise.turning import Turning, wait_until
+from tests.supervise.turning import Turning
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
