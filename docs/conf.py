@@ -1,5 +1,6 @@
-"""How Sphinx builds these pages; what is generated from code comes from `pages`."""
+"""How Sphinx builds these pages; those generated from code are written by `pages`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -29,11 +30,10 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"
 smartquotes_action = "De"  # quotes stay straight: they are copied into shells
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
-# `Loader` in an annotation is the one of `luminal.managers`; `luminal.blocking` has
-# another, and Sphinx warns of that wherever it does not look at these aliases.
-autodoc_type_aliases = {"Loader": "luminal.managers.Loader"}
+# `Loader` in an annotation is `luminal.Loader`, not the one of `luminal.blocking`. For
+# annotations that bypass this alias, Sphinx warns of two targets.
+autodoc_type_aliases = {"Loader": "luminal.Loader"}
 suppress_warnings = ["ref.python"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes are fields of the class, not second entries
@@ -43,43 +43,53 @@ html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["luminal.css"]
 
-# With `-n`, a reference to a name of Luminal's that is not there is an error. Names of
-# others and of packages that are not for users have no pages here, and a docstring's
-# arguments never have.
-INTERNAL = r"luminal\.(cli|lifecycle|loading|reload|store|supervise)\b.*"
-nitpick_ignore_regex = [("py:.*", rf"(?!luminal\b).*|{INTERNAL}|.*\.[TPR]")]
+# With `-n`, a reference to a name of Luminal's that does not exist is an error. Names
+# of other projects have no pages here, nor have a docstring's arguments.
+nitpick_ignore_regex = [("py:.*", r"(?!luminal\b).*|.*\.[TPR]")]
 
 
 def keep_whole(_app, what, _name, _object, _options, lines):
-    """Keep napoleon from reading ``type: text`` into the sentence of an attribute."""
+    """Keep napoleon from reading ``type: text`` into the sentence of an attribute.
+
+    It only looks at the first line, which is now an empty comment.
+    """
     if what in ("attribute", "property") and lines:
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
-def find_home(app, env, node, content):
-    """Lead a reference by another of a name's names to where that is described."""
-    target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or not target.startswith("luminal."):
+def shorten_defaults(_app, _what, _name, _object, _options, signature, returns):
+    """Show a class that is a default by its name, and leave out attrs' placeholder."""
+    if signature is None:
         return None
-    domain = env.get_domain("py")
-    for home in pages.homes_of(target):
-        place = (env, node["refdoc"], app.builder, "obj", home, node, content)
-        if found := domain.resolve_xref(*place):
+    signature = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", signature)
+    return signature.replace("NOTHING", "..."), returns
+
+
+def resolve_reference(app, env, node, content):
+    """Link a public name to its description; show an internal one without a link."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py":
+        return None
+    if name := pages.description_of(target):
+        place = (env, node["refdoc"], app.builder, "obj", name, node, content)
+        if found := env.get_domain("py").resolve_xref(*place):
             return found
-    return None
+    is_internal = target.startswith("luminal.") and pages.exists(target)
+    return content if is_internal else None
 
 
 def check_built(app, exception):
-    """Fail where a page that has been built lacks an anchor, or a link its target."""
+    """Fail if a page lacks an anchor, or a link leads nowhere."""
     found = pages.problems_of(Path(app.outdir)) if exception is None else []
     if found and app.builder.name == "html":
         raise ExtensionError("\n".join(found))
 
 
 def setup(app):
-    """Let `keep_whole` run before napoleon."""
+    """Connect the functions above; `keep_whole` has to run before napoleon."""
     app.connect("autodoc-process-docstring", keep_whole, priority=400)
-    app.connect("missing-reference", find_home)
+    app.connect("autodoc-process-signature", shorten_defaults)
+    app.connect("missing-reference", resolve_reference)
     app.connect("build-finished", check_built)
 
 

@@ -1,8 +1,7 @@
-"""Pages that are made from the code, so that they cannot disagree with it.
+"""Pages that are generated from the code, so that they cannot disagree with it.
 
-Comes in: `luminal`'s public rooms, its declarations, the tests' marks and the result
-of the last test run. Goes out: Markdown and SVG. Needs no Sphinx, so the tests can call
-it; what it cannot say in full is an error of the build.
+`write_all` writes them as Markdown and SVG before Sphinx reads the directory. Where the
+code declares something and nothing explains it, the build fails.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from .api import MODULES, api_page, modules, specifications
 from .built import broken_links, missing_anchors, problems_of
 from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
 from .faults import LAST_RUN, faults_table, marked_tests
 from .hooks import hooks_page
-from .house import house_drawing
-from .links import homes_of
-from .rooms import api_page, floors, rooms, specifications
+from .links import description_of, exists
+from .packages import layers, packages_drawing
 from .settings import attributes, settings_page, variables
 from .states import states_drawing, states_page
 
@@ -27,24 +26,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAST_RUN",
+    "MODULES",
     "api_page",
     "attributes",
     "broken_links",
     "commands",
     "commands_page",
+    "description_of",
     "errors_page",
     "events_page",
+    "exists",
     "exits_table",
     "faults_table",
-    "floors",
-    "homes_of",
     "hooks_page",
-    "house_drawing",
+    "layers",
     "marked_tests",
     "missing_anchors",
+    "modules",
     "options_of",
+    "packages_drawing",
     "problems_of",
-    "rooms",
     "settings_page",
     "specifications",
     "states_drawing",
@@ -55,10 +56,10 @@ __all__ = [
 
 
 def write_all(target: Path, root: Path) -> None:
-    """Write every generated page below *target*; forget pages of former rooms.
+    """Write every generated page below *target*.
 
     Args:
-        target: Directory of generated pages; made anew.
+        target: Directory of generated pages; what is in it is removed first.
         root: Root of the repository.
     """
     pages = {
@@ -67,12 +68,12 @@ def write_all(target: Path, root: Path) -> None:
         "events.md": events_page(root),
         "exits.txt": exits_table(),
         "faults-table.txt": faults_table(root),
-        "hooks.md": hooks_page(root),
-        "house.svg": house_drawing(root),
+        "hooks.md": hooks_page(),
+        "packages.svg": packages_drawing(root),
         "settings.md": settings_page(root),
         "states.md": states_page(),
         "states.svg": states_drawing(),
-        **{f"api/{room}.md": api_page(room) for room in rooms(root)},
+        **{f"api/{module}.md": api_page(module) for module in modules()},
     }
     shutil.rmtree(target, ignore_errors=True)
     (target / "api").mkdir(parents=True)

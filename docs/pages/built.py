@@ -1,7 +1,7 @@
-"""Checks of the pages that Sphinx has built: what its own warnings do not cover.
+"""Checks of the built pages, beside the warnings of Sphinx itself.
 
-Links that the theme, raw HTML and drawings make, and the anchor of everything that the
-code declares and a page describes.
+They cover the links of the theme, of raw HTML and of drawings, and the anchors of what
+the code declares.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from luminal.errors import ERROR_CODES
 from luminal.interfaces import LifecycleSpecs
 from luminal.model import EventKind, State, Step
 
+from .api import described_as, modules
 from .command_line import commands, options_of
-from .links import canonical
+from .events import anchor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ __all__ = ["broken_links", "missing_anchors", "problems_of"]
 
 
 class _Page(HTMLParser):
-    """What one page offers to link to, and where it leads."""
+    """The anchors and the links of one page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -81,15 +82,14 @@ def _broken(site: dict[Path, _Page]) -> Iterator[str]:
 def _missing(site: dict[Path, _Page]) -> Iterator[str]:
     anchors = {f"{p.parent.name}/{p.name}": page.anchors for p, page in site.items()}
     for name, wanted in _wanted().items():
-        for anchor in wanted:
-            if not {*anchor.split()} & anchors.get(name, set()):
-                yield f"{name}: no anchor {anchor}"
+        for each in wanted:
+            if not {*each.split()} & anchors.get(name, set()):
+                yield f"{name}: no anchor {each}"
     yield from _missing_names(site)
 
 
 def _wanted() -> dict[str, list[str]]:
     """Return page → anchors; one is enough of those that stand in one string."""
-    events = [f"event-{kind.replace('_', '-')}" for kind in EventKind]
     ours = [c for c, e in ERROR_CODES.items() if e.__module__ == "luminal.errors"]
     specified = [name for name in vars(LifecycleSpecs) if not name.startswith("_")]
     hooks = [f"luminal.interfaces.LifecycleSpecs.{name}" for name in specified]
@@ -108,7 +108,7 @@ def _wanted() -> dict[str, list[str]]:
             *(f"step-{step}" for step in Step),
             *(f"drawn-{state}" for state in State),
         ],
-        "generated/events.html": events,
+        "generated/events.html": [anchor(kind) for kind in EventKind],
         "generated/errors.html": [f"luminal-error-{code}" for code in ours],
         "generated/hooks.html": hooks,
         "generated/commands.html": [
@@ -120,12 +120,10 @@ def _wanted() -> dict[str, list[str]]:
 
 
 def _missing_names(site: dict[Path, _Page]) -> Iterator[str]:
-    """Yield each public name that is neither described nor said to be described."""
-    anchors = {anchor for page in site.values() for anchor in page.anchors}
-    for package in (path.stem for path in site if path.parent.name == "api"):
-        module = importlib.import_module(package)
-        for name in module.__all__:
-            value = getattr(module, name)
-            own = canonical(value, name) if hasattr(value, "__module__") else name
-            if not {f"{package}.{name}", own} & anchors:
+    """Yield each public name that is not described, under its own name or another."""
+    anchors = {each for page in site.values() for each in page.anchors}
+    homes = described_as()
+    for package in modules():
+        for name in importlib.import_module(package).__all__:
+            if homes[f"{package}.{name}"] not in anchors:
                 yield f"{package}.{name} is not described"

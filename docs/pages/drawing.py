@@ -1,7 +1,4 @@
-"""Pictures as SVG inside of a page: they take its colours and font, light or dark.
-
-Comes in: texts and places in pixels. Goes out: SVG. Knows nothing of what it draws.
-"""
+"""Drawings as SVG inside a page; they take its colours and its font, light or dark."""
 
 from __future__ import annotations
 
@@ -23,22 +20,22 @@ HEAD = (
 
 
 def figure(name: str, title: str, size: Point, parts: Iterable[str]) -> str:
-    """Return a whole picture, in a frame that scrolls where the screen is narrow.
+    """Return a whole drawing, in a frame that scrolls where the screen is narrow.
 
     Args:
         name: Its id in the page.
-        title: What it shows, for those who cannot see it.
-        size: Width and height.
-        parts: What is in it.
+        title: What it shows, for screen readers.
+        size: Width and height, in pixels.
+        parts: The SVG of what is drawn.
     """
     width, height = size
-    said = escape(title)
+    text = escape(title)
     view = f'viewBox="0 0 {width:g} {height:g}" style="min-width: {width * 0.8:g}px"'
     return "\n".join(
         [
-            f'<div class="drawing" tabindex="0" role="group" aria-label="{said}">',
+            f'<div class="drawing" tabindex="0" role="group" aria-label="{text}">',
             f'<svg id="{name}" role="img" {view} xmlns="http://www.w3.org/2000/svg">',
-            f"<title>{said}</title>",
+            f"<title>{text}</title>",
             HEAD.format(id=name),
             *parts,
             "</svg>",
@@ -61,7 +58,7 @@ def box(at: Point, size: Point, text: str, name: str = "") -> str:
 
 
 def label(at: Point, text: str, anchor: str = "middle") -> str:
-    """Return *text* at a point, on whatever is below it."""
+    """Return *text* at a point."""
     x, y = at
     return (
         f'<text class="label" x="{x:g}" y="{y:g}" text-anchor="{anchor}">'
@@ -70,5 +67,5 @@ def label(at: Point, text: str, anchor: str = "middle") -> str:
 
 
 def arrow(path: str, figure_name: str) -> str:
-    """Return an arrow along *path*, in SVG's words for paths."""
+    """Return an arrow along *path*, which is SVG path data."""
     return f'<path class="arrow" d="{path}" marker-end="url(#{figure_name}-tip)"/>'

@@ -1,8 +1,4 @@
-"""The catalogue of errors, with what each says and advises where it is raised.
-
-Comes in: `luminal.errors.ERROR_CODES`, and the text of every file that raises one. Goes
-out: Markdown with a section for each code.
-"""
+"""The page of errors: each code, its meaning, and the messages that the code raises."""
 
 from __future__ import annotations
 
@@ -34,15 +30,17 @@ def errors_page(root: Path) -> str:
     Raises:
         LookupError: A class does not say what it means.
     """
-    if silent := [code for code, error in catalogue().items() if not error.__doc__]:
-        raise LookupError(f"errors without a docstring: {silent}")
+    if undescribed := [
+        code for code, error in catalogue().items() if not error.__doc__
+    ]:
+        raise LookupError(f"errors without a docstring: {undescribed}")
     lines = [
         "# Errors",
         "",
-        "Generated from `luminal.errors.ERROR_CODES`. A code is stable: it never means",
-        "something else in a later version. Every error is a `luminal.LuminalError`;",
-        "where a built-in error fits, it is that too. Each has `what`, `photon`,",
-        "`file`, `line`, `why` and `hint`.",
+        "Generated from `luminal.errors.ERROR_CODES`. A code keeps its meaning in",
+        "later versions. Every error is a `luminal.LuminalError`. Where a built-in",
+        "error fits, it is that too. Each error has `what`, `photon`, `file`, `line`,",
+        "`why` and `hint`.",
         "",
         "| code | error | meaning |",
         "|---|---|---|",
@@ -51,7 +49,7 @@ def errors_page(root: Path) -> str:
         meaning = first_paragraph(error.__doc__)
         link = f"{{luminal-error}}`{code}`"
         lines.append(f"| {link} | `{error.__name__}` | {meaning} |")
-    said = messages(root)
+    texts = messages(root)
     for code, error in catalogue().items():
         lines += [
             "",
@@ -60,9 +58,9 @@ def errors_page(root: Path) -> str:
             f"```{{luminal-errors}} {code}",
             "```",
         ]
-        rows = sorted(said.get(error.__name__, ()))
+        rows = sorted(texts.get(error.__name__, ()))
         if rows:
-            lines += ["", "| it says | and advises |", "|---|---|"]
+            lines += ["", "| message | hint |", "|---|---|"]
             lines += [f"| {what} | {hint} |" for what, hint in rows]
     return "\n".join([*lines, ""])
 
@@ -74,10 +72,10 @@ def first_paragraph(docstring: str | None) -> str:
 
 
 def messages(root: Path) -> dict[str, set[tuple[str, str]]]:
-    """Return class → pairs of what it says and advises, as the code spells them.
+    """Return class → pairs of message and hint, as the code spells them.
 
-    What is put in at run time is shown as ``…``. An error whose text is made elsewhere
-    is left out.
+    What the code fills in at run time is shown as ``…``. Messages that are made
+    elsewhere are left out.
     """
     names = {error.__name__ for error in ERROR_CODES.values()}
     found: dict[str, set[tuple[str, str]]] = {}
@@ -97,7 +95,7 @@ def _calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def _text(node: ast.expr) -> str:
-    """Return the text that *node* makes, ``…`` for what is not known before."""
+    """Return the text of *node*, with ``…`` for what is known only at run time."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):

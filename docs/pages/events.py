@@ -1,8 +1,4 @@
-"""What is told of a photon's journey, and by which room.
-
-Comes in: `luminal.model.EventKind` and the code that says each. Goes out: Markdown with
-an anchor for each.
-"""
+"""The page of events: each kind, what it means, and which packages emit it."""
 
 from __future__ import annotations
 
@@ -18,50 +14,52 @@ if TYPE_CHECKING:
 
 __all__ = ["anchor", "events_page"]
 
+PACKAGES = ("discovery", "lifecycle", "reload", "managers")
+"""Packages that may emit events."""
+
 
 def events_page(root: Path) -> str:
     """Return the page of events.
 
     Args:
-        root: Root of the repository, whose code is searched for who tells what.
+        root: Root of the repository, whose code is searched for who emits what.
     """
-    told = _tellers(root)
+    emitters = _emitters(root)
     lines = [
         "# Events",
         "",
-        "Generated from `luminal.model.EventKind`. Each is told as a",
+        "Generated from `luminal.model.EventKind`. The loader passes each",
         "{py:obj}`luminal.model.Event` to the subscribers of `loader.events`, and",
-        "kept in its journal: {doc}`../../how-to/events`. The word is what",
-        "`event.kind` is equal to, what `luminal watch` prints, and what the test",
-        "kit's `until` waits for.",
+        "keeps it in its journal: {doc}`../../how-to/events`. `event.kind` is equal to",
+        "the word in the first column. `luminal watch` prints the same word, and",
+        "`until` of the test kit waits for it.",
         "",
-        "| event | what it says of the photon | told by |",
+        "| kind | meaning | emitted by |",
         "|---|---|---|",
     ]
-    said = meanings("events", [each.value for each in EventKind])
+    known = meanings("events", [each.value for each in EventKind])
     for each in EventKind:
-        rooms = ", ".join(f"`{room}`" for room in told.get(each.name, []))
+        packages = ", ".join(f"`{package}`" for package in emitters.get(each.name, []))
         word = f"[`{each.value}`]{{#{anchor(each)}}}"
-        lines.append(f"| {word} | {said[each.value]} | {rooms} |")
+        lines.append(f"| {word} | {known[each.value]} | {packages} |")
     return "\n".join([*lines, ""])
 
 
 def anchor(kind: EventKind) -> str:
-    """Return the anchor of *happening* on the page."""
-    return "event-" + kind.value.replace(" ", "-")
+    """Return the anchor of *kind* on the page, as docutils spells it."""
+    return f"event-{kind.value.replace('_', '-')}"
 
 
-def _tellers(root: Path) -> dict[str, list[str]]:
-    """Return member of `EventKind` → rooms whose code names it, from low to high."""
+def _emitters(root: Path) -> dict[str, list[str]]:
+    """Return member of `EventKind` → packages whose code names it."""
     found: dict[str, set[str]] = {}
-    house = root / "luminal"
-    for room in ("discovery", "lifecycle", "reload", "managers"):
-        for file in (house / room).rglob("*.py"):
+    for package in PACKAGES:
+        for file in (root / "luminal" / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if (
                     isinstance(node, ast.Attribute)
                     and isinstance(node.value, ast.Name)
                     and node.value.id == "EventKind"
                 ):
-                    found.setdefault(node.attr, set()).add(f"luminal.{room}")
-    return {name: sorted(rooms) for name, rooms in found.items()}
+                    found.setdefault(node.attr, set()).add(f"luminal.{package}")
+    return {name: sorted(packages) for name, packages in found.items()}

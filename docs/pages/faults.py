@@ -1,7 +1,6 @@
 """The fault matrix: which tests cover a row, and how their last run ended.
 
-Comes in: ``docs/reference/faults.txt``, the tests' ``fault`` marks, the result of the
-last test run. Goes out: a Markdown table.
+The rows are in ``docs/reference/faults.txt``. The tests name a row by a ``fault`` mark.
 """
 
 from __future__ import annotations
@@ -31,21 +30,23 @@ def faults_table(root: Path) -> str:
     for row in rows.splitlines():
         number, fault, expected = (cell.strip() for cell in row.split("|"))
         tests = covered.get(int(number), [])
-        lines.append(f"| {number} | {fault} | {expected} | {verdict(tests, results)} |")
+        lines.append(
+            f"| {number} | {fault} | {expected} | {result_of(tests, results)} |"
+        )
     return "\n".join([*lines, ""])
 
 
-def verdict(tests: list[tuple[str, str]], results: Results) -> str:
-    """Say in a few words what is known about *tests*, and name them."""
+def result_of(tests: list[tuple[str, str]], results: Results) -> str:
+    """Return the result of *tests* in a word or two, and their names."""
     if not tests:
         return "planned"
     known = [results.get(test) for test in tests]
-    word = "not run"
+    result = "not run"
     if False in known:
-        word = "failed"
+        result = "failed"
     elif all(known):
-        word = "passed"
-    return f"{word}: " + ", ".join(f"`{file}::{name}`" for file, name in tests)
+        result = "passed"
+    return f"{result}: " + ", ".join(f"`{file}::{name}`" for file, name in tests)
 
 
 def marked_tests(tests: Path) -> dict[int, list[tuple[str, str]]]:
@@ -77,10 +78,10 @@ def last_results(path: Path) -> Results:
     results: Results = {}
     for case in tree.iter("testcase"):
         if case.find("skipped") is not None:
-            continue  # it says nothing, neither good nor bad
+            continue  # neither passed nor failed
         module = case.get("classname", "").split(".Test")[0]
         name = case.get("name", "").split("[")[0]
         key = (module.replace(".", "/") + ".py", name)
-        good = case.find("failure") is None and case.find("error") is None
-        results[key] = results.get(key, True) and good
+        passed = case.find("failure") is None and case.find("error") is None
+        results[key] = results.get(key, True) and passed
     return results

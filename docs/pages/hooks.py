@@ -1,32 +1,23 @@
-"""The hooks that Luminal itself specifies, by its own Sphinx extension."""
+"""The page of the hooks that Luminal itself specifies, by its own Sphinx extension."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .rooms import specifications
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .api import specifications
 
 __all__ = ["hooks_page"]
 
 
-def hooks_page(root: Path) -> str:
-    """Return the page of hooks: one directive for each public class of specifications.
-
-    Args:
-        root: Root of the repository.
-    """
+def hooks_page() -> str:
+    """Return the page of hooks: a directive for each public class of specifications."""
     lines = [
         "# Hooks",
         "",
-        "The hooks that Luminal itself calls, made by `luminal.sphinx` from their",
-        "specifications. A library implements them to observe, guard or replace a step",
-        "of every photon's life: {doc}`../../how-to/hooks`. The hooks that photons",
-        "answer are the host's own.",
+        "Luminal calls these hooks itself. A library implements them to observe,",
+        "guard or replace a step of every photon's life: {doc}`../../how-to/hooks`.",
+        "`luminal.sphinx` generates this page from the specifications. The host",
+        "specifies the other hooks, those that photons implement.",
         "",
     ]
-    for room, name in specifications(root):
-        lines += [f"```{{luminal-hooks}} {room}:{name}", "```", ""]
+    for module, name in specifications():
+        lines += [f"```{{luminal-hooks}} {module}:{name}", "```", ""]
     return "\n".join(lines)

@@ -1,67 +1,35 @@
-"""Where a name of Luminal's is described, by whatever of its names it is referred to.
-
-Comes in: a dotted name from a docstring. Goes out: dotted names to try instead, the
-nearest first; none for what is not there at all.
-"""
+"""Where a reference in a docstring leads."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
-from types import ModuleType
 
-import luminal
+from .api import described_as
 
-__all__ = ["canonical", "homes_of", "is_public", "is_shown"]
+__all__ = ["description_of", "exists"]
 
 
-def homes_of(target: str) -> list[str]:
-    """Return where *target* may be described: under its room's name, or as its room.
+def description_of(target: str) -> str | None:
+    """Return the name under which the reference describes *target*, or None.
 
     Args:
-        target: Such as ``luminal.Loader`` or ``luminal.discovery.lint``.
+        target: A name as docstrings and annotations write it, such as ``Loader``,
+            ``luminal.managers.Loader.photons`` or ``luminal.model.outcome.Report``.
     """
-    value = _resolved(target)
-    if value is None:
-        return []
-    homes = []
-    if not isinstance(value, ModuleType) and hasattr(value, "__module__"):
-        name = target.rpartition(".")[2]
-        homes += [canonical(value, name), f"{value.__module__}.{name}"]
-    return [*homes, ".".join(target.split(".")[:2])]
+    known = _described_as()
+    parts = target.split(".")
+    for count in range(len(parts), 0, -1):
+        if home := known.get(".".join(parts[:count])):
+            return ".".join([home, *parts[count:]])
+    return None
 
 
-def canonical(value: object, name: str = "") -> str:
-    """Return the dotted name under which *value* is described: its room's.
-
-    Args:
-        value: A class or function.
-        name: What it is called where it has no name of its own.
-    """
-    home = ".".join(str(value.__module__).split(".")[:2])
-    name = getattr(value, "__name__", name)
-    if home.startswith("luminal") and not is_public(home):
-        homes = (f"luminal.{each.name}" for each in iter_modules(luminal.__path__))
-        for each in filter(is_public, homes):
-            module = import_module(each)
-            if name in module.__all__ and getattr(module, name) is value:
-                home = each
-    return f"{home}.{name}"
+_described_as = cache(described_as)
 
 
-def is_shown(value: object) -> bool:
-    """Whether a public package exports *value*."""
-    package, _, name = canonical(value).rpartition(".")
-    return is_public(package) and name in import_module(package).__all__
-
-
-def is_public(package: str) -> bool:
-    """Whether *package* is for users: it has ``__all__``."""
-    return "._" not in package and hasattr(import_module(package), "__all__")
-
-
-def _resolved(target: str) -> object | None:
-    """Import what *target* names, with attributes of classes; None if it is not."""
+def exists(target: str) -> bool:
+    """Whether *target* is the dotted name of a module, or of something in one."""
     parts = target.split(".")
     for count in range(len(parts), 0, -1):
         try:
@@ -69,6 +37,8 @@ def _resolved(target: str) -> object | None:
         except ImportError:
             continue
         for name in parts[count:]:
-            value = getattr(value, name, None)
-        return value
-    return None
+            if not hasattr(value, name):
+                return name in getattr(value, "__annotations__", {})
+            value = getattr(value, name)
+        return True
+    return False

@@ -62,7 +62,12 @@ def settings_page(root: Path) -> str:
             lines += [f".. envvar:: {parameter.envvar}", "", f"   {said}", ""]
     for name, said in meanings("environment", read).items():
         lines += [f".. envvar:: {name}", "", f"   {_rst(said)}", ""]
-    lines += ["```", "", "What others define, and Luminal heeds:", ""]
+    lines += [
+        "```",
+        "",
+        "Luminal also reads these variables, which other projects define:",
+        "",
+    ]
     lines += ["| variable | meaning |", "|---|---|"]
     foreign = meanings("foreign", FOREIGN)
     lines += [f"| `{name}` | {said} |" for name, said in foreign.items()]
@@ -166,10 +171,10 @@ def _attributes_section() -> list[str]:
         "(photon-attributes)=",
         "## In a photon's class",
         "",
-        "All are optional, and all but the last are literals, because they are read",
-        "without an import. A package may say those in the `[tool.luminal]` of a",
-        "`pyproject.toml` beside its `__init__.py` instead, without `photon_`; the",
-        "class wins.",
+        "All are optional. All but the last have to be literals, because they are read",
+        "without an import. A package can declare those in `[tool.luminal]` of a",
+        "`pyproject.toml` beside its `__init__.py` instead, without `photon_`. The",
+        "class has priority.",
         "",
         "| attribute | meaning |",
         "|---|---|",

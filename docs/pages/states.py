@@ -1,8 +1,4 @@
-"""The life of a photon: the state table as tables, and as a drawing.
-
-Comes in: `luminal.model.TABLE`. Goes out: Markdown with an anchor for each state, and
-SVG with an arrow for each step.
-"""
+"""The page of a photon's states and steps, and the drawing of `luminal.model.TABLE`."""
 
 from __future__ import annotations
 
@@ -31,9 +27,9 @@ def states_page() -> str:
     lines = [
         "# The states of a photon",
         "",
-        "Generated from `luminal.model.TABLE`. A step that is not listed is refused",
-        "with `PhotonStateError`, and changes nothing. `Handler.state` says where a",
-        "photon is.",
+        "Generated from `luminal.model.TABLE`. A step that is not listed raises",
+        "`PhotonStateError` and changes nothing. `Handler.state` is the state of a",
+        "photon.",
         "",
         "```{raw} html",
         ":file: states.svg",
@@ -53,7 +49,7 @@ def states_page() -> str:
 
 
 def states_drawing() -> str:
-    """Return the table as a picture."""
+    """Return the table as a drawing."""
     parts = []
     for (at, step), to in TABLE.items():
         parts += _step(at, step, to)

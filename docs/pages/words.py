@@ -1,7 +1,7 @@
 """Meanings of words that the code declares without explaining them.
 
-Comes in: ``words.toml``. Goes out: one meaning a word. A word without a meaning, or a
-meaning without a word, is an error, so that neither can be forgotten.
+They are in ``words.toml``. A word without a meaning is an error, and so is a meaning
+without a word.
 """
 
 from __future__ import annotations

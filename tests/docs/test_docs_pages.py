@@ -25,6 +25,9 @@ from luminal.errors import ERROR_CODES
 from luminal.interfaces import IPhoton
 from luminal.model import TABLE, EventKind, State
 
+INTERNAL = ("cli", "lifecycle", "loading", "reload", "store", "supervise")
+"""Packages below ``luminal`` that no page describes."""
+
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = 48
 
@@ -103,9 +106,9 @@ def test_exit_codes_and_events_have_a_row_each(pages: ModuleType) -> None:
 
 def test_hooks_page_has_every_class_that_specifies_a_hook(pages: ModuleType) -> None:
     """Whatever the package itself marks with ``hookspec`` is on the page."""
-    text = pages.hooks_page(ROOT)
-    for room in ("interfaces", "hooks", "managers", "lifecycle", "reload", "supervise"):
-        for file in (ROOT / "luminal" / room).rglob("*.py"):
+    text = pages.hooks_page()
+    for package in ("interfaces", "hooks", "managers", "lifecycle", "reload"):
+        for file in (ROOT / "luminal" / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ClassDef) and any(
                     "hookspec" in ast.unparse(mark)
@@ -116,11 +119,11 @@ def test_hooks_page_has_every_class_that_specifies_a_hook(pages: ModuleType) -> 
                     assert f":{node.name}\n" in text
 
 
-def test_house_is_drawn_with_every_room(pages: ModuleType) -> None:
-    picture = pages.house_drawing(ROOT)
-    rooms = [room for floor in pages.floors(ROOT) for room in floor]
-    assert len(rooms) >= 17
-    assert all(picture.count(f'id="room-{room}"') == 1 for room in rooms)
+def test_drawing_has_every_package(pages: ModuleType) -> None:
+    drawing = pages.packages_drawing(ROOT)
+    packages = [package for layer in pages.layers(ROOT) for package in layer]
+    assert len(packages) >= 17
+    assert all(drawing.count(f'id="package-{each}"') == 1 for each in packages)
 
 
 def one_more(kind: type[enum.Enum]) -> type[enum.Enum]:
@@ -244,13 +247,45 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
     ]
 
 
-def test_every_room_of_the_contract_has_a_page(
+def test_public_modules_have_a_page_and_internal_ones_have_none(
     pages: ModuleType, tmp_path: Path
 ) -> None:
     pages.write_all(tmp_path, ROOT)
-    written = sorted(path.stem for path in (tmp_path / "api").iterdir())
-    assert written == sorted(pages.rooms(ROOT))
-    assert "luminal.errors" in written
+    written = {path.stem for path in (tmp_path / "api").iterdir()}
+    assert written == {*pages.modules()}
+    assert {"luminal", "luminal.errors", "luminal.managers.loader"} <= written
+    assert written & {f"luminal.{package}" for package in INTERNAL} == set()
+
+
+def test_each_name_is_described_once_as_people_import_it(
+    pages: ModuleType, tmp_path: Path
+) -> None:
+    pages.write_all(tmp_path, ROOT)
+    text = "".join(path.read_text("utf-8") for path in (tmp_path / "api").iterdir())
+    described = re.findall(r"^\.\. auto(?!module)\w+:: (\S+)$", text, re.MULTILINE)
+    assert len(described) == len({*described})
+    assert {"luminal.Loader", "luminal.discover", "luminal.Previous"} < {*described}
+    assert pages.description_of("luminal.managers.Loader.photons") == (
+        "luminal.Loader.photons"
+    )
+
+
+def test_documents_and_examples_use_public_packages_only() -> None:
+    """Programs in the wild import what documents show."""
+    names = "|".join(INTERNAL)
+    internal = re.compile(rf"\b(import luminal\.|from luminal(\.| import ))({names})\b")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in [
+            *ROOT.glob("README.md"),
+            *ROOT.glob("docs/**/*.md"),
+            *ROOT.glob("plugins_example/**/*.py"),
+        ]
+        if not {"generated", "_build"} & {*path.parts}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if internal.search(line)
+    ]
+    assert found == []
 
 
 def test_links_that_lead_nowhere_and_missing_anchors_are_found(
