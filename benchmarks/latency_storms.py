@@ -60,7 +60,7 @@ class _Batches(logging.Handler):
         self.taken: queue.SimpleQueue[Batch] = queue.SimpleQueue()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "acted on" in str(record.msg) and isinstance(record.args, tuple):
+        if "applied in" in str(record.msg) and isinstance(record.args, tuple):
             self.taken.put(record.args[0])  # type: ignore[arg-type]
 
 

@@ -162,7 +162,7 @@ async def commit(count: int, photons: int = 1) -> tuple[list[float], list[float]
         setattr(Swap, name, wrapper)
         return lambda: setattr(Swap, name, plain)
 
-    undo = [timed("_turn", turns), timed("_exchange", whole)]
+    undo = [timed("_switch", turns), timed("_replace", whole)]
     try:
         with folder() as root:
             body = "    @hookimpl\n    def ask(self, value): return value\n"

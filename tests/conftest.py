@@ -20,9 +20,9 @@ os.environ.setdefault("PIP_CONSTRAINT", _PINS.as_uri())
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Hypothesis times the garbage collector in a callback. The exception that halts a thread
-# is raised in whatever Python code that thread runs, so also in there, where it is lost.
-# The first call installs the callback, and no later one does.
+# Hypothesis times the garbage collector in a callback. The exception that halts a
+# thread is raised in whatever Python code the thread runs, and a callback loses it. The
+# first call installs the callback, and no later one does.
 with contextlib.suppress(ImportError):
     from hypothesis.internal.conjecture.junkdrawer import gc_cumulative_time
 

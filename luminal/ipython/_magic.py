@@ -17,7 +17,7 @@ from luminal.errors import LuminalError, MissingExtraError, did_you_mean
 from luminal.lifecycle import Handler
 from luminal.managers.loader import Handlers, Loader, start_all
 from luminal.model import Event, EventKind, Report
-from luminal.reload import Home
+from luminal.reload import LoopRunner
 
 try:
     from IPython.core.error import UsageError
@@ -160,7 +160,7 @@ class _Host:
 
     def __init__(self) -> None:
         self.loader = Loader()
-        self._runner = Home()
+        self._runner = LoopRunner()
         # Filled by any thread, emptied by the shell's.
         self._events: deque[Event] = deque(maxlen=100)
         self._is_used = False

@@ -1,8 +1,8 @@
 """A lock for coroutines that belongs to no event loop.
 
 `asyncio.Lock` is tied to the loop that it first waited on; a Loader is used from
-several, one after the other or at once. First come, first served. Whoever asks for a
-turn from inside of it would wait for itself, and is refused.
+several, one after the other or at once. First come, first served. Whoever holds the
+lock and asks for it again would wait for itself, and gets an error instead.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ import attrs
 from luminal.errors import PhotonStateError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    import asyncio
     from types import TracebackType
 
 __all__ = ["CrossLoopLock"]
 
-# Turns that the calling code is part of. Threads and tasks that are started in a turn
-# inherit it, and it means nothing any more once the turn is over.
-_holders: ContextVar[tuple[object, ...]] = ContextVar("luminal_turns", default=())
+# Holders that the calling code runs under. Threads and tasks that are started by a
+# holder inherit it, and it means nothing any more once the lock was released.
+_holders: ContextVar[tuple[object, ...]] = ContextVar("luminal_holders", default=())
+
+_Waiter = tuple["asyncio.AbstractEventLoop", "asyncio.Future[None]"]
 
 
 @attrs.define(eq=False)
 class CrossLoopLock:
-    """``async with turn:`` runs one such block at a time, whatever loop it is on."""
+    """``async with lock:`` runs one such block at a time, whatever loop it is on."""
 
-    # Whose turn it is, a new object each time; None where it is nobody's.
+    # Who holds the lock, a new object each time; None where nobody does.
     _holder: object | None = None
-    _waiting: deque[Future[None]] = attrs.Factory(deque)
+    # In order of arrival. A waiter that is not in here has been handed the lock.
+    _waiting: deque[_Waiter] = attrs.Factory(deque)
     # Held for a few instructions only, never while anything is awaited.
     _lock: threading.Lock = attrs.Factory(threading.Lock)
 
     async def __aenter__(self) -> None:
         inside = _holders.get()
-        ticket: Future[None] | None = None
+        waiter: _Waiter | None = None
         with self._lock:
             if self._holder is None:
                 self._holder = object()
@@ -50,22 +53,25 @@ class CrossLoopLock:
                     hint="ask once that step is over",
                 )
             else:
-                from concurrent.futures import Future
+                import asyncio
 
-                ticket = Future()
-                self._waiting.append(ticket)
-        if ticket is not None:
-            await self._wait(ticket)
+                loop = asyncio.get_running_loop()
+                waiter = (loop, loop.create_future())
+                self._waiting.append(waiter)
+        if waiter is not None:
+            await self._wait(waiter)
         _holders.set((*inside, self._holder))
 
-    async def _wait(self, ticket: Future[None]) -> None:
-        import asyncio
-
+    async def _wait(self, waiter: _Waiter) -> None:
         try:
-            await asyncio.wrap_future(ticket)
-        except asyncio.CancelledError:
-            # The turn may have come in the very moment of the cancellation.
-            if ticket.done() and not ticket.cancelled():
+            await waiter[1]
+        except BaseException:
+            # Cancelled. The lock may have been handed over in that very moment.
+            with self._lock:
+                is_handed_over = waiter not in self._waiting
+                if not is_handed_over:
+                    self._waiting.remove(waiter)
+            if is_handed_over:
                 self._pass_on()
             raise
 
@@ -80,13 +86,21 @@ class CrossLoopLock:
         self._pass_on()
 
     def _pass_on(self) -> None:
+        """Hand the lock to the next waiter whose loop can still run it."""
         while True:
             with self._lock:
                 if not self._waiting:
                     self._holder = None
                     return
                 self._holder = object()
-                ticket = self._waiting.popleft()
-            if ticket.set_running_or_notify_cancel():
-                ticket.set_result(None)
-                return
+                loop, arrived = self._waiting.popleft()
+            try:
+                loop.call_soon_threadsafe(_wake, arrived)
+            except RuntimeError:  # closed: nothing that waited on it will ever go on
+                continue
+            return
+
+
+def _wake(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():  # else it was cancelled, and `_wait` passes the lock on
+        arrived.set_result(None)

@@ -1,4 +1,8 @@
-"""What a host uses: the Loader, the Handler, supervised threads and loops."""
+"""What a host uses: the Loader, its Handlers, supervised threads and loops.
+
+`luminal.managers.loader`, `.handler`, `.threads` and `.loops` have the same names, for
+programs that import them from there.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`Control`: a running host answers questions of its user on a Unix socket.
+"""`Control`: commands of the user reach a running host through a Unix socket.
 
-Comes in: one request a connection, a line of JSON: ``status``, ``report`` or
-``reload``. Goes out: one line of JSON. Only the user who runs the host can connect: the
-directory has mode 0700, the socket 0600. Must never execute what a request says: it
-names photons.
+Each connection carries one request and one answer, each of them a line of JSON. The
+requests are ``status``, ``report`` and ``reload``. Only the user who runs the host can
+connect: the directory has mode 0700, the socket 0600. A request names photons; nothing
+of it is ever executed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import attrs
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers.status import report_of, status_of
 from luminal.model import Outcome, Problem
-from luminal.reload import Home
+from luminal.reload import LoopRunner
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "socket_directory", "socket_of", "sockets", "speak"]
 
-# === managers.hosts ===
-# Where running hosts of this user listen, and how they are asked.
+_LIMIT = 2**16
+"""Bytes that a request may have."""
+
+_DEADLINE = 10.0
+"""Seconds within which a client has to send its request."""
 
 
 def socket_directory() -> str:
@@ -57,7 +60,7 @@ def socket_of(pid: int) -> str:
 
 
 def sockets() -> dict[int, str]:
-    """Return pid → path of what lies in the directory, stale or not."""
+    """Return pid → path of the sockets in the directory, stale ones included."""
     try:
         names = os.listdir(socket_directory())
     except OSError:
@@ -73,15 +76,15 @@ def sockets() -> dict[int, str]:
 def speak(
     path: str, request: dict[str, Any], deadline: float | None = 5.0
 ) -> dict[str, Any] | None:
-    """Send *request*, and return the answer; None where nobody listens.
+    """Send *request*, and return the answer; None where no host is listening.
 
     Args:
-        path: Of the socket.
+        path: Path of the socket.
         request: Values of JSON.
         deadline: Seconds to wait for each part of the answer; None for no limit.
 
     Raises:
-        TimeoutError: Somebody listens, and does not answer.
+        TimeoutError: A host is listening, and does not answer.
     """
     if not hasattr(socket, "AF_UNIX"):
         return None
@@ -100,45 +103,30 @@ def speak(
         except TimeoutError:
             raise
         except (OSError, ValueError):
-            return None  # it went away in the middle
+            return None  # the host ended before it had answered
         return answer if isinstance(answer, dict) else None
-
-
-# === managers.control ===
-# `Control`: a running host answers questions of its user on a Unix socket.
-#
-# Comes in: one request a connection, a line of JSON: ``status``, ``report`` or
-# ``reload``. Goes out: one line of JSON. Only the user who runs the host can connect: the
-# directory has mode 0700, the socket 0600. Must never execute what a request says: it
-# names photons.
-
-_LIMIT = 2**16
-"""Bytes that a request may have."""
-
-_PATIENCE = 10.0
-"""Seconds that whoever connects has to say what is wanted."""
 
 
 @attrs.define(eq=False)
 class Control:
-    """Listens for ``luminal reload``, ``luminal top`` and ``luminal report``.
+    """Answers ``luminal reload``, ``luminal top`` and ``luminal report``.
 
     Args:
-        loader: The host that is asked.
+        loader: Of the host.
     """
 
     loader: Loader
-    # Set while it listens.
+    # None while it does not listen.
     _socket: socket.socket | None = attrs.field(init=False, default=None)
     _path: str = attrs.field(init=False, default="")
-    _home: Home = attrs.field(init=False, factory=Home)
+    _runner: LoopRunner = attrs.field(init=False, factory=LoopRunner)
     _thread: threading.Thread | None = attrs.field(init=False, default=None)
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> str:
-        """Listen, on a thread of its own.
+        """Listen, on a background thread.
 
         Args:
-            loop: The running loop, where reloads run as long as it does.
+            loop: The running loop, for reloads as long as it runs.
 
         Returns:
             The path of the socket.
@@ -153,7 +141,7 @@ class Control:
             raise PermissionError(f"{socket_directory()!r} is open to other users")
         if speak(path, {"ask": "ping"}) is None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # of a process before, which had our number
+                os.unlink(path)  # of an earlier process with the same number
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(path)
@@ -163,7 +151,7 @@ class Control:
             listener.close()
             raise
         self._socket, self._path = listener, path
-        self._home.settle(loop)
+        self._runner.use(loop)
         self._thread = threading.Thread(
             target=self._serve, args=(listener,), name="luminal-control", daemon=True
         )
@@ -172,16 +160,19 @@ class Control:
         return path
 
     def stop(self) -> None:
-        """Listen no more; a reload under way goes on."""
+        """Stop listening; a reload under way is finished."""
         listener, self._socket = self._socket, None
         if listener is None:
             return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as wakeup:
+            # The thread returns from `accept`, and finds that it has to end. It may
+            # have found that already, so nothing is sent and no answer awaited.
+            wakeup.settimeout(1.0)
+            wakeup.connect(self._path)
         with contextlib.suppress(FileNotFoundError):
-            # Wakes the thread, which finds that it is over.
-            speak(self._path, {"ask": "ping"})
             os.unlink(self._path)
         listener.close()
-        self._home.close()
+        self._runner.close()
 
     def _serve(self, listener: socket.socket) -> None:
         while self._socket is listener:
@@ -189,6 +180,9 @@ class Control:
                 connection, _ = listener.accept()
             except OSError:
                 return  # closed
+            if self._socket is not listener:
+                connection.close()
+                return
             threading.Thread(
                 target=self._talk,
                 args=(connection,),
@@ -197,9 +191,9 @@ class Control:
             ).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        """Answer one request. Whatever comes in, the host goes on."""
+        """Answer one request. No request can harm the host."""
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(_PATIENCE)
+            connection.settimeout(_DEADLINE)
             with connection.makefile("rb") as file:
                 line = file.readline(_LIMIT)
             connection.settimeout(None)
@@ -217,7 +211,7 @@ class Control:
             return report_of(self.loader)
         if ask == "reload":
             names = [str(name) for name in request.get("photons", ())]
-            answer: dict[str, Any] = self._home.run(lambda: self._reload(names))
+            answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
             return answer
         return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
 

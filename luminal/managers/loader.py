@@ -1,4 +1,8 @@
-"""`Loader`: the orders that a host gives."""
+"""`Loader`: what a host uses to load, start, reload and unload its photons.
+
+`Handlers` is the list that loading returns, and `Watches` keeps several directories and
+what is installed up to date, for hosts that have more than one directory.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ from luminal.model import (
     Problem,
     Report,
 )
-from luminal.reload import DirectoryWatch, Reloader
+from luminal.reload import Reloader
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
@@ -46,12 +50,19 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.model import Candidate, Event
-    from luminal.reload import DistributionWatch, Policy, Reloaded
+    from luminal.reload import DirectoryWatch, DistributionWatch, Policy, Reloaded
 
-__all__ = ["Desk", "Handlers", "Loader", "Watches", "log_events", "start_all"]
+__all__ = ["Handlers", "Loader", "Watches", "start_all"]
 
-# === managers.handlers ===
-# The list of Handlers that loading returns.
+_Path = str | os.PathLike[str]
+
+_logger = logging.getLogger("luminal.loader")
+
+_LEVELS = {
+    EventKind.SKIPPED: logging.WARNING,
+    EventKind.REJECTED: logging.ERROR,
+    EventKind.FAILED: logging.ERROR,
+}
 
 
 class Handlers(list["Handler"]):
@@ -69,7 +80,7 @@ class Handlers(list["Handler"]):
         self._suppress_errors = suppress_errors
 
     async def start(self) -> None:
-        """Start all of them in order; a failure keeps no other from being started.
+        """Start all of them in order. When one fails, the others are still started.
 
         Raises:
             PhotonStartError: One could not be started; it has been finalized.
@@ -80,10 +91,8 @@ class Handlers(list["Handler"]):
         if not errors:
             return
         if self._suppress_errors:
-            import logging
-
             for error in errors.values():
-                logging.getLogger("luminal.loader").error("%s", error)
+                _logger.error("%s", error)
         elif len(errors) == 1:
             raise next(iter(errors.values()))
         else:
@@ -103,7 +112,11 @@ async def _start_each(handlers: Iterable[Handler]) -> dict[str, LuminalError]:
 
 
 async def start_all(handlers: Iterable[Handler]) -> Report:
-    """Start *handlers* in order, and report what became of each."""
+    """Start *handlers* in order, and report the outcome of each.
+
+    Args:
+        handlers: In load order. When one fails, the others are still started.
+    """
     handlers = list(handlers)
     errors = await _start_each(handlers)
     outcomes = []
@@ -117,104 +130,30 @@ async def start_all(handlers: Iterable[Handler]) -> Report:
     return Report(tuple(outcomes))
 
 
-# === managers.watching ===
-# `Watches`: several directories, and what pip installs, kept for one host.
-#
-# What `Loader.watch_photons` does for one directory. Comes in: a Loader. Must never load
-# what its caller does not want.
+class Loader:
+    """Loads, starts, calls, reloads and unloads the photons of one host.
 
-
-@attrs.define(eq=False)
-class Watches:
-    """Keeps what runs as several directories are.
-
-    Args:
-        loader: The host.
-        directories: Paths of directories.
-        recursive: Whether directories below them are kept too.
-        is_wanted: Whether a photon that appears is to be loaded.
-        has_installed: Whether upgrades of installed distributions are swapped in.
-    """
-
-    loader: Loader
-    directories: Sequence[str]
-    recursive: bool = False
-    is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
-    has_installed: bool = False
-    _keepers: list[DirectoryWatch] = attrs.field(init=False, factory=list)
-
-    async def start(self) -> None:
-        """Begin to watch; the threads that do it do not end with this loop."""
-        import asyncio
-
-        rooms = self.loader._intake, self.loader._reloader, self.loader._turn  # noqa: SLF001 - one host
-        for directory in dict.fromkeys(self.directories):
-            keeper = DirectoryWatch(directory, *rooms, self.recursive, self.is_wanted)
-            self._keepers.append(keeper)
-            keeper.start(asyncio.get_running_loop())
-        if self.has_installed:
-            await self.loader.watch_distributions()
-
-    async def stop(self, is_forced: bool = False) -> None:
-        """End the watches, and unload what they have loaded.
-
-        Args:
-            is_forced: Skip ``finalize``.
-        """
-        await self.loader.stop_watching_distributions()
-        while self._keepers:
-            await self._keepers.pop().stop(is_forced)
-
-
-# === managers.logbook ===
-# Events as records of the standard `logging` module.
-
-_LEVELS = {
-    EventKind.SKIPPED: logging.WARNING,
-    EventKind.REJECTED: logging.ERROR,
-    EventKind.FAILED: logging.ERROR,
-}
-_logger = logging.getLogger("luminal.loader")
-
-
-def log_events(events: Events) -> None:
-    """Log each of *events* from now on, by the logger ``luminal.loader``."""
-
-    def log(event: Event) -> None:
-        level = _LEVELS.get(event.kind, logging.INFO)
-        _logger.log(level, "%s", event)
-
-    events.subscribe(log)
-
-
-# === managers.desk ===
-# What a host sees of its photons, and how the rooms behind it are put together.
-
-
-class Desk:
-    """The rooms of one host, and what is in them.
-
-    It belongs to no event loop: each call runs on the loop that it is awaited on.
+    It belongs to no event loop: each call runs on the loop that it is awaited on. One
+    load, reload or unload runs at a time; others wait, first come, first served.
 
     Args:
         logging: Whether each operation is logged, by the logger ``luminal.loader``.
-        suppress_errors: Whether a photon that cannot be loaded or started is logged
-            instead of raised.
+        suppress_errors: Whether the error of a photon that cannot be loaded or started
+            is logged instead of raised.
         hookspecs: Classes or modules with the host's hook specifications. With any, a
-            photon must not implement a hook that none of them has.
-        project: Name of the pluggy project whose markers they and the photons use.
-        group: Entry-point group of the host's photons, for `Loader.load`.
-        plugins: Where hooks are registered; by default a manager of its own, of
-            *project*.
+            photon must not implement a hook that none of them specifies.
+        project: Name of the pluggy project whose markers the host and its photons use.
+        group: Entry-point group of the host's photons, for `load`.
+        plugins: Where hooks are registered; by default a new manager of *project*.
         settings: Photon name → what it finds in ``self.context.settings``.
         deadlines: How long photons may take.
-        probation: Terms under which a new generation is provisional, or seconds that
-            it lasts; 0 for swaps that are final at once.
-        footprint: What is done when a photon changes the interpreter's shared state:
-            a policy (``allow``, ``warn``, ``restore``, ``refuse``), or one for each
-            facet with ``*`` for the rest, see `luminal.supervise.FACETS`. None, the
-            default, looks at nothing and costs nothing.
-        cache: Whether compiled code is kept between runs, see `luminal.store`.
+        probation: When a new generation is rolled back automatically, or for how many
+            seconds it is watched; 0 for swaps that are final at once.
+        footprint: What is done when a photon changes the interpreter's shared state,
+            such as the locale or ``sys.path``: ``allow``, ``warn``, ``restore`` or
+            ``refuse``; or a mapping from each kind of state to one of them, with ``*``
+            for the rest. None, the default, checks nothing and costs nothing.
+        cache: Whether compiled code is kept between runs.
     """
 
     def __init__(
@@ -234,9 +173,10 @@ class Desk:
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
-        # Photon → its latest outcomes; two where two of one name were refused.
+        # Photon → its latest outcomes; several where photons of one name were rejected.
         self._outcomes: dict[str, list[Outcome]] = {}
-        self._turn = CrossLoopLock()
+        # Held while something is loaded, reloaded or unloaded.
+        self._lock = CrossLoopLock()
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
         self._runtime = Runtime(
@@ -251,19 +191,22 @@ class Desk:
         self._runtime.interpreter_policy = InterpreterPolicy.of(
             footprint, self._runtime.events
         )
-        self._intake = BatchLoader(self._world, self._registry, self._runtime, logging)
+        self._batch_loader = BatchLoader(
+            self._world, self._registry, self._runtime, logging
+        )
         self._reloader = Reloader(
             self._world,
             self._registry,
             self._runtime,
-            self._turn,
-            _terms(probation),
+            self._lock,
+            probation
+            if isinstance(probation, Probation)
+            else Probation(float(probation)),
         )
-        # What is watched, see `Loader.watch_photons`.
-        self._keeper: DirectoryWatch | None = None
-        self._depot: DistributionWatch | None = None
+        self._directory_watch: DirectoryWatch | None = None
+        self._distribution_watch: DistributionWatch | None = None
         if logging:
-            log_events(self.events)
+            _log_events(self.events)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} photons={len(self._registry)}>"
@@ -275,19 +218,12 @@ class Desk:
 
     @property
     def report(self) -> Report:
-        """What became of each photon so far, the latest at the end."""
+        """The latest outcome of each photon, the newest at the end."""
         return Report(tuple(o for of in self._outcomes.values() for o in of))
-
-    def _note(self, report: Report) -> None:
-        """Remember the outcomes of *report*, instead of earlier ones."""
-        for name in {outcome.photon for outcome in report}:
-            self._outcomes.pop(name, None)
-        for outcome in report:
-            self._outcomes.setdefault(outcome.photon, []).append(outcome)
 
     @property
     def plugins(self) -> PluginManager:
-        """Where the host adds its hook specifications."""
+        """The plugin manager, where the host adds its hook specifications."""
         return self._runtime.plugins
 
     @property
@@ -302,138 +238,8 @@ class Desk:
 
     @property
     def events(self) -> Events:
-        """Who hears what happens; holds the journal."""
+        """The journal of events, and where to subscribe to them."""
         return self._runtime.events
-
-    async def close(self, force_stop: bool = False) -> None:
-        """Unload everything, the last loaded first.
-
-        Args:
-            force_stop: Skip ``finalize`` and end what photons own at once.
-        """
-        await self._end_watch(force_stop)
-        await self._end_depot()
-        await self._reloader.retirements.end()
-        await self._unload(self._registry.files(), force_stop)
-
-    async def _end_watch(self, is_forced: bool) -> None:
-        """End the watch of a directory; where that is cancelled, it is still there."""
-        keeper = self._keeper
-        if keeper is not None:
-            await keeper.stop(is_forced)
-            if self._keeper is keeper:
-                self._keeper = None
-
-    async def _end_depot(self) -> None:
-        """End the watch of distributions; likewise."""
-        depot = self._depot
-        if depot is not None:
-            await depot.stop()
-            if self._depot is depot:
-                self._depot = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def _unload(
-        self, photons: Iterable[Handler | str | os.PathLike[str]], force_stop: bool
-    ) -> list[str]:
-        """Stop and forget the photons of some files; return the files."""
-        async with self._order():
-            leaving: dict[str, list[Handler]] = {}
-            for photon in photons:
-                try:
-                    handlers = self._registry.find(photon)
-                except PhotonNotFoundError as error:
-                    self._raise(error)
-                else:
-                    leaving[handlers[0].filepath] = handlers
-            generations = (h.generation for of in leaving.values() for h in of)
-            await self._reloader.confirm([g.unit for g in generations if g])
-            names = {h.name for of in leaving.values() for h in of}
-            await self._reloader.retirements.end(names)
-            await self._intake.unload_batch(leaving, force_stop)
-        return list(leaving)
-
-    def _order(self) -> CrossLoopLock:
-        """Return the turn that every order waits for.
-
-        Raises:
-            PhotonReloadError: The caller is part of the order under way, which would
-                wait for itself: a module that is being imported, or the start of a
-                photon that is being reloaded.
-        """
-        if is_in_transaction():
-            raise PhotonReloadError(
-                "cannot be asked for from inside of a load or reload",
-                why="the one under way would wait for itself",
-                hint="ask from a task of its own once the photon has started",
-            )
-        return self._turn
-
-    async def _find(
-        self, look: Callable[[], Sequence[Candidate]]
-    ) -> Sequence[Candidate]:
-        """Read the disk, apart from the event loop."""
-        found = await run_in_thread(
-            look, self._runtime.deadlines.load, "luminal-discover"
-        )
-        if isinstance(found.error, LuminalError):
-            self._raise(found.error)
-        elif found.error is not None:
-            raise found.error
-        candidates = found.value or ()
-        self._runtime.emit_discovered(candidates)
-        return candidates
-
-    async def _take(
-        self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
-    ) -> BatchResult:
-        async with self._order():
-            batch = await self._intake.load_batch(candidates, base, others)
-        self._note(batch.report)
-        return batch
-
-    def _hand_out(self, batch: BatchResult) -> Handlers:
-        error = batch.error()
-        if error is not None:
-            self._raise(error)
-        return Handlers(batch.handlers, suppress_errors=self.suppress_errors)
-
-    def _raise(self, error: LuminalError) -> None:
-        """Raise *error*, or log it where the host wants that."""
-        if not self.suppress_errors:
-            raise error
-        import logging
-
-        logging.getLogger("luminal.loader").error("%s", error)
-
-
-def _terms(probation: Probation | float) -> Probation:
-    return (
-        probation if isinstance(probation, Probation) else Probation(float(probation))
-    )
-
-
-# === managers.loader ===
-# `Loader`: the orders that a host gives.
-
-_Path = str | os.PathLike[str]
-
-
-class Loader(Desk):
-    """Loads, starts, calls, reloads and unloads the photons of one host.
-
-    See `luminal.managers.loader.Desk` for its arguments and for what it shows.
-    """
 
     async def load(
         self,
@@ -441,29 +247,29 @@ class Loader(Desk):
         photon_base: type = IPhoton,
         other_classes: Sequence[str] = (),
     ) -> Report:
-        """Load what `luminal.discover` found; failures are in the report.
+        """Load photons that `luminal.discover` found; failures are in the report.
 
         Args:
             candidates: In load order, as `luminal.discover` returns them; by default
-                what is installed in the host's entry-point group.
+                those that are installed in the host's entry-point group.
             photon_base: What photons of directories derive from.
             other_classes: Names of further classes to wrap in Handlers.
 
         Returns:
-            What became of each photon of this batch; `report` has those before as well.
+            The outcome of each of these photons; `report` has all photons.
         """
         if candidates is None:
             candidates = await self._find(lambda: discover(group=self._group))
-        return (await self._take(candidates, photon_base, other_classes)).report
+        return (await self._load(candidates, photon_base, other_classes)).report
 
     async def start(self) -> Report:
         """Start all photons that are loaded, in load order.
 
         Returns:
-            What became of each one; a failure keeps no other from being started.
+            The outcome of each one. When one fails, the others are still started.
         """
         report = await start_all(self._registry.all().values())
-        self._note(report)
+        self._remember(report)
         return report
 
     async def load_photon(
@@ -493,7 +299,7 @@ class Loader(Desk):
         found = await self._find(
             lambda: discover_file(photon_path, photon_base=photon_base)
         )
-        return self._hand_out(await self._take(found, photon_base, other_classes))
+        return self._handlers(await self._load(found, photon_base, other_classes))
 
     async def load_photons(
         self,
@@ -508,7 +314,7 @@ class Loader(Desk):
             photons_directory: Path of the directory.
             photon_base: What photons derive from.
             other_classes: Names of further classes to wrap in Handlers.
-            recursive: Whether to look in everything below it.
+            recursive: Whether to find in everything below it.
 
         Returns:
             Handlers of the photons that were loaded.
@@ -526,12 +332,12 @@ class Loader(Desk):
                 photon_base=photon_base,
             )
         )
-        return self._hand_out(await self._take(found, photon_base, other_classes))
+        return self._handlers(await self._load(found, photon_base, other_classes))
 
     async def unload_photon(
         self, photon: Handler | _Path, force_stop: bool = False
     ) -> bool:
-        """Stop and forget all photons of the file that *photon* came from.
+        """Stop and unload all photons of the file that *photon* came from.
 
         Args:
             photon: A Handler, the path of a file, or a photon's name.
@@ -548,7 +354,7 @@ class Loader(Desk):
     async def unload_photons(
         self, photons: Iterable[Handler | _Path], force_stop: bool = False
     ) -> list[str]:
-        """Stop and forget the photons of several files, the last loaded first.
+        """Stop and unload the photons of several files, the last loaded first.
 
         Args:
             photons: Handlers, paths of files, or names.
@@ -560,12 +366,23 @@ class Loader(Desk):
         Raises:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
         """
-        return await self._unload(photons, force_stop)
+        async with self._free_lock():
+            leaving: dict[str, list[Handler]] = {}
+            for photon in photons:
+                try:
+                    handlers = self._registry.find(photon)
+                except PhotonNotFoundError as error:
+                    self._raise(error)
+                else:
+                    leaving[handlers[0].filepath] = handlers
+            await self._reloader.end_earlier([h for of in leaving.values() for h in of])
+            await self._batch_loader.unload_batch(leaving, force_stop)
+        return list(leaving)
 
     async def reload_photon(self, photon: Handler | _Path) -> Handler | list[Handler]:
         """Replace all photons of the file that *photon* came from, in one swap.
 
-        On any failure everything is as it was before, the old photons running with
+        After any failure everything is as before: the old photons are running, with
         their state.
 
         Args:
@@ -577,7 +394,7 @@ class Loader(Desk):
 
         Raises:
             PhotonNotFoundError: It is not loaded.
-            LuminalError: The new generation was refused, and why.
+            LuminalError: The new generation was rejected.
         """
         handlers = await self.reload_photons([photon])
         return handlers[0] if len(handlers) == 1 else handlers
@@ -589,26 +406,26 @@ class Loader(Desk):
 
         Args:
             photons: Handlers, paths of files, or names.
-            policy: ``all`` for all or nothing; ``component`` lets those go on that no
-                import connects to a failure.
+            policy: ``all`` replaces all of them or none. ``component`` keeps back only
+                those that imports connect to a failure.
 
         Returns:
             Handlers of the photons of these files, the same as before.
 
         Raises:
             PhotonNotFoundError: One is not loaded; nothing is reloaded then.
-            LuminalError: New generations were refused, and why.
+            LuminalError: New generations were rejected.
         """
-        async with self._order():
+        async with self._free_lock():
             asked = self._registered(photons)
             done = await self._reloader.reload(asked, policy)
         await done.settle()
-        self._hear(done)
+        self._conclude(done)
         files = {handler.filepath for handler in asked}
         return [h for file in files for h in self._registry.of_file(file)]
 
     async def roll_back(self, photon: Handler | _Path) -> list[Handler]:
-        """Return to the generation before, as it was read then, by another swap.
+        """Return to the generation before, by another swap with its bytes.
 
         Args:
             photon: A Handler, the path of a file, or a photon's name.
@@ -620,62 +437,59 @@ class Loader(Desk):
             PhotonNotFoundError: It is not loaded.
             PhotonRollbackError: It has had one generation only.
         """
-        async with self._order():
+        async with self._free_lock():
             asked = self._registered([photon])
             done = await self._reloader.roll_back(asked[0])
         await done.settle()
-        self._hear(done)
+        self._conclude(done)
         return list(done.handlers)
 
     async def watch_photons(self, photons_directory: _Path) -> None:
-        """Keep what runs as the directory is, from a background thread.
+        """Keep the photons and a directory the same, from a background thread.
 
-        Loads and starts what is there, reloads what changes, loads and starts what
-        appears, unloads what is deleted. Returns at once; the watch goes on when the
-        calling event loop has ended.
+        Loads and starts what the directory has, reloads what changes, loads and starts
+        what is new, unloads what is deleted. Returns at once; the watch continues when
+        the calling event loop has ended.
 
         Args:
             photons_directory: Path of the directory.
 
         Raises:
-            TypeError: It is no path.
+            TypeError: It is not a path.
             DirectoryNotFoundError: There is no such directory.
             ThreadManagerAlreadyRunningError: A directory is watched already.
         """
         if not isinstance(photons_directory, str | os.PathLike):
             raise TypeError(f"not a path of a directory: {photons_directory!r}")
-        if self._keeper is not None:
+        if self._directory_watch is not None:
             raise ThreadManagerAlreadyRunningError(
-                f"{self._keeper.directory!r} is watched already",
+                f"{self._directory_watch.directory!r} is watched already",
                 hint="stop that first with stop_watching_photons",
             )
-        import asyncio
-
-        from luminal.reload import DirectoryWatch
-
-        path = os.fspath(photons_directory)
-        keeper = DirectoryWatch(path, self._intake, self._reloader, self._turn)
-        keeper.start(asyncio.get_running_loop())
-        self._keeper = keeper
+        self._directory_watch = self._start_watch(os.fspath(photons_directory))
 
     async def stop_watching_photons(self, halt_threads: bool = False) -> None:
-        """End the watch, and unload what it has loaded.
+        """Stop watching the directory, and unload what the watch has loaded.
 
         Args:
             halt_threads: Skip ``finalize`` and end at once what the photons own.
         """
-        await self._end_watch(halt_threads)
+        watch = self._directory_watch
+        if watch is not None:
+            await watch.stop(halt_threads)
+            if self._directory_watch is watch:  # not where the stop was cancelled
+                self._directory_watch = None
 
     async def watch_distributions(self) -> None:
-        """Swap in what pip installs for the photons that are loaded.
+        """Swap in new versions of loaded distributions when they are installed.
 
-        Watches from a background thread, also when the calling event loop has ended.
-        Sources of editable installations are watched too.
+        Watches from a background thread, which continues when the calling event loop
+        has ended. Sources of editable installations are watched too.
 
         Raises:
             ThreadManagerAlreadyRunningError: They are watched already.
         """
-        if self._depot is not None:
+        if self._distribution_watch is not None:
             raise ThreadManagerAlreadyRunningError(
                 "distributions are watched already",
                 hint="stop that first with stop_watching_distributions",
@@ -684,20 +498,173 @@ class Loader(Desk):
 
         from luminal.reload import DistributionWatch
 
-        depot = DistributionWatch(self._reloader, self._turn)
-        depot.start(asyncio.get_running_loop())
-        self._depot = depot
+        watch = DistributionWatch(self._reloader, self._lock)
+        watch.start(asyncio.get_running_loop())
+        self._distribution_watch = watch
 
     async def stop_watching_distributions(self) -> None:
-        """End that watch; the photons go on."""
-        await self._end_depot()
+        """Stop watching distributions; their photons keep running."""
+        watch = self._distribution_watch
+        if watch is not None:
+            await watch.stop()
+            if self._distribution_watch is watch:
+                self._distribution_watch = None
+
+    async def close(self, force_stop: bool = False) -> None:
+        """Unload everything, the last loaded first.
+
+        Args:
+            force_stop: Skip ``finalize`` and end what photons own at once.
+        """
+        await self.stop_watching_photons(force_stop)
+        await self.stop_watching_distributions()
+        await self._reloader.retirements.end()
+        await self.unload_photons(self._registry.files(), force_stop)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _remember(self, report: Report) -> None:
+        """Let the outcomes of *report* replace earlier ones of the same photons."""
+        for name in {outcome.photon for outcome in report}:
+            self._outcomes.pop(name, None)
+        for outcome in report:
+            self._outcomes.setdefault(outcome.photon, []).append(outcome)
+
+    def _start_watch(
+        self,
+        directory: str,
+        recursive: bool = False,
+        is_wanted: Callable[[Candidate], bool] = lambda _: True,
+    ) -> DirectoryWatch:
+        """Watch a directory, on the running loop as long as that runs."""
+        import asyncio
+
+        from luminal.reload import DirectoryWatch
+
+        watch = DirectoryWatch(
+            directory,
+            self._batch_loader,
+            self._reloader,
+            self._lock,
+            recursive,
+            is_wanted,
+        )
+        watch.start(asyncio.get_running_loop())
+        return watch
+
+    def _free_lock(self) -> CrossLoopLock:
+        """Return the lock, unless the caller would wait for itself.
+
+        Raises:
+            PhotonReloadError: The caller is part of a load or reload: a module that is
+                being imported, or the start of a photon that is being reloaded.
+        """
+        if is_in_transaction():
+            raise PhotonReloadError(
+                "cannot be requested from inside of a load or reload",
+                why="the load or reload would wait for itself",
+                hint="request it from another task once the photon has started",
+            )
+        return self._lock
+
+    async def _find(
+        self, find: Callable[[], Sequence[Candidate]]
+    ) -> Sequence[Candidate]:
+        """Discover candidates in a thread, beside the event loop."""
+        found = await run_in_thread(
+            find, self._runtime.deadlines.load, "luminal-discover"
+        )
+        if isinstance(found.error, LuminalError):
+            self._raise(found.error)
+        elif found.error is not None:
+            raise found.error
+        candidates = found.value or ()
+        self._runtime.emit_discovered(candidates)
+        return candidates
+
+    async def _load(
+        self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
+    ) -> BatchResult:
+        async with self._free_lock():
+            batch = await self._batch_loader.load_batch(candidates, base, others)
+        self._remember(batch.report)
+        return batch
+
+    def _handlers(self, batch: BatchResult) -> Handlers:
+        error = batch.error()
+        if error is not None:
+            self._raise(error)
+        return Handlers(batch.handlers, suppress_errors=self.suppress_errors)
+
+    def _raise(self, error: LuminalError) -> None:
+        """Raise *error*, or log it with ``suppress_errors``."""
+        if not self.suppress_errors:
+            raise error
+        _logger.error("%s", error)
 
     def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
         return [
             handler for photon in photons for handler in self._registry.find(photon)
         ]
 
-    def _hear(self, done: Reloaded) -> None:
-        self._note(done.report)
+    def _conclude(self, done: Reloaded) -> None:
+        """Remember the outcomes of a reload, and raise its error."""
+        self._remember(done.report)
         if done.errors:
             self._raise(done.errors[0])
+
+
+@attrs.define(eq=False)
+class Watches:
+    """Keeps photons and several directories the same, as `Loader.watch_photons` does.
+
+    Args:
+        loader: The host.
+        directories: Paths of directories.
+        recursive: Whether directories below them are watched too.
+        is_wanted: Whether a new photon is to be loaded.
+        has_installed: Whether upgrades of installed distributions are swapped in.
+    """
+
+    loader: Loader
+    directories: Sequence[str]
+    recursive: bool = False
+    is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
+    has_installed: bool = False
+    _watches: list[DirectoryWatch] = attrs.field(init=False, factory=list)
+
+    async def start(self) -> None:
+        """Start watching; the threads continue when the running loop has ended."""
+        for directory in dict.fromkeys(self.directories):
+            start = self.loader._start_watch  # noqa: SLF001 - both are in this module
+            self._watches.append(start(directory, self.recursive, self.is_wanted))
+        if self.has_installed:
+            await self.loader.watch_distributions()
+
+    async def stop(self, is_forced: bool = False) -> None:
+        """Stop watching, and unload what the watches have loaded.
+
+        Args:
+            is_forced: Skip ``finalize``.
+        """
+        await self.loader.stop_watching_distributions()
+        while self._watches:
+            await self._watches.pop().stop(is_forced)
+
+
+def _log_events(events: Events) -> None:
+    """Log each of *events* from now on."""
+
+    def log(event: Event) -> None:
+        _logger.log(_LEVELS.get(event.kind, logging.INFO), "%s", event)
+
+    events.subscribe(log)

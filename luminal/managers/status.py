@@ -1,4 +1,4 @@
-"""How a running host is, as values of JSON: its photons and its process."""
+"""The state of a running host as values of JSON: its photons and its process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["report_of", "status_of"]
 
 
 def status_of(loader: Loader) -> dict[str, Any]:
-    """Return how *loader*'s photons and their process are now.
+    """Return the present state of the photons and of the process.
 
     Args:
-        loader: The host. It is not disturbed: calls go on meanwhile.
+        loader: Of the host. Calls are not held up.
     """
     counts: dict[str, dict[str, float]] = {}
     for row in loader.plugins.statistics():
@@ -47,15 +47,15 @@ def status_of(loader: Loader) -> dict[str, Any]:
 
 
 def report_of(loader: Loader) -> dict[str, Any]:
-    """Return what `status_of` does, and how it came to be so.
+    """Return what `status_of` does, and what has happened before.
 
     Args:
-        loader: The host.
+        loader: Of the host.
 
     Returns:
         The status, and ``events`` (the journal, oldest first), ``hooks`` (the
-        statistics of each photon in each hook) and ``outcomes`` (what was decided
-        last on each photon, those that are not loaded included).
+        statistics of each photon in each hook) and ``outcomes`` (the latest one of each
+        photon, those that are not loaded included).
     """
     return {
         **status_of(loader),

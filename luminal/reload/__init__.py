@@ -1,4 +1,10 @@
-"""From a change to a swap: watch, plan, stage, start, exchange, retire."""
+"""Replace photons while the host runs: watch, plan, swap, retire.
+
+The modules: `watching` reports changes of files, `_directory_watch` and
+`_distribution_watch` act on them, `_reloader` decides what one swap replaces, `_plan`
+has what affects what, `_swap` is the transaction, `_probation` can roll it back, and
+`_retirement` ends what was replaced. `_loop` runs coroutines from threads.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ if TYPE_CHECKING:
     from luminal.reload._distribution_watch import (
         DistributionWatch as DistributionWatch,
     )
-    from luminal.reload._loop import Home as Home
+    from luminal.reload._loop import LoopRunner as LoopRunner
     from luminal.reload._reloader import Policy as Policy
     from luminal.reload._reloader import Reloaded as Reloaded
     from luminal.reload._reloader import Reloader as Reloader
@@ -22,7 +28,7 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "_directory_watch": ("DirectoryWatch",),
         "_distribution_watch": ("DistributionWatch",),
-        "_loop": ("Home",),
+        "_loop": ("LoopRunner",),
         "_reloader": (
             "Policy",
             "Reloaded",

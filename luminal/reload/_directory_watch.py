@@ -1,8 +1,8 @@
-"""The keeper: what a watched directory holds is what runs.
+"""Keep a directory and the running photons the same, see `DirectoryWatch`.
 
-In come settled batches of paths, out go orders: reload what has changed, load and
-start what has appeared, unload what is gone. It works in the watcher's thread, and
-nothing that goes wrong ends the watch.
+What has changed is reloaded, what is new is loaded and started, what was deleted is
+unloaded. All of it is decided in the watcher's thread, and no failure ends the watch.
+A directory that cannot be reached is not taken for deleted: it may be mounted again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
-from luminal.reload._loop import Home
-from luminal.reload._plan import Change, affected
+from luminal.reload._loop import LoopRunner
+from luminal.reload._plan import Change, reachable
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
@@ -34,109 +34,116 @@ if TYPE_CHECKING:
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
-__all__ = ["Absence", "DirectoryWatch", "LogLines"]
+__all__ = ["DirectoryWatch", "UnreachableDirectories", "WatchLog"]
 
-# === reload.absence ===
-# Absence: the directory of photons is out of reach, and its photons go on.
-#
-# In comes what the watcher says of itself, and paths that are not there any more; out
-# comes whether a file was really deleted. The photons' state says that they are on their
-# own. It must never take a photon away: a directory that vanished may be mounted again.
+_log = logging.getLogger("luminal.watch")
 
 _PHASE = "watch"
+"""Phase of the problem of a photon whose file cannot be reached."""
+
+_LAST_LOOK = 0.25
+"""Seconds after which it is checked whether files that were found still exist."""
+
+_SECOND_LOOK = 0.005
+"""Seconds after which a file that looks half-written is read again."""
+
+_EMPTY_FOR = 0.25
+"""Seconds after which a file is read as it is, though it looks half-written."""
 
 
 @attrs.define(eq=False)
-class Absence:
-    """What of one watched directory is out of reach.
+class UnreachableDirectories:
+    """Knows which parts of a watched directory cannot be reached.
+
+    Photons of these parts keep running, and their ``problem`` says so.
 
     Args:
-        directory: Its path.
-        registry: Where its photons are known.
-        ports: What connects them to the host.
+        directory: Path of the watched directory.
+        registry: The photons of the host.
+        runtime: Its connections to the photons.
     """
 
     directory: str
     registry: Registry
-    ports: Runtime
-    # Directory → why it is out of reach.
-    _away: dict[str, str] = attrs.Factory(dict)
-    # Where the path leads, links followed, and on which file system.
-    _place: tuple[str, int] | None = None
+    runtime: Runtime
+    # Directory → why it cannot be reached.
+    _unreached: dict[str, str] = attrs.Factory(dict)
+    # The real path of the watched directory, and its file system.
+    _location: tuple[str, int] | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._place = self._look()
+        self._location = self._locate()
 
-    def _look(self) -> tuple[str, int] | None:
+    def _locate(self) -> tuple[str, int] | None:
         try:
             return os.path.realpath(self.directory), os.stat(self.directory).st_dev
         except OSError:
             return None
 
-    def hear(self, note: Note) -> None:
-        """Take in what the watcher says of its directories."""
+    def on_note(self, note: Note) -> None:
+        """Note what the watcher reports of its directories."""
         if note.code in (NoteCode.GONE, NoteCode.UNREADABLE):
             self._begin(note.directory, str(note))
         elif note.code is NoteCode.RETURNED:
             self._end(note.directory)
 
-    def look(self, batch: Batch) -> None:
-        """See whether the directory is the one that it was, unless it must be.
+    def on_batch(self, batch: Batch) -> None:
+        """Check whether the directory is still the same one.
 
         Args:
-            batch: What is to be acted on. Plain edits are read without a look: a system
-                call beside a busy thread costs as much as all the rest of it.
+            batch: What has changed. After plain edits there is no check: a system call
+                beside a busy thread takes as long as everything else together.
         """
         is_edited = batch.cause is Cause.EVENTS and len(batch.changed) == len(batch)
-        if is_edited and not self._away:
+        if is_edited and not self._unreached:
             return
-        place = self._look()
-        if place is None:
-            return  # the watcher will say so, or has
-        known, self._place = self._place, self._place or place
-        if known is None or place == known:
+        location = self._locate()
+        if location is None:
+            return  # the watcher reports it
+        known, self._location = self._location, self._location or location
+        if known is None or location == known:
             self._end(self.directory)
-        elif place[0] == known[0]:
+        elif location[0] == known[0]:
             self._begin(
                 self.directory, f"{self.directory!r} is on another file system now"
             )
         else:  # a link leads elsewhere
-            self.settle()
+            self.accept()
 
-    def settle(self) -> None:
-        """Take the directory as it is now: what it holds is what is meant."""
-        self._place = self._look() or self._place
+    def accept(self) -> None:
+        """Take the directory as it is now for the right one."""
+        self._location = self._locate() or self._location
         self._end(self.directory)
 
-    def is_gone(self, path: str) -> bool:
-        """Whether a photon's file has been deleted, and is not just out of reach."""
+    def is_deleted(self, path: str) -> bool:
+        """Whether a photon's file was deleted, as far as its directory is reached."""
         is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
         is_there = self.covers(path) or os.path.lexists(path)
         return bool(is_ours) and not is_there
 
     def covers(self, path: str) -> bool:
-        """Whether *path* is out of reach, so that nothing can be said of it."""
-        away = any(_is_below(path, directory) for directory in self._away)
-        return away or not os.path.isdir(self.directory)
+        """Whether *path* cannot be reached, so that its state is not known."""
+        is_known = any(_is_below(path, directory) for directory in self._unreached)
+        return is_known or not os.path.isdir(self.directory)
 
     def _begin(self, directory: str, why: str) -> None:
-        if directory in self._away:
+        if directory in self._unreached:
             return
-        self._away[directory] = why
+        self._unreached[directory] = why
         error = PhotonUnreadableError(
-            "goes on without its files",
+            "keeps running without its files",
             why=why,
-            hint="bring them back, or unload the photon",
+            hint="make the directory available again, or unload the photon",
         )
         problem = Problem.of(error, _PHASE)
         for handler in self.registry.all().values():
             if _is_below(handler.filepath, directory) and not _is_marked(handler):
                 handler.problem = problem
-                self.ports.emit(EventKind.ORPHANED, handler, problem=problem)
+                self.runtime.emit(EventKind.ORPHANED, handler, problem=problem)
 
     def _end(self, directory: str) -> None:
-        """Take the word back of the photons whose files are there again."""
-        self._away.pop(directory, None)
+        """Clear the problem of the photons whose files can be reached again."""
+        self._unreached.pop(directory, None)
         for handler in self.registry.all().values():
             path = handler.filepath
             if _is_marked(handler) and not self.covers(path) and os.path.lexists(path):
@@ -151,87 +158,62 @@ def _is_below(path: str, directory: str) -> bool:
     return path.startswith(os.path.join(directory, ""))
 
 
-# === reload.log_lines ===
-# What a watch says in the log: one line for each change.
-#
-# In come outcomes of what the keeper ordered; out go lines for people, with paths as
-# they are called below the watched directory. Decides nothing.
-
-_log = logging.getLogger("luminal.watch")
-
-
 @attrs.define(eq=False)
-class LogLines:
-    """Words for what happens in one watched directory.
+class WatchLog:
+    """Logs one line for each change in a watched directory, to ``luminal.watch``.
+
+    Paths are relative to the directory.
 
     Args:
         directory: Its path.
     """
 
     directory: str
-    # Photon → what was last said against it.
-    _told: dict[str, Problem] = attrs.Factory(dict)
+    # Photon → its problem that was logged last.
+    _logged: dict[str, Problem] = attrs.Factory(dict)
 
     def started(self, handler: Handler, seconds: float) -> None:
-        """Say that a photon has appeared and runs."""
+        """Log that a new photon was started."""
         path = self._short(handler.filepath)
         _log.info("%s: %r started, %.1f ms", path, handler.name, seconds * 1e3)
 
     def failed(self, handler: Handler, error: Exception) -> None:
-        """Say that a photon has appeared and does not start."""
+        """Log that a new photon could not be started."""
         _log.error("%s: %s", self._short(handler.filepath), error)
 
     def unloaded(self, path: str, handlers: Iterable[Handler]) -> None:
-        """Say that the photons of a file are taken away."""
+        """Log that the photons of a file are unloaded."""
         names = ", ".join(repr(handler.name) for handler in handlers)
         _log.info("%s: %s unloaded", self._short(path), names)
 
     def settled(self, outcome: Outcome, before: int, seconds: float) -> None:
-        """Say how a load or a reload has ended.
+        """Log the outcome of a load or a reload of one photon.
 
         Args:
-            outcome: What became of one photon.
-            before: The generation that served; 0 where there was none.
+            outcome: What became of the photon.
+            before: Number of the generation that ran before; 0 where there was none.
             seconds: How long it took.
         """
         problem = outcome.problem
-        told = self._told.pop(outcome.photon, None)
+        logged = self._logged.pop(outcome.photon, None)
         if problem is None:
             line = "%s: %r generation %d -> %d, %.1f ms"
             path, number = self._short(outcome.file), outcome.generation
             _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
             return
-        self._told[outcome.photon] = problem
+        self._logged[outcome.photon] = problem
         path = self._short(problem.file or outcome.file)
         place = f"{path}:{problem.line}" if problem.line else path
-        serving = f"generation {before} goes on" if before else "not loaded"
-        # Refused photons are tried again with every change; that is said once.
-        level = logging.DEBUG if told == problem else logging.ERROR
+        running = f"still running generation {before}" if before else "not loaded"
+        # A rejected photon is tried again with every change. Its error is logged once.
+        level = logging.DEBUG if logged == problem else logging.ERROR
         line = "%s: %r %s: %s; %s"
-        _log.log(level, line, place, outcome.photon, problem.what, problem.why, serving)
+        _log.log(level, line, place, outcome.photon, problem.what, problem.why, running)
 
     def _short(self, path: str) -> str:
         short = os.path.relpath(path, self.directory)
         # A name that is not UTF-8 must not end a log file.
         return short.encode(errors="backslashreplace").decode()
-
-
-# === reload.keeper ===
-# The keeper: what a watched directory holds is what runs.
-#
-# In come settled batches of paths, out go orders: reload what has changed, load and
-# start what has appeared, unload what is gone. It works in the watcher's thread, and
-# nothing that goes wrong ends the watch.
-
-_log = logging.getLogger("luminal.watch")
-_LAST_LOOK = 0.25
-"""Seconds after which files that have just been found are looked for once more."""
-
-_SECOND_LOOK = 0.005
-"""Seconds after which a file that looks half-written is read again."""
-
-_EMPTY_FOR = 0.25
-"""Seconds after which an empty file, or one without end, is taken as it is."""
 
 
 def _absolute(path: str) -> str:
@@ -244,59 +226,59 @@ class DirectoryWatch:
 
     Args:
         directory: Path of the directory.
-        intake: Loads what appears.
-        reloader: Replaces what changes.
-        turn: The host's; one change at a time.
-        recursive: Whether directories below are kept too.
-        is_wanted: Whether a photon that appears is to be loaded.
+        batch_loader: Loads new photons.
+        reloader: Replaces photons that have changed.
+        lock: Of the host; held for one change at a time.
+        recursive: Whether directories below are watched too.
+        is_wanted: Whether a new photon is to be loaded.
     """
 
     directory: str = attrs.field(converter=_absolute)
-    intake: BatchLoader
+    batch_loader: BatchLoader
     reloader: Reloader
-    turn: CrossLoopLock
+    lock: CrossLoopLock
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
-    _home: Home = attrs.field(init=False)
+    _runner: LoopRunner = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
-    _absence: Absence = attrs.field(init=False)
-    _lines: LogLines = attrs.field(init=False)
-    # Path → what it is called in the log; the files that the watch has loaded.
+    _unreachable: UnreachableDirectories = attrs.field(init=False)
+    _watch_log: WatchLog = attrs.field(init=False)
+    # Files that the watch has loaded, and will unload at its end.
     _loaded: set[str] = attrs.Factory(set)
-    # Files whose photons were loaded at some time: what the host then unloads by hand
-    # stays away until it is saved again.
+    # Files whose photons were loaded at some time. Those that the host unloads stay
+    # unloaded until they are saved again.
     _seen: set[str] = attrs.Factory(set)
-    # Units whose files differ from what serves, because that was refused.
-    _refused: set[str] = attrs.Factory(set)
-    # Whether files that have appeared could not be loaded. What they miss may come
-    # with the next change, whatever that is.
+    # Units whose files differ from the generation that runs, as they were rejected.
+    _rejected: set[str] = attrs.Factory(set)
+    # Whether new files could not be loaded. Any further change may add what they miss.
     _is_waiting: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self._home, self._lines = Home(), LogLines(self.directory)
+        self._runner, self._watch_log = LoopRunner(), WatchLog(self.directory)
         directories = [self.directory]
-        self._watcher = Watcher(directories, self._take, on_note=self._hear)
-        registry, ports = self.intake.registry, self.intake.runtime
-        self._absence = Absence(self.directory, registry, ports)
+        self._watcher = Watcher(directories, self._on_batch, on_note=self._on_note)
+        self._unreachable = UnreachableDirectories(
+            self.directory, self.batch_loader.registry, self.batch_loader.runtime
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Begin to watch; what is there is loaded in the background.
+        """Start watching; what the directory has is loaded in the background.
 
         Args:
-            loop: Where photons' coroutines run as long as it does.
+            loop: The loop for the photons' coroutines, as long as it runs.
         """
-        self._home.settle(loop)
+        self._runner.use(loop)
         try:
             self._watcher.start()
         except BaseException:
-            self._home.close()
+            self._runner.close()
             raise
         self._watcher.call(self._catch_up)
 
     async def stop(self, is_forced: bool) -> None:
-        """End the watch, and unload what it has loaded.
+        """Stop watching, and unload what the watch has loaded.
 
-        It may be called again where it was cancelled.
+        It may be called again after a cancellation.
 
         Args:
             is_forced: Skip ``finalize``.
@@ -304,40 +286,41 @@ class DirectoryWatch:
         Raises:
             PhotonStateError: The caller is part of what the watch waits for.
         """
-        async with self.turn:
-            pass  # refused in there, before anything has ended
+        async with self.lock:
+            pass  # raises in there, before anything was stopped
         stopped = await run_in_thread(self._watcher.stop, 60.0, "luminal-stop")
         if stopped.error is not None:
             raise stopped.error
-        async with self.turn:
+        async with self.lock:
             await self._unload(self._loaded, is_forced)
-        closed = await run_in_thread(self._home.close, 10.0, "luminal-stop")
+        closed = await run_in_thread(self._runner.close, 10.0, "luminal-stop")
         if closed.error is not None:
             raise closed.error
 
     def _catch_up(self) -> None:
-        """Load what is there, and reload what was edited since the host loaded it."""
-        self._seen.update(self.intake.registry.files())
+        """Load what there is, and reload what was edited since the host loaded it."""
+        self._seen.update(self.batch_loader.registry.files())
         below = os.path.join(self.directory, "")
         known = {
             path
-            for generation in self.intake.world.generations.values()
+            for generation in self.batch_loader.world.generations.values()
             for path in generation.sources
             if path.startswith(below)
         }
-        self._take(Batch(created=frozenset([self.directory]), changed=frozenset(known)))
+        batch = Batch(created=frozenset([self.directory]), changed=frozenset(known))
+        self._on_batch(batch)
 
-    def _hear(self, note: Note) -> None:
-        """Pass on what the watcher says of itself; in its thread."""
+    def _on_note(self, note: Note) -> None:
+        """Log a note of the watcher; in its thread."""
         _log.warning("%s", note)
-        self._absence.hear(note)
+        self._unreachable.on_note(note)
 
-    def _take(self, batch: Batch) -> None:
-        """Act on *batch*; in the watcher's thread."""
-        self._absence.look(batch)
-        # Files are read here: every change of threads costs time in a busy host.
-        away = {path for path in batch.deleted if self._absence.covers(path)}
-        paths = batch.paths - away
+    def _on_batch(self, batch: Batch) -> None:
+        """Bring the photons up to date; in the watcher's thread."""
+        self._unreachable.on_batch(batch)
+        # Files are read in this thread: to change threads takes time in a busy host.
+        unknown = {path for path in batch.deleted if self._unreachable.covers(path)}
+        paths = batch.paths - unknown
         change, known = self._read(paths)
         until = time.monotonic() + _EMPTY_FOR
         while change.may_be_half_written:
@@ -346,98 +329,104 @@ class DirectoryWatch:
             is_same = change.equals(before) and not change.has_empty
             if is_same or time.monotonic() > until:
                 break
-        gone = {path for path in batch.deleted if self._absence.is_gone(path)}
-        is_new = any(map(_may_be_photon, paths - known - gone))
-        if change.units or gone or is_new:
-            self._home.run(lambda: self._act(batch, change, gone, is_new))
+        deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
+        is_new = any(map(_may_be_photon, paths - known - deleted))
+        if change.units or deleted or is_new:
+            self._runner.run(lambda: self._act(batch, change, deleted, is_new))
 
     def _look_again(self) -> None:
-        """Unload what is gone already; in the watcher's thread."""
-        gone = {path for path in self._loaded if self._absence.is_gone(path)}
-        if gone:
-            self._home.run(lambda: self._act(Batch(), Change(), gone, is_new=False))
+        """Unload what was deleted already; in the watcher's thread."""
+        deleted = {path for path in self._loaded if self._unreachable.is_deleted(path)}
+        if deleted:
+            self._runner.run(
+                lambda: self._act(Batch(), Change(), deleted, is_new=False)
+            )
 
     async def _act(
-        self, batch: Batch, change: Change, gone: set[str], is_new: bool
+        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
     ) -> None:
         began = time.perf_counter()
-        async with self.turn:
-            if gone:
-                await self._unload(gone, is_forced=False)
-            change.drop_unchanged(self.intake.world.generations)
+        async with self.lock:
+            if deleted:
+                await self._unload(deleted, is_forced=False)
+            change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
                 await self._reload(change)
-            # What is gone may have had the name of another.
-            if gone or is_new or (change.units and self._is_waiting):
+            # A deleted file may have had the name of a photon that could not be loaded.
+            if deleted or is_new or (change.units and self._is_waiting):
                 await self._load_new(batch.paths)
             if is_new:
-                # A file that came and went within one batch makes no news, and may
-                # have been found in between.
-                again = asyncio.get_running_loop().call_later
-                again(_LAST_LOOK, self._watcher.call, self._look_again)
-        _log.debug("%r acted on in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
+                # A file that was created and deleted within one batch is not reported,
+                # and may have been loaded in between.
+                asyncio.get_running_loop().call_later(
+                    _LAST_LOOK, self._watcher.call, self._look_again
+                )
+        _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
     def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
-        """Return what has other bytes now, and which of the paths we know."""
+        """Return what has other bytes now, and which paths a photon was read from."""
         change = Change()
         known: set[str] = set()
-        world = self.intake.world
+        world = self.batch_loader.world
         readers = {unit for path in paths for unit in world.readers(path)}
-        for unit in readers | self._refused:
+        for unit in readers | self._rejected:
             generation = world.generations.get(unit)
             for path, source in generation.sources.items() if generation else ():
-                # What a refused one misses may be there now.
-                if unit in self._refused or path in paths:
+                # A rejected unit is tried again whatever has changed.
+                if unit in self._rejected or path in paths:
                     change.compare(unit, path, source)
                 if path in paths:
                     known.add(path)
         return change, known
 
     async def _unload(self, files: set[str], is_forced: bool) -> None:
-        registry = self.intake.registry
+        registry = self.batch_loader.registry
         leaving = {f: registry.of_file(f) for f in files if registry.of_file(f)}
         for path, handlers in leaving.items():
-            self._lines.unloaded(path, handlers)
-        gone = [h for handlers in leaving.values() for h in handlers]
-        await self.reloader.confirm([h.generation.unit for h in gone if h.generation])
-        await self.reloader.retirements.end({h.name for h in gone})
-        await self.intake.unload_batch(leaving, is_forced)
+            self._watch_log.unloaded(path, handlers)
+        unloaded = [h for handlers in leaving.values() for h in handlers]
+        await self.reloader.end_earlier(unloaded)
+        await self.batch_loader.unload_batch(leaving, is_forced)
         self._loaded -= files
 
     async def _reload(self, change: Change) -> None:
-        """Replace what has changed, and note what was refused."""
-        world, registry = self.intake.world, self.intake.registry
-        serving = world.generations
-        concerned = registry.of_units(affected(change.units, world.users))
+        """Replace what has changed, and note what was rejected."""
+        world, registry = self.batch_loader.world, self.batch_loader.registry
+        running = world.generations
+        concerned = registry.of_units(reachable(change.units, world.users))
         before = {handler.name: handler.number for handler in concerned}
         began = time.perf_counter()
         done = await self.reloader.replace(change, policy="component")
         seconds = time.perf_counter() - began
         for outcome in done.report:
-            self._lines.settled(outcome, before.get(outcome.photon, 0), seconds)
+            self._watch_log.settled(outcome, before.get(outcome.photon, 0), seconds)
         after = world.generations
-        self._refused = {u for u in change.units if after.get(u) is serving.get(u)}
+        self._rejected = {u for u in change.units if after.get(u) is running.get(u)}
 
     async def _load_new(self, paths: AbstractSet[str]) -> None:
-        look = functools.partial(self._look, paths)
-        found = await run_in_thread(look, 60.0, "luminal-discover")
+        find = functools.partial(self._find_new, paths)
+        found = await run_in_thread(find, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self.intake.runtime.emit_discovered(candidates)
-        # A folder that was found, and has moved since, had the name until now.
-        holders = (self.intake.registry.get(c.name) for c in candidates)
-        moved = {h.filepath for h in holders if h and self._absence.is_gone(h.filepath)}
+        self.batch_loader.runtime.emit_discovered(candidates)
+        # Where a folder has moved, photons of its old path still have their names.
+        holders = (self.batch_loader.registry.get(c.name) for c in candidates)
+        moved = {
+            h.filepath
+            for h in holders
+            if h and self._unreachable.is_deleted(h.filepath)
+        }
         if moved:
             await self._unload(moved, is_forced=False)
-        batch = await self.intake.load_batch(candidates, IPhoton)
+        batch = await self.batch_loader.load_batch(candidates, IPhoton)
         for outcome in batch.report.failed:
-            self._lines.settled(outcome, 0, 0.0)
+            self._watch_log.settled(outcome, 0, 0.0)
         self._is_waiting = bool(batch.errors)
         if batch.handlers:
-            self._absence.settle()
-            if self._refused:  # what they miss may be there now
-                self._watcher.call(functools.partial(self._take, Batch()))
+            self._unreachable.accept()
+            if self._rejected:  # they may require what was loaded now
+                self._watcher.call(functools.partial(self._on_batch, Batch()))
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
             self._seen.add(handler.filepath)
@@ -445,27 +434,28 @@ class DirectoryWatch:
             try:
                 await handler.start()
             except LuminalError as error:
-                self._lines.failed(handler, error)
+                self._watch_log.failed(handler, error)
             else:
-                self._lines.started(handler, time.perf_counter() - began)
+                self._watch_log.started(handler, time.perf_counter() - began)
 
-    def _look(self, paths: AbstractSet[str]) -> list[Candidate]:
-        """Return what lies there, is not loaded, and was not unloaded by hand.
+    def _find_new(self, paths: AbstractSet[str]) -> list[Candidate]:
+        """Return photons that are not loaded, and that the host did not unload.
 
         Args:
-            paths: Of what has just changed.
+            paths: What has just changed. A photon that the host unloaded is returned
+                when its file is among them.
         """
-        registry = self.intake.registry
+        registry = self.batch_loader.registry
         if not os.path.isdir(self.directory):
             return []
         found = discover(self.directory, group=None, recursive=self.recursive)
         new = [c for c in found if not registry.of_file(c.location)]
-        away = {path for path in self._seen if not _is_touched(path, paths)}
-        return [c for c in new if c.location not in away and self.is_wanted(c)]
+        unloaded = {path for path in self._seen if not _is_touched(path, paths)}
+        return [c for c in new if c.location not in unloaded and self.is_wanted(c)]
 
 
 def _may_be_photon(path: str) -> bool:
-    """Whether it is worth while to look for new photons because of *path*."""
+    """Whether there may be a new photon because of a change of *path*."""
     return path.endswith(".py") or os.path.isdir(path)
 
 

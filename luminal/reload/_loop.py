@@ -1,4 +1,8 @@
-"""Where a background thread runs coroutines: the host's loop, or one of its own."""
+"""Run coroutines from a background thread: on the host's event loop, or on our own.
+
+What a photon starts on a loop lives only as long as that loop. So its coroutines run on
+the host's loop while it runs, and after that on a loop on a thread of Luminal's.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +20,32 @@ from luminal.supervise import unowned
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Home"]
+__all__ = ["LoopRunner"]
 
-_LOOK = 0.05
-"""Seconds between looks whether the host's loop still runs."""
+_INTERVAL = 0.05
+"""Seconds between checks whether the host's loop still runs."""
 
 
-# A loop of our own, and what ends it.
+# A loop of our own, and the event that ends it.
 _Own = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
 @attrs.define(eq=False)
-class Home:
-    """Runs coroutines from a thread that has no loop.
-
-    What a photon starts on a loop lives as long as the loop does. So they run on the
-    host's as long as it runs, and after that on a loop on a thread of our own.
-
-    """
+class LoopRunner:
+    """Runs coroutines from threads that have no event loop."""
 
     # The host's loop; None where there is none, or it has ended.
     _host: asyncio.AbstractEventLoop | None = None
-    # Waits there for ever, and is cancelled when `asyncio.run` ends.
+    # A task on the host's loop that is cancelled when `asyncio.run` ends.
     _canary: asyncio.Task[None] | None = None
     _own: _Own | None = None
     _thread: threading.Thread | None = None
 
-    def settle(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def use(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Run coroutines on the host's loop as long as it runs.
 
         Args:
-            loop: The loop that runs this; None for one of our own from the start.
+            loop: The running loop; None for a loop of our own from the start.
         """
         if loop is not None:
             self._host = loop
@@ -54,28 +53,38 @@ class Home:
                 self._canary = loop.create_task(_wait_for_ever(), name="luminal-canary")
 
     def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Run the coroutine that *make* returns, and wait for its end.
+        """Run a coroutine, and wait for its end.
 
-        If the host's loop stops in the middle, a second one is made and run here.
+        If the host's loop stops in the middle, a second coroutine is made and run on
+        our own loop.
+
+        Args:
+            make: Returns a new coroutine.
+
+        Returns:
+            What the coroutine returned.
+
+        Raises:
+            BaseException: Whatever the coroutine raised.
         """
         while True:
             loop = self._loop()
             work = self._checked(make, is_host=loop is self._host)
             try:
                 future = asyncio.run_coroutine_threadsafe(work, loop)
-            except RuntimeError:  # closed between the look and the call
+            except RuntimeError:  # the loop was closed just before the call
                 work.close()
                 continue
             while True:
                 try:
-                    return future.result(_LOOK)
+                    return future.result(_INTERVAL)
                 except FutureCancelledError:
                     break  # the loop ended and cancelled its tasks
                 except TimeoutError:
-                    if future.done():
-                        raise
+                    if future.done():  # it ended just after the wait timed out
+                        return future.result()
                     if not loop.is_running():
-                        _give_up(future, work, loop)
+                        _abandon(future, work, loop)
                         break
 
     async def _checked(
@@ -83,8 +92,8 @@ class Home:
     ) -> Any:
         """Run it, unless the host's loop is about to end.
 
-        `asyncio.run` cancels the tasks that it finds at its end. One that comes later
-        would begin, never go on, and keep what it holds.
+        `asyncio.run` cancels the tasks that it finds at its end. A task that is created
+        later would begin, never continue, and keep the locks that it holds.
         """
         canary = self._canary
         if is_host and canary and (canary.done() or canary.cancelling()):
@@ -110,7 +119,7 @@ class Home:
         return self._own[0]
 
     def close(self) -> None:
-        """Leave the host's loop, and end the one of our own, if there is one."""
+        """Forget the host's loop, and end our own if there is one."""
         canary, self._canary = self._canary, None
         if canary is not None:
             with contextlib.suppress(RuntimeError):  # that loop is closed
@@ -125,16 +134,16 @@ class Home:
             thread.join()
 
 
-def _give_up(
+def _abandon(
     future: Future[Any],
     work: Coroutine[Any, Any, Any],
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Let go of *work*, which *loop* was asked for and runs no more."""
+    """Give up *work*, which was submitted to a loop that does not run any more."""
     if loop.is_closed():
-        work.close()  # it came too late to be begun: nobody else would tell it
+        work.close()  # it was never begun, and Python would warn of it
     else:
-        future.cancel()  # for the case that the loop goes on some day
+        future.cancel()  # in case that the loop is run again
 
 
 async def _serve(begun: Future[_Own]) -> None:

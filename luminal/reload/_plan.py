@@ -1,24 +1,44 @@
-"""Which units a change affects, in which order, and which of them belong together.
+"""Plan a reload: what a change affects, in which order, and what it can return to.
 
-Pure: in come edges that were seen while staging, out come units.
+A *unit* is what is replaced as a whole: a photon's file, its package, its distribution,
+or a helper module. `Change` has the units of a reload and the bytes that were read of
+them; `History` has the files to which a roll-back returns. `find_unmet` checks the
+requirements that photons have of each other.
+
+`find_upgrade` reads the installed version of a distribution: every source file is read
+once and must have the digest that RECORD gives. These bytes are staged, so that neither
+an incomplete installation nor a mixture of two versions is ever executed.
 """
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery import fits, fold, split_requirement
-from luminal.errors import LuminalError, PhotonDependencyError
-from luminal.loading import read_source
+from luminal.discovery import discover, fits, fold, split_requirement
+from luminal.errors import (
+    LuminalError,
+    PhotonDependencyError,
+    PhotonReloadError,
+    PhotonTornError,
+)
+from luminal.loading import (
+    Choice,
+    DistributionOrigin,
+    extensions_of,
+    read_installed_files,
+    read_source,
+)
+from luminal.model import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Registry
-    from luminal.loading import Choice, Generation, Origin, Pinned, SourceFile
+    from luminal.loading import Generation, Origin, Pinned, SourceFile
     from luminal.model import Candidate
     from luminal.reload._swap import Pair
 
@@ -26,39 +46,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Change",
+    "EarlierFiles",
     "History",
-    "Past",
-    "Renewal",
     "Unmet",
-    "affected",
+    "Upgrade",
     "components",
+    "distribution_of",
     "find_unmet",
+    "find_upgrade",
     "in_order",
-    "upstream",
+    "reachable",
 ]
 
-# === reload.plan ===
-# Which units a change affects, in which order, and which of them belong together.
-#
-# Pure: in come edges that were seen while staging, out come units.
 
-
-def upstream(units: Iterable[str], needs: Edges) -> set[str]:
-    """Return *units* and all that they import from, directly or not."""
-    return _reach(units, needs)
-
-
-def affected(changed: Iterable[str], users: Edges) -> set[str]:
-    """Return *changed* and all that imports from one of them, directly or not.
+def reachable(start: Iterable[str], edges: Edges) -> set[str]:
+    """Return *start* and every unit that a chain of edges leads to.
 
     Args:
-        changed: Units whose files have changed.
-        users: Unit → units that import from it.
+        start: Units.
+        edges: Unit → units. With those that import from a unit, the answer is what a
+            change affects; with those that it imports from, what it depends on.
     """
-    return _reach(changed, users)
-
-
-def _reach(start: Iterable[str], edges: Edges) -> set[str]:
     found = set(start)
     queue = list(found)
     while queue:
@@ -70,30 +78,36 @@ def _reach(start: Iterable[str], edges: Edges) -> set[str]:
 
 
 def in_order(units: AbstractSet[str], needs: Edges) -> list[str]:
-    """Return *units*, what is imported from before what imports it.
+    """Return *units*, each one after those that it imports from, otherwise by name.
 
-    Units that import each other keep their names' order; staging the first brings in
-    the others.
+    Of units that import each other, the first by name comes first: to stage it brings
+    in the others.
+
+    Args:
+        units: What is to be staged.
+        needs: Unit → units that it imports from.
     """
-    ordered: dict[str, None] = {}
-    for unit in sorted(units):
-        path = [(unit, iter(sorted(needs(unit))))]
-        seen = {unit}
-        while path:
-            current, rest = path[-1]
-            for other in rest:
-                if other in units and other not in seen and other not in ordered:
-                    seen.add(other)
-                    path.append((other, iter(sorted(needs(other)))))
-                    break
-            else:
-                path.pop()
-                ordered.setdefault(current)
-    return list(ordered)
+    graph = {unit: {o for o in needs(unit) if o in units} - {unit} for unit in units}
+    while True:
+        sorter = TopologicalSorter(graph)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            cycle = error.args[1]  # each unit is imported by the next one
+            first = min(range(1, len(cycle)), key=cycle.__getitem__)
+            graph[cycle[first]].discard(cycle[first - 1])
+        else:
+            break
+    ordered: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        sorter.done(*ready)
+        ordered += ready
+    return ordered
 
 
 def components(units: AbstractSet[str], needs: Edges) -> list[set[str]]:
-    """Split *units* into groups of which none imports from another."""
+    """Split *units* into groups; no group imports from another one."""
     joined: dict[str, set[str]] = {unit: set() for unit in units}
     for unit in units:
         for other in tuple(needs(unit)):
@@ -104,25 +118,21 @@ def components(units: AbstractSet[str], needs: Edges) -> list[set[str]]:
     left = set(units)
     for unit in sorted(units):
         if unit in left:
-            group = _reach([unit], joined.__getitem__)
+            group = reachable([unit], joined.__getitem__)
             groups.append(group)
             left -= group
     return groups
 
 
-# === reload.change ===
-# What a reload is about: units whose files differ, and the bytes that were read.
-
-
 @attrs.frozen
-class Renewal:
-    """What a distribution has become.
+class Upgrade:
+    """The installed version of a distribution, to be swapped in.
 
     Attributes:
         unit: Its unit.
-        origin: Where its modules are looked for now.
-        choice: How its photons are chosen.
-        candidates: What discovery knows of them.
+        origin: Where its modules are found now.
+        choice: How its photons are chosen among the objects of its modules.
+        candidates: What discovery knows of its photons.
         files: Its sources; None for an editable installation, which keeps no list.
     """
 
@@ -141,35 +151,35 @@ class Change:
         units: Units whose files have changed, or that are to be replaced anyway.
         snapshot: Path → bytes that have been read already.
         pinned: Unit → files to be used instead of those on disk.
-        renewals: Unit of a distribution → what has become of it.
+        upgrades: Unit of a distribution → its installed version.
     """
 
     units: set[str] = attrs.Factory(set)
     snapshot: dict[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
-    renewals: dict[str, Renewal] = attrs.Factory(dict)
+    upgrades: dict[str, Upgrade] = attrs.Factory(dict)
 
-    def differs(self, renewal: Renewal, serving: Generation) -> bool:
-        """Whether a distribution is another one than the generation that serves."""
-        if renewal.files is None:
-            for path, known in serving.sources.items():
-                self.compare(renewal.unit, path, known)
-            return renewal.unit in self.units
-        found = {p: s.checksum for p, s in renewal.files.sources.items()}
-        return found != {p: s.checksum for p, s in serving.sources.items()}
+    def differs(self, upgrade: Upgrade, running: Generation) -> bool:
+        """Whether the installed version has other bytes than what runs."""
+        if upgrade.files is None:
+            for path, known in running.sources.items():
+                self.compare(upgrade.unit, path, known)
+            return upgrade.unit in self.units
+        found = {p: s.checksum for p, s in upgrade.files.sources.items()}
+        return found != {p: s.checksum for p, s in running.sources.items()}
 
-    def include(self, renewal: Renewal) -> None:
-        """Replace a distribution by what it has become."""
-        self.units.add(renewal.unit)
-        self.renewals[renewal.unit] = renewal
-        if renewal.files is not None:
-            self.pinned[renewal.unit] = renewal.files
+    def include(self, upgrade: Upgrade) -> None:
+        """Replace a distribution by the version that is installed."""
+        self.units.add(upgrade.unit)
+        self.upgrades[upgrade.unit] = upgrade
+        if upgrade.files is not None:
+            self.pinned[upgrade.unit] = upgrade.files
 
     @property
     def may_be_half_written(self) -> bool:
         """Whether a file is empty or ends within a line.
 
-        So it does while the next save has truncated it and not written all of it.
+        Such a file may be in the middle of a save: truncated, and not yet written.
         """
         return any(not s.data.endswith(b"\n") for s in self.snapshot.values())
 
@@ -184,10 +194,10 @@ class Change:
         theirs = {path: source.checksum for path, source in other.snapshot.items()}
         return mine == theirs and self.units == other.units
 
-    def drop_unchanged(self, serving: Mapping[str, Generation]) -> None:
-        """Drop units that serve what was read by now, or that serve no more."""
+    def drop_unchanged(self, running: Mapping[str, Generation]) -> None:
+        """Drop units that run the bytes that were read, and units that do not run."""
         for unit in list(self.units):
-            generation = serving.get(unit)
+            generation = running.get(unit)
             read = self.snapshot.keys() & generation.sources if generation else set()
             if generation is None or (
                 read
@@ -199,34 +209,116 @@ class Change:
                 self.units.discard(unit)
 
     def compare(self, unit: str, path: str, known: SourceFile) -> None:
-        """Read the file at *path*; replace *unit* if it is not what is *known*.
+        """Read the file at *path*; replace *unit* if its bytes are not the known ones.
 
-        What equals them is dropped: a touch, a chmod, a checkout there and back.
+        A touch, a chmod, or a checkout there and back changes nothing.
+
+        Args:
+            unit: The unit that has read the file.
+            path: Of the file.
+            known: What was read of it for the generation that runs.
         """
         try:
             source = read_source(path)
         except LuminalError:
-            self.units.add(unit)  # staging it will say what is wrong
+            self.units.add(unit)  # staging reports what is wrong
             return
         if source.checksum != known.checksum:
             self.units.add(unit)
             self.snapshot[path] = source
 
 
-# === reload.requirements ===
-# What photons require of others: there, of the right version, in no circle.
-#
-# In come pairs of a swap that have not been started; out comes a refusal, or nothing. A
-# requirement that was not met before is no reason: what runs does without it too.
+def distribution_of(handler: Handler) -> str:
+    """Return the distribution that a photon comes from; empty for a directory."""
+    candidate = handler.candidate
+    if candidate is None or candidate.source is not Source.DISTRIBUTION:
+        return ""
+    return candidate.origin.rpartition(" ")[0]
+
+
+def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
+    """Return the installed version of the distribution of *handlers*.
+
+    Args:
+        handlers: Of all photons of one distribution.
+
+    Raises:
+        PhotonTornError: It is not installed, or incomplete: pip may be at work.
+        PhotonReloadError: It cannot be swapped in.
+        LuminalError: One of its photons cannot be loaded any more.
+    """
+    first = handlers[0]
+    if first.generation is None or first.candidate is None:
+        raise _not_swappable(first, "it is not loaded", "load it first")
+    if first.generation.borrowed:
+        raise _not_swappable(
+            first,
+            "the host had imported its modules before Luminal did",
+            "load photons before anything imports them, or restart the host",
+        )
+    candidates = _candidates(first.candidate, distribution_of(first))
+    distribution, _, version = candidates[0].origin.rpartition(" ")
+    module = candidates[0].target.partition(":")[0].strip()
+    location = candidates[0].location
+    origin = DistributionOrigin(distribution, version, module, location)
+    files = read_installed_files(origin, is_checked=True)
+    for candidate in candidates:  # only now that all files are known to be complete
+        if candidate.problem is not None:
+            raise candidate.problem.error(candidate.name)
+    _check_swappable(first, origin, first.generation.unit)
+    targets = tuple((c.name, c.target) for c in candidates)
+    base = first._choice.base if first._choice is not None else object
+    choice = Choice(base, (), targets)
+    return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
+
+
+def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
+    found = [
+        candidate
+        for candidate in discover(group=known.group)
+        if candidate.source is Source.DISTRIBUTION
+        and candidate.origin.rpartition(" ")[0] == distribution
+    ]
+    if not found or not all(candidate.location for candidate in found):
+        raise PhotonTornError("is not installed", photon=known.name)
+    return found
+
+
+def _check_swappable(first: Handler, origin: DistributionOrigin, unit: str) -> None:
+    """Reject what a process can have only one version of."""
+    compiled = extensions_of(origin)
+    if compiled or (first.generation is not None and first.generation.has_extension):
+        name = compiled[0] if compiled else "one of its modules"
+        raise _not_swappable(
+            first,
+            f"{name} is compiled, and a process can have only one version of it",
+            "restart the host",
+        )
+    if origin.root[0] != unit:
+        raise _not_swappable(
+            first,
+            f"its package {unit!r} is called {origin.root[0]!r} now",
+            "restart the host",
+        )
+
+
+def _not_swappable(handler: Handler, why: str, hint: str) -> PhotonReloadError:
+    return PhotonReloadError(
+        "its upgrade cannot be swapped in",
+        photon=handler.name,
+        file=handler.filepath,
+        why=why,
+        hint=hint,
+    )
 
 
 @attrs.frozen
 class Unmet:
-    """A requirement that would not be met.
+    """A requirement that would not be met after a swap.
 
     Attributes:
-        error: Names what is missing, or the chain of a circle.
-        others: Names of the photons that it is about, beside the one that is refused.
+        error: Names what is missing, or the photons of a cycle.
+        others: Names of the other photons that it is about.
     """
 
     error: PhotonDependencyError
@@ -234,13 +326,16 @@ class Unmet:
 
 
 def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
-    """Return the first requirement of a new photon, or of others, not met then.
+    """Return the first requirement, of a new photon or of others, that is not met.
+
+    A requirement that was not met before the swap is no reason to reject it.
 
     Args:
-        pairs: Of the swap; their candidates learn what the new classes require.
+        pairs: Of the swap, not started yet; their candidates are updated to what the
+            new classes require.
         registry: The photons of the host, the old ones of *pairs* among them.
     """
-    asking = [pair.new for pair in pairs if pair.new and _learn(pair.new)]
+    asking = [pair.new for pair in pairs if pair.new and _update_requirements(pair.new)]
     unmet = _unmet_of_others(pairs, registry)
     if unmet is not None or not asking:
         return unmet
@@ -248,20 +343,21 @@ def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
     before = {fold(p.old.name): p.old.candidate for p in pairs if p.old}
     for new in asking:
         was = before.get(fold(new.name))
-        for requirement in _of(new.candidate):
+        for requirement in _requirements(new.candidate):
             why = after.unmet(requirement)
-            if why and requirement not in _of(was):
-                error = _refusal(new, f"requires {requirement!r}", why)
+            if why and requirement not in _requirements(was):
+                error = _rejection(new, f"requires {requirement!r}", why)
                 return Unmet(error, (split_requirement(requirement)[0],))
-        chain = after.circle(new.name)
-        if chain:
-            why = " requires ".join(map(repr, chain))
-            return Unmet(_refusal(new, "requires itself", why), tuple(chain))
+    for new in asking:
+        cycle = after.cycle(new.name)
+        if cycle:
+            why = " requires ".join(map(repr, cycle))
+            return Unmet(_rejection(new, "requires itself", why), tuple(cycle))
     return None
 
 
 def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
-    """Return whose version a photon outside of the swap cannot do with."""
+    """Return a new version that a photon outside of the swap does not support."""
     other = {
         fold(p.new.name): (p.old, p.new)
         for p in pairs
@@ -273,7 +369,7 @@ def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
     for user in registry.all().values():
         if fold(user.name) in within:
             continue
-        for requirement in _of(user.candidate):
+        for requirement in _requirements(user.candidate):
             name, wanted = split_requirement(requirement)
             old, new = other.get(fold(name), (None, None))
             if old is None or new is None or not wanted:
@@ -281,11 +377,11 @@ def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
             if fits(_version(old), wanted) and not fits(_version(new), wanted):
                 version = _version(new) or "none"
                 error = PhotonDependencyError(
-                    f"has version {version}, which {user.name!r} cannot do with",
+                    f"has version {version}, which {user.name!r} does not support",
                     photon=new.name,
                     file=new.filepath,
                     why=f"photon {user.name!r} requires {requirement!r}",
-                    hint="keep to that range, or change both in one batch",
+                    hint="use a version in that range, or change both in one batch",
                 )
                 return Unmet(error, (user.name,))
     return None
@@ -300,7 +396,7 @@ class _After:
     """The photons of the host once the swap is made."""
 
     registry: Registry
-    # Folded name → what is new of that name; None for what leaves.
+    # Folded name → the new photon of that name; None where it is unloaded.
     changed: Mapping[str, Handler | None]
 
     @classmethod
@@ -328,38 +424,44 @@ class _After:
             return f"photon {name!r} has version {version or 'none'}"
         return ""
 
-    def circle(self, start: str) -> list[str]:
-        """Return the names from *start* to itself; empty where nothing leads there."""
-        seen: set[str] = set()
-        ways = [[start]]
-        while ways:
-            way = ways.pop()
-            handler = self.get(way[-1])
-            for requirement in _of(handler.candidate) if handler is not None else ():
-                name = split_requirement(requirement)[0]
-                if fold(name) == fold(start):
-                    return [*way, start]
-                if fold(name) not in seen:
-                    seen.add(fold(name))
-                    ways.append([*way, name])
+    def cycle(self, name: str) -> list[str]:
+        """Return the names of a cycle of requirements, from *name* to itself, or []."""
+        graph: dict[str, list[str]] = {}
+        queue = [fold(name)]
+        while queue:
+            key = queue.pop()
+            if key not in graph:
+                handler = self.get(key)
+                required = _requirements(handler.candidate) if handler else ()
+                graph[key] = [fold(split_requirement(each)[0]) for each in required]
+                queue += graph[key]
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            keys = error.args[1][-2::-1]  # each photon requires the next one
+            if fold(name) not in keys:
+                return []  # a cycle that was there before
+            at = keys.index(fold(name))
+            handlers = map(self.get, [*keys[at:], *keys[: at + 1]])
+            return [handler.name for handler in handlers if handler is not None]
         return []
 
 
-def _learn(new: Handler) -> bool:
-    """Take over what a new class says that it requires; return whether it does."""
+def _update_requirements(new: Handler) -> bool:
+    """Note what the new class requires; return whether there is anything."""
     asked = getattr(new.factory, "photon_requires", None)
     if new.candidate is not None and isinstance(asked, list | tuple):
         said = tuple(str(each) for each in asked)
         if said != new.candidate.requirements and (said or not new.candidate.group):
             new._life.candidate = attrs.evolve(new.candidate, requirements=said)
-    return bool(_of(new.candidate))
+    return bool(_requirements(new.candidate))
 
 
-def _of(candidate: Candidate | None) -> tuple[str, ...]:
+def _requirements(candidate: Candidate | None) -> tuple[str, ...]:
     return candidate.requirements if candidate is not None else ()
 
 
-def _refusal(new: Handler, what: str, why: str) -> PhotonDependencyError:
+def _rejection(new: Handler, what: str, why: str) -> PhotonDependencyError:
     return PhotonDependencyError(
         what,
         photon=new.name,
@@ -369,54 +471,54 @@ def _refusal(new: Handler, what: str, why: str) -> PhotonDependencyError:
     )
 
 
-# === reload.history ===
-# What served before: the files that a roll-back returns to.
-
-Past = dict[str, "Mapping[str, Pinned]"]
-"""Unit → what it can return to; nothing where it has had one generation only."""
+EarlierFiles = dict[str, "Mapping[str, Pinned]"]
+"""Unit → the files that it can return to, empty after its first generation."""
 
 
 @attrs.define(eq=False)
 class History:
-    """One step back for every unit, together with what changed along with it."""
+    """The files of every unit before its latest swap, for a roll-back."""
 
-    # Unit → the files, before the swap that made its serving generation, of all units
-    # that took part in that swap.
+    # Unit → the files, before the swap that made its present generation, of all units
+    # of that swap.
     _before: dict[str, Mapping[str, Pinned]] = attrs.Factory(dict)
 
-    def note(self, before: Mapping[str, Pinned]) -> Past:
-        """Note that the units of *before* have been replaced in one swap.
+    def note(self, before: Mapping[str, Pinned]) -> EarlierFiles:
+        """Record that units have been replaced in one swap.
+
+        Args:
+            before: Unit → its files before the swap.
 
         Returns:
-            What was known of them until now, for `take_back`.
+            What was known of the units until now, for `take_back`.
         """
-        past = {unit: self._before.get(unit, {}) for unit in before}
+        earlier = {unit: self._before.get(unit, {}) for unit in before}
         self._before.update(dict.fromkeys(before, before))
-        return past
+        return earlier
 
-    def take_back(self, past: Past) -> None:
-        """Forget a swap that was reverted: its units serve again what they did."""
-        self._before.update(past)
+    def take_back(self, earlier: EarlierFiles) -> None:
+        """Forget a swap that was reverted."""
+        self._before.update(earlier)
 
     def forget(self, unit: str) -> None:
-        """Forget a unit that serves no more."""
+        """Forget a unit that is not loaded any more."""
         self._before.pop(unit, None)
 
     def before(
         self, unit: str, needs: Callable[[str], AbstractSet[str]]
     ) -> tuple[dict[str, Pinned], list[set[str]]]:
-        """Return what *unit* and all that changed with it were.
+        """Return the earlier files of *unit* and of all that was swapped with it.
 
         Args:
             unit: What is to be rolled back.
             needs: Unit → units that it imports from.
 
         Returns:
-            Unit → its files; nothing where it has had one generation only. And the
-            groups that imports connect, the one with *unit* first.
+            Unit → its files, empty after its first generation; and the groups of these
+            units that imports connect, the one with *unit* first.
         """
         swap = self._before.get(unit, {})
-        # A unit that has been replaced once more since then has another past.
+        # Not the units that have been replaced once more since then.
         same = {u: files for u, files in swap.items() if self._before.get(u) is swap}
         groups = components(same.keys(), needs)
         return same, sorted(groups, key=lambda group: unit not in group)

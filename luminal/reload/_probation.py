@@ -1,7 +1,7 @@
-"""Probation: a new generation serves, and the old one waits, whole, to come back.
+"""Probation: watch a new generation for some time, and roll it back if it fails.
 
-In comes a swap that has been made; out comes its confirmation, or the world as it was
-before, automatically and once.
+Meanwhile the old photons keep running, unregistered, so that they can return. A swap on
+probation is confirmed or rolled back once, automatically.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from luminal.errors import PhotonRollbackError
 from luminal.lifecycle import error_text, is_containable, method_of, run_step
 from luminal.model import EventKind, Problem, State
-from luminal.reload._loop import Home
+from luminal.reload._loop import LoopRunner
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from luminal.reload._retirement import Retirements
     from luminal.reload._swap import Pair
 
-__all__ = ["Provisional"]
+__all__ = ["ProvisionalSwap"]
 
 
 @attrs.define(eq=False)
-class Provisional:
+class ProvisionalSwap:
     """A swap on probation.
 
     Args:
         pairs: What was swapped; the old photon, in ``retiring`` of each pair, still
             runs.
-        before: Unit → the generation that served before.
+        before: Unit → the generation that was replaced.
         world: Where generations are committed.
-        ports: What connects the photons to the host.
-        terms: How long, and what counts against it.
-        turn: The host's; one change at a time.
-        retirements: Takes over what is replaced for good.
-        when_over: Called when it is confirmed or reverted.
+        runtime: The connections of photons to the host.
+        settings: How long probation lasts, and what ends it with a roll-back.
+        lock: Of the host; held for one change at a time.
+        retirements: Retires what is not needed any more.
+        when_over: Awaited when the swap is confirmed or reverted.
     """
 
     pairs: Sequence[Pair]
     before: Mapping[str, Generation]
     world: World
-    ports: Runtime
-    terms: Probation
-    turn: CrossLoopLock
+    runtime: Runtime
+    settings: Probation
+    lock: CrossLoopLock
     retirements: Retirements
-    when_over: Callable[[Provisional], Awaitable[object]]
+    when_over: Callable[[ProvisionalSwap], Awaitable[object]]
     is_over: bool = False
     is_reverted: bool = False
     _ended: threading.Event = attrs.Factory(threading.Event)
-    _home: Home = attrs.Factory(Home)
+    _runner: LoopRunner = attrs.Factory(LoopRunner)
 
     @property
     def units(self) -> frozenset[str]:
@@ -66,33 +66,34 @@ class Provisional:
         return frozenset(self.before)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look after the new photons from a background thread.
+        """Check the new photons from a background thread.
 
         Args:
-            loop: Where their ``async`` methods run as long as it does.
+            loop: The loop for their ``async`` methods, as long as it runs.
         """
-        self._home.settle(loop)
+        self._runner.use(loop)
         name = "luminal-probation"
         with unowned():
             threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def _watch(self) -> None:
-        looks = max(1, round(self.terms.seconds / self.terms.interval))
+        checks = max(1, round(self.settings.seconds / self.settings.interval))
         try:
-            for look in range(1, looks + 1):
-                if self._ended.wait(self.terms.seconds / looks):
+            for number in range(1, checks + 1):
+                if self._ended.wait(self.settings.seconds / checks):
                     return
-                if self._home.run(functools.partial(self._look, look == looks)):
+                is_last = number == checks
+                if self._runner.run(functools.partial(self._check, is_last)):
                     return
         finally:
-            self._home.close()
+            self._runner.close()
 
-    async def _look(self, is_last: bool) -> bool:
-        """Judge the new photons; return whether that was the end of it."""
-        why = await self._complaint()
+    async def _check(self, is_last: bool) -> bool:
+        """Check the new photons; return whether probation is over."""
+        why = await self._find_failed()
         if why is None and not is_last:
             return False
-        async with self.turn:
+        async with self.lock:
             if self.is_over:
                 return True
             if why is None:
@@ -101,8 +102,8 @@ class Provisional:
                 await self.revert(*why)
         return True
 
-    async def _complaint(self) -> tuple[Handler, str] | None:
-        """Return who has failed, and how."""
+    async def _find_failed(self) -> tuple[Handler, str] | None:
+        """Return a photon that has failed, and why."""
         for pair in self.pairs:
             if pair.old is None or pair.old.state is not State.RUNNING:
                 continue
@@ -113,29 +114,36 @@ class Provisional:
 
     def _too_many_errors(self, handler: Handler) -> str:
         calls = errors = 0
-        for row in self.ports.plugins.statistics():
+        for row in self.runtime.plugins.statistics():
             if row.photon == handler.name:
                 calls += row.calls
                 errors += row.errors
-        if calls < self.terms.min_calls or errors <= calls * self.terms.error_rate:
+        if (
+            calls < self.settings.min_calls
+            or errors <= calls * self.settings.error_rate
+        ):
             return ""
         return f"{errors} of {calls} calls raised"
 
     async def confirm(self) -> None:
-        """Retire the old photons; the new ones are final. The turn is held."""
+        """Make the swap final, and retire the old photons; the lock is held."""
         self._close()
         for pair in self.pairs:
-            # The host's Handler may have gone on to the next generation.
+            # The host's Handler may already have the next generation.
             if pair.new is not None:
-                self.ports.emit(EventKind.CONFIRMED, pair.new)
+                self.runtime.emit(EventKind.CONFIRMED, pair.new)
         self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
         await self.when_over(self)
 
     async def revert(self, failed: Handler, why: str) -> None:
-        """Let the old photons serve again, and retire the new ones. The turn is held.
+        """Register the old photons again, and retire the new ones.
 
-        An old photon that has become unhealthy as well is stopped, which is logged
-        loudly: there is no third generation to turn to.
+        The caller holds the lock. An old photon that has become unhealthy as well is
+        stopped, and logged as critical, as there is no other generation to return to.
+
+        Args:
+            failed: The Handler of the photon that has failed.
+            why: How it has failed.
         """
         self._close()
         self.is_reverted = True
@@ -144,28 +152,29 @@ class Provisional:
             photon=failed.name,
             file=failed.filepath,
             why=why,
-            hint="correct it, then reload the photon",
+            hint="fix it, then reload the photon",
         )
         problem = Problem.of(error, "probation")
-        plugins = self.ports.plugins
+        plugins = self.runtime.plugins
         back = [
             (p.old, p.new, p.retiring)
             for p in self.pairs
             if p.old is not None and p.new is not None and p.retiring is not None
         ]
-        seats: list[tuple[Any, Any]] = [
-            (new.instance, before.instance) for _, new, before in back
+        replacements: list[tuple[Any, Any]] = [
+            (new.instance, before.instance)
+            for _, new, before in back
+            if plugins.is_registered(new.instance) and before.instance is not None
         ]
-        seats = [s for s in seats if plugins.is_registered(s[0]) and s[1] is not None]
         stopped = [h for h, _, _ in back if h.state is not State.RUNNING]
         number = min((before.number for _, _, before in back), default=0)
-        plugins.swap_many(seats, generation=number)
+        plugins.swap_many(replacements, generation=number)
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
-            self.ports.emit(EventKind.ROLLED_BACK, handler, problem=problem)
+            self.runtime.emit(EventKind.ROLLED_BACK, handler, problem=problem)
         self.retirements.begin([new for _, new, _ in back])
-        for handler in stopped:  # by the host, meanwhile: so they stay
+        for handler in stopped:  # what the host has stopped stays stopped
             await handler.stop()
         for handler, _, _ in back:
             await self._check_again(handler)
@@ -178,12 +187,12 @@ class Provisional:
         import logging
 
         logging.getLogger("luminal.reload").critical(
-            "photon %r is off: its new generation failed on probation, and the one "
-            "before is not healthy any more: %s",
+            "photon %r does not run: its new generation failed on probation, and the "
+            "earlier one is not healthy any more: %s",
             handler.name,
             why,
         )
-        self.ports.emit(EventKind.FAILED, handler)
+        self.runtime.emit(EventKind.FAILED, handler)
         await handler.stop()
 
     def _close(self) -> None:
@@ -201,8 +210,8 @@ async def _unhealthy(handler: Handler) -> str:
         name = f"check {handler.name}"
         is_well = bool(await run_step(check, deadline=deadline, name=name))
     except BaseException as error:
-        # Whatever it is, `SystemExit` included, it is not healthy.
+        # Any exception, `SystemExit` included, means that it is not healthy.
         if not is_containable(error):
             raise
         return f"'is_healthy' raised {error_text(error)}"
-    return "" if is_well else "'is_healthy' says no"
+    return "" if is_well else "'is_healthy' returned a false value"

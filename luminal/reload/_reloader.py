@@ -1,4 +1,9 @@
-"""Reload photons: from what somebody asks for to a transaction, and its outcome."""
+"""`Reloader`: decides which units one swap replaces, and reports what came of it.
+
+A reload reads what has changed, adds everything that imports from it, and runs one swap
+for each group of units that succeed or fail together. Afterwards the old photons are
+retired, or kept for the time of probation.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +20,24 @@ from luminal.model import (
     Probation,
     Problem,
     Report,
+    State,
 )
-from luminal.reload._distribution_watch import distribution_of, look_up
 from luminal.reload._plan import (
     Change,
+    EarlierFiles,
     History,
-    Past,
-    affected,
     components,
+    distribution_of,
+    find_upgrade,
     in_order,
-    upstream,
+    reachable,
 )
-from luminal.reload._probation import Provisional
+from luminal.reload._probation import ProvisionalSwap
 from luminal.reload._retirement import Retirements
-from luminal.reload._swap import Mixture, Swap
+from luminal.reload._swap import LateDependencies, Swap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from luminal.errors import LuminalError
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
@@ -41,19 +47,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Policy", "Reloaded", "Reloader"]
 
-# === reload.reloaded ===
-# What came of a reload: for whoever asked for it, and for the report.
-
 
 @attrs.frozen
 class Reloaded:
-    """What came of a reload.
+    """The result of a reload.
 
     Attributes:
-        handlers: Of the photons that live on in a new generation.
+        handlers: Of the photons that have a new generation.
         report: An outcome for every photon that was affected.
-        errors: Why those that were refused were.
-        retirements: What the swaps have left behind.
+        errors: Why swaps were rejected.
+        retirements: Of the old photons.
     """
 
     handlers: tuple[Handler, ...] = ()
@@ -62,12 +65,12 @@ class Reloaded:
     retirements: tuple[Retirement, ...] = ()
 
     async def settle(self) -> None:
-        """Wait until the old photons are finalized, if no long call keeps them."""
+        """Wait until old photons are finalized, but only briefly for their calls."""
         for retirement in self.retirements:
             await retirement.wait()
 
     def __add__(self, other: Reloaded) -> Reloaded:
-        """Return what came of both."""
+        """Return the results of both."""
         return Reloaded(
             self.handlers + other.handlers,
             Report(self.report.outcomes + other.report.outcomes),
@@ -76,11 +79,8 @@ class Reloaded:
         )
 
 
-# === reload.reloader ===
-# Reload photons: from what somebody asks for to a transaction, and its outcome.
-
 Policy = Literal["all", "component"]
-"""What fails together: the whole batch, or only what is connected by imports."""
+"""What is rejected together: the whole batch, or only what imports connect."""
 
 
 @attrs.define(eq=False)
@@ -89,86 +89,95 @@ class Reloader:
 
     Args:
         world: Where generations are committed.
-        registry: Where Handlers are kept.
-        ports: What connects the photons to the host.
-        turn: The host's; one change at a time.
-        probation: Terms under which a swap is provisional.
+        registry: The Handlers of the host.
+        runtime: The connections of photons to the host.
+        lock: Of the host; the caller of every method holds it.
+        probation: When a new generation is rolled back automatically.
 
     Attributes:
-        retirements: What earlier swaps have left behind.
+        retirements: Of what earlier swaps have replaced.
     """
 
     world: World
     registry: Registry
-    ports: Runtime
-    turn: CrossLoopLock
+    runtime: Runtime
+    lock: CrossLoopLock
     probation: Probation = attrs.Factory(Probation)
     retirements: Retirements = attrs.field(init=False)
-    # Swaps that may still be taken back.
-    _provisional: list[Provisional] = attrs.Factory(list)
+    # Swaps on probation.
+    _provisional: list[ProvisionalSwap] = attrs.Factory(list)
     _history: History = attrs.Factory(History)
 
     def __attrs_post_init__(self) -> None:
-        self.retirements = Retirements(self.ports)
+        self.retirements = Retirements(self.runtime)
 
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
     ) -> Reloaded:
-        """Replace the units of *handlers*, and what their changed helpers affect.
+        """Replace the units of *handlers*, and all that their changed helpers affect.
 
-        Photons of a distribution are replaced by what is installed now.
+        Photons of a distribution are replaced by the installed version.
+
+        Args:
+            handlers: Of photons that are loaded.
+            policy: What is rejected together.
         """
         asked = list(handlers)
         units = {h.generation.unit for h in asked if h.generation is not None}
-        is_shipped = any(map(distribution_of, asked))
-        if not is_shipped and upstream(units, self.world.needs) == units:
+        is_installed = any(map(distribution_of, asked))
+        if not is_installed and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_in_thread(
-            lambda: self._look(asked), self.ports.deadlines.load, "luminal-read"
+            lambda: self._read(asked), self.runtime.deadlines.load, "luminal-read"
         )
         if result.error is not None:
             raise result.error
         return await self.replace(result.value or Change(), policy)
 
     async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
-        """Replace the units of *change* and all that imports from them."""
+        """Replace the units of *change* and all that imports from them.
+
+        Args:
+            change: The units, and what replaces them.
+            policy: What is rejected together.
+        """
         whole = self._affected(change.units)
         is_one = policy == "all"
         groups = [whole] if is_one else components(whole, self.world.needs)
-        done, refused = Reloaded(), set[str]()
+        done, rejected = Reloaded(), set[str]()
         while groups:
-            done += await self._run(groups.pop(0), change, groups, refused)
+            done += await self._run(groups.pop(0), change, groups, rejected)
         return done
 
     def _affected(self, units: set[str]) -> set[str]:
-        """Return those of *units* that serve, and all that imports from them."""
-        return affected(units & self.world.generations.keys(), self.world.users)
+        """Return those of *units* that are loaded, and all that imports from them."""
+        return reachable(units & self.world.generations.keys(), self.world.users)
 
     async def _run(
         self,
         units: set[str],
         change: Change,
         later: list[set[str]],
-        refused: set[str],
+        rejected: set[str],
     ) -> Reloaded:
-        """Replace *units* in one swap, or refuse them.
+        """Replace *units* in one swap, or report why it was rejected.
 
         Args:
-            units: What fails together.
-            change: What they become.
-            later: Groups that have not had their turn; those that turn out to belong
-                to *units* are taken from it.
-            refused: Units that had their turn in vain; filled.
+            units: What is replaced or rejected together.
+            change: What replaces them.
+            later: Groups that are swapped later. Those on which *units* turn out to
+                depend are removed, and swapped together with them.
+            rejected: Units of swaps that were rejected; filled.
         """
-        mixture = Mixture(refused.union(*later))
+        late = LateDependencies(rejected.union(*later))
         swap = Swap(
             self.world,
             self.registry,
-            self.ports,
+            self.runtime,
             in_order(units, self.world.needs),
             change,
-            self.retirements.make_room,
-            mixture,
+            self.retirements.retire_earlier,
+            late,
         )
         before = {u: self.world.generations[u] for u in swap.units}
         old = {unit: Pinned.of(generation) for unit, generation in before.items()}
@@ -178,29 +187,31 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
-            connected = mixture.found | self._rivals(cause)
+            connected = late.found | self._holder_of_name(cause)
             joining = [group for group in later if group & connected]
-            if joining or mixture.users:
+            if joining or late.users:
                 later[:] = [group for group in later if group not in joining]
-                whole = units.union(mixture.users, *joining)
-                return await self._run(whole, change, later, refused)
-            refused |= units
-            return self._refused(concerned, cause)
-        past = self._history.note(old)
-        # At most two generations of a photon live: this one ends the probation of the
-        # one before, which a refused one would not have done.
+                whole = units.union(late.users, *joining)
+                return await self._run(whole, change, later, rejected)
+            rejected |= units
+            return self._reject(concerned, cause)
+        earlier_files = self._history.note(old)
+        # A photon has at most two generations: this swap ends the probation of the one
+        # before, which a rejected swap would not have done.
         if await self.confirm(swap.units):
-            await self.retirements.make_room({handler.name for handler in concerned})
+            await self.retirements.retire_earlier(
+                {handler.name for handler in concerned}
+            )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
         report = Report(tuple(handler.outcome() for handler in handlers))
         return Reloaded(
-            handlers, report, retirements=self._conclude(pairs, before, past)
+            handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
 
-    def _rivals(self, cause: BaseException) -> set[str]:
-        """Return the unit that has the name which *cause* says is taken.
+    def _holder_of_name(self, cause: BaseException) -> set[str]:
+        """Return the unit of the photon whose name *cause* says is taken.
 
-        Where it changes as well, two files may have exchanged their photons.
+        Where that unit changes as well, two files may have exchanged their photons.
         """
         taken = cause.photon if isinstance(cause, PhotonConflictError) else None
         holder = self.registry.get(taken) if taken else None
@@ -209,7 +220,10 @@ class Reloader:
         return {holder.generation.unit}
 
     def _conclude(
-        self, pairs: list[Pair], before: dict[str, Generation], past: Past
+        self,
+        pairs: list[Pair],
+        before: dict[str, Generation],
+        earlier_files: EarlierFiles,
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
@@ -219,24 +233,26 @@ class Reloader:
             return (retirement,)
         import asyncio
 
-        provisional = Provisional(
+        provisional = ProvisionalSwap(
             pairs,
             before,
             self.world,
-            self.ports,
+            self.runtime,
             self.probation,
-            self.turn,
+            self.lock,
             self.retirements,
-            lambda it: self._over(it, past),
+            lambda it: self._over(it, earlier_files),
         )
         self._provisional.append(provisional)
         provisional.begin(asyncio.get_running_loop())
         return ()
 
-    async def _over(self, provisional: Provisional, past: Past) -> None:
+    async def _over(
+        self, provisional: ProvisionalSwap, earlier_files: EarlierFiles
+    ) -> None:
         self._provisional.remove(provisional)
         if provisional.is_reverted:
-            self._history.take_back(past)
+            self._history.take_back(earlier_files)
             for pair in provisional.pairs:
                 if pair.old is not None and pair.new is not None:
                     self.registry.refile(pair.old)
@@ -244,7 +260,10 @@ class Reloader:
         self._retire_unneeded(*[h.generation for h in lives if h.generation])
 
     async def confirm(self, units: Iterable[str]) -> bool:
-        """Make swaps of *units* final that are on probation; the turn is held.
+        """Make swaps of *units* final that are on probation.
+
+        Args:
+            units: Of the swaps.
 
         Returns:
             Whether there was one.
@@ -255,24 +274,37 @@ class Reloader:
             await provisional.confirm()
         return bool(found)
 
-    def _refused(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
-        """Tell that the old generations go on, and why."""
+    async def end_earlier(self, handlers: Sequence[Handler]) -> None:
+        """End what earlier swaps of *handlers* have left, before they are unloaded.
+
+        The caller holds the lock.
+        """
+        await self.confirm([h.generation.unit for h in handlers if h.generation])
+        await self.retirements.end({handler.name for handler in handlers})
+
+    def _reject(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
+        """Report why the old generations were kept."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
         for handler in handlers:
             error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
-            error.consequence = f"generation {handler.number} goes on unchanged"
+            is_running = handler.state is State.RUNNING
+            kept = "still running" if is_running else "still loaded:"
+            error.consequence = f"{kept} generation {handler.number}"
             errors.append(error)
             problem = Problem.of(error, phase)
-            self.ports.emit(EventKind.REJECTED, handler, problem=problem)
+            self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
             outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:
-        """Return to the files of the generation before, as a new generation.
+        """Return to the files of the earlier generation, as a new generation.
+
+        Args:
+            handler: Of a photon of the unit.
 
         Raises:
-            PhotonRollbackError: There is none.
+            PhotonRollbackError: There is no earlier generation.
         """
         unit = handler.generation.unit if handler.generation is not None else ""
         before, groups = self._history.before(unit, self.world.needs)
@@ -285,25 +317,25 @@ class Reloader:
                 hint="roll back after a reload",
             )
         whole, *others = [self._affected(group) for group in groups]
-        # What has changed as well comes along only where the one needs the other.
+        # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
         done = await self._run(whole, Change(pinned=before), others, set())
         for back in done.handlers:
-            self.ports.emit(EventKind.ROLLED_BACK, back)
+            self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:
-        """Forget units that no photon is of or imports from any more.
+        """Forget units that have no photon, and that no photon imports from.
 
         Args:
-            *earlier: Generations that serve no more.
+            *earlier: Generations that were replaced.
         """
         units = {unit for g in earlier for unit in (g.unit, *g.needs)}
         for generation in self.world.retire(units, self.registry.has_unit):
             self._history.forget(generation.unit)
 
-    def _look(self, handlers: list[Handler]) -> Change:
-        """Read the disk: which units are to be replaced, and by what."""
+    def _read(self, handlers: list[Handler]) -> Change:
+        """Read from the disk which units are replaced, and by what."""
         change = Change()
         by_distribution: dict[str, list[Handler]] = {}
         for handler in handlers:
@@ -312,8 +344,8 @@ class Reloader:
                 by_distribution.setdefault(distribution_of(handler), []).append(handler)
         by_distribution.pop("", None)
         for of_one in by_distribution.values():
-            change.include(look_up(of_one))
-        for unit in upstream(change.units, self.world.needs) - change.units:
+            change.include(find_upgrade(of_one))
+        for unit in reachable(change.units, self.world.needs) - change.units:
             for path, known in self.world.generations[unit].sources.items():
                 change.compare(unit, path, known)
         return change

@@ -1,8 +1,7 @@
-"""After the swap: calls end, the old photons are finalized, nothing refers to them.
+"""Retire what a swap has replaced: wait for its calls, finalize it, release it.
 
-In come the pairs of a swap, out comes news. A reload may be asked for by the very call
-that the old photon has to finish first, so this is a task of its own, which nobody who
-holds the host's turn waits for.
+A reload may be requested by a call of the very photon that it replaces. So this is a
+task of its own, and nothing that holds the host's lock waits for such a call.
 """
 
 from __future__ import annotations
@@ -31,62 +30,62 @@ if TYPE_CHECKING:
 __all__ = ["Retirement", "Retirements"]
 
 PATIENCE = 0.1
-"""Seconds that a reload waits for calls of the old; then they end without it."""
+"""Seconds that a reload waits for calls of old photons before it returns."""
 
 _SLICE = 0.05
-"""Seconds after which a wait for calls notices that it has been hurried."""
+"""Seconds after which a wait for calls checks whether its limit was shortened."""
 
 
 @attrs.define(eq=False)
 class Retirement:
-    """What one swap has left behind.
+    """The retirement of what one swap has replaced.
 
     Args:
-        leaving: The old Handlers, the last loaded first.
-        ports: What connects them to the host.
-        until: `time.monotonic()` after which their calls are waited for no more.
+        handlers: Of the old photons, the last loaded first.
+        runtime: The connections of photons to the host.
+        until: `time.monotonic()` until which their calls are waited for.
     """
 
-    leaving: list[Handler]
-    ports: Runtime
+    handlers: list[Handler]
+    runtime: Runtime
     until: float
-    # It belongs to no loop: who waits may be on another one.
+    # It belongs to no loop, as waiters may be on other ones.
     _ended: Future[None] = attrs.Factory(Future)
-    # None where a thread of its own has taken over.
+    # None once a thread of its own has taken over.
     _task: asyncio.Task[None] | None = None
     _is_drained: bool = False
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left of the old generation that we hold."""
+        """Whether Luminal refers no more to the old generation."""
         return self._ended.done()
 
     def begin(self) -> None:
         """Start on the running loop."""
         import asyncio
 
-        self._ended.set_running_or_notify_cancel()  # who waits cannot cancel it
-        # Whoever asked for the swap may be a photon, and must not own this.
+        self._ended.set_running_or_notify_cancel()  # no waiter can cancel it
+        # A photon that requested the swap must not own this task.
         with unowned():
             self._task = asyncio.create_task(self._carry_out(), name="luminal-retire")
 
-    def hurry(self, seconds: float = 0.0) -> None:
-        """Wait for calls *seconds* longer at most; may be called in any thread."""
+    def shorten(self, seconds: float = 0.0) -> None:
+        """Wait for calls at most *seconds* from now; may be called in any thread."""
         self.until = min(self.until, time.monotonic() + seconds)
 
     async def wait(self) -> None:
-        """Wait for the end, but only a moment for calls that are still under way."""
+        """Wait for the end, but only `PATIENCE` for calls that are under way."""
         import asyncio
 
-        await asyncio.sleep(0)  # where nothing is under way, that is all it needs
+        await asyncio.sleep(0)  # enough where no call is under way
         if not self.is_over and not await self._wait(PATIENCE) and self._is_drained:
             await self._wait(None)
 
     async def end(self, seconds: float | None = None) -> bool:
-        """Wait for the end; bring it about where the loop it began on has stopped.
+        """Wait for the end; carry it out here where its own loop has stopped.
 
         Args:
-            seconds: After which to wait no more where it does go on; None for never.
+            seconds: How long to wait at most; None for no limit.
 
         Returns:
             Whether it is over.
@@ -96,58 +95,58 @@ class Retirement:
             await self._carry_out()
         return await self._wait(seconds)
 
-    def tell_late(self) -> None:
-        """Say that two newer generations serve, or are about to, before this ends."""
-        for handler in self.leaving:
+    def report_late(self) -> None:
+        """Report that a third generation is committed before this one has ended."""
+        for handler in self.handlers:
             late = PhotonTimeoutError(
-                "is on its way out, and two newer generations have come meanwhile",
+                "is still being retired, and two newer generations have been started",
                 hint="let hooks and 'finalize' return sooner, or reload less often",
             )
             problem = Problem.of(late, "drain" if not self._is_drained else "finalize")
-            self.ports.emit(EventKind.LEAKED, handler, problem=problem)
+            self.runtime.emit(EventKind.LEAKED, handler, problem=problem)
 
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        news = loop.create_future()
+        ended = loop.create_future()
 
         def wake() -> None:
-            if not news.done():
-                news.set_result(None)
+            if not ended.done():
+                ended.set_result(None)
 
         def end(_: object) -> None:
             with suppress(RuntimeError):  # no loop runs here, or ours is closed
                 if asyncio.get_running_loop() is loop:
-                    wake()  # without a round through the loop's own socket
+                    wake()  # without the loop's own socket
                     return
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(wake)
 
         self._ended.add_done_callback(end)
-        alarm = loop.call_later(seconds, wake) if seconds is not None else None
+        timer = loop.call_later(seconds, wake) if seconds is not None else None
         try:
-            await news
+            await ended
         finally:
-            if alarm is not None:
-                alarm.cancel()
+            if timer is not None:
+                timer.cancel()
         return self.is_over
 
     async def _carry_out(self) -> None:
         import asyncio
 
-        running = [h for h in self.leaving if h.state is State.RUNNING]
+        running = [h for h in self.handlers if h.state is State.RUNNING]
         try:
             for handler in running:
                 await self._drain(handler)
         except asyncio.CancelledError:
-            self._move()
+            self._continue_in_thread()
             raise
         self._is_drained = True
         try:
             for handler in running:
                 await self._finalize(handler)
-            for handler in self.leaving:
+            for handler in self.handlers:
                 self._announce(handler)
                 namespaces = namespaces_of(handler)
                 handler.release()
@@ -157,10 +156,10 @@ class Retirement:
             if not self.is_over:
                 self._ended.set_result(None)
 
-    def _move(self) -> None:
-        """Go on in a thread: the loop ends, and the calls have not.
+    def _continue_in_thread(self) -> None:
+        """Continue in a thread, as the loop ends before the calls.
 
-        The loop may have been run by one of these calls, so it must not wait for them.
+        One of these calls may have run the loop, so the loop must not wait for them.
         """
         import asyncio
 
@@ -171,22 +170,22 @@ class Retirement:
         with unowned():
             thread.start()
 
-    def _announce(self, leaving: Handler) -> None:
+    def _announce(self, handler: Handler) -> None:
         """Emit an event when the generation has really been collected."""
         import asyncio
 
-        if leaving.generation is None:
+        if handler.generation is None:
             return
-        event = Event(EventKind.RETIRED, leaving.name, leaving.number, leaving.filepath)
-        defer, loop = self.ports.events.defer, asyncio.get_running_loop()
-        weakref.finalize(leaving.generation, defer, event, loop).atexit = False
+        event = Event(EventKind.RETIRED, handler.name, handler.number, handler.filepath)
+        defer, loop = self.runtime.events.defer, asyncio.get_running_loop()
+        weakref.finalize(handler.generation, defer, event, loop).atexit = False
 
-    async def _drain(self, leaving: Handler) -> None:
-        """Wait until no call of the old photon is under way, or the limit is over."""
+    async def _drain(self, handler: Handler) -> None:
+        """Wait until no call of the old photon is under way, or the time is over."""
         began = time.monotonic()
-        is_idle = await self._is_idle(leaving)
+        is_idle = await self._is_idle(handler)
         while not is_idle and time.monotonic() < self.until:
-            is_idle = await self._is_idle(leaving)
+            is_idle = await self._is_idle(handler)
         seconds = time.monotonic() - began
         problem = None
         if not is_idle:
@@ -195,78 +194,79 @@ class Retirement:
                 hint="let hooks return sooner, or give them a longer drain deadline",
             )
             problem = Problem.of(late, "drain")
-        self.ports.emit(EventKind.DRAINED, leaving, seconds=seconds, problem=problem)
+        self.runtime.emit(EventKind.DRAINED, handler, seconds=seconds, problem=problem)
 
-    async def _is_idle(self, leaving: Handler) -> bool:
+    async def _is_idle(self, handler: Handler) -> bool:
         import asyncio
 
         left = max(min(_SLICE, self.until - time.monotonic()), 0.0)
-        wait_idle = self.ports.plugins.wait_idle
+        wait_idle = self.runtime.plugins.wait_idle
         try:
-            return await wait_idle(leaving.instance, left)
+            return await wait_idle(handler.instance, left)
         except asyncio.CancelledError:
-            # `asyncio.run` ends. What has been swapped out is brought to its end.
-            if await wait_idle(leaving.instance, PATIENCE):
+            # `asyncio.run` ends. Photons that were replaced are still finalized.
+            if await wait_idle(handler.instance, PATIENCE):
                 return True
             raise
 
-    async def _finalize(self, leaving: Handler) -> None:
+    async def _finalize(self, handler: Handler) -> None:
         import asyncio
 
         try:
-            await leaving.stop()
+            await handler.stop()
         except asyncio.CancelledError:
-            return  # as above; the Handler has ended by force what it began
+            return  # as above; the Handler has ended by force what the photon owned
 
 
 @attrs.define(eq=False)
 class Retirements:
-    """All that one host has under way.
+    """The retirements of one host that are under way.
 
     Args:
-        ports: What connects its photons to it.
+        runtime: The connections of photons to the host.
 
     Attributes:
         late: How many were not over when a third generation was committed.
     """
 
-    ports: Runtime
+    runtime: Runtime
     late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
 
-    async def make_room(self, names: Container[str]) -> None:
-        """Let one generation of some photons live, before another one is committed.
+    async def retire_earlier(self, names: Container[str]) -> None:
+        """Retire earlier generations of some photons, before another is committed.
 
-        Those on their way out get their limit: a tenth of the drain deadline for calls
-        under way, and as much for the rest. What takes longer, a call that never ends
-        or a ``finalize`` that hangs, is told, counted, and waited for no more.
+        Calls under way get a tenth of the drain deadline, and ``finalize`` as much.
+        What takes longer, such as a call that never ends, is reported, counted, and
+        waited for no more.
 
         Args:
             names: Of the photons.
         """
-        room = self.ports.deadlines.drain / 10
-        leaving = self._of(names, is_hurried=False)
-        for retirement in leaving:
-            retirement.hurry(room)
-        until = time.monotonic() + 2 * room
-        for retirement in leaving:
+        limit = self.runtime.deadlines.drain / 10
+        found = self._of(names, is_shortened=False)
+        for retirement in found:
+            retirement.shorten(limit)
+        until = time.monotonic() + 2 * limit
+        for retirement in found:
             if not await retirement.end(max(until - time.monotonic(), 0.0)):
                 self.late += 1
-                retirement.tell_late()
+                retirement.report_late()
 
     def begin(self, handlers: Iterable[Handler]) -> Retirement:
         """Retire what a swap has replaced; the caller need not wait.
 
-        What goes wrong here is reported and does not undo the swap. A photon has two
-        generations at most: one that is being retired already gets its limit at once.
+        A failure is reported, and does not undo the swap. A photon has at most two
+        generations: the calls of one that is already being retired are waited for no
+        longer.
 
         Args:
             handlers: Of what was replaced, in the order of loading.
         """
-        leaving = list(handlers)[::-1]
-        self._of({handler.name for handler in leaving}, is_hurried=True)
-        until = time.monotonic() + self.ports.deadlines.drain
-        retirement = Retirement(leaving, self.ports, until)
+        replaced = list(handlers)[::-1]
+        self._of({handler.name for handler in replaced}, is_shortened=True)
+        until = time.monotonic() + self.runtime.deadlines.drain
+        retirement = Retirement(replaced, self.runtime, until)
         self._under_way.append(retirement)
         retirement.begin()
         return retirement
@@ -275,21 +275,21 @@ class Retirements:
         """Wait until the earlier generations of photons have been retired.
 
         Args:
-            names: Of which photons, whose calls are waited for no longer; None for
-                all, which are given the time that they have.
+            names: Of the photons, whose calls are then waited for no longer. None for
+                all photons, within the time that they have.
         """
-        for retirement in self._of(names, is_hurried=names is not None):
+        for retirement in self._of(names, is_shortened=names is not None):
             await retirement.end()
 
     def _of(
-        self, names: Container[str] | None, *, is_hurried: bool
+        self, names: Container[str] | None, *, is_shortened: bool
     ) -> list[Retirement]:
         self._under_way = [r for r in self._under_way if not r.is_over]
         found = [
             retirement
             for retirement in self._under_way
-            if names is None or any(h.name in names for h in retirement.leaving)
+            if names is None or any(h.name in names for h in retirement.handlers)
         ]
-        for retirement in found if is_hurried else ():
-            retirement.hurry()
+        for retirement in found if is_shortened else ():
+            retirement.shorten()
         return found

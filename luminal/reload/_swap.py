@@ -1,8 +1,9 @@
-"""The swap: build the new generation beside the old one, exchange, retire the old.
+"""Swap some units for a new generation in one transaction: all of them, or nothing.
 
-In comes a set of units to replace; out come Handlers that go on with new lives, or an
-error and a host that is as it was. The old photons are not touched before the new ones
-have been imported, chosen and started.
+`Swap.run` stages the new code, starts its photons beside the old ones, and then
+replaces hook implementations, modules and the lives of Handlers in one step. Until that
+step, any failure leaves the host as it was. What was replaced is retired afterwards,
+see `luminal.reload._retirement`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from luminal.errors import LuminalError, PhotonReloadError
 from luminal.lifecycle import Handler, InterpreterChanges, check_names
 from luminal.loading import Attempt, Selected, Stage, run_in_worker
 from luminal.model import Candidate, Event, EventKind, State
-from luminal.reload._plan import affected, find_unmet
+from luminal.reload._plan import find_unmet, reachable
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -39,52 +40,50 @@ if TYPE_CHECKING:
     from luminal.reload._plan import Change
 
 __all__ = [
-    "Absent",
-    "Mixture",
+    "LateDependencies",
     "Pair",
+    "Placeholder",
     "Previous",
     "Swap",
     "hand_over",
     "pair_up",
-    "see_through",
-    "stand_aside",
-    "stand_in",
+    "restart_exclusive",
+    "shield_until_done",
+    "stop_exclusive",
 ]
-
-# === reload.pairing ===
-# Who takes whose place: old Handlers and the photons of the new generation.
 
 
 @attrs.define(eq=False)
 class Pair:
-    """A photon before and after.
+    """A photon before and after a swap.
 
     Attributes:
         old: The Handler that the host knows; the swap gives it the new photon. None
-            for a photon that appears.
-        new: A Handler of the new photon; None for a photon that disappears.
-        retiring: A Handler of the old photon, once the swap is made; None for a photon
-            that appears.
+            where the new code adds a photon.
+        new: A Handler of the new photon; None where the new code has it no more.
+        retiring: A Handler of the old photon, once the swap is made; None where the new
+            code adds a photon.
         state: State of *old* when the transaction began.
-        old_seat: What is registered for its hooks; None where nothing is.
+        registered: The object that is registered for the hooks of *old*; None where
+            there is none.
     """
 
     old: Handler | None
     new: Handler | None
     state: State = State.STAGED
-    old_seat: object | None = None
+    registered: object | None = None
     retiring: Handler | None = None
 
     @property
     def is_one_sided(self) -> bool:
-        """Whether nobody could come back: a photon appeared, went, or stood aside."""
+        """Whether there is no running old photon that a roll-back could return to."""
         if self.old is None or self.new is None:
             return True
         return self.state is not State.RUNNING
 
     @property
     def is_to_start(self) -> bool:
-        """Whether the new photon is started: where the old one ran, or had tried to."""
+        """Whether the new photon is started: the old one ran, or failed to start."""
         return self.old is None or self.state in (State.RUNNING, State.FAILED)
 
     @property
@@ -95,23 +94,19 @@ class Pair:
         return bool(getattr(self.old.instance, "photon_exclusive", False))
 
 
-# `attrs.evolve` looks them up each time.
-_FACTS = tuple(field.name for field in attrs.fields(Candidate))
-
-
 def pair_up(
     selected: Iterable[Selected],
     handlers: Sequence[Handler],
-    ports: Runtime,
+    runtime: Runtime,
     known: Iterable[Candidate] = (),
 ) -> list[Pair]:
     """Match new photons with *handlers* by name, in the order of loading.
 
     Args:
         selected: The new photons.
-        handlers: Of the old ones.
-        ports: What connects them to the host.
-        known: What discovery says of the new ones, where it was asked.
+        handlers: Of the old photons.
+        runtime: The connection of the new Handlers to the host.
+        known: What discovery knows of the new photons, where it was asked.
     """
     facts = {fold(candidate.name): candidate for candidate in known}
     by_name = {fold(chosen.name): chosen for chosen in selected}
@@ -121,26 +116,26 @@ def pair_up(
         chosen = by_name.pop(fold(old.name), None)
         new = None
         if chosen is not None:
-            new = _successor(chosen, old, ports, facts.get(fold(old.name)))
-        seat = ports.plugins.get_plugin(old.name)
-        seat = seat if seat is not None and seat is old.instance else None
-        pairs.append(Pair(old, new, old.state, seat))
+            new = _successor(chosen, old, runtime, facts.get(fold(old.name)))
+        plugin = runtime.plugins.get_plugin(old.name)
+        registered = plugin if plugin is old.instance else None
+        pairs.append(Pair(old, new, old.state, registered))
     for chosen in by_name.values():
         neighbour = by_unit[chosen.generation.unit]
         fact = facts.get(fold(chosen.name))
-        pairs.append(Pair(None, _successor(chosen, neighbour, ports, fact)))
+        pairs.append(Pair(None, _successor(chosen, neighbour, runtime, fact)))
     return pairs
 
 
 def _successor(
-    chosen: Selected, like: Handler, ports: Runtime, fact: Candidate | None
+    chosen: Selected, like: Handler, runtime: Runtime, fact: Candidate | None
 ) -> Handler:
     sources = chosen.generation.sources
     if fact is not None:
         filepath = fact.location
     elif like.filepath in sources:
         filepath = like.filepath
-    else:  # it has come from another file
+    else:  # the photon has moved to another file
         filepath = next(iter(sources), like.filepath)
     source = sources.get(filepath)
     checksum = source.checksum if source is not None else like.checksum
@@ -151,47 +146,44 @@ def _successor(
         checksum,
         chosen.obj,
         generation=chosen.generation,
-        candidate=fact or _renewed(like.candidate, chosen, filepath, checksum),
+        candidate=fact or _updated(like.candidate, chosen, filepath, checksum),
         choice=like._choice,
-        runtime=ports,
+        runtime=runtime,
     )
 
 
-def _renewed(
+def _updated(
     candidate: Candidate | None, chosen: Selected, filepath: str, checksum: str
 ) -> Candidate | None:
-    """Return *candidate* with what the new class says of itself."""
+    """Return *candidate* with the metadata of the new class."""
     if candidate is None:
         return None
-    said: dict[str, Any] = {"checksum": checksum}
+    metadata: dict[str, Any] = {"checksum": checksum}
     if filepath != candidate.location and candidate.location:
-        said["location"] = filepath
+        metadata["location"] = filepath
     for key in ("author", "version", "description"):
         value = getattr(chosen.obj, f"photon_{key}", None)
         if isinstance(value, str) and value:
-            said[key] = value
+            metadata[key] = value
     tags = getattr(chosen.obj, "photon_tags", ())
     if isinstance(tags, list | tuple):
-        said["tags"] = tuple(str(tag) for tag in tags)
-    kept = {field: getattr(candidate, field) for field in _FACTS}
-    return Candidate(**{**kept, "name": chosen.name, **said})
-
-
-# === reload.handover ===
-# What a new generation is handed by the one before it.
+        metadata["tags"] = tuple(str(tag) for tag in tags)
+    return attrs.evolve(candidate, name=chosen.name, **metadata)
 
 
 @attrs.frozen
 class Previous:
-    """The generation before, as ``on_reload(self, previous)`` sees it.
+    """The earlier generation of a photon, as ``on_reload(self, previous)`` gets it.
+
+    Users import it as `luminal.Previous`.
 
     Attributes:
         version: Its version, or an empty string.
         generation: Its number.
-        instance: The photon, which is still serving; None for an exclusive one that
-            has been stopped.
-        data: A copy of its ``context.data``, the same that the new photon finds in
-            its own context.
+        instance: The old photon, which is still running; None for an exclusive photon,
+            which has been stopped.
+        data: A copy of its ``context.data``. The new photon has the same object as its
+            own ``context.data``.
     """
 
     version: str
@@ -201,9 +193,13 @@ class Previous:
 
 
 def hand_over(old: Handler, new: Handler) -> Previous:
-    """Copy the data of *old* to *new*, and return what *new* is told of *old*.
+    """Copy the data of *old* to *new*, and return the argument of ``on_reload``.
 
-    A copy, so that whatever the new one makes of it, the old one's is untouched.
+    The data is copied so that the new photon cannot change what the old one has.
+
+    Args:
+        old: Handler of the old photon.
+        new: Handler of the new photon, which is not started yet.
 
     Raises:
         PhotonReloadError: The data cannot be copied.
@@ -223,16 +219,12 @@ def hand_over(old: Handler, new: Handler) -> Previous:
     return Previous(version, old.number, old.instance, new.context.data)
 
 
-# === reload.standing ===
-# Exclusive photons: stopped before their successor starts, woken when it fails.
-
-
 @attrs.define(eq=False)
-class Absent:
-    """Keeps the place of a stopped photon in the order of all hooks.
+class Placeholder:
+    """Keeps the position of a photon in the call order while the photon is stopped.
 
     Attributes:
-        handler: The photon that was stopped.
+        handler: Of the photon.
         data: Its ``context.data``.
     """
 
@@ -240,52 +232,56 @@ class Absent:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, handler: Handler) -> Absent:
-        """Return what keeps the place of *handler*'s photon, and its data."""
+    def of(cls, handler: Handler) -> Placeholder:
+        """Return a placeholder for the photon of *handler*."""
         return cls(handler, handler.context.data)
 
 
-async def stand_aside(absent: Absent, ports: Runtime) -> None:
-    """Stop an exclusive photon, its place kept."""
-    ports.plugins.swap(absent.handler.instance, absent)
-    await absent.handler.stop()
+async def stop_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:
+    """Stop an exclusive photon, and keep its position in the call order."""
+    runtime.plugins.swap(placeholder.handler.instance, placeholder)
+    await placeholder.handler.stop()
 
 
-async def stand_in(absent: Absent, ports: Runtime) -> None:
-    """Start a photon again that had stood aside, with the data it had.
+async def restart_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:
+    """Start a stopped exclusive photon again, with the data that it had.
 
-    Where that fails too, the photon is left failed and unseated, which is told as
-    an event and logged: there is no third generation to turn to.
+    Where that fails too, the photon is left failed and unregistered. This is emitted as
+    an event and logged, as there is no other generation to start.
     """
-    handler = absent.handler
+    handler, data = placeholder.handler, placeholder.data
 
     async def prepare(again: Handler) -> None:
-        again.context.data.update(absent.data)
+        again.context.data.update(data)
         version = again.candidate.version if again.candidate is not None else ""
-        await ports.reload(again, Previous(version, again.number, None, absent.data))
+        await runtime.reload(again, Previous(version, again.number, None, data))
 
     try:
         await handler._start(
             prepare=prepare,
-            register=lambda again: ports.plugins.swap(absent, again.instance),
+            register=lambda again: runtime.plugins.swap(placeholder, again.instance),
         )
     except LuminalError as error:
         import logging
 
-        ports.plugins.unregister(absent)
+        runtime.plugins.unregister(placeholder)
         logging.getLogger("luminal.reload").critical(
-            "photon %r could not be started again and is off: %s", handler.name, error
+            "photon %r could not be started again and does not run: %s",
+            handler.name,
+            error,
         )
 
-
-# === reload.insistence ===
-# Work that has to be brought to its end, though whoever asked for it is cancelled.
 
 T = TypeVar("T")
 
 
-async def see_through(work: Coroutine[Any, Any, T]) -> T:
-    """Await *work* to its end; only then pass a cancellation on.
+async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
+    """Await *work* to its end, and only then raise a cancellation of the caller.
+
+    `asyncio.shield` protects the work too, but does not wait for its end.
+
+    Args:
+        work: What must not be left half done.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled in the meantime.
@@ -306,78 +302,74 @@ async def see_through(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-# === reload.mixture ===
-# What changes at the same time, and must not be mixed with one swap.
-#
-# In come units that are replaced in swaps of their own, and what is staged; out comes
-# which of them the new code depends on. What it imports from is known only by then.
-
-
 @attrs.define(eq=False)
-class Mixture:
-    """Which units a swap turns out to depend on, of those that change apart from it.
+class LateDependencies:
+    """Dependencies of new code that are known only once it was imported.
+
+    New code must not be linked to an earlier generation of a unit that changes as well
+    but is replaced by a swap of its own.
 
     Args:
-        others: Units that change as well: later, or had they not been refused.
+        others: Units that change as well: in a later swap, or in one that was rejected.
 
     Attributes:
-        found: Those that the new code depends on.
-        users: Units that have begun to import from what is replaced meanwhile.
+        found: Those of *others* that the new code depends on.
+        users: Units that have begun meanwhile to import from what is replaced.
     """
 
     others: AbstractSet[str] = frozenset()
     found: set[str] = attrs.Factory(set)
     users: set[str] = attrs.Factory(set)
 
-    def look(self, staged: Mapping[str, Generation]) -> None:
+    def collect(self, staged: Mapping[str, Generation]) -> None:
         """Note what the generations in *staged* have imported from so far."""
         if self.others:
             for generation in list(staged.values()):
                 self.found |= self.others & generation.needs
 
     @contextmanager
-    def looking(self, attempt: Attempt) -> Iterator[None]:
-        """Look at the end of the block, also where an import in it fails."""
+    def collecting(self, attempt: Attempt) -> Iterator[None]:
+        """Do so at the end of the block, also when an import in it fails."""
         try:
             yield
         finally:
-            self.look(attempt.pending)
+            self.collect(attempt.pending)
 
     def check(self, staged: Mapping[str, Generation]) -> None:
-        """Refuse new code that would be linked to an earlier generation.
+        """Reject new code that would be linked to an earlier generation.
 
         Raises:
-            PhotonReloadError: It imports from what changes apart from it.
+            PhotonReloadError: It imports from a unit that changes apart from it.
         """
-        self.look(staged)
+        self.collect(staged)
         if self.found:
             names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.found))
             raise PhotonReloadError(
                 "would be mixed with an earlier generation",
-                why=f"it imports from {names}, whose next generation was refused",
-                hint="mend that one",
+                why=f"it imports from {names}, whose next generation was rejected",
+                hint="fix that one",
             )
 
     def check_users(self, units: Sequence[str], world: World) -> None:
-        """Refuse to leave anybody behind who is linked to what is replaced.
+        """Reject a swap after which other code would be linked to what it replaces.
 
         Raises:
-            PhotonReloadError: A late import of running code has made such a link.
+            PhotonReloadError: Running code has imported from it in the meantime.
         """
-        self.users = affected(units, world.users).difference(units)
+        self.users = reachable(units, world.users).difference(units)
         if self.users:
             names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
             raise PhotonReloadError(
-                "has got another user while its next generation was being started",
+                "was imported by other code while its next generation was started",
                 why=f"{names} has imported from it",
-                hint="reload it once more",
+                hint="reload it again",
             )
 
     def check_requirements(self, pairs: Sequence[Pair], registry: Registry) -> None:
-        """Refuse photons whose requirements, or those of others, are not met then.
+        """Reject photons whose requirements, or those of others, would not be met.
 
         Raises:
-            PhotonDependencyError: Names what is missing, or the chain of a circle.
+            PhotonDependencyError: Names what is missing, or the photons of a cycle.
         """
         unmet = find_unmet(pairs, registry)
         if unmet is None:
@@ -389,23 +381,15 @@ class Mixture:
         raise unmet.error
 
 
-# === reload.swap ===
-# The swap: build the new generation beside the old one, exchange, retire the old.
-#
-# In comes a set of units to replace; out come Handlers that go on with new lives, or an
-# error and a host that is as it was. The old photons are not touched before the new ones
-# have been imported, chosen and started.
-
-
-def _contained(error: BaseException) -> BaseException:
-    """Return what an import raised, so that it does not look like a cancellation."""
+def _not_cancelled(error: BaseException) -> BaseException:
+    """Return *error* of an import, but never a cancellation of the caller."""
     from asyncio import CancelledError
 
     if not isinstance(error, CancelledError):
         return error
-    disguised = RuntimeError("it raised CancelledError")
-    disguised.__cause__ = error
-    return disguised.with_traceback(error.__traceback__)
+    replaced = RuntimeError("it raised CancelledError")
+    replaced.__cause__ = error
+    return replaced.with_traceback(error.__traceback__)
 
 
 @attrs.define(eq=False)
@@ -414,29 +398,29 @@ class Swap:
 
     Args:
         world: Where generations are committed.
-        registry: Where Handlers are kept.
-        ports: What connects the photons to the host.
-        units: What is replaced, in load order.
-        change: What they are replaced by.
-        make_room: Awaited with the photons' names before the commit: what still leaves
-            of earlier generations is to be gone by then.
-        mixture: What changes as well, and must not be mixed with this.
+        registry: The Handlers of the host.
+        runtime: The connections of photons to the host.
+        units: What is replaced, in the order of staging.
+        change: What replaces them.
+        retire_earlier: Awaited with the photons' names before the commit, so that at
+            most two generations of a photon exist.
+        late: Units that change as well, and must not be mixed with these.
     """
 
     world: World
     registry: Registry
-    ports: Runtime
+    runtime: Runtime
     units: Sequence[str]
     change: Change
-    make_room: Callable[[Container[str]], Awaitable[None]]
-    mixture: Mixture = attrs.Factory(Mixture)
+    retire_earlier: Callable[[Container[str]], Awaitable[None]]
+    late: LateDependencies = attrs.Factory(LateDependencies)
     pairs: list[Pair] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
-    _trails: dict[str, InterpreterChanges] = attrs.Factory(dict)
-    # Exclusive photons that were stopped to make room.
-    _aside: list[Absent] = attrs.Factory(list)
+    _import_changes: dict[str, InterpreterChanges] = attrs.Factory(dict)
+    # Exclusive photons that were stopped for the new ones to start.
+    _stopped: list[Placeholder] = attrs.Factory(list)
 
     def __attrs_post_init__(self) -> None:
         self._stage = Stage(
@@ -447,7 +431,7 @@ class Swap:
         )
 
     async def run(self) -> list[Pair]:
-        """Stage, start and exchange; or raise and leave everything as it was.
+        """Stage, start and commit; or raise, and leave everything as it was.
 
         Returns:
             The photons; ``retiring`` of each pair is to be retired.
@@ -457,25 +441,23 @@ class Swap:
         """
         try:
             selected = await self._select()
-            await self._see_settled()
-            known = [c for r in self.change.renewals.values() for c in r.candidates]
-            self.pairs = pair_up(selected, self.handlers(), self.ports, known)
+            await self._wait_until_stable()
+            known = [c for r in self.change.upgrades.values() for c in r.candidates]
+            self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
             self._check_names()
-            self.mixture.check_requirements(self.pairs, self.registry)
+            self.late.check_requirements(self.pairs, self.registry)
             for pair in self.pairs:
                 if pair.new is not None and pair.new.generation is not None:
-                    trail = self._trails.get(
-                        pair.new.generation.unit, InterpreterChanges()
-                    )
-                    pair.new._changes.absorb(trail)
+                    changes = self._import_changes.get(pair.new.generation.unit)
+                    pair.new._changes.absorb(changes or InterpreterChanges())
             for pair in self.pairs:
                 await self._start(pair)
-            self.mixture.check(self._stage.ready)
-            await self.make_room({p.old.name for p in self.pairs if p.old})
+            self.late.check(self._stage.ready)
+            await self.retire_earlier({p.old.name for p in self.pairs if p.old})
             await self._commit()
         except BaseException:
-            self.mixture.look(self._stage.ready)
-            await see_through(self._undo())
+            self.late.collect(self._stage.ready)
+            await shield_until_done(self._undo())
             raise
         return self.pairs
 
@@ -484,7 +466,7 @@ class Swap:
         return self.registry.of_units(self.units)
 
     async def _select(self) -> list[Selected]:
-        """Stage the units, apart from the event loop, and choose their photons."""
+        """Stage the units on another thread, and choose their photons."""
         chosen_by = {
             h.generation.unit: h._choice for h in self.handlers() if h.generation
         }
@@ -492,52 +474,52 @@ class Swap:
 
         def stage() -> list[Selected]:
             selected: list[Selected] = []
-            with self._stage.attempt() as attempt, self.mixture.looking(attempt):
+            with self._stage.attempt() as attempt, self.late.collecting(attempt):
                 self._attempt = attempt
                 for unit in self.units:
-                    renewal = self.change.renewals.get(unit)
-                    serving = self.world.generations[unit]
-                    trail = self._trails[unit] = InterpreterChanges()
-                    with self.ports.tracking_changes(trail, *self._who(unit)):
-                        if renewal is not None:
-                            generation = attempt.provide(unit, renewal.origin)
+                    upgrade = self.change.upgrades.get(unit)
+                    running = self.world.generations[unit]
+                    changes = self._import_changes[unit] = InterpreterChanges()
+                    with self.runtime.tracking_changes(changes, *self._name_of(unit)):
+                        if upgrade is not None:
+                            generation = attempt.provide(unit, upgrade.origin)
                         else:
                             is_pinned = unit in self.change.pinned
-                            location = (
-                                None if is_pinned else serving.locations.get(unit)
-                            )
-                            generation = attempt.provide(unit, serving.origin, location)
-                    choice = renewal.choice if renewal else chosen_by.get(unit)
+                            known = None if is_pinned else running.locations.get(unit)
+                            generation = attempt.provide(unit, running.origin, known)
+                    choice = upgrade.choice if upgrade else chosen_by.get(unit)
                     if choice is not None:
                         selected += choice.select(generation)
             return selected
 
-        result = await run_in_worker(self.world.worker, stage, self.ports.deadlines.load)
+        result = await run_in_worker(
+            self.world.worker, stage, self.runtime.deadlines.load
+        )
         if result.error is not None:
-            raise _contained(result.error)
-        self.mixture.check(self._stage.ready)
+            raise _not_cancelled(result.error)
+        self.late.check(self._stage.ready)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
             number = chosen.generation.number
             event = Event(EventKind.STAGED, chosen.name, number, seconds=seconds)
-            self.ports.events.emit(event)
+            self.runtime.events.emit(event)
         return selected
 
-    async def _see_settled(self) -> None:
-        """Let each start or stop that is under way end: it decides what is replaced."""
+    async def _wait_until_stable(self) -> None:
+        """Wait until no photon is being started or stopped."""
         for handler in self.handlers():
             if handler.state in (State.STARTING, State.STOPPING):
                 async with handler._lock:
                     pass
 
-    def _who(self, unit: str) -> tuple[str, str]:
+    def _name_of(self, unit: str) -> tuple[str, str]:
         """Return the name and the file of the first photon of *unit*."""
         of = self.registry.of_units([unit])
         return (of[0].name, of[0].filepath) if of else (unit, "")
 
     def _check_names(self) -> None:
-        """Refuse names that photons outside of the transaction have."""
+        """Reject names that photons outside of the transaction have."""
         for pair in self.pairs:
             new = pair.new
             if pair.old is None and new and new.generation and new.candidate:
@@ -545,113 +527,131 @@ class Swap:
                 check_names([selected], [new.candidate], self.registry)
 
     async def _start(self, pair: Pair) -> None:
-        """Start a new photon while the old one serves, or after an exclusive one."""
+        """Start a new photon beside the old one, or after an exclusive one."""
         old, new = pair.old, pair.new
         if new is None or not pair.is_to_start:
             return
         if old is not None and pair.is_exclusive:
-            absent = Absent.of(old)
-            self._aside.append(absent)
-            await see_through(stand_aside(absent, self.ports))
-            pair.state, pair.old_seat = old.state, absent
+            placeholder = Placeholder.of(old)
+            self._stopped.append(placeholder)
+            await shield_until_done(stop_exclusive(placeholder, self.runtime))
+            pair.state, pair.registered = old.state, placeholder
 
         async def prepare(handler: Handler) -> None:
             if old is not None:
-                await self.ports.reload(handler, previous)
+                await self.runtime.reload(handler, previous)
 
         previous: Any = hand_over(old, new) if old is not None else None
         with self._stage.entered():
             await new._start(prepare=prepare)
 
     async def _commit(self) -> None:
-        """Exchange old and new; nothing in here waits once all turns are held."""
-        async with AsyncExitStack() as turns:
+        """Replace old by new, while no photon is started or stopped."""
+        async with AsyncExitStack() as locks:
             for pair in self.pairs:
                 if pair.old is not None:
-                    await turns.enter_async_context(pair.old._lock)
-            self._check_still_there()
-            self.mixture.check_users(self.units, self.world)
-            self._exchange()
+                    await locks.enter_async_context(pair.old._lock)
+            # From here on nothing waits.
+            self._check_states()
+            self.late.check_users(self.units, self.world)
+            self._replace()
 
-    def _check_still_there(self) -> None:
+    def _check_states(self) -> None:
         for pair in self.pairs:
             if pair.old is not None and pair.old.state is not pair.state:
                 raise PhotonReloadError(
-                    "changed while its next generation was being started",
+                    "changed its state while its next generation was started",
                     photon=pair.old.name,
                     file=pair.old.filepath,
                     why=f"it was {pair.state} and is {pair.old.state}",
-                    hint="reload it once more",
+                    hint="reload it again",
                 )
 
-    def _exchange(self) -> None:
-        seated = [p for p in self.pairs if p.old and p.new and p.old_seat is not None]
-        added = [p.new for p in self.pairs if p.new and p.old_seat is None]
-        gone = [p for p in self.pairs if p.old and not p.new]
+    def _replace(self) -> None:
+        """Replace hook implementations, modules and the lives of Handlers in one step.
+
+        A photon without a counterpart is swapped for a placeholder, so that no call
+        sees its arrival or departure before the other changes.
+        """
         for pair in self.pairs:
             if pair.old is not None:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
-        plugins = self.ports.plugins
-        seats = [(p.old_seat, p.new.instance) for p in seated if p.new]
-        # Who appears is exchanged for a stand-in, and so is who disappears: no call
-        # sees the one before the other.
-        coming = [Absent.of(new) for new in added if new.state is State.RUNNING]
-        going = [Absent.of(p.old) for p in gone if p.old and p.old_seat is not None]
-        seats += [(absent, absent.handler.instance) for absent in coming]
-        seats += [(absent.handler.instance, absent) for absent in going]
+        plugins = self.runtime.plugins
+        coming = [
+            Placeholder.of(p.new)
+            for p in self.pairs
+            if p.new and p.registered is None and p.new.state is State.RUNNING
+        ]
+        going = [
+            Placeholder.of(p.old)
+            for p in self.pairs
+            if p.old and not p.new and p.registered is not None
+        ]
+        replacements: list[tuple[object, object]] = [
+            (pair.registered, pair.new.instance)
+            for pair in self.pairs
+            if pair.registered is not None and pair.new is not None
+        ]
+        replacements += [(each, each.handler.instance) for each in coming]
+        replacements += [(each.handler.instance, each) for each in going]
         try:
-            for absent in coming:
-                new = absent.handler
-                plugins.register(absent, new.name, generation=new.number - 1)
+            for placeholder in coming:
+                new = placeholder.handler
+                plugins.register(placeholder, new.name, generation=new.number - 1)
             with (
-                plugins.swapping(seats) as exchange,
+                plugins.swapping(replacements) as exchange,
                 self._stage.committing() as commit,
             ):
-                self._turn(exchange.commit, commit)
+                self._switch(exchange.commit, commit)
         except BaseException:
-            for absent in coming:
-                if plugins.is_registered(absent):
-                    plugins.unregister(absent)
-                self.ports.unregister(absent.handler)
+            for placeholder in coming:
+                if plugins.is_registered(placeholder):
+                    plugins.unregister(placeholder)
+                self.runtime.unregister(placeholder.handler)
             raise
-        for absent in going:
-            plugins.unregister(absent)
-        self.registry.remove([p.old for p in gone if p.old])
+        for placeholder in going:
+            plugins.unregister(placeholder)
+        self.registry.remove([p.old for p in self.pairs if p.old and not p.new])
         self.registry.add([p.new for p in self.pairs if p.new and not p.old])
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
                 self.registry.refile(pair.old)
-            self._tell_swapped(pair)
+        self._emit_results()
 
-    def _turn(self, *steps: Callable[[], None]) -> None:
-        """Let the world see the new: stores that cannot fail, nothing that waits."""
+    def _switch(self, *steps: Callable[[], None]) -> None:
+        """Make the new generation visible: only stores that cannot fail or wait.
+
+        Args:
+            *steps: Make hook implementations and modules visible.
+        """
         for step in steps:
             step()
         for pair in self.pairs:
             if pair.old is not None and pair.new is not None:
                 pair.old._adopt(pair.new)
 
-    def _tell_swapped(self, pair: Pair) -> None:
-        if pair.old is None and pair.new is not None:
-            self.ports.emit(EventKind.LOADED, pair.new)
-        elif pair.new is None and pair.old is not None:
-            self.ports.emit(EventKind.UNLOADED, pair.old)
-        elif pair.old is not None:
-            self.ports.emit(EventKind.SWAPPED, pair.old)
+    def _emit_results(self) -> None:
+        for pair in self.pairs:
+            if pair.old is None and pair.new is not None:
+                self.runtime.emit(EventKind.LOADED, pair.new)
+            elif pair.new is None and pair.old is not None:
+                self.runtime.emit(EventKind.UNLOADED, pair.old)
+            elif pair.old is not None:
+                self.runtime.emit(EventKind.SWAPPED, pair.old)
 
     async def _undo(self) -> None:
-        """Finalize what was started, forget what was staged, wake what was stopped."""
-        with self._stage.entered():  # to finalize may import
+        """Finalize what was started, discard the stage, restart what was stopped."""
+        with self._stage.entered():  # a `finalize` may import
             for pair in reversed(self.pairs):
                 if pair.new is not None and pair.new.state is State.RUNNING:
                     await pair.new.stop()
-        for trail in self._trails.values():
-            trail.undo()
+        for changes in self._import_changes.values():
+            changes.undo()
         for pair in reversed(self.pairs):
             if pair.new is not None:
                 pair.new._changes.undo()
         if self._attempt is not None:
             self._attempt.discard()
         self._stage.discard()
-        for absent in reversed(self._aside):
-            await stand_in(absent, self.ports)
+        for placeholder in reversed(self._stopped):
+            await restart_exclusive(placeholder, self.runtime)

@@ -109,8 +109,8 @@ def test_the_lines_are_those_that_ran_not_those_of_the_disk() -> None:
     assert own(Problem.of(caught.value, "import")) == [
         ("<module>", 2, f"{again}; raise OSError('no')")
     ]
-    assert caught.value.consequence == "generation 1 goes on unchanged"
-    assert "so: generation 1 goes on unchanged" in str(caught.value)
+    assert caught.value.consequence == "still running generation 1"
+    assert "so: still running generation 1" in str(caught.value)
 
 
 def test_a_way_without_end_is_kept_at_both_ends() -> None:

@@ -22,7 +22,7 @@ import inotify_simple
 import pytest
 
 from luminal.model import Deadlines, EventKind, State
-from luminal.reload.watching import Pace, _watcher
+from luminal.reload.watching import Timing, _watcher
 from tests.reload.conftest import PATIENT
 from tests.waiting import DEADLINE
 
@@ -69,7 +69,7 @@ async def watching(host, path, *expected):
 @pytest.fixture
 def quick(monkeypatch):
     """Looks at files that a test can wait for."""
-    monkeypatch.setattr(_watcher, "Pace", lambda: Pace(sweep=0.05, poll=0.05))
+    monkeypatch.setattr(_watcher, "Timing", lambda: Timing(scan=0.05, poll=0.05))
 
 
 # Watching that has become worse than it was.
@@ -281,7 +281,7 @@ def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
         pytest.skip(f"no namespaces here: {done.stderr}")
     assert done.returncode == 0, done.stderr
     orphaned, is_same = json.loads(done.stdout)
-    assert orphaned == [[["a", 1]], "goes on without its files"]
+    assert orphaned == [[["a", 1]], "keeps running without its files"]
     assert is_same
 
 

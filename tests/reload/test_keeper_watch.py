@@ -152,7 +152,7 @@ async def test_broken_then_mended(make_host, photons, broken, caplog):
         photons.write("a.py", text("a", 2))
         await watched.show(("a", 2))
         await host.until(lambda: "generation 1 -> 2" in caplog.text)
-        (refused,) = [m for m in caplog.messages if "generation 1 goes on" in m]
+        (refused,) = [m for m in caplog.messages if "still running generation 1" in m]
         assert refused.startswith("a.py")
         assert "\n" not in refused
 

@@ -179,7 +179,7 @@ class Machine(RuleBasedStateMachine):
         self.is_watching, self.watched, self.refused = True, set(), set()
         self.seen, self.released = set(self.serving), set()
         self.done = []
-        watcher = self.host._keeper._watcher
+        watcher = self.host._directory_watch._watcher
         take = watcher._on_batch
 
         def record(batch):
@@ -435,7 +435,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _taken(self):
         """Wait until whoever has the host's turn is done."""
-        async with self.host._turn:
+        async with self.host._lock:
             pass
 
     @precondition(lambda self: self.serving)

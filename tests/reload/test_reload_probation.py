@@ -105,7 +105,7 @@ async def test_where_the_one_before_fails_too_it_is_off_and_says_so(
         assert host.answers() == []
         assert len(host.happened(EventKind.ROLLED_BACK)) == 1
         assert len(host.happened(EventKind.FAILED)) == 1
-        assert "photon 'a' is off" in caplog.text
+        assert "photon 'a' does not run" in caplog.text
 
 
 async def test_a_refused_reload_leaves_the_probation_as_it_is(make_host, photons):

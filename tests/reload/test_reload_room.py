@@ -134,7 +134,7 @@ async def test_a_finalize_that_hangs_is_told_and_counted(make_host, photons, gat
             await host.until(lambda: host.answers() == [len(reloads) + 1])
         (kept,) = host.happened(EventKind.LEAKED)
         assert (kept.generation, kept.problem.phase) == (1, "finalize")
-        assert "is on its way out" in str(kept)
+        assert "is still being retired" in str(kept)
         assert host._reloader.retirements.late == 1
         release.set()
         await asyncio.gather(*reloads)

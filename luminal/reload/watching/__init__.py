@@ -1,11 +1,14 @@
-"""Watching: from saves, branch switches and deployments to settled batches of paths.
+"""Watch directories, and report changes of files once they are complete.
 
-The first station of a reload. `Watcher` is what the rest of the room uses.
+`Watcher` is what the rest of Luminal uses. The modules: `_watcher` has the thread,
+`_settle` decides when a change is complete, `_snapshot` records the state of the files,
+`_source`, `_inotify` and `_watchfiles` provide the events of the operating system, and
+`_ignore` knows what is of no interest.
 """
 
 from __future__ import annotations
 
-from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Pace
+from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Timing
 from luminal.reload.watching._watcher import Watcher
 
-__all__ = ["Batch", "Cause", "Note", "NoteCode", "Pace", "Watcher"]
+__all__ = ["Batch", "Cause", "Note", "NoteCode", "Timing", "Watcher"]

@@ -1,6 +1,9 @@
-"""Names that cannot matter to a photon: left out before anything is looked at.
+"""What the watcher ignores or waits for, judged by names and marks on the disk.
 
-Pure functions of a name. They must never leave out a file that Python could import.
+Ignored are backup files of editors, compiled files and version control. They must never
+include a file that Python could import. Waited for are git, while it has a lock, and
+pip, while an installation is incomplete. File systems that send no events are known by
+their type.
 """
 
 from __future__ import annotations
@@ -11,17 +14,13 @@ __all__ = [
     "GIT_LOCKS",
     "git_directory",
     "git_directory_above",
-    "is_noisy_file",
-    "is_noisy_folder",
-    "is_stash",
+    "is_ignored_file",
+    "is_ignored_folder",
+    "is_pip_backup",
     "is_unfinished_distribution",
     "silent_file_system",
 ]
 
-# === reload.watching.noise ===
-# Names that cannot matter to a photon: left out before anything is looked at.
-#
-# Pure functions of a name. They must never leave out a file that Python could import.
 
 _FOLDERS = frozenset({"__pycache__", "node_modules", "CVS"})
 _ENDS = (
@@ -51,13 +50,13 @@ _NAMES = frozenset(
 )
 
 
-def is_noisy_file(name: str) -> bool:
-    """Return whether no file called *name* can matter."""
+def is_ignored_file(name: str) -> bool:
+    """Return whether a file called *name* cannot be of interest to a photon."""
     return name.endswith(_ENDS) or name.startswith(_STARTS) or name in _NAMES
 
 
-def is_noisy_folder(name: str) -> bool:
-    """Return whether nothing below a directory called *name* can matter.
+def is_ignored_folder(name: str) -> bool:
+    """Return whether nothing below a directory called *name* is of interest.
 
     Hidden directories are not importable, and hold version control, caches and
     virtual environments. pip moves what it uninstalls into directories that begin
@@ -66,10 +65,7 @@ def is_noisy_folder(name: str) -> bool:
     return name.startswith((".", "~")) or name in _FOLDERS
 
 
-# === reload.watching.locks ===
-# Who is in the middle of changing many files: git's locks and pip's unfinished work.
-#
-# Finds and reads marks; must never remove one, whoever left it.
+# Locks of git and marks of pip are read only. Nothing here may delete one.
 
 GIT_LOCKS = frozenset({"index.lock", "HEAD.lock", "rebase-merge", "rebase-apply"})
 """Names inside a git directory that say: the tree is being changed.
@@ -125,8 +121,8 @@ def is_unfinished_distribution(folder: str) -> bool:
     )
 
 
-def is_stash(folder: str) -> bool:
-    """Return whether *folder* is where pip keeps what it replaces.
+def is_pip_backup(folder: str) -> bool:
+    """Return whether *folder* is where pip keeps the version that it replaces.
 
     pip renames the old version to a name with a tilde in front, and deletes it once the
     new one is complete. Source: AdjacentTempDirectory in pip's temp_dir.py.
@@ -134,12 +130,7 @@ def is_stash(folder: str) -> bool:
     return os.path.basename(folder).startswith("~")
 
 
-# === reload.watching.mounts ===
-# Which directories send no events: file systems that are changed from elsewhere.
-#
-# Reads the kernel's table of mounts. It must not touch the mounted systems themselves:
-# a dead server would hang whoever asks.
-
+# File systems that other machines change too, so that this kernel has no event.
 _SILENT = frozenset(
     {
         *("9p", "afs", "autofs", "ceph", "cifs", "coda", "drvfs", "fakeowner", "gfs2"),
@@ -152,6 +143,9 @@ _TABLE = "/proc/self/mounts"
 
 def silent_file_system(directory: str, table: str = _TABLE) -> str | None:
     """Return the type of a file system without reliable events that *directory* uses.
+
+    Reads the table of mounts, and never the mounted file systems: a server that does
+    not answer would block the caller.
 
     Args:
         directory: A real path, free of links.

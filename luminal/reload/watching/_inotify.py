@@ -1,7 +1,7 @@
-"""News from the Linux kernel: one watch for each directory, none for files.
+"""File events of the Linux kernel: one watch for each directory, none for files.
 
-In: directories and links. Out: what happened to which name, as the tree calls it.
-It never lists directories and never decides what matters. Facts: inotify(7).
+Paths are reported as the watched tree names them, also behind links. Directories are
+never listed here. See inotify(7).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import attrs
 from inotify_simple import INotify, parse_events  # type: ignore[import-untyped]
 
 from luminal.reload.watching._ignore import GIT_LOCKS
-from luminal.reload.watching._snapshot import steps
-from luminal.reload.watching._source import News, add
+from luminal.reload.watching._snapshot import links_on_the_way
+from luminal.reload.watching._source import FileEvent, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,19 +40,19 @@ _TREE = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
 # allocator not to ask the system for it each time.
 _CHUNK = 65_536
 
-# How often the way of a link is read until it is the same twice.
+# The links on the way to a path are read until they are the same twice, so often.
 _ATTEMPTS = 5
 
 
 @attrs.define
 class _Watch:
-    """What one watched directory stands for."""
+    """What the watch of one directory is for."""
 
-    # The names that the tree has for this directory; links may give it several.
+    # The paths of this directory in the tree; links may give it several.
     folders: set[str] = attrs.field(factory=set)
     # Name in this directory → the tree's paths that depend on what it leads to.
     pivots: dict[str, set[str]] = attrs.field(factory=dict)
-    # This is a git directory, under this path.
+    # Its path where it is a git directory.
     git: str | None = None
 
     @property
@@ -61,19 +61,19 @@ class _Watch:
 
 
 class InotifySource:
-    """The kernel's events as news."""
+    """Reports the events of inotify."""
 
-    tells_locks = True
+    reports_locks = True
 
     def __init__(self) -> None:
         self._kernel = INotify(nonblocking=True)
         self._fd: int = self._kernel.fileno()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
-        self._poll.register(self._bell, select.POLLIN)
-        # A mount over a watched directory hides it without an event. The table of
-        # mounts can be waited for: it reports an error when it changes, proc(5).
+        self._poll.register(self._wakeup, select.POLLIN)
+        # A mount over a watched directory hides it without an event of inotify. But
+        # poll(2) reports when the table of mounts changes, see proc(5).
         self._mounts: int | None = None
         with contextlib.suppress(OSError):  # some sandboxes have no /proc
             self._mounts = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
@@ -83,44 +83,44 @@ class InotifySource:
         self._folders: dict[str, int] = {}
         self._links: dict[str, list[tuple[int, str]]] = {}
         self._full = False
-        # A bell that is rung late must not write into a descriptor of somebody else.
+        # `wake` must not write into a descriptor that was closed and is used anew.
         self._closing = threading.Lock()
 
     @property
-    def blind(self) -> str | None:
+    def polling_reason(self) -> str | None:
         """Set when the limit of watches was reached."""
         if not self._full:
             return None
         return "the limit of watches is reached (fs.inotify.max_user_watches)"
 
-    def enter(self, folder: str) -> None:
-        """Watch *folder*; one that is gone already is left to its parent's news."""
+    def add_folder(self, folder: str) -> None:
+        """Watch *folder*; nothing is done where it was deleted."""
         wd = self._add(folder, _TREE)
         old = self._folders.get(folder)
         if old is not None and old != wd:
-            self.leave(folder)
+            self.remove_folder(folder)
         if wd is not None:
             self._folders[folder] = wd
             self._watches[wd].folders.add(folder)
 
-    def leave(self, folder: str) -> None:
-        """Stop watching *folder* under this name."""
+    def remove_folder(self, folder: str) -> None:
+        """Stop watching *folder* under this path."""
         wd = self._folders.pop(folder, None)
         if wd is not None and wd in self._watches:
             self._watches[wd].folders.discard(folder)
             self._drop_idle(wd)
 
-    def link(self, path: str) -> None:
+    def add_link(self, path: str) -> None:
         """Watch the directory of each link on the way to *path*, and its end."""
         way: list[tuple[str, str]] = []
-        # Until it holds still: a link may change before its directory is watched.
+        # A link may change before its directory is watched, so it is read again.
         for _ in range(_ATTEMPTS):
-            before, way = way, steps(path)
+            before, way = way, links_on_the_way(path)
             if way == before:
                 return
-            self.unlink(path)
+            self.remove_link(path)
             pairs = self._links[path] = []
-            # A real directory tells of itself; its parent may be as busy as /tmp.
+            # A real directory has a watch; its parent may be as busy as /tmp.
             is_plain = not os.path.islink(path) and os.path.isdir(path)
             for folder, name in way[:-1] if is_plain else way:
                 wd = self._add(folder, _NAMES | MODIFY | CLOSE_WRITE)
@@ -128,7 +128,7 @@ class InotifySource:
                     self._watches[wd].pivots.setdefault(name, set()).add(path)
                     pairs.append((wd, name))
 
-    def unlink(self, path: str) -> None:
+    def remove_link(self, path: str) -> None:
         """Forget what *path* leads to."""
         for wd, name in self._links.pop(path, ()):
             watch = self._watches.get(wd)
@@ -139,46 +139,48 @@ class InotifySource:
                     watch.pivots.pop(name, None)
                 self._drop_idle(wd)
 
-    def guard(self, git_directory: str) -> None:
+    def add_git_directory(self, git_directory: str) -> None:
         """Watch the names in *git_directory*."""
         wd = self._add(git_directory, _NAMES)
         if wd is not None:
             self._watches[wd].git = git_directory
 
     def wait(self, timeout: float) -> bool:
-        """Sleep until the kernel has events, the bell rings or *timeout* is over."""
+        """Sleep until the kernel has events, `wake` is called or *timeout* is over."""
         ready = {fd for fd, _ in self._poll.poll(max(0, round(timeout * 1000)))}
-        if self._bell in ready:
-            os.eventfd_read(self._bell)
+        if self._wakeup in ready:
+            os.eventfd_read(self._wakeup)
         self._has_mounted = self._mounts in ready
         return self._has_mounted or self._fd in ready
 
-    def read(self) -> dict[str, News]:
+    def read(self) -> dict[str, FileEvent]:
         """Empty the kernel's queue."""
-        news: dict[str, News] = {"mounts": News.MOUNTED} if self._has_mounted else {}
+        events: dict[str, FileEvent] = (
+            {"mounts": FileEvent.MOUNTED} if self._has_mounted else {}
+        )
         while True:
             try:
                 data = os.read(self._fd, _CHUNK)
             except BlockingIOError:
-                return news
-            self._translate(parse_events(data), news)
+                return events
+            self._translate(parse_events(data), events)
             # A shorter answer means that the queue is empty: one system call, and one
             # release of the GIL, less. A name has at most 255 bytes.
             if len(data) < _CHUNK - 512:
-                return news
+                return events
 
     def wake(self) -> None:
-        """Ring the bell."""
+        """Make `wait` return."""
         with self._closing:
             if not self._kernel.closed:
-                os.eventfd_write(self._bell, 1)
+                os.eventfd_write(self._wakeup, 1)
 
     def close(self) -> None:
         """Close the descriptors; the kernel drops the watches."""
         with self._closing:
             if not self._kernel.closed:
                 self._kernel.close()
-                os.close(self._bell)
+                os.close(self._wakeup)
                 if self._mounts is not None:
                     os.close(self._mounts)
 
@@ -186,8 +188,8 @@ class InotifySource:
         try:
             wd: int = self._kernel.add_watch(folder, mask | ONLYDIR | MASK_ADD)
         except OSError as problem:
-            # ENOMEM and EMFILE do not happen here; anything else means that the
-            # directory cannot be watched now, and the next listing says why.
+            # ENOMEM and EMFILE do not happen here. After any other error the next
+            # listing of the directory says why it cannot be watched.
             if problem.errno == errno.ENOSPC:
                 self._full = True
             return None
@@ -200,14 +202,14 @@ class InotifySource:
             try:
                 self._kernel.rm_watch(wd)
             except OSError:
-                return  # the directory went first, and its watch with it
+                return  # the directory was deleted, and its watch with it
 
     def _translate(
-        self, events: Iterable[tuple[int, int, int, str]], news: dict[str, News]
+        self, kernel: Iterable[tuple[int, int, int, str]], events: dict[str, FileEvent]
     ) -> None:
-        for wd, mask, _, name in events:
+        for wd, mask, _, name in kernel:
             if mask & OVERFLOW:
-                add(news, "", News.LOST)
+                add(events, "", FileEvent.LOST)
                 continue
             watch = self._watches.get(wd)
             if watch is None:
@@ -216,16 +218,20 @@ class InotifySource:
                 self._forget(wd)
             elif mask & _SELF:
                 for folder in watch.folders:
-                    add(news, folder, News.RELIST)
+                    add(events, folder, FileEvent.RELIST)
             elif watch.git and name in GIT_LOCKS:
                 lock = os.path.join(watch.git, name)
-                add(news, lock, News.LOCKED if mask & _APPEARED else News.UNLOCKED)
+                add(
+                    events,
+                    lock,
+                    FileEvent.LOCKED if mask & _APPEARED else FileEvent.UNLOCKED,
+                )
             else:
-                what = _news_of(mask)
+                what = _event_of(mask)
                 for folder in watch.folders:
-                    add(news, f"{folder}{os.sep}{name}", what)
+                    add(events, f"{folder}{os.sep}{name}", what)
                 for path in watch.pivots.get(name, ()):
-                    add(news, path, News.RELINKED if mask & _NAMES else what)
+                    add(events, path, FileEvent.RELINKED if mask & _NAMES else what)
 
     def _forget(self, wd: int) -> None:
         watch = self._watches.pop(wd)
@@ -234,11 +240,11 @@ class InotifySource:
                 del self._folders[folder]
 
 
-def _news_of(mask: int) -> News:
+def _event_of(mask: int) -> FileEvent:
     if mask & ISDIR:
-        return News.RELIST
+        return FileEvent.RELIST
     if mask & (CLOSE_WRITE | MOVED_TO):
-        return News.WRITTEN
+        return FileEvent.WRITTEN
     if mask & _WENT:
-        return News.GONE
-    return News.CREATED if mask & CREATE else News.WRITING
+        return FileEvent.GONE
+    return FileEvent.CREATED if mask & CREATE else FileEvent.WRITING

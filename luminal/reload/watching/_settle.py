@@ -1,8 +1,7 @@
-"""When is a batch complete? A state machine that is fed with news and a clock.
+"""Decide when a change of files is complete, so that it can be delivered as one batch.
 
-Between the sources of news and the delivery. In: what was seen of which path, and
-when; which locks appear and go. Out: the moment to ask again, and the batch. It
-never looks at the disk, never sleeps and never reads a clock: the tests own time.
+`Settle` is a state machine that is given observations and times. It never looks at the
+disk, never sleeps and never reads a clock, so that tests can choose the time.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ import enum
 
 import attrs
 
-__all__ = ["Batch", "Cause", "Note", "NoteCode", "Pace", "Phase", "Settle"]
-
-# === reload.watching.batch ===
-# What the watcher hands on: a settled batch of paths, and notes on its own state.
-#
-# First station of a reload. Values only; nothing here looks at the disk.
+__all__ = ["Batch", "Cause", "Note", "NoteCode", "Phase", "Settle", "Timing"]
 
 
 class Cause(enum.StrEnum):
-    """How the watcher came to know of a batch, from the surest to the last resort."""
+    """How a batch was found, from the surest way to the last resort.
+
+    ``events`` of the operating system; a ``rescan`` of a tree after a link was swapped
+    or a directory came back; the periodic ``scan`` of every file; a rescan of
+    everything after an ``overflow`` of the queue of events.
+    """
 
     EVENTS = "events"
     RESCAN = "rescan"
-    SWEEP = "sweep"
+    SCAN = "scan"
     OVERFLOW = "overflow"
 
 
@@ -32,14 +31,14 @@ class Cause(enum.StrEnum):
 class Batch:
     """Paths that may have changed together.
 
-    A batch promises no change of content: whoever takes it reads the files and
-    compares digests. It promises that nobody was seen writing any more.
+    The content need not differ: the receiver reads the files and compares digests. No
+    file of a batch was still being written, as far as could be seen.
 
     Attributes:
         created: Files that were not there when the batch began.
         changed: Files that were there and are there.
         deleted: Files that were there and are not any more.
-        cause: How the changes were found; the weakest way counts.
+        cause: How the changes were found; of several ways the least sure one.
         began: When the first change was seen, in seconds of the watcher's clock.
         settled: When the batch was complete, in seconds of the same clock.
     """
@@ -68,7 +67,7 @@ class Batch:
 
 
 class NoteCode(enum.StrEnum):
-    """What the watcher has to say of itself."""
+    """What kind of state of the watcher a `Note` is about."""
 
     NO_EVENTS = "no-events"
     WATCH_LIMIT = "watch-limit"
@@ -81,11 +80,11 @@ class NoteCode(enum.StrEnum):
 
 @attrs.frozen
 class Note:
-    """One sentence on the watcher's state; each state is said once.
+    """One sentence on the watcher's own state; each state is reported once.
 
     Attributes:
         code: What kind of state.
-        directory: The directory concerned; empty where all are.
+        directory: The directory concerned; empty for all of them.
         text: The sentence, in lower case.
     """
 
@@ -97,44 +96,39 @@ class Note:
         return self.text
 
 
-# === reload.watching.settle ===
-# When is a batch complete? A state machine that is fed with news and a clock.
-#
-# Between the sources of news and the delivery. In: what was seen of which path, and
-# when; which locks appear and go. Out: the moment to ask again, and the batch. It
-# never looks at the disk, never sleeps and never reads a clock: the tests own time.
-
 _SEVERITY = tuple(Cause)
 
 
 class Phase(enum.Enum):
     """What was last seen of a path."""
 
-    WRITING = "somebody has it open for writing"
-    DONE = "complete as far as anyone can tell"
-    EMPTY = "there, without any text"
-    GONE = "not there"
+    WRITING = "it is open for writing"
+    DONE = "it is complete, as far as can be seen"
+    EMPTY = "it exists and is empty"
+    GONE = "it does not exist"
 
 
 @attrs.frozen
-class Pace:
+class Timing:
     """The watcher's times, in seconds.
 
-    The figures were found by trials: shorter ones cut a save of an editor or a
-    branch switch in two, longer ones are felt.
+    The defaults were found by trials: shorter ones cut the save of an editor or a
+    branch switch in two, and users notice longer ones.
 
     Attributes:
-        quiet: No news for so long ends a batch …
-        quiet_per_path: … plus so much for each path …
-        quiet_limit: … and at most so much in all.
-        writing: A file being written keeps the batch open after its last write.
-        gone: A deleted or emptied file keeps it open, as it may be made again.
-        cap: A batch is delivered after so long, whatever goes on; a lock without
-            any news for so long is stale.
-        lock_cap: A batch is delivered after so long even with a lock that lives.
-        sweep: Time between two looks at every file where events are sent.
-        sweep_budget: CPU time of one such look; the next goes on where it ended.
-        poll: Time between two looks at every file where no events are sent.
+        quiet: A batch ends when nothing was observed for this time, …
+        quiet_per_path: … plus this time for each path, …
+        quiet_limit: … and at most this time in all.
+        writing: After its last write, a file that is open for writing keeps the batch
+            open for this time.
+        gone: A file that was deleted or emptied keeps the batch open for this time, as
+            it may be written again.
+        cap: A batch is delivered after this time, also while changes go on. A lock is
+            stale when nothing was observed for this time.
+        lock_cap: A batch is delivered after this time, also while a lock exists.
+        scan: Time between two scans of every file where events are sent.
+        scan_budget: CPU time of one such scan; the next one continues it.
+        poll: Time between two scans of every file where no events are sent.
     """
 
     quiet: float = 0.003
@@ -144,28 +138,33 @@ class Pace:
     gone: float = 0.100
     cap: float = 5.0
     lock_cap: float = 60.0
-    sweep: float = 60.0
-    sweep_budget: float = 0.012
+    scan: float = 60.0
+    scan_budget: float = 0.012
     poll: float = 2.0
 
 
 @attrs.define
 class Settle:
-    """One open batch at most, and the locks that keep it open."""
+    """The open batch, if there is one, and the locks that keep it open.
 
-    pace: Pace = attrs.field(factory=Pace)
-    # Path → was it there when the batch began? Set by the first news of a path.
+    Args:
+        timing: When a batch ends.
+    """
+
+    timing: Timing = attrs.field(factory=Timing)
+    # Path → whether it existed when the batch began. Set by its first observation.
     _before: dict[str, bool] = attrs.field(init=False, factory=dict)
-    # The paths of `_before` that are there now.
+    # The paths of `_before` that exist now.
     _there: set[str] = attrs.field(init=False, factory=set)
-    # Path → (what it waits for, since when); paths that wait for nothing are absent.
+    # Path → (why it keeps the batch open, since when).
     _open: dict[str, tuple[Phase, float]] = attrs.field(init=False, factory=dict)
-    # Lock → since when it is known. Never holds a key of `_stale`.
+    # Lock → since when it is known. Never has a key that is in `_stale`.
     _locks: dict[str, float] = attrs.field(init=False, factory=dict)
-    # Locks that outlived the cap: ignored until they go.
+    # Locks that existed for longer than the cap: ignored until they are deleted.
     _stale: set[str] = attrs.field(init=False, factory=set)
-    # Paths that were news since the batch began or the last lock went.
+    # How many paths were new since the batch began or the last lock was deleted.
     _fresh: int = attrs.field(init=False, default=0)
+    # When the batch began, and when something was last observed.
     _began: float = attrs.field(init=False, default=0.0)
     _last: float = attrs.field(init=False, default=0.0)
     _cause: Cause = attrs.field(init=False, default=Cause.EVENTS)
@@ -184,7 +183,15 @@ class Settle:
         now: float,
         cause: Cause = Cause.EVENTS,
     ) -> None:
-        """Take news of *path*, seen at *now*; *was_there* counts for the first news."""
+        """Record an observation.
+
+        Args:
+            path: What was observed.
+            phase: What was seen of it.
+            was_there: Whether it existed before; counts if *path* is new to the batch.
+            now: When it was observed.
+            cause: How it was found.
+        """
         if not self._before:
             self._began, self._fresh, self._cause = now, 0, cause
         elif _SEVERITY.index(cause) > _SEVERITY.index(self._cause):
@@ -197,8 +204,7 @@ class Settle:
             self._there.discard(path)
         else:
             self._there.add(path)
-        # Only what was there before can be missed: a temporary file that comes and
-        # goes inside a batch does not delay it.
+        # A temporary file that is created and deleted inside a batch does not delay it.
         if phase is Phase.WRITING or (phase is not Phase.DONE and self._before[path]):
             self._open[path] = (phase, now)
         else:
@@ -206,8 +212,8 @@ class Settle:
 
     @property
     def is_uncertain(self) -> bool:
-        """Whether the batch rests on a sweep, so that nobody tells of its end."""
-        return bool(self._before) and self._cause is Cause.SWEEP
+        """Whether the batch was found by a scan, so that no event reports its end."""
+        return bool(self._before) and self._cause is Cause.SCAN
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -223,16 +229,16 @@ class Settle:
         """Whether *lock* keeps batches open."""
         return lock in self._locks
 
-    def hold(self, lock: str, now: float) -> None:
-        """Keep batches open while *lock* exists; a stale one is not believed again."""
+    def add_lock(self, lock: str, now: float) -> None:
+        """Keep batches open while *lock* exists; a stale lock is ignored."""
         if lock not in self._stale:
             self._locks.setdefault(lock, now)
 
-    def release(self, lock: str, now: float) -> None:
-        """End the batch soon: whoever held *lock* has finished what it did.
+    def remove_lock(self, lock: str, now: float) -> None:
+        """End the batch soon: the program that held *lock* has finished its work.
 
-        Deletions made under the lock are final, and the quiet time begins anew with
-        this moment. Files that are being written go on keeping the batch open.
+        Deletions made under the lock are final, and the quiet time starts again now.
+        Files that are open for writing still keep the batch open.
         """
         self._stale.discard(lock)
         since = self._locks.pop(lock, self._began)
@@ -241,44 +247,44 @@ class Settle:
                 del self._open[path]
         self._last, self._fresh = now, 0
 
-    def keep_only(self, present: set[str], now: float) -> None:
-        """Bring the locks in line with *present*, those that exist at *now*."""
+    def set_locks(self, present: set[str], now: float) -> None:
+        """Replace the known locks by *present*, those that exist at *now*."""
         for lock in [*self._locks, *self._stale]:
             if lock not in present:
-                self.release(lock, now)
+                self.remove_lock(lock, now)
         for lock in present:
-            self.hold(lock, now)
+            self.add_lock(lock, now)
 
     def due(self) -> float | None:
-        """Return when the open batch ends if no more news comes; None without one."""
+        """Return when the batch ends if nothing more is observed; None without one."""
         if not self._before:
             return None
-        pace = self.pace
+        timing = self.timing
         if self._locks:
-            return min(self._last + pace.cap, self._began + pace.lock_cap)
+            return min(self._last + timing.cap, self._began + timing.lock_cap)
         at = self._last + min(
-            pace.quiet_limit, pace.quiet + pace.quiet_per_path * self._fresh
+            timing.quiet_limit, timing.quiet + timing.quiet_per_path * self._fresh
         )
         for phase, seen in self._open.values():
-            wait = pace.writing if phase is Phase.WRITING else pace.gone
+            wait = timing.writing if phase is Phase.WRITING else timing.gone
             at = max(at, seen + wait)
-        return min(at, self._began + pace.cap)
+        return min(at, self._began + timing.cap)
 
     def is_due(self, now: float) -> bool:
-        """Whether the open batch ends at *now* if no more news has come."""
+        """Whether the open batch is complete at *now*."""
         due = self.due()
         return due is not None and due <= now
 
     def take(self, now: float, slack: float = 0.0) -> Batch | None:
-        """Return the batch if it is complete at *now*, and begin anew.
+        """Return the batch if it is complete at *now*, and start with an empty one.
 
         Args:
             now: The time.
             slack: Seconds that a batch may come early, for sleeps that are not exact.
 
         Returns:
-            None where nothing is pending, the batch is still open, or all that came
-            has gone again.
+            None where no batch is open, where it is not complete, and where all files
+            that were created in it were deleted again.
         """
         if not self.is_due(now + slack):
             return None

@@ -1,9 +1,10 @@
-"""What the watched trees looked like: a record by stat, and the comparison with it.
+"""The recorded state of the watched trees, and what has changed since.
 
-In: a path to look at again. Out: the files that differ, as (path, was there, is
-there). It follows links, once each; it opens nothing, so that a FIFO or a device
-cannot hang it; directories are entered (watched) before they are listed, so that
-nothing falls between.
+`Snapshot` records the times, size and inode of every file, and compares them with the
+disk. `Tracker` does so for each path that a source reports, and gives what it finds to
+`Settle`. Links are followed, each of them once. No file is opened, so that a FIFO or a
+device cannot block. A directory is watched before it is listed, so that no change is
+missed in between.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from luminal.reload.watching._ignore import (
     GIT_LOCKS,
     git_directory,
     git_directory_above,
-    is_noisy_file,
-    is_noisy_folder,
-    is_stash,
+    is_ignored_file,
+    is_ignored_folder,
+    is_pip_backup,
     is_unfinished_distribution,
 )
 from luminal.reload.watching._settle import Cause, Phase, Settle
-from luminal.reload.watching._source import News
+from luminal.reload.watching._source import FileEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,208 +40,19 @@ __all__ = [
     "Signature",
     "Snapshot",
     "Tracker",
-    "fill",
+    "links_on_the_way",
+    "read_folder",
     "signature_of",
     "status_of",
-    "steps",
 ]
 
-# === reload.watching.tracker ===
-# From news to notes: looks at what a source named, and tells the settling.
-#
-# In: news of names, in order. Out: notes to `Settle`, with the record of the trees
-# kept up to date. Works for every source; runs in the watcher's thread alone.
-
-_LISTINGS = frozenset({News.RELIST, News.RELINKED, News.MOUNTED, News.LOST})
-
-
-@attrs.define
-class Tracker:
-    """Watched trees: their record, and the batch that is open.
-
-    Attributes:
-        snapshot: The record by stat.
-        settle: Decides when the batch is complete.
-        clock: Monotonic seconds.
-        roots: Absolute path → whether it is there.
-    """
-
-    snapshot: Snapshot
-    settle: Settle
-    clock: Callable[[], float]
-    roots: dict[str, bool] = attrs.field(init=False, factory=dict)
-
-    def plant(self, root: str) -> None:
-        """Begin to track the tree at *root*; what is there now is not news."""
-        self.snapshot.source.link(root)
-        self.snapshot.guard(git_directory_above(root))
-        self.snapshot.rescan(root)
-        self.roots[root] = self.snapshot.has_folder(root)
-        self.believe_locks()
-
-    def uproot(self, root: str) -> None:
-        """Track *root* no more; trees that overlap with it go on."""
-        del self.roots[root]
-        self.snapshot.source.unlink(root)
-        self.snapshot.drop(root)
-        for other in self.roots:
-            self.snapshot.rescan(other)
-
-    def hear(self, news: Mapping[str, News]) -> bool:
-        """Take *news*; returns whether the source had lost some."""
-        # Names first, listings then: a listing sees the disk as it is, and must not be
-        # overruled by older news of a name. Locks last: they end what came before.
-        for path, what in sorted(news.items(), key=_rank):
-            if what is News.LOCKED:
-                self.settle.hold(path, self.clock())
-            elif what is News.UNLOCKED:
-                self.settle.release(path, self.clock())
-            elif what is News.RELIST or what is News.RELINKED:
-                self._relist(path, forced=what is News.RELINKED)
-            elif what is News.MOUNTED:
-                for root in filter(self.snapshot.is_replaced, list(self.roots)):
-                    self._relist(root, cause=Cause.RESCAN)
-            elif what is News.LOST:
-                self.rescan(Cause.OVERFLOW)
-            elif os.path.basename(path) == ".git":
-                self.snapshot.guard(git_directory(os.path.dirname(path)))
-            elif not is_noisy_file(os.path.basename(path)):
-                self._file(path, what)
-        return "" in news
-
-    def rescan(self, cause: Cause) -> None:
-        """Compare every tree with the disk."""
-        for root in self.roots:
-            self.note(self.snapshot.rescan(root), cause)
-            self.roots[root] = self.snapshot.has_folder(root)
-        self.believe_locks()
-
-    def confirm(self) -> None:
-        """Look again at what a sweep found: a file that still grows is not ready."""
-        now = self.clock()
-        for path in self.settle.paths:
-            for _, was_there, is_there in self.snapshot.rescan(path):
-                phase = Phase.WRITING if is_there else Phase.GONE
-                self.settle.note(path, phase, was_there=was_there, now=now)
-
-    def note(self, differences: Iterable[Difference], cause: Cause) -> None:
-        """Hand on what a comparison found."""
-        now = self.clock()
-        for path, was_there, is_there in differences:
-            # Nobody tells when a file that a sweep found is closed: `confirm` will ask.
-            found = Phase.WRITING if cause is Cause.SWEEP else Phase.DONE
-            phase = found if is_there else Phase.GONE
-            self.settle.note(path, phase, was_there=was_there, now=now, cause=cause)
-            self._distribution(path)
-
-    def _file(self, path: str, what: News) -> None:
-        snapshot = self.snapshot
-        was_there = snapshot.has_file(path)
-        if what is News.WRITING:
-            phase = Phase.WRITING
-        elif what is News.GONE:
-            snapshot.forget(path)
-            if not was_there and snapshot.has_folder(path):
-                return self._relist(path)  # a link to a directory was deleted
-            phase = Phase.GONE
-        elif snapshot.has_folder(path):
-            return self._relist(path)
-        else:
-            try:
-                status = snapshot.look(path)
-            except OSError:
-                return None  # nobody knows: left to the sweep
-            if status is None:
-                phase = Phase.GONE
-            elif stat.S_ISDIR(status.st_mode):
-                return self._relist(path)
-            elif not stat.S_ISREG(status.st_mode):
-                return None
-            elif what is News.CREATED and not _is_linked(path, status):
-                phase = Phase.WRITING
-            else:
-                phase = Phase.DONE if status.st_size else Phase.EMPTY
-        now = self.clock()
-        self.settle.note(path, phase, was_there=was_there, now=now)
-        self._distribution(path)
-        return None
-
-    def _relist(
-        self, path: str, *, forced: bool = False, cause: Cause = Cause.EVENTS
-    ) -> None:
-        was_there = self.roots.get(path)
-        if is_stash(path):
-            return self._hold(path, is_held=os.path.isdir(path))
-        if was_there is None and self._is_unwanted(path):
-            if os.path.basename(path) == ".git":
-                self.snapshot.guard(git_directory(os.path.dirname(path)))
-            return None
-        if forced or was_there is not None:
-            self.snapshot.source.link(path)
-        differences = self.snapshot.rescan(path, forced=forced)
-        if was_there is not None:
-            self.roots[path] = self.snapshot.has_folder(path)
-        is_other = was_there is not self.roots.get(path)
-        self.note(differences, Cause.RESCAN if forced or is_other else cause)
-        self._distribution(path)
-        return None
-
-    def _is_unwanted(self, path: str) -> bool:
-        is_out = not self.snapshot.recursive or is_noisy_folder(os.path.basename(path))
-        return is_out and os.path.isdir(path)
-
-    def _distribution(self, path: str) -> None:
-        """Hold the batch while a ``.dist-info`` waits for its RECORD."""
-        folder = path if path.endswith(".dist-info") else os.path.dirname(path)
-        if folder.endswith(".dist-info"):
-            self._hold(folder, is_held=is_unfinished_distribution(folder))
-
-    def _hold(self, lock: str, *, is_held: bool) -> None:
-        if is_held:
-            self.settle.hold(lock, self.clock())
-        elif self.settle.has_lock(lock):
-            self.settle.release(lock, self.clock())
-
-    def believe_locks(self) -> None:
-        """Bring the locks in line with those that exist, where no news may tell."""
-        present = {
-            lock
-            for git in self.snapshot.git_directories
-            for lock in (os.path.join(git, name) for name in GIT_LOCKS)
-            if os.path.lexists(lock)
-        }
-        present.update(
-            lock
-            for lock in self.settle.locks
-            if is_unfinished_distribution(lock)
-            or (is_stash(lock) and os.path.isdir(lock))
-        )
-        self.settle.keep_only(present, self.clock())
-
-
-def _rank(news: tuple[str, News]) -> int:
-    if news[1] in (News.LOCKED, News.UNLOCKED):
-        return 2
-    return 1 if news[1] in _LISTINGS else 0
-
-
-def _is_linked(path: str, status: os.stat_result) -> bool:
-    """Whether *path* was made whole, by link(2) or symlink(2), not opened to write."""
-    return status.st_nlink > 1 or os.path.islink(path)
-
-
-# === reload.watching.listing ===
-# What one folder holds, by one look at it: names, kinds and signatures.
-#
-# It opens no file, so that a FIFO or a device cannot hang it.
-
 Signature = tuple[int, int, int, int]
-"""Times of change of text and of inode, size, inode. The second time cannot be set
-by a program: it betrays an edit that keeps size and mtime."""
+"""mtime, ctime, size, inode. A program cannot set ctime, so that an edit which keeps
+size and mtime is noticed."""
 
 
 def signature_of(status: os.stat_result) -> Signature | None:
-    """Return what tells two states of a regular file apart; None for other kinds."""
+    """Return what differs between two states of a regular file; None for others."""
     if not stat.S_ISREG(status.st_mode):
         return None
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
@@ -248,11 +60,11 @@ def signature_of(status: os.stat_result) -> Signature | None:
 
 @attrs.define
 class Folder:
-    """What is known of one folder.
+    """The record of one folder.
 
     Attributes:
         identity: Device and inode.
-        depth: Linked folders on the way from the watched one to here.
+        depth: Number of linked folders on the way from the watched one to this one.
         files: Name → signature, for regular files.
         folders: Names of folders, links to folders included.
         links: Names of links of either kind.
@@ -267,26 +79,26 @@ class Folder:
     is_tree: bool = False
 
 
-def fill(path: str, folder: Folder, *, recursive: bool) -> bool:
+def read_folder(path: str, folder: Folder, *, recursive: bool) -> bool:
     """Fill *folder* with what is at *path*; False where it cannot be listed."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                _place(entry, folder, recursive)
+                _add_entry(entry, folder, recursive)
     except OSError:
         return False
     return True
 
 
-def _place(entry: os.DirEntry[str], folder: Folder, recursive: bool) -> None:
+def _add_entry(entry: os.DirEntry[str], folder: Folder, recursive: bool) -> None:
     name = entry.name
     if name == ".git":
         folder.is_tree = True
     if entry.is_dir():
-        if not recursive or is_noisy_folder(name):
+        if not recursive or is_ignored_folder(name):
             return
         folder.folders.add(name)
-    elif is_noisy_file(name):
+    elif is_ignored_file(name):
         return
     else:
         try:
@@ -301,7 +113,11 @@ def _place(entry: os.DirEntry[str], folder: Folder, recursive: bool) -> None:
 
 
 def status_of(path: str, *, follow: bool = True) -> os.stat_result | None:
-    """Return the status of *path*, None where nothing is; OSError: nobody knows."""
+    """Return the status of *path*; None where it does not exist.
+
+    Raises:
+        OSError: It cannot be known, such as after a refused permission.
+    """
     try:
         return os.stat(path, follow_symlinks=follow)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -312,19 +128,14 @@ def status_of(path: str, *, follow: bool = True) -> os.stat_result | None:
         raise
 
 
-# === reload.watching.links ===
-# What a path depends on: each symbolic link on the way, and where it ends.
-#
-# Reads links only; never opens or lists anything.
-
-# Linked directories inside of linked directories are followed so deep: enough for
-# every deployment scheme known, and few enough for a tangle of links to stay small.
+# How many linked directories may lie inside of each other: enough for every deployment
+# scheme known, and few enough for links in a circle.
 LINK_DEPTH = 3
 
 _LINK_LIMIT = 40  # links on one way, as in the Linux kernel (MAXSYMLINKS)
 
 
-def steps(path: str) -> list[tuple[str, str]]:
+def links_on_the_way(path: str) -> list[tuple[str, str]]:
     """Return the (real directory, name) pairs that decide what *path* is.
 
     Args:
@@ -362,14 +173,6 @@ def steps(path: str) -> list[tuple[str, str]]:
     return pairs
 
 
-# === reload.watching.sweep ===
-# What the watched trees looked like: a record by stat, and the comparison with it.
-#
-# In: a path to look at again. Out: the files that differ, as (path, was there, is
-# there). It follows links, once each; it opens nothing, so that a FIFO or a device
-# cannot hang it; directories are entered (watched) before they are listed, so that
-# nothing falls between.
-
 Difference = tuple[str, bool, bool]
 """A path, whether it was there, whether it is."""
 
@@ -379,10 +182,10 @@ class Snapshot:
     """The record of every watched tree.
 
     Attributes:
-        source: Told which folders are entered and left, and which links are met.
+        source: Reports events of the recorded folders and links.
         recursive: Whether folders inside of folders are read.
         unreadable: Folders that could not be listed; their record is kept.
-        git_directories: Those of the trees that were met.
+        git_directories: Git directories of the recorded trees.
     """
 
     source: Source
@@ -415,7 +218,7 @@ class Snapshot:
         return now != (None if folder is None else folder.identity)
 
     def forget(self, path: str) -> None:
-        """Take the file at *path* out of the record."""
+        """Remove the file at *path* from the record."""
         parent, name = os.path.split(path)
         if parent in self._folders:
             self._folders[parent].files.pop(name, None)
@@ -432,7 +235,7 @@ class Snapshot:
         if status is not None and stat.S_ISLNK(status.st_mode):
             if folder is not None:
                 folder.links.add(name)
-            self.source.link(path)  # first: what it leads to may change meanwhile
+            self.source.add_link(path)  # first, as its target may change meanwhile
             status = status_of(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             return status  # for a rescan to record
@@ -444,27 +247,27 @@ class Snapshot:
                 folder.files[name] = signature
         return status
 
-    def guard(self, git_directory: str | None) -> None:
-        """Have the locks in *git_directory* told, once."""
+    def add_git_directory(self, git_directory: str | None) -> None:
+        """Have the source report locks in *git_directory*."""
         if git_directory is not None and git_directory not in self.git_directories:
             self.git_directories.add(git_directory)
-            self.source.guard(git_directory)
+            self.source.add_git_directory(git_directory)
 
     def attach(self, source: Source) -> None:
-        """Go on with another *source*, which has yet to be told of everything."""
+        """Use another *source*, and give it the links and git directories."""
         self.source = source
         for git in self.git_directories:
-            source.guard(git)
+            source.add_git_directory(git)
         for path, folder in self._folders.items():
             for name in folder.links:
-                source.link(f"{path}{os.sep}{name}")
+                source.add_link(f"{path}{os.sep}{name}")
 
     def rescan(self, path: str, *, forced: bool = False) -> list[Difference]:
-        """Bring the record of *path*, file or folder, in line with the disk.
+        """Compare the file or folder at *path* with the disk, and update the record.
 
         Args:
-            path: An absolute path, there or not.
-            forced: Report every file, also those that look the same.
+            path: An absolute path, whether it exists or not.
+            forced: Return every file, also those that look the same.
         """
         out: list[Difference] = []
         todo = [path]
@@ -472,19 +275,19 @@ class Snapshot:
             todo.extend(self._renew(todo.pop(), forced, out))
         return out
 
-    def sweep(self, root: str) -> Iterator[list[Difference]]:
-        """Compare folder by folder below *root*; yields after each, to be stopped."""
+    def scan(self, root: str) -> Iterator[list[Difference]]:
+        """Compare everything below *root*; yields after each folder."""
         inside = root + os.sep
         for path in [p for p in self._folders if p == root or p.startswith(inside)]:
             if path in self._folders:
                 out: list[Difference] = []
-                for folder in self._renew(path, False, out, is_sweep=True):
+                for folder in self._renew(path, False, out, is_scan=True):
                     if folder not in self._folders:
                         out += self.rescan(folder)
                 yield out
 
     def drop(self, path: str) -> list[Difference]:
-        """Take the folder at *path* and all below out of the record."""
+        """Remove the folder at *path* and everything below it from the record."""
         out: list[Difference] = []
         todo = [path]
         while todo:
@@ -494,15 +297,15 @@ class Snapshot:
                 out += [(f"{here}{os.sep}{name}", True, False) for name in folder.files]
                 todo += [f"{here}{os.sep}{name}" for name in folder.folders]
                 for name in folder.links:
-                    self.source.unlink(f"{here}{os.sep}{name}")
-                self.source.leave(here)
+                    self.source.remove_link(f"{here}{os.sep}{name}")
+                self.source.remove_folder(here)
         parent, name = os.path.split(path)
         if parent in self._folders:
             self._folders[parent].folders.discard(name)
         return out
 
     def _renew(
-        self, path: str, forced: bool, out: list[Difference], *, is_sweep: bool = False
+        self, path: str, forced: bool, out: list[Difference], *, is_scan: bool = False
     ) -> list[str]:
         """Compare one folder or file; return the folders inside, to be read next."""
         try:
@@ -519,47 +322,47 @@ class Snapshot:
         if self.has_file(path):  # a link to a file leads to a folder now
             self.forget(path)
             out.append((path, True, False))
-        place = self._place(path, status)
-        if place is None:
+        folder = self._new_folder(path, status)
+        if folder is None:
             return []
-        if not is_sweep or old is None or old.identity != place.identity:
-            self.source.enter(path)
-        if not fill(path, place, recursive=self.recursive):
+        if not is_scan or old is None or old.identity != folder.identity:
+            self.source.add_folder(path)
+        if not read_folder(path, folder, recursive=self.recursive):
             if not os.path.isdir(path):
-                return [path]  # it went just now
+                return [path]  # it was deleted just now
             self.unreadable.add(path)
             return []
         self.unreadable.discard(path)
-        if place.is_tree:
-            self.guard(git_directory(path))
-        self._watch_links(path, old.links if old else set(), place, forced)
+        if folder.is_tree:
+            self.add_git_directory(git_directory(path))
+        self._watch_links(path, old.links if old else set(), folder, forced)
         before = old.files if old else {}
-        if forced or before != place.files:
-            for name in {**before, **place.files}:
-                was, now = before.get(name), place.files.get(name)
+        if forced or before != folder.files:
+            for name in {**before, **folder.files}:
+                was, now = before.get(name), folder.files.get(name)
                 if forced or was != now:
                     out.append(
                         (f"{path}{os.sep}{name}", was is not None, now is not None)
                     )
         if old:
-            for name in old.folders - place.folders:
+            for name in old.folders - folder.folders:
                 out += self.drop(f"{path}{os.sep}{name}")
-        self._folders[path] = place
-        return [f"{path}{os.sep}{name}" for name in place.folders]
+        self._folders[path] = folder
+        return [f"{path}{os.sep}{name}" for name in folder.folders]
 
     def _is_back(self, path: str) -> bool:
-        """Have the end of a link that leads nowhere watched; whether it is back."""
+        """Watch where a broken link leads; return whether a directory is there."""
         parent, name = os.path.split(path)
         above = self._folders.get(parent)
         if above is not None and name not in above.links:
             return False
-        self.source.link(path)
+        self.source.add_link(path)
         return os.path.isdir(path)
 
     def _renew_file(self, path: str, forced: bool, out: list[Difference]) -> None:
         parent, name = os.path.split(path)
         folder = self._folders.get(parent)
-        if folder is None or is_noisy_file(name):
+        if folder is None or is_ignored_file(name):
             return
         was = folder.files.get(name)
         self.look(path)
@@ -567,8 +370,8 @@ class Snapshot:
         if was != now or (forced and now):
             out.append((path, was is not None, now is not None))
 
-    def _place(self, path: str, status: os.stat_result) -> Folder | None:
-        """Return an empty folder; None where links lead round or too deep."""
+    def _new_folder(self, path: str, status: os.stat_result) -> Folder | None:
+        """Return an empty record; None for a circle of links, or too many of them."""
         identity = (status.st_dev, status.st_ino)
         parent, name = os.path.split(path)
         above = self._folders.get(parent)
@@ -587,15 +390,197 @@ class Snapshot:
         return Folder(identity, depth)
 
     def _watch_links(
-        self, path: str, old: set[str], place: Folder, forced: bool
+        self, path: str, old: set[str], folder: Folder, forced: bool
     ) -> None:
-        """Have new links told of, and look at their files once more after that."""
-        for name in old - place.links:
-            self.source.unlink(f"{path}{os.sep}{name}")
-        for name in place.links if forced else place.links - old:
+        """Watch new links, and then look at the files that they lead to again."""
+        for name in old - folder.links:
+            self.source.remove_link(f"{path}{os.sep}{name}")
+        for name in folder.links if forced else folder.links - old:
             full = f"{path}{os.sep}{name}"
-            self.source.link(full)
-            status = None if name in place.folders else status_of(full)
+            self.source.add_link(full)
+            status = None if name in folder.folders else status_of(full)
             signature = None if status is None else signature_of(status)
             if signature is not None:
-                place.files[name] = signature
+                folder.files[name] = signature
+
+
+_LISTINGS = frozenset(
+    {FileEvent.RELIST, FileEvent.RELINKED, FileEvent.MOUNTED, FileEvent.LOST}
+)
+
+
+@attrs.define
+class Tracker:
+    """Looks at what a source reports, and records what has changed.
+
+    Attributes:
+        snapshot: The record of the watched trees.
+        settle: Decides when the batch is complete.
+        clock: Monotonic seconds.
+        roots: Watched directory as an absolute path → whether it exists.
+    """
+
+    snapshot: Snapshot
+    settle: Settle
+    clock: Callable[[], float]
+    roots: dict[str, bool] = attrs.field(init=False, factory=dict)
+
+    def add_root(self, root: str) -> None:
+        """Start tracking the tree at *root*; its present state is no change."""
+        self.snapshot.source.add_link(root)
+        self.snapshot.add_git_directory(git_directory_above(root))
+        self.snapshot.rescan(root)
+        self.roots[root] = self.snapshot.has_folder(root)
+        self.refresh_locks()
+
+    def remove_root(self, root: str) -> None:
+        """Stop tracking the tree at *root*; overlapping trees are tracked further."""
+        del self.roots[root]
+        self.snapshot.source.remove_link(root)
+        self.snapshot.drop(root)
+        for other in self.roots:
+            self.snapshot.rescan(other)
+
+    def handle(self, events: Mapping[str, FileEvent]) -> bool:
+        """Look at what *events* name; return whether the source had lost events."""
+        # Names first, then listings: a listing sees the disk as it is now, and an older
+        # event of a name must not override it. Locks last: they end event came before.
+        for path, event in sorted(events.items(), key=_rank):
+            if event is FileEvent.LOCKED:
+                self.settle.add_lock(path, self.clock())
+            elif event is FileEvent.UNLOCKED:
+                self.settle.remove_lock(path, self.clock())
+            elif event is FileEvent.RELIST or event is FileEvent.RELINKED:
+                self._relist(path, forced=event is FileEvent.RELINKED)
+            elif event is FileEvent.MOUNTED:
+                for root in filter(self.snapshot.is_replaced, list(self.roots)):
+                    self._relist(root, cause=Cause.RESCAN)
+            elif event is FileEvent.LOST:
+                self.rescan(Cause.OVERFLOW)
+            elif os.path.basename(path) == ".git":
+                self.snapshot.add_git_directory(git_directory(os.path.dirname(path)))
+            elif not is_ignored_file(os.path.basename(path)):
+                self._file(path, event)
+        return "" in events
+
+    def rescan(self, cause: Cause) -> None:
+        """Compare every tree with the disk."""
+        for root in self.roots:
+            self.note(self.snapshot.rescan(root), cause)
+            self.roots[root] = self.snapshot.has_folder(root)
+        self.refresh_locks()
+
+    def confirm(self) -> None:
+        """Look again at what a scan found: a file that still grows is not complete."""
+        now = self.clock()
+        for path in self.settle.paths:
+            for _, was_there, is_there in self.snapshot.rescan(path):
+                phase = Phase.WRITING if is_there else Phase.GONE
+                self.settle.note(path, phase, was_there=was_there, now=now)
+
+    def note(self, differences: Iterable[Difference], cause: Cause) -> None:
+        """Record what a comparison found."""
+        now = self.clock()
+        for path, was_there, is_there in differences:
+            # No event says when a file that a scan found is closed: `confirm` looks.
+            found = Phase.WRITING if cause is Cause.SCAN else Phase.DONE
+            phase = found if is_there else Phase.GONE
+            self.settle.note(path, phase, was_there=was_there, now=now, cause=cause)
+            self._distribution(path)
+
+    def _file(self, path: str, event: FileEvent) -> None:
+        snapshot = self.snapshot
+        was_there = snapshot.has_file(path)
+        if event is FileEvent.WRITING:
+            phase = Phase.WRITING
+        elif event is FileEvent.GONE:
+            snapshot.forget(path)
+            if not was_there and snapshot.has_folder(path):
+                return self._relist(path)  # a link to a directory was deleted
+            phase = Phase.GONE
+        elif snapshot.has_folder(path):
+            return self._relist(path)
+        else:
+            try:
+                status = snapshot.look(path)
+            except OSError:
+                return None  # left to the next scan
+            if status is None:
+                phase = Phase.GONE
+            elif stat.S_ISDIR(status.st_mode):
+                return self._relist(path)
+            elif not stat.S_ISREG(status.st_mode):
+                return None
+            elif event is FileEvent.CREATED and not _is_linked(path, status):
+                phase = Phase.WRITING
+            else:
+                phase = Phase.DONE if status.st_size else Phase.EMPTY
+        now = self.clock()
+        self.settle.note(path, phase, was_there=was_there, now=now)
+        self._distribution(path)
+        return None
+
+    def _relist(
+        self, path: str, *, forced: bool = False, cause: Cause = Cause.EVENTS
+    ) -> None:
+        was_there = self.roots.get(path)
+        if is_pip_backup(path):
+            return self._hold(path, is_held=os.path.isdir(path))
+        if was_there is None and self._is_unwanted(path):
+            if os.path.basename(path) == ".git":
+                self.snapshot.add_git_directory(git_directory(os.path.dirname(path)))
+            return None
+        if forced or was_there is not None:
+            self.snapshot.source.add_link(path)
+        differences = self.snapshot.rescan(path, forced=forced)
+        if was_there is not None:
+            self.roots[path] = self.snapshot.has_folder(path)
+        is_other = was_there is not self.roots.get(path)
+        self.note(differences, Cause.RESCAN if forced or is_other else cause)
+        self._distribution(path)
+        return None
+
+    def _is_unwanted(self, path: str) -> bool:
+        is_out = not self.snapshot.recursive or is_ignored_folder(
+            os.path.basename(path)
+        )
+        return is_out and os.path.isdir(path)
+
+    def _distribution(self, path: str) -> None:
+        """Keep the batch open while a ``.dist-info`` has no RECORD yet."""
+        folder = path if path.endswith(".dist-info") else os.path.dirname(path)
+        if folder.endswith(".dist-info"):
+            self._hold(folder, is_held=is_unfinished_distribution(folder))
+
+    def _hold(self, lock: str, *, is_held: bool) -> None:
+        if is_held:
+            self.settle.add_lock(lock, self.clock())
+        elif self.settle.has_lock(lock):
+            self.settle.remove_lock(lock, self.clock())
+
+    def refresh_locks(self) -> None:
+        """Check which locks exist, as no event may have reported it."""
+        present = {
+            lock
+            for git in self.snapshot.git_directories
+            for lock in (os.path.join(git, name) for name in GIT_LOCKS)
+            if os.path.lexists(lock)
+        }
+        present.update(
+            lock
+            for lock in self.settle.locks
+            if is_unfinished_distribution(lock)
+            or (is_pip_backup(lock) and os.path.isdir(lock))
+        )
+        self.settle.set_locks(present, self.clock())
+
+
+def _rank(events: tuple[str, FileEvent]) -> int:
+    if events[1] in (FileEvent.LOCKED, FileEvent.UNLOCKED):
+        return 2
+    return 1 if events[1] in _LISTINGS else 0
+
+
+def _is_linked(path: str, status: os.stat_result) -> bool:
+    """Whether *path* was made whole, by link(2) or symlink(2), not opened to write."""
+    return status.st_nlink > 1 or os.path.islink(path)

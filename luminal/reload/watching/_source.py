@@ -1,7 +1,7 @@
-"""Where news comes from: the interface that every back end answers.
+"""What a source of file events must provide, and the source that has no events.
 
-A source tells names; whether something changed is for the snapshot to find out. It
-must never lose news silently: what it cannot tell it reports as `News.LOST`.
+A source reports names. Whether a file has changed is found out by `Snapshot`. A source
+must never lose an event silently: it reports `FileEvent.LOST` instead.
 """
 
 from __future__ import annotations
@@ -10,124 +10,121 @@ import enum
 import threading
 from typing import Protocol
 
-__all__ = ["News", "PollingSource", "Source"]
-
-# === reload.watching.source ===
-# Where news comes from: the interface that every back end answers.
-#
-# A source tells names; whether something changed is for the snapshot to find out. It
-# must never lose news silently: what it cannot tell it reports as `News.LOST`.
+__all__ = ["FileEvent", "PollingSource", "Source", "add"]
 
 
-class News(enum.Enum):
-    """What a source says of a path. The last news of a path counts, save two.
+class FileEvent(enum.Enum):
+    """What a source reports of a path.
 
-    RELIST and RELINKED outlive later news of the same path: they ask for more.
+    Of several events of one path the last one counts, except that RELIST and RELINKED
+    are kept, because they ask for more work than the others.
     """
 
     CREATED = "a file appeared, possibly still empty"
     WRITING = "a file was written and is still open"
     WRITTEN = "a file was closed after writing, or moved here"
     GONE = "a file was deleted or moved away"
-    RELIST = "a directory appeared, went or moved: list it again"
+    RELIST = "a directory was created, deleted or moved: list it again"
     RELINKED = "a link on the way to the path leads elsewhere"
-    LOCKED = "a lock appeared: the tree is being changed"
-    UNLOCKED = "a lock went"
-    MOUNTED = "file systems came or went: look whether the trees are the same"
-    LOST = "news was lost: look at everything"
+    LOCKED = "a lock file was created: the tree is being changed"
+    UNLOCKED = "a lock file was deleted"
+    MOUNTED = "a file system was mounted or unmounted: check the watched trees"
+    LOST = "events were lost: check everything"
 
 
 class Source(Protocol):
-    """A back end. All but `wake` is called from one thread at a time.
+    """Where file events come from. All but `wake` is called from one thread at a time.
 
     Attributes:
-        tells_locks: Whether it says LOCKED and UNLOCKED; else they are looked at.
+        reports_locks: Whether it reports LOCKED and UNLOCKED. Otherwise the watcher
+            checks for locks by itself.
     """
 
-    tells_locks: bool
+    reports_locks: bool
 
     @property
-    def blind(self) -> str | None:
-        """Why the source misses changes and needs fast sweeps; None if it does not."""
+    def polling_reason(self) -> str | None:
+        """Why changes are missed, so that files are polled; None if none is missed."""
 
-    def enter(self, folder: str) -> None:
-        """Tell news of *folder* from now on; called before it is listed."""
+    def add_folder(self, folder: str) -> None:
+        """Report events in *folder* from now on; called before it is listed."""
 
-    def leave(self, folder: str) -> None:
-        """Tell no more news of *folder*."""
+    def remove_folder(self, folder: str) -> None:
+        """Report no more events in *folder*."""
 
-    def link(self, path: str) -> None:
-        """Tell `News.RELINKED` when what *path* leads to changes."""
+    def add_link(self, path: str) -> None:
+        """Report `FileEvent.RELINKED` when *path* leads to something else."""
 
-    def unlink(self, path: str) -> None:
-        """Take `link` back."""
+    def remove_link(self, path: str) -> None:
+        """Undo `add_link`."""
 
-    def guard(self, git_directory: str) -> None:
-        """Tell of locks that come and go in *git_directory*."""
+    def add_git_directory(self, git_directory: str) -> None:
+        """Report lock files that are created and deleted in *git_directory*."""
 
     def wait(self, timeout: float) -> bool:
-        """Sleep; return whether news came within *timeout* seconds."""
+        """Sleep; return whether events came within *timeout* seconds."""
 
-    def read(self) -> dict[str, News]:
-        """Return the news that came, in the order of arrival."""
+    def read(self) -> dict[str, FileEvent]:
+        """Return path → event for the events that came, in the order of arrival."""
 
     def wake(self) -> None:
         """Make `wait` return; may be called from any thread, and from a signal."""
 
     def close(self) -> None:
-        """Give everything back to the system."""
+        """Release descriptors and threads."""
 
 
-def add(news: dict[str, News], path: str, what: News) -> None:
-    """Put *what* at the end of *news*, unless *path* awaits something greater."""
-    before = news.pop(path, None)
-    lasting = before is News.RELIST or before is News.RELINKED
-    news[path] = before if lasting and before is not None else what
-
-
-# === reload.watching.polling ===
-# A source without any news: everything is left to the sweeps.
-#
-# For file systems and systems that send no events, and for hosts that ask for it.
+def add(events: dict[str, FileEvent], path: str, event: FileEvent) -> None:
+    """Put *event* at the end of *events*; RELIST and RELINKED of *path* are kept."""
+    before = events.pop(path, None)
+    is_kept = before is FileEvent.RELIST or before is FileEvent.RELINKED
+    events[path] = before if is_kept and before is not None else event
 
 
 class PollingSource:
-    """Sleeps, and says that it is blind."""
+    """Has no events: all changes are found by looking at every file.
 
-    tells_locks = False
+    For file systems and operating systems that send none, and for hosts that ask for
+    it.
+
+    Args:
+        why: The reason, for `polling_reason`.
+    """
+
+    reports_locks = False
 
     def __init__(self, why: str = "polling was asked for") -> None:
-        self.blind: str | None = why
-        self._bell = threading.Event()
+        self.polling_reason: str | None = why
+        self._wakeup = threading.Event()
 
-    def enter(self, folder: str) -> None:
-        """Nothing to do: sweeps look at every folder."""
+    def add_folder(self, folder: str) -> None:
+        """Nothing to do: every folder is looked at."""
 
-    def leave(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         """Nothing to do."""
 
-    def link(self, path: str) -> None:
-        """Nothing to do: sweeps follow links."""
+    def add_link(self, path: str) -> None:
+        """Nothing to do: links are followed."""
 
-    def unlink(self, path: str) -> None:
+    def remove_link(self, path: str) -> None:
         """Nothing to do."""
 
-    def guard(self, git_directory: str) -> None:
-        """Nothing to do: locks are looked at while a batch is open."""
+    def add_git_directory(self, git_directory: str) -> None:
+        """Nothing to do: locks are checked while a batch is open."""
 
     def wait(self, timeout: float) -> bool:
         """Sleep for *timeout* seconds or until `wake`."""
-        self._bell.wait(timeout)
-        self._bell.clear()
+        self._wakeup.wait(timeout)
+        self._wakeup.clear()
         return False
 
-    def read(self) -> dict[str, News]:
+    def read(self) -> dict[str, FileEvent]:
         """Return nothing."""
         return {}
 
     def wake(self) -> None:
         """End the sleep."""
-        self._bell.set()
+        self._wakeup.set()
 
     def close(self) -> None:
         """Nothing to do."""

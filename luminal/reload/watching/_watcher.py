@@ -1,8 +1,8 @@
-"""The watcher: a thread that turns changes of files into settled batches.
+"""Watch directories from a background thread, and deliver complete batches of changes.
 
-First station of a reload. In: directories. Out: one `Batch` for each change, handed to
-a callable in the watcher's own thread, whatever event loops come and go. It never reads
-a file, and nothing that the callable raises ends it.
+`Watcher` is the public face of the thread; `WatchLoop` is what the thread does;
+`Reporter` remembers which states of the watch were reported. The thread belongs to no
+event loop. It never reads a file, and no exception of a receiver ends it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import attrs
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
 from luminal.reload.watching._ignore import silent_file_system
-from luminal.reload.watching._settle import Cause, Note, NoteCode, Pace, Settle
+from luminal.reload.watching._settle import Cause, Note, NoteCode, Settle, Timing
 from luminal.reload.watching._snapshot import Snapshot, Tracker
-from luminal.reload.watching._source import News, PollingSource
+from luminal.reload.watching._source import FileEvent, PollingSource
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -32,87 +32,78 @@ if TYPE_CHECKING:
     from luminal.reload.watching._snapshot import Difference
     from luminal.reload.watching._source import Source
 
-__all__ = ["Duty", "Reporter", "Watcher", "new_source"]
+__all__ = ["Reporter", "WatchLoop", "Watcher", "new_source"]
 
-# === reload.watching.reporter ===
-# What the watcher says of itself: each state once, when it begins.
-#
-# In: the states that hold now. Out: notes on what is different from the last time.
+_log = logging.getLogger("luminal.reload.watching")
+
+# Sleeps are whole milliseconds, rounded: a batch due within half of one is due now.
+_SLACK = 0.0006
+# Seconds between checks of locks, while a batch is open and no event reports them.
+_LOCK_INTERVAL = 0.050
 
 
 @attrs.define
 class Reporter:
-    """Remembers what has been said.
+    """Reports each state of the watch once, when it begins or ends.
 
     Attributes:
-        say: Takes each note.
-        poll: Seconds between two looks where nobody tells; named in the notes.
+        send: Takes each note.
+        poll: Seconds between two scans where events are missed; named in the notes.
     """
 
-    say: Callable[[Note], None]
+    send: Callable[[Note], None]
     poll: float
-    _said: set[tuple[NoteCode, str]] = attrs.field(init=False, factory=set)
+    # States that were reported and hold still, with the directory concerned.
+    _reported: set[tuple[NoteCode, str]] = attrs.field(init=False, factory=set)
 
     def forget(self, directory: str) -> None:
-        """Say no more of *directory*, which nobody watches any longer."""
-        self._said = {said for said in self._said if said[1] != directory}
+        """Forget the states of *directory*, which is not watched any more."""
+        self._reported = {state for state in self._reported if state[1] != directory}
 
     def report(
         self,
         *,
-        blind: str | None,
+        polling_reason: str | None,
         silent: Mapping[str, str],
         gone: Iterable[str],
         unreadable: Iterable[str],
     ) -> None:
-        """Say what is new among the states that hold.
+        """Report the states that are new, and those that have ended.
 
         Args:
-            blind: Why the source misses changes; None if it does not.
+            polling_reason: Why the source misses changes; None if it does not.
             silent: Directory → type of its file system, which sends no events.
-            gone: Watched directories that are not there.
+            gone: Watched directories that do not exist.
             unreadable: Folders that cannot be listed.
         """
         every = f"every file is looked at every {self.poll:g} s"
         now: dict[tuple[NoteCode, str], str] = {}
-        if blind:
-            now[NoteCode.WATCH_LIMIT, ""] = f"{blind}: {every}"
+        if polling_reason:
+            now[NoteCode.WATCH_LIMIT, ""] = f"{polling_reason}: {every}"
         for path, kind in silent.items():
             text = f"{path!r} is on a file system without events ({kind}): {every}"
             now[NoteCode.NO_EVENTS, path] = text
         for path in gone:
-            text = f"the watched directory {path!r} is gone: waiting for its return"
+            text = f"the watched directory {path!r} is gone"
             now[NoteCode.GONE, path] = text
         for path in unreadable:
-            text = f"{path!r} cannot be read: what was known of it is kept"
+            text = f"{path!r} cannot be read: its files are taken as unchanged"
             now[NoteCode.UNREADABLE, path] = text
-        before, self._said = self._said, set(now)
-        for code, path in before - self._said:
+        before, self._reported = self._reported, set(now)
+        for code, path in before - self._reported:
             if code is NoteCode.GONE:
                 text = f"the watched directory {path!r} is back"
-                self.say(Note(NoteCode.RETURNED, path, text))
+                self.send(Note(NoteCode.RETURNED, path, text))
             elif code is NoteCode.UNREADABLE:
                 text = f"{path!r} can be read again"
-                self.say(Note(NoteCode.RETURNED, path, text))
+                self.send(Note(NoteCode.RETURNED, path, text))
         for (code, path), text in now.items():
             if (code, path) not in before:
-                self.say(Note(code, path, text))
-
-
-# === reload.watching.duty ===
-# The watcher's turn: wait, look, settle, deliver, sweep. No thread of its own.
-#
-# Between the source, the tracker and the receiver. It decides how long to sleep, when to
-# look at every file, and what of the watcher's state is worth a note.
-
-# Sleeps are whole milliseconds, rounded: a batch due within half of one is due now.
-_SLACK = 0.0006
-# While a batch is open and nobody tells of locks, they are looked at so often.
-_LOOK = 0.050
+                self.send(Note(code, path, text))
 
 
 def new_source(force_polling: bool | None = None) -> Source:
-    """Return the best source of this system, or one that polls and says why."""
+    """Return the best source of file events that this system has."""
     if force_polling:
         return PollingSource()
     try:
@@ -125,96 +116,98 @@ def new_source(force_polling: bool | None = None) -> Source:
 
             return WatchfilesSource()
     except (ImportError, OSError) as problem:
-        return PollingSource(f"the system's events cannot be had ({problem})")
+        return PollingSource(f"the system's file events are unavailable ({problem})")
 
 
 @attrs.define
-class Duty:
-    """What the watcher's thread does, one `turn` after the other.
+class WatchLoop:
+    """What the watcher's thread does: `run_once`, again and again.
 
     Attributes:
         tracker: The watched trees and the open batch.
         deliver: Takes each batch.
-        say: Takes each note.
-        pace: The times.
+        send: Takes each note.
+        timing: How long to wait for what.
         force_polling: See `Watcher`.
     """
 
     tracker: Tracker
     deliver: Callable[[Batch], None]
-    say: Callable[[Note], None]
-    pace: Pace
+    send: Callable[[Note], None]
+    timing: Timing
     force_polling: bool | None = None
     # Roots on file systems that send no events → the file system's type.
     _silent: dict[str, str] = attrs.field(init=False, factory=dict)
     _reporter: Reporter = attrs.field(init=False)
-    # The sweep under way: interrupted where its budget is used up.
-    _sweep: Iterator[list[Difference]] | None = attrs.field(init=False, default=None)
-    _next_sweep: float = attrs.field(init=False, default=0.0)
+    # The scan under way: interrupted where its budget is used up.
+    _current_scan: Iterator[list[Difference]] | None = attrs.field(
+        init=False, default=None
+    )
+    _next_scan: float = attrs.field(init=False, default=0.0)
 
     def __attrs_post_init__(self) -> None:
-        self._reporter = Reporter(self.say, self.pace.poll)
+        self._reporter = Reporter(self.send, self.timing.poll)
 
     @classmethod
     def begin(
         cls,
         deliver: Callable[[Batch], None],
-        say: Callable[[Note], None],
+        send: Callable[[Note], None],
         clock: Callable[[], float],
-        pace: Pace | None = None,
+        timing: Timing | None = None,
         recursive: bool = True,
         force_polling: bool | None = None,
-    ) -> Duty:
-        """Make a duty with a fresh source and nothing to watch yet."""
-        pace = pace or Pace()
+    ) -> WatchLoop:
+        """Make a loop with a source of events and nothing to watch yet."""
+        timing = timing or Timing()
         snapshot = Snapshot(new_source(force_polling), recursive)
-        tracker = Tracker(snapshot, Settle(pace), clock)
-        duty = cls(tracker, deliver, say, pace, force_polling)
-        duty._plan_sweep()
-        return duty
+        tracker = Tracker(snapshot, Settle(timing), clock)
+        loop = cls(tracker, deliver, send, timing, force_polling)
+        loop._plan_scan()
+        return loop
 
     def renew(self) -> None:
-        """Go on with a fresh source, and look at everything once."""
+        """Use a new source of events, and look at every file once."""
         self.end()
         tracker = self.tracker
         tracker.snapshot.attach(new_source(self.force_polling))
         for root in tracker.roots:
-            tracker.snapshot.source.link(root)
+            tracker.snapshot.source.add_link(root)
         tracker.rescan(Cause.RESCAN)
 
-    def plant(self, root: str) -> None:
+    def add_root(self, root: str) -> None:
         """Watch the tree at *root*."""
-        self.tracker.plant(root)
-        self._learn_file_systems()
+        self.tracker.add_root(root)
+        self._find_silent_file_systems()
         self._report()
-        self._plan_sweep()
+        self._plan_scan()
 
-    def uproot(self, root: str) -> None:
-        """Watch the tree at *root* no more."""
-        self.tracker.uproot(root)
+    def remove_root(self, root: str) -> None:
+        """Stop watching the tree at *root*."""
+        self.tracker.remove_root(root)
         self._silent.pop(root, None)
         self._reporter.forget(root)
 
     def wake(self) -> None:
-        """Make a sleeping `turn` return; from any thread."""
+        """Make a sleeping `run_once` return; from any thread."""
         self.tracker.snapshot.source.wake()
 
     def end(self) -> None:
-        """Give everything back to the system."""
+        """Release descriptors and threads."""
         self.tracker.snapshot.source.close()
 
-    def turn(self) -> None:
-        """Sleep until something is to be done, and do it."""
+    def run_once(self) -> None:
+        """Sleep until there are events or something is due; handle it."""
         tracker, settle = self.tracker, self.tracker.settle
         source = tracker.snapshot.source
         if source.wait(self._sleep()):
-            self._hear(source.read())
+            self._handle(source.read())
         if not settle.is_pending:
-            if tracker.clock() >= self._next_sweep:
-                self._look_around()
+            if tracker.clock() >= self._next_scan:
+                self._scan()
             return
-        if self._must_look:
-            tracker.believe_locks()
+        if self._must_check_locks:
+            tracker.refresh_locks()
             if settle.is_uncertain and settle.is_due(tracker.clock() + _SLACK):
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
@@ -222,42 +215,44 @@ class Duty:
             self.deliver(batch)
 
     @property
-    def _is_blind(self) -> bool:
+    def _needs_polling(self) -> bool:
         snapshot = self.tracker.snapshot
         return bool(
-            snapshot.source.blind
+            snapshot.source.polling_reason
             or self._silent
             or snapshot.unreadable
             or not all(self.tracker.roots.values())
         )
 
     @property
-    def _must_look(self) -> bool:
-        """Whether the end of an open batch is not told, and has to be looked for."""
+    def _must_check_locks(self) -> bool:
+        """Whether no event reports the end of an open batch."""
         source = self.tracker.snapshot.source
         return (
-            not source.tells_locks
-            or source.blind is not None
+            not source.reports_locks
+            or source.polling_reason is not None
             or self.tracker.settle.is_uncertain
         )
 
     def _sleep(self) -> float:
         now, due = self.tracker.clock(), self.tracker.settle.due()
         if due is None:
-            return max(0.0, self._next_sweep - now)
-        return max(0.0, min(due - now, _LOOK) if self._must_look else due - now)
+            return max(0.0, self._next_scan - now)
+        return max(
+            0.0, min(due - now, _LOCK_INTERVAL) if self._must_check_locks else due - now
+        )
 
-    def _hear(self, news: dict[str, News]) -> None:
+    def _handle(self, events: dict[str, FileEvent]) -> None:
         was_there = dict(self.tracker.roots)
-        if self.tracker.hear(news):
+        if self.tracker.handle(events):
             text = "more changes than the system's queue holds: looked at every file"
-            self.say(Note(NoteCode.OVERFLOW, "", text))
-        if self.tracker.roots != was_there or News.MOUNTED in news.values():
-            self._learn_file_systems()
-            self._plan_sweep()
+            self.send(Note(NoteCode.OVERFLOW, "", text))
+        if self.tracker.roots != was_there or FileEvent.MOUNTED in events.values():
+            self._find_silent_file_systems()
+            self._plan_scan()
         self._report()
 
-    def _learn_file_systems(self) -> None:
+    def _find_silent_file_systems(self) -> None:
         if self.force_polling is None:
             kinds = {
                 root: silent_file_system(os.path.realpath(root))
@@ -265,24 +260,27 @@ class Duty:
             }
             self._silent = {root: kind for root, kind in kinds.items() if kind}
 
-    def _plan_sweep(self) -> None:
-        wait = self.pace.poll if self._is_blind else self.pace.sweep
-        self._next_sweep = self.tracker.clock() + wait
+    def _plan_scan(self) -> None:
+        wait = self.timing.poll if self._needs_polling else self.timing.scan
+        self._next_scan = self.tracker.clock() + wait
 
-    def _look_around(self) -> None:
-        """Sweep: all at once where nobody tells, else as far as the budget goes."""
-        tracker, is_blind = self.tracker, self._is_blind
+    def _scan(self) -> None:
+        """Look at every file; where events are sent, as far as the budget allows."""
+        tracker, needs_polling = self.tracker, self._needs_polling
         began = time.thread_time()
-        if self._sweep is None:
-            self._sweep = self._everything()
-        for differences in self._sweep:
-            tracker.note(differences, Cause.SWEEP)
-            if not is_blind and time.thread_time() - began > self.pace.sweep_budget:
+        if self._current_scan is None:
+            self._current_scan = self._everything()
+        for differences in self._current_scan:
+            tracker.note(differences, Cause.SCAN)
+            if (
+                not needs_polling
+                and time.thread_time() - began > self.timing.scan_budget
+            ):
                 break
         else:
-            self._sweep = None
+            self._current_scan = None
         self._report()
-        self._plan_sweep()
+        self._plan_scan()
 
     def _everything(self) -> Iterator[list[Difference]]:
         snapshot = self.tracker.snapshot
@@ -290,46 +288,36 @@ class Duty:
             if root not in self.tracker.roots:
                 continue
             if not was_there or not os.path.isdir(root):
-                self.tracker.hear({root: News.RELIST})
+                self.tracker.handle({root: FileEvent.RELIST})
             else:
-                yield from snapshot.sweep(root)
+                yield from snapshot.scan(root)
 
     def _report(self) -> None:
         snapshot = self.tracker.snapshot
         self._reporter.report(
-            blind=snapshot.source.blind,
+            polling_reason=snapshot.source.polling_reason,
             silent=self._silent,
             gone=[root for root, there in self.tracker.roots.items() if not there],
             unreadable=snapshot.unreadable,
         )
 
 
-# === reload.watching.watcher ===
-# The watcher: a thread that turns changes of files into settled batches.
-#
-# First station of a reload. In: directories. Out: one `Batch` for each change, handed to
-# a callable in the watcher's own thread, whatever event loops come and go. It never reads
-# a file, and nothing that the callable raises ends it.
-
-_log = logging.getLogger("luminal.reload.watching")
-
-
 class Watcher:
     """Watches directories from a background thread.
 
     Args:
-        directories: What to watch; each must exist when the watch begins, and may go
-            and come back later.
-        on_batch: Called with each `Batch`, in the watcher's thread. News that come
-            meanwhile wait; what it raises is logged.
+        directories: What to watch; each must exist when the watch begins, and may be
+            deleted and created again later.
+        on_batch: Called with each `Batch`, in the watcher's thread. Later changes
+            wait until it returns; what it raises is logged.
         recursive: Whether directories inside of directories are watched.
         on_note: Called with each `Note` on the watcher's own state, in its thread;
             without it the notes are logged as warnings.
         clock: Monotonic seconds; the wall clock plays no part.
-        force_polling: True looks at every file every ``pace.poll`` seconds; False does
-            so never for a file system that is said to send no events; None decides by
-            the kind of the file system.
-        pace: The watcher's times.
+        force_polling: True looks at every file every ``timing.poll`` seconds. None does
+            so where the file system is known to send no events. False relies on
+            events there too.
+        timing: How long to wait for what.
     """
 
     def __init__(
@@ -341,20 +329,26 @@ class Watcher:
         on_note: Callable[[Note], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         force_polling: bool | None = None,
-        pace: Pace | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._directories = list(dict.fromkeys(map(_absolute, directories)))
         self._on_batch = on_batch
         self._on_note = on_note
         self._begin = functools.partial(
-            Duty.begin, self._deliver, self._say, clock, pace, recursive, force_polling
+            WatchLoop.begin,
+            self._deliver,
+            self._send,
+            clock,
+            timing,
+            recursive,
+            force_polling,
         )
         # Owned by the watcher's thread, from its start to its end.
-        self._duty: Duty | None = None
+        self._loop: WatchLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        # What other threads want done between two batches.
-        self._wishes: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        # What other threads request, to be called between two batches.
+        self._requests: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -403,9 +397,9 @@ class Watcher:
             ``on_batch``; it ends when that returns.
         """
         self._stopping.set()
-        thread, duty = self._thread, self._duty
-        if duty is not None:
-            duty.wake()
+        thread, loop = self._thread, self._loop
+        if loop is not None:
+            loop.wake()
         if thread is None:
             return True
         if thread is threading.current_thread():
@@ -423,21 +417,21 @@ class Watcher:
         _require(path)
         if path not in self._directories:
             self._directories.append(path)
-            self._do(lambda duty: duty.plant(path))
+            self._do(lambda loop: loop.add_root(path))
 
     def remove(self, directory: str | os.PathLike[str]) -> None:
         """Watch a directory no more; one that is not watched is ignored."""
         path = _absolute(directory)
         if path in self._directories:
             self._directories.remove(path)
-            self._do(lambda duty: duty.uproot(path))
+            self._do(lambda loop: loop.remove_root(path))
 
     def call(self, function: Callable[[], object]) -> None:
         """Call *function* in the watcher's thread, between two batches; do not wait."""
-        duty = self._duty
-        if duty is not None:
-            self._wishes.put(lambda: _contained(function))
-            duty.wake()
+        loop = self._loop
+        if loop is not None:
+            self._requests.put(lambda: _contained(function))
+            loop.wake()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -445,26 +439,26 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _do(self, wish: Callable[[Duty], None]) -> None:
-        """Have *wish* done by the watcher's thread, and wait until it is."""
-        duty = self._duty
-        if duty is None:
+    def _do(self, request: Callable[[WatchLoop], None]) -> None:
+        """Have *request* called in the watcher's thread, and wait until it was."""
+        loop = self._loop
+        if loop is None:
             return
         if self._thread is threading.current_thread():
-            wish(duty)
+            request(loop)
             return
         done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
-        def fulfil() -> None:
+        def call() -> None:
             try:
-                wish(self._duty or duty)
-            except Exception as problem:  # noqa: BLE001 - raised in the asking thread
+                request(self._loop or loop)
+            except Exception as problem:  # noqa: BLE001 - raised below
                 done.put(problem)
             else:
                 done.put(None)
 
-        self._wishes.put(fulfil)
-        duty.wake()
+        self._requests.put(call)
+        loop.wake()
         while self.is_running:
             try:
                 problem = done.get(timeout=0.1)
@@ -476,49 +470,50 @@ class Watcher:
 
     def _run(self, begun: queue.SimpleQueue[BaseException | None]) -> None:
         try:
-            self._duty = self._begin()
+            self._loop = self._begin()
             for directory in self._directories:
-                self._duty.plant(directory)
+                self._loop.add_root(directory)
         except BaseException as problem:  # noqa: BLE001 - raised in `start`
             begun.put(problem)
             return
         begun.put(None)
         try:
             while not self._stopping.is_set():
-                self._turn(self._duty)
+                self._run_once(self._loop)
         finally:
-            self._duty.end()
-            self._duty = None
+            self._loop.end()
+            self._loop = None
 
-    def _turn(self, duty: Duty) -> None:
-        """Wait for the next thing and do it; whatever goes wrong, the watch goes on."""
+    def _run_once(self, loop: WatchLoop) -> None:
+        """Run the loop once and what other threads request; a failure ends nothing."""
         try:
-            duty.turn()
-            for _ in range(self._wishes.qsize()):  # one may ask to be called again
-                self._wishes.get()()
+            loop.run_once()
+            for _ in range(self._requests.qsize()):  # a request may make another one
+                self._requests.get()()
         except Exception as problem:  # noqa: BLE001 - a watch never ends by itself
-            _log.exception("the watcher failed and begins anew")
-            self._say(Note(NoteCode.TROUBLE, "", f"the watcher begins anew: {problem}"))
+            _log.exception("the watcher failed and starts again")
+            text = f"the watcher failed and starts again: {problem}"
+            self._send(Note(NoteCode.TROUBLE, "", text))
             # A second for a system that is out of descriptors to recover.
             self._stopping.wait(1.0)
             try:
-                duty.renew()
-            except Exception:  # noqa: BLE001 - the next turn fails, and comes here again
-                _log.exception("the watcher could not begin anew")
+                loop.renew()
+            except Exception:  # noqa: BLE001 - the next run fails too, and tries again
+                _log.exception("the watcher could not start again")
 
     def _deliver(self, batch: Batch) -> None:
         try:
             self._on_batch(batch)
-        except BaseException:  # noqa: BLE001 - nor by a photon's SystemExit
+        except BaseException:  # noqa: BLE001 - not even by a photon's SystemExit
             _log.exception("the receiver of %r failed", batch)
 
-    def _say(self, note: Note) -> None:
+    def _send(self, note: Note) -> None:
         if self._on_note is None:
             _log.warning("%s", note)
             return
         try:
             self._on_note(note)
-        except Exception:  # noqa: BLE001 - a note is a courtesy
+        except Exception:  # noqa: BLE001 - a receiver must not end the watch
             _log.exception("the receiver of %r failed", note)
 
 

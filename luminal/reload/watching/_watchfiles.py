@@ -1,7 +1,7 @@
-"""News from macOS, Windows and the BSDs, through the watchfiles library.
+"""File events of macOS, Windows and the BSDs, through the watchfiles library.
 
-Its events are hints: it may merge, repeat and reorder them, and does not say when a
-file is closed. So each one is news to look, and the snapshot decides.
+Its events are hints: it may merge, repeat and reorder them, and does not report when a
+file is closed. So each event only means that a path is to be looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from luminal.reload.watching._source import News, add
+from luminal.reload.watching._source import FileEvent, add
 from luminal.supervise import unowned
 
 __all__ = ["WatchfilesSource"]
@@ -22,9 +22,9 @@ _DELETED = 3  # watchfiles.Change.deleted
 
 
 class WatchfilesSource:
-    """One native watch for each tree, each with a thread that waits for it."""
+    """A native watch for each tree, each with a thread that reads its events."""
 
-    tells_locks = False
+    reports_locks = False
 
     def __init__(self) -> None:
         import watchfiles._rust_notify as native  # the documented low-level interface
@@ -42,12 +42,12 @@ class WatchfilesSource:
         self._links: set[str] = set()
 
     @property
-    def blind(self) -> str | None:
-        """Set while links are involved: the library does not tell of them."""
-        return "links are not told of on this system" if self._links else None
+    def polling_reason(self) -> str | None:
+        """Set while there are links: the library does not report their changes."""
+        return "this system does not report changes of links" if self._links else None
 
-    def enter(self, folder: str) -> None:
-        """Map *folder*; a tree that is not covered gets a watch of its own."""
+    def add_folder(self, folder: str) -> None:
+        """Remember *folder*; a tree that no watch covers gets one of its own."""
         real = os.path.realpath(folder)
         self._folders.setdefault(real, set()).add(folder)
         if not any(_is_inside(real, top) for top in self._watches):
@@ -63,56 +63,56 @@ class WatchfilesSource:
             with unowned():
                 pump.start()
 
-    def leave(self, folder: str) -> None:
-        """Forget the name."""
+    def remove_folder(self, folder: str) -> None:
+        """Forget *folder*."""
         for real, folders in list(self._folders.items()):
             folders.discard(folder)
             if not folders:
                 del self._folders[real]
 
-    def link(self, path: str) -> None:
+    def add_link(self, path: str) -> None:
         """Remember whether there is a link on the way."""
         if os.path.islink(path):
             self._links.add(path)
 
-    def unlink(self, path: str) -> None:
+    def remove_link(self, path: str) -> None:
         """Forget the link."""
         self._links.discard(path)
 
-    def guard(self, git_directory: str) -> None:
-        """Nothing to do: locks are looked at while a batch is open."""
+    def add_git_directory(self, git_directory: str) -> None:
+        """Nothing to do: locks are checked while a batch is open."""
 
     def wait(self, timeout: float) -> bool:
-        """Sleep until a pump brings something."""
+        """Sleep until one of the threads has events."""
         try:
             self._changes = self._queue.get(timeout=timeout) or set()
         except queue.Empty:
             return False
         return bool(self._changes)
 
-    def read(self) -> dict[str, News]:
-        """Return what the pump brought, as news to look."""
-        news: dict[str, News] = {}
+    def read(self) -> dict[str, FileEvent]:
+        """Return the events of the threads, as events that ask for a look."""
+        events: dict[str, FileEvent] = {}
         for change, path in self._changes:
             parent, name = os.path.split(path)
             is_folder = path in self._folders or os.path.isdir(path)
             for folder in self._folders.get(parent, ()):
                 if is_folder:
-                    add(news, os.path.join(folder, name), News.RELIST)
+                    add(events, os.path.join(folder, name), FileEvent.RELIST)
                 else:
                     gone = change == _DELETED and not os.path.lexists(path)
-                    what = News.GONE if gone else News.WRITTEN
-                    add(news, os.path.join(folder, name), what)
+                    what = FileEvent.GONE if gone else FileEvent.WRITTEN
+                    add(events, os.path.join(folder, name), what)
             for folder in self._folders.get(path, ()) if path in self._watches else ():
-                add(news, folder, News.RELIST)
-        return news
+                add(events, folder, FileEvent.RELIST)
+        return events
 
     def wake(self) -> None:
-        """Put nothing into the queue."""
+        """Make `wait` return without events."""
         self._queue.put(None)
 
     def close(self) -> None:
-        """Let the pumps end."""
+        """Ask the threads to end."""
         self._stop.set()
 
     def _pump(self, real: str, watch: Any) -> None:
@@ -121,8 +121,8 @@ class WatchfilesSource:
                 changes = watch.watch(_STEP, _STEP, 5000, self._stop)
                 if isinstance(changes, set):
                     self._queue.put(changes)
-        except Exception:  # noqa: BLE001 - the native part raises what it likes
-            # The tree cannot be watched any more: a later `enter` begins anew.
+        except Exception:  # noqa: BLE001 - the native part raises any exception
+            # The tree cannot be watched any more: a later `add_folder` tries again.
             time.sleep(1)
             self._queue.put({(_DELETED, real)})
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from luminal.reload.watching import Batch, Note, NoteCode, Pace, Watcher
+from luminal.reload.watching import Batch, Note, NoteCode, Timing, Watcher
 from tests.waiting import DEADLINE
 
 
@@ -116,6 +116,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def quick() -> Pace:
+def quick() -> Timing:
     """Sweeps that a test can wait for."""
-    return Pace(sweep=0.05, poll=0.05)
+    return Timing(scan=0.05, poll=0.05)

@@ -15,7 +15,7 @@ import inotify_simple
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.reload.watching import Cause, NoteCode, Pace, Watcher, _watcher
+from luminal.reload.watching import Cause, NoteCode, Timing, Watcher, _watcher
 from tests.waiting import DEADLINE
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's queue")
@@ -84,7 +84,7 @@ def test_the_limit_of_watches_leads_to_polling_said_once(
     monkeypatch.setattr(inotify_simple.INotify, "add_watch", limited)
     for number in range(10):
         (root / f"p{number}").mkdir()
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     note = inbox.note(NoteCode.WATCH_LIMIT)
     assert "limit of watches" in note.text
     for number in range(10):
@@ -101,10 +101,10 @@ def test_no_descriptor_left_for_the_kernels_events(inbox, root, quick, monkeypat
 
     monkeypatch.setattr(inotify_simple.INotify, "__init__", refuse)
     monkeypatch.setattr(inotify_simple.INotify, "__del__", lambda self: None, False)
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     assert "too many open files" in inbox.note(NoteCode.WATCH_LIMIT).text
     (root / "a.py").write_text("x")
-    assert inbox.next().cause is Cause.SWEEP
+    assert inbox.next().cause is Cause.SCAN
 
 
 @pytest.mark.fault(30)
@@ -112,7 +112,7 @@ def test_a_file_system_without_events_is_swept_and_that_is_said_once(
     inbox, root, quick, monkeypatch
 ):
     monkeypatch.setattr(_watcher, "silent_file_system", lambda directory: "nfs4")
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     note = inbox.note(NoteCode.NO_EVENTS)
     assert note.directory == str(root)
     assert "nfs4" in note.text
@@ -131,11 +131,11 @@ def test_a_write_without_an_event_is_found_by_the_slow_sweep(inbox, root, quick)
     file = os.open(root / "a.py", os.O_RDWR)
     memory = mmap.mmap(file, 0)
     os.close(file)
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     memory[0:3] = b"new"
     memory.flush()
     batch = inbox.next()
-    assert batch.cause is Cause.SWEEP
+    assert batch.cause is Cause.SCAN
     assert batch.changed == {str(root / "a.py")}
     memory.close()
 
@@ -151,7 +151,7 @@ def test_a_sweep_within_its_budget_gets_round(inbox, root):
         (folder / "a.py").write_bytes(b"old = 0\n")
         with open(folder / "a.py", "r+b") as file:
             maps.append(mmap.mmap(file.fileno(), 0))
-    inbox.watch(pace=Pace(sweep=0.02, sweep_budget=0.0))
+    inbox.watch(timing=Timing(scan=0.02, scan_budget=0.0))
     for memory in maps:
         memory[0:3] = b"new"
         memory.flush()
@@ -165,7 +165,7 @@ def test_a_sweep_within_its_budget_gets_round(inbox, root):
 @pytest.mark.fault(31)
 def test_a_directory_that_goes_and_comes_back(inbox, root, tmp_path, quick):
     (root / "a.py").write_text("x")
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     shutil.rmtree(root)
     assert inbox.note(NoteCode.GONE).directory == str(root)
     assert inbox.next().deleted == {str(root / "a.py")}
@@ -192,7 +192,7 @@ def test_the_directory_above_goes_and_comes_back(inbox, tmp_path, quick):
     root = above / "photons"
     root.mkdir(parents=True)
     (root / "a.py").write_text("x")
-    inbox.watch(root, pace=quick)
+    inbox.watch(root, timing=quick)
     shutil.rmtree(above)
     assert inbox.note(NoteCode.GONE)
     root.mkdir(parents=True)
@@ -224,7 +224,7 @@ def test_a_directory_that_cannot_be_read_loses_nothing(inbox, root, quick, monke
     package = root / "package"
     package.mkdir()
     (package / "a.py").write_text("x")
-    inbox.watch(pace=quick)
+    inbox.watch(timing=quick)
     real = os.scandir
     broken = threading.Event()
     broken.set()
@@ -262,7 +262,7 @@ def test_a_watcher_that_fails_begins_anew(inbox, root, tmp_path, monkeypatch):
     outside.write_text("x")
     (root / "link.py").symlink_to(outside)
     watcher = inbox.watch()
-    source = watcher._duty.tracker.snapshot.source
+    source = watcher._loop.tracker.snapshot.source
 
     def fail(timeout):
         (root / "meanwhile.py").write_text("x")
@@ -291,13 +291,13 @@ def test_the_wall_clock_plays_no_part(inbox, root, clock, monkeypatch, jump):
     os.utime(root / "a.py", (real() + jump, real() + jump))
     clock.pass_by(0.0, watcher)
     assert inbox.batches.empty()
-    clock.pass_by(Pace().quiet_limit, watcher)
+    clock.pass_by(Timing().quiet_limit, watcher)
     assert inbox.next_names() == {"a.py"}
 
 
 def test_notes_without_a_receiver_are_logged(inbox, root, quick, caplog):
     with caplog.at_level(logging.WARNING):
-        inbox.watch(on_note=None, pace=quick, force_polling=True)
+        inbox.watch(on_note=None, timing=quick, force_polling=True)
     assert "polling was asked for" in caplog.text
 
 
@@ -305,7 +305,7 @@ def test_a_note_receiver_that_fails_is_logged(inbox, root, quick, caplog):
     def fail(note):
         raise RuntimeError("from the note's receiver")
 
-    inbox.watch(on_note=fail, pace=quick, force_polling=True)
+    inbox.watch(on_note=fail, timing=quick, force_polling=True)
     (root / "a.py").write_text("x")
     inbox.next()
     assert "from the note's receiver" in caplog.text
@@ -352,7 +352,7 @@ def test_directories_come_and_go_while_it_runs(inbox, root, tmp_path):
 def test_a_directory_that_is_gone_can_be_given_up(inbox, root, tmp_path, quick):
     other = tmp_path / "other"
     other.mkdir()
-    watcher = inbox.watch(root, other, pace=quick)
+    watcher = inbox.watch(root, other, timing=quick)
     other.rmdir()
     assert inbox.note(NoteCode.GONE).directory == str(other)
     watcher.remove(other)

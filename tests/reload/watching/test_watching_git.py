@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from luminal.reload.watching import Cause, Pace
+from luminal.reload.watching import Cause, Timing
 from luminal.reload.watching._ignore import (
     git_directory,
     git_directory_above,
@@ -142,17 +142,17 @@ def test_a_tree_that_becomes_gits_while_it_is_watched(inbox, root, clock):
 
 
 def test_a_stale_lock_costs_the_cap_once(inbox, repository, clock):
-    pace = Pace()
+    timing = Timing()
     watcher = inbox.watch(clock=clock)
     (repository / ".git" / "index.lock").touch()
     file = repository / "package_0" / "m0.py"
     file.write_text("x")
-    clock.pass_by(pace.cap - 0.1, watcher)
+    clock.pass_by(timing.cap - 0.1, watcher)
     assert inbox.batches.empty()
     clock.pass_by(0.1, watcher)
     assert inbox.next_names() == {"package_0/m0.py"}
     file.write_text("y")
-    clock.pass_by(pace.quiet_limit, watcher)
+    clock.pass_by(timing.quiet_limit, watcher)
     assert inbox.next_names() == {"package_0/m0.py"}
 
 

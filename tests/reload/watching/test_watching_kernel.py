@@ -46,13 +46,13 @@ def test_the_kernels_own_limit_of_watches(tmp_path):
         "echo 6 > /proc/sys/user/max_inotify_watches",
         """
         import pathlib, queue, sys
-        from luminal.reload.watching import Pace, Watcher
+        from luminal.reload.watching import Timing, Watcher
         root = pathlib.Path(sys.argv[1])
         for number in range(8):
             (root / f"p{number}").mkdir()
         batches, notes = queue.SimpleQueue(), queue.SimpleQueue()
-        pace = Pace(poll=0.05)
-        with Watcher([root], batches.put, on_note=notes.put, pace=pace):
+        timing = Timing(poll=0.05)
+        with Watcher([root], batches.put, on_note=notes.put, timing=timing):
             print(notes.get(timeout=60).code)
             for number in range(8):
                 file = root / f"p{number}" / "a.py"

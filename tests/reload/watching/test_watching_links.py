@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from luminal.reload.watching import Cause, NoteCode
-from luminal.reload.watching._snapshot import steps
+from luminal.reload.watching._snapshot import links_on_the_way
 
 
 def swap(link: Path, target: str) -> None:
@@ -152,13 +152,13 @@ def test_steps_name_each_link_and_the_end(tmp_path):
     (root / "real").mkdir()
     (root / "link").symlink_to("real")
     (root / "far").symlink_to(root / "link")
-    assert steps(str(root / "far" / "x.py")) == [
+    assert links_on_the_way(str(root / "far" / "x.py")) == [
         (str(root), "far"),
         (str(root), "link"),
         (str(root / "real"), "x.py"),
     ]
     (root / "loop").symlink_to("loop")
-    assert len(steps(str(root / "loop"))) < 50
+    assert len(links_on_the_way(str(root / "loop"))) < 50
 
 
 def test_a_lost_link_is_a_lost_directory(inbox, tmp_path):

@@ -10,8 +10,8 @@ import pytest
 
 from luminal.reload.watching import Batch, Cause, NoteCode, _watcher
 from luminal.reload.watching._ignore import (
-    is_noisy_file,
-    is_noisy_folder,
+    is_ignored_file,
+    is_ignored_folder,
     silent_file_system,
 )
 from luminal.reload.watching._watchfiles import WatchfilesSource
@@ -25,20 +25,20 @@ from luminal.reload.watching._watchfiles import WatchfilesSource
     ],
 )
 def test_files_of_editors_are_noise(name):
-    assert is_noisy_file(name)
+    assert is_ignored_file(name)
 
 
 @pytest.mark.parametrize(
     "name", ["a.py", "__init__.py", "data.json", ".env", "a.so", "a.pyi", "py.typed"]
 )
 def test_what_a_photon_may_use_is_not_noise(name):
-    assert not is_noisy_file(name)
+    assert not is_ignored_file(name)
 
 
 @pytest.mark.parametrize("name", ["__pycache__", ".git", ".venv", "~umpy", "..data"])
 def test_folders_that_nothing_is_imported_from_are_noise(name):
-    assert is_noisy_folder(name)
-    assert not is_noisy_folder("package")
+    assert is_ignored_folder(name)
+    assert not is_ignored_folder("package")
 
 
 MOUNTS = """\
@@ -99,7 +99,7 @@ def other_system(request, monkeypatch):
 
 def test_other_sources_find_the_same(inbox, root, quick, other_system, tmp_path):
     (root / "a.py").write_text("old")
-    inbox.watch(pace=quick, **other_system)
+    inbox.watch(timing=quick, **other_system)
     (root / "a.py").write_text("newer")
     assert inbox.next().changed == {str(root / "a.py")}
     fresh = tmp_path / "fresh"
@@ -114,7 +114,7 @@ def test_other_sources_find_the_same(inbox, root, quick, other_system, tmp_path)
     (root / "other" / "sub" / "b.py").unlink()
     inbox.until(root / "other" / "sub" / "b.py")
     assert inbox.rest() == []
-    assert batch.cause in (Cause.SWEEP, Cause.EVENTS)
+    assert batch.cause in (Cause.SCAN, Cause.EVENTS)
 
 
 def test_other_sources_follow_a_link_that_is_swapped(
@@ -125,7 +125,7 @@ def test_other_sources_follow_a_link_that_is_swapped(
         (tmp_path / number / "a.py").write_text(number)
     current = tmp_path / "current"
     current.symlink_to("1")
-    inbox.watch(current, pace=quick, **other_system)
+    inbox.watch(current, timing=quick, **other_system)
     fresh = tmp_path / "fresh"
     fresh.symlink_to("2")
     os.replace(fresh, current)
@@ -138,7 +138,7 @@ def test_other_sources_wait_for_locks_and_lost_directories(
     (root / ".git").mkdir()
     lock = root / ".git" / "index.lock"
     lock.touch()
-    inbox.watch(pace=attrs.evolve(quick, cap=60.0), **other_system)
+    inbox.watch(timing=attrs.evolve(quick, cap=60.0), **other_system)
     (root / "a.py").write_text("x")
     threading.Timer(0.5, lock.unlink).start()
     batch = inbox.next()

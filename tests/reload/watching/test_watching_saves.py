@@ -122,7 +122,7 @@ def test_a_text_in_two_openings_with_an_empty_moment_is_never_seen_empty(inbox, 
     file.write_text("old = 0\n")
     sizes = []
     inbox.watch(on_batch=lambda batch: sizes.append(file.stat().st_size))
-    seen = inbox.watchers[0]._duty.tracker.settle
+    seen = inbox.watchers[0]._loop.tracker.settle
     for _ in range(10):
         count = len(sizes)
         file.write_text("")

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from luminal.reload.watching._settle import Cause, Pace, Phase, Settle
+from luminal.reload.watching._settle import Cause, Phase, Settle, Timing
 
-PACE = Pace()
+PACE = Timing()
 TINY = 1e-6
 
 
@@ -17,7 +17,7 @@ def settled(*news, locks=(), now=0.0):
     """Return a Settle that heard *news*: (path, phase, was_there, seconds)."""
     settle = Settle(PACE)
     for lock in locks:
-        settle.hold(lock, now)
+        settle.add_lock(lock, now)
     for path, phase, was_there, at in news:
         settle.note(path, phase, was_there=was_there, now=at)
     return settle
@@ -76,7 +76,7 @@ def test_a_lock_keeps_the_batch_open_and_its_end_ends_the_batch():
         ("a", Phase.DONE, True, 0.1), ("b", Phase.GONE, True, 0.2), locks=["index.lock"]
     )
     assert settle.take(4.0) is None
-    settle.release("index.lock", 4.0)
+    settle.remove_lock("index.lock", 4.0)
     assert settle.due() == pytest.approx(4.003)
     batch = settle.take(4.01)
     assert batch.changed == {"a"}
@@ -85,17 +85,17 @@ def test_a_lock_keeps_the_batch_open_and_its_end_ends_the_batch():
 
 def test_a_file_still_written_outlives_the_lock():
     settle = settled(("a", Phase.WRITING, True, 0.1), locks=["index.lock"])
-    settle.release("index.lock", 0.2)
+    settle.remove_lock("index.lock", 0.2)
     assert settle.due() == pytest.approx(0.350)
 
 
 def test_a_long_checkout_is_one_batch_as_long_as_it_lives():
     settle = Settle(PACE)
-    settle.hold("index.lock", 0.0)
+    settle.add_lock("index.lock", 0.0)
     for second in range(1, 30):
         settle.note(f"f{second}", Phase.DONE, was_there=True, now=float(second))
         assert settle.take(second + 0.9) is None
-    settle.release("index.lock", 30.0)
+    settle.remove_lock("index.lock", 30.0)
     assert len(settle.take(30.01)) == 29
 
 
@@ -104,17 +104,17 @@ def test_a_stale_lock_costs_the_cap_once():
     assert settle.take(4.9) is None
     assert settle.take(5.0).changed == {"a"}
     settle.note("a", Phase.DONE, was_there=True, now=6.0)
-    settle.hold("index.lock", 6.0)
+    settle.add_lock("index.lock", 6.0)
     assert settle.take(6.01).changed == {"a"}
-    settle.release("index.lock", 7.0)
-    settle.hold("index.lock", 8.0)
+    settle.remove_lock("index.lock", 7.0)
+    settle.add_lock("index.lock", 8.0)
     settle.note("a", Phase.DONE, was_there=True, now=8.0)
     assert settle.take(9.0) is None, "a lock taken anew is believed again"
 
 
 def test_even_a_living_lock_ends_at_its_cap():
     settle = Settle(PACE)
-    settle.hold("index.lock", 0.0)
+    settle.add_lock("index.lock", 0.0)
     at = 0.0
     while settle.take(at) is None:
         settle.note("log", Phase.DONE, was_there=True, now=at)
@@ -124,7 +124,7 @@ def test_even_a_living_lock_ends_at_its_cap():
 
 def test_the_weakest_way_of_knowing_counts():
     settle = Settle(PACE)
-    for cause in (Cause.RESCAN, Cause.EVENTS, Cause.OVERFLOW, Cause.SWEEP):
+    for cause in (Cause.RESCAN, Cause.EVENTS, Cause.OVERFLOW, Cause.SCAN):
         settle.note(cause.value, Phase.DONE, was_there=True, now=0.0, cause=cause)
     assert settle.take(1.0).cause is Cause.OVERFLOW
 
@@ -165,13 +165,13 @@ class Settling(RuleBasedStateMachine):
 
     @rule(lock=st.sampled_from(["l1", "l2"]))
     def lock(self, lock):
-        self.settle.hold(lock, self.now)
+        self.settle.add_lock(lock, self.now)
         if lock not in self.stale:
             self.locks.add(lock)
 
     @rule(lock=st.sampled_from(["l1", "l2"]))
     def unlock(self, lock):
-        self.settle.release(lock, self.now)
+        self.settle.remove_lock(lock, self.now)
         self.locks.discard(lock)
         self.stale.discard(lock)
         self.last = self.now
@@ -182,7 +182,7 @@ class Settling(RuleBasedStateMachine):
             self.locks.discard(lock)
             self.stale.discard(lock)
             self.last = self.now
-        self.settle.keep_only(present, self.now)
+        self.settle.set_locks(present, self.now)
         self.locks |= present - self.stale
 
     @rule(step=st.sampled_from([0.0005, 0.003, 0.02, 0.09, 0.24, 1.0, 4.9, 30.0]))
