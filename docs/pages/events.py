@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from luminal.model import EventKind
 
-from .words import meanings
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,11 +35,10 @@ def events_page(root: Path) -> str:
         "| kind | meaning | emitted by |",
         "|---|---|---|",
     ]
-    known = meanings("events", [each.value for each in EventKind])
     for each in EventKind:
         packages = ", ".join(f"`{package}`" for package in emitters.get(each.name, []))
         word = f"[`{each.value}`]{{#{anchor(each)}}}"
-        lines.append(f"| {word} | {known[each.value]} | {packages} |")
+        lines.append(f"| {word} | {each.meaning} | {packages} |")
     return "\n".join([*lines, ""])
 
 
