@@ -35,6 +35,9 @@ def events_page(root: Path) -> str:
         "| kind | meaning | emitted by |",
         "|---|---|---|",
     ]
+    silent = [each.value for each in EventKind if not getattr(each, "meaning", "")]
+    if silent:
+        raise LookupError(f"EventKind says nothing about {silent}")
     for each in EventKind:
         packages = ", ".join(f"`{package}`" for package in emitters.get(each.name, []))
         word = f"[`{each.value}`]{{#{anchor(each)}}}"
