@@ -58,11 +58,11 @@ def keep_whole(_app, what, _name, _object, _options, lines):
 
 
 def shorten_defaults(_app, _what, _name, _object, _options, signature, returns):
-    """Show a class that is a default by its name, and leave out attrs' placeholder."""
+    """Show a class by its name, and lambdas and attrs' placeholder as dots."""
     if signature is None:
         return None
     signature = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", signature)
-    return signature.replace("NOTHING", "..."), returns
+    return re.sub(r"<function \S*<lambda>>|NOTHING", "...", signature), returns
 
 
 def resolve_reference(app, env, node, content):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from luminal.model import EventKind
 
-from .words import meanings
-
 __all__ = ["anchor", "events_page"]
 
 
 def events_page() -> str:
-    """Return the page of events."""
+    """Return the page of events.
+
+    Raises:
+        LookupError: A kind has no meaning.
+    """
     lines = [
         "# Events",
         "",
@@ -23,8 +25,12 @@ def events_page() -> str:
         "| kind | what has happened to the photon |",
         "|---|---|",
     ]
-    known = meanings("events", [each.value for each in EventKind])
-    lines += [f"| [`{k}`]{{#{anchor(k)}}} | {known[k.value]} |" for k in EventKind]
+    bare = [each.value for each in EventKind if not getattr(each, "meaning", "")]
+    if bare:
+        raise LookupError(f"EventKind says nothing about {bare}")
+    lines += [
+        f"| [`{each}`]{{#{anchor(each)}}} | {each.meaning} |" for each in EventKind
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from luminal.discovery._candidates import Discovered
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._files import read_bytes as read_bytes
+    from luminal.discovery._index import Discovered
     from luminal.discovery._names import fits as fits
     from luminal.discovery._names import fold as fold
     from luminal.discovery._names import split_requirement as split_requirement
@@ -20,7 +20,7 @@ __all__ = ["Discovered", "discover", "discover_file"]
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_candidates": ("Discovered",),
+        "_index": ("Discovered",),
         "_discover": (
             "discover",
             "discover_file",

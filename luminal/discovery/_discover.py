@@ -7,8 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from luminal.discovery._candidates import Discovered
-from luminal.discovery._index import Index
+from luminal.discovery._index import Discovered, Index
 from luminal.errors import DirectoryNotFoundError, PhotonNotFoundError, nearest
 from luminal.store import SealedStore
 

@@ -1,17 +1,19 @@
-"""The persistent index: an earlier answer, and the fingerprint that it rests on.
+"""What `discover` returns, and the persistent index that gives an earlier answer.
 
 Each request has two files in the store: the answer with its fingerprint, small and read
 at every start; and the facts of every file by digest, read only when something has
 changed, so that one edit costs one parse. An answer is never stale, see
-`luminal.discovery._files`.
+`luminal.discovery._files`. Records are made on access: a host that finds nothing
+changed does not import attrs before it looks at one.
 """
 
 from __future__ import annotations
 
+import marshal
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
-from luminal.discovery._candidates import Discovered
 from luminal.discovery._files import Fingerprint
 from luminal.store import SealedStore, fingerprint
 
@@ -20,10 +22,113 @@ if TYPE_CHECKING:
     from luminal.discovery._scan import RecordingFileSystem
     from luminal.model import Candidate
 
-__all__ = ["Index"]
+__all__ = ["Discovered", "Index"]
 
 _FORMAT = 3
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
+
+
+class Discovered(Sequence["Candidate"]):
+    """Candidates in load order.
+
+    Args:
+        rows: Candidates, or rows that `luminal.discovery._index` has packed.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Iterable[Candidate | bytes] = ()) -> None:
+        # Private to this object; a row is replaced by the record that it means.
+        self._rows: list[Candidate | bytes] = list(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> Discovered: ...
+    def __getitem__(self, index: int | slice) -> Candidate | Discovered:
+        if isinstance(index, slice):
+            return Discovered(self._rows[index])
+        row = self._rows[index]
+        if isinstance(row, bytes):
+            row = self._rows[index] = deserialize(row)
+        return row
+
+    def __iter__(self) -> Iterator[Candidate]:
+
+        rows = self._rows
+        for index, row in enumerate(rows):
+            if isinstance(row, bytes):
+                rows[index] = made = deserialize(row)
+                yield made
+            else:
+                yield row
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Discovered):
+            return NotImplemented
+        return tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        disabled = sum(not candidate.enabled for candidate in self)
+        return (
+            f"<Discovered photons={len(self)} problems={len(self.problems)} "
+            f"disabled={disabled}>"
+        )
+
+    @property
+    def problems(self) -> tuple[Candidate, ...]:
+        """The candidates that cannot be loaded, in order."""
+        return tuple(candidate for candidate in self if candidate.problem)
+
+    def by_name(self, name: str) -> Candidate:
+        """Return the candidate called *name*; of several, one that can be loaded.
+
+        Args:
+            name: A photon's name; case and normal form do not matter.
+
+        Raises:
+            PhotonNotFoundError: There is none.
+        """
+        from luminal.discovery._names import fold
+
+        found = [c for c in self if fold(c.name) == fold(name)]
+        found.sort(key=lambda c: (not c.enabled, c.problem is not None))
+        if found:
+            return found[0]
+        from luminal.errors import PhotonNotFoundError, did_you_mean
+
+        raise PhotonNotFoundError(
+            "was not found",
+            photon=name,
+            why=f"none of {len(self)} candidates has this name",
+            hint=did_you_mean(name, [c.name for c in self])
+            or "check the directories and the group",
+        )
+
+
+def serialize(candidate: Candidate) -> bytes:
+    """Return *candidate* as bytes for a sealed file."""
+    import attrs
+
+    name, source, *rest, problem = attrs.astuple(candidate, recurse=False)
+    last = attrs.astuple(problem) if problem else None
+    return marshal.dumps((name, source.value, *rest, last))
+
+
+def deserialize(packed: bytes) -> Candidate:
+    """Return the candidate in *packed*, which `serialize` must have made."""
+    from luminal.model import Candidate, Problem, Source
+
+    # Authenticated by the store.
+    name, source, *rest, last = marshal.loads(packed)  # noqa: S302
+    values: list[Any] = [*rest, Problem(*last) if last else None]
+    return Candidate(name, Source(source), *values)
 
 
 class Index:
@@ -75,8 +180,6 @@ class Index:
             found: What came of it.
             known: What `facts` returned before.
         """
-        from luminal.discovery._candidates import serialize
-
         if files.memo != known:
             self._store.save(f"facts-{self._name}", (self._key, files.memo))
         if not files.is_void:

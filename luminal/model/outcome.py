@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -122,25 +122,52 @@ class Report:
 
 
 class EventKind(enum.StrEnum):
-    """What an event is about."""
+    """What an event is about.
 
-    DISCOVERED = "discovered"
-    LOADED = "loaded"
-    SKIPPED = "skipped"
-    REJECTED = "rejected"
-    STARTED = "started"
-    FAILED = "failed"
-    STAGED = "staged"
-    SWAPPED = "swapped"
-    DRAINED = "drained"
-    CONFIRMED = "confirmed"
-    ROLLED_BACK = "rolled_back"
-    FINALIZED = "finalized"
-    ORPHANED = "orphaned"
-    RETIRED = "retired"
-    UNLOADED = "unloaded"
-    SIDE_EFFECT = "side_effect"
-    LEAKED = "leaked"
+    Attributes:
+        meaning: One sentence about it, for the documentation.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Make the member of *value*."""
+        member = str.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
+
+    DISCOVERED = "discovered", "discovery found it; none of its code has run"
+    LOADED = "loaded", "its modules have been executed"
+    SKIPPED = "skipped", "it was skipped on purpose, because it is disabled for example"
+    REJECTED = (
+        "rejected",
+        "it, or its new generation, was rejected; an old one keeps running",
+    )
+    STARTED = "started", "it runs"
+    FAILED = "failed", "it could not be loaded, started or finalized; see the problem"
+    STAGED = "staged", "a new generation has been loaded beside the old one"
+    SWAPPED = "swapped", "the new generation has replaced the old one"
+    DRAINED = (
+        "drained",
+        "no call is in flight on the old generation, or the wait timed out",
+    )
+    CONFIRMED = "confirmed", "a probation ended well, and the new generation stays"
+    ROLLED_BACK = (
+        "rolled_back",
+        "the earlier generation runs again: a failed probation, or on request",
+    )
+    FINALIZED = "finalized", "it has been finalized, and owns nothing any more"
+    ORPHANED = "orphaned", "its files are gone or cannot be reached; it keeps running"
+    RETIRED = "retired", "Python has collected the old generation; nothing refers to it"
+    UNLOADED = "unloaded", "the host has removed it"
+    SIDE_EFFECT = (
+        "side_effect",
+        "it changed the environment, signals or the like, if that is checked",
+    )
+    LEAKED = (
+        "leaked",
+        "it has ended but is not freed; the problem says what refers to it",
+    )
 
 
 @attrs.frozen
