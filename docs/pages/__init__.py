@@ -65,7 +65,7 @@ def write_all(target: Path, root: Path) -> None:
     pages = {
         "commands.md": commands_page(),
         "errors.md": errors_page(root),
-        "events.md": events_page(root),
+        "events.md": events_page(),
         "exits.txt": exits_table(),
         "faults-table.txt": faults_table(root),
         "hooks.md": hooks_page(),

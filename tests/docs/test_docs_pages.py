@@ -99,7 +99,7 @@ def test_commands_page_has_every_command_and_option(pages: ModuleType) -> None:
 
 
 def test_exit_codes_and_events_have_a_row_each(pages: ModuleType) -> None:
-    table, events = pages.exits_table(), pages.events_page(ROOT)
+    table, events = pages.exits_table(), pages.events_page()
     assert all(table.count(f"{{#exit-{code.value}}}") == 1 for code in Exit)
     assert all(events.count(f"| [`{each.value}`]{{#event-") == 1 for each in EventKind)
     assert all(each.meaning in events for each in EventKind if each.meaning)
