@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from luminal.model import EventKind
 
-
 __all__ = ["anchor", "events_page"]
 
 
