@@ -8,11 +8,7 @@ __all__ = ["anchor", "events_page"]
 
 
 def events_page() -> str:
-    """Return the page of events.
-
-    Raises:
-        LookupError: A kind has no meaning.
-    """
+    """Return the page of events."""
     lines = [
         "# Events",
         "",
@@ -25,12 +21,10 @@ def events_page() -> str:
         "| kind | what has happened to the photon |",
         "|---|---|",
     ]
-    bare = [each.value for each in EventKind if not getattr(each, "meaning", "")]
-    if bare:
-        raise LookupError(f"EventKind says nothing about {bare}")
-    lines += [
-        f"| [`{each}`]{{#{anchor(each)}}} | {each.meaning} |" for each in EventKind
-    ]
+    silent = [each.value for each in EventKind if not getattr(each, "meaning", "")]
+    if silent:
+        raise LookupError(f"EventKind says nothing about {silent}")
+    lines += [f"| [`{k}`]{{#{anchor(k)}}} | {k.meaning} |" for k in EventKind]
     return "\n".join([*lines, ""])
 
 

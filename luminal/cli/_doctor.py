@@ -278,7 +278,7 @@ def _installed_twice() -> Iterator[_Finding]:
 
 def _sockets() -> Iterator[_Finding]:
     """Sockets of hosts that ended, and a directory that other users may enter."""
-    from luminal.managers.control import socket_directory, sockets, speak
+    from luminal.managers import socket_directory, sockets, speak
 
     place = socket_directory()
     try:

@@ -536,7 +536,7 @@ def ask_host(
         HostNotRunningError: None runs, or it does not answer.
         click.UsageError: Several run, and none was chosen.
     """
-    from luminal.managers.control import socket_of, speak
+    from luminal.managers import socket_of, speak
 
     if host is None:
         host = _only_host()
@@ -567,7 +567,7 @@ _START = "start one with luminal run or luminal watch"
 
 
 def _only_host() -> int:
-    from luminal.managers.control import socket_directory, sockets
+    from luminal.managers import socket_directory, sockets
 
     running = [pid for pid, path in sockets().items() if _is_running(path)]
     if not running:
@@ -584,7 +584,7 @@ def _only_host() -> int:
 
 def _is_running(path: str) -> bool:
     """Whether a host listens at *path*; one that is too busy to answer does."""
-    from luminal.managers.control import speak
+    from luminal.managers import speak
 
     try:
         return speak(path, {"ask": "ping"}) is not None

@@ -12,6 +12,10 @@ from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
+    from luminal.managers._client import socket_directory as socket_directory
+    from luminal.managers._client import socket_of as socket_of
+    from luminal.managers._client import sockets as sockets
+    from luminal.managers._client import speak as speak
     from luminal.managers.control import Control
     from luminal.managers.loader import Loader
     from luminal.supervise import (
@@ -43,6 +47,7 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "luminal.lifecycle": ("Handler",),
+        "_client": ("socket_directory", "socket_of", "sockets", "speak"),
         "control": ("Control",),
         "loader": ("Loader",),
         "luminal.supervise": (

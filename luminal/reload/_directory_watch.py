@@ -388,6 +388,9 @@ class DirectoryWatch:
         await self.reloader.end_earlier(unloaded)
         await self.batch_loader.unload_batch(leaving, is_forced)
         self._loaded -= files
+        self._seen -= (
+            files  # one that comes back is new, also if it cannot be loaded yet
+        )
 
     async def _reload(self, change: Change) -> None:
         """Replace what has changed, and note what was rejected."""

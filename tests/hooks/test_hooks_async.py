@@ -80,7 +80,7 @@ def times(count: int, call: Any) -> list[Any]:
 
 
 def test_sync_and_async_in_order() -> None:
-    """The order is that of the seats, whoever is awaited."""
+    """The order is that of the registrations, whoever is awaited."""
     pm = manager(Sync(), Async(), Returns())
     expected = [("later", 1), ("async", 1), ("sync", 1)]
     assert times(300, lambda: pm.ahook.ask(x=1)) == [expected] * 300

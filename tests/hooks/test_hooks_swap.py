@@ -100,7 +100,7 @@ def test_any_series_of_swaps_and_calls_keeps_every_place(
 
 
 def test_a_new_hook_takes_the_place_that_the_photon_has() -> None:
-    """A hook that only the successor implements is ordered by the old seat."""
+    """A hook that only the successor implements takes the old position."""
     pm = manager()
 
     class Half:
@@ -231,7 +231,7 @@ def test_the_old_generation_goes_when_its_last_call_ends() -> None:
 
 
 def test_the_successor_is_told_what_its_predecessor_was_told() -> None:
-    """Historic calls are repeated for a new generation before it takes its seat."""
+    """Historic calls are repeated for a new generation before it is registered."""
 
     class Historic:
         @hookspec(historic=True)

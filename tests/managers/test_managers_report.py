@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 import luminal
-from luminal.managers.control import Control, socket_of, speak
+from luminal.managers import socket_of, speak
+from luminal.managers.control import Control
 from luminal.managers.status import report_of
 from luminal.web import snapshot_of, snapshot_of_status
 

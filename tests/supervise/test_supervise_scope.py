@@ -22,7 +22,7 @@ import pytest
 
 from luminal.errors import PhotonStateError
 from luminal.supervise import Scope, SuperLoop, _patches, unowned
-from tests.waiting import DEADLINE, wait_until
+from tests.waiting import DEADLINE, brief, wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 POINTS = [
@@ -90,7 +90,7 @@ async def test_what_the_context_starts_ends_with_the_scope():
     scope = Scope("through")
     with_context(scope)
     kinds = sorted({one.kind for one in scope.living()})
-    left = await scope.close(DEADLINE)
+    left = await scope.close(brief(5))
     assert kinds == ["executor", "loop", "process", "task", "thread"]
     assert left == ()
     assert scope.living() == []
@@ -108,7 +108,7 @@ async def test_what_is_started_without_the_context_is_attributed_and_ended():
     with scope.owning():
         without_context(kept)
     kinds = sorted(one.kind for one in scope.living())
-    left = await scope.close(DEADLINE)
+    left = await scope.close(brief(5))
     assert kinds == sorted(
         ["thread"] * 4  # a thread, a timer, a raw one, the executor's worker
         + ["task", "timer", "executor", "process", "atexit", "logging", "signal"]
@@ -125,7 +125,7 @@ async def test_a_multiprocessing_pool_is_ended_as_a_whole():
     with scope.owning():
         pool = multiprocessing.get_context("spawn").Pool(1)
     workers = list(pool._pool)
-    left = await scope.close(DEADLINE)
+    left = await scope.close(brief(5))
     assert left == ()
     assert not any(worker.is_alive() for worker in workers)
 
@@ -318,10 +318,10 @@ async def test_after_ten_generations_exactly_one_of_each_lives(through):
                 without_context(kept)
         await asyncio.sleep(0)
         if old is not None:
-            assert await old.close(DEADLINE) == ()
+            assert await old.close(brief(5)) == ()
         old = scope
         counts.append(sorted(one.kind for one in scope.living()))
-    assert await old.close(DEADLINE) == ()
+    assert await old.close(brief(5)) == ()
     wait_until(lambda: threading.active_count() <= threads + 1)
     assert signal.getsignal(signal.SIGUSR2) is before
     assert all(count == counts[0] for count in counts)
@@ -457,7 +457,7 @@ async def test_a_cancelled_close_ends_everything_all_the_same():
     scope.on_close(slow)
     thread = scope.thread(spin)
     task = scope.spawn(for_ever())
-    closing = asyncio.ensure_future(scope.close(DEADLINE))
+    closing = asyncio.ensure_future(scope.close(brief(5)))
     await begun.wait()
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -484,7 +484,7 @@ def handling(name):
 
 def end(scope):
     async def main():
-        return await scope.close(DEADLINE)
+        return await scope.close(brief(5))
 
     assert asyncio.run(main()) == ()
 

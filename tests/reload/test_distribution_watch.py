@@ -119,8 +119,8 @@ async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
         await load(host)
         await host.watch_distributions()
         module.write_text("this is not what RECORD says")
-        depot = host._distribution_watch
-        await host.until(lambda: depot._incomplete)
+        watch = host._distribution_watch
+        await host.until(lambda: watch._incomplete)
         await host.stop_watching_distributions()
         shelf.put("blue", "2.0")
         shelf.put("green", "1.0")

@@ -124,6 +124,21 @@ async def test_each_way_of_saving_is_one_swap(make_host, photons, way):
         assert not host.happened(EventKind.REJECTED)
 
 
+async def test_a_photon_that_came_back_too_early_is_loaded_when_its_helper_is_whole(
+    make_host, photons
+):
+    """A file that was deleted is new when it comes back, also if it cannot load yet."""
+    async with make_host() as host:
+        watched = await watching(host, photons, a=1, b=1)
+        (photons.path / "a.py").unlink()
+        await watched.show(("b", 1))
+        photons.write("helper.py", "1 / 0\n")
+        photons.write("a.py", text("a", 2, "import helper"))
+        await host.until(lambda: [e for e in host.heard if e.problem])
+        photons.write("helper.py", "NUMBER = 2\n")
+        await watched.show(("a", 2), ("b", 1))
+
+
 async def test_what_does_not_change_the_bytes_changes_nothing(make_host, photons):
     """touch, chmod, and the same text written anew: no swap."""
     async with make_host() as host:
