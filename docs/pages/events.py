@@ -21,9 +21,9 @@ def events_page() -> str:
         "| kind | what has happened to the photon |",
         "|---|---|",
     ]
-    silent = [each.value for each in EventKind if not getattr(each, "meaning", "")]
-    if silent:
-        raise LookupError(f"EventKind says nothing about {silent}")
+    bare = [each.value for each in EventKind if not getattr(each, "meaning", "")]
+    if bare:
+        raise LookupError(f"EventKind says nothing about {bare}")
     lines += [f"| [`{k}`]{{#{anchor(k)}}} | {k.meaning} |" for k in EventKind]
     return "\n".join([*lines, ""])
 
