@@ -78,7 +78,7 @@ class IPhoton:
 
 
 class Subject(Protocol):
-    """What the lifecycle hooks are told about a photon; every Handler is one."""
+    """What the life-cycle hooks get to know of a photon; every Handler is one."""
 
     @property
     def name(self) -> str:

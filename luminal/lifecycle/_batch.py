@@ -84,7 +84,7 @@ def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
         return Problem.of(already, "discovery")
     if not candidate.enabled:
         disabled = PhotonDisabledError(
-            "is switched off",
+            "is disabled",
             photon=candidate.name,
             file=candidate.location,
             hint="enable it, or change the host's lists of allowed and blocked",

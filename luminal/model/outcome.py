@@ -166,7 +166,7 @@ class EventKind(enum.StrEnum):
     )
     LEAKED = (
         "leaked",
-        "it has ended but is not freed; the problem says what refers to it",
+        "an old generation has not been freed in time; see the problem",
     )
 
 

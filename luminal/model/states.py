@@ -49,7 +49,7 @@ TABLE: Mapping[tuple[State, Step], State] = MappingProxyType(
         (State.FAILED, Step.STOP): State.STOPPED,
     }
 )
-"""(state, step) → next state. What is not listed is refused."""
+"""(state, step) → next state. A step that is not listed is an error."""
 
 
 def advance(state: State, step: Step, *, photon: str | None = None) -> State:
