@@ -128,8 +128,8 @@ def main() -> int:
         "mypy": [python, "-m", "mypy"],
         "imports": [python.with_name("lint-imports")],
         "benchmarks": [python, "-m", "benchmarks", "--size", "small"],
-        "pytest": [*pytest, "--junitxml", ".dev/last-run.xml"],  # for the docs
         "docs": [python, "-m", "sphinx", "-qEnW", "docs", "docs/_build/html"],
+        "pytest": [*pytest, "--junitxml", ".dev/last-run.xml"],  # for the next docs
     }
     alone = {"docs": steps["docs"], "bench": [python, "-m", "benchmarks"]}
     if task in alone:
