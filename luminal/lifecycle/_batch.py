@@ -376,7 +376,7 @@ class BatchLoader:
             handler = self._handler(chosen, unit)
             handler._changes.absorb(unit.changes)
             result.handlers.append(handler)
-            result.outcomes.append(handler.outcome())
+            result.outcomes.append(handler._outcome())
 
     def _handler(self, chosen: Selected, unit: _Unit) -> Handler:
         candidate = unit.candidate_of(chosen)
@@ -468,7 +468,7 @@ class BatchLoader:
             spaces = [namespaces_of(handler) for handler in gone]
             for handler in gone:
                 handler._changes.undo()
-                handler.release()
+                handler._release()
             for handler, namespaces in zip(gone, spaces, strict=True):
                 report_referrers(handler, namespaces)
             drop_type_caches()

@@ -240,7 +240,7 @@ class Handler:
     def __str__(self) -> str:
         return f"photon {self.name!r} ({self.state}) from {self.filepath}"
 
-    def outcome(
+    def _outcome(
         self,
         result: OutcomeResult = OutcomeResult.LOADED,
         problem: Problem | None = None,
@@ -429,7 +429,7 @@ class Handler:
             )
         return None
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Let go of the photon's class and modules, so that they can be collected."""
         life = self._life
         life.generation = life.factory = life.instance = None

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from luminal.model import Candidate, Event
     from luminal.reload import DirectoryWatch, DistributionWatch, Policy, Reloaded
 
-__all__ = ["Handlers", "Loader", "Watches", "start_all"]
+__all__ = ["Handlers", "Loader"]
 
 _Path = str | os.PathLike[str]
 
@@ -123,10 +123,10 @@ async def start_all(handlers: Iterable[Handler]) -> Report:
     for handler in handlers:
         error = errors.get(handler.name)
         if error is None:
-            outcomes.append(handler.outcome())
+            outcomes.append(handler._outcome())
         else:
             problem = Problem.of(error, "start")
-            outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
+            outcomes.append(handler._outcome(OutcomeResult.FAILED, problem))
     return Report(tuple(outcomes))
 
 

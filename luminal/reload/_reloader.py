@@ -203,7 +203,7 @@ class Reloader:
                 {handler.name for handler in concerned}
             )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = Report(tuple(handler.outcome() for handler in handlers))
+        report = Report(tuple(handler._outcome() for handler in handlers))
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
@@ -294,7 +294,7 @@ class Reloader:
             errors.append(error)
             problem = Problem.of(error, phase)
             self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
-            outcomes.append(handler.outcome(OutcomeResult.FAILED, problem))
+            outcomes.append(handler._outcome(OutcomeResult.FAILED, problem))
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:

@@ -149,7 +149,7 @@ class Retirement:
             for handler in self.handlers:
                 self._announce(handler)
                 namespaces = namespaces_of(handler)
-                handler.release()
+                handler._release()
                 report_referrers(handler, namespaces)
             drop_type_caches()
         finally:

@@ -623,7 +623,7 @@ async def test_a_del_that_raises_is_contained(photons):
             await handler.start()
             reference = weakref.ref(handler.instance)
             await handler.stop()
-            handler.release()
+            handler._release()
             gc.collect()
             return reference
 
