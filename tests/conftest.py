@@ -1,4 +1,4 @@
-"""What every room's tests share: a cache of their own, and a folder of photons."""
+"""What all tests share: a cache of their own, and a folder of photons."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # thread is raised in whatever Python code the thread runs, and a callback loses it. The
 # first call installs the callback, and no later one does.
 with contextlib.suppress(ImportError):
+    from hypothesis import settings
     from hypothesis.internal.conjecture.junkdrawer import gc_cumulative_time
 
     before = list(gc.callbacks)
     gc_cumulative_time()
     gc.callbacks[:] = before
+    # A slow machine is no failure.
+    settings.register_profile("luminal")
+    settings.load_profile("luminal")
 
 
 class Photons:

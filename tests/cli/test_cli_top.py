@@ -172,7 +172,7 @@ PHOTONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PHOTONS, st.integers(24, 200), st.integers(8, 60))
 def test_no_line_is_wider_and_no_screen_higher_than_the_terminal(
     photons: list[dict[str, Any]], width: int, height: int

@@ -297,7 +297,6 @@ def history(length: int, seed: int) -> Iterator[Step]:
 @given(steps=st.lists(CHANGES, min_size=5, max_size=40))
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_the_index_is_never_stale(

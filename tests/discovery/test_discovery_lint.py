@@ -71,7 +71,7 @@ OPTIONS = st.fixed_dictionaries(
 ).filter(lambda options: len(options) < 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(OPTIONS, max_size=6))
 def test_call_order_is_that_of_a_real_call(drawn: list[dict[str, bool]]) -> None:
     """What ``order --hook`` foretells is what pluggy does with such photons."""

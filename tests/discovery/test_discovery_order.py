@@ -182,7 +182,7 @@ PHOTONS = st.lists(
 
 
 @given(PHOTONS, st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_answer_is_a_function_of_the_set(
     candidates: list[Candidate], chance: random.Random
 ) -> None:

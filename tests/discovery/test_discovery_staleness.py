@@ -197,7 +197,6 @@ STEPS = st.tuples(
 @given(steps=st.lists(STEPS, min_size=5, max_size=40))
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_the_index_of_what_is_installed_is_never_stale(

@@ -151,7 +151,7 @@ def build(cls: Any, specified: bool, first: bool) -> Any:
 
 
 @abandons
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     chosen=st.lists(members, max_size=7),
     leaving=st.lists(st.integers(0, 6), max_size=3),
@@ -198,7 +198,7 @@ def test_results_order_and_exceptions_equal_pluggys(
 
 
 @abandons
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(chosen=st.lists(members, max_size=6), first=st.booleans())
 async def test_awaiting_sync_implementations_comes_to_the_same(
     chosen: list[Any], first: bool

@@ -69,7 +69,7 @@ def test_the_place_is_kept(is_warm: bool) -> None:
     assert pm.statistics()[1].generation == 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     flags=st.lists(
         st.sampled_from([{}, {"tryfirst": True}, {"trylast": True}]),

@@ -186,7 +186,7 @@ async def test_detailed_says_who_answered_what() -> None:
 
 
 @pytest.mark.fault(22)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["good", "bad"]), min_size=1, max_size=40))
 def test_calls_and_errors_are_exact(wishes: list[str]) -> None:
     """Whatever fails when, the numbers are those of a count by hand."""

@@ -245,7 +245,6 @@ def reachable(state: State) -> set[State]:
 Life.TestCase.settings = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestLife = pytest.mark.slow(Life.TestCase)

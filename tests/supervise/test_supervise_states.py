@@ -79,7 +79,7 @@ class Orders(RuleBasedStateMachine):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=30, stateful_step_count=12, deadline=None)
+TestOrders.settings = settings(max_examples=30, stateful_step_count=12)
 
 
 def test_every_status_can_be_left_and_reached():

@@ -231,7 +231,7 @@ def test_host_that_cannot_be_made_leaves_nothing(
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     steps=st.lists(
         st.one_of(st.sampled_from(Save), st.just("delete")), min_size=1, max_size=6

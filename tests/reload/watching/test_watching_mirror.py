@@ -123,7 +123,7 @@ STEPS = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rounds=st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=3))
 def test_the_mirror_equals_the_tree(rounds):
     """Whatever is done, in whatever order and however fast, no sweep helping."""

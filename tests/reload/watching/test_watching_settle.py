@@ -236,7 +236,5 @@ class Settling(RuleBasedStateMachine):
                 assert due <= self.began + PACE.cap + TINY
 
 
-Settling.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+Settling.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestSettling = Settling.TestCase
