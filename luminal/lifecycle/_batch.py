@@ -273,7 +273,7 @@ class BatchLoader:
 
     async def _load(self, units: list[_Unit], result: BatchResult) -> None:
         """Stage *units* one by one, and commit together what could be staged."""
-        stage = Stage(self.world)
+        stage = Stage(self.world, patience=self.runtime.deadlines.load)
         accepted: dict[str, tuple[Selected, list[Candidate]]] = {}
         try:
             staged = await run_each_in_thread(

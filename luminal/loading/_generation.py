@@ -9,7 +9,6 @@ finds new ones. When a generation becomes visible is decided in
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from luminal.loading._importer import PhotonLoader, staging_context
+from luminal.loading._importer import PhotonLoader
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -26,51 +25,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
 
-__all__ = ["Generation", "Host", "ModuleProxy", "namespace"]
-
-
-class ModuleProxy(ModuleType):
-    """One entry of `sys.modules` that is two modules.
-
-    While a new generation executes, `dataclasses`, `typing`, `pickle` and `inspect`
-    look its modules up in `sys.modules`. So does the rest of the program, which must
-    go on finding the old ones. For that time the proxy is *staged* for code that is
-    part of the stage, and *serving* for all other code.
-
-    Args:
-        name: Full name of the module.
-        serving: The module of the old generation.
-        staged: The module of the new generation.
-        stage: The `Stage` in which it executes.
-    """
-
-    def __init__(
-        self, name: str, serving: ModuleType, staged: ModuleType, stage: object
-    ) -> None:
-        super().__init__(name)
-        own = object.__getattribute__(self, "__dict__")
-        own["_serving"], own["_staged"], own["_stage"] = serving, staged, stage
-
-    def __getattribute__(self, name: str) -> Any:
-        return getattr(_resolve(self), name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(_resolve(self), name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(_resolve(self), name)
-
-    def __dir__(self) -> list[str]:
-        return dir(_resolve(self))
-
-
-def _resolve(proxy: ModuleType) -> ModuleType:
-    """Return the module that *proxy* is for the caller."""
-    own = object.__getattribute__(proxy, "__dict__")
-    attempt = staging_context.get()
-    is_staging = attempt is not None and attempt.stage is own["_stage"]
-    module: ModuleType = own["_staged" if is_staging else "_serving"]
-    return module
+__all__ = ["Generation", "Host", "namespace"]
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -98,20 +53,25 @@ class Host(Protocol):
     def provide(self, unit: str, origin: Origin) -> Generation:
         """Return the generation of *unit* from which this one is to import."""
 
-    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
-        """Put *module* into `sys.modules`, if it is to be found there.
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
+        """Let *module* be found in `sys.modules`, where *owner* is to be found there.
 
         Args:
             fullname: Its full name.
             module: The module, before it is executed.
             owner: The generation that it is of.
-
-        Returns:
-            Whether it was put there.
         """
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
-        """Undo what `expose` did."""
+        """Undo what `expose` did: its code has raised."""
+
+    def executed(
+        self, fullname: str, module: ModuleType, owner: Generation
+    ) -> ModuleType:
+        """Return what stands for *module* now that its code has been executed.
+
+        A module may put another object into its own place in `sys.modules`.
+        """
 
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*."""
@@ -236,6 +196,10 @@ class Generation:
         module = self.views.get(fullname)
         if module is None:
             module = self.views[fullname] = namespace(fullname, "")
+            for name, known in list(self.modules.items()):
+                above, _, leaf = name.rpartition(".")
+                if above == fullname:
+                    setattr(module, leaf, known)
             # The modules of others are found in the package that all share.
             vars(module)["__getattr__"] = lambda name: getattr(
                 import_module(fullname), name
@@ -268,7 +232,7 @@ class Generation:
         module = self._bare_module(fullname, location)
         self.modules[fullname] = module
         self._executing.add(fullname)
-        is_exposed = self.host.expose(fullname, module, self)
+        self.host.expose(fullname, module, self)
         try:
             exec(code, module.__dict__)  # noqa: S102 - running photons is the purpose
         except BaseException:
@@ -277,15 +241,11 @@ class Generation:
             raise
         finally:
             self._executing.discard(fullname)
-        stand_in = sys.modules.get(fullname) if is_exposed else None
-        if stand_in is not None and type(stand_in) is not ModuleProxy:
-            # A module may put another object into its own place.
-            self.modules[fullname] = stand_in
-        return self.modules[fullname]
+        module = self.host.executed(fullname, module, self)
+        self.modules[fullname] = module
+        return module
 
     def _bare_module(self, fullname: str, location: ModuleLocation) -> ModuleType:
-        from luminal.loading._importer import PRIVATE_BUILTINS
-
         is_package = location.kind == "package"
         loader: Any = PhotonLoader(fullname, location.path, self)
         spec = ModuleSpec(fullname, loader, origin=location.path, is_package=is_package)
@@ -296,7 +256,6 @@ class Generation:
         names["__loader__"] = loader
         names["__spec__"] = spec
         names["__package__"] = fullname if is_package else fullname.rpartition(".")[0]
-        names["__builtins__"] = PRIVATE_BUILTINS
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(location.path)]
             names["__path__"] = spec.submodule_search_locations

@@ -1,8 +1,9 @@
 """How photons' modules are imported, by photons and by the rest of the program.
 
-CPython takes ``__import__`` from the builtins of the code that runs an import
-statement. The modules of photons get builtins of their own, so that an import statement
-in them finds modules of their own generation, also a late one inside a function.
+Every import statement calls ``builtins.__import__``. While photons are loaded, that is
+a function of ours. It looks at the globals that an import is made with: where they are
+those of a photon's module, the photon finds modules of its own generation, also late,
+inside a function. Everything else goes to the function that was there before.
 
 `importlib.import_module`, `pickle`, `importlib.resources` and the host's import
 statements use a finder on `sys.meta_path`, which finds the committed generation.
@@ -21,15 +22,17 @@ import os
 import sys
 import threading
 from collections import UserList
+from collections.abc import Callable
 from contextvars import ContextVar
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from luminal.loading._source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from luminal.loading._generation import Generation
     from luminal.loading._origin import ModuleLocation, Origin
@@ -38,15 +41,15 @@ if TYPE_CHECKING:
     from luminal.loading._world import World
 
 __all__ = [
-    "PRIVATE_BUILTINS",
     "PhotonLoader",
     "add_to_finder",
     "current_attempt",
     "forget_lines",
-    "refresh_builtins",
+    "importing_generation",
     "remove_from_finder",
     "show_lines",
     "staging_context",
+    "taken",
 ]
 
 
@@ -104,36 +107,81 @@ class PhotonLoader:
         return FileReader(cast("Any", self)) if self.is_package(fullname) else None
 
 
-_real_import = builtins.__import__
 # Names that are never looked for beside a photon's file. Luminal is among them: a class
 # that derives from a `luminal.py` beside it would be no photon.
 _NEVER_OURS = sys.stdlib_module_names | {"luminal"}
 
+taken: dict[str, Attempt] = {}
+"""Full name → the attempt that has put something into `sys.modules` under it."""
+
+_Import = Callable[..., Any]
+
+
+def _make_import(replaced: _Import) -> _Import:
+    """Return what goes into ``builtins.__import__`` instead of *replaced*."""
+
+    def __import__(  # noqa: A001, N807 - named like what it stands for
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the protocol's names
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        # Called by every import statement of the program: as little as possible.
+        try:
+            loader = globals.get("__loader__")  # type: ignore[union-attr]
+        except AttributeError:
+            if globals is not None:  # the replaced one says what is wrong
+                return replaced(name, globals, locals, fromlist, level)
+            caller = sys._getframe(1).f_globals  # noqa: SLF001 - documented
+            loader = caller.get("__loader__")
+            if type(loader) is PhotonLoader:
+                globals = caller  # noqa: A001
+        if type(loader) is PhotonLoader:
+            return _import(replaced, name, globals, locals, fromlist, level)
+        if taken and level == 0:
+            _admit(name)
+        return replaced(name, globals, locals, fromlist, level)
+
+    return __import__
+
+
+def _admit(name: str) -> None:
+    """Let the caller import *name*, of which an attempt may have taken a part."""
+    end = 0
+    while end >= 0:
+        end = name.find(".", end + 1)
+        fullname = name if end < 0 else name[:end]
+        attempt = taken.get(fullname)
+        if attempt is not None:
+            attempt.admit(fullname)
+
 
 def _import(
+    replaced: _Import,
     name: str,
-    globals: Mapping[str, Any] | None = None,  # noqa: A002 - the protocol's names
-    locals: Mapping[str, Any] | None = None,  # noqa: A002
-    fromlist: Sequence[str] | None = (),
-    level: int = 0,
+    globals: Any,  # noqa: A002
+    locals: Any,  # noqa: A002
+    fromlist: Sequence[str] | None,
+    level: int,
 ) -> Any:
-    """Replace ``builtins.__import__`` in the modules of photons."""
-    loader = globals.get("__loader__") if globals is not None else None
-    if type(loader) is not PhotonLoader or globals is None:
-        return _real_import(name, globals, locals, fromlist or (), level)
-    generation = loader.generation
+    """Import for the module of a photon, whose *globals* are given."""
+    generation: Generation = globals["__loader__"].generation
     top = name.partition(".")[0]
+    start: str | None = None
     if level:
         start = _absolute(top, globals, level)
         if not generation.origin.owns(start):
-            return _real_import(name, globals, locals, fromlist or (), level)
+            start = None
     elif generation.origin.owns(name):
         start = top
     else:
-        found = _neighbour(top, generation)
-        if found is None:
-            return _real_import(name, globals, locals, fromlist or (), 0)
-        start = found
+        start = _neighbour(top, generation)
+    if start is None:
+        if taken and level == 0:
+            _admit(name)
+        found = replaced(name, globals, locals, fromlist, level)
+        return found if type(found) is ModuleType else _resolved(found)
     module = generation.require(start + name[len(top) :])
     if fromlist:
         if hasattr(module, "__path__"):
@@ -142,6 +190,13 @@ def _import(
     if generation.origin.owns(start):
         return generation.require(start)
     return generation.view(start)
+
+
+def _resolved(module: Any) -> Any:
+    """Return a module of another unit as it is for the stage of the caller."""
+    from luminal.loading._proxies import resolve
+
+    return resolve(module, is_import=True)
 
 
 def _neighbour(top: str, generation: Generation) -> str | None:
@@ -168,13 +223,22 @@ def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:  # noqa
 
 
 def _import_submodules(
-    generation: Generation, module: ModuleType, names: Sequence[str]
+    generation: Generation,
+    module: ModuleType,
+    names: Sequence[str],
+    *,
+    is_star: bool = False,
 ) -> None:
-    """Import the submodules among *names*, as ``from package import name`` does."""
+    """Import the submodules among *names*, as ``from package import name`` does.
+
+    Raises:
+        ImportError: There is none of a name. Otherwise the interpreter would take what
+            it finds in `sys.modules`, which may be of another generation.
+    """
     for name in names:
         if name == "*":
             listed = [n for n in getattr(module, "__all__", ()) if n != "*"]
-            _import_submodules(generation, module, listed)
+            _import_submodules(generation, module, listed, is_star=True)
         elif not hasattr(module, name):
             fullname = f"{module.__name__}.{name}"
             try:
@@ -182,19 +246,17 @@ def _import_submodules(
             except ModuleNotFoundError as error:
                 if error.name != fullname:
                     raise
+                if is_star:  # the interpreter says what `__all__` names in vain
+                    continue
+                path = getattr(module, "__file__", None)
+                raise ImportError(
+                    f"cannot import name {name!r} from {module.__name__!r} "
+                    f"({path or 'unknown location'})",
+                    name=module.__name__,
+                    path=path,
+                ) from None
             else:
                 setattr(module, name, found)
-
-
-PRIVATE_BUILTINS: dict[str, Any] = {**vars(builtins), "__import__": _import}
-"""The builtins of all photons' modules."""
-
-
-def refresh_builtins() -> None:
-    """Copy what the host has added to the builtins (`gettext.install`, say)."""
-    if len(PRIVATE_BUILTINS) != len(vars(builtins)):
-        PRIVATE_BUILTINS.update(vars(builtins))
-        PRIVATE_BUILTINS["__import__"] = _import
 
 
 class _Lines(UserList[str]):
@@ -303,7 +365,7 @@ class _LateLoader:
         if not unit:
             return self.resolver.share(spec.name, self.origin)
         generation = self.resolver.provide(unit, self.origin)
-        importer = _importing_generation()
+        importer = importing_generation()
         if importer is not None and importer is not generation:
             importer.need(unit)
         return generation.require(spec.name)
@@ -315,7 +377,7 @@ class _LateLoader:
             module.__spec__.loader = cast("Any", loader)
 
 
-def _importing_generation() -> Generation | None:
+def importing_generation() -> Generation | None:
     """Return the generation whose code imports a module, if one does."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:
@@ -352,22 +414,44 @@ def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
                     )
 
 
+# What is in `builtins.__import__` now on our account, and what it replaced.
+_dispatcher: tuple[_Import, _Import] | None = None
+
+
 def add_to_finder(world: World) -> None:
-    """Let the finder look in *world*; the first one puts it before other finders."""
-    global _worlds
-    if any(known is world for known in _worlds) and _PhotonFinder in sys.meta_path:
+    """Let imports find *world*; the first one puts our finder before all others.
+
+    Import statements as well: where the host has put a function of its own over ours,
+    ours is put over that one. It is a new one each time, so that none calls itself.
+    """
+    global _dispatcher, _worlds
+    is_known = any(known is world for known in _worlds)
+    is_on_top = _dispatcher is not None and builtins.__import__ is _dispatcher[0]
+    if is_known and is_on_top and _PhotonFinder in sys.meta_path:
         return
     with _lock:
         if world not in _worlds:
             _worlds = (*_worlds, world)
         if not any(finder is _PhotonFinder for finder in sys.meta_path):
             sys.meta_path.insert(0, _PhotonFinder)
+        replaced = builtins.__import__
+        if _dispatcher is None or replaced is not _dispatcher[0]:
+            _dispatcher = _make_import(replaced), replaced
+            builtins.__import__ = _dispatcher[0]
 
 
 def remove_from_finder(world: World) -> None:
-    """Look in *world* no more; after the last one the finder is taken away."""
-    global _worlds
+    """Look in *world* no more; after the last one our functions are taken away.
+
+    Where the host has put another ``__import__`` over ours, ours stays below it: it
+    passes everything on.
+    """
+    global _dispatcher, _worlds
     with _lock:
         _worlds = tuple(known for known in _worlds if known is not world)
-        if not _worlds:
-            sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
+        if _worlds:
+            return
+        sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
+        if _dispatcher is not None and builtins.__import__ is _dispatcher[0]:
+            builtins.__import__ = _dispatcher[1]
+        _dispatcher = None

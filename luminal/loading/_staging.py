@@ -8,25 +8,39 @@ committed leaves no trace.
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading._generation import Generation, ModuleProxy, namespace
+from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
+    PhotonLoader,
     add_to_finder,
     current_attempt,
-    refresh_builtins,
+    importing_generation,
     remove_from_finder,
     staging_context,
+    taken,
+)
+from luminal.loading._proxies import (
+    ModuleProxy,
+    StagedModule,
+    hide,
+    is_inside,
+    notify_waiting,
+    publish,
+    settle,
+    wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._world import World  # noqa: TC001 - attrs resolves it
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import CodeType, ModuleType
+    from types import CodeType
 
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._source import SourceFile
@@ -43,13 +57,20 @@ class Attempt:
         pending: Unit → its new generation; also those that execute now.
         is_over: It has been discarded. A thread whose import took too long may still
             run in it, and gets an error at its next import.
+        is_kept: All of it has been executed; the stage decides what becomes of it.
     """
 
     stage: Stage
     pending: dict[str, Generation] = attrs.Factory(dict)
     is_over: bool = False
+    is_kept: bool = False
     # What was in `sys.modules` before, in the order in which it was replaced.
     _replaced: list[tuple[str, ModuleType | None]] = attrs.Factory(list)
+    # What we have put there instead.
+    _proxies: dict[str, tuple[str, ModuleProxy]] = attrs.Factory(dict)
+    _staged: dict[str, ModuleType] = attrs.Factory(dict)
+    # All of `sys.modules` as the attempt began; None where that is not needed any more.
+    _before: Mapping[str, ModuleType] | None = None
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the new generation that *fullname* belongs to, or None."""
@@ -108,6 +129,8 @@ class Attempt:
                 self.stage.origins[unit.partition(".")[0]] = origin
                 self.share(above, origin)
             generation.require(unit, location)
+            if self.is_kept:  # imported by `start`, say
+                self.stage.ready[unit] = generation
         return generation
 
     def _is_imported_by_host(self, unit: str) -> bool:
@@ -127,27 +150,147 @@ class Attempt:
             self.discard()
             raise ImportError("the staging has been given up")
 
-    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:  # noqa: ARG002
-        """Let the staging thread alone find *module* in `sys.modules`."""
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
+        """Let the stage alone find *module* in `sys.modules`."""
         self._check()
-        serving = sys.modules.get(fullname)
-        if type(serving) is ModuleProxy:
-            raise ImportError(f"{fullname!r} is being staged already")
-        self._replaced.append((fullname, serving))
-        sys.modules[fullname] = (
-            module
-            if serving is None
-            else ModuleProxy(fullname, serving, module, self.stage)
-        )
+        present = sys.modules.get(fullname)
+        if fullname not in self._proxies:
+            if type(present) is ModuleProxy or type(present) is StagedModule:
+                raise ImportError(f"{fullname!r} is being staged already")
+            if present is not None:
+                self._cover(fullname, owner.unit, present)
+            else:
+                self._replaced.append((fullname, None))
+                self._staged[fullname] = module
+                taken[fullname] = self
+                if type(vars(module)["__loader__"]) is PhotonLoader:
+                    hide(module)  # an extension is whole in a moment
+                sys.modules[fullname] = module
         self._check()  # a `discard` in the meantime has not restored this one
-        return True
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
-        """Restore what `expose` replaced."""
-        for index in range(len(self._replaced) - 1, -1, -1):
-            if self._replaced[index][0] == fullname:
-                _restore(*self._replaced.pop(index))
-                return
+        """Undo what `expose` did; what covers a serving module stays."""
+        if self._staged.pop(fullname, None) is not None:
+            taken.pop(fullname, None)
+            sys.modules.pop(fullname, None)
+
+    def executed(
+        self,
+        fullname: str,
+        module: ModuleType,
+        owner: Generation,  # noqa: ARG002 - protocol
+    ) -> ModuleType:
+        """Return what *module* has put into its place; others do not see it yet."""
+        present = sys.modules.get(fullname, module)
+        covered = self._proxies.get(fullname)
+        if self.is_over:
+            return module
+        if covered is None:
+            return present
+        if present is covered[1]:
+            return module
+        sys.modules[fullname] = covered[1]
+        return present
+
+    def _cover(self, fullname: str, unit: str, present: ModuleType) -> None:
+        """Put a proxy into the place of *present*."""
+        proxy = ModuleProxy(fullname, unit, present, self)
+        self._proxies[fullname] = unit, proxy
+        self._replaced.append((fullname, present))
+        taken[fullname] = self
+        sys.modules[fullname] = proxy
+
+    def cover(self) -> None:
+        """Put proxies into the places of all modules that are to be replaced.
+
+        Whatever looks a module up in `sys.modules` looks there first, and asks no
+        finder where there is one. Units that these import from are covered as well:
+        they stay what they are, and it is noted who imports from them.
+        """
+        serving = self.stage.world.generations
+        units = set(self.stage.replacing)
+        for unit in self.stage.replacing & serving.keys():
+            units |= serving[unit].needs
+        packages: list[str] = []
+        for unit in sorted(units & serving.keys()):
+            generation = serving[unit]
+            if generation.borrowed:
+                continue
+            location = generation.locations.get(unit)
+            if location is None or location.kind == "package":
+                packages.append(unit + ".")
+            for fullname in list(generation.modules):
+                self._cover_if_there(fullname, unit)
+        # There may be packages without code inside of one with code.
+        inside = tuple(packages)
+        below = [n for n in list(sys.modules) if n.startswith(inside)] if inside else []
+        for fullname in below:
+            owner = self.stage.world.owner(fullname)
+            if owner is not None and fullname not in self._proxies:
+                self._cover_if_there(fullname, owner.unit)
+
+    def _cover_if_there(self, fullname: str, unit: str) -> None:
+        present = sys.modules.get(fullname)
+        if present is not None and type(present) is not ModuleProxy:
+            self._cover(fullname, unit, present)
+
+    def supply(
+        self, fullname: str, unit: str, *, is_import: bool = False
+    ) -> ModuleType:
+        """Return the module *fullname* of *unit* for code of the stage.
+
+        Args:
+            fullname: Its full name.
+            unit: The unit that it belongs to.
+            is_import: Whether an import asks: the unit that makes it needs *unit*.
+
+        Raises:
+            ModuleNotFoundError: The new generation has no such module.
+            BaseException: Whatever its code raised.
+        """
+        self._check()
+        serving = self.stage.world.generations.get(unit)
+        origin = self.stage.successors.get(unit)
+        if origin is None and serving is not None:
+            origin = serving.origin
+        if origin is None:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        generation = self.provide(unit, origin)
+        if is_import:
+            importer = importing_generation()
+            if importer is not None and importer is not generation:
+                importer.need(unit)
+        return generation.require(fullname)
+
+    def has(self, fullname: str, unit: str) -> bool:
+        """Whether `supply` has the module without executing anything."""
+        generation = self.pending.get(unit) or self.stage.ready.get(unit)
+        if generation is None:
+            return unit not in self.stage.replacing
+        return fullname in generation.modules or fullname in generation.views
+
+    def shows(self) -> bool:
+        """Whether the caller sees what has been executed but does not serve yet.
+
+        The thread that made the stage, which may run an event loop, is the one that
+        commits it. It must not wait for itself.
+        """
+        if self.is_kept and threading.get_ident() == self.stage.thread:
+            return True
+        return is_inside(self.stage)
+
+    def admit(self, fullname: str) -> None:
+        """Let code outside of photons import *fullname*, which we have taken.
+
+        Raises:
+            ModuleNotFoundError: There is none; or it is loaded for the first time, and
+                the time of a load has passed.
+        """
+        if fullname in self._proxies:
+            if is_inside(self.stage):
+                self.supply(fullname, self._proxies[fullname][0], is_import=True)
+        elif not self.shows():
+            wait_until_visible(self, fullname)
 
     def imports_changed(self, generation: Generation) -> None:
         """Do nothing: what is staged is looked at when it is committed."""
@@ -167,14 +310,63 @@ class Attempt:
     def discard(self) -> None:
         """Forget the units, and leave `sys.modules` as it was."""
         self.is_over = True
+        for _, proxy in list(self._proxies.values()):
+            settle(proxy)
         with suppress(IndexError):  # two threads may do it
             while True:
-                _restore(*self._replaced.pop())
+                fullname, present = self._replaced.pop()
+                taken.pop(fullname, None)
+                if present is None:
+                    sys.modules.pop(fullname, None)
+                else:
+                    sys.modules[fullname] = present
+        before, self._before = self._before, None
+        if before is not None:
+            _restore_others(before)
         ready = self.stage.ready
         for unit, generation in list(self.pending.items()):
             if ready.get(unit) is generation:
                 ready.pop(unit, None)
         self.pending.clear()
+        notify_waiting()
+
+    def release(self) -> None:
+        """Let everybody find the units that serve by now.
+
+        It takes some microseconds, and cannot fail.
+        """
+        ready = self.stage.ready
+        for fullname, (unit, proxy) in self._proxies.items():
+            taken.pop(fullname, None)
+            generation = ready.get(unit)
+            module: ModuleType | None = None
+            if generation is not None:
+                modules = generation.modules
+                if fullname not in modules:
+                    modules = generation.views
+                module = modules.get(fullname)
+            serving = settle(proxy, generation if module is None else module)
+            if module is None and sys.modules.get(fullname) is proxy:
+                if unit in self.stage.replacing:  # no new code has imported it
+                    del sys.modules[fullname]
+                else:
+                    sys.modules[fullname] = serving
+        for fullname, module in self._staged.items():
+            taken.pop(fullname, None)
+            publish(module)
+
+    @property
+    def added(self) -> int:
+        """How many names it has added to `sys.modules`."""
+        return sum(present is None for _, present in self._replaced)
+
+    def forget(self) -> None:
+        """Keep nothing in memory: tasks that still run may keep our context."""
+        self.pending = {}
+        self._before = None
+        self._replaced.clear()
+        self._proxies.clear()
+        self._staged.clear()
 
     def keep(self) -> None:
         """Add the units to the stage, to be committed with it.
@@ -182,16 +374,54 @@ class Attempt:
         Raises:
             ImportError: They have been given up in the meantime.
         """
+        if not self.stage.replacing:
+            # A reload needs it until its photons have been started.
+            self._before = None
         self.stage.keep(self)
+        self.is_kept = True
+        notify_waiting()
         # Last: the import may be given up at any moment.
         self._check()
 
 
-def _restore(fullname: str, serving: ModuleType | None) -> None:
-    if serving is None:
-        sys.modules.pop(fullname, None)
-    else:
-        sys.modules[fullname] = serving
+def _restore_others(before: Mapping[str, ModuleType]) -> None:
+    """Undo what a photon that failed has put into `sys.modules`, or taken out.
+
+    Libraries that it has imported stay: some cannot be imported twice. Photons'
+    modules are left alone: those of other loaders come and go at the same time.
+    """
+    now = sys.modules.copy()
+    for fullname, module in before.items():
+        present = now.get(fullname)
+        if present is not module and not (_is_ours(module) or _is_ours(present)):
+            sys.modules[fullname] = module
+    new = {n: m for n, m in now.items() if n not in before and not _is_ours(m)}
+    # What `importlib` fails to import it takes away by itself. So what it has put there
+    # is whole, or another thread imports it right now.
+    kept = {fullname for fullname, m in new.items() if _name_of(m) == fullname}
+    for fullname, module in new.items():
+        # A library may have put something else below itself, or under another name.
+        names = {fullname, fullname.rpartition(".")[0], _name_of(module)}
+        if kept.isdisjoint(names):
+            sys.modules.pop(fullname, None)
+
+
+def _is_ours(module: object) -> bool:
+    """Whether *module* is a photon's, or a package without code."""
+    kind = type(module)
+    if kind is ModuleProxy or kind is StagedModule:
+        return True
+    names = vars(module) if isinstance(module, ModuleType) else {}
+    if type(names.get("__loader__")) is PhotonLoader:
+        return True
+    spec = names.get("__spec__")
+    return spec is not None and getattr(spec, "loader", module) is None
+
+
+def _name_of(module: object) -> str:
+    """Return the name that `importlib` has loaded *module* under, if it has."""
+    names = vars(module) if isinstance(module, ModuleType) else {}
+    return str(getattr(names.get("__spec__"), "name", ""))
 
 
 def is_in_transaction() -> bool:
@@ -209,19 +439,31 @@ class Stage:
         snapshot: Path → bytes that have been read already, and are to be used.
         pinned: Unit → files to be used instead of those on disk: of an earlier
             generation, or of a distribution as it was installed.
+        successors: Unit of a distribution → where the modules of its new version are
+            looked for.
+        patience: Seconds that other code waits for a name that is loaded for the first
+            time.
         is_over: It has been committed or discarded.
+        thread: Identifier of the thread that commits it.
     """
 
     world: World
     replacing: frozenset[str] = frozenset()
     snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
+    successors: Mapping[str, Origin] = attrs.Factory(dict)
+    patience: float = 30.0
     is_over: bool = False
+    thread: int = attrs.Factory(threading.get_ident)
     ready: dict[str, Generation] = attrs.Factory(dict)
     # First part of a directory's modules' names → that directory.
     origins: dict[str, Origin] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
     _has_begun: bool = False
+    # All of `sys.modules` at some moment, and how many names attempts that were kept
+    # have added to it since.
+    _modules: dict[str, ModuleType] = attrs.Factory(dict)
+    _added: int = 0
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -239,11 +481,15 @@ class Stage:
         """Stage some units; where the block raises, these alone are discarded."""
         if not self._has_begun:
             self._has_begun = True
-            refresh_builtins()
             add_to_finder(self.world)
-        attempt = Attempt(self)
+        if len(sys.modules) != len(self._modules) + self._added:
+            # Not for each of a thousand files that import nothing new.
+            self._modules, self._added = sys.modules.copy(), 0
+        attempt = Attempt(self, before=self._modules)
         token = staging_context.set(attempt)
         try:
+            if self.replacing:
+                attempt.cover()
             yield attempt
         except BaseException:
             attempt.discard()
@@ -260,8 +506,14 @@ class Stage:
     @contextmanager
     def committing(self) -> Iterator[Callable[[], None]]:
         """Prepare what `commit` does; see `World.accepting`."""
-        with self.world.accepting(self.ready) as store:
-            yield store
+        with self.world.accepting(self.ready, self.replacing) as store:
+
+            def store_all() -> None:
+                store()
+                for attempt in self._attempts:
+                    attempt.release()
+
+            yield store_all
         self._forget()
 
     def discard(self) -> None:
@@ -277,10 +529,15 @@ class Stage:
         self.is_over = True
         self.ready = {}
         for attempt in self._attempts:
-            attempt.pending = {}
+            attempt.forget()
+        self._modules = {}
         self._attempts.clear()
+        notify_waiting()
 
     def keep(self, attempt: Attempt) -> None:
         """Take over the units of *attempt*, to be committed with the rest."""
-        self.ready.update(attempt.pending)
+        # Without those that have raised: whoever imported them did without.
+        staged = list(attempt.pending.items())
+        self.ready.update({u: g for u, g in staged if u in g.modules})
+        self._added += attempt.added
         self._attempts.append(attempt)

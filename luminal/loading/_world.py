@@ -57,10 +57,21 @@ class Publication:
 
     @classmethod
     def of(
-        cls, staged: Iterable[Generation], before: Mapping[str, Generation]
+        cls,
+        staged: Iterable[Generation],
+        before: Mapping[str, Generation],
+        dropped: Iterable[str] = (),
     ) -> Publication:
-        """Return what is to be stored when *staged* replace those in *before*."""
+        """Return what is to be stored when *staged* replace those in *before*.
+
+        Args:
+            staged: What is to serve.
+            before: Unit → what serves now.
+            dropped: Units of *before* that nothing replaces.
+        """
         found = cls(tuple(g for g in staged if not g.borrowed))
+        for unit in dropped:
+            found.gone.extend(before[unit].modules)
         for generation in found.generations:
             old = before.get(generation.unit)
             if old is not None:
@@ -252,12 +263,18 @@ class World:
             stage.commit()
         return generation
 
-    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> bool:
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
         """Put a module that is imported late into `sys.modules`, if *owner* serves."""
+        if self.generations.get(owner.unit) is owner:
+            sys.modules[fullname] = module
+
+    def executed(
+        self, fullname: str, module: ModuleType, owner: Generation
+    ) -> ModuleType:
+        """Return what a module that was imported late has put into its place."""
         if self.generations.get(owner.unit) is not owner:
-            return False
-        sys.modules[fullname] = module
-        return True
+            return module
+        return sys.modules.get(fullname) or module
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Remove the module of a late import that failed."""
@@ -283,12 +300,14 @@ class World:
 
     @contextmanager
     def accepting(
-        self, staged: Mapping[str, Generation]
+        self, staged: Mapping[str, Generation], replaced: Iterable[str] = ()
     ) -> Iterator[Callable[[], None]]:
         """Prepare what `accept` does; the block decides when.
 
         Args:
             staged: Unit → its new generation.
+            replaced: Units that serve no more in any case. One of which *staged* has
+                no generation is a helper that no new code has imported.
 
         Yields:
             A function that lets them serve, in some microseconds. If the block ends
@@ -297,8 +316,11 @@ class World:
         with self._commit_lock:
             before = self.generations
             after = {**before, **staged}
+            dropped = [u for u in replaced if u in before and u not in staged]
+            for unit in dropped:
+                del after[unit]
             origins = {**self._origins, **_tops(staged.values())}
-            public = Publication.of(staged.values(), before)
+            public = Publication.of(staged.values(), before, dropped)
 
             def store() -> None:
                 self.generations, self._origins = after, origins
@@ -309,6 +331,8 @@ class World:
             yield store
             if self.generations is not after:
                 return
+        for unit in dropped:
+            self.edges.drop(before[unit])
         for unit, generation in staged.items():
             self.numbers[unit] = max(generation.number, self.numbers.get(unit, 0))
             if unit in before:

@@ -345,7 +345,10 @@ class Reloader:
         by_distribution.pop("", None)
         for of_one in by_distribution.values():
             change.include(find_upgrade(of_one))
-        for unit in reachable(change.units, self.world.needs) - change.units:
-            for path, known in self.world.generations[unit].sources.items():
+        serving = self.world.generations
+        # What could not be imported, and was done without, serves under no name.
+        above = reachable(change.units, self.world.needs) & serving.keys()
+        for unit in above - change.units:
+            for path, known in serving[unit].sources.items():
                 change.compare(unit, path, known)
         return change

@@ -428,6 +428,8 @@ class Swap:
             frozenset(self.units),
             self.change.snapshot,
             dict(self.change.pinned),
+            {unit: new.origin for unit, new in self.change.upgrades.items()},
+            self.runtime.deadlines.load,
         )
 
     async def run(self) -> list[Pair]:
@@ -478,6 +480,9 @@ class Swap:
                 self._attempt = attempt
                 for unit in self.units:
                     upgrade = self.change.upgrades.get(unit)
+                    if upgrade is None and unit not in chosen_by:
+                        # A helper. Whoever imports it brings it; it may have gone.
+                        continue
                     running = self.world.generations[unit]
                     changes = self._import_changes[unit] = InterpreterChanges()
                     with self.runtime.tracking_changes(changes, *self._name_of(unit)):

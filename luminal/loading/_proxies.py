@@ -1,0 +1,226 @@
+"""What `sys.modules` holds under the names of a generation that is being staged.
+
+Code that is part of the stage finds the new modules there, and all other code finds
+what was there before. So a name that serves gets a `ModuleProxy`, and a name that
+nothing serves under gets a `StagedModule`. Code is part of a stage where its context
+says so, or where a function of one of the staged modules is on its stack: a thread that
+a photon has started has a context of its own.
+
+`Attempt` puts both there, and takes them away when the stage is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from luminal.loading._generation import Generation
+from luminal.loading._importer import PhotonLoader, staging_context, taken
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from luminal.loading._staging import Attempt, Stage
+
+__all__ = [
+    "ModuleProxy",
+    "StagedModule",
+    "hide",
+    "is_inside",
+    "notify_waiting",
+    "publish",
+    "resolve",
+    "settle",
+    "wait_until_visible",
+]
+
+_own = ModuleType.__getattribute__
+# Asked of every module by code that looks at all of `sys.modules`: `inspect.getmodule`,
+# `warnings`, `pickle`. None of them wants a module executed.
+_PASSIVE = frozenset(
+    {"__class__", "__doc__", "__file__", "__loader__", "__name__", "__package__"}
+    | {"__version__", "__warningregistry__"}
+)
+
+
+def is_inside(stage: Stage) -> bool:
+    """Whether the calling code is part of *stage*."""
+    attempt = staging_context.get()
+    if attempt is not None and not attempt.stage.is_over:
+        return attempt.stage is stage
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    while frame is not None:
+        loader = frame.f_globals.get("__loader__")
+        if type(loader) is PhotonLoader:
+            return getattr(loader.generation.host, "stage", None) is stage
+        frame = frame.f_back
+    return False
+
+
+class ModuleProxy(ModuleType):
+    """One entry of `sys.modules` that is two modules.
+
+    It is the new generation's module for code that is part of the stage, and the
+    serving one for all other code. The new one is executed when it is first asked for.
+    When the stage is over, the proxy is one of the two for everybody and for ever, and
+    forgets the other.
+
+    Args:
+        name: Full name of the module.
+        unit: Unit that it belongs to.
+        serving: What was in `sys.modules`.
+        attempt: The `Attempt` that stages the new generation.
+    """
+
+    def __init__(
+        self, name: str, unit: str, serving: ModuleType, attempt: Attempt
+    ) -> None:
+        super().__init__(name)
+        own = _own(self, "__dict__")
+        own["_module"], own["_unit"], own["_attempt"] = serving, unit, attempt
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _PASSIVE:
+            own = _own(self, "__dict__")
+            attempt = _attempt_of_caller(own)
+            if attempt and not attempt.has(own["__name__"], own["_unit"]):
+                return _own(self, name)
+        # Every import asks for `__spec__`, in Python and in C. Whatever is raised here
+        # is what the import raises: "No module named", where the new generation has no
+        # such module any more.
+        is_import = name == "__spec__"
+        try:
+            module = resolve(self, is_import=is_import)
+        except ModuleNotFoundError as error:
+            fullname = _own(self, "__name__")
+            if is_import or error.name != fullname:
+                raise
+            raise AttributeError(
+                f"module {fullname!r} is not part of the new generation", name=name
+            ) from error
+        return getattr(module, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # `importlib` sets a submodule on its package as it finds it in `sys.modules`.
+        setattr(resolve(self), name, resolve(value))
+
+    def __delattr__(self, name: str) -> None:
+        delattr(resolve(self), name)
+
+    def __dir__(self) -> list[str]:
+        return dir(resolve(self))
+
+
+def _attempt_of_caller(own: dict[str, Any]) -> Attempt | None:
+    """Return the attempt of a proxy, if the caller is part of its stage."""
+    attempt: Attempt | None = own["_attempt"]
+    return attempt if attempt is not None and is_inside(attempt.stage) else None
+
+
+def resolve(module: Any, *, is_import: bool = False) -> Any:
+    """Return what a proxy is for the caller; other objects as they are.
+
+    Args:
+        module: Any object.
+        is_import: Whether it is being imported: who imports it then needs its unit.
+    """
+    if type(module) is not ModuleProxy:
+        return module
+    own = _own(module, "__dict__")
+    attempt = _attempt_of_caller(own)
+    if attempt is not None:
+        return attempt.supply(own["__name__"], own["_unit"], is_import=is_import)
+    found = own["_module"]
+    return found.require(own["__name__"]) if type(found) is Generation else found
+
+
+def settle(
+    proxy: ModuleProxy, becomes: ModuleType | Generation | None = None
+) -> ModuleType:
+    """Let *proxy* be the same for everybody from now on.
+
+    Args:
+        proxy: The proxy.
+        becomes: What it is: a module, or one that its generation has not executed yet.
+            None for the serving one.
+
+    Returns:
+        The serving one.
+    """
+    own = _own(proxy, "__dict__")
+    serving: ModuleType = own["_module"]
+    own["_module"] = serving if becomes is None else becomes
+    own["_attempt"] = None
+    return serving
+
+
+class StagedModule(ModuleType):
+    """A module of a new generation, under a name that nothing serves under.
+
+    Only its stage sees what is in it. For all other code an import of it waits until
+    the stage is over, and other attributes are not there, so that nobody who only looks
+    at `sys.modules` waits. It is no proxy: `publish` makes it a plain module.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        own = _own(self, "__dict__")
+        fullname = own["__spec__"].name
+        attempt: Attempt | None = taken.get(fullname)
+        if name == "__class__" or (attempt is not None and attempt.shows()):
+            return _own(self, name)
+        if name != "__spec__":
+            raise AttributeError(
+                f"module {fullname!r} is being loaded as a photon", name=name
+            )
+        if attempt is not None:
+            attempt.admit(fullname)
+            if attempt.shows() or type(self) is not StagedModule:
+                return _own(self, "__spec__")
+        # It was given up. Import looks into `sys.modules` again where a module is
+        # "initialising", and goes on as if this one had never been there.
+        spec = ModuleSpec(fullname, None)
+        spec._initializing = True  # type: ignore[attr-defined] # noqa: SLF001
+        return spec
+
+
+def hide(module: ModuleType) -> None:
+    """Let only its stage see what is in *module*."""
+    module.__class__ = StagedModule
+
+
+def publish(module: ModuleType) -> None:
+    """Make *module* a plain module again."""
+    if type(module) is StagedModule:
+        module.__class__ = ModuleType  # type: ignore[assignment]
+
+
+_over = threading.Condition()
+
+
+def notify_waiting() -> None:
+    """Wake the threads that wait for an attempt or a stage to be over."""
+    with _over:
+        _over.notify_all()
+
+
+def wait_until_visible(attempt: Attempt, fullname: str) -> None:
+    """Wait until the modules of *attempt* are everybody's, or are gone.
+
+    Raises:
+        ModuleNotFoundError: The time of a load has passed.
+    """
+    end = time.monotonic() + attempt.stage.patience
+    with _over:
+        while not (attempt.is_over or attempt.stage.is_over or attempt.shows()):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ModuleNotFoundError(
+                    f"No module named {fullname!r}: it is still being loaded as a "
+                    "photon",
+                    name=fullname,
+                )
+            _over.wait(left)
