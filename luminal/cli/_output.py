@@ -303,7 +303,7 @@ def print_problem(
     if problem.file:
         line = f":{problem.line}" if problem.line else ""
         print_message(f"{indent}  at: {short(problem.file)}{line}", err=err)
-        _print_source(problem.file, problem.line, err, indent)
+        _print_source(problem, err, indent)
     _print_calls(problem, err, indent)
     labels = (
         ("because", problem.why),
@@ -316,12 +316,12 @@ def print_problem(
             print_message(f"{indent}  {label}: {clean(value)}", err=err)
 
 
-def _print_source(path: str, number: int, err: bool, indent: str) -> None:
-    """Print line *number* of the file at *path*, and its neighbours."""
-    from luminal.managers.excerpt import lines_around
+def _print_source(problem: Problem, err: bool, indent: str) -> None:
+    """Print the line that *problem* points at, and its neighbours."""
+    from luminal.managers.excerpt import lines_of
 
-    for at, text in lines_around(path, number, 1):
-        is_it = at == number
+    for at, text in lines_of(problem, 1):
+        is_it = at == problem.line
         line = f"{indent}  {'>' if is_it else ' '} {at} | {clean(text)}".rstrip()
         print_message(line, dim=not is_it, err=err)
 

@@ -101,7 +101,7 @@ def _text(frame: FrameType, file: str, line: int) -> str:
     """Return a line as it was compiled; the file may have changed since."""
     try:
         loader = frame.f_globals["__loader__"]
-        source = loader.get_source(frame.f_globals["__name__"]).splitlines()
+        source = loader.get_source(frame.f_globals["__name__"]).split("\n")
         return str(source[line - 1]).strip()[:_WIDTH]
     except Exception:  # noqa: BLE001 - a module may hold anything under these names
         return linecache.getline(file, line).strip()[:_WIDTH]

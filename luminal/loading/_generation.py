@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from luminal.loading._importer import PhotonLoader
+from luminal.loading._late import read_late_units
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import CodeType
 
+    from luminal.loading._late import Directory
     from luminal.loading._origin import ModuleLocation, Origin
-    from luminal.loading._source import SourceFile
+    from luminal.loading._source import Pinned, SourceFile
 
 __all__ = ["Generation", "Host", "namespace"]
 
@@ -48,10 +51,22 @@ def _executed(module: ModuleType) -> ModuleType:
 
 
 class Host(Protocol):
-    """The attempt that stages a generation, and later the world in which it serves."""
+    """Where a generation imports from.
 
-    def provide(self, unit: str, origin: Origin) -> Generation:
-        """Return the generation of *unit* from which this one is to import."""
+    The attempt that stages it, then the world in which it serves, and at last what it
+    may still import when another one serves.
+    """
+
+    def provide(
+        self, unit: str, origin: Origin, *, ahead: Mapping[str, Pinned] | None = None
+    ) -> Generation:
+        """Return the generation of *unit* from which this one is to import.
+
+        Args:
+            unit: Its full name.
+            origin: Where its modules are looked for.
+            ahead: Unit → the files that it is to be made of, where it does not serve.
+        """
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
         """Let *module* be found in `sys.modules`, where *owner* is to be found there.
@@ -61,6 +76,9 @@ class Host(Protocol):
             module: The module, before it is executed.
             owner: The generation that it is of.
         """
+
+    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+        """Let tracebacks show the lines of *source*, which is about to be executed."""
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Undo what `expose` did: its code has raised."""
@@ -75,6 +93,9 @@ class Host(Protocol):
 
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*."""
+
+    def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:
+        """Return the files of *unit*, for imports that functions make later."""
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
@@ -96,8 +117,14 @@ class Generation:
         modules: Full name → module; also those that execute now, for circular imports.
         views: Full name → this generation's own view of a package without code,
             with the modules in it that it sees.
-        sources: Path → the bytes that were compiled.
+        sources: Path → the bytes that are compiled; also of modules of the unit that
+            nothing has imported so far.
         locations: Full name → where its module was found.
+        late_units: Other unit → its files, as an import statement in one of the
+            functions is to find them.
+        photons: Names of the photons that were chosen from it.
+        commit: Number of the commit that let it serve.
+        seen: The directory that it was read from, as it was then.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
@@ -112,6 +139,10 @@ class Generation:
     views: dict[str, ModuleType] = attrs.Factory(dict)
     sources: dict[str, SourceFile] = attrs.Factory(dict)
     locations: dict[str, ModuleLocation] = attrs.Factory(dict)
+    late_units: dict[str, Pinned] = attrs.Factory(dict)
+    photons: tuple[str, ...] = ()
+    commit: int = 0
+    seen: Directory | None = None
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
@@ -131,6 +162,36 @@ class Generation:
     def root(self) -> ModuleType:
         """The unit's root module."""
         return self.modules[self.unit]
+
+    @property
+    def files(self) -> Mapping[str, SourceFile]:
+        """Path → bytes of all that was read for it: a change of one is one of it."""
+        if not self.late_units:
+            return self.sources
+        found: dict[str, SourceFile] = {}
+        for files in tuple(self.late_units.values()):
+            found.update(files.sources)
+        return {**found, **self.sources}
+
+    def take(self, files: Pinned) -> None:
+        """Use *files* instead of those on disk."""
+        self.locations.update(files.locations)
+        self.sources.update(files.sources)
+        self.late_units.update(files.late_units)
+
+    def late_location(self, fullname: str) -> ModuleLocation | None:
+        """Return where a module of another unit lay when it was read ahead."""
+        for files in tuple(self.late_units.values()):
+            if fullname in files.locations:
+                return files.locations[fullname]
+        return None
+
+    def late_name(self, top: str) -> str | None:
+        """Return the full name of the unit *top* that was read ahead, if any."""
+        for unit in tuple(self.late_units):
+            if unit.rpartition(".")[2] == top:
+                return unit
+        return None
 
     def require(
         self, fullname: str, location: ModuleLocation | None = None
@@ -158,7 +219,10 @@ class Generation:
             if module is not None:
                 return module
             location = (
-                location or self.locations.get(fullname) or self.origin.find(fullname)
+                location
+                or self.locations.get(fullname)
+                or self.late_location(fullname)
+                or self.origin.find(fullname)
             )
             if location is None:
                 raise ModuleNotFoundError(
@@ -172,7 +236,7 @@ class Generation:
                 return self._load(fullname, location)
             self.need(location.unit)
         # Without the lock: the other unit may be importing from this one.
-        other = self.host.provide(location.unit, self.origin)
+        other = self.host.provide(location.unit, self.origin, ahead=self.late_units)
         module = other.require(fullname)
         self._foreign[fullname] = other
         if fullname == location.unit:
@@ -233,6 +297,7 @@ class Generation:
         self.modules[fullname] = module
         self._executing.add(fullname)
         self.host.expose(fullname, module, self)
+        self.host.show_lines(self, source)
         try:
             exec(code, module.__dict__)  # noqa: S102 - running photons is the purpose
         except BaseException:
@@ -243,6 +308,13 @@ class Generation:
             self._executing.discard(fullname)
         module = self.host.executed(fullname, module, self)
         self.modules[fullname] = module
+        known = len(self.late_units)
+        is_package = location.kind == "package"
+        read_late_units(
+            self, code, fullname if is_package else fullname.rpartition(".")[0]
+        )
+        if len(self.late_units) != known:
+            self.host.imports_changed(self)
         return module
 
     def _bare_module(self, fullname: str, location: ModuleLocation) -> ModuleType:

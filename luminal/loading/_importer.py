@@ -17,18 +17,14 @@ Code that runs while a generation is staged finds that generation in both ways: 
 from __future__ import annotations
 
 import builtins
-import linecache
 import os
 import sys
 import threading
-from collections import UserList
 from collections.abc import Callable
 from contextvars import ContextVar
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
-
-from luminal.loading._source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 
     from luminal.loading._generation import Generation
     from luminal.loading._origin import ModuleLocation, Origin
-    from luminal.loading._source import SourceFile
     from luminal.loading._staging import Attempt
     from luminal.loading._world import World
 
@@ -44,10 +39,8 @@ __all__ = [
     "PhotonLoader",
     "add_to_finder",
     "current_attempt",
-    "forget_lines",
     "importing_generation",
     "remove_from_finder",
-    "show_lines",
     "staging_context",
     "taken",
 ]
@@ -92,7 +85,8 @@ class PhotonLoader:
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - PEP 302
         """Return the text that was compiled."""
-        source = self.generation.sources.get(self.path) or read_source(self.path)
+        generation = self.generation
+        source = generation.sources.get(self.path) or generation.host.read(self.path)
         return source.text
 
     def get_data(self, path: str) -> bytes:
@@ -203,8 +197,8 @@ def _neighbour(top: str, generation: Generation) -> str | None:
     """Return the full name of the module *top* beside the unit; None for no such."""
     if top in generation.external:
         return None
-    start: str | None = None
-    if top not in _NEVER_OURS:
+    start = generation.late_name(top)
+    if start is None and top not in _NEVER_OURS:
         start = generation.origin.neighbour(top, generation.unit)
     if start is None:
         generation.external.add(top)
@@ -259,41 +253,6 @@ def _import_submodules(
                 setattr(module, name, found)
 
 
-class _Lines(UserList[str]):
-    """The lines of a file as it was compiled, decoded when they are first read."""
-
-    def __init__(self, source: SourceFile) -> None:
-        self.source = source
-
-    # `UserList` asks for nothing else than this attribute.
-    def __getattr__(self, name: str) -> Any:
-        if name != "data":
-            raise AttributeError(name)
-        self.data = self.source.text.splitlines(keepends=True)
-        return self.data
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.data[index]
-
-
-def show_lines(source: SourceFile) -> None:
-    """Let `linecache` have the lines of *source*, for tracebacks and `inspect`.
-
-    By itself it reads the file when it is asked, and the file may have changed by
-    then. An entry without a modification time is never compared with the file.
-    """
-    entry = (len(source.data), None, cast("list[str]", _Lines(source)), source.path)
-    linecache.cache[source.path] = entry
-
-
-def forget_lines(source: SourceFile) -> None:
-    """Let `linecache` read the file of *source* again."""
-    entry = linecache.cache.get(source.path)
-    lines = entry[2] if entry is not None and len(entry) == 4 else None
-    if getattr(lines, "source", None) is source:
-        del linecache.cache[source.path]
-
-
 # What is staged by the calling thread or task. Threads that run a photon's steps are
 # started in a copy of the context, so they stage what their caller does.
 staging_context: ContextVar[Attempt | None] = ContextVar(
@@ -337,8 +296,12 @@ class _PhotonFinder:
                 origin: Origin | None = generation.origin
             else:
                 origin = resolver.origin(fullname)
-            location = origin.find(fullname) if origin is not None else None
+            location = generation.locations.get(fullname) if generation else None
+            if location is None and origin is not None:
+                location = origin.find(fullname)
             if origin is not None and location is not None:
+                if attempt is None:
+                    _refuse_superseded(origin, location)
                 if generation is not None:
                     loader: Any = PhotonLoader(fullname, location.path, generation)
                 else:
@@ -364,8 +327,9 @@ class _LateLoader:
         unit = self.location.unit
         if not unit:
             return self.resolver.share(spec.name, self.origin)
-        generation = self.resolver.provide(unit, self.origin)
         importer = importing_generation()
+        ahead = importer.late_units if importer is not None else None
+        generation = self.resolver.provide(unit, self.origin, ahead=ahead)
         if importer is not None and importer is not generation:
             importer.need(unit)
         return generation.require(spec.name)
@@ -386,6 +350,20 @@ def importing_generation() -> Generation | None:
             return loader.generation
         frame = frame.f_back
     return None
+
+
+def _refuse_superseded(origin: Origin, location: ModuleLocation) -> None:
+    """Refuse what code that serves no more looks for by ``importlib``.
+
+    It would be put into `sys.modules`, and into the package that serves.
+
+    Raises:
+        ImportError: The caller is such code.
+    """
+    importer = importing_generation()
+    refusal = getattr(importer.host, "refusal", None) if importer is not None else None
+    if importer is not None and importer.origin is origin and refusal is not None:
+        raise refusal(location.path)
 
 
 def _spec(fullname: str, location: ModuleLocation, loader: Any) -> ModuleSpec:

@@ -58,8 +58,11 @@ class Choice:
         """
         if not self.targets:
             found = select_classes(generation, self.base, self.others)
-            return [photon for photon in found if photon.name not in self.excluded]
-        return [select_target(generation, to, name) for name, to in self.targets]
+            found = [photon for photon in found if photon.name not in self.excluded]
+        else:
+            found = [select_target(generation, to, name) for name, to in self.targets]
+        generation.photons = tuple(photon.name for photon in found)
+        return found
 
 
 def select_classes(

@@ -233,15 +233,21 @@ class Pinned:
     Attributes:
         locations: Full name → where the module was found.
         sources: Path → its bytes.
+        late_units: Other unit → its files, see `Generation.late_units`.
     """
 
     locations: Mapping[str, ModuleLocation]
     sources: Mapping[str, SourceFile]
+    late_units: Mapping[str, Pinned] = attrs.Factory(dict)
 
     @classmethod
     def of(cls, generation: Generation) -> Pinned:
         """Return the files of *generation*."""
-        return cls(dict(generation.locations), dict(generation.sources))
+        return cls(
+            dict(generation.locations),
+            dict(generation.sources),
+            dict(generation.late_units),
+        )
 
 
 def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ committed leaves no trace.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from luminal.loading._importer import (
     staging_context,
     taken,
 )
+from luminal.loading._late import Directory, read_unit
 from luminal.loading._proxies import (
     ModuleProxy,
     StagedModule,
@@ -104,7 +106,12 @@ class Attempt:
         return module
 
     def provide(
-        self, unit: str, origin: Origin, location: ModuleLocation | None = None
+        self,
+        unit: str,
+        origin: Origin,
+        location: ModuleLocation | None = None,
+        *,
+        ahead: Mapping[str, Pinned] | None = None,  # noqa: ARG002 - of earlier code
     ) -> Generation:
         """Return the generation of *unit* for new code; it is staged if need be.
 
@@ -119,9 +126,15 @@ class Attempt:
             generation = Generation(unit, origin, number, self)
             generation.borrowed = self._is_imported_by_host(unit)
             pinned = self.stage.pinned.get(unit)
+            if location is None and pinned is not None:
+                location = pinned.locations.get(unit)
+            location = location or origin.find(unit)
+            if location is not None:
+                generation.seen = self.stage.look(location)
+                if pinned is None and location.kind == "package":
+                    pinned = read_unit(unit, location, self.read)
             if pinned is not None:
-                generation.locations.update(pinned.locations)
-                generation.sources.update(pinned.sources)
+                generation.take(pinned)
             self.pending[unit] = generation
             above = unit.rpartition(".")[0]
             if origin.owns(above):
@@ -167,6 +180,9 @@ class Attempt:
                     hide(module)  # an extension is whole in a moment
                 sys.modules[fullname] = module
         self._check()  # a `discard` in the meantime has not restored this one
+
+    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+        """Do nothing: until the commit, the lines are those of what runs."""
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
         """Undo what `expose` did; what covers a serving module stays."""
@@ -302,6 +318,20 @@ class Attempt:
             PhotonUnreadableError: It cannot be read.
         """
         return self.stage.snapshot.get(path) or read_source(path)
+
+    def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:
+        """Return the files of *unit*, for imports that functions make later."""
+        stage = self.stage
+        generation = self.pending.get(unit) or stage.ready.get(unit)
+        if generation is None and unit not in stage.replacing:
+            generation = stage.world.generations.get(unit)
+        if generation is not None:
+            return Pinned.of(generation)
+        if unit not in stage.ahead:
+            location = origin.find(unit)
+            found = read_unit(unit, location, self.read) if location else None
+            stage.ahead[unit] = found or Pinned({}, {})
+        return stage.ahead[unit]
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
@@ -456,6 +486,10 @@ class Stage:
     is_over: bool = False
     thread: int = attrs.Factory(threading.get_ident)
     ready: dict[str, Generation] = attrs.Factory(dict)
+    # Unit → its files, read for imports that functions make later.
+    ahead: dict[str, Pinned] = attrs.Factory(dict)
+    # Path → the directory, as it was when its first unit was begun.
+    _directories: dict[str, Directory] = attrs.Factory(dict)
     # First part of a directory's modules' names → that directory.
     origins: dict[str, Origin] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
@@ -497,6 +531,20 @@ class Stage:
         finally:
             staging_context.reset(token)
         attempt.keep()
+
+    def look(self, location: ModuleLocation) -> Directory:
+        """Return the directory that a unit is read from.
+
+        Args:
+            location: Where its root module lies.
+        """
+        path = os.path.dirname(location.path)
+        if location.kind == "package":
+            path = os.path.dirname(path)
+        found = self._directories.get(path)
+        if found is None:
+            found = self._directories[path] = Directory.of(path)
+        return found
 
     def commit(self) -> None:
         """Let all that is ready serve from now on."""

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.loading._generation import Generation, namespace
-from luminal.loading._importer import forget_lines, remove_from_finder, show_lines
-from luminal.loading._source import read_source
+from luminal.loading._importer import remove_from_finder
+from luminal.loading._late import read_unit
+from luminal.loading._lines import end_lines, show_late_lines, show_lines
+from luminal.loading._source import Pinned, read_source
+from luminal.loading._superseded import Superseded
 from luminal.loading._workers import WorkerThread
 
 if TYPE_CHECKING:
@@ -91,12 +94,6 @@ class Publication:
         for above, leaf, root in self.leaves:
             setattr(above, leaf, root)
 
-    def show_lines(self) -> None:
-        """Let tracebacks show the lines that run now."""
-        for generation in self.generations:
-            for source in generation.sources.values():
-                show_lines(source)
-
 
 def public_namespace(fullname: str, origin: Origin) -> ModuleType:
     """Return the package without code *fullname* of `sys.modules`, made if missing."""
@@ -123,8 +120,7 @@ def withdraw(generation: Generation) -> None:
     above = sys.modules.get(parent)
     if above is not None and vars(above).get(leaf) is generation.root:
         delattr(above, leaf)
-    for source in generation.sources.values():
-        forget_lines(source)
+    end_lines(generation)
 
 
 def drop_empty_namespaces(
@@ -166,12 +162,18 @@ class Edges:
         # Copies: a late import in another thread may add to them.
         for needed in tuple(generation.needs):
             self.users.setdefault(needed, set()).add(unit)
-        for path in tuple(generation.sources):
+        for needed in tuple(generation.late_units):
+            self.users.setdefault(needed, set()).add(unit)
+        for path in tuple(generation.files):
             self.readers.setdefault(path, set()).add(unit)
 
     def drop(self, generation: Generation) -> None:
         """Forget the edges of *generation*, which serves no more."""
-        edges = ((generation.needs, self.users), (generation.sources, self.readers))
+        edges: tuple[tuple[Iterable[str], dict[str, set[str]]], ...] = (
+            (generation.needs, self.users),
+            (generation.late_units, self.users),
+            (generation.files, self.readers),
+        )
         for names, backwards in edges:
             for name in tuple(names):
                 units = backwards.get(name, set())
@@ -206,14 +208,29 @@ class World:
     _origins: Mapping[str, Origin] = attrs.Factory(dict)
     # Held while `generations` is replaced.
     _commit_lock: threading.Lock = attrs.Factory(threading.Lock)
+    # How often what serves has been replaced.
+    _commits: int = 0
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"
 
     def needs(self, unit: str) -> AbstractSet[str]:
-        """Return the units that *unit* imports from; none where it does not serve."""
-        generation = self.generations.get(unit)
-        return generation.needs if generation is not None else frozenset()
+        """Return the units that *unit* imports from; none where it does not serve.
+
+        What one of its functions will import counts as well, if that is what serves.
+        """
+        serving = self.generations
+        generation = serving.get(unit)
+        if generation is None:
+            return frozenset()
+        if not generation.late_units:
+            return generation.needs
+        late = {
+            needed
+            for needed, files in tuple(generation.late_units.items())
+            if needed in serving and _is_same(files.sources, serving[needed].sources)
+        }
+        return generation.needs | late
 
     def users(self, unit: str) -> set[str]:
         """Return the units that import from *unit*."""
@@ -224,10 +241,10 @@ class World:
         """Return the units with a module that was read from the file at *path*."""
         serving = self.generations
         known = tuple(self.edges.readers.get(path, ()))
-        return {u for u in known if u in serving and path in serving[u].sources}
+        return {u for u in known if u in serving and path in serving[u].files}
 
     def imports_changed(self, generation: Generation) -> None:
-        """Note what *generation* has imported late."""
+        """Note what *generation* has imported late, or will."""
         if self.generations.get(generation.unit) is generation:
             self.edges.add(generation)
 
@@ -249,7 +266,9 @@ class World:
         """Return the package without code *fullname*; see `public_namespace`."""
         return public_namespace(fullname, origin)
 
-    def provide(self, unit: str, origin: Origin) -> Generation:
+    def provide(
+        self, unit: str, origin: Origin, *, ahead: Mapping[str, Pinned] | None = None
+    ) -> Generation:
         """Return the serving generation of *unit*; where there is none, load it."""
         generation = self.generations.get(unit)
         if generation is not None:
@@ -257,7 +276,7 @@ class World:
         from luminal.loading._staging import Stage
 
         with self.lock:
-            stage = Stage(self)
+            stage = Stage(self, pinned=dict(ahead or {}))
             with stage.attempt() as attempt:
                 generation = attempt.provide(unit, origin)
             stage.commit()
@@ -276,6 +295,10 @@ class World:
             return module
         return sys.modules.get(fullname) or module
 
+    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+        """Let tracebacks show the lines of a module that is imported late."""
+        show_late_lines(generation, source, is_current=True)
+
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Remove the module of a late import that failed."""
         if sys.modules.get(fullname) is module:
@@ -288,6 +311,14 @@ class World:
             PhotonUnreadableError: It cannot be read.
         """
         return read_source(path)
+
+    def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:
+        """Return the files of *unit*, for imports that functions make later."""
+        generation = self.generations.get(unit)
+        if generation is not None:
+            return Pinned.of(generation)
+        location = origin.find(unit)
+        return read_unit(unit, location, self.read) if location is not None else None
 
     def compile(self, source: SourceFile, *, is_new: bool = False) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
@@ -321,11 +352,16 @@ class World:
                 del after[unit]
             origins = {**self._origins, **_tops(staged.values())}
             public = Publication.of(staged.values(), before, dropped)
+            commit = self._commits = self._commits + 1
+            previous = [before[unit] for unit in (*staged, *dropped) if unit in before]
+            ended = [Superseded.of(old, self, commit, before) for old in previous]
 
             def store() -> None:
                 self.generations, self._origins = after, origins
+                for old in ended:
+                    old.generation.host = old
                 for generation in staged.values():
-                    generation.host = self
+                    generation.host, generation.commit = self, commit
                 public.store()
 
             yield store
@@ -338,7 +374,10 @@ class World:
             if unit in before:
                 self.edges.drop(before[unit])
             self.edges.add(generation)
-        public.show_lines()
+        for old in previous:
+            end_lines(old)
+        for generation in public.generations:
+            show_lines(generation)
         if not before.keys().isdisjoint(staged):
             self.worker.start()
 
@@ -358,6 +397,9 @@ class World:
             gone = self._unneeded(units, is_wanted)
             retired = [self.generations[unit] for unit in gone]
             if retired:
+                self._commits += 1
+                for old in retired:
+                    old.host = Superseded.of(old, self, self._commits, self.generations)
                 serving = dict(self.generations)
                 for unit in gone:
                     del serving[unit]
@@ -393,6 +435,12 @@ class World:
                 found.update(dict.fromkeys(sorted(group)))
                 queue.extend(need for member in group for need in self.needs(member))
         return found
+
+
+def _is_same(read: Mapping[str, SourceFile], serves: Mapping[str, SourceFile]) -> bool:
+    """Whether files that were read are what serves."""
+    known = {path: source.checksum for path, source in tuple(serves.items())}
+    return all(known.get(path) == source.checksum for path, source in read.items())
 
 
 def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:

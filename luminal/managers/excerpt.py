@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-__all__ = ["lines_around"]
+if TYPE_CHECKING:
+    from luminal.model import Problem
+
+__all__ = ["lines_around", "lines_of"]
 
 _LARGEST = 2**20
 """Bytes of a file that is looked at."""
@@ -35,3 +39,24 @@ def lines_around(path: str, number: int, around: int = 2) -> list[tuple[int, str
     first = max(number - 1 - around, 0)
     found = lines[first : number + around]
     return [(at, line[:200]) for at, line in enumerate(found, first + 1)]
+
+
+def lines_of(problem: Problem, around: int = 2) -> list[tuple[int, str]]:
+    """Return the line that *problem* points at, and its neighbours.
+
+    Where the file has another line there by now, it is the line as it was executed,
+    alone.
+
+    Args:
+        problem: What went wrong.
+        around: How many lines before and after it are wanted.
+    """
+    lines = lines_around(problem.file, problem.line, around)
+    place = problem.file, problem.line
+    for frame in problem.frames:
+        if frame.text and (frame.file, frame.line) == place:
+            text = " ".join(frame.text.split())
+            now = "".join(line for at, line in lines if at == problem.line)
+            if not " ".join(now.split()).startswith(text[:100]):
+                return [(problem.line, frame.text)]
+    return lines

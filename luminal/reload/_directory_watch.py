@@ -304,7 +304,7 @@ class DirectoryWatch:
         known = {
             path
             for generation in self.batch_loader.world.generations.values()
-            for path in generation.sources
+            for path in generation.files
             if path.startswith(below)
         }
         batch = Batch(created=frozenset([self.directory]), changed=frozenset(known))
@@ -371,7 +371,7 @@ class DirectoryWatch:
         readers = {unit for path in paths for unit in world.readers(path)}
         for unit in readers | self._rejected:
             generation = world.generations.get(unit)
-            for path, source in generation.sources.items() if generation else ():
+            for path, source in generation.files.items() if generation else ():
                 # A rejected unit is tried again whatever has changed.
                 if unit in self._rejected or path in paths:
                     change.compare(unit, path, source)

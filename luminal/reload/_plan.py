@@ -162,7 +162,7 @@ class Change:
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:
         """Whether the installed version has other bytes than what runs."""
         if upgrade.files is None:
-            for path, known in running.sources.items():
+            for path, known in running.files.items():
                 self.compare(upgrade.unit, path, known)
             return upgrade.unit in self.units
         found = {p: s.checksum for p, s in upgrade.files.sources.items()}
@@ -198,11 +198,12 @@ class Change:
         """Drop units that run the bytes that were read, and units that do not run."""
         for unit in list(self.units):
             generation = running.get(unit)
-            read = self.snapshot.keys() & generation.sources if generation else set()
+            known = generation.files if generation else {}
+            read = self.snapshot.keys() & known.keys()
             if generation is None or (
                 read
                 and all(
-                    self.snapshot[path].checksum == generation.sources[path].checksum
+                    self.snapshot[path].checksum == known[path].checksum
                     for path in read
                 )
             ):

@@ -330,7 +330,7 @@ class Reloader:
         Args:
             *earlier: Generations that were replaced.
         """
-        units = {unit for g in earlier for unit in (g.unit, *g.needs)}
+        units = {unit for g in earlier for unit in (g.unit, *g.needs, *g.late_units)}
         for generation in self.world.retire(units, self.registry.has_unit):
             self._history.forget(generation.unit)
 
@@ -349,6 +349,6 @@ class Reloader:
         # What could not be imported, and was done without, serves under no name.
         above = reachable(change.units, self.world.needs) & serving.keys()
         for unit in above - change.units:
-            for path, known in serving[unit].sources.items():
+            for path, known in serving[unit].files.items():
                 change.compare(unit, path, known)
         return change

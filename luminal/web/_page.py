@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
-from luminal.managers.excerpt import lines_around
+from luminal.managers.excerpt import lines_of
 from luminal.model import EventKind
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _template() -> Any:
     )
     environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
     environment.filters["short_path"] = _short_path
-    environment.globals["lines_around"] = lines_around
+    environment.globals["lines_of"] = lines_of
     environment.globals["event_styles"] = EVENT_STYLES
     return environment.from_string(_file("page.html")).module
 

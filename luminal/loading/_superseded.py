@@ -1,0 +1,135 @@
+"""What the code of a generation that serves no more may still import.
+
+Calls that began on it go on. What they import for the first time is executed for them
+alone, from what was read when the generation was staged. It is never the text of the
+generation that serves.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.loading._generation import Generation
+from luminal.loading._lines import show_late_lines
+from luminal.loading._source import read_source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, ModuleType
+
+    from luminal.loading._origin import Origin
+    from luminal.loading._source import Pinned, SourceFile
+    from luminal.loading._world import World
+
+__all__ = ["Superseded"]
+
+
+@attrs.define(eq=False)
+class Superseded:
+    """The host of a generation that served until a certain commit.
+
+    Args:
+        world: Where it served.
+        generation: The generation.
+        commit: Number of the commit that ended it.
+        linked: Unit → the generation of it that this one imports from. Those that
+            served until then and that it named, and those executed for it since.
+    """
+
+    world: World
+    generation: Generation
+    commit: int
+    linked: dict[str, Generation]
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    @classmethod
+    def of(
+        cls,
+        generation: Generation,
+        world: World,
+        commit: int,
+        serving: Mapping[str, Generation],
+    ) -> Superseded:
+        """Return the host of *generation*, which was one of *serving*."""
+        linked = {u: serving[u] for u in generation.late_units if u in serving}
+        linked[generation.unit] = generation
+        return cls(world, generation, commit, linked)
+
+    def provide(
+        self,
+        unit: str,
+        origin: Origin,
+        ahead: Mapping[str, Pinned] | None = None,  # noqa: ARG002 - the protocol's
+    ) -> Generation:
+        """Return the generation of *unit* that belongs to this one."""
+        with self._lock:
+            found = self.linked.get(unit)
+            if found is None:
+                serving = self.world.generations.get(unit)
+                if serving is not None and serving.commit < self.commit:
+                    return serving
+                # For this one alone: the world may serve another text.
+                found = Generation(unit, origin, self.generation.number, self)
+                files = self.generation.late_units.get(unit)
+                if files is not None:
+                    found.take(files)
+                self.linked[unit] = found
+        return found
+
+    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
+        """Do nothing: `sys.modules` is left to what serves."""
+
+    def executed(
+        self,
+        fullname: str,  # noqa: ARG002 - protocol
+        module: ModuleType,
+        owner: Generation,  # noqa: ARG002 - protocol
+    ) -> ModuleType:
+        """Return *module*, which is in no place that it could have changed."""
+        return module
+
+    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+        """Let tracebacks show no other text of that path than *source*."""
+        show_late_lines(generation, source, is_current=False)
+
+    def withdraw(self, fullname: str, module: ModuleType) -> None:
+        """Do nothing: nothing was put anywhere."""
+
+    def imports_changed(self, generation: Generation) -> None:
+        """Do nothing: nobody reloads what serves no more."""
+
+    def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:  # noqa: ARG002
+        """Return None: it is too late to read ahead."""
+        return None
+
+    def compile(self, source: SourceFile) -> CodeType:
+        """Compile *source*, or return what it compiled to before."""
+        return self.world.compile(source, is_new=True)
+
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of a file that has not changed since the staging.
+
+        Raises:
+            ImportError: It may have changed. Names photon, generation and file.
+            PhotonUnreadableError: It cannot be read.
+        """
+        source = read_source(path)
+        # Looked at after it was read, so that it has not changed in between either.
+        directory = self.generation.seen
+        if directory is None or not directory.is_unchanged(path):
+            raise self.refusal(path)
+        return source
+
+    def refusal(self, path: str) -> ImportError:
+        """Return the error that says why the file at *path* is not imported."""
+        old = self.generation
+        names = ", ".join(map(repr, old.photons)) or repr(old.unit.rpartition(".")[2])
+        return ImportError(
+            f"{path} is not imported for photon {names}, generation {old.number}, "
+            f"which serves no more: the file has changed since, or may have, and was "
+            f"not read when that generation was loaded",
+            path=path,
+        )
