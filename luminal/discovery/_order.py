@@ -7,10 +7,9 @@ chain. The result depends on the candidates alone, not on their order.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 from collections import defaultdict
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -33,17 +32,65 @@ Graph = dict[int, set[int]]
 """Number → the numbers that it waits for."""
 
 
+_MOST_NAMED = 8
+"""A text names so many photons at most, however many it is about."""
+
+_MOST_WAYS = 10
+"""So many ways are looked for among photons that all wait for each other."""
+
+
 def cycles(graph: Graph) -> dict[int, list[int]]:
-    """Return each number that waits for itself → its shortest way back to itself."""
-    sorter = TopologicalSorter(graph)
-    with contextlib.suppress(CycleError):  # it names one cycle, we want all
-        sorter.prepare()
-    waiting = set(graph)
-    while ready := sorter.get_ready():
-        waiting.difference_update(ready)
-        sorter.done(*ready)
-    found = {number: _way_back(number, waiting, graph) for number in sorted(waiting)}
-    return {number: way for number, way in found.items() if way}
+    """Return each number that waits for itself → a way from it back to itself.
+
+    Among many that wait for each other, some share a way that one of them is not on.
+    """
+    found: dict[int, list[int]] = {}
+    for members in _components(graph):
+        ways = 0
+        shared: list[int] = []
+        for number in sorted(members):
+            if number in found:
+                continue
+            if ways < _MOST_WAYS:
+                ways += 1
+                shared = _way_back(number, members, graph)
+                found.update(dict.fromkeys(shared, shared))
+            elif shared:
+                found[number] = shared
+    return found
+
+
+def _components(graph: Graph) -> list[set[int]]:
+    """Return the groups of numbers that wait for each other, by Tarjan's algorithm."""
+    found: list[set[int]] = []
+    # Number → when it was reached, and the earliest that it leads back to.
+    reached: dict[int, int] = {}
+    earliest: dict[int, int] = {}
+    open_numbers: dict[int, None] = {}
+    for start in graph:
+        stack = [] if start in reached else [(start, iter(graph[start]))]
+        while stack:
+            number, others = stack[-1]
+            if number not in reached:
+                reached[number] = earliest[number] = len(reached)
+                open_numbers[number] = None
+            for other in others:
+                if other not in reached:
+                    stack.append((other, iter(graph.get(other, ()))))
+                    break
+                if other in open_numbers:
+                    earliest[number] = min(earliest[number], reached[other])
+            else:
+                stack.pop()
+                if stack:
+                    above = stack[-1][0]
+                    earliest[above] = min(earliest[above], earliest[number])
+                if earliest[number] == reached[number]:
+                    group = set()
+                    while number not in group:
+                        group.add(open_numbers.popitem()[0])
+                    found.append(group)
+    return found
 
 
 def in_order(count: int, graph: Graph) -> list[int]:
@@ -158,12 +205,16 @@ def _refuse_conflicts(found: list[Candidate], by_name: _ByName) -> None:
         rivals = [i for i in indexes if found[i].enabled and found[i].target]
         if len(rivals) < 2:
             continue
-        places = [f"{found[i].origin} ({found[i].location})" for i in rivals]
+        named = rivals[:_MOST_NAMED]
+        places = [f"{found[i].origin} ({found[i].location})" for i in named]
+        why = "one is in " + ", another in ".join(places)
+        if len(rivals) > len(named):
+            why += f", and {len(rivals) - len(named)} more"
         for index in rivals:
             if found[index].problem is None:
                 error = PhotonConflictError(
                     f"{len(rivals)} photons have this name",
-                    why="one is in " + ", another in ".join(places),
+                    why=why,
                     hint="rename one with photon_name, or block it",
                 )
                 found[index] = _refuse(found[index], error)
@@ -233,13 +284,28 @@ def _missing(
 
 
 def _refuse_cycles(found: list[Candidate], edges: Graph) -> None:
+    # Of each way, where its members are on it: the text of each begins with itself.
+    positions: dict[int, dict[int, int]] = {}
     for index, way in cycles(edges).items():
+        members = positions.get(id(way))
+        if members is None:
+            members = positions[id(way)] = {i: n for n, i in enumerate(way[:-1])}
+        at, length = members.get(index, 0), len(members)
+        ahead = [way[(at + n) % length] for n in range(min(length, _MOST_NAMED))]
+        names = [found[i].name for i in ahead]
         error = PhotonDependencyError(
             "is in a cycle of photons that wait for each other",
-            why=" -> ".join(found[i].name for i in way),
+            why=_chain([*names, names[0]], length - len(names)),
             hint="take one of the requirements, before or after, out",
         )
         found[index] = _refuse(found[index], error)
+
+
+def _chain(names: list[str], omitted: int) -> str:
+    """Return *names* with arrows, and how many were left out before the last."""
+    if omitted:
+        names = [*names[:-1], f"... ({omitted} more)", names[-1]]
+    return " -> ".join(names)
 
 
 def _refuse_dependents(found: list[Candidate], requires: Graph) -> None:
@@ -249,14 +315,19 @@ def _refuse_dependents(found: list[Candidate], requires: Graph) -> None:
         for other in others:
             dependents[other].append(index)
     queue = [i for i in range(len(found)) if found[i].problem and found[i].enabled]
-    chains = {index: [index] for index in queue}
+    # Index → the first names of the chain, its last index, how many are left out.
+    chains = {index: ([found[index].name], index, 0) for index in queue}
     for index in queue:
         for dependent in dependents[index]:
             if found[dependent].problem is not None:
                 continue
-            chain = chains[dependent] = [dependent, *chains[index]]
-            cause = found[chain[-1]]
-            names = " -> ".join(found[i].name for i in chain)
+            ahead, last, omitted = chains[index]
+            ahead = [found[dependent].name, *ahead]
+            if len(ahead) > _MOST_NAMED:
+                del ahead[-2]
+                omitted += 1
+            chains[dependent] = ahead, last, omitted
+            cause, names = found[last], _chain(ahead, omitted)
             error = PhotonDependencyError(
                 f"requires {found[index].name!r}, which cannot be loaded",
                 why=f"{names}: {cause.problem.what if cause.problem else ''}",

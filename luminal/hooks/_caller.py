@@ -155,13 +155,42 @@ class Caller:
                 f"within namespace {self.spec.namespace}"
             )
         with self.lock:
-            # pluggy's caller parses the specification; it is never called.
-            parsed = pluggy.HookCaller(self.name, _never, namespace, options)
-            self.spec = parsed.spec
-            if options.get("historic"):
-                self.history = []
+            self.take_specification(self.parse(namespace, options))
             self.renew()
+
+    def parse(self, namespace: Any, options: Any) -> Any:
+        """Return pluggy's record of the specification in *namespace*."""
+        # pluggy's caller parses it; the caller itself is never called.
+        return pluggy.HookCaller(self.name, _never, namespace, options).spec
+
+    def take_specification(self, spec: Any) -> None:
+        """Replace the specification; None takes it away. The lock is held."""
+        self.spec = spec
+        if spec is None or not spec.opts.get("historic"):
+            self.history = None
+        elif self.history is None:
+            self.history = []
         self._attach_methods()
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the photon that has specified the hook has ended."""
+        return self.spec is not None and self.spec.function is None
+
+    def orphan(self, *, is_kept: bool = True) -> None:
+        """Keep the specification for those that implement the hook.
+
+        Nothing is kept of the photon that has brought it. Where nobody implements the
+        hook, the specification is dropped. The lock is held.
+
+        Args:
+            is_kept: False drops it whoever implements the hook.
+        """
+        if is_kept and self.order.items():
+            self.spec.function, self.spec.namespace = None, "a photon that has ended"
+        else:
+            self.take_specification(None)
+            self.renew()
 
     # Changing what a call sees. The lock is held.
 

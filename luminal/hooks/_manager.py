@@ -28,7 +28,7 @@ from luminal.hooks._impl import (
 from luminal.hooks._order import Order, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from typing import TypeVar
 
     from luminal.hooks._impl import HistoricCall
@@ -84,6 +84,21 @@ class Registration:
         return list(dict.fromkeys(caller for caller, _ in self.positions))
 
 
+class _Specified:
+    """A hook with a specification that is not in force yet, for pluggy's checks."""
+
+    def __init__(self, name: str, spec: Any) -> None:
+        self.name = name
+        self.spec = spec
+
+    def is_historic(self) -> bool:
+        return bool(self.spec.opts.get("historic"))
+
+
+def _nobody(_: Any) -> None:
+    """Return None: no function is of a photon's generation."""
+
+
 class PluginManager(pluggy.PluginManager):
     """pluggy's manager: faster, sync and async, with plugins that can be swapped.
 
@@ -98,6 +113,9 @@ class PluginManager(pluggy.PluginManager):
     Attributes:
         hook: ``manager.hook.NAME(**kwargs)`` calls hook NAME.
         ahook: ``await manager.ahook.NAME(**kwargs)`` awaits it.
+        owner_of: Returns the generation of a photon that has defined a function, or
+            None. The specifications of a photon follow its generations: a generation
+            is any object with the name of its photon's code as ``unit``.
 
     Example:
         >>> from luminal import hookimpl, hookspec
@@ -137,6 +155,9 @@ class PluginManager(pluggy.PluginManager):
         self._callers: dict[str, Caller] = {}
         # The registration refers to the plugin, so no other object gets its id.
         self._by_id: dict[int, Registration] = {}
+        self.owner_of: Callable[[Any], Any] = _nobody
+        # Generation → the specifications that it has brought, in force or not.
+        self._specs: dict[Any, dict[Caller, Any]] = {}
         self._ranks = itertools.count(1)
 
     # Hooks.
@@ -175,6 +196,12 @@ class PluginManager(pluggy.PluginManager):
                 continue
             found = True
             caller = self._caller(name)
+            owner = self.owner_of(getattr(module_or_class, name))
+            if owner is not None:
+                self._specify(caller, caller.parse(module_or_class, options), owner)
+                continue
+            if caller.is_orphaned:
+                caller.take_specification(None)
             caller.set_specification(module_or_class, options)
             for hookimpl in caller.get_hookimpls():
                 self._verify_hook(caller, hookimpl)
@@ -182,6 +209,58 @@ class PluginManager(pluggy.PluginManager):
             raise ValueError(
                 f"did not find any {self.project_name!r} hooks in {module_or_class!r}"
             )
+
+    def _specify(self, caller: Caller, spec: Any, owner: Any) -> None:
+        """Take a specification that a photon brings.
+
+        That of its next generation comes into force with the swap.
+
+        Args:
+            caller: Of the hook.
+            spec: The specification.
+            owner: The generation that brings it.
+
+        Raises:
+            ValueError: Somebody else has specified the hook.
+            pluggy.PluginValidationError: An implementation does not fit.
+        """
+        with self._policy.lock:
+            present = None
+            if caller.spec is not None and not caller.is_orphaned:
+                present = self.owner_of(caller.spec.function)
+                if present is None or present.unit != owner.unit:
+                    raise ValueError(
+                        f"Hook {caller.name!r} is already registered "
+                        f"within namespace {caller.spec.namespace}"
+                    )
+            if present is None or present is owner:
+                for hookimpl in caller.get_hookimpls():
+                    self._verify_hook(_Specified(caller.name, spec), hookimpl)
+                caller.take_specification(spec)
+                caller.renew()
+            self._specs.setdefault(owner, {})[caller] = spec
+
+    def forget_specs(self, owners: Iterable[Any], *, has_served: bool = True) -> None:
+        """Drop the specifications of generations that have ended, or never served.
+
+        A hook that is implemented by others keeps its options, until it is not, or
+        until it is specified again.
+
+        Args:
+            owners: The generations.
+            has_served: Whether they have served; else nobody can rely on them.
+        """
+        with self._policy.lock:
+            for owner in owners:
+                for caller, spec in self._specs.pop(owner, {}).items():
+                    if caller.spec is not spec:
+                        continue
+                    caller.orphan(is_kept=has_served)
+                    for other, specs in self._specs.items():
+                        # Brought by the next generation after its swap.
+                        if other.unit == owner.unit and caller in specs:
+                            caller.take_specification(specs[caller])
+                            caller.renew()
 
     def _verify_hook(self, hook: Any, hookimpl: Any) -> None:
         """Verify *hookimpl* by pluggy's rules, and those of async ones."""
@@ -342,9 +421,22 @@ class PluginManager(pluggy.PluginManager):
         return found
 
     def _prepare(
-        self, plugin: object, name: str, generation: int, rank: int
+        self,
+        plugin: object,
+        name: str,
+        generation: int,
+        rank: int,
+        unverified: Container[Caller] = (),
     ) -> Registration:
-        """Find and verify the implementations of *plugin*; change nothing."""
+        """Find and verify the implementations of *plugin*; change nothing.
+
+        Args:
+            plugin: The plugin.
+            name: Its name.
+            generation: Its generation.
+            rank: Its number in the order of registrations.
+            unverified: Hooks whose specification changes; they are left out.
+        """
         registration = Registration(name, plugin, generation, rank)
         for attribute, function, options in self._marked(plugin):
             complete_options(options)
@@ -352,7 +444,7 @@ class PluginManager(pluggy.PluginManager):
             hook = options["specname"] or attribute
             caller = self._callers.get(hook)
             has_spec = caller is not None and caller.has_spec()
-            if has_spec:
+            if has_spec and caller not in unverified:
                 self._verify_hook(caller, hookimpl)
             impl = Implementation(hookimpl, generation)
             registration.implementations.append((hook, impl, has_spec))
@@ -434,6 +526,8 @@ class PluginManager(pluggy.PluginManager):
                 for caller, position in registration.positions:
                     caller.order.remove(position)
                     caller.changed()
+                    if caller.is_orphaned:
+                        caller.orphan()
                 self._end(registration)
                 self._forget(registration)
             if self._name2plugin.get(name) is not None:
@@ -500,12 +594,13 @@ class PluginManager(pluggy.PluginManager):
         pairs: Iterable[tuple[object, object]],
         *,
         generation: int | None = None,
+        owners: Iterable[Any] = (),
     ) -> list[str]:
-        """Swap all *pairs* at once, or none; see `swap`.
+        """Swap all *pairs* at once, or none; see `swap` and `swapping`.
 
         Calls that are under way end with the implementations that they began with.
         """
-        with self.swapping(pairs, generation=generation) as prepared:
+        with self.swapping(pairs, generation=generation, owners=owners) as prepared:
             prepared.commit()
         return [old.name for old, _ in prepared.changes]
 
@@ -515,12 +610,15 @@ class PluginManager(pluggy.PluginManager):
         pairs: Iterable[tuple[object, object]],
         *,
         generation: int | None = None,
+        owners: Iterable[Any] = (),
     ) -> Iterator[PreparedSwap]:
         """Prepare what `swap_many` does, for a block that commits it.
 
         Args:
             pairs: As for `swap_many`.
             generation: Likewise.
+            owners: Generations of photons' code that come with it, see `owner_of`. The
+                specifications that they have brought come into force.
 
         Yields:
             The prepared swap; its ``commit()`` takes some microseconds. A block that
@@ -532,14 +630,24 @@ class PluginManager(pluggy.PluginManager):
         """
         from luminal.hooks._swap import PreparedSwap
 
-        changes = self._prepare_changes(pairs, generation)
+        owners = tuple(owners)
+        changing = self._specified_by(owners)
+        changes = self._prepare_changes(pairs, generation, changing)
         with self._history_repeated(changes):
             for old, _ in changes:
                 if old.is_gone:
                     raise ValueError(f"plugin {old.name!r} is not registered")
             self._check_orders(changes)
+            specs = {
+                caller: spec
+                for owner in owners
+                for caller, spec in self._specs.get(owner, {}).items()
+                if caller.spec is not spec
+            }
+            for caller in changing | specs.keys():
+                self._verify_swapped(caller, specs.get(caller, caller.spec), changes)
             callers = self._callers.values()
-            prepared = PreparedSwap(self._policy, callers, self._caller, changes)
+            prepared = PreparedSwap(self._policy, callers, self._caller, changes, specs)
             try:
                 yield prepared
             finally:
@@ -553,10 +661,42 @@ class PluginManager(pluggy.PluginManager):
                 else:
                     prepared.undo()
 
+    def _specified_by(self, owners: Iterable[Any]) -> set[Caller]:
+        """Return the hooks that earlier generations of *owners* have specified."""
+        if not self._specs:
+            return set()
+        units = {owner.unit for owner in owners}
+        with self._policy.lock:
+            return {
+                caller
+                for owner, specs in self._specs.items()
+                if owner.unit in units
+                for caller in specs
+            }
+
+    def _verify_swapped(
+        self,
+        caller: Caller,
+        spec: Any,
+        changes: Sequence[tuple[Registration, Registration]],
+    ) -> None:
+        """Verify all that implements a hook after a swap against its *spec*."""
+        if spec is None:
+            return
+        leaving = {id(old.plugin) for old, _ in changes}
+        found = [h for h in caller.get_hookimpls() if id(h.plugin) not in leaving]
+        for _, new in changes:
+            found += [i.hookimpl for n, i, _ in new.implementations if n == caller.name]
+        for hookimpl in found:
+            self._verify_hook(_Specified(caller.name, spec), hookimpl)
+
     def _prepare_changes(
-        self, pairs: Iterable[tuple[object, object]], generation: int | None
+        self,
+        pairs: Iterable[tuple[object, object]],
+        generation: int | None,
+        unverified: Container[Caller],
     ) -> list[tuple[Registration, Registration]]:
-        """Return (present registration, verified next one) of *pairs*."""
+        """Return (present registration, next one) of *pairs*; see `_prepare`."""
         changes: list[tuple[Registration, Registration]] = []
         with self._policy.lock:
             for old, plugin in pairs:
@@ -568,7 +708,8 @@ class PluginManager(pluggy.PluginManager):
                 if plugin is not present.plugin and self.is_registered(plugin):
                     raise ValueError(f"plugin {plugin!r} is registered already")
                 number = present.generation + 1 if generation is None else generation
-                new = self._prepare(plugin, present.name, number, present.rank)
+                name, rank = present.name, present.rank
+                new = self._prepare(plugin, name, number, rank, unverified)
                 changes.append((present, new))
             self._check_orders(changes)
         return changes

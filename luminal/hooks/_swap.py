@@ -24,7 +24,14 @@ from luminal.hooks._calls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from luminal.hooks._caller import Caller
     from luminal.hooks._errors import Policy
@@ -187,9 +194,18 @@ class PreparedSwap:
         callers: Those of all hooks of the manager.
         find: Finds or makes the caller of a hook.
         changes: (old registration, new one, which is verified), one pair a photon.
+        specs: Caller → the specification that comes into force.
     """
 
-    __slots__ = ("_barriers", "_epoch", "_policy", "_renewed", "_state", "changes")
+    __slots__ = (
+        "_barriers",
+        "_epoch",
+        "_policy",
+        "_renewed",
+        "_specs",
+        "_state",
+        "changes",
+    )
 
     def __init__(
         self,
@@ -197,11 +213,16 @@ class PreparedSwap:
         callers: Collection[Caller],
         find: Callable[[str], Caller],
         changes: Sequence[tuple[Registration, Registration]],
+        specs: Mapping[Caller, Any],
     ) -> None:
         self.changes = changes
+        self._specs = specs
         self._policy = policy
         self._state = SwapState()
         orders = _new_orders(find, changes)
+        for caller in specs:
+            if caller not in orders:
+                orders[caller] = caller.order.copy()
         # If no hook changes, no call can tell the new generation from the old one.
         self._epoch = policy.epoch + 1 if orders else policy.epoch
         # (caller, its new order, the barrier before, the barrier)
@@ -240,17 +261,23 @@ class PreparedSwap:
     def commit(self) -> None:
         """Let calls that begin from now on see the new generations, in all hooks."""
         self._policy.epoch = self._epoch
+        for caller, spec in self._specs.items():
+            caller.spec = spec
         for _, snapshot in self._renewed:
             snapshot.caller.step_to(snapshot)
         self._state.done = True
 
     def finish(self) -> None:
         """Do what is left to do after the commit."""
+        for caller, spec in self._specs.items():
+            caller.take_specification(spec)
         for old, _ in self._renewed:
             old.caller.count(old)
         for caller, order, _, barrier in self._barriers:
             caller.order = order
             caller.replace_snapshot(barrier.new)
+            if caller.is_orphaned:
+                caller.orphan()
         if self._barriers:
             under_way = _epochs_under_way(self._policy)
             for _, _, _, barrier in self._barriers:

@@ -43,7 +43,6 @@ from luminal.loading import (
     World,
     claim_directory,
     collecting_rarely,
-    drop_type_caches,
     read_installed_files,
     run_each_in_thread,
     run_in_thread,
@@ -462,16 +461,16 @@ class BatchLoader:
         finally:
             units = {h.generation.unit for h in gone if h.generation is not None}
             # With the last photon goes all that was ever imported.
-            world.retire(
+            ended = world.retire(
                 units if len(registry) else world.generations, registry.has_unit
             )
+            self.runtime.plugins.forget_specs(ended)
             spaces = [namespaces_of(handler) for handler in gone]
             for handler in gone:
                 handler._changes.undo()
                 handler._release()
             for handler, namespaces in zip(gone, spaces, strict=True):
                 report_referrers(handler, namespaces)
-            drop_type_caches()
 
 
 def _give_up(unit: _Unit) -> None:

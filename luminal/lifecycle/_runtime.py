@@ -18,6 +18,7 @@ from luminal.errors import PhotonSettingsError, PhotonValidationError, did_you_m
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._steps import DefaultLifecycle
+from luminal.loading import generation_of
 from luminal.model import Deadlines, Event, EventKind, Problem
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ class Runtime:
     knows_all_hooks: bool = False
 
     def __attrs_post_init__(self) -> None:
+        self.plugins.owner_of = generation_of
         # A manager may serve several hosts.
         if not self.plugins.has_plugin("luminal.lifecycle"):
             _mark_for(self.plugins.project_name)

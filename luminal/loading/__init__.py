@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from luminal.loading._workers import run_in_thread as run_in_thread
     from luminal.loading._workers import run_in_worker as run_in_worker
     from luminal.loading._world import World as World
-    from luminal.loading._world import drop_type_caches as drop_type_caches
+    from luminal.loading._world import forget_types as forget_types
+    from luminal.loading._world import generation_of as generation_of
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
@@ -77,7 +78,8 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_world": (
             "World",
-            "drop_type_caches",
+            "forget_types",
+            "generation_of",
         ),
     },
 )

@@ -38,7 +38,7 @@ from luminal.loading._proxies import (
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
-from luminal.loading._world import World  # noqa: TC001 - attrs resolves it
+from luminal.loading._world import World, forget_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -354,6 +354,7 @@ class Attempt:
         if before is not None:
             _restore_others(before)
         ready = self.stage.ready
+        forget_types(list(self.pending.values()))
         for unit, generation in list(self.pending.items()):
             if ready.get(unit) is generation:
                 ready.pop(unit, None)

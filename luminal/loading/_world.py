@@ -22,7 +22,7 @@ from luminal.loading._superseded import Superseded
 from luminal.loading._workers import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
     from types import CodeType, ModuleType
 
@@ -34,7 +34,8 @@ __all__ = [
     "Publication",
     "World",
     "drop_empty_namespaces",
-    "drop_type_caches",
+    "forget_types",
+    "generation_of",
     "public_namespace",
     "withdraw",
 ]
@@ -127,18 +128,30 @@ def drop_empty_namespaces(
     retired: Iterable[Generation], serving: Mapping[str, Generation]
 ) -> None:
     """Remove the packages without code above *retired* that are empty now."""
+    empty: set[str] = set()
     for generation in retired:
         above = generation.unit.rpartition(".")[0]
-        while above and generation.origin.owns(above):
-            if any(unit.startswith(above + ".") for unit in serving):
-                break
-            if sys.modules.pop(above, None) is not None:
-                for name in [n for n in list(sys.modules) if n.startswith(above + ".")]:
-                    sys.modules.pop(name, None)  # packages without code
-            parent, _, leaf = above.rpartition(".")
-            if parent in sys.modules:
-                vars(sys.modules[parent]).pop(leaf, None)
-            above = parent
+        while above and above not in empty and generation.origin.owns(above):
+            empty.add(above)
+            above = above.rpartition(".")[0]
+    for unit in serving if empty else ():
+        above = unit.rpartition(".")[0]
+        while above:
+            empty.discard(above)
+            above = above.rpartition(".")[0]
+    # Below them are only packages without code.
+    for name in [n for n in sys.modules if _is_below(n, empty)] if empty else ():
+        del sys.modules[name]
+        parent, _, leaf = name.rpartition(".")
+        if parent in sys.modules:
+            vars(sys.modules[parent]).pop(leaf, None)
+
+
+def _is_below(fullname: str, packages: Container[str]) -> bool:
+    """Whether *fullname* is one of *packages*, or in one."""
+    while fullname and fullname not in packages:
+        fullname = fullname.rpartition(".")[0]
+    return bool(fullname)
 
 
 @attrs.define(eq=False)
@@ -409,6 +422,8 @@ class World:
             self.edges.drop(generation)
             if not generation.borrowed:
                 withdraw(generation)
+        if retired:
+            forget_types(retired)
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
             remove_from_finder(self)
@@ -449,12 +464,57 @@ def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
     return {top: origin for origin in origins.values() for top in origin.tops}
 
 
-def drop_type_caches() -> None:
-    """Empty the caches of `typing`, as CPython's own tests do.
+def forget_types(ended: Iterable[Generation]) -> None:
+    """Let `typing` and `inspect` keep nothing of the generations in *ended* alive.
 
-    They keep ``Optional[C]`` and ``list[C]`` of a photon's class, and so the class, for
-    good. They only save time, so they are emptied when a generation has ended.
+    The caches of `typing` keep ``Optional[C]`` and ``list[C]`` of a photon's class for
+    good. Caches only save time, so they are emptied, as CPython's own tests do.
     """
     typing: Any = sys.modules.get("typing")
     for clean in getattr(typing, "_cleanups", ()):
         clean()
+    # Of `inspect.getattr_static`; it keeps classes in early releases of CPython 3.12.
+    shadowed: Any = getattr(
+        sys.modules.get("inspect"), "_shadowed_dict_from_mro_tuple", None
+    )
+    if shadowed is not None:
+        shadowed.cache_clear()
+    registry = getattr(typing, "_overload_registry", {})
+    for generation in ended:
+        if not generation.borrowed:
+            forget_overloads(registry, generation)
+
+
+def forget_overloads(registry: Any, generation: Generation) -> None:
+    """Take the overloads of *generation* out of the *registry* of `typing`.
+
+    Args:
+        registry: Module name → qualified name → line → function. The next generation
+            has the same names, and mostly other lines.
+        generation: It has ended, or never served.
+    """
+    for fullname in generation.locations.keys() & registry.keys():
+        functions = registry[fullname]
+        for name, by_line in list(functions.items()):
+            for line, function in list(by_line.items()):
+                if generation_of(function) is generation:
+                    del by_line[line]
+            if not by_line:
+                del functions[name]
+        if not functions:
+            del registry[fullname]
+
+
+def generation_of(function: Any) -> Generation | None:
+    """Return the generation that has defined *function*, or None.
+
+    Args:
+        function: A function, or what decorators have made of one.
+    """
+    while inner := getattr(
+        function, "__wrapped__", getattr(function, "__func__", None)
+    ):
+        function = inner
+    loader = getattr(function, "__globals__", {}).get("__loader__")
+    generation: Generation | None = getattr(loader, "generation", None)
+    return generation

@@ -59,6 +59,10 @@ __all__ = [
 ]
 
 
+_MOST_NAMED = 8
+"""The text about a cycle names so many photons at most."""
+
+
 def reachable(start: Iterable[str], edges: Edges) -> set[str]:
     """Return *start* and every unit that a chain of edges leads to.
 
@@ -352,7 +356,11 @@ def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
     for new in asking:
         cycle = after.cycle(new.name)
         if cycle:
-            why = " requires ".join(map(repr, cycle))
+            named = [*map(repr, cycle)]
+            if len(named) > _MOST_NAMED:
+                left_out = len(named) - _MOST_NAMED
+                named[_MOST_NAMED - 1 : -1] = [f"... ({left_out} more)"]
+            why = " requires ".join(named)
             return Unmet(_rejection(new, "requires itself", why), tuple(cycle))
     return None
 

@@ -132,7 +132,8 @@ class ProvisionalSwap:
             # The host's Handler may already have the next generation.
             if pair.new is not None:
                 self.runtime.emit(EventKind.CONFIRMED, pair.new)
-        self.retirements.begin([p.retiring for p in self.pairs if p.retiring])
+        retiring = [p.retiring for p in self.pairs if p.retiring]
+        self.retirements.begin(retiring, self.before.values())
         await self.when_over(self)
 
     async def revert(self, failed: Handler, why: str) -> None:
@@ -168,12 +169,13 @@ class ProvisionalSwap:
         ]
         stopped = [h for h, _, _ in back if h.state is not State.RUNNING]
         number = min((before.number for _, _, before in back), default=0)
-        plugins.swap_many(replacements, generation=number)
+        plugins.swap_many(replacements, generation=number, owners=self.before.values())
+        reverted = [self.world.generations[unit] for unit in self.before]
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
             self.runtime.emit(EventKind.ROLLED_BACK, handler, problem=problem)
-        self.retirements.begin([new for _, new, _ in back])
+        self.retirements.begin([new for _, new, _ in back], reverted)
         for handler in stopped:  # what the host has stopped stays stopped
             await handler.stop()
         for handler, _, _ in back:

@@ -228,7 +228,7 @@ class Reloader:
         """Retire what was replaced, now or after probation."""
         if not self.probation.seconds or any(p.is_one_sided for p in pairs):
             retiring = [pair.retiring for pair in pairs if pair.retiring is not None]
-            retirement = self.retirements.begin(retiring)
+            retirement = self.retirements.begin(retiring, before.values())
             self._retire_unneeded(*before.values())
             return (retirement,)
         import asyncio
@@ -331,7 +331,9 @@ class Reloader:
             *earlier: Generations that were replaced.
         """
         units = {unit for g in earlier for unit in (g.unit, *g.needs, *g.late_units)}
-        for generation in self.world.retire(units, self.registry.has_unit):
+        ended = self.world.retire(units, self.registry.has_unit)
+        self.runtime.plugins.forget_specs(ended)
+        for generation in ended:
             self._history.forget(generation.unit)
 
     def _read(self, handlers: list[Handler]) -> Change:

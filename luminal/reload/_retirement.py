@@ -17,7 +17,7 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle import namespaces_of, report_referrers
-from luminal.loading import drop_type_caches
+from luminal.loading import forget_types
 from luminal.model import Event, EventKind, Problem, State
 from luminal.supervise import unowned
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from luminal.lifecycle import Handler, Runtime
+    from luminal.loading import Generation
 
 __all__ = ["Retirement", "Retirements"]
 
@@ -42,11 +43,13 @@ class Retirement:
 
     Args:
         handlers: Of the old photons, the last loaded first.
+        generations: What was replaced; also of units without a photon.
         runtime: The connections of photons to the host.
         until: `time.monotonic()` until which their calls are waited for.
     """
 
     handlers: list[Handler]
+    generations: Iterable[Generation]
     runtime: Runtime
     until: float
     # It belongs to no loop, as waiters may be on other ones.
@@ -146,12 +149,14 @@ class Retirement:
         try:
             for handler in running:
                 await self._finalize(handler)
+            forget_types(self.generations)
+            self.runtime.plugins.forget_specs(self.generations)
+            self.generations = ()
             for handler in self.handlers:
                 self._announce(handler)
                 namespaces = namespaces_of(handler)
                 handler._release()
                 report_referrers(handler, namespaces)
-            drop_type_caches()
         finally:
             if not self.is_over:
                 self._ended.set_result(None)
@@ -253,7 +258,9 @@ class Retirements:
                 self.late += 1
                 retirement.report_late()
 
-    def begin(self, handlers: Iterable[Handler]) -> Retirement:
+    def begin(
+        self, handlers: Iterable[Handler], generations: Iterable[Generation]
+    ) -> Retirement:
         """Retire what a swap has replaced; the caller need not wait.
 
         A failure is reported, and does not undo the swap. A photon has at most two
@@ -262,11 +269,12 @@ class Retirements:
 
         Args:
             handlers: Of what was replaced, in the order of loading.
+            generations: What was replaced; also of units without a photon.
         """
         replaced = list(handlers)[::-1]
         self._of({handler.name for handler in replaced}, is_shortened=True)
         until = time.monotonic() + self.runtime.deadlines.drain
-        retirement = Retirement(replaced, self.runtime, until)
+        retirement = Retirement(replaced, tuple(generations), self.runtime, until)
         self._under_way.append(retirement)
         retirement.begin()
         return retirement

@@ -604,7 +604,9 @@ class Swap:
                 new = placeholder.handler
                 plugins.register(placeholder, new.name, generation=new.number - 1)
             with (
-                plugins.swapping(replacements) as exchange,
+                plugins.swapping(
+                    replacements, owners=self._stage.ready.values()
+                ) as exchange,
                 self._stage.committing() as commit,
             ):
                 self._switch(exchange.commit, commit)
@@ -655,8 +657,11 @@ class Swap:
         for pair in reversed(self.pairs):
             if pair.new is not None:
                 pair.new._changes.undo()
+        staged = [*self._stage.ready.values()]
         if self._attempt is not None:
+            staged += self._attempt.pending.values()
             self._attempt.discard()
         self._stage.discard()
+        self.runtime.plugins.forget_specs(staged, has_served=False)
         for placeholder in reversed(self._stopped):
             await restart_exclusive(placeholder, self.runtime)

@@ -25,7 +25,6 @@ from luminal.supervise._resources import (
     OwnedRawThread,
     OwnedResource,
     OwnedSignal,
-    OwnedTask,
     OwnedThread,
 )
 
@@ -172,7 +171,9 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
 def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, coro: Any, **kwargs: Any) -> Any:
         task = create(self, coro, **kwargs)
-        _own(OwnedTask, task)
+        owner = find_owner()
+        if owner is not None:
+            owner.adopt_task(task)
         return task
 
     return wrapper
@@ -181,17 +182,18 @@ def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
 def _call_at(call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         handle = call(self, *args, **kwargs)
-        # asyncio's own calls (`sleep`, time-outs) end with the task that made them.
-        if not _is_of_asyncio(args[1]):
+        # asyncio's own calls (`sleep`, time-outs) and ours end with the task or the
+        # step that made them.
+        if not _is_of_machinery(args[1]):
             _own(OwnedHandle, handle)
         return handle
 
     return wrapper
 
 
-def _is_of_asyncio(callback: Any) -> bool:
+def _is_of_machinery(callback: Any) -> bool:
     module = getattr(callback, "__module__", None) or ""
-    return module.startswith(("asyncio", "_asyncio"))
+    return module.partition(".")[0] in {"asyncio", "_asyncio", "luminal"}
 
 
 def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:

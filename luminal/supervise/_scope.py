@@ -258,8 +258,11 @@ class Scope:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     # How many times Luminal's own loop has been borrowed.
     _borrowed: int = attrs.field(default=0, init=False)
-    # In the order in which they were started; ended in reverse.
-    _owned: list[OwnedResource] = attrs.field(factory=list, init=False)
+    # In the order in which they were started; ended in reverse. A dict for its keys:
+    # each one can be forgotten in the same time, however many there are.
+    _owned: dict[OwnedResource, None] = attrs.field(factory=dict, init=False)
+    # With more than so many, those that have ended are forgotten.
+    _most_owned: int = attrs.field(default=32, init=False)
     # Called at the end, the last one first.
     _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
 
@@ -272,18 +275,40 @@ class Scope:
     def living(self) -> list[OwnedResource]:
         """Return what it owns and what has not ended, in the order of starting."""
         with self._lock:
-            self._owned[:] = [one for one in self._owned if one.is_alive()]
+            self._forget_ended()
             return list(self._owned)
+
+    def _forget_ended(self) -> None:
+        """Refer no more to what has ended; it may hold things of other generations."""
+        self._owned = {one: None for one in self._owned if one.is_alive()}
+        # Looking at thousands that live takes its time: not again for each new one.
+        self._most_owned = max(32, 2 * len(self._owned))
 
     def adopt(self, resource: OwnedResource) -> None:
         """Own *resource* from now on; after `close`, end it at once."""
         with self._lock:
-            if len(self._owned) > 32:
-                self._owned[:] = [one for one in self._owned if one.is_alive()]
-            self._owned.append(resource)
+            if len(self._owned) > self._most_owned:
+                self._forget_ended()
+            self._owned[resource] = None
         if self.is_closed:
             resource.cancel()
             resource.interrupt()
+
+    def adopt_task(self, task: Task[Any], where: str | None = None) -> None:
+        """Own *task* until it is done.
+
+        Args:
+            task: On whatever loop; called in the thread of that loop.
+            where: ``file:line in function`` that started it, where that is known.
+        """
+        owned = OwnedTask(task) if where is None else OwnedTask(task, where)
+        self.adopt(owned)
+
+        def forget(_: Task[Any]) -> None:
+            with self._lock:
+                self._owned.pop(owned, None)
+
+        task.add_done_callback(forget)
 
     # Start things --------------------------------------------------------------
 
@@ -331,7 +356,7 @@ class Scope:
                 return self._spawn_on_own_loop(coroutine, name)
             task = running.create_task(coroutine, name=name)
         if not _patches.sees_tasks_of(running):
-            self.adopt(OwnedTask(task))
+            self.adopt_task(task)
         return task
 
     def _spawn_on_own_loop(
@@ -355,7 +380,7 @@ class Scope:
             if task is not None:
                 if name:
                     task.set_name(name)
-                self.adopt(OwnedTask(task, where))
+                self.adopt_task(task, where)
             is_owned.set()
             current_owner.set(self)
             return await coroutine

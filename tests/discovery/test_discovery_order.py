@@ -210,3 +210,64 @@ def test_a_long_chain_and_many_photons_are_no_trouble() -> None:
     arranged = arrange([*chain, photon(f"p{count}")])
     assert arranged[0].name == f"p{count}"
     assert not any(c.problem for c in arranged)
+
+
+COUNT = 2000
+
+
+def numbered(*lists: tuple[str, ...]) -> list[Candidate]:
+    return [photon(f"p{n:04}", requirements=names) for n, names in enumerate(lists)]
+
+
+def size(found: dict[str, Problem]) -> int:
+    return sum(len(p.why) + len(p.what) + len(p.hint) for p in found.values())
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        numbered(*[(f"p{(n + 1) % COUNT:04}",) for n in range(COUNT)]),
+        numbered(*[(f"p{n + 1:04}",) for n in range(COUNT)]),
+        numbered(*[tuple(f"p{m:04}" for m in range(60)) for _ in range(60)]),
+        [photon("same", location=f"/photons/{n}.py") for n in range(COUNT)],
+    ],
+    ids=["a circle", "a chain to what is missing", "each of each", "one name"],
+)
+def test_texts_are_bounded_however_many_photons_there_are(
+    candidates: list[Candidate],
+) -> None:
+    """Each names the first few, and how many there are more."""
+    found = problems(*candidates)
+    assert len(arrange(candidates)) == len(candidates)
+    assert {len(p.why) for p in found.values()} <= set(range(600))
+    assert size(found) < 900 * len(candidates)
+
+
+def test_a_long_circle_is_named_from_each_member() -> None:
+    """The beginning is the member's own."""
+    found = problems(*numbered(*[(f"p{(n + 1) % 20:04}",) for n in range(20)]))
+    assert found["p0018"].why == (
+        "p0018 -> p0019 -> p0000 -> p0001 -> p0002 -> p0003 -> p0004 -> p0005"
+        " -> ... (12 more) -> p0018"
+    )
+    assert len(found) == 20
+
+
+def test_circles_beside_each_other_and_what_hangs_on_them() -> None:
+    """Two circles, one of which requires the other; only members are in a circle."""
+    found = problems(
+        photon("a", requirements=("b",)),
+        photon("b", requirements=("a", "c")),
+        photon("c", requirements=("d",)),
+        photon("d", requirements=("c",)),
+        photon("e", requirements=("a",)),
+        photon("f"),
+    )
+    assert {name: p.why for name, p in found.items() if "cycle" in p.what} == {
+        "a": "a -> b -> a",
+        "b": "b -> a -> b",
+        "c": "c -> d -> c",
+        "d": "d -> c -> d",
+    }
+    assert found["e"].what.startswith("requires 'a', which cannot be loaded")
+    assert "f" not in found

@@ -170,7 +170,7 @@ HABITS = {
     "hook": "warnings.showwarning = function",
     "weakref.finalize": "host['final'] = weakref.finalize(host['thing'], function)",
     "attribute ": "logging.luminal_test_mark = Thing()",
-    "typing": "typing.List[Thing]",
+    "typing": "host['kind'] = typing.List[Thing]",
 }
 
 HABIT = """
