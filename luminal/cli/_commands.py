@@ -46,7 +46,12 @@ from luminal.discovery.lint import (
     dependents,
     reload_issues,
 )
-from luminal.errors import HostNotRunningError, PhotonNotFoundError, did_you_mean
+from luminal.errors import (
+    HostNotRunningError,
+    LuminalError,
+    PhotonNotFoundError,
+    did_you_mean,
+)
 from luminal.model import OutcomeResult, Problem, Source
 
 if TYPE_CHECKING:
@@ -314,7 +319,8 @@ def check_command(
 ) -> Exit:
     """Check whether photons can be loaded, and reloaded safely.
 
-    Their modules are executed, no photon is started, and all are unloaded again. The
+    Their modules are executed twice, as a reload would do, no photon is started, and
+    all are unloaded again. The
     photons of each PATH are checked; without PATH, the installed ones. What they
     require is loaded as well.
     """
@@ -326,11 +332,14 @@ def check_command(
             print_json("check", Exit.NOTHING, photons=[])
         return Exit.NOTHING
     with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
-        report = _load(_with_required(wanted, found), timeout)
+        report, repeated = _load(_with_required(wanted, found), timeout)
     positions = {candidate.name: at for at, candidate in enumerate(wanted)}
     outcomes = [outcome for outcome in report if outcome.photon in positions]
     outcomes.sort(key=lambda outcome: positions[outcome.photon])
-    issues = {candidate.name: reload_issues(candidate) for candidate in wanted}
+    issues = {
+        candidate.name: reload_issues(candidate) + repeated.get(candidate.name, [])
+        for candidate in wanted
+    }
     needed = dependents(found)
     code = Exit.REFUSED if strict and any(issues.values()) else Exit.FINE
     if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
@@ -367,16 +376,36 @@ def _with_required(
     return [candidate for candidate in found if candidate.name in names]
 
 
-def _load(candidates: Sequence[Candidate], timeout: float) -> Report:
-    """Load *candidates*, start none, unload them; return the report of the load."""
+def _load(
+    candidates: Sequence[Candidate], timeout: float
+) -> tuple[Report, dict[str, list[ReloadIssue]]]:
+    """Load *candidates* twice, start none, and unload them.
+
+    Returns:
+        The report of the first load, and for each photon what failed the second time.
+    """
     from luminal.managers import Loader
     from luminal.model import Deadlines
 
-    async def load() -> Report:
+    async def load() -> tuple[Report, dict[str, list[ReloadIssue]]]:
         async with Loader(cache=False, deadlines=Deadlines(load=timeout)) as loader:
-            return await loader.load(candidates)
+            report = await loader.load(candidates)
+            with contextlib.suppress(LuminalError):  # each is in the report
+                await loader.reload_photons(list(loader.photons), "component")
+            names = {outcome.photon for outcome in report.loaded}
+            failed = [o for o in loader.report.failed if o.photon in names]
+            return report, {o.photon: [_as_issue(o)] for o in failed}
 
     return run_async(load())
+
+
+def _as_issue(outcome: Outcome) -> ReloadIssue:
+    """Return why the import of a photon failed the second time."""
+    problem = outcome.problem
+    if problem is None:
+        return ReloadIssue(outcome.file, 0, "its second import failed", "")
+    why = f"a second import, as in a reload, fails: {problem.why or problem.what}"
+    return ReloadIssue(problem.file, problem.line, why, problem.hint)
 
 
 def _print_check(
@@ -454,6 +483,10 @@ def reload_command(photons: tuple[str, ...], host: int | None, as_json: bool) ->
             for row in rows
         ],
     )
+    for row in rows:
+        for warning in row.get("warnings", ()):
+            print_message()
+            print_problem(row["photon"], Problem(**warning))
     for row in rejected:
         consequence = f"still running generation {row['generation']}"
         if row["state"] != "running":

@@ -297,6 +297,7 @@ def reload_issues(candidate: Candidate) -> list[ReloadIssue]:
         tree = _parse_file(path)
         if tree is not None:
             found += _IssueFinder(path, _imports(tree)).find(tree)
+            found += entry_pairs(tree, path)
     return found
 
 
@@ -360,7 +361,8 @@ class _IssueFinder:
                 continue
             if name := self._dotted(target.value):
                 why = f"changes {name!r} on import, which the photon does not own"
-                yield ReloadIssue(self.path, node.lineno, why, _LATER)
+                hint = _PUT if isinstance(target, ast.Subscript) else _LATER
+                yield ReloadIssue(self.path, node.lineno, why, hint)
 
     def _registration(self, decorator: ast.expr) -> Iterator[ReloadIssue]:
         """``@function.register`` of an imported function: it has no unregister."""
@@ -384,7 +386,8 @@ class _IssueFinder:
         return ".".join([self.imports[node.id], *reversed(parts)])
 
 
-_LATER = "do it in start, and undo it in finalize"
+_LATER = "do it in start, and undo it with self.context.on_close"
+_PUT = "do it in start, with self.context.put"
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
@@ -401,3 +404,249 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
         yield decorator, True
     for statement in node.body:
         yield statement, False
+
+
+# --- Pairs of entries ----------------------------------------------------------------
+
+_BEGINS = ("__init__", "on_reload", "start")
+_FORGETS = ("pop", "__delitem__")
+_COUNTERPARTS = (
+    ("register", "unregister"),
+    ("register", "deregister"),
+    ("add", "remove"),
+    ("add", "discard"),
+    ("set", "unset"),
+    ("set", "delete"),
+    ("subscribe", "unsubscribe"),
+    ("connect", "disconnect"),
+)
+"""How methods begin that put something under a name, and that take it away again."""
+
+
+@attrs.frozen
+class _Change:
+    """One change of an object that is not the photon's own.
+
+    Attributes:
+        holder: Text of the object that is changed.
+        key: Text of the key or name under which.
+        is_literal: Whether *key* says which one, whatever the values of variables.
+        method: The method that is called; empty for a subscript.
+        line: Line of the change.
+    """
+
+    holder: str
+    key: str
+    is_literal: bool
+    method: str
+    line: int
+
+    def is_undone_by(self, other: _Change) -> bool:
+        """Whether *other* takes away by its name what this one puts there."""
+        if self.holder != other.holder:
+            return False
+        if self.is_literal and other.is_literal and self.key != other.key:
+            return False
+        if not self.method:
+            return not other.method or other.method in _FORGETS
+        if self.method == "setdefault":
+            return not other.method or other.method in _FORGETS
+        return any(
+            self.method.startswith(begin)
+            and other.method == end + self.method[len(begin) :]
+            for begin, end in _COUNTERPARTS
+        )
+
+
+def entry_pairs(tree: ast.Module, path: str) -> Iterator[ReloadIssue]:
+    """Yield where ``finalize`` takes away by name what ``start`` has put somewhere.
+
+    During a reload the new photon starts before the old one is finalized, so that the
+    old one takes away what the new one has put there.
+
+    Args:
+        tree: Of a module.
+        path: Its file.
+    """
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    own = {"self", "cls", *classes, *_own_names(tree)}
+    for name in classes:
+        methods: dict[str, ast.AST] = {}
+        if not _collect(classes, name, methods, set()):
+            continue  # exclusive: the old one has gone before the new one starts
+        begun: list[_Change] = []
+        undone: list[_Change] = []
+        for method in _reached(methods, _BEGINS):
+            changes = _Changes(own | _aliases_of_self(method), begun, undone)
+            changes.visit(method)
+        for method in _reached(methods, ("finalize",)):
+            changes = _Changes(own | _aliases_of_self(method), [], undone)
+            changes.is_ending = True
+            changes.visit(method)
+        for end in undone:
+            first = next((each for each in begun if each.is_undone_by(end)), None)
+            if first is None:
+                continue
+            what = f"{end.holder}[{end.key}]"
+            if first.method:
+                what = f"{end.key} of {end.holder}"
+            yield ReloadIssue(
+                path,
+                end.line,
+                f"takes {what} away, which line {first.line} has put there: after a "
+                "reload that is the entry of the next generation",
+                "put it there with self.context.put, which takes back only the "
+                "photon's own entry, or set photon_exclusive = True",
+            )
+
+
+def _own_names(tree: ast.Module) -> Iterator[str]:
+    """Yield names of objects that each generation of the module has of its own."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(
+            node.value, ast.Dict | ast.List | ast.Set | ast.DictComp
+        ):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (each.id for each in targets if isinstance(each, ast.Name))
+
+
+def _collect(
+    classes: dict[str, ast.ClassDef],
+    name: str,
+    methods: dict[str, ast.AST],
+    seen: set[str],
+) -> bool:
+    """Fill in the methods of class *name* and its bases in the file.
+
+    Returns:
+        Whether the class lives beside its successor.
+    """
+    if name not in classes or name in seen:
+        return True
+    seen.add(name)
+    beside = True
+    for base in classes[name].bases:
+        if isinstance(base, ast.Name):
+            beside &= _collect(classes, base.id, methods, seen)
+    for node in classes[name].body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            methods[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(ast.unparse(each) == "photon_exclusive" for each in targets):
+                beside = ast.unparse(node.value) != "True"
+    return beside
+
+
+def _reached(methods: dict[str, ast.AST], names: Iterable[str]) -> list[ast.AST]:
+    """Return the methods *names*, and those of ``self`` that they call."""
+    found: dict[str, ast.AST] = {}
+    waiting = [name for name in names if name in methods]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found[name] = methods[name]
+        for node in ast.walk(methods[name]):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                if isinstance(owner, ast.Name) and owner.id == "self":
+                    waiting += [node.func.attr] if node.func.attr in methods else []
+    return list(found.values())
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _aliases_of_self(method: ast.AST) -> set[str]:
+    """Return local names for something that is reached from ``self``."""
+    return {
+        target.id
+        for node in ast.walk(method)
+        if isinstance(node, ast.Assign) and _root(node.value) == "self"
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+@attrs.define
+class _Changes(ast.NodeVisitor):
+    """Collects the changes that a method makes of objects that are not its own.
+
+    Args:
+        own: Names of objects that belong to one generation.
+        begun: What is put somewhere; filled.
+        undone: What is taken away; filled.
+        is_ending: Whether what is visited runs at the photon's end.
+    """
+
+    own: set[str]
+    begun: list[_Change]
+    undone: list[_Change]
+    is_ending: bool = False
+
+    def visit_If(self, node: ast.If) -> None:
+        """Leave out what is taken away only where it is still the photon's."""
+        tests = [n for n in ast.walk(node.test) if isinstance(n, ast.Compare)]
+        if any(isinstance(op, ast.Is | ast.Eq) for test in tests for op in test.ops):
+            return
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """Note an assignment or a ``del``."""
+        if isinstance(node.ctx, ast.Store):
+            self._note(node.value, node.slice, "", node.lineno, self.begun)
+        elif isinstance(node.ctx, ast.Del) and self.is_ending:
+            self._note(node.value, node.slice, "", node.lineno, self.undone)
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Note a call with a name; functions for ``on_close`` run at the end."""
+        function = node.func
+        if not isinstance(function, ast.Attribute):
+            self.generic_visit(node)
+            return
+        if function.attr == "on_close":
+            before, self.is_ending = self.is_ending, True
+            self.generic_visit(node)
+            self.is_ending = before
+            return
+        if node.args:
+            method, key = function.attr, node.args[0]
+            if self.is_ending and (method in _FORGETS or _is_text(key)):
+                self._note(function.value, key, method, node.lineno, self.undone)
+            elif method == "setdefault" or (_is_text(key) and not self.is_ending):
+                self._note(function.value, key, method, node.lineno, self.begun)
+        self.generic_visit(node)
+
+    def _note(
+        self,
+        holder: ast.expr,
+        key: ast.expr,
+        method: str,
+        line: int,
+        changes: list[_Change],
+    ) -> None:
+        root = _root(holder)
+        # What is filed under the photon itself is no successor's.
+        if not root or root in self.own or ast.unparse(key) in _UNIQUE:
+            return
+        is_literal = isinstance(key, ast.Constant)
+        changes.append(
+            _Change(ast.unparse(holder), ast.unparse(key), is_literal, method, line)
+        )
+
+
+_UNIQUE = frozenset({"self", "id(self)", "type(self)", "self.__class__"})
+
+
+def _is_text(node: ast.expr) -> bool:
+    is_constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return is_constant or isinstance(node, ast.JoinedStr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -10,9 +10,12 @@ from luminal.errors import PhotonNotInitializedError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 
 __all__ = ["PhotonContext"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @attrs.define(eq=False, repr=False)
@@ -45,13 +48,38 @@ class PhotonContext:
         return f"<PhotonContext {self.name!r}>"
 
     def on_close(self, function: Callable[[], Any]) -> None:
-        """Call *function* after ``finalize``, the last one given first.
+        """Call *function* at the photon's end, the last one given first.
+
+        That is after ``finalize``, or after a start that failed.
 
         Args:
             function: Takes no argument; may be ``async``. What it raises is reported
                 and keeps no other from being called.
         """
         self._owner.on_close(function)
+
+    def put(self, mapping: MutableMapping[K, V], key: K, value: V) -> None:
+        """Put *value* under *key* into a mapping of the host's, until the end.
+
+        During a reload the new photon puts its entries while those of the old one are
+        there. So at the photon's end, after ``finalize``, only an entry that is still
+        its own is taken back, and what it replaced is there again: the host's own
+        value, or after a start that failed that of the old photon, which runs on. The
+        entry of a photon that has ended does not come back.
+
+        Args:
+            mapping: Any mutable mapping, such as a dictionary of commands. One that
+                refuses a key which it has already raises here; a photon that needs such
+                a key is ``photon_exclusive``.
+            key: The key.
+            value: What to put there.
+
+        Raises:
+            PhotonNotInitializedError: The photon does not live.
+            PhotonStateError: Its life has ended.
+            BaseException: Whatever the mapping raises; it is left as it is then.
+        """
+        self._owner.put(mapping, key, value)
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None

@@ -30,10 +30,11 @@ class IPhoton:
 
     - ``__init__(self)``: the photon is created when it is started, not when it is
       loaded; `context` is there already.
-    - ``start(self)``: begin to work. When it raises or passes its deadline, the photon
-      is finalized and reported.
-    - ``finalize(self)``: release what was taken. A false value other than None says
-      that this did not go well.
+    - ``start(self)``: begin to work. When it raises, passes its deadline or is
+      cancelled, the photon is reported and ``finalize`` is not called, as with the
+      ``setUp`` of a test case. What it began through `context` is ended all the same.
+    - ``finalize(self)``: release what ``start`` took. A false value other than None
+      says that this did not go well.
     - ``on_reload(self, previous)``: take over from the generation before.
 
     It implements hooks of the host with methods marked by `luminal.hookimpl`.

@@ -258,8 +258,8 @@ class Handler:
         """Create the photon, start it, and register its hooks; done once only.
 
         Raises:
-            PhotonStartError: It raised. It has been finalized, and can be started
-                again.
+            PhotonStartError: It raised. What it had begun has been ended, without
+                ``finalize``, and it can be started again.
             PhotonTimeoutError: It passed its deadline; likewise.
             PhotonStateError: It has been unloaded.
         """
@@ -303,6 +303,7 @@ class Handler:
                     if prepare is not None:
                         await prepare(self)
                     await self._runtime.start(self)
+                    scope.mark_started()
                 if register is not None:
                     register(self)
             except BaseException as error:
@@ -336,7 +337,7 @@ class Handler:
         problem = Problem.of(start_failure(error, self.name, self.filepath), "start")
         try:
             self._runtime.unregister(self)
-            await self._end(is_forced=self.instance is None)
+            await self._end(is_forced=False)
         finally:
             self._finish(Step.FAIL, EventKind.FAILED, problem)
 
@@ -385,10 +386,17 @@ class Handler:
         self._runtime.emit(kind, self, problem=problem)
 
     async def _end(self, is_forced: bool) -> Problem | None:
-        """Finalize the photon and close its scope; return what went wrong."""
+        """Finalize the photon and close its scope; return what went wrong.
+
+        A photon whose ``start`` failed is not finalized: ``finalize`` may rely on all
+        of ``start``, and would take back what the generation before has in the same
+        place.
+        """
         problem: Problem | None = None
+        scope = self._life.scope
+        has_started = scope is not None and scope.has_started
         try:
-            if not is_forced and not await self._finalize():
+            if has_started and not is_forced and not await self._finalize():
                 refusal = PhotonFinalizeError("'finalize' returned a false value")
                 problem = Problem.of(refusal, "finalize")
         except BaseException as error:

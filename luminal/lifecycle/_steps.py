@@ -218,6 +218,9 @@ class DefaultLifecycle:
         start = method_of(handler, "start")
         if start is not None:
             await self._run(handler, start)
+        # Here, as a wrapper of this hook may still raise.
+        if handler.context.scope is not None:
+            handler.context.scope.mark_started()
         return True
 
     @hookimpl(trylast=True)

@@ -46,6 +46,7 @@ class Outcome:
         file: The file that holds it, or an empty string.
         generation: Number of the generation that serves, 0 where none does.
         problem: Why it was skipped or failed; None where it was loaded.
+        warnings: What is wrong though it was loaded.
     """
 
     photon: str
@@ -54,6 +55,7 @@ class Outcome:
     file: str = ""
     generation: int = 0
     problem: Problem | None = None
+    warnings: tuple[Problem, ...] = ()
 
 
 @attrs.frozen(repr=False)
@@ -118,6 +120,11 @@ class Report:
             if outcome.problem is not None:
                 problem = str(outcome.problem.error(outcome.photon))
                 lines.extend(f"  {line}" for line in problem.splitlines())
+        for outcome in self.outcomes:
+            for warning in outcome.warnings:
+                lines.append(f"warning: {outcome.photon}")
+                text = str(warning.error(outcome.photon))
+                lines.extend(f"  {line}" for line in text.splitlines())
         return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ retired, or kept for the time of probation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -33,6 +33,7 @@ from luminal.reload._plan import (
     reachable,
 )
 from luminal.reload._probation import ProvisionalSwap
+from luminal.reload._registrations import entries_taken_away, repeated_registration
 from luminal.reload._retirement import Retirements
 from luminal.reload._swap import LateDependencies, Swap
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from luminal.errors import LuminalError
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, World
+    from luminal.model import Outcome
     from luminal.reload._retirement import Retirement
     from luminal.reload._swap import Pair
 
@@ -194,7 +196,7 @@ class Reloader:
                 whole = units.union(late.users, *joining)
                 return await self._run(whole, change, later, rejected)
             rejected |= units
-            return self._reject(concerned, cause)
+            return self._reject(concerned, cause, before)
         earlier_files = self._history.note(old)
         # A photon has at most two generations: this swap ends the probation of the one
         # before, which a rejected swap would not have done.
@@ -203,10 +205,19 @@ class Reloader:
                 {handler.name for handler in concerned}
             )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = Report(tuple(handler._outcome() for handler in handlers))
+        report = Report(tuple(self._outcome(p) for p in pairs if p.new is not None))
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
+
+    def _outcome(self, pair: Pair) -> Outcome:
+        """Return that a photon was swapped in, and what its predecessor takes away."""
+        handler: Any = pair.old or pair.new
+        outcome: Outcome = handler._outcome()
+        warnings = entries_taken_away(pair.retiring) if pair.retiring else ()
+        for problem in warnings:
+            self.runtime.emit(EventKind.SIDE_EFFECT, handler, problem=problem)
+        return attrs.evolve(outcome, warnings=warnings) if warnings else outcome
 
     def _holder_of_name(self, cause: BaseException) -> set[str]:
         """Return the unit of the photon whose name *cause* says is taken.
@@ -282,12 +293,26 @@ class Reloader:
         await self.confirm([h.generation.unit for h in handlers if h.generation])
         await self.retirements.end({handler.name for handler in handlers})
 
-    def _reject(self, handlers: list[Handler], cause: BaseException) -> Reloaded:
+    def _reject(
+        self,
+        handlers: list[Handler],
+        cause: BaseException,
+        before: dict[str, Generation],
+    ) -> Reloaded:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
+        repeated = repeated_registration(cause, before.values())
         for handler in handlers:
             error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
+            if repeated is not None:
+                file, line, number = repeated
+                error.file, error.line = file, line
+                error.hint = (
+                    f"what {file}:{line} does was done by generation {number} and "
+                    "still stands; do it in start, with context.put or "
+                    "context.on_close, or once in a module of the host"
+                )
             is_running = handler.state is State.RUNNING
             kept = "still running" if is_running else "still loaded:"
             error.consequence = f"{kept} generation {handler.number}"

@@ -40,7 +40,7 @@ __all__ = ["enter", "is_installed", "leave", "refresh", "sees_tasks_of"]
 # Guards the two below.
 _lock = threading.RLock()
 _scopes: set[Scope] = set()
-# (holder, attribute) → (what was there, what we put there).
+# (holder, attribute) → (what was there, what we put there); None for what is inherited.
 _wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
 # What could not be wrapped yet, because its module has not been imported, by module.
 _missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
@@ -91,8 +91,7 @@ def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
         return False
     if (holder, attribute) in _wrapped:
         return True
-    # From the class itself: an inherited method is wrapped where it is defined.
-    before = vars(holder).get(attribute)
+    before = getattr(holder, attribute, None)
     if before is None:
         return False
     after = make(before)
@@ -100,8 +99,8 @@ def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
     after.__name__ = getattr(before, "__name__", attribute)
     after.__qualname__ = getattr(before, "__qualname__", attribute)
     after.__doc__ = before.__doc__
+    _wrapped[holder, attribute] = vars(holder).get(attribute), after
     setattr(holder, attribute, after)
-    _wrapped[holder, attribute] = before, after
     return True
 
 
@@ -109,7 +108,10 @@ def _restore() -> None:
     for (holder, attribute), (before, after) in list(_wrapped.items()):
         # Somebody else's wrapper around ours stays; ours then does nothing.
         if vars(holder).get(attribute) is after:
-            setattr(holder, attribute, before)
+            if before is None:
+                delattr(holder, attribute)
+            else:
+                setattr(holder, attribute, before)
     _wrapped.clear()
 
 
@@ -290,6 +292,28 @@ def _add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _server_init(init: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        _note_opened(self)
+
+    return wrapper
+
+
+def _socket_bind(bind: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, address: Any, /) -> None:
+        bind(self, address)
+        _note_opened(self)
+
+    return wrapper
+
+
+def _note_opened(thing: Any) -> None:
+    owner = find_owner()
+    if owner is not None:
+        owner.note_opened(thing)
+
+
 def _set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(signalnum: int, handler: Any) -> Any:
         before = set_(signalnum, handler)
@@ -304,6 +328,8 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("_thread", "start_new_thread", _raw_start),
     ("asyncio", "BaseEventLoop.create_task", _create_task),
     ("asyncio", "BaseEventLoop.call_at", _call_at),
+    ("asyncio", "Server.__init__", _server_init),
+    ("socket", "socket.bind", _socket_bind),
     ("subprocess", "Popen.__init__", _popen_init),
     ("multiprocessing.process", "BaseProcess.start", _process_start),
     ("multiprocessing.pool", "Pool.__init__", _pool_init),

@@ -15,12 +15,14 @@ import logging
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.errors import PhotonStateError
 from luminal.supervise import _patches
+from luminal.supervise._entries import Entries, put_entry
 from luminal.supervise._halting import Leftover
 from luminal.supervise._ownership import current_owner, owned_by, unowned
 from luminal.supervise._resources import OwnedLoop, OwnedTask, OwnedThread, started_at
@@ -30,7 +32,14 @@ if TYPE_CHECKING:
     import asyncio
     import subprocess
     from asyncio import Task
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Coroutine,
+        Hashable,
+        MutableMapping,
+        Sequence,
+    )
     from concurrent.futures import ThreadPoolExecutor
 
     from luminal.supervise._loops import SuperLoop
@@ -223,6 +232,22 @@ async def _call_in_thread(
     return (outcome[0] if outcome else None), None
 
 
+def _close_one(thing: Any) -> None:
+    """Close an asyncio server or a socket; None is one that has been collected."""
+    import asyncio
+
+    if isinstance(thing, asyncio.Server):
+        loop = thing.get_loop()
+        if loop is asyncio.get_running_loop():
+            thing.close()
+        else:
+            loop.call_soon_threadsafe(thing.close)
+    # A socket that does not block may be in use by an event loop, whose selector would
+    # keep its number: it is left to that loop.
+    elif thing is not None and thing.gettimeout() != 0.0:
+        thing.close()
+
+
 # Longest wait for Luminal's own loop to begin a spawned coroutine.
 _OWNED_SECONDS = 1.0
 # What is done to what still lives, after which share of the time that is left, or after
@@ -247,11 +272,13 @@ class Scope:
         name: Name of the photon.
 
     Attributes:
+        has_started: The photon's ``start`` has returned.
         is_closed: It has been closed; what is started later is ended at once.
         errors: What was raised at the end, in the order in which it was raised.
     """
 
     name: str
+    has_started: bool = attrs.field(default=False, init=False)
     is_closed: bool = attrs.field(default=False, init=False)
     errors: list[BaseException] = attrs.field(factory=list, init=False)
     # Guards what several threads of the photon may change at once.
@@ -265,6 +292,8 @@ class Scope:
     _most_owned: int = attrs.field(default=32, init=False)
     # Called at the end, the last one first.
     _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
+    # References to servers and bound sockets that were opened during the start.
+    _opened: list[weakref.ref[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         _patches.enter(self)
@@ -309,6 +338,20 @@ class Scope:
                 self._owned.pop(owned, None)
 
         task.add_done_callback(forget)
+
+    def note_opened(self, thing: Any) -> None:
+        """Close *thing* at the end, unless the photon has started by then.
+
+        Args:
+            thing: An asyncio server, or a socket that is bound to an address.
+        """
+        if not self.has_started:
+            self._opened.append(weakref.ref(thing))
+
+    def mark_started(self) -> None:
+        """Note that ``start`` has returned: the photon closes itself what is open."""
+        self.has_started = True
+        self._opened.clear()
 
     # Start things --------------------------------------------------------------
 
@@ -476,6 +519,26 @@ class Scope:
         if not self._add(function):
             self._check_open()
 
+    def put(self, mapping: MutableMapping[Any, Any], key: Hashable, value: Any) -> None:
+        """Put *value* into *mapping*, and take it back when the life ends.
+
+        Raises:
+            PhotonStateError: The life has ended.
+            BaseException: Whatever the mapping raises.
+        """
+        self._check_open()
+        entry = put_entry(mapping, key, value)
+        with self._lock:
+            last = self._closers[-1] if self._closers else None
+            is_late = self.is_closed
+            if isinstance(last, Entries):
+                last.entries.append(entry)
+            elif not is_late:
+                self._closers.append(Entries([entry]))
+        if is_late:
+            entry.take_back()
+            self._check_open()
+
     def _add(self, function: Callable[[], Any]) -> bool:
         with self._lock:
             if not self.is_closed:
@@ -519,6 +582,7 @@ class Scope:
             late = await _run_closer(function, max(0.05, deadline * 0.8 - passed), self)
             if late is not None:
                 left.append(late)
+        self._close_opened()
         started = time.monotonic()
         budget = max(0.2, begun + deadline - started)
         steps = list(_ESCALATION)
@@ -540,6 +604,17 @@ class Scope:
                 return self._closers.pop()
             self.is_closed = True
             return None
+
+    def _close_opened(self) -> None:
+        """Free the addresses that a photon has taken which did not start.
+
+        Else they would be taken for as long as a traceback refers to the photon.
+        """
+        while self._opened:
+            try:
+                _close_one(self._opened.pop()())
+            except Exception as error:  # noqa: BLE001 - the others are closed
+                self.errors.append(error)
 
     def _not_mine(self) -> list[OwnedResource]:
         import asyncio

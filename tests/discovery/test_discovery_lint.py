@@ -108,3 +108,76 @@ def test_dependencies_are_met_whatever_the_case_of_the_name() -> None:
         ("gauge", False),
     ]
     assert dependents(found) == {"Geo": ["rain"], "gauge": ["rain"]}
+
+
+PAIRED = """
+import app
+import luminal
+from app import commands as table
+from .own import names
+
+mine = {{}}
+
+
+class P(luminal.IPhoton):
+    {head}
+
+    def start(self):
+        {start}
+
+    def finalize(self):
+        {end}
+"""
+
+PAIRS = {
+    "subscript": ('app.commands["x"] = self', 'del app.commands["x"]'),
+    "pop": ('table["x"] = self', 'table.pop("x", None)'),
+    "two names": ('table["y"] = table["x"] = self', 'table.pop("x")'),
+    "loop": (
+        "for key in self.keys: table[key] = self",
+        "for key in self.keys: del table[key]",
+    ),
+    "methods": ('app.register("x", self)', 'app.unregister("x")'),
+    "long names": ('app.add_command("x", self)', 'app.remove_command("x")'),
+    "setdefault": ('table.setdefault("x", self)', 'del table["x"]'),
+    "local": ('t = app.get(); t["x"] = self', 't = app.get(); del t["x"]'),
+    "on_close": ('table["x"] = 1; self.context.on_close(lambda: table.pop("x"))', "0"),
+    "helper": ("self.enter()", 'del table["h"]'),
+    "unguarded": ('table["x"] = 1', 'if "x" in table: del table["x"]'),
+}
+NO_PAIRS = {
+    "put": ('self.context.put(table, "x", self)', "pass"),
+    "own": ('self.table["x"] = 1', 'del self.table["x"]'),
+    "own by another name": ('t = self.table; t["x"] = 1', 't = self.table; del t["x"]'),
+    "own of the module": ('mine["x"] = 1', 'del mine["x"]'),
+    "own of the package": ('names["x"] = 1', 'del names["x"]'),
+    "other key": ('table["x"] = 1', 'del table["y"]'),
+    "by itself": ("table[self] = 1", "del table[self]"),
+    "by value": ("app.register(self.f)", "app.unregister(self.f)"),
+    "guarded": ('table["x"] = self', 'if table.get("x") is self: del table["x"]'),
+    "other table": ('table["x"] = 1', 'del app.others["x"]'),
+    "one side only": ('table["x"] = 1', "pass"),
+}
+
+
+def pairs(tmp_path: Path, start: str, end: str, head: str = "") -> list[str]:
+    path = tmp_path / "photon.py"
+    helper = 'def enter(self): table["h"] = 1'
+    path.write_text(PAIRED.format(start=start, end=end, head=head or helper))
+    candidate = Candidate("photon", Source.DIRECTORY, str(tmp_path), str(path))
+    return [f"{issue.line} {issue.hint}" for issue in reload_issues(candidate)]
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_an_entry_that_finalize_takes_from_the_next(case: str, tmp_path: Path) -> None:
+    """It is named with both lines, and what to do instead."""
+    (issue,) = pairs(tmp_path, *PAIRS[case])
+    assert issue.startswith("14 " if case == "on_close" else "17 ")
+    assert "context.put" in issue
+    assert "photon_exclusive" in issue
+    assert pairs(tmp_path, *PAIRS[case], head="photon_exclusive = True") == []
+
+
+@pytest.mark.parametrize("case", NO_PAIRS)
+def test_what_is_taken_back_safely_is_no_pair(case: str, tmp_path: Path) -> None:
+    assert pairs(tmp_path, *NO_PAIRS[case]) == []

@@ -1,0 +1,172 @@
+"""Recognise registrations that two generations of a photon cannot both make.
+
+A metric or a table that a module registers on import is registered already when the
+next generation of the module is imported, and many libraries refuse it then. The line
+that raises is not wrong, so "correct the line" is no help.
+
+An entry in a dictionary of the host that ``start`` makes and ``finalize`` deletes by
+its key is made by the new photon before the old one deletes it.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from traceback import walk_tb
+from typing import TYPE_CHECKING
+
+from luminal.errors import LuminalError, PhotonStateError
+from luminal.model import Problem, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import CodeType, FrameType
+
+    from luminal.lifecycle import Handler
+    from luminal.loading import Generation
+
+__all__ = ["entries_taken_away", "repeated_registration"]
+
+_MAX_CHARACTERS = 100_000
+"""Size of the largest text that is searched: this happens on the host's loop."""
+_TAKES_AWAY = ("pop", "remove", "discard", "un", "de", "dis")
+"""How methods begin that take something away."""
+
+
+def repeated_registration(
+    cause: BaseException, before: Iterable[Generation]
+) -> tuple[str, int, int] | None:
+    """Return file, line and earlier generation of what *cause* says was done before.
+
+    That is a line which runs on import, calls other people's code, and has not changed
+    since the generation before ran it without an error.
+
+    Args:
+        cause: What was raised while new generations were staged.
+        before: The generations that they were to replace.
+    """
+    if isinstance(cause, LuminalError | ImportError | NameError | SyntaxError):
+        return None
+    frames = [(f, line or 0) for f, line in walk_tb(cause.__traceback__)]
+    known = {path: g for g in before for path in g.sources}
+    own = [at for at, (f, _) in enumerate(frames) if f.f_code.co_filename in known]
+    runs_on_import = [at for at in own if _is_of_body(frames[at][0])]
+    if not runs_on_import or own[-1] == len(frames) - 1:
+        return None  # raised by the photon's own code, or by a step of its life
+    for at in own[own.index(runs_on_import[-1]) :]:
+        frame, line = frames[at]
+        path = frame.f_code.co_filename
+        if not _is_as_before(_text_of(frame), known[path].sources[path].text, line):
+            return None
+    frame, line = frames[own[-1]]
+    path = frame.f_code.co_filename
+    return path, line, known[path].number
+
+
+def _is_of_body(frame: FrameType) -> bool:
+    """Whether *frame* runs the body of a module or of a class."""
+    return not frame.f_code.co_flags & inspect.CO_OPTIMIZED
+
+
+def _text_of(frame: FrameType) -> str:
+    """Return the text that *frame*'s module was compiled from."""
+    try:
+        loader = frame.f_globals["__loader__"]
+        return str(loader.get_source(frame.f_globals["__name__"]))
+    except Exception:  # noqa: BLE001 - a module may hold anything under these names
+        return ""
+
+
+def _is_as_before(new: str, old: str, line: int) -> bool:
+    """Whether *line* of *new* is in *old*, and so is what it uses of the module."""
+    import ast
+
+    lines = new.splitlines()
+    if not 0 < line <= len(lines):
+        return False
+    if lines[line - 1].strip() not in {each.strip() for each in old.splitlines()}:
+        return False
+    try:
+        statements = ast.parse(new).body
+        earlier = {ast.unparse(each) for each in ast.parse(old).body}
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    assigned = {
+        name.id: each
+        for each in statements
+        if isinstance(each, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        for name in ast.walk(each)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    }
+    inner = [
+        each
+        for statement in statements
+        for each in ast.walk(statement)
+        if isinstance(each, ast.expr) and each.lineno <= line <= (each.end_lineno or 0)
+    ]
+    used = {n.id for e in inner for n in ast.walk(e) if isinstance(n, ast.Name)}
+    waiting = [each for name, each in assigned.items() if name in used]
+    return all(ast.unparse(each) in earlier for each in waiting)
+
+
+def entries_taken_away(old: Handler) -> tuple[Problem, ...]:
+    """Return where a photon that was replaced takes away what its successor has put.
+
+    Args:
+        old: Handler of the photon. One that does not run has been finalized.
+    """
+    generation = old.generation
+    if generation is None or old.state is not State.RUNNING:
+        return ()
+    if not any(map(_may_take_away, _ending_codes(old.instance))):
+        return ()
+    source = generation.sources.get(old.filepath)
+    text = source.text if source is not None else ""
+    if not text or len(text) > _MAX_CHARACTERS:
+        return ()
+    import ast
+
+    from luminal.discovery.lint import entry_pairs
+
+    try:
+        issues = list(entry_pairs(ast.parse(text), old.filepath))
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    errors = [
+        PhotonStateError(
+            "takes away what its next generation has put there",
+            file=issue.file,
+            line=issue.line,
+            why=issue.why,
+            hint=issue.hint,
+        )
+        for issue in issues
+    ]
+    return tuple(Problem.of(error, "finalize") for error in errors)
+
+
+def _ending_codes(instance: object) -> list[CodeType]:
+    """Return the code of what runs at the end of *instance*, without running any."""
+    found: list[CodeType] = []
+    for name in ("finalize", "start", "__init__"):
+        for cls in type.__getattribute__(type(instance), "__mro__"):
+            function = type.__getattribute__(cls, "__dict__").get(name)
+            code = getattr(function, "__code__", None)
+            if not inspect.iscode(code):
+                continue
+            if name == "finalize":
+                found.append(code)
+            elif "on_close" in code.co_names:
+                found += [c for c in code.co_consts if inspect.iscode(c)]
+            break
+    return found
+
+
+def _may_take_away(code: CodeType) -> bool:
+    # Most photons end here, so nothing is parsed for them.
+    if any(name.startswith(_TAKES_AWAY) for name in code.co_names):
+        return True
+    step = dis.opmap["DELETE_SUBSCR"]
+    return step in code.co_code[::2] or any(
+        inspect.iscode(c) and _may_take_away(c) for c in code.co_consts
+    )
