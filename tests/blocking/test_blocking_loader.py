@@ -165,6 +165,7 @@ def test_ctrl_c_ends_an_order_and_the_photons(tmp_path):
         "import luminal\nclass Slow(luminal.IPhoton):\n"
         "    async def start(self):\n"
         "        import asyncio, signal, threading\n"
+        "        self.context.on_close(lambda: print('closed', flush=True))\n"
         "        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)\n"
         "        await asyncio.sleep(60)\n"
         "    def finalize(self): print('finalized', flush=True)\n"
@@ -191,7 +192,8 @@ def test_ctrl_c_ends_an_order_and_the_photons(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "interrupted" in done.stdout
-    assert "finalized" in done.stdout
+    assert "closed" in done.stdout
+    assert "finalized" not in done.stdout  # its start did not return
     assert done.stdout.endswith("left 0\n")
 
 
