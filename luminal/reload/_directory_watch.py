@@ -352,12 +352,13 @@ class DirectoryWatch:
             change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
                 await self._reload(change)
+            is_loaded = False
             # A deleted file may have had the name of a photon that could not be loaded.
             if deleted or is_new or (change.units and self._is_waiting):
-                await self._load_new(batch.paths)
-            if is_new:
+                is_loaded = await self._load_new(batch.paths)
+            if is_new or is_loaded:
                 # A file that was created and deleted within one batch is not reported,
-                # and may have been loaded in between.
+                # and may have been loaded in between, whatever this batch was about.
                 asyncio.get_running_loop().call_later(
                     _LAST_LOOK, self._watcher.call, self._look_again
                 )
@@ -388,9 +389,8 @@ class DirectoryWatch:
         await self.reloader.end_earlier(unloaded)
         await self.batch_loader.unload_batch(leaving, is_forced)
         self._loaded -= files
-        self._seen -= (
-            files  # one that comes back is new, also if it cannot be loaded yet
-        )
+        # A file that comes back is new, also if it cannot be loaded yet.
+        self._seen -= files
 
     async def _reload(self, change: Change) -> None:
         """Replace what has changed, and note what was rejected."""
@@ -406,7 +406,12 @@ class DirectoryWatch:
         after = world.generations
         self._rejected = {u for u in change.units if after.get(u) is running.get(u)}
 
-    async def _load_new(self, paths: AbstractSet[str]) -> None:
+    async def _load_new(self, paths: AbstractSet[str]) -> bool:
+        """Load photons that are not loaded; return whether there was one.
+
+        Args:
+            paths: What has just changed.
+        """
         find = functools.partial(self._find_new, paths)
         found = await run_in_thread(find, 60.0, "luminal-discover")
         if found.error is not None:
@@ -440,6 +445,7 @@ class DirectoryWatch:
                 self._watch_log.failed(handler, error)
             else:
                 self._watch_log.started(handler, time.perf_counter() - began)
+        return bool(batch.handlers)
 
     def _find_new(self, paths: AbstractSet[str]) -> list[Candidate]:
         """Return photons that are not loaded, and that the host did not unload.
