@@ -13,10 +13,16 @@ import contextlib
 import os
 import threading
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.compiling import (
+    CompilerCrashedError,
+    NoCompilerError,
+    is_large,
+    run_in_compiler,
+)
 from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
 from luminal.model import Problem
 
@@ -32,6 +38,7 @@ __all__ = [
     "ModuleFacts",
     "Resolver",
     "facts_of",
+    "facts_row",
     "parse",
     "plain_value",
 ]
@@ -197,6 +204,8 @@ class DepthError(Exception):
 def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     """Return what the bytes of a module say about it.
 
+    A large text is read in the compiler process, where there is one.
+
     Args:
         data: The bytes.
         path: Path of the module, for errors.
@@ -205,6 +214,29 @@ def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     Raises:
         DepthError: The text is nested too deeply to be read here and now.
     """
+    if is_large(data):
+        try:
+            row: Any = run_in_compiler(f"{__name__}:facts_row", data, path, checksum)
+        except CompilerCrashedError as error:
+            raise DepthError(str(error)) from None
+        except NoCompilerError:
+            pass
+        else:
+            if isinstance(row, str):
+                raise DepthError(row)
+            return ModuleFacts.deserialize(row)
+    return _facts_of(data, path, checksum)
+
+
+def facts_row(data: bytes, path: str, checksum: str) -> tuple[object, ...] | str:
+    """Return `facts_of` as a row, or why it is too deep; in the compiler process."""
+    try:
+        return _facts_of(data, path, checksum).serialize()
+    except DepthError as error:
+        return str(error)
+
+
+def _facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     try:
         facts = _walk(parse(data, path), checksum)
     except LuminalError as error:

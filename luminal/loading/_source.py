@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from luminal.compiling import compile_text
 from luminal.discovery import read_bytes
 from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
 from luminal.loading._origin import ModuleLocation
@@ -83,15 +84,17 @@ VERSIONS = 3
 _Kept = dict[str, tuple[str, bytes]]
 
 
-def compile_source(source: SourceFile) -> CodeType:
+def compile_source(source: SourceFile) -> tuple[CodeType, bytes | None]:
     """Compile *source*, without running it.
+
+    Returns:
+        The code, and the same marshalled where it came so; see `compile_text`.
 
     Raises:
         PhotonSyntaxError: The text is no Python; names file and line.
     """
     try:
-        # Without the __future__ flags of this module.
-        return compile(source.data, source.path, "exec", dont_inherit=True)
+        return compile_text(source.data, source.path, source.checksum)
     except SyntaxError as error:
         raise PhotonSyntaxError(
             "is not valid Python",
@@ -155,9 +158,9 @@ class CodeCache:
             return code
         code = None if is_new else self._from_disk(source)
         if code is None:
-            code = compile_source(source)
+            code, packed = compile_source(source)
             if not is_new:
-                self._keep(source, code)
+                self._keep(source, code, packed)
             self._forget_older(source)
         if len(self._codes) >= self.limit:
             with self._lock:
@@ -196,11 +199,11 @@ class CodeCache:
         # The store has authenticated the file that these bytes come from.
         return cast("CodeType", marshal.loads(data))  # noqa: S302
 
-    def _keep(self, source: SourceFile, code: CodeType) -> None:
+    def _keep(self, source: SourceFile, code: CodeType, packed: bytes | None) -> None:
         if self.store is not None:
             directory = os.path.dirname(source.path)
             with self._lock:
-                entry = (source.checksum, marshal.dumps(code))
+                entry = (source.checksum, packed or marshal.dumps(code))
                 self._read(directory)[source.path] = entry
                 self._changed.add(directory)
 
