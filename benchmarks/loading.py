@@ -1,5 +1,8 @@
 """Loading 1,000 photon files, beside importing the same files with importlib.
 
+Then one large file: the longest time for which an event loop stands still while it is
+loaded, and while it is reloaded, beside the time that compiling its text takes.
+
 Each contestant is a fresh process, so that only the disk's caches are warm. They take
 turns within a round. The time is that of loading alone: Luminal is imported before, and
 the time of that is printed separately.
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import banner, ratio, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,14 +94,81 @@ start = time.perf_counter()
 print(time.perf_counter() - start)
 """
 
+LARGE = """
+import asyncio, sys, time
+from pathlib import Path
+from luminal import Loader
+
+PIECE = (
+    "def f{{0}}(a, b={{0}}):\\n"
+    "    c = [a, b, {{0}}]\\n"
+    "    return {{{{'key': c, 'b': b}}}}\\n\\n"
+)
+PHOTON = (
+    "from luminal import IPhoton\\n"
+    "class Large(IPhoton):\\n"
+    "    photon_version = '{{}}'\\n"
+)
+path = Path({directory!r}) / "large.py"
+
+def write(version):
+    path.write_text("".join(pieces) + PHOTON.format(version))
+
+pieces = [PIECE.format(number) for number in range({size} // 68)]
+gaps = []
+
+async def tick():
+    last = time.perf_counter()
+    while True:
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+
+async def longest(action):
+    gaps.clear()
+    await action
+    await asyncio.sleep(0.2)
+    return max(gaps)
+
+async def main():
+    write(0)
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(0.1)
+    loader = Loader()
+    load = await longest(loader.load_photon(path))
+    await loader.start()
+    reloads = []
+    for version in range(1, {count} + 1):
+        await asyncio.to_thread(write, version)
+        reloads.append(await longest(loader.reload_photon("large")))
+    nothing = await longest(asyncio.sleep(0.5))
+    ticker.cancel()
+    text = path.read_bytes()
+    bare = []
+    for _ in range({count}):
+        began = time.perf_counter()
+        compile(text, "large.py", "exec")
+        bare.append(time.perf_counter() - began)
+    await loader.close()
+    print(load, min(reloads), max(reloads), min(bare), nothing)
+
+asyncio.run(main())
+"""
+
 
 def run(script: str, environment: dict[str, str], *options: str) -> float:
     """Run *script* in a fresh process, and return the seconds that it prints."""
+    return run_all(script, environment, *options)[0]
+
+
+def run_all(script: str, environment: dict[str, str], *options: str) -> list[float]:
+    """Run *script* in a fresh process, and return the numbers that it prints."""
     command = [sys.executable, *options, "-c", script]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT
     )
-    return float(done.stdout)
+    return [float(word) for word in done.stdout.split()]
 
 
 @contextmanager
@@ -168,6 +238,19 @@ def starts(turns: int) -> dict[str, list[float]]:
     return times
 
 
+def print_stalls(sizes: Sequence[int], count: int) -> None:
+    """Print for how long a loop stands still while large files are loaded."""
+    columns = ("load", "reload", "slowest", "compile()", "at rest")
+    print(f"{'milliseconds':<12}", *(f"{each:>10}" for each in columns))
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as directory:
+            environment = {**os.environ, "LUMINAL_CACHE_DIR": f"{directory}/cache"}
+            script = LARGE.format(directory=directory, size=size, count=count)
+            seconds = run_all(script, environment)
+        row = (f"{each * 1000:10.1f}" for each in seconds)
+        print(f"{size / 1e6:<9.1f} MB", *row)
+
+
 def main() -> int:
     """Measure, and print figures and the promised ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,6 +267,8 @@ def main() -> int:
     ):
         value = ratio(times, ours, theirs)
         print(f"{ours} / {theirs}: {value:.2f} (promised: at most {limit})")
+    banner("Longest time for which the loop stands still, one large file")
+    print_stalls((100_000, 600_000, 2_000_000), 2 if size == "small" else 7)
     banner("Imports in a fresh interpreter")
     table(starts(turns), "luminal")
     return 0
