@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["entries_taken_away", "repeated_registration"]
 
-_MAX_CHARACTERS = 100_000
-"""Size of the largest text that is searched: this happens on the host's loop."""
+_MAX_CHARACTERS = 30_000
+"""Size of the largest text that is searched: this happens on the host's loop, and the
+parser holds it for 10 ms. `luminal check` searches larger ones."""
 _TAKES_AWAY = ("pop", "remove", "discard", "un", "de", "dis")
 """How methods begin that take something away."""
 
@@ -79,6 +80,8 @@ def _text_of(frame: FrameType) -> str:
 
 def _is_as_before(new: str, old: str, line: int) -> bool:
     """Whether *line* of *new* is in *old*, and so is what it uses of the module."""
+    if max(len(new), len(old)) > _MAX_CHARACTERS:
+        return False
     import ast
 
     lines = new.splitlines()
