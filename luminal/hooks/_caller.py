@@ -8,12 +8,11 @@ that was compiled for exactly these implementations.
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.hooks._calls import CallSnapshot, count_of, note_entries, note_runners
+from luminal.hooks._calls import CallSnapshot, has_gil, note_entries, outermost
 from luminal.hooks._compile import (
     ABSENT,
     ReplaceableFunction,
@@ -28,6 +27,7 @@ from luminal.hooks._execution import (
     arun,
     complete,
     monitored,
+    part_of,
     run,
     run_blocking,
 )
@@ -36,7 +36,7 @@ from luminal.hooks._order import Order
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from luminal.hooks._errors import Policy
     from luminal.hooks._swap import CallBarrier
@@ -92,9 +92,7 @@ class Caller:
         self.spec: Any = None
         self.history: list[HistoricCall] | None = None
         self.order = Order()
-        self._ticks = itertools.count()
-        self.tick = self._ticks.__next__
-        self._calls_before = 0  # async calls of replaced snapshots
+        self._calls_before = 0  # of snapshots that no call uses any more
         self.snapshot = CallSnapshot(self, policy.epoch)
         self.superseded: CallSnapshot | None = None
         self.barrier: CallBarrier | None = None
@@ -197,8 +195,9 @@ class Caller:
     @property
     def calls(self) -> int:
         """Number of calls of this hook so far, sync and async."""
-        entered = self._calls_before + count_of(self.snapshot.entered)
-        return count_of(self._ticks) + entered
+        with self.lock:
+            replaced = sum(s.calls for s in self.policy.replaced if s.caller is self)
+            return self._calls_before + replaced + self.snapshot.calls
 
     def changed(self, *, grown: bool = False) -> None:
         """Let calls that begin from now on see the order as it is now.
@@ -211,41 +210,53 @@ class Caller:
         is_pending = self.snapshot.is_pending
         self.superseded = self.snapshot if grown and not is_pending else None
         if not is_pending:
-            self.replace_snapshot(CallSnapshot(self, self.policy.epoch))
+            self.replace_snapshot(CallSnapshot(self, self.snapshot.epoch))
 
     def renew(self) -> None:
         """Make a new snapshot of the same implementations; callers recompile."""
-        self.replace_snapshot(self.snapshot.for_epoch(self.policy.epoch))
+        self.replace_snapshot(self.snapshot.again())
 
-    def replace_snapshot(self, snapshot: CallSnapshot) -> None:
-        """Make *snapshot* the present one."""
-        old = self.snapshot
-        if old.awaited:
-            self.policy.replaced.append(old)
-        self.step_to(snapshot)
-        self.count(old)
+    def replace_snapshot(
+        self, snapshot: CallSnapshot, until: int | None = None
+    ) -> None:
+        """Make *snapshot* the present one.
 
-    def step_to(self, snapshot: CallSnapshot) -> None:
-        """Make *snapshot* the present one, in a few stores.
-
-        The caller of this method keeps the calls of the old one, before and after.
+        Args:
+            snapshot: What calls see that begin from now on.
+            until: Epoch of the calls under way; by default the present one.
         """
-        self.snapshot.is_gone = True
+        old = self.snapshot
+        old.until = self.policy.epoch if until is None else until
         self.snapshot = snapshot
-        if self.barrier is not None and self.barrier.swap.done:
+        old.is_gone = True
+        if self.barrier is not None:
             # A registration after the swap changes what new calls see.
             self.barrier.new = snapshot
+        self.deoptimize()
+        if self.policy.replaced:
+            self.policy.forget_ended()
+        # After this a call that was not counted yet finds out that it is late.
+        if self.barrier is None and not old.under_way:
+            self.count(old)
         else:
-            self.deoptimize()
+            self.policy.replaced.append(old)
 
     def count(self, old: CallSnapshot) -> None:
-        """Keep the number of async calls of *old*, which was replaced."""
-        self._calls_before += count_of(old.entered)
+        """Keep the number of calls of *old*, which no call uses any more."""
+        self._calls_before += old.calls
 
-    def put_barrier(self, barrier: CallBarrier) -> None:
-        """Let *barrier* make the calls that begin from now on."""
-        self._function.put(pass_on(barrier.enter, self.name, awaits=False))
-        self._afunction.put(pass_on(barrier.aenter, self.name, awaits=True))
+    def split(self, until: int) -> None:
+        """Count calls that begin now apart from those under way, of epoch *until*.
+
+        The hook stays as fast as it is.
+        """
+        is_warm, is_awarm = not self._function.is_cold, not self._afunction.is_cold
+        snapshot = self.snapshot.again()
+        self.replace_snapshot(snapshot, until)
+        if is_warm:
+            self._compile(snapshot)
+        if is_awarm:
+            self._acompile(snapshot)
 
     def deoptimize(self) -> None:
         """Let calls that begin from now on look up the present snapshot."""
@@ -256,35 +267,84 @@ class Caller:
 
     def call_cold(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call; compile a caller if it is worth it."""
-        snapshot = self.snapshot
-        self.tick()
-        snapshot.heat += 1
-        if snapshot.heat >= _COMPILE_AFTER:
-            self._compile(snapshot)
-        return self.run(snapshot, kwargs, 1)
+
+        def call(snapshot: CallSnapshot) -> Any:
+            snapshot.heat += 1
+            if snapshot.heat >= _COMPILE_AFTER and self._function.is_cold:
+                self._compile(snapshot)
+            return self.run(snapshot, kwargs, 1)
+
+        return self._counted(call)
 
     async def acall_cold(self, kwargs: dict[str, Any]) -> Any:
         """Make an async call; compile a caller if it is worth it."""
-        snapshot = self.snapshot
-        snapshot.enter()
-        try:
+
+        async def call(snapshot: CallSnapshot) -> Any:
             snapshot.aheat += 1
-            if snapshot.aheat >= _COMPILE_AFTER:
+            if snapshot.aheat >= _COMPILE_AFTER and self._afunction.is_cold:
                 self._acompile(snapshot)
             return await self.arun(snapshot, kwargs, 1)
-        finally:
-            next(snapshot.left)
 
-    def _choose(self) -> CallSnapshot:
-        """Return the snapshot for a call through neither of the two functions."""
+        return await self._acounted(call)
+
+    def _seen(self, epoch: int | None) -> CallSnapshot:
+        """Return what a call sees whose outermost call is of *epoch*."""
+        barrier = self.barrier
+        if barrier is None:
+            return self.snapshot
+        return barrier.seen_by(self.policy.epoch if epoch is None else epoch)
+
+    def _first(self) -> int | None:
+        """Return the epoch of the outermost call that makes this call, if it matters.
+
+        None if this is the outermost call, or no call from before a swap is under way.
+        """
+        barrier = self.barrier
+        return None if barrier is None else barrier.first()
+
+    def _counted(
+        self, call: Callable[[CallSnapshot], Any], *, is_listed: bool = True
+    ) -> Any:
+        """Count a call that begins now, and make it by *call*.
+
+        It is counted first and looks again then: a swap that has missed it has shown
+        its new generation before.
+
+        Args:
+            call: Called with what the call sees.
+            is_listed: Whether the call is among those of the statistics.
+        """
+        policy, epoch = self.policy, None
         while True:
-            barrier = self.barrier
-            snapshot = self.snapshot if barrier is None else barrier.lead()
-            if self.barrier is barrier and not (
-                barrier is not None and barrier.is_over
-            ):
-                return snapshot
-            del snapshot  # a swap began or ended, and may have missed this call
+            first = self._first()
+            snapshot = self._seen(first)
+            try:
+                next(snapshot.entered)
+                began = policy.epoch if first is None else first
+                if self._first() == first and self._seen(began) is snapshot:
+                    epoch = began  # noqa: F841 - read from this frame, see `own_calls`
+                    if not is_listed:
+                        next(snapshot.uncounted)
+                    return call(snapshot)
+                next(snapshot.uncounted)
+            finally:
+                next(snapshot.left)
+
+    async def _acounted(self, call: Callable[[CallSnapshot], Awaitable[Any]]) -> Any:
+        """Count an async call that begins now; see `_counted`."""
+        policy, epoch = self.policy, None
+        while True:
+            first = self._first()
+            snapshot = self._seen(first)
+            try:
+                next(snapshot.entered)
+                began = policy.epoch if first is None else first
+                if self._first() == first and self._seen(began) is snapshot:
+                    epoch = began  # noqa: F841 - read from this frame, see `own_calls`
+                    return await call(snapshot)
+                next(snapshot.uncounted)
+            finally:
+                next(snapshot.left)
 
     def run(
         self,
@@ -310,7 +370,12 @@ class Caller:
             return run_blocking(
                 self.name,
                 awaits.photon,
-                lambda: self.arun(snapshot, kwargs, weight, answers),
+                # Its loop's task belongs to this call.
+                lambda: part_of(
+                    self.policy,
+                    outermost(self.policy),
+                    self.arun(snapshot, kwargs, weight, answers),
+                ),
             )
         context = self._context(snapshot, snapshot.implementations, answers=answers)
         if self.policy.monitors:
@@ -333,6 +398,8 @@ class Caller:
             concurrent=bool(self.option("concurrent")),
             answers=answers,
         )
+        if context.concurrent:
+            context.epoch = outermost(self.policy)
         if self.policy.monitors:
             return await amonitored(self.policy.monitors, context, given)
         return await arun(context, given, weight)
@@ -367,7 +434,11 @@ class Caller:
     def _is_worth_compiling(self, snapshot: CallSnapshot) -> bool:
         implementations = snapshot.implementations
         breaker = self.policy.breaker
-        return not (
+        return (
+            snapshot is self.snapshot
+            # Without it, to store the code of a function that runs is not safe.
+            and has_gil()
+        ) and not (
             self.policy.monitors
             or len(implementations) > _MOST_COMPILED
             or self.history is not None
@@ -379,36 +450,43 @@ class Caller:
         if not any(i.is_async for i in snapshot.implementations) and (
             self._is_worth_compiling(snapshot)
         ):
+            barrier = self.barrier
+            passes = None if barrier is None else barrier.passes
             code, snapshot.lines = compile_caller(
                 snapshot,
                 awaits=False,
                 isolated=self.is_isolated,
                 armed=self.policy.breaker is not None,
                 deadlines={},
+                passes=passes,
             )
-            self._put(snapshot, self._function, code)
+            self._put(snapshot, self._function, code, barrier)
 
     def _acompile(self, snapshot: CallSnapshot) -> None:
         if not self.option("concurrent") and self._is_worth_compiling(snapshot):
             deadlines = {i: self.policy.deadline(i) for i in snapshot.implementations}
+            barrier = self.barrier
+            passes = None if barrier is None else barrier.passes
             code, snapshot.alines = compile_caller(
                 snapshot,
                 awaits=True,
                 isolated=self.is_isolated,
                 armed=self.policy.breaker is not None,
                 deadlines={i: s for i, s in deadlines.items() if s is not None},
+                passes=passes,
             )
-            self._put(snapshot, self._afunction, code)
+            self._put(snapshot, self._afunction, code, barrier)
 
     def _put(
         self,
         snapshot: CallSnapshot,
         function: ReplaceableFunction,
         code: types.CodeType,
+        barrier: CallBarrier | None,
     ) -> None:
         with self.lock:
             is_present = self.snapshot is snapshot
-            if is_present and not self.barrier and not self.policy.monitors:
+            if is_present and self.barrier is barrier and not self.policy.monitors:
                 must, may = parameters(snapshot)
                 defaults = dict.fromkeys((*must, *may), ABSENT)
                 if self.spec is not None:
@@ -441,14 +519,23 @@ class Caller:
         if self.history is None:
             raise AssertionError(f"hook {self.name!r} is not historic")
         given = complete(self.spec, kwargs or {})
-        # In one step: an implementation is called now, or this call is repeated for it.
-        with self.lock:
-            self.history.append(HistoricCall(given, result_callback, owner))
-            snapshot = self.snapshot
-            implementations = snapshot.without(removed)
-        for result in self._call(snapshot, implementations, given, is_first=False):
-            if result_callback is not None:
-                result_callback(result)
+        policy = self.policy
+        snapshot = epoch = None
+        try:
+            # In one step: an implementation is called now, or this call is repeated
+            # for it.
+            with self.lock:
+                self.history.append(HistoricCall(given, result_callback, owner))
+                snapshot, epoch = self.snapshot, policy.epoch
+                next(snapshot.entered)
+                next(snapshot.uncounted)
+                implementations = snapshot.without(removed)
+            for result in self._call(snapshot, implementations, given, is_first=False):
+                if result_callback is not None:
+                    result_callback(result)
+        finally:
+            if epoch is not None and snapshot is not None:
+                next(snapshot.left)
 
     def repeat(
         self, impl: Implementation, repeated: set[HistoricCall], leaving: object = None
@@ -507,26 +594,31 @@ class Caller:
         """
         self._refuse_historic()
         given = complete(self.spec, kwargs)
-        snapshot = self._choose()
-        implementations = snapshot.without(removed)
-        index = next(
-            (
-                number
-                for number, impl in enumerate(implementations)
-                if not (impl.is_wrapper or impl.tryfirst)
-            ),
-            len(implementations),
-        )
-        for method in methods:
-            implementations.insert(index, extra_implementation(method))
-        return self._call(snapshot, implementations, given)
+
+        def call(snapshot: CallSnapshot) -> Any:
+            implementations = snapshot.without(removed)
+            index = next(
+                (
+                    number
+                    for number, impl in enumerate(implementations)
+                    if not (impl.is_wrapper or impl.tryfirst)
+                ),
+                len(implementations),
+            )
+            for method in methods:
+                implementations.insert(index, extra_implementation(method))
+            return self._call(snapshot, implementations, given)
+
+        return self._counted(call, is_listed=False)
 
     def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose names are *removed*."""
         self._refuse_historic()
         given = complete(self.spec, kwargs)
-        snapshot = self._choose()
-        return self._call(snapshot, snapshot.without(removed), given)
+        return self._counted(
+            lambda snapshot: self._call(snapshot, snapshot.without(removed), given),
+            is_listed=False,
+        )
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
         """Call the hook and return each photon's answer, in the order of calls.
@@ -535,20 +627,13 @@ class Caller:
         """
         answers: list[Answer] = []
         self._refuse_historic()
-        self.tick()
-        snapshot = self._choose()
-        self.run(snapshot, kwargs, 1, answers)
+        self._counted(lambda snapshot: self.run(snapshot, kwargs, 1, answers))
         return answers
 
     async def adetailed(self, **kwargs: Any) -> list[Answer]:
         """Await the hook and return each photon's answer; see `detailed`."""
         answers: list[Answer] = []
-        snapshot = self._choose()
-        snapshot.enter()
-        try:
-            await self.arun(snapshot, kwargs, 1, answers)
-        finally:
-            next(snapshot.left)
+        await self._acounted(lambda snapshot: self.arun(snapshot, kwargs, 1, answers))
         return answers
 
     def _call(
@@ -586,15 +671,7 @@ def _never(*_: object) -> Any:
     raise AssertionError("this caller only reads a specification")
 
 
-note_runners(Caller.call_cold, Caller.acall_cold, Caller._choose)  # noqa: SLF001
-# Calls that do not go through one of the two functions.
-note_entries(
-    Caller.adetailed,
-    Caller.call_extra,
-    Caller.call_historic,
-    Caller.call_subset,
-    Caller.detailed,
-)
+note_entries(Caller._acounted, Caller._counted, Caller.call_historic)  # noqa: SLF001
 
 
 class SubsetCaller:

@@ -1,22 +1,25 @@
-"""Calls under way: what each of them sees, and how to find them.
+"""Calls under way: what each of them sees, and how they are counted.
 
 A call uses one `CallSnapshot` from its first implementation to its last. A change of
-the order makes a new snapshot and never touches an old one. Sync calls are not counted
-while they run; they are found on the stacks of the threads. The frame of a compiled
-caller has its snapshot among the constants of its code. Other functions that run a call
-have it in a local variable.
+the order makes a new snapshot and never touches an old one. Every call, sync or async,
+advances one counter of its snapshot when it begins and another one in a ``finally``.
+
+A call also keeps the number of swaps so far, its *epoch*, in a local variable. Only
+while a call barrier is open, a thread looks at its own stack for the epoch of its
+outermost call.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
+import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._compile import PERIOD, without_absent
+from luminal.hooks._compile import EPOCH, PERIOD, without_absent
 from luminal.hooks._errors import COMPILED
-from luminal.hooks._execution import answer_of, arun, run
+from luminal.hooks._execution import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -27,17 +30,44 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallSnapshot",
-    "calls_of_threads",
     "count_of",
+    "has_gil",
     "note_entries",
-    "note_runners",
     "outermost",
+    "own_calls",
 ]
 
 
-def count_of(counter: itertools.count[int]) -> int:
+def has_gil() -> bool:
+    """Return whether one thread at a time runs Python code."""
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return is_enabled is None or bool(is_enabled())
+
+
+class _LockedCount:
+    """An `itertools.count` for interpreters where that one is not exact."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._value = 0
+
+    def __next__(self) -> int:
+        with self._lock:
+            self._value += 1
+            return self._value - 1
+
+    def __repr__(self) -> str:
+        return f"count({self._value})"
+
+
+def counter() -> Any:
+    """Return a counter for `next` that is exact under threads."""
+    return itertools.count() if has_gil() else _LockedCount()
+
+
+def count_of(counter: Any) -> int:
     """Return how often ``next`` was called on *counter*, without calling it."""
-    # A `count` is exact under threads without a lock. Its text is the one way to read
+    # With the GIL a `count` is exact without a lock. Its text is the one way to read
     # it that neither advances it nor is deprecated.
     return int(repr(counter)[6:-1])
 
@@ -47,12 +77,15 @@ class CallSnapshot:
 
     Attributes:
         caller: The hook's caller.
-        epoch: Number of the manager's last swap when the snapshot was made. A call
-            belongs to the epoch of its outermost call's snapshot.
-        is_gone: Whether another snapshot has replaced it.
+        epoch: Number of the last swap of this hook when the snapshot was made.
+        until: Epoch of the last calls that may use it, once it was replaced.
+        is_gone: Whether another snapshot has replaced it. A call that finds this out
+            after it was counted begins again.
         heat, aheat: Sync and async calls so far without a compiled caller.
         lines, alines: Line of the compiled caller → index of the implementation.
-        entered, left: Counters of async calls that began and ended.
+        entered, left: Counters of calls that began and ended.
+        uncounted: Counter of calls among these that statistics leave out: they began
+            again and are counted there, or do not reach every implementation.
     """
 
     __slots__ = (
@@ -60,13 +93,14 @@ class CallSnapshot:
         "aheat",
         "alines",
         "caller",
-        "enter",
         "entered",
         "epoch",
         "heat",
         "is_gone",
         "left",
         "lines",
+        "uncounted",
+        "until",
     )
 
     def __init__(
@@ -76,7 +110,7 @@ class CallSnapshot:
         implementations: tuple[Implementation, ...] | None = None,
     ) -> None:
         self.caller = caller
-        self.epoch = epoch
+        self.epoch = self.until = epoch
         # None until the first call: many registrations in a row sort nothing.
         self._implementations = implementations
         self.is_gone = False
@@ -84,9 +118,9 @@ class CallSnapshot:
         self.aheat = 0
         self.lines: dict[int, int] = {}
         self.alines: dict[int, int] = {}
-        self.entered = itertools.count()
-        self.enter = self.entered.__next__
-        self.left = itertools.count()
+        self.entered = counter()
+        self.left = counter()
+        self.uncounted = counter()
 
     @property
     def is_pending(self) -> bool:
@@ -107,16 +141,25 @@ class CallSnapshot:
         """Return the implementations but for those of photons named in *removed*."""
         return [impl for impl in self.implementations if impl.photon not in removed]
 
-    def for_epoch(self, epoch: int) -> CallSnapshot:
-        """Return a snapshot of the same implementations for *epoch*."""
-        return CallSnapshot(self.caller, epoch, self._implementations)
+    def has(self, plugin: object) -> bool:
+        """Return whether *plugin* is among the implementations."""
+        return any(impl.plugin is plugin for impl in self.implementations)
+
+    def again(self) -> CallSnapshot:
+        """Return a snapshot of the same implementations, of which no call knows."""
+        return CallSnapshot(self.caller, self.epoch, self._implementations)
 
     @property
-    def awaited(self) -> int:
-        """Number of async calls under way."""
+    def under_way(self) -> int:
+        """Number of calls under way."""
         # `left` first: a call that ends in between is counted as under way.
         left = count_of(self.left)
         return count_of(self.entered) - left
+
+    @property
+    def calls(self) -> int:
+        """Number of calls so far."""
+        return count_of(self.entered) - count_of(self.uncounted)
 
     # Compiled callers hold these bound methods among their constants. By them a frame
     # also leads to its snapshot.
@@ -126,19 +169,31 @@ class CallSnapshot:
         return self.caller.run(self, kwargs, PERIOD)
 
     async def asampled(self, kwargs: dict[str, Any]) -> Any:
-        """Make a timed async call; it stands for all calls of a period.
+        """Make a timed async call; it stands for all calls of a period."""
+        return await self.caller.arun(self, kwargs, PERIOD)
 
-        A coroutine that was made before a change and is awaited after it comes here
-        too. It has not begun, so it sees the implementations of now.
-        """
-        is_late = self.is_gone
-        if is_late:
-            next(self.left)  # the call is not one of this snapshot
-            return await self.caller.awaited(**without_absent(kwargs))
+    # A call that was counted here and is not one of this snapshot, or may not be. So
+    # it is left at once and entered again when the compiled caller is about to leave.
+
+    def late(self, kwargs: dict[str, Any]) -> Any:
+        """Begin a call again that another snapshot may have to make."""
+        next(self.uncounted)
+        next(self.left)
         try:
-            return await self.caller.arun(self, kwargs, PERIOD)
+            return self.caller.call_cold(without_absent(kwargs))
         finally:
-            next(self.left)
+            next(self.entered)
+            next(self.uncounted)
+
+    async def alate(self, kwargs: dict[str, Any]) -> Any:
+        """Begin an async call again; see `late`."""
+        next(self.uncounted)
+        next(self.left)
+        try:
+            return await self.caller.acall_cold(without_absent(kwargs))
+        finally:
+            next(self.entered)
+            next(self.uncounted)
 
     # A compiled caller has a line of its own for each implementation. So the line of
     # the traceback says which one raised, and a call that succeeds pays nothing.
@@ -185,30 +240,26 @@ def _line(error: BaseException) -> int:
     return error.__traceback__.tb_lineno if error.__traceback__ is not None else 0
 
 
-# Finding calls on the stacks of threads.
+# The calls on the stack of the running thread, task or greenlet.
 
-_COROUTINE: Final = 0x80
-_ANSWER: Final = answer_of.__code__
-_LATE: Final = CallSnapshot.asampled.__code__
+_COROUTINE: Final = 0x80 | 0x200  # a coroutine or an async generator
+_AWAITS: Final = _COROUTINE | 0x20 | 0x100  # the same, or a generator that awaits
 
 # By identity: the hash of a code object is computed from all its constants each time.
-_runners: Final[dict[int, types.CodeType]] = {}
 _entries: Final[dict[int, types.CodeType]] = {}
 
 
 def note_entries(*functions: Callable[..., Any]) -> None:
-    """Note *functions* in which calls begin, with the variable ``snapshot``."""
+    """Note functions that make a call, with variables ``policy, snapshot, epoch``.
+
+    The epoch is None until the call is counted. The snapshot is None where another
+    frame counts the call.
+    """
     for function in functions:
         _entries[id(function.__code__)] = function.__code__
 
 
-def note_runners(*functions: Callable[..., Any]) -> None:
-    """Note *functions* that run a call, with a ``snapshot`` or ``context`` variable."""
-    for function in functions:
-        _runners[id(function.__code__)] = function.__code__
-
-
-note_runners(run, arun)
+note_entries(part_of)
 
 
 def _snapshot_of(code: types.CodeType) -> CallSnapshot | None:
@@ -221,58 +272,46 @@ def _snapshot_of(code: types.CodeType) -> CallSnapshot | None:
     return None
 
 
-def _calls(frame: types.FrameType | None) -> Iterator[tuple[CallSnapshot, bool]]:
-    """Yield (snapshot, is async) of each call on a stack, the innermost first."""
-    running: CallSnapshot | None = None
-    is_late = False
-    while frame is not None:
-        code = frame.f_code
-        is_entry = id(code) in _entries
-        if code is _ANSWER:
-            # The bottom of a task's stack; the task belongs to the call that made it.
-            yield frame.f_locals["context"].snapshot, True
-        elif id(code) in _runners:
-            local = frame.f_locals
-            context = local.get("context")
-            running = (
-                local.get("snapshot", running) if context is None else context.snapshot
-            )
-        elif code is _LATE:
-            # The caller outside of it was compiled for a snapshot that is replaced.
-            is_late = frame.f_locals.get("is_late", False)
-        elif is_late:
-            is_late = False
-        elif is_entry or code.co_filename.startswith(COMPILED):
-            # A caller around a runner that was found before, or a call barrier's
-            # caller, which has no snapshot among its constants.
-            own = frame.f_locals.get("snapshot") if is_entry else _snapshot_of(code)
-            snapshot, running = own or running, None
-            if snapshot is not None:
-                yield snapshot, bool(code.co_flags & _COROUTINE)
-        frame = frame.f_back
+def own_calls(
+    policy: Policy, *, with_loop: bool = False
+) -> Iterator[tuple[CallSnapshot | None, int]]:
+    """Yield (snapshot, epoch) of each call on the own stack, the innermost first.
 
-
-def outermost(policy: Policy) -> CallSnapshot | None:
-    """Return the snapshot of this thread's outermost call of *policy*'s hooks."""
-    found = None
-    for snapshot, _ in _calls(sys._getframe(1)):  # noqa: SLF001 - the stack is needed
-        if snapshot.caller.policy is policy:
-            found = snapshot
-    return found
-
-
-def calls_of_threads(
-    policy: Policy, *, include_async: bool = False
-) -> list[tuple[int, CallSnapshot]]:
-    """Return (thread id, snapshot) of every sync call of *policy*'s hooks under way.
+    It ends at the first frame of a task, which is a coroutine that no other one awaits:
+    what a task calls is not part of the call that runs the loop.
 
     Args:
         policy: What the hooks share.
-        include_async: Also return the async calls that a thread runs at this moment.
+        with_loop: Also yield calls that run the loop of this task.
     """
-    found = []
-    for thread, frame in sys._current_frames().items():  # noqa: SLF001 - as above
-        for snapshot, is_async in _calls(frame):
-            if (include_async or not is_async) and snapshot.caller.policy is policy:
-                found.append((thread, snapshot))
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the own stack
+    while frame is not None:
+        code = frame.f_code
+        if id(code) in _entries:
+            local = frame.f_locals
+            if local.get("policy") is policy and local.get("epoch") is not None:
+                yield local.get("snapshot"), local["epoch"]
+        elif code.co_filename.startswith(COMPILED):
+            snapshot, epoch = _snapshot_of(code), frame.f_locals.get(EPOCH)
+            if (
+                snapshot is not None
+                and epoch is not None
+                and snapshot.caller.policy is policy
+            ):
+                yield snapshot, epoch
+        back = frame.f_back
+        if (
+            not with_loop
+            and code.co_flags & _COROUTINE
+            and not (back is not None and back.f_code.co_flags & _AWAITS)
+        ):
+            return
+        frame = back
+
+
+def outermost(policy: Policy) -> int | None:
+    """Return the epoch of the outermost call that makes this call; None: this is it."""
+    found = None
+    for _, found in own_calls(policy):  # noqa: B007 - the last one is wanted
+        pass
     return found

@@ -9,6 +9,8 @@ the new one.
 
 from __future__ import annotations
 
+import ast
+import itertools
 import types
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
+    "EPOCH",
     "PERIOD",
     "ReplaceableFunction",
     "compile_caller",
@@ -41,6 +44,9 @@ __all__ = [
 
 PERIOD: Final = 128
 """One of this many calls of a compiled caller is timed; a power of two."""
+
+EPOCH: Final = "luminal_epoch"
+"""The variable of compiled callers with the epoch of their call."""
 
 ABSENT: Final = object()
 """Stands for an argument that the caller did not give."""
@@ -87,7 +93,9 @@ class _Writer:
         if code is None:
             if len(_cache) >= _CACHE_LIMIT:
                 _cache.clear()
-            module = compile(source, COMPILED, "exec", dont_inherit=True)
+            tree = ast.parse(source)
+            _join_lines(tree)
+            module = compile(tree, COMPILED, "exec", dont_inherit=True)
             code = _function_in(module)
             _cache[source] = code
         constants = self.constants
@@ -97,6 +105,34 @@ class _Writer:
             ),
             co_filename=f"{COMPILED}{name}>",
         )
+
+
+def _join_lines(tree: ast.Module) -> None:
+    """Let no line begin between the count of a call and the ``try``, at either end.
+
+    A trace function, a debugger's too, raises where a line begins. So what counts the
+    call is on the line before its ``try``, and what leaves on the line of each return.
+    Every other ``try``, which is itself in no ``try``, is on the line before it too.
+    """
+    for parent in ast.walk(tree):
+        if not isinstance(parent, ast.stmt):
+            continue
+        for before, inside in itertools.pairwise(getattr(parent, "body", ())):
+            if not isinstance(inside, ast.Try):
+                continue
+            inside.lineno = before.lineno
+            if inside.finalbody:
+                _put_on_line(inside.body[0], before.lineno)
+                for node in ast.walk(inside):
+                    if isinstance(node, ast.Return | ast.Raise):
+                        _put_on_line(node, inside.finalbody[0].lineno)
+
+
+def _put_on_line(statement: ast.stmt, line: int) -> None:
+    for node in ast.walk(statement):
+        if isinstance(node, ast.stmt | ast.expr):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
 
 
 def _function_in(module: types.CodeType) -> types.CodeType:
@@ -144,6 +180,7 @@ def compile_caller(
     isolated: bool,
     armed: bool,
     deadlines: Mapping[Implementation, float],
+    passes: Callable[[], bool] | None = None,
 ) -> tuple[types.CodeType, dict[int, int]]:
     """Return the code of a call of *snapshot*, and line → index of the implementation.
 
@@ -153,6 +190,8 @@ def compile_caller(
         isolated: Whether the call goes on after a failure.
         armed: Whether a success ends a streak of failures.
         deadlines: Seconds that each of these implementations may take when awaited.
+        passes: Returns whether the call is certainly not made by one from before a
+            swap. Otherwise it is left to the general way.
     """
     writer = _Writer()
     must, may = parameters(snapshot)
@@ -162,22 +201,37 @@ def compile_caller(
     define = "async def" if awaits else "def"
     writer.add(0, f"{define} __call__(luminal_self, /{star}{names}, **luminal_extra):")
     absent = writer.constant(ABSENT)
-    tests = ["luminal_extra"]
-    if awaits:
-        # `enter` counts the call as under way before this is tested.
-        tests.append(f"{writer.constant(snapshot)}.is_gone")
+    is_late = f"{writer.constant(snapshot)}.is_gone"
+    if passes is not None:
+        is_late += f" or not {writer.constant(passes)}()"
+    tests = [f"not luminal_number & {PERIOD - 1}", "luminal_extra"]
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
-    tick = writer.constant(snapshot.enter if awaits else snapshot.caller.tick)
+    given = f"{{{given}**luminal_extra}}"
+    advance, wait = writer.constant(next), "await " if awaits else ""
     slow = writer.constant(snapshot.asampled if awaits else snapshot.sampled)
+    late = writer.constant(snapshot.alate if awaits else snapshot.late)
+    # The call is counted before it reads anything that a swap changes.
     writer.add(
         1,
-        f"if not {tick}() & {PERIOD - 1} or {' or '.join(tests)}:",
-        f" return {'await ' if awaits else ''}{slow}({{{given}**luminal_extra}})",
+        "luminal_result = None",
+        "try:",
+        f" luminal_number = {advance}({writer.constant(snapshot.entered)})",
+        f" {EPOCH} = {writer.constant(snapshot.caller.policy)}.epoch",
+        f" if {is_late}:",
+        f"  {EPOCH} = None",
+        f"  luminal_result = {wait}{late}({given})",
+        "  return luminal_result",
+        f" if {' or '.join(tests)}:",
+        f"  luminal_result = {wait}{slow}({given})",
+        "  return luminal_result",
     )
     body = _Body(writer, snapshot, frozenset(must), awaits, isolated, armed, deadlines)
     body.write()
+    writer.add(
+        1, "finally:", f" {writer.constant(next)}({writer.constant(snapshot.left)})"
+    )
     return writer.code(snapshot.caller.name), body.lines
 
 
@@ -218,11 +272,9 @@ class _Body:
     def write(self) -> None:
         """Write the body."""
         add, constant, snapshot = self.writer.add, self.writer.constant, self.snapshot
-        depth = 2 if self.awaits else 1
-        if self.awaits:
-            add(1, "try:")
-        if self.is_first or not self.is_alone:
-            add(depth, f"luminal_result = {'None' if self.is_first else '[]'}")
+        depth = 2
+        if not self.is_first and not self.is_alone:
+            add(depth, "luminal_result = []")
         if self.wrappers:
             add(depth, f"{' = '.join(self.wrappers)} = None")
         add(depth, "try:", " pass")
@@ -237,14 +289,12 @@ class _Body:
             depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
         )
         if self.wrappers:
-            add(depth, f" return {self._unwinding(self.wrappers, 'luminal_raised')}")
+            unwinding = self._unwinding(self.wrappers, "luminal_raised")
+            add(depth, f" luminal_result = {unwinding}", " return luminal_result")
             self._second_halves(depth)
         else:
             add(depth, " raise")
-        if not self.wrappers or not self.awaits:
-            add(depth, "return luminal_result")
-        if self.awaits:
-            add(1, "finally:", f" {constant(snapshot.left.__next__)}()")
+        add(depth, "return luminal_result")
 
     def _unwinding(self, wrappers: list[str], error: str) -> str:
         """Return the expression that runs second halves in the general way."""
@@ -261,7 +311,8 @@ class _Body:
         """Write the second halves for a call that went well."""
         add, constant = self.writer.add, self.writer.constant
         if self.awaits:
-            add(depth, f"return {self._unwinding(self.wrappers, 'None')}")
+            unwinding = self._unwinding(self.wrappers, "None")
+            add(depth, f"luminal_result = {unwinding}")
             return
         for index in range(len(self.wrappers) - 1, -1, -1):
             wrapper = self.wrappers[index]
@@ -271,6 +322,7 @@ class _Body:
             rest = self._unwinding(self.wrappers[:index], "luminal_raised")
             add(
                 depth,
+                "luminal_value = None",
                 "try:",
                 f" {wrapper}.send(luminal_result)",
                 "except StopIteration as luminal_stop:",
@@ -278,7 +330,8 @@ class _Body:
                 *self._streak_ends(self.snapshot.implementations[index], " "),
                 "except BaseException as luminal_raised:",
                 f" {failed}",
-                f" return {rest}",
+                f" luminal_result = {rest}",
+                " return luminal_result",
                 "else:",
                 f" {constant(second_yield)}({wrapper})",
             )
@@ -403,6 +456,11 @@ class ReplaceableFunction:
         self._function.__code__ = self._cold = cold
         self._is_cold = True
         self.bound = types.MethodType(self._function, owner)
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether no caller is compiled."""
+        return self._is_cold
 
     def deoptimize(self) -> None:
         """Put the cold code in."""

@@ -137,7 +137,7 @@ class Policy:
         monitors: Pairs of functions around every call, the outermost last.
         breaker: None if no circuit may open.
         deadlines: Photon → seconds that its ``async`` implementations may take.
-        replaced: Snapshots that were replaced while async calls used them.
+        replaced: Snapshots that were replaced while calls used them.
     """
 
     __slots__ = (
@@ -173,8 +173,15 @@ class Policy:
         self.replaced: list[CallSnapshot] = []
 
     def forget_ended(self) -> None:
-        """Forget replaced snapshots without a call under way; the lock is held."""
-        self.replaced[:] = [s for s in self.replaced if s.awaited]
+        """Forget replaced snapshots that no call will use; the lock is held."""
+        kept = []
+        for snapshot in self.replaced:
+            barrier = snapshot.caller.barrier
+            if snapshot.under_way or (barrier is not None and snapshot in barrier.old):
+                kept.append(snapshot)
+            else:
+                snapshot.caller.count(snapshot)
+        self.replaced[:] = kept
 
     def deadline(self, impl: Implementation) -> float | None:
         """Return the seconds that *impl* may take, or None."""

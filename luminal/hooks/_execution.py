@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CallContext",
     "amonitored",
-    "answer_of",
     "arun",
     "arun_first_half",
     "as_new_style",
@@ -36,6 +35,7 @@ __all__ = [
     "complete",
     "monitored",
     "no_yield",
+    "part_of",
     "run",
     "run_blocking",
     "second_yield",
@@ -50,6 +50,7 @@ class CallContext:
     Attributes:
         policy: What the hooks share.
         snapshot: What the call sees.
+        epoch: That of the outermost call; known where tasks are made.
         hook: Name of the hook.
         implementations: Those that take part, in the order of calls.
         is_first: Whether the first result ends the call.
@@ -61,6 +62,7 @@ class CallContext:
     __slots__ = (
         "answers",
         "concurrent",
+        "epoch",
         "hook",
         "implementations",
         "is_first",
@@ -82,6 +84,7 @@ class CallContext:
     ) -> None:
         self.policy = policy
         self.snapshot = snapshot
+        self.epoch: int | None = None
         self.hook = snapshot.caller.name
         self.implementations = implementations
         self.is_first = is_first
@@ -186,6 +189,15 @@ async def within(impl: Implementation, hook: str, seconds: float, value: Any) ->
         ) from error
 
 
+async def part_of(
+    policy: Policy,  # noqa: ARG001 - read from this frame, see `own_calls`
+    epoch: int | None,  # noqa: ARG001 - likewise
+    work: Coroutine[Any, Any, Any],
+) -> Any:
+    """Await *work* in a task that belongs to a call of *epoch*, which counts it."""
+    return await work
+
+
 async def answer_of(
     context: CallContext,
     index: int,
@@ -223,7 +235,13 @@ async def side_by_side(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(answer_of(context, start + n, weight, *item))
+                group.create_task(
+                    part_of(
+                        context.policy,
+                        context.epoch,
+                        answer_of(context, start + n, weight, *item),
+                    )
+                )
                 for n, item in enumerate(chosen)
             ]
     except BaseExceptionGroup as errors:

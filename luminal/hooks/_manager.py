@@ -8,6 +8,7 @@ handlers nor reloads.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from luminal.errors import did_you_mean, nearest
+from luminal.errors import PhotonReloadError, did_you_mean, nearest
 from luminal.hooks._caller import Caller, SubsetCaller
+from luminal.hooks._calls import has_gil
 from luminal.hooks._errors import Breaker, Policy
 from luminal.hooks._impl import (
     Implementation,
@@ -627,9 +629,16 @@ class PluginManager(pluggy.PluginManager):
         Raises:
             ValueError: As for `swap`.
             pluggy.PluginValidationError: Likewise.
+            PhotonReloadError: Python runs without the GIL.
         """
         from luminal.hooks._swap import PreparedSwap
 
+        if not (has_gil() or os.environ.get("LUMINAL_SWAP_WITHOUT_GIL")):
+            raise PhotonReloadError(
+                "photons cannot be swapped while Python runs without the GIL",
+                why="this is not tested enough on free-threaded builds",
+                hint="set PYTHON_GIL=1, or LUMINAL_SWAP_WITHOUT_GIL=1 to try it",
+            )
         owners = tuple(owners)
         changing = self._specified_by(owners)
         changes = self._prepare_changes(pairs, generation, changing)
@@ -776,11 +785,41 @@ class PluginManager(pluggy.PluginManager):
 
         return wait_until_idle(self._policy, self._all_callers(), plugin, deadline)
 
-    async def wait_idle(self, plugin: object, deadline: float) -> bool:
-        """Wait as `wait_until_idle` does, and let the event loop run."""
+    async def wait_idle(
+        self, plugin: object, deadline: float, *, with_loop: bool = False
+    ) -> bool:
+        """Wait as `wait_until_idle` does, and let the event loop run.
+
+        Args:
+            plugin: As for `wait_until_idle`.
+            deadline: Likewise, in seconds.
+            with_loop: Whether calls that run this very loop are not waited for either.
+        """
         from luminal.hooks._swap import await_idle
 
-        return await await_idle(self._policy, self._all_callers(), plugin, deadline)
+        return await await_idle(
+            self._policy, self._all_callers(), plugin, deadline, with_loop=with_loop
+        )
+
+    def abandon(self, plugin: object) -> None:
+        """Let no call see *plugin* any more, which was swapped out.
+
+        Calls under way from before the swap are led to the new generation from now on.
+        What they have begun in *plugin* goes on.
+        """
+        from luminal.hooks._swap import abandon
+
+        abandon(self._all_callers(), plugin)
+
+    def seen(self, name: str) -> object | None:
+        """Return the plugin *name* that the running call sees; None: there is none.
+
+        In a call from before a swap that is the old generation.
+        """
+        from luminal.hooks._swap import seen
+
+        found = seen(self._policy, self._all_callers(), name)
+        return self.get_plugin(name) if found is None else found
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""

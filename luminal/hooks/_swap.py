@@ -12,16 +12,12 @@ the time when that call began.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._calls import (
-    CallSnapshot,
-    calls_of_threads,
-    note_runners,
-    outermost,
-)
+from luminal.hooks._calls import CallSnapshot, outermost, own_calls
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -43,145 +39,145 @@ if TYPE_CHECKING:
 __all__ = [
     "CallBarrier",
     "PreparedSwap",
-    "SwapState",
+    "abandon",
     "await_idle",
     "calls_in",
+    "seen",
     "statistics",
     "wait_until_idle",
 ]
 
-_CHECK_EVERY: Final = 0.001  # seconds between two searches of the threads' stacks
-
-
-class SwapState:
-    """Whether a swap is committed; the barriers of all its hooks share it.
-
-    It is apart from the `PreparedSwap`, which refers to the old plugins.
-
-    Attributes:
-        done: From this store on, all hooks of the swap show the new generation.
-    """
-
-    __slots__ = ("done",)
-
-    def __init__(self) -> None:
-        self.done = False
+_CHECK_EVERY: Final = 0.001  # seconds between two looks at the counters
 
 
 def _epochs_under_way(policy: Policy) -> set[int]:
-    """Return the epochs of all calls under way."""
-    found = {s.epoch for _, s in calls_of_threads(policy, include_async=True)}
+    """Return the epochs of all calls under way that began before the last swap."""
     with policy.lock:
         policy.forget_ended()
-        found.update(snapshot.epoch for snapshot in policy.replaced)
-    return found
+        return {s.until for s in policy.replaced if s.under_way}
 
 
-def _of_epoch(snapshots: Sequence[CallSnapshot], epoch: int) -> CallSnapshot | None:
-    """Return the latest of *snapshots* that is not later than *epoch*."""
-    return next((s for s in reversed(snapshots) if s.epoch <= epoch), None)
+def _flow() -> Callable[[], int]:
+    """Return a function that numbers the running task, greenlet or thread.
+
+    What is not imported when a swap begins can have suspended no call before it. A
+    number that is used again stands for what began after the swap.
+    """
+    thread: Callable[[], int] = threading.get_ident
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is not None:
+        current = greenlet.getcurrent
+
+        def thread() -> int:
+            return id(current())
+
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return thread
+    running, task_of = asyncio._get_running_loop, asyncio.current_task  # noqa: SLF001
+
+    def flow() -> int:
+        loop = running()
+        task = None if loop is None else task_of(loop)
+        return thread() if task is None else id(task)
+
+    return flow
 
 
 class CallBarrier:
-    """Makes the calls of one hook while calls from before a swap are under way.
+    """Leads the calls of one hook while calls from before a swap are under way.
 
     Attributes:
         policy: What the hooks share.
+        epoch: The swap's.
         old: Snapshots of earlier epochs, the oldest first.
         new: The snapshot with the swap's new generations.
-        swap: Whether the swap is done.
-        is_over: Whether the hook's functions do not lead here any more.
     """
 
-    __slots__ = ("_checked", "is_over", "new", "old", "policy", "swap")
+    __slots__ = ("_checked", "_flow", "_passing", "epoch", "new", "old", "policy")
 
     def __init__(
-        self,
-        policy: Policy,
-        old: list[CallSnapshot],
-        new: CallSnapshot,
-        swap: SwapState,
+        self, policy: Policy, epoch: int, old: list[CallSnapshot], new: CallSnapshot
     ) -> None:
         self.policy = policy
+        self.epoch = epoch
         self.old = old
         self.new = new
-        self.swap = swap
-        self.is_over = False
         self._checked = 0.0
+        self._flow = _flow()
+        # Numbers of tasks, greenlets and threads that are in no call from before. They
+        # can come into none: a call that begins now is of the new epoch.
+        self._passing: set[int] = set()
 
-    def choose(self) -> CallSnapshot:
-        """Return the snapshot for the call that this thread makes now."""
-        old, first = self.old, outermost(self.policy)
-        if first is None:
-            return self.new if self.swap.done or not old else old[-1]
-        if first.epoch >= self.new.epoch:
-            return self.new
-        return _of_epoch(old, first.epoch) or self.new
+    def passes(self) -> bool:
+        """Return whether what runs is known to be in no call from before the swap."""
+        return self._flow() in self._passing
 
-    def lead(self) -> CallSnapshot:
-        """Return the snapshot for the call that this thread makes now.
+    def first(self) -> int | None:
+        """Return the epoch of the outermost call that makes this call, if any."""
+        is_done = self.policy.epoch >= self.epoch
+        if is_done:
+            self._check()
+            if self.passes():
+                return None
+        found = outermost(self.policy)
+        if is_done and (found is None or found >= self.epoch):
+            self._passing.add(self._flow())
+        return found
 
-        From the choice on, this frame and then the caller's show a swap that a call is
-        under way; before the choice they do not. If a swap was committed meanwhile, it
-        may have missed this call; then the choice is made again.
-        """
-        while True:
-            was_done = self.swap.done
-            snapshot = self.choose()
-            if was_done or not self.swap.done:
-                return snapshot
-            del snapshot  # or the next choice would take this for a call under way
-
-    def enter(self, kwargs: dict[str, Any]) -> Any:
-        """Make a sync call."""
-        self._check()
-        snapshot = self.lead()
-        if self.is_over:  # it ended between the beginning of this call and the choice
-            del snapshot
-            return self.new.caller.sync(**kwargs)
-        snapshot.caller.tick()
-        return snapshot.caller.run(snapshot, kwargs, 1)
-
-    async def aenter(self, kwargs: dict[str, Any]) -> Any:
-        """Make an async call."""
-        self._check()
-        snapshot = self.lead()
-        if self.is_over:
-            del snapshot
-            return await self.new.caller.awaited(**kwargs)
-        snapshot.enter()
-        try:
-            return await snapshot.caller.arun(snapshot, kwargs, 1)
-        finally:
-            next(snapshot.left)
+    def seen_by(self, epoch: int) -> CallSnapshot:
+        """Return what a call sees whose outermost call is of *epoch*."""
+        if epoch < self.epoch:
+            for snapshot in reversed(self.old):
+                if snapshot.epoch <= epoch:
+                    return snapshot
+        return self.new
 
     def _check(self) -> None:
         now = time.monotonic()
-        if self.swap.done and now - self._checked > _CHECK_EVERY:
+        if now - self._checked > _CHECK_EVERY:
             self._checked = now
             self.remove_if_idle()
 
     def remove_if_idle(self) -> None:
         """Remove the barrier if no call from before it is under way."""
-        self.keep(_epochs_under_way(self.policy))
+        with self.policy.lock:
+            self.keep(_epochs_under_way(self.policy))
+            self.policy.forget_ended()
 
     def keep(self, epochs: Iterable[int]) -> None:
         """Keep the snapshots that calls of *epochs* see; without one, end the barrier.
 
         A call that outlives many swaps keeps alive only what it sees.
         """
-        caller = self.new.caller
         with self.policy.lock:
-            seen = {id(_of_epoch(self.old, e)) for e in epochs if e < self.new.epoch}
-            self.old = [snapshot for snapshot in self.old if id(snapshot) in seen]
-            if not self.old and caller.barrier is self:
-                caller.barrier = None
-                caller.deoptimize()
-                self.is_over = True
+            if self.policy.epoch >= self.epoch:
+                seen = {id(self.seen_by(e)) for e in epochs if e < self.epoch}
+                self.old = [snapshot for snapshot in self.old if id(snapshot) in seen]
+                self._end_if_empty()
 
+    def abandon(self, plugin: object) -> None:
+        """Lead calls that see *plugin* to the new generation from now on."""
+        with self.policy.lock:
+            reached = [n for n, snapshot in enumerate(self.old) if snapshot.has(plugin)]
+            if reached:
+                # What is older would be seen instead.
+                del self.old[: reached[-1] + 1]
+                self._end_if_empty()
 
-# Functions in which a call has chosen its snapshot and not yet begun to run it.
-note_runners(CallBarrier.lead, CallBarrier.enter, CallBarrier.aenter)
+    def _end_if_empty(self) -> None:
+        caller = self.new.caller
+        if not self.old and caller.barrier is self:
+            caller.barrier = None
+            caller.deoptimize()
+
+    def last_epoch_of(self, plugin: object) -> int:
+        """Return the last epoch whose calls may still reach *plugin*; -1: none."""
+        ends = [*(snapshot.epoch for snapshot in self.old[1:]), self.epoch]
+        return max(
+            (e - 1 for s, e in zip(self.old, ends, strict=False) if s.has(plugin)),
+            default=-1,
+        )
 
 
 class PreparedSwap:
@@ -199,12 +195,12 @@ class PreparedSwap:
 
     __slots__ = (
         "_barriers",
+        "_callers",
         "_epoch",
         "_policy",
-        "_renewed",
         "_specs",
-        "_state",
         "changes",
+        "is_done",
     )
 
     def __init__(
@@ -216,9 +212,10 @@ class PreparedSwap:
         specs: Mapping[Caller, Any],
     ) -> None:
         self.changes = changes
+        self.is_done = False
         self._specs = specs
         self._policy = policy
-        self._state = SwapState()
+        self._callers = callers
         orders = _new_orders(find, changes)
         for caller in specs:
             if caller not in orders:
@@ -227,73 +224,54 @@ class PreparedSwap:
         self._epoch = policy.epoch + 1 if orders else policy.epoch
         # (caller, its new order, the barrier before, the barrier)
         self._barriers: list[tuple[Caller, Order, CallBarrier | None, CallBarrier]] = []
-        # Present snapshots of the other hooks, and those for the new epoch.
-        self._renewed: list[tuple[CallSnapshot, CallSnapshot]] = []
-        for caller in callers if orders else ():
-            order = orders.get(caller)
-            if order is not None:
-                self._put_barrier(caller, order)
-                continue
-            # A call of another hook that begins after the commit belongs to the new
-            # epoch, so it needs a snapshot of that epoch.
-            present = caller.snapshot
-            self._renewed.append((present, present.for_epoch(self._epoch)))
-            # From here on a search for calls under way finds those of the present one.
-            policy.replaced.append(present)
+        for caller, order in orders.items():
+            self._put_barrier(caller, order)
 
     def _put_barrier(self, caller: Caller, order: Order) -> None:
         """Let calls go through a barrier, which still shows the old generation."""
         old, last = caller.snapshot, caller.barrier
         before = [old] if last is None else [*last.old, old]
         new = CallSnapshot(caller, self._epoch, order.implementations())
-        barrier = CallBarrier(self._policy, before, new, self._state)
+        barrier = CallBarrier(self._policy, self._epoch, before, new)
         self._barriers.append((caller, order, last, barrier))
         caller.barrier = barrier
-        caller.put_barrier(barrier)
-        if last is not None:
-            last.is_over = True
-
-    @property
-    def is_done(self) -> bool:
-        """Whether calls that begin now see the new generations."""
-        return self._state.done
+        caller.deoptimize()
+        old.is_gone = True
 
     def commit(self) -> None:
         """Let calls that begin from now on see the new generations, in all hooks."""
-        self._policy.epoch = self._epoch
         for caller, spec in self._specs.items():
             caller.spec = spec
-        for _, snapshot in self._renewed:
-            snapshot.caller.step_to(snapshot)
-        self._state.done = True
+        self._policy.epoch = self._epoch  # this one store
+        self.is_done = True
 
     def finish(self) -> None:
         """Do what is left to do after the commit."""
         for caller, spec in self._specs.items():
             caller.take_specification(spec)
-        for old, _ in self._renewed:
-            old.caller.count(old)
         for caller, order, _, barrier in self._barriers:
             caller.order = order
-            caller.replace_snapshot(barrier.new)
+            caller.replace_snapshot(barrier.new, self._epoch - 1)
             if caller.is_orphaned:
                 caller.orphan()
-        if self._barriers:
-            under_way = _epochs_under_way(self._policy)
-            for _, _, _, barrier in self._barriers:
-                barrier.keep(under_way)
+        if not self._barriers:
+            return
+        swapped = {id(caller) for caller, _, _, _ in self._barriers}
+        for caller in self._callers:
+            # Calls that are under way now may have begun before the commit.
+            if id(caller) not in swapped and caller.snapshot.under_way:
+                caller.split(self._epoch - 1)
+        under_way = _epochs_under_way(self._policy)
+        for _, _, _, barrier in self._barriers:
+            barrier.keep(under_way)
         self._policy.forget_ended()
 
     def undo(self) -> None:
         """Give up a swap that was not committed."""
-        for caller, _, last, barrier in self._barriers:
+        for caller, _, last, _ in self._barriers:
             caller.barrier = last
-            barrier.is_over = True
-            if last is None:
-                caller.deoptimize()
-            else:
-                last.is_over = False
-                caller.put_barrier(last)
+            caller.deoptimize()
+            caller.snapshot.is_gone = False
 
 
 def _new_orders(
@@ -330,64 +308,68 @@ def _new_orders(
     return orders
 
 
-# Calls under way, and statistics. A call pays for one counter only.
+# Calls under way, and statistics.
 
-_SHORTEST_PAUSE: Final = 0.0002  # seconds between two searches of the stacks, at first
+_SHORTEST_PAUSE: Final = 0.0002  # seconds between two looks at the counters, at first
 _LONGEST_PAUSE: Final = 0.01
 
 
-def _snapshots_of_async_calls(
-    policy: Policy, callers: Iterable[Caller]
-) -> Iterator[CallSnapshot]:
-    """Yield every snapshot of which async calls may be under way, once."""
-    seen: dict[int, CallSnapshot] = {id(s): s for s in tuple(policy.replaced)}
-    for caller in callers:
-        seen[id(caller.snapshot)] = caller.snapshot
-        for snapshot in caller.barrier.old if caller.barrier is not None else ():
-            seen[id(snapshot)] = snapshot
-    yield from seen.values()
-
-
-def _last_epoch_of(callers: Iterable[Caller], plugin: object) -> int:
-    """Return the last epoch whose calls may still reach *plugin*; -1: there is none."""
-    epochs = [
-        snapshot.epoch
-        for caller in callers
-        if caller.barrier is not None
-        for snapshot in caller.barrier.old
-        if _has(snapshot, plugin)
-    ]
-    return max(epochs, default=-1)
-
-
-def _has(snapshot: CallSnapshot, plugin: object) -> bool:
-    return any(impl.plugin is plugin for impl in snapshot.implementations)
+def _snapshots(policy: Policy, callers: Iterable[Caller]) -> list[CallSnapshot]:
+    """Return every snapshot of which calls may be under way, once."""
+    with policy.lock:
+        return [*policy.replaced, *(caller.snapshot for caller in callers)]
 
 
 def calls_in(
-    policy: Policy, callers: Collection[Caller], plugin: object
+    policy: Policy,
+    callers: Collection[Caller],
+    plugin: object,
+    *,
+    with_loop: bool = False,
 ) -> tuple[int, int]:
-    """Return how many calls may be in *plugin*, and how many of them are this thread's.
+    """Return how many calls may be in *plugin*, and how many are on the own stack.
 
     A call counts from its beginning to its end if *plugin* implements its hook. A call
     that began before *plugin* was swapped out also counts: it may still call a hook.
+    Calls that run the loop of this task are on the own stack if *with_loop* says so.
     """
-    last_epoch = _last_epoch_of(callers, plugin)
-    this_thread, count, own = threading.get_ident(), 0, 0
-    for thread, snapshot in calls_of_threads(policy):
-        if snapshot.epoch <= last_epoch or _has(snapshot, plugin):
-            count += 1
-            own += thread == this_thread
-    for snapshot in _snapshots_of_async_calls(policy, callers):
-        under_way = snapshot.awaited
-        if under_way and (snapshot.epoch <= last_epoch or _has(snapshot, plugin)):
-            count += under_way
-    if not count:
-        # No call needs the old generation: free it now and not at the next call.
-        for caller in callers:
-            if caller.barrier is not None:
-                caller.barrier.remove_if_idle()
+    with policy.lock:  # so no swap is half done
+        barriers = [b for caller in callers if (b := caller.barrier) is not None]
+        last = max((barrier.last_epoch_of(plugin) for barrier in barriers), default=-1)
+        reaching = [
+            snapshot
+            for snapshot in _snapshots(policy, callers)
+            if (snapshot.is_gone and snapshot.until <= last) or snapshot.has(plugin)
+        ]
+        count = sum(snapshot.under_way for snapshot in reaching)
+        if not count:
+            # No call needs the old generation: free it now and not at the next call.
+            for barrier in barriers:
+                barrier.remove_if_idle()
+            policy.forget_ended()
+            return 0, 0
+        own = sum(s in reaching for s, _ in own_calls(policy, with_loop=with_loop))
     return count, own
+
+
+def abandon(callers: Iterable[Caller], plugin: object) -> None:
+    """Lead calls from before the swap of *plugin* to its successor from now on."""
+    for caller in callers:
+        if caller.barrier is not None:
+            caller.barrier.abandon(plugin)
+
+
+def seen(policy: Policy, callers: Iterable[Caller], name: str) -> object | None:
+    """Return the plugin *name* that a call from before a swap sees; None: not such."""
+    barriers = [b for caller in callers if (b := caller.barrier) is not None]
+    epoch = outermost(policy) if barriers else None
+    if epoch is None:
+        return None
+    for barrier in barriers:
+        for impl in barrier.seen_by(epoch).implementations:
+            if impl.photon == name:
+                return impl.plugin
+    return None
 
 
 def _pauses(deadline: float) -> Iterator[float]:
@@ -404,8 +386,8 @@ def wait_until_idle(
 ) -> bool:
     """Wait until no call may be in *plugin*; False: the deadline passed.
 
-    A call on this thread's own stack cannot end while it waits. If only such calls are
-    left, it returns at once.
+    A call on the own stack cannot end while it waits. If only such calls are left, it
+    returns at once.
     """
     for pause in _pauses(deadline):
         count, own = calls_in(policy, callers, plugin)
@@ -416,14 +398,20 @@ def wait_until_idle(
 
 
 async def await_idle(
-    policy: Policy, callers: Collection[Caller], plugin: object, deadline: float
+    policy: Policy,
+    callers: Collection[Caller],
+    plugin: object,
+    deadline: float,
+    *,
+    with_loop: bool = False,
 ) -> bool:
     """Wait as `wait_until_idle` does, and let the event loop run."""
     import asyncio
 
     for pause in _pauses(deadline):
-        if not calls_in(policy, callers, plugin)[0]:
-            return True
+        count, own = calls_in(policy, callers, plugin, with_loop=with_loop)
+        if count == own:
+            return not own
         await asyncio.sleep(pause)
     return not calls_in(policy, callers, plugin)[0]
 
@@ -433,12 +421,10 @@ def statistics(
 ) -> tuple[HookStatistics, ...]:
     """Return the numbers of every implementation, hook by hook, in call order."""
     running: dict[int, int] = {}
-    for _, snapshot in calls_of_threads(policy):
-        for impl in snapshot.implementations:
-            running[id(impl)] = running.get(id(impl), 0) + 1
-    for snapshot in _snapshots_of_async_calls(policy, callers):
-        for impl in snapshot.implementations if snapshot.awaited else ():
-            running[id(impl)] = running.get(id(impl), 0) + snapshot.awaited
+    for snapshot in _snapshots(policy, callers):
+        under_way = snapshot.under_way
+        for impl in snapshot.implementations if under_way else ():
+            running[id(impl)] = running.get(id(impl), 0) + under_way
     found: list[HookStatistics] = []
     for caller in callers:
         with policy.lock:

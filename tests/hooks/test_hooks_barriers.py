@@ -78,15 +78,15 @@ class Host:
 def after_choice(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Hold what happens, once each, between a call's choice and its begin."""
     steps: list[Callable[[], object]] = []
-    real = CallBarrier.choose
+    real = CallBarrier.seen_by
 
-    def choose(gate: CallBarrier) -> Any:
-        view = real(gate)
+    def seen_by(barrier: CallBarrier, epoch: int) -> Any:
+        snapshot = real(barrier, epoch)
         if steps:
             steps.pop()()
-        return view
+        return snapshot
 
-    monkeypatch.setattr(CallBarrier, "choose", choose)
+    monkeypatch.setattr(CallBarrier, "seen_by", seen_by)
     return steps
 
 
