@@ -344,8 +344,11 @@ class Handler:
     async def stop(self, force_stop: bool = False) -> bool:
         """Unregister the photon's hooks, finalize it, and end what it owns.
 
+        Calls of its hooks that are under way are waited for before, up to
+        ``Deadlines.drain``; but not the call that asks for this.
+
         Args:
-            force_stop: Skip ``finalize`` and end at once.
+            force_stop: Wait for no call, skip ``finalize`` and end at once.
 
         Returns:
             Whether ``finalize`` went well.
@@ -366,7 +369,8 @@ class Handler:
             self._go(Step.STOP)
             problem: Problem | None = None
             try:
-                self._runtime.unregister(self)
+                if self._runtime.unregister(self) and not force_stop:
+                    await self._runtime.drain(self)
                 problem = await self._end(force_stop)
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and it is stopped.

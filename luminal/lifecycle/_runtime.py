@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 import types
 from collections import deque
 from contextlib import nullcontext, suppress
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import PhotonSettingsError, PhotonValidationError, did_you_mean
+from luminal.errors import (
+    PhotonSettingsError,
+    PhotonTimeoutError,
+    PhotonValidationError,
+    did_you_mean,
+)
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._steps import DefaultLifecycle
@@ -293,10 +299,39 @@ class Runtime:
         """Let the photon's hook implementations be called from now on."""
         self.plugins.register(handler.instance, handler.name, generation=handler.number)
 
-    def unregister(self, handler: Subject) -> None:
-        """Let them be called no more."""
-        if self.plugins.get_plugin(handler.name) is handler.instance:
+    def unregister(self, handler: Subject) -> bool:
+        """Let them be called no more; return whether they were called until now."""
+        is_called = self.plugins.get_plugin(handler.name) is handler.instance
+        if is_called:
             self.plugins.unregister(name=handler.name)
+        return is_called
+
+    async def drain(self, handler: Subject) -> None:
+        """Wait for the calls of an unregistered photon, up to the drain deadline.
+
+        A call that waits for this itself, or that runs this event loop, cannot end
+        meanwhile: it is not waited for.
+        """
+        plugins, limit = self.plugins, self.deadlines.drain
+        if not plugins.in_flight(handler.instance):
+            return
+        began = time.monotonic()
+        is_idle = await plugins.wait_idle(handler.instance, limit, with_loop=True)
+        self.drained(handler, time.monotonic() - began, is_idle=is_idle)
+
+    def drained(self, handler: Subject, seconds: float, *, is_idle: bool) -> None:
+        """Emit that calls were waited for; those left are led elsewhere from now on."""
+        problem = None
+        if not is_idle:
+            late = PhotonTimeoutError(
+                f"calls were still under way after {seconds:.3g} seconds; hooks "
+                "that they call from now on do not reach this generation",
+                hint="let hooks return sooner, or give them a longer drain deadline",
+            )
+            problem = Problem.of(late, "drain")
+            # It is finalized next: no call may be led to it after that.
+            self.plugins.abandon(handler.instance)
+        self.emit(EventKind.DRAINED, handler, seconds=seconds, problem=problem)
 
     def emit(
         self,

@@ -191,15 +191,7 @@ class Retirement:
         is_idle = await self._is_idle(handler)
         while not is_idle and time.monotonic() < self.until:
             is_idle = await self._is_idle(handler)
-        seconds = time.monotonic() - began
-        problem = None
-        if not is_idle:
-            late = PhotonTimeoutError(
-                f"calls were still under way after {seconds:.3g} seconds",
-                hint="let hooks return sooner, or give them a longer drain deadline",
-            )
-            problem = Problem.of(late, "drain")
-        self.runtime.emit(EventKind.DRAINED, handler, seconds=seconds, problem=problem)
+        self.runtime.drained(handler, time.monotonic() - began, is_idle=is_idle)
 
     async def _is_idle(self, handler: Handler) -> bool:
         import asyncio

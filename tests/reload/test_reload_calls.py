@@ -499,3 +499,114 @@ def test_a_loop_for_each_order(make_host, photons):
     assert host.answers() == [("a", 1, False)]
     asyncio.run(host.unload_photon(a))
     assert host.photons == {}
+
+
+LIMITED = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, drain=0.3)
+
+
+def calling(host, go):
+    """Call ``visit`` on a thread of its own; return the thread and the answers."""
+    inside, found = threading.Event(), []
+
+    def call():
+        found.extend(host.hook.visit(go=lambda photon: (inside.set(), go(photon))[1]))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread, inside, found
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_an_unload_waits_for_calls_under_way(make_host, photons, is_deleted):
+    """The photon is finalized when its last call has ended; the loop goes on."""
+    async with make_host() as host:
+        path = write(photons, "a", 1)
+        (a,) = await host.run(path)
+        old, leave = a.instance, threading.Event()
+
+        def go(photon):
+            assert leave.wait(DEADLINE)
+            return photon.ended
+
+        thread, inside, found = calling(host, go)
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        if is_deleted:
+            path.unlink()
+        unload = asyncio.create_task(host.unload_photon(a))
+        await host.until(lambda: a.state is State.STOPPING)
+        assert not old.ended
+        assert host.answers() == []
+        leave.set()
+        assert await unload
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [(("a", 1, False), False)]
+        assert old.ended
+        (drained,) = host.happened(EventKind.DRAINED)
+        assert drained.problem is None
+
+
+async def test_an_unload_waits_no_longer_than_the_drain_deadline(make_host, photons):
+    """And says so; a forced one waits for nothing."""
+    async with make_host(deadlines=LIMITED) as host:
+        for is_forced in (False, True):
+            (a,) = await host.run(write(photons, "a", 1))
+            old, leave = a.instance, threading.Event()
+            thread, inside, _ = calling(host, lambda _, e=leave: e.wait(DEADLINE))
+            await asyncio.to_thread(inside.wait, DEADLINE)
+            await host.unload_photon(a, is_forced)
+            assert thread.is_alive()
+            assert old.ended is not is_forced
+            leave.set()
+            await asyncio.to_thread(thread.join, DEADLINE)
+        (drained,) = host.happened(EventKind.DRAINED)
+        assert "calls were still under way" in str(drained)
+
+
+async def test_a_call_may_unload_its_own_photon(make_host, photons):
+    """Awaited by the call itself: it is not waited for, so nobody waits for ever."""
+    async with make_host() as host:
+        (a,) = await host.run(write(photons, "a", 1, ASYNC))
+
+        async def go(photon):
+            return await host.unload_photon(a)
+
+        assert await host.ahook.visit(go=go) == [(("a", 1), True)]
+        assert a.state is State.STOPPED
+        assert not host.answers()
+
+
+async def test_a_call_on_another_thread_that_unloads_its_own_photon(make_host, photons):
+    """It is waited for up to the drain deadline."""
+    async with make_host(deadlines=LIMITED) as host:
+        (a,) = await host.run(write(photons, "a", 1))
+        loop = asyncio.get_running_loop()
+
+        def go(photon):
+            unload = host.unload_photon(a)
+            return asyncio.run_coroutine_threadsafe(unload, loop).result(DEADLINE)
+
+        thread, _, found = calling(host, go)
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [(("a", 1, False), True)]
+
+
+async def test_a_long_call_never_reaches_a_finalized_photon(make_host, photons):
+    """After the deadline its hook calls are those of the new generation."""
+    async with make_host(deadlines=LIMITED) as host:
+        (a,) = await host.run(write(photons, "a", 1))
+        leave = threading.Event()
+
+        def go(photon):
+            assert leave.wait(DEADLINE)
+            return host.hook.who()
+
+        thread, inside, found = calling(host, go)
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        write(photons, "a", 2)
+        await host.reload_photon(a)
+        await host.until(lambda: host.happened(EventKind.FINALIZED))
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [(("a", 1, False), [("a", 2, False)])]
+        (drained,) = host.happened(EventKind.DRAINED)
+        assert "do not reach this generation" in str(drained)
