@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +165,87 @@ def swaps(count: int) -> None:
     print(f"swap {min(spent) * 1e6:.1f} µs, the first call {min(after) * 1e6:.1f} µs")
 
 
+def long_call(count: int) -> None:
+    """Print the time of calls after swaps, while one long call is under way."""
+    banner("a swap under one long call and 100 other hooks")
+    managed = peers.ours(1)
+    names = [f"other{number}" for number in range(100)]
+    others = {n: peers.impl(lambda self, a, b: 1, specname=n) for n in names}
+    managed.register(type("Others", (), others)())
+    inside, end = threading.Event(), threading.Event()
+
+    class Long:
+        @peers.impl
+        def wait(self) -> None:
+            inside.set()
+            end.wait()
+
+    managed.register(Long())
+    managed.register(peers.plugin(), "guest")
+    calls = {name: getattr(managed.hook, name) for name in [*names, "work"]}
+
+    def fastest(best: dict[str, float]) -> dict[str, float]:
+        # In any order: the one after a swap finds cold caches of the processor.
+        for name, call in random.sample(list(calls.items()), len(calls)):
+            start = time.perf_counter()
+            call(a=1, b=2)
+            spent = time.perf_counter() - start
+            best[name] = min(best.get(name, spent), spent)
+        return best
+
+    def measure(*, swapping: bool) -> tuple[dict[str, float], dict[str, float]]:
+        first: dict[str, float] = {}
+        later: dict[str, float] = {}
+        for _ in range(count):
+            if swapping:
+                managed.swap("guest", peers.plugin())
+            fastest(first)
+            for _ in range(20):
+                fastest({})
+            fastest(later)
+        return first, later
+
+    measure(swapping=False)
+    warm, _ = measure(swapping=False)
+    thread = threading.Thread(target=managed.hook.wait)
+    thread.start()
+    inside.wait()
+    first, later = measure(swapping=True)
+    end.set()
+    thread.join()
+    slowest = max(first[name] / warm[name] for name in names)
+    print(f"the slowest of 100 other hooks, first call: {slowest:.2f} x its warm time")
+    for title, found in (("first call", first), ("once compiled", later)):
+        print(f"the swapped hook, {title}: {found['work'] / warm['work']:.2f} x")
+
+
+def callers(size: int, count: int) -> None:
+    """Print what a caller costs that calls what is stored in one place."""
+
+    class Stored:
+        def __init__(self, call: Any) -> None:
+            self.call = call
+
+        def known(self, /, *, a: Any = None, b: Any = None) -> Any:
+            return self.call(a=a, b=b)
+
+        def unknown(self, /, **kwargs: Any) -> Any:
+            return self.call(**kwargs)
+
+    for number in (1, 10):
+        banner(f"code replaced, or a call of one stored object, {number}")
+        hook = peers.ours(number).hook.work
+        stored = Stored(hook)
+        times = size // number
+        contestants = {
+            "code is replaced": lambda hook=hook: hook(a=1, b=2),
+            "stored, known arguments": lambda s=stored: s.known(a=1, b=2),
+            "stored, any arguments": lambda s=stored: s.unknown(a=1, b=2),
+        }
+        found = rounds({n: repeated(c, times) for n, c in contestants.items()}, count)
+        table(found, "code is replaced", times)
+
+
 def imports(count: int) -> None:
     """Print the time to import pluggy alone and with Luminal's engine."""
     banner("import time, in a fresh process")
@@ -223,6 +306,8 @@ def main() -> None:
     awaited_calls(size, count)
     registrations(200 if full else 5)
     swaps(200 if full else 20)
+    long_call(200 if full else 5)
+    callers(size, count)
     imports(15 if full else 2)
     pipeline(20_000 if full else 500, 5 if full else 2)
 
