@@ -177,9 +177,9 @@ class CallSnapshot:
 
     def late(self, kwargs: dict[str, Any]) -> Any:
         """Begin a call again that another snapshot may have to make."""
-        next(self.uncounted)
-        next(self.left)
         try:
+            next(self.left)
+            next(self.uncounted)
             return self.caller.call_cold(without_absent(kwargs))
         finally:
             next(self.entered)
@@ -187,9 +187,9 @@ class CallSnapshot:
 
     async def alate(self, kwargs: dict[str, Any]) -> Any:
         """Begin an async call again; see `late`."""
-        next(self.uncounted)
-        next(self.left)
         try:
+            next(self.left)
+            next(self.uncounted)
             return await self.caller.acall_cold(without_absent(kwargs))
         finally:
             next(self.entered)

@@ -289,6 +289,18 @@ def test_after_the_deadline_a_long_call_is_led_to_the_new(is_warm: bool) -> None
     assert found == [["new"]]
 
 
+def test_a_call_can_ask_which_generation_it_sees() -> None:
+    """Until it is given up, that is the one that its outermost call began with."""
+    pm = manager()
+    old, new = pm.get_plugin("p"), Photon("new")
+    with long_call(pm, lambda: pm.seen("p")) as found:
+        pm.swap("p", new)
+        assert pm.seen("p") is new
+    assert found == [old]
+    assert pm.seen("p") is new
+    assert pm.seen("nobody") is None
+
+
 @pytest.mark.parametrize("has_wrapper", [False, True])
 @pytest.mark.parametrize("awaits", [False, True])
 def test_a_debugger_that_ends_a_call_anywhere_leaves_the_counts_right(
