@@ -610,3 +610,15 @@ async def test_a_long_call_never_reaches_a_finalized_photon(make_host, photons):
         assert found == [(("a", 1, False), [("a", 2, False)])]
         (drained,) = host.happened(EventKind.DRAINED)
         assert "do not reach this generation" in str(drained)
+
+
+async def test_a_call_that_runs_the_loop_of_an_unload_is_not_waited_for(
+    make_host, photons
+):
+    """It cannot end before the unload does."""
+    patient = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, drain=2 * DEADLINE)
+    async with make_host(deadlines=patient) as host:
+        (a,) = await host.run(write(photons, "a", 1))
+        thread, _, found = calling(host, lambda _: asyncio.run(host.unload_photon(a)))
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [(("a", 1, False), True)]
