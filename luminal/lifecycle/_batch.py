@@ -459,6 +459,8 @@ class BatchLoader:
                     gone.append(handler)
                     self.runtime.emit(EventKind.UNLOADED, handler)
         finally:
+            for handler in gone:
+                handler._changes.undo()
             units = {h.generation.unit for h in gone if h.generation is not None}
             # With the last photon goes all that was ever imported.
             ended = world.retire(
@@ -467,7 +469,6 @@ class BatchLoader:
             self.runtime.plugins.forget_specs(ended)
             spaces = [namespaces_of(handler) for handler in gone]
             for handler in gone:
-                handler._changes.undo()
                 handler._release()
             for handler, namespaces in zip(gone, spaces, strict=True):
                 report_referrers(handler, namespaces)

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from luminal.loading._workers import run_in_thread as run_in_thread
     from luminal.loading._workers import run_in_worker as run_in_worker
     from luminal.loading._world import World as World
-    from luminal.loading._world import forget_types as forget_types
+    from luminal.loading._world import forget_registrations as forget_registrations
     from luminal.loading._world import generation_of as generation_of
+    from luminal.loading._world import namespaces_of as namespaces_of
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
@@ -78,8 +79,9 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_world": (
             "World",
-            "forget_types",
+            "forget_registrations",
             "generation_of",
+            "namespaces_of",
         ),
     },
 )

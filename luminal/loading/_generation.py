@@ -19,6 +19,7 @@ import attrs
 
 from luminal.loading._importer import PhotonLoader
 from luminal.loading._late import read_late_units
+from luminal.supervise import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -295,14 +296,16 @@ class Generation:
         self.locations[fullname] = location
         module = self._bare_module(fullname, location)
         self.modules[fullname] = module
+        names = module.__dict__
         self._executing.add(fullname)
         self.host.expose(fullname, module, self)
         self.host.show_lines(self, source)
         try:
-            exec(code, module.__dict__)  # noqa: S102 - running photons is the purpose
+            exec(code, names)  # noqa: S102 - running photons is the purpose
         except BaseException:
             del self.modules[fullname]
             self.host.withdraw(fullname, module)
+            take_back([names])
             raise
         finally:
             self._executing.discard(fullname)

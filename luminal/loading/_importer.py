@@ -26,6 +26,8 @@ from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from luminal.supervise import record, stop_recording
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import FrameType
@@ -412,6 +414,7 @@ def add_to_finder(world: World) -> None:
             _worlds = (*_worlds, world)
         if not any(finder is _PhotonFinder for finder in sys.meta_path):
             sys.meta_path.insert(0, _PhotonFinder)
+        record()
         replaced = builtins.__import__
         if _dispatcher is None or replaced is not _dispatcher[0]:
             _dispatcher = _make_import(replaced), replaced
@@ -429,6 +432,7 @@ def remove_from_finder(world: World) -> None:
         _worlds = tuple(known for known in _worlds if known is not world)
         if _worlds:
             return
+        stop_recording()
         sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
         if _dispatcher is not None and builtins.__import__ is _dispatcher[0]:
             builtins.__import__ = _dispatcher[1]

@@ -38,7 +38,8 @@ from luminal.loading._proxies import (
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
-from luminal.loading._world import World, forget_types
+from luminal.loading._world import World, forget_registrations
+from luminal.supervise import remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -354,7 +355,7 @@ class Attempt:
         if before is not None:
             _restore_others(before)
         ready = self.stage.ready
-        forget_types(list(self.pending.values()))
+        forget_registrations(list(self.pending.values()))
         for unit, generation in list(self.pending.items()):
             if ready.get(unit) is generation:
                 ready.pop(unit, None)
@@ -517,6 +518,7 @@ class Stage:
         if not self._has_begun:
             self._has_begun = True
             add_to_finder(self.world)
+            remember()
         if len(sys.modules) != len(self._modules) + self._added:
             # Not for each of a thousand files that import nothing new.
             self._modules, self._added = sys.modules.copy(), 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,22 +21,25 @@ from luminal.loading._lines import end_lines, show_late_lines, show_lines
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._superseded import Superseded
 from luminal.loading._workers import WorkerThread
+from luminal.supervise import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
-    from types import CodeType, ModuleType
+    from types import CodeType
 
     from luminal.loading._origin import Origin
     from luminal.loading._source import CodeCache, SourceFile
+    from luminal.supervise import Leftover
 
 __all__ = [
     "Edges",
     "Publication",
     "World",
     "drop_empty_namespaces",
-    "forget_types",
+    "forget_registrations",
     "generation_of",
+    "namespaces_of",
     "public_namespace",
     "withdraw",
 ]
@@ -423,7 +427,7 @@ class World:
             if not generation.borrowed:
                 withdraw(generation)
         if retired:
-            forget_types(retired)
+            forget_registrations(retired)
         drop_empty_namespaces(retired, self.generations)
         if not self.generations:
             remove_from_finder(self)
@@ -464,11 +468,18 @@ def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
     return {top: origin for origin in origins.values() for top in origin.tops}
 
 
-def forget_types(ended: Iterable[Generation]) -> None:
-    """Let `typing` and `inspect` keep nothing of the generations in *ended* alive.
+def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
+    """Let the standard library keep nothing of the generations in *ended*.
 
-    The caches of `typing` keep ``Optional[C]`` and ``list[C]`` of a photon's class for
-    good. Caches only save time, so they are emptied, as CPython's own tests do.
+    What their code has registered is taken back. The caches of `typing`, which keep
+    ``Optional[C]`` and ``list[C]`` of a photon's class for good, only save time, so
+    they are emptied, as CPython's own tests do.
+
+    Args:
+        ended: They have ended, or never served.
+
+    Returns:
+        What could not be taken back.
     """
     typing: Any = sys.modules.get("typing")
     for clean in getattr(typing, "_cleanups", ()):
@@ -480,9 +491,20 @@ def forget_types(ended: Iterable[Generation]) -> None:
     if shadowed is not None:
         shadowed.cache_clear()
     registry = getattr(typing, "_overload_registry", {})
-    for generation in ended:
-        if not generation.borrowed:
-            forget_overloads(registry, generation)
+    own = [generation for generation in ended if not generation.borrowed]
+    for generation in own:
+        forget_overloads(registry, generation)
+    return take_back(namespaces_of(own))
+
+
+def namespaces_of(generations: Iterable[Generation]) -> list[dict[str, Any]]:
+    """Return the dictionaries of the modules of *generations*."""
+    return [
+        object.__getattribute__(module, "__dict__")  # also of one that is hidden
+        for generation in generations
+        for module in list(generation.modules.values())
+        if issubclass(type(module), ModuleType)
+    ]
 
 
 def forget_overloads(registry: Any, generation: Generation) -> None:

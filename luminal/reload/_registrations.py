@@ -16,7 +16,9 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from luminal.errors import LuminalError, PhotonStateError
+from luminal.loading import namespaces_of
 from luminal.model import Problem, State
+from luminal.supervise import find_permanent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +26,14 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import Handler
     from luminal.loading import Generation
+    from luminal.supervise import Leftover
 
-__all__ = ["entries_taken_away", "repeated_registration"]
+__all__ = [
+    "entries_taken_away",
+    "permanent_registrations",
+    "registration_error",
+    "repeated_registration",
+]
 
 _MAX_CHARACTERS = 30_000
 """Size of the largest text that is searched: this happens on the host's loop, and the
@@ -146,6 +154,28 @@ def entries_taken_away(old: Handler) -> tuple[Problem, ...]:
         for issue in issues
     ]
     return tuple(Problem.of(error, "finalize") for error in errors)
+
+
+def permanent_registrations(old: Iterable[Generation]) -> tuple[Problem, ...]:
+    """Return what replaced code has registered that Python cannot unregister.
+
+    Args:
+        old: The generations that were replaced.
+    """
+    found = find_permanent(lambda: namespaces_of(old))
+    return tuple(Problem.of(registration_error(one), "finalize") for one in found)
+
+
+def registration_error(registered: Leftover) -> PhotonStateError:
+    """Return the error of a registration that stays after its code has ended."""
+    file, _, line = registered.where.rpartition(":")
+    return PhotonStateError(
+        f"has registered {registered.name!r} with {registered.kind}",
+        file=file or registered.where,
+        line=int(line) if line.isdigit() else None,
+        why=registered.why,
+        hint="register it in a module of the host, once, or unregister it in finalize",
+    )
 
 
 def _ending_codes(instance: object) -> list[CodeType]:

@@ -33,12 +33,16 @@ from luminal.reload._plan import (
     reachable,
 )
 from luminal.reload._probation import ProvisionalSwap
-from luminal.reload._registrations import entries_taken_away, repeated_registration
+from luminal.reload._registrations import (
+    entries_taken_away,
+    permanent_registrations,
+    repeated_registration,
+)
 from luminal.reload._retirement import Retirements
 from luminal.reload._swap import LateDependencies, Swap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from luminal.errors import LuminalError
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
@@ -205,16 +209,29 @@ class Reloader:
                 {handler.name for handler in concerned}
             )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = Report(tuple(self._outcome(p) for p in pairs if p.new is not None))
+        report = self._report([p for p in pairs if p.new is not None], before)
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
 
-    def _outcome(self, pair: Pair) -> Outcome:
+    def _report(self, pairs: list[Pair], before: Mapping[str, Generation]) -> Report:
+        """Return the outcomes of a swap; what stays of the old code is with the first.
+
+        Args:
+            pairs: With a new photon.
+            before: Unit → what was replaced.
+        """
+        stays = permanent_registrations(before.values())
+        return Report(
+            tuple(self._outcome(p, () if n else stays) for n, p in enumerate(pairs))
+        )
+
+    def _outcome(self, pair: Pair, warnings: tuple[Problem, ...]) -> Outcome:
         """Return that a photon was swapped in, and what its predecessor takes away."""
         handler: Any = pair.old or pair.new
         outcome: Outcome = handler._outcome()
-        warnings = entries_taken_away(pair.retiring) if pair.retiring else ()
+        if pair.retiring:
+            warnings += entries_taken_away(pair.retiring)
         for problem in warnings:
             self.runtime.emit(EventKind.SIDE_EFFECT, handler, problem=problem)
         return attrs.evolve(outcome, warnings=warnings) if warnings else outcome

@@ -17,8 +17,9 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle import namespaces_of, report_referrers
-from luminal.loading import forget_types
+from luminal.loading import forget_registrations
 from luminal.model import Event, EventKind, Problem, State
+from luminal.reload._registrations import registration_error
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import Handler, Runtime
     from luminal.loading import Generation
+    from luminal.supervise import Leftover
 
 __all__ = ["Retirement", "Retirements"]
 
@@ -149,7 +151,7 @@ class Retirement:
         try:
             for handler in running:
                 await self._finalize(handler)
-            forget_types(self.generations)
+            self._report_left(forget_registrations(self.generations))
             self.runtime.plugins.forget_specs(self.generations)
             self.generations = ()
             for handler in self.handlers:
@@ -160,6 +162,12 @@ class Retirement:
         finally:
             if not self.is_over:
                 self._ended.set_result(None)
+
+    def _report_left(self, registered: Iterable[Leftover]) -> None:
+        """Emit an event for each registration that could not be taken back."""
+        for one in registered if self.handlers else ():
+            problem = Problem.of(registration_error(one), "finalize")
+            self.runtime.emit(EventKind.LEAKED, self.handlers[0], problem=problem)
 
     def _continue_in_thread(self) -> None:
         """Continue in a thread, as the loop ends before the calls.

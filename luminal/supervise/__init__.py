@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from luminal.supervise._loops import SuperLoop as SuperLoop
     from luminal.supervise._ownership import unowned as unowned
     from luminal.supervise._referrers import find_referrers as find_referrers
+    from luminal.supervise._registries import find_permanent as find_permanent
+    from luminal.supervise._registries import record as record
+    from luminal.supervise._registries import remember as remember
+    from luminal.supervise._registries import stop_recording as stop_recording
+    from luminal.supervise._registries import take_back as take_back
     from luminal.supervise._scope import Scope as Scope
     from luminal.supervise._threads import ThreadManager as ThreadManager
     from luminal.supervise._threads import TracedThread as TracedThread
@@ -82,6 +87,13 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_ownership": ("unowned",),
         "_referrers": ("find_referrers",),
+        "_registries": (
+            "find_permanent",
+            "record",
+            "remember",
+            "stop_recording",
+            "take_back",
+        ),
         "_scope": ("Scope",),
         "_threads": (
             "ThreadManager",

@@ -97,7 +97,7 @@ def _descriptors() -> tuple[str, ...]:
 
 
 # By name. Not the real-time signals: few use them, and they cost as much again.
-_SIGNALS = {
+SIGNALS = {
     one.name: int(one)
     for one in signal.Signals
     if one not in {signal.SIGKILL, signal.SIGSTOP}
@@ -105,17 +105,17 @@ _SIGNALS = {
 }
 # What `signal.getsignal` calls before it makes enumerations of numbers, which is most
 # of what it costs.
-_handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal
+handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal
 
 
 def _signals() -> dict[str, Any]:
-    return dict(zip(_SIGNALS, map(_handler_of, _SIGNALS.values()), strict=True))
+    return dict(zip(SIGNALS, map(handler_of, SIGNALS.values()), strict=True))
 
 
 def _restore_signals(before: dict[str, Any]) -> None:
     for name, handler in before.items():
-        number = _SIGNALS[name]
-        if _handler_of(number) is not handler and handler is not None:
+        number = SIGNALS[name]
+        if handler_of(number) is not handler and handler is not None:
             signal.signal(number, handler)
 
 

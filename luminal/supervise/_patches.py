@@ -15,6 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from luminal.supervise._ownership import current_owner, find_owner, own_thread
+from luminal.supervise._registries import ExitFunction
 from luminal.supervise._resources import (
     OwnedExecutor,
     OwnedExitFunction,
@@ -264,11 +265,14 @@ def _owned_call(owner: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 def _atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        result = register(function, *args, **kwargs)
         # Those of the standard library must outlive the photon.
-        if not _is_of_library(function):
-            _own(OwnedExitFunction, function)
-        return result
+        owner = None if _is_of_library(function) else find_owner()
+        if owner is None:
+            return register(function, *args, **kwargs)
+        own = ExitFunction(function)
+        register(own, *args, **kwargs)
+        owner.adopt(OwnedExitFunction(own))
+        return function
 
     return wrapper
 

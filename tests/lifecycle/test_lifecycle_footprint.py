@@ -203,6 +203,9 @@ class Thing:
     """Something of the host's."""
 
 
+TAKEN_BACK = {"atexit", "logging", "signal", "finder", "copyreg", "hook"}
+
+
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("habit", HABITS)
 async def test_a_habit_that_keeps_unloaded_code_alive_is_named(
@@ -211,7 +214,7 @@ async def test_a_habit_that_keeps_unloaded_code_alive_is_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In the journal, in the log, and on the Handler."""
+    """In the journal, in the log, and on the Handler. Some are taken back."""
     import contextvars
 
     monkeypatch.setattr(string, "capwords", string.capwords)
@@ -244,6 +247,9 @@ async def test_a_habit_that_keeps_unloaded_code_alive_is_named(
                 host["task"].cancel()
             if "final" in host:
                 host["final"].detach()
+        if habit in TAKEN_BACK:
+            assert handler.referrers == ()
+            return
         assert habit.strip() in {pin.kind for pin in handler.referrers}
         pinned = [e for e in loader.events.journal if e.kind == "leaked"]
         assert [e.photon for e in pinned] == ["habitual"]

@@ -1,0 +1,152 @@
+"""`OldCode`: which functions, classes and objects belong to code that runs no more.
+
+Identity decides, never a name: the next generation of a photon has the same names.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["OldCode", "line_of", "place_of"]
+
+_LruCache = type(functools.lru_cache(maxsize=None)(int))
+_WRAPPERS = (staticmethod, classmethod, _LruCache)
+
+
+class OldCode:
+    """The modules of a photon's generation that has ended.
+
+    Args:
+        namespaces: The modules' dictionaries.
+
+    Attributes:
+        namespaces: Identity of each dictionary → the dictionary.
+        loaders: Identity of the loader of each module.
+        names: What ``__module__`` of what belongs to them may say: the modules' names,
+            and where the wrappers are from that are looked into.
+    """
+
+    def __init__(self, namespaces: Iterable[dict[str, Any]]) -> None:
+        self.namespaces = {id(space): space for space in namespaces}
+        spaces = self.namespaces.values()
+        self.loaders = {id(loader) for s in spaces if (loader := s.get("__loader__"))}
+        self._by_name = {space.get("__name__"): space for space in spaces}
+        self.names = {*self._by_name, "functools"}
+
+    def owns(self, thing: Any) -> bool:
+        """Return whether *thing* is code of the modules, or made by a class there."""
+        kind = type(thing)
+        if kind is types.FunctionType:
+            return self._owns_function(thing)
+        if kind is types.MethodType:
+            return self.owns(thing.__self__) or self.owns(thing.__func__)
+        if kind is functools.partial:
+            held = (thing.func, *thing.args, *thing.keywords.values())
+            return any(map(self.owns, held))
+        if kind in _WRAPPERS:
+            return self.owns(thing.__wrapped__)
+        if kind is property:
+            return any(map(self.owns, (thing.fget, thing.fset, thing.fdel)))
+        if issubclass(kind, types.ModuleType):
+            return id(object.__getattribute__(thing, "__dict__")) in self.namespaces
+        return self._owns_class(thing if issubclass(kind, type) else kind)
+
+    def _owns_function(self, function: Any) -> bool:
+        while id(function.__globals__) not in self.namespaces:
+            function = function.__dict__.get("__wrapped__")
+            if type(function) is not types.FunctionType:
+                return False
+        return True
+
+    def _owns_class(self, cls: Any) -> bool:
+        own = type.__getattribute__(cls, "__dict__")
+        space = self._by_name.get(own.get("__module__"))
+        if space is None:
+            return False
+        if _found(space, type.__getattribute__(cls, "__qualname__")) is cls:
+            return True
+        # One that a function has made. What it has of functions says whose it is.
+        return any(
+            self.owns(value)
+            for value in own.values()
+            if type(value) in (types.FunctionType, property, staticmethod, classmethod)
+        )
+
+    def runs(self, frame: types.FrameType | None) -> bool:
+        """Return whether *frame* runs code of the modules."""
+        return frame is not None and id(frame.f_globals) in self.namespaces
+
+
+def _found(space: Any, path: str) -> object:
+    """Return what the dotted *path* leads to, from a module's dictionary."""
+    found: object = None
+    for name in path.split("."):
+        found = space.get(name)
+        if not isinstance(found, type):
+            return None
+        space = type.__getattribute__(found, "__dict__")
+    return found
+
+
+def place_of(thing: Any) -> str:
+    """Return ``file:line`` of the code of *thing*, or an empty string.
+
+    Args:
+        thing: A function or a class, or an object made of one.
+    """
+    while True:
+        if isinstance(thing, types.MethodType):
+            thing = thing.__func__
+        elif isinstance(thing, functools.partial):
+            thing = thing.func
+        elif isinstance(thing, _WRAPPERS):
+            thing = thing.__wrapped__
+        elif isinstance(thing, property):
+            thing = thing.fget
+        elif isinstance(thing, types.FunctionType) and "__wrapped__" in vars(thing):
+            thing = vars(thing)["__wrapped__"]
+        else:
+            break
+    code = getattr(thing, "__code__", None) if callable(thing) else None
+    if isinstance(code, types.CodeType):
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    return _place_of_class(thing if isinstance(thing, type) else type(thing))
+
+
+def _place_of_class(cls: type) -> str:
+    import sys
+
+    own = type.__getattribute__(cls, "__dict__")
+    functions = [v for v in own.values() if type(v) is types.FunctionType]
+    spaces = [function.__globals__ for function in functions]
+    # First the module that it was made in: another may have the name by now.
+    spaces += [vars(sys.modules.get(str(own.get("__module__"))) or types)]
+    for space in spaces:
+        file = space.get("__file__")
+        if space.get("__name__") == own.get("__module__") and isinstance(file, str):
+            line = own.get("__firstlineno__") or line_of(space, cls.__name__)
+            return f"{file}:{line}" if line else file
+    return ""
+
+
+def line_of(space: dict[str, Any], name: str) -> int:
+    """Return the line of a module that gives *name* its meaning; 0 if none is found.
+
+    Args:
+        space: The module's dictionary.
+        name: Of a variable, function or class at its top.
+    """
+    try:
+        loader: Any = space["__loader__"]
+        text = loader.get_source(space["__name__"]) or ""
+    except Exception:  # noqa: BLE001 - a loader of somebody else
+        return 0
+    given = rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=]*)?="
+    found = re.search(given, text, re.MULTILINE) if name.isidentifier() else None
+    return text.count("\n", 0, found.start()) + 1 if found else 0
