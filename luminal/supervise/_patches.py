@@ -138,7 +138,7 @@ def _own(kind: type[OwnedResource], thing: Any, **attributes: Any) -> None:
 def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: threading.Thread) -> None:
         owner = find_owner()
-        if owner is None:
+        if owner is None or _serves_a_loop(self):
             start(self)
             return
         own_thread(self, owner)
@@ -156,6 +156,18 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
             owned.interrupt()
 
     return wrapper
+
+
+def _serves_a_loop(thread: threading.Thread) -> bool:
+    """Whether *thread* is of the executor that an event loop makes for itself.
+
+    The photon that is the first to need one may also be the first to import the module
+    of executors, so the executor itself has not been seen.
+    """
+    target = getattr(thread, "_target", None)
+    if getattr(target, "__module__", None) != "concurrent.futures.thread":
+        return False
+    return thread.name.startswith("asyncio_")
 
 
 def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,9 @@ import gc
 import logging
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
@@ -341,3 +344,42 @@ async def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
     for number in (photon.read, photon.write):
         os.close(number)
     await loader.close()
+
+
+FIRST_TO_USE_A_POOL = """
+import asyncio, sys
+from luminal import Loader
+
+async def main(path):
+    text = open(path).read()
+    async with Loader() as loader:
+        (a,) = handlers = await loader.load_photon(path)
+        await handlers.start()
+        for number in range(12):
+            with open(path, "w") as file:
+                file.write(f"{text}N = {number}\\n")
+            await loader.reload_photon(a)
+    assert await asyncio.to_thread(int) == 0
+
+assert "concurrent.futures.thread" not in sys.modules
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_the_pool_of_a_loop_outlives_the_photon_that_needed_it_first(tmp_path):
+    """In a process of its own: here somebody has used one."""
+    path = tmp_path / "a.py"
+    path.write_text(
+        textwrap.dedent("""
+            import asyncio
+            from luminal import IPhoton
+
+            class Photon(IPhoton):
+                photon_name = "a"
+
+                async def start(self):
+                    await asyncio.to_thread(int)
+            """)
+    )
+    command = [sys.executable, "-c", FIRST_TO_USE_A_POOL, str(path)]
+    subprocess.run(command, check=True, timeout=DEADLINE)
