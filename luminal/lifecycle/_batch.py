@@ -469,6 +469,10 @@ class BatchLoader:
             self.runtime.plugins.forget_specs(ended)
             spaces = [namespaces_of(handler) for handler in gone]
             for handler in gone:
+                if handler.generation in ended and handler.generation is not None:
+                    self.runtime.survivors.watch(
+                        handler.generation, handler.name, handler.filepath
+                    )
                 handler._release()
             for handler, namespaces in zip(gone, spaces, strict=True):
                 report_referrers(handler, namespaces)

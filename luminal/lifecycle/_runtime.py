@@ -24,6 +24,7 @@ from luminal.errors import (
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._steps import DefaultLifecycle
+from luminal.lifecycle._survivors import Survivors
 from luminal.loading import generation_of
 from luminal.model import Deadlines, Event, EventKind, Problem
 
@@ -222,6 +223,7 @@ class Runtime:
             state; None where they are not looked at.
         knows_all_hooks: Whether no hooks are specified later, so that a photon must
             not implement any other.
+        survivors: Reports ended generations that stay in memory.
     """
 
     plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
@@ -230,8 +232,10 @@ class Runtime:
     events: Events = attrs.Factory(Events)
     interpreter_policy: InterpreterPolicy | None = None
     knows_all_hooks: bool = False
+    survivors: Survivors = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.survivors = Survivors(self.events)
         self.plugins.owner_of = generation_of
         # A manager may serve several hosts.
         if not self.plugins.has_plugin("luminal.lifecycle"):

@@ -173,7 +173,7 @@ class EventKind(enum.StrEnum):
     )
     LEAKED = (
         "leaked",
-        "an old generation has not been freed in time; see the problem",
+        "an old generation is kept in memory, or still being retired; see the problem",
     )
 
 

@@ -153,6 +153,7 @@ class Retirement:
                 await self._finalize(handler)
             self._report_left(forget_registrations(self.generations))
             self.runtime.plugins.forget_specs(self.generations)
+            self._watch_survivors()
             self.generations = ()
             for handler in self.handlers:
                 self._announce(handler)
@@ -168,6 +169,14 @@ class Retirement:
         for one in registered if self.handlers else ():
             problem = Problem.of(registration_error(one), "finalize")
             self.runtime.emit(EventKind.LEAKED, self.handlers[0], problem=problem)
+
+    def _watch_survivors(self) -> None:
+        first = self.handlers[-1] if self.handlers else None
+        of = {h.generation.unit: h for h in self.handlers if h.generation is not None}
+        for generation in self.generations:
+            handler = of.get(generation.unit, first)
+            if handler is not None and not generation.borrowed:
+                self.runtime.survivors.watch(generation, handler.name, handler.filepath)
 
     def _continue_in_thread(self) -> None:
         """Continue in a thread, as the loop ends before the calls.

@@ -27,6 +27,7 @@ class OldCode:
 
     Attributes:
         namespaces: Identity of each dictionary → the dictionary.
+        by_name: Name of a module → its dictionaries.
         loaders: Identity of the loader of each module.
         names: What ``__module__`` of what belongs to them may say: the modules' names,
             and where the wrappers are from that are looked into.
@@ -36,8 +37,11 @@ class OldCode:
         self.namespaces = {id(space): space for space in namespaces}
         spaces = self.namespaces.values()
         self.loaders = {id(loader) for s in spaces if (loader := s.get("__loader__"))}
-        self._by_name = {space.get("__name__"): space for space in spaces}
-        self.names = {*self._by_name, "functools"}
+        # Several generations of a photon have modules of one name.
+        self.by_name: dict[Any, list[dict[str, Any]]] = {}
+        for space in spaces:
+            self.by_name.setdefault(space.get("__name__"), []).append(space)
+        self.names = {*self.by_name, "functools"}
 
     def owns(self, thing: Any) -> bool:
         """Return whether *thing* is code of the modules, or made by a class there."""
@@ -66,10 +70,11 @@ class OldCode:
 
     def _owns_class(self, cls: Any) -> bool:
         own = type.__getattribute__(cls, "__dict__")
-        space = self._by_name.get(own.get("__module__"))
-        if space is None:
+        spaces = self.by_name.get(own.get("__module__"))
+        if spaces is None:
             return False
-        if _found(space, type.__getattribute__(cls, "__qualname__")) is cls:
+        path = type.__getattribute__(cls, "__qualname__")
+        if any(_found(space, path) is cls for space in spaces):
             return True
         # One that a function has made. What it has of functions says whose it is.
         return any(
@@ -142,11 +147,13 @@ def line_of(space: dict[str, Any], name: str) -> int:
         space: The module's dictionary.
         name: Of a variable, function or class at its top.
     """
+    import linecache
+
     try:
         loader: Any = space["__loader__"]
         text = loader.get_source(space["__name__"]) or ""
     except Exception:  # noqa: BLE001 - a loader of somebody else
-        return 0
+        text = "".join(linecache.getlines(str(space.get("__file__"))))
     given = rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=]*)?="
     found = re.search(given, text, re.MULTILINE) if name.isidentifier() else None
     return text.count("\n", 0, found.start()) + 1 if found else 0

@@ -16,8 +16,9 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from luminal.supervise._halting import Leftover
-from luminal.supervise._old_code import OldCode
-from luminal.supervise._registries import exit_functions
+from luminal.supervise._holders import find_holders, find_own
+from luminal.supervise._old_code import OldCode, line_of, place_of
+from luminal.supervise._registries import exit_functions, generic_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,18 +36,23 @@ _HOOKS = (
 )
 
 
+# Name of what was found, and whose place is given: code, a function or class, an
+# object of one; or a module's dictionary and a name in it.
+_Found = tuple[str, Any]
+
+
 def _name(thing: Any) -> str:
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
     return str(name or type(thing).__qualname__)
 
 
-def _atexit(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _atexit(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for thing in exit_functions():
         if code.owns(thing):
-            yield _name(thing)
+            yield _name(thing), thing
 
 
-def _log_handlers(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _log_handlers(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     import logging
 
     for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
@@ -54,11 +60,12 @@ def _log_handlers(code: OldCode, _objects: list[Any]) -> Iterator[str]:
             for thing in [*logger.handlers, *logger.filters]:
                 parts = [thing, getattr(thing, "formatter", None)]
                 parts += getattr(thing, "filters", [])
-                if any(code.owns(part) for part in parts):
-                    yield f"{_name(thing)} of logger {logger.name!r}"
+                own = [part for part in parts if code.owns(part)]
+                if own:
+                    yield f"{_name(thing)} of logger {logger.name!r}", own[0]
 
 
-def _threads(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _threads(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     frames = sys._current_frames()  # noqa: SLF001 - the documented way
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
@@ -67,38 +74,40 @@ def _threads(code: OldCode, _objects: list[Any]) -> Iterator[str]:
             getattr(thread, "_target", None),
             getattr(thread, "function", 0),
         ]
-        owns = any(code.owns(thing) for thing in held)
-        while frame is not None and not owns:
-            owns = code.runs(frame)
+        own: Any = next((thing for thing in held if code.owns(thing)), None)
+        while frame is not None and own is None:
+            own = frame.f_code if code.runs(frame) else None
             frame = frame.f_back
-        if owns and thread is not threading.current_thread():
-            yield thread.name
+        if own is not None and thread is not threading.current_thread():
+            yield thread.name, own
 
 
-def _singledispatch(code: OldCode, objects: list[Any]) -> Iterator[str]:
-    for function in objects:
-        if type(function) is types.FunctionType and "registry" in function.__dict__:
-            registry = function.__dict__["registry"]
-            if not code.owns(function) and isinstance(registry, types.MappingProxyType):
-                for klass, target in registry.items():
-                    if code.owns(klass) or code.owns(target):
-                        yield f"{_name(function)} for {_name(klass)}"
+def _singledispatch(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
+    for thing in objects:
+        if type(thing) is not types.FunctionType or code.owns(thing):
+            continue
+        for function in generic_functions(thing):
+            for klass, target in function.registry.items():
+                own = next((x for x in (target, klass) if code.owns(x)), None)
+                if own is not None:
+                    yield f"{_name(function)} for {_name(klass)}", own
 
 
-def _signals(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _signals(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for number in signal.valid_signals():
-        if code.owns(signal.getsignal(number)):
-            yield signal.Signals(number).name
+        handler = signal.getsignal(number)
+        if code.owns(handler):
+            yield signal.Signals(number).name, handler
 
 
-def _finders(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _finders(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for place in ("meta_path", "path_hooks"):
         for thing in getattr(sys, place):
             if code.owns(thing):
-                yield f"{_name(thing)} in sys.{place}"
+                yield f"{_name(thing)} in sys.{place}", thing
 
 
-def _attributes(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _attributes(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     hooks = set(_HOOKS)
     for name, module in list(sys.modules.items()):
         space = getattr(module, "__dict__", None)
@@ -106,49 +115,50 @@ def _attributes(code: OldCode, _objects: list[Any]) -> Iterator[str]:
             continue
         for key, value in list(space.items()):
             if code.owns(value) and (name, key) not in hooks:
-                yield f"{name}.{key}"
+                yield f"{name}.{key}", (space, key)
             elif isinstance(value, type) and value.__module__ == name:
                 for member, held in list(vars(value).items()):
                     if code.owns(held):
-                        yield f"{name}.{key}.{member}"
+                        yield f"{name}.{key}.{member}", (space, key)
 
 
-def _tracebacks(code: OldCode, objects: list[Any]) -> Iterator[str]:
+def _tracebacks(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     for thing in objects:
         if isinstance(thing, BaseException):
             trace = thing.__traceback__
             while trace is not None:
                 if code.runs(trace.tb_frame):
-                    yield f"{type(thing).__name__} raised at line {trace.tb_lineno}"
+                    name = f"{type(thing).__name__} raised at line {trace.tb_lineno}"
+                    yield name, trace.tb_frame.f_code
                     break
                 trace = trace.tb_next
 
 
-def _context_variables(code: OldCode, objects: list[Any]) -> Iterator[str]:
+def _context_variables(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     contexts = [thing for thing in objects if type(thing) is contextvars.Context]
     for context in [contextvars.copy_context(), *contexts]:
         for variable, value in context.items():
             if code.owns(value):
-                yield variable.name
+                yield variable.name, value
 
 
-def _thread_locals(code: OldCode, objects: list[Any]) -> Iterator[str]:
+def _thread_locals(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     for thing in objects:
         if isinstance(thing, threading.local):
             for key, value in vars(thing).items():
                 if code.owns(value):
-                    yield f"local.{key}"
+                    yield f"local.{key}", value
 
 
-def _copyreg(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _copyreg(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     import copyreg
 
     for klass, reduce in copyreg.dispatch_table.items():
         if code.owns(klass) or code.owns(reduce):
-            yield _name(klass)
+            yield _name(klass), klass
 
 
-def _tasks(code: OldCode, objects: list[Any]) -> Iterator[str]:
+def _tasks(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return
@@ -156,41 +166,41 @@ def _tasks(code: OldCode, objects: list[Any]) -> Iterator[str]:
         if isinstance(thing, asyncio.Task) and not thing.done():
             coroutine = thing.get_coro()
             if code.runs(getattr(coroutine, "cr_frame", None)):
-                yield thing.get_name()
+                yield thing.get_name(), coroutine.cr_code
 
 
-def _hooks(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _hooks(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for module, attribute in _HOOKS:
         thing = getattr(sys.modules.get(module), attribute, None)
         if code.owns(thing):
-            yield f"{module}.{attribute}"
+            yield f"{module}.{attribute}", thing
     for thing in gc.callbacks:
         if code.owns(thing):
-            yield "gc.callbacks"
+            yield "gc.callbacks", thing
 
 
-def _finalizers(code: OldCode, _objects: list[Any]) -> Iterator[str]:
+def _finalizers(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     import weakref
 
     registry = weakref.finalize._registry  # type: ignore[attr-defined]  # noqa: SLF001
     for info in list(registry.values()):
         held = [info.func, *(info.args or ())]
         if any(code.owns(thing) for thing in held):
-            yield _name(info.func)
+            yield _name(info.func), info.func
 
 
-def _typing(code: OldCode, objects: list[Any]) -> Iterator[str]:
+def _typing(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     for thing in objects:
         if type(thing).__module__ == "typing" or type(thing) is types.GenericAlias:
             arguments = getattr(thing, "__args__", None)
             if isinstance(arguments, tuple):
                 for argument in arguments:
                     if code.owns(argument):
-                        yield repr(thing)
+                        yield repr(thing), argument
                         break
 
 
-_PLACES: tuple[tuple[str, Callable[[OldCode, list[Any]], Iterator[str]]], ...] = (
+_PLACES: tuple[tuple[str, Callable[[OldCode, list[Any]], Iterator[_Found]]], ...] = (
     ("atexit", _atexit),
     ("logging", _log_handlers),
     ("thread", _threads),
@@ -210,28 +220,57 @@ _PLACES: tuple[tuple[str, Callable[[OldCode, list[Any]], Iterator[str]]], ...] =
 """Kind of the record, and the function that yields the names of what it found."""
 
 
+_MOST_LISTED = 20
+"""Referrers that are listed."""
+
+
 def find_referrers(
-    namespaces: Iterable[dict[str, Any]], *, photon: str = ""
+    namespaces: Iterable[dict[str, Any]], *, photon: str = "", is_thorough: bool = False
 ) -> tuple[Leftover, ...]:
-    """Return what is known to keep the code in *namespaces* alive.
+    """Return what keeps the code in *namespaces* alive, as far as that is known.
 
     Args:
         namespaces: Dictionaries of the unloaded modules.
         photon: Name of the photon that they belonged to, for the records.
+        is_thorough: Follow every reference back, also those in no known place. Only
+            where the caller and its callers have no reference left.
 
     Returns:
-        A record for each reference that was found; the kind says in which place.
+        A record for each reference that was found, with file and line; the kind says
+        in which place.
     """
     code = OldCode(namespaces)
     objects = gc.get_objects()
-    found = []
+    found: dict[tuple[str, str], str] = {}
     for kind, look in _PLACES:
         try:
-            names = list(dict.fromkeys(look(code, objects)))
+            for name, thing in look(code, objects):
+                found.setdefault((kind, name), _where(thing))
+                thing = None  # noqa: PLW2901 - or it would seem to be held by us
         except Exception as error:  # noqa: BLE001 - a strange object hides one kind only
-            names = [f"(could not be read: {error!r})"]
-        found += [
-            Leftover(kind, name, photon, why="keeps the old code") for name in names
-        ]
+            found[kind, f"(could not be read: {error!r})"] = ""
+    own = find_own(code, objects) if is_thorough else []
     del objects
-    return tuple(found)
+    is_known = bool(found)
+    holders = find_holders(code, own, is_known=is_known) if is_thorough else ()
+    for name, where, is_library in holders:
+        if not (is_library and is_known):
+            found.setdefault(("held", name), where)
+    why = "keeps the old code"
+    listed = [
+        Leftover(kind, name, photon, at, why) for (kind, name), at in found.items()
+    ]
+    # Variables of the host's first: there the reference can be removed.
+    listed.sort(key=lambda one: one.kind != "held")
+    return tuple(listed[:_MOST_LISTED])
+
+
+def _where(thing: Any) -> str:
+    if isinstance(thing, tuple):
+        space, name = thing
+        file = str(space.get("__file__") or "")
+        line = line_of(space, name)
+        return f"{file}:{line}" if line else file
+    if isinstance(thing, types.CodeType):
+        return f"{thing.co_filename}:{thing.co_firstlineno}"
+    return place_of(thing)

@@ -39,7 +39,7 @@ _INTERPRETER_STATE = (
     "cwd",
 )
 # Threads that serve the whole process and outlive every host.
-_THREADS_OF_OURS = frozenset({THREAD_NAME, "luminal-reaper"})
+_THREADS_OF_OURS = frozenset({THREAD_NAME, "luminal-reaper", "luminal-leaks"})
 _PROC = "/proc/self"
 
 

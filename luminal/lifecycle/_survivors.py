@@ -1,0 +1,156 @@
+"""What keeps an ended generation in memory is found and reported, by default.
+
+A generation is garbage once nothing outside of it refers to it, and stays in memory
+until Python's garbage collector comes by. So it is looked at some time after its end.
+If a full collection has not freed it, something refers to it, and that is reported by
+a ``leaked`` event, with file and line.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import PhotonStateError
+from luminal.loading import namespaces_of
+from luminal.model import Event, EventKind, Problem
+from luminal.supervise import find_referrers, unowned
+
+if TYPE_CHECKING:
+    from luminal.lifecycle._runtime import Events
+    from luminal.loading import Generation
+    from luminal.supervise import Leftover
+
+__all__ = ["Survivors"]
+
+PATIENCE = 1.0
+"""Seconds after the end of a generation until it is looked at."""
+_SMALL = 500_000
+"""Memory blocks in use up to which we collect garbage ourselves. That takes some 20 ms,
+in which no other thread runs. A larger program waits for Python's own collections."""
+
+
+def _full_collections() -> int:
+    return int(gc.get_stats()[2]["collections"])
+
+
+@attrs.frozen(eq=False)
+class _Ended:
+    """A generation that has ended.
+
+    Attributes:
+        generation: A weak reference.
+        photon, number, file: For the event.
+        collections: Number of full collections until its end.
+    """
+
+    generation: weakref.ref[Generation]
+    photon: str
+    number: int
+    file: str
+    collections: int = attrs.Factory(_full_collections)
+
+
+@attrs.define(eq=False)
+class Survivors:
+    """Looks after ended generations of one host until they are gone or reported.
+
+    Args:
+        events: Where it is reported.
+    """
+
+    events: Events
+    _ended: list[_Ended] = attrs.Factory(list)
+    _is_due: bool = False
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    def watch(self, generation: Generation, photon: str, file: str) -> None:
+        """Look at *generation* later; nothing of it is kept.
+
+        Args:
+            generation: It has ended.
+            photon: Name of the photon.
+            file: Its file.
+        """
+        one = _Ended(weakref.ref(generation), photon, generation.number, file)
+        with self._lock:
+            self._ended.append(one)
+            if self._is_due:
+                return
+        import asyncio
+
+        with suppress(RuntimeError), unowned():  # without a loop: at the next end
+            loop = asyncio.get_running_loop()
+            loop.call_later(PATIENCE, self._begin)
+            self._is_due = True
+
+    def _begin(self) -> None:
+        # Not on the loop: it looks at every object of the program.
+        with unowned():
+            thread = threading.Thread(
+                target=self._look, name="luminal-leaks", daemon=True
+            )
+            thread.start()
+
+    def _look(self) -> None:
+        with self._lock:
+            self._is_due = False
+            ended, self._ended = self._ended, []
+        if any(one.generation() is not None for one in ended):
+            if sys.getallocatedblocks() < _SMALL:
+                gc.collect()
+            count = _full_collections()
+            later = [one for one in ended if one.collections >= count]
+            with self._lock:
+                self._ended += later
+            by_photon: dict[str, list[_Ended]] = {}
+            for one in ended:
+                if one not in later and one.generation() is not None:
+                    by_photon.setdefault(one.photon, []).append(one)
+            for of_one in by_photon.values():
+                self._report(of_one, _referrers_of(of_one))
+
+    def _report(self, alive: list[_Ended], referrers: tuple[Leftover, ...]) -> None:
+        if not referrers or all(one.generation() is None for one in alive):
+            return
+        import logging
+
+        first = alive[0]
+        what = "; ".join(map(str, referrers))
+        file, _, line = referrers[0].where.rpartition(":")
+        logging.getLogger("luminal.footprint").warning(
+            "photon %r: code of generation %s is kept alive: %s",
+            first.photon,
+            ", ".join(str(one.number) for one in alive),
+            what,
+        )
+        for one in alive:
+            error = PhotonStateError(
+                "its code is kept alive after the end",
+                file=file or one.file,
+                line=int(line) if line.isdigit() else None,
+                why=what,
+                hint="let the holder go in `finalize`, or hold a weak reference",
+            )
+            problem = Problem.of(error, "unload")
+            self.events.emit(
+                Event(
+                    EventKind.LEAKED, one.photon, one.number, one.file, problem=problem
+                )
+            )
+
+
+def _referrers_of(alive: list[_Ended]) -> tuple[Leftover, ...]:
+    """Return what keeps the generations in *alive*; nothing here refers to them."""
+
+    def namespaces() -> list[dict[str, Any]]:
+        found = [one.generation() for one in alive]
+        return namespaces_of([generation for generation in found if generation])
+
+    return find_referrers(namespaces(), photon=alive[0].photon, is_thorough=True)
