@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal.errors import PhotonUnreadableError
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
     PhotonLoader,
@@ -38,7 +39,7 @@ from luminal.loading._proxies import (
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
-from luminal.loading._world import World, forget_registrations
+from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import remember
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ class Attempt:
             BaseException: Whatever the unit's code raised.
         """
         generation = self.pending.get(unit) or self.stage.ready.get(unit)
-        if generation is None and unit not in self.stage.replacing:
-            generation = self.stage.world.generations.get(unit)
+        if generation is None:
+            generation = self._serving(unit)
         if generation is None:
             number = self.stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
@@ -145,6 +146,25 @@ class Attempt:
             generation.require(unit, location)
             if self.is_kept:  # imported by `start`, say
                 self.stage.ready[unit] = generation
+        return generation
+
+    def _serving(self, unit: str) -> Generation | None:
+        """Return the serving generation of *unit* if new code may import from it.
+
+        Calls of what is replaced may have imported it meanwhile, as it was when they
+        began.
+        """
+        stage = self.stage
+        generation = stage.world.generations.get(unit)
+        if generation is None or unit in stage.replacing:
+            return None
+        if generation.commit > stage.since and not generation.borrowed:
+            for path, known in list(generation.sources.items()):
+                try:
+                    if self.read(path).checksum != known.checksum:
+                        return None
+                except PhotonUnreadableError:
+                    return None
         return generation
 
     def _is_imported_by_host(self, unit: str) -> bool:
@@ -324,8 +344,8 @@ class Attempt:
         """Return the files of *unit*, for imports that functions make later."""
         stage = self.stage
         generation = self.pending.get(unit) or stage.ready.get(unit)
-        if generation is None and unit not in stage.replacing:
-            generation = stage.world.generations.get(unit)
+        if generation is None:
+            generation = self._serving(unit)
         if generation is not None:
             return Pinned.of(generation)
         if unit not in stage.ahead:
@@ -477,6 +497,7 @@ class Stage:
             time.
         is_over: It has been committed or discarded.
         thread: Identifier of the thread that commits it.
+        since: Number of the commit since which the first of what is replaced serves.
     """
 
     world: World
@@ -487,6 +508,7 @@ class Stage:
     patience: float = 30.0
     is_over: bool = False
     thread: int = attrs.Factory(threading.get_ident)
+    since: int = attrs.field(init=False)
     ready: dict[str, Generation] = attrs.Factory(dict)
     # Unit → its files, read for imports that functions make later.
     ahead: dict[str, Pinned] = attrs.Factory(dict)
@@ -500,6 +522,27 @@ class Stage:
     # have added to it since.
     _modules: dict[str, ModuleType] = attrs.Factory(dict)
     _added: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        serving = self.world.generations
+        commits = [serving[u].commit for u in self.replacing if u in serving]
+        self.since = min(commits) if commits else sys.maxsize
+
+    def outdated(self) -> set[str]:
+        """Return units that serve with another text than new code has read of them.
+
+        A call of what is replaced has imported them meanwhile.
+        """
+        serving = self.world.generations
+        return {
+            unit
+            for generation in self.ready.values()
+            for unit, files in tuple(generation.late_units.items())
+            if unit in serving
+            and unit not in self.ready
+            and unit not in self.replacing
+            and not is_same(files.sources, serving[unit].sources)
+        }
 
     @contextmanager
     def entered(self) -> Iterator[None]:

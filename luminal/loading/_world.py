@@ -39,6 +39,7 @@ __all__ = [
     "drop_empty_namespaces",
     "forget_registrations",
     "generation_of",
+    "is_same",
     "namespaces_of",
     "public_namespace",
     "withdraw",
@@ -245,7 +246,7 @@ class World:
         late = {
             needed
             for needed, files in tuple(generation.late_units.items())
-            if needed in serving and _is_same(files.sources, serving[needed].sources)
+            if needed in serving and is_same(files.sources, serving[needed].sources)
         }
         return generation.needs | late
 
@@ -456,7 +457,7 @@ class World:
         return found
 
 
-def _is_same(read: Mapping[str, SourceFile], serves: Mapping[str, SourceFile]) -> bool:
+def is_same(read: Mapping[str, SourceFile], serves: Mapping[str, SourceFile]) -> bool:
     """Whether files that were read are what serves."""
     known = {path: source.checksum for path, source in tuple(serves.items())}
     return all(known.get(path) == source.checksum for path, source in read.items())

@@ -350,13 +350,21 @@ class LateDependencies:
                 hint="fix that one",
             )
 
-    def check_users(self, units: Sequence[str], world: World) -> None:
+    def check_users(
+        self, units: Sequence[str], world: World, outdated: Iterable[str] = ()
+    ) -> None:
         """Reject a swap after which other code would be linked to what it replaces.
+
+        Args:
+            units: What is replaced.
+            world: Where they serve.
+            outdated: Units that running code has imported with an earlier text than
+                the new code has read.
 
         Raises:
             PhotonReloadError: Running code has imported from it in the meantime.
         """
-        self.users = reachable(units, world.users).difference(units)
+        self.users = reachable(units, world.users).difference(units).union(outdated)
         if self.users:
             names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
             raise PhotonReloadError(
@@ -558,7 +566,7 @@ class Swap:
                     await locks.enter_async_context(pair.old._lock)
             # From here on nothing waits.
             self._check_states()
-            self.late.check_users(self.units, self.world)
+            self.late.check_users(self.units, self.world, self._stage.outdated())
             self._replace()
 
     def _check_states(self) -> None:

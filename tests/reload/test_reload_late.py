@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -476,3 +477,52 @@ async def test_a_module_that_a_photon_writes_is_imported(make_host, photons):
     async with make_host() as host:
         await host.run(photon(photons, 1, body))
         assert host.answers() == [(1, 5)]
+
+
+FIRST_USE = """
+import late_gates as gates
+from luminal import IPhoton, hookimpl
+{body}
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def who(self):
+        from ._late import VALUE
+        return {number}, VALUE
+
+    def start(self):
+        {start}
+"""
+
+
+@pytest.mark.parametrize("moment", ["body", "start"])
+async def test_a_call_imports_late_for_the_first_time_while_the_next_one_is_staged(
+    make_host, photons, monkeypatch, moment
+):
+    """It gets the earlier text, and the next generation the text that was saved."""
+
+    def write(number, **code):
+        photons.write("_late.py", f"VALUE = {number}\n")
+        texts = {"body": "", "start": "pass", **code}
+        return photons.write("a.py", FIRST_USE.format(number=number, **texts))
+
+    answers = []
+
+    async with make_host() as host:
+
+        def call():
+            if not answers:
+                thread = threading.Thread(target=lambda: answers.extend(host.answers()))
+                thread.start()
+                thread.join()
+
+        gates = types.SimpleNamespace(call=call)
+        monkeypatch.setitem(sys.modules, "late_gates", gates)
+        (a,) = await host.run(write(1))
+        write(2, **{moment: "gates.call()"})
+        await host.reload_photon(a)
+        assert answers == [(1, 1)]
+        assert host.answers() == [(2, 2)]
+        assert a.number == 2
