@@ -1,9 +1,11 @@
 """Soak test: thousands of swaps under constant calls; one in ten has a fault.
 
 Run ``python -m benchmarks.soak --size small|medium|full``; full takes about ten
-minutes. Three modules change together. A call asks all three, and is mixed if their
-versions differ. Eight threads and a thousand tasks call. For comparison, the same host
-reloads the same modules with `importlib.reload`.
+minutes. Three photons and their helpers change together. The photons are of kinds that
+keep old code easily: they keep their own module, import late, import their directory
+by name, and register with the standard library. A call asks all three, and is mixed if
+their versions differ. Eight threads and a thousand tasks call. For comparison, the same
+host reloads plain modules with `importlib.reload`.
 """
 
 from __future__ import annotations
@@ -32,21 +34,59 @@ if TYPE_CHECKING:
     from luminal import Handler
     from luminal.model import Event
 
+# What each photon imports, and how: see `_write`.
+HEADS = {
+    # It keeps its own module, and imports a helper late, inside its hooks.
+    "one": """
+import sys
+this = sys.modules[__name__]
+def numbers():
+    from . import late
+    return (this.NUMBER, late.NUMBER)
+""",
+    # A package that imports what is in its directory by name.
+    "two": """
+import importlib, pkgutil
+parts = [
+    importlib.import_module(f"{__name__}.{each.name}")
+    for each in pkgutil.iter_modules(__path__)
+]
+def numbers():
+    return tuple(part.NUMBER for part in parts)
+""",
+    # It registers with `typing`, `copyreg` and `codecs` on import.
+    "three": """
+import codecs, copyreg, typing
+class Row: pass
+@typing.overload
+def number(row: Row) -> int: ...
+@typing.overload
+def number(row: None) -> int: ...
+def number(row): return NUMBER
+kinds = typing.Optional[Row], typing.List[Row]
+copyreg.pickle(Row, number)
+codecs.register(lambda name: None)
+def numbers():
+    return (number(Row()),)
+""",
+}
 PHOTON = """
 from luminal import IPhoton, hookimpl
-from . import shared
+from {above} import shared
+{moved}NUMBER = {number}
+{kind}
 {head}
 class Photon(IPhoton):
     photon_name = {name!r}
     {body}
     @hookimpl
     def version(self):
-        return ({number}, shared.NUMBER)
+        return ({number}, shared.NUMBER, *numbers())
     @hookimpl
     async def aversion(self, pause):
-        before = shared.NUMBER
+        before = shared.NUMBER, *numbers()
         await pause()
-        return ({number}, before, shared.NUMBER)
+        return ({number}, *before, shared.NUMBER, *numbers())
 """
 FAULTS = (
     ("1 / 0", ""),
@@ -77,14 +117,29 @@ class Specs:
         """Return the versions, before and after awaiting *pause*."""
 
 
+def _file(root: Path, name: str) -> Path:
+    return root / (f"{name}/__init__.py" if name == "two" else f"{name}.py")
+
+
 def _write(root: Path, number: int, fault: int | None) -> None:
-    (root / "shared.py").write_text(f"NUMBER = {number}\n")
+    for helper in ("shared", "late", "two/first", "two/second"):
+        path = root / f"{helper}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"NUMBER = {number}\n")
     for at, name in enumerate(NAMES):
         head = body = ""
         if fault is not None and at == fault % 3:
             head, body = FAULTS[fault % len(FAULTS)]
-        text = PHOTON.format(name=name, number=number, head=head, body=body)
-        (root / f"{name}.py").write_text(text)
+        text = PHOTON.format(
+            name=name,
+            above=".." if name == "two" else ".",
+            number=number,
+            kind=HEADS[name],
+            moved="\n" * (number % 7),
+            head=head,
+            body=body,
+        )
+        _file(root, name).write_text(text)
 
 
 def collect() -> None:
@@ -177,7 +232,7 @@ async def luminal(swaps: int, threads: int, tasks: int) -> bool:
             loader.plugins.add_hookspecs(Specs)
             handlers: list[Handler] = []
             for name in NAMES:
-                loaded = await loader.load_photon(root / f"{name}.py")
+                loaded = await loader.load_photon(_file(root, name))
                 await loaded.start()
                 handlers += loaded
             alive = Alive(handlers[0])

@@ -105,7 +105,10 @@ class Survivors:
         if any(one.generation() is not None for one in ended):
             if sys.getallocatedblocks() < _SMALL:
                 gc.collect()
-            count = _full_collections()
+                if any(one.generation() is not None for one in ended):
+                    gc.collect()  # the first did nothing if another was under way
+            # One that was under way at the end of a generation does not count.
+            count = _full_collections() - 1
             later = [one for one in ended if one.collections >= count]
             with self._lock:
                 self._ended += later

@@ -115,6 +115,24 @@ def _held_from_outside(inner: dict[int, Any]) -> list[int]:
     return found
 
 
+def _leads_to(core: set[int], key: int, inner: dict[int, Any]) -> bool:
+    """Whether the object *key* is, or refers by containers to, one of *core*.
+
+    Others may share an empty tuple, or a container of the host.
+    """
+    seen, queue = {key}, [key]
+    while queue:
+        key = queue.pop()
+        if key in core:
+            return True
+        for thing in gc.get_referents(inner[key]):
+            number = id(thing)
+            if number in inner and number not in seen:
+                seen.add(number)
+                queue.append(number)
+    return False
+
+
 def find_holders(
     code: OldCode, own: list[Any], *, is_known: bool
 ) -> Iterator[tuple[str, str, bool]]:
@@ -127,8 +145,9 @@ def find_holders(
             the code is that something invisible holds.
     """
     inner = _inner(code, own)
+    core = {id(thing) for thing in own}
     own.clear()
-    held = _held_from_outside(inner)
+    held = [key for key in _held_from_outside(inner) if _leads_to(core, key, inner)]
     # Functions and instances first: they say more than a tuple or a dictionary.
     held.sort(key=lambda key: type(inner[key]) in _CONTAINERS)
     walk = _Walk(inner)
