@@ -102,22 +102,24 @@ class Survivors:
         with self._lock:
             self._is_due = False
             ended, self._ended = self._ended, []
-        if any(one.generation() is not None for one in ended):
-            if sys.getallocatedblocks() < _SMALL:
-                gc.collect()
-                if any(one.generation() is not None for one in ended):
-                    gc.collect()  # the first did nothing if another was under way
-            # One that was under way at the end of a generation does not count.
-            count = _full_collections() - 1
-            later = [one for one in ended if one.collections >= count]
-            with self._lock:
-                self._ended += later
-            by_photon: dict[str, list[_Ended]] = {}
-            for one in ended:
-                if one not in later and one.generation() is not None:
-                    by_photon.setdefault(one.photon, []).append(one)
-            for of_one in by_photon.values():
-                self._report(of_one, _referrers_of(of_one))
+        alive = _alive(ended)
+        if alive and sys.getallocatedblocks() < _SMALL:
+            gc.collect()
+            alive = _alive(alive)
+            if alive:
+                gc.collect()  # the first did nothing if another was under way
+                alive = _alive(alive)
+        # One that was under way at the end of a generation does not count.
+        count = _full_collections() - 1
+        by_photon: dict[str, list[_Ended]] = {}
+        for one in alive:
+            if one.collections < count:
+                by_photon.setdefault(one.photon, []).append(one)
+            else:
+                with self._lock:
+                    self._ended.append(one)
+        for of_one in by_photon.values():
+            self._report(of_one, _referrers_of(of_one))
 
     def _report(self, alive: list[_Ended], referrers: tuple[Leftover, ...]) -> None:
         if not referrers or all(one.generation() is None for one in alive):
@@ -147,6 +149,10 @@ class Survivors:
                     EventKind.LEAKED, one.photon, one.number, one.file, problem=problem
                 )
             )
+
+
+def _alive(ended: list[_Ended]) -> list[_Ended]:
+    return [one for one in ended if one.generation() is not None]
 
 
 def _referrers_of(alive: list[_Ended]) -> tuple[Leftover, ...]:
