@@ -21,7 +21,7 @@ from luminal.loading._lines import end_lines, show_late_lines, show_lines
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._superseded import Superseded
 from luminal.loading._workers import WorkerThread
-from luminal.supervise import take_back
+from luminal.supervise import may_register, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -495,7 +495,12 @@ def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
     own = [generation for generation in ended if not generation.borrowed]
     for generation in own:
         forget_overloads(registry, generation)
-    return take_back(namespaces_of(own))
+    is_searched = any(
+        may_register(source.data)
+        for generation in own
+        for source in list(generation.sources.values())
+    )
+    return take_back(namespaces_of(own), is_searched=is_searched)
 
 
 def namespaces_of(generations: Iterable[Generation]) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from luminal.supervise._ownership import unowned as unowned
     from luminal.supervise._referrers import find_referrers as find_referrers
     from luminal.supervise._registries import find_permanent as find_permanent
+    from luminal.supervise._registries import may_register as may_register
     from luminal.supervise._registries import record as record
     from luminal.supervise._registries import remember as remember
     from luminal.supervise._registries import stop_recording as stop_recording
@@ -89,6 +90,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_referrers": ("find_referrers",),
         "_registries": (
             "find_permanent",
+            "may_register",
             "record",
             "remember",
             "stop_recording",

@@ -41,6 +41,7 @@ __all__ = [
     "exit_functions",
     "find_permanent",
     "generic_functions",
+    "may_register",
     "record",
     "remember",
     "stop_recording",
@@ -291,8 +292,6 @@ def generic_functions(thing: Any) -> Iterator[Any]:
 
 
 def _generic_functions(code: OldCode) -> Iterator[_Entry]:
-    if not any(map(_says_register, code.namespaces.values())):
-        return
     found = {
         id(function): function
         for space in _used_by(code)
@@ -306,14 +305,6 @@ def _generic_functions(code: OldCode) -> Iterator[_Entry]:
             if thing is not None:
                 undo = functools.partial(_unregister, function, cls)
                 yield _Entry("singledispatch", thing, undo)
-
-
-def _says_register(space: dict[str, Any]) -> bool:
-    """Whether a module's text has the word: most have not, and nothing is sought."""
-    try:
-        return "register" in space["__loader__"].get_source(space["__name__"])
-    except Exception:  # noqa: BLE001 - a module may hold anything under these names
-        return True
 
 
 def _used_by(code: OldCode) -> Iterator[dict[str, Any]]:
@@ -606,17 +597,63 @@ def find_permanent(
     return [_leftover(kind, relay.function, why) for kind, relay in found if relay]
 
 
-def take_back(namespaces: Iterable[dict[str, Any]]) -> list[Leftover]:
+# One of these is in every text that registers something where we look.
+_WORDS = (
+    b"register",
+    b"meta_path",
+    b"path_hooks",
+    b"excepthook",
+    b"displayhook",
+    b"breakpointhook",
+    b"unraisablehook",
+    b"callbacks",
+    b"filter",
+    b"warning",
+    b"copyreg",
+    b"dispatch",
+    b"Cleanup",
+    b"Finalize",
+    b"stdout",
+    b"stderr",
+    b"Handler",
+    b"Logger",
+    b"LogRecord",
+    b"opener",
+    b"Policy",
+    b"policy",
+    b"signal",
+    b"profile",
+    b"settrace",
+    b"POINTER",
+)
+
+
+def may_register(text: bytes) -> bool:
+    """Return whether code may register something itself; most does not.
+
+    What others register on its behalf, and is not found for that, is reported as what
+    keeps it in memory.
+    """
+    return any(word in text for word in _WORDS)
+
+
+def take_back(
+    namespaces: Iterable[dict[str, Any]], *, is_searched: bool = True
+) -> list[Leftover]:
     """Remove what old code has left in registries of the standard library.
 
     Args:
         namespaces: The dictionaries of its modules.
+        is_searched: Look through registries, see `may_register`. What was noted when
+            it was registered is taken back in any case.
 
     Returns:
         What could not be removed.
     """
+    if not is_searched and not _records:
+        return []
     code, left = OldCode(namespaces), []
-    for source in _SOURCES:
+    for source in _SOURCES if is_searched else ():
         try:
             entries = list(source(code))
         except Exception as error:  # noqa: BLE001 - a strange object hides one kind
