@@ -130,6 +130,7 @@ class Generation:
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
         has_extension: A compiled extension is among the modules.
+        stand_ins: Proxies that are in `sys.modules` until it is retired.
     """
 
     unit: str
@@ -147,6 +148,7 @@ class Generation:
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
+    stand_ins: list[Any] = attrs.Factory(list)
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
     # Held while a module executes: other threads wait until that is done.

@@ -19,7 +19,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from luminal.loading._generation import Generation
-from luminal.loading._importer import PhotonLoader, staging_context, taken
+from luminal.loading._importer import (
+    PhotonLoader,
+    importing_generation,
+    staging_context,
+    taken,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,12 +34,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ModuleProxy",
     "StagedModule",
+    "end_stand_ins",
     "hide",
     "is_inside",
+    "is_stand_in",
     "notify_waiting",
+    "plain",
     "publish",
     "resolve",
     "settle",
+    "stand_in",
     "wait_until_visible",
 ]
 
@@ -82,6 +91,8 @@ class ModuleProxy(ModuleType):
         super().__init__(name)
         own = _own(self, "__dict__")
         own["_module"], own["_unit"], own["_attempt"] = serving, unit, attempt
+        # Calls of a generation before the serving one may be under way.
+        own["_earlier"] = is_stand_in(sys.modules.get(name))
 
     def __getattribute__(self, name: str) -> Any:
         if name in _PASSIVE:
@@ -135,7 +146,58 @@ def resolve(module: Any, *, is_import: bool = False) -> Any:
     if attempt is not None:
         return attempt.supply(own["__name__"], own["_unit"], is_import=is_import)
     found = own["_module"]
+    if own["_earlier"]:
+        earlier = _of_caller(own)
+        if earlier is not None:
+            return earlier
     return found.require(own["__name__"]) if type(found) is Generation else found
+
+
+def _of_caller(own: dict[str, Any]) -> ModuleType | None:
+    """Return the module of the earlier generation whose code is calling, if any is."""
+    caller = importing_generation()
+    linked = getattr(caller.host, "linked", None) if caller is not None else None
+    generation = linked.get(own["_unit"]) if linked is not None else None
+    if generation is None:
+        return None
+    fullname = own["__name__"]
+    found: ModuleType | None = generation.modules.get(fullname)
+    return found or generation.views.get(fullname)
+
+
+def stand_in(proxy: ModuleProxy, old: Generation) -> None:
+    """Leave a settled proxy in `sys.modules` until *old* is retired.
+
+    Calls of earlier generations that are under way find their own module there.
+    """
+    own = _own(proxy, "__dict__")
+    own["_earlier"] = True
+    sys.modules[own["__name__"]] = proxy
+    old.stand_ins.append(proxy)
+
+
+def is_stand_in(module: Any) -> bool:
+    """Whether *module* is a proxy that waits for an old generation to be retired."""
+    return type(module) is ModuleProxy and _own(module, "__dict__")["_earlier"]
+
+
+def plain(module: Any) -> Any:
+    """Return the module that a proxy has become; other objects as they are."""
+    if type(module) is not ModuleProxy:
+        return module
+    own = _own(module, "__dict__")
+    return own["_module"] if own["_attempt"] is None else module
+
+
+def end_stand_ins(old: Generation) -> None:
+    """Put plain modules into `sys.modules` again: *old* is retired."""
+    for proxy in old.stand_ins:
+        own = _own(proxy, "__dict__")
+        fullname = own["__name__"]
+        if sys.modules.get(fullname) is proxy:
+            sys.modules[fullname] = own["_module"]
+        own["_earlier"] = False
+    old.stand_ins.clear()
 
 
 def settle(
@@ -155,6 +217,7 @@ def settle(
     serving: ModuleType = own["_module"]
     own["_module"] = serving if becomes is None else becomes
     own["_attempt"] = None
+    own["_earlier"] = False
     return serving
 
 

@@ -33,9 +33,12 @@ from luminal.loading._proxies import (
     StagedModule,
     hide,
     is_inside,
+    is_stand_in,
     notify_waiting,
+    plain,
     publish,
     settle,
+    stand_in,
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
@@ -233,7 +236,8 @@ class Attempt:
         """Put a proxy into the place of *present*."""
         proxy = ModuleProxy(fullname, unit, present, self)
         self._proxies[fullname] = unit, proxy
-        self._replaced.append((fullname, present))
+        before = sys.modules.get(fullname)
+        self._replaced.append((fullname, before if is_stand_in(before) else present))
         taken[fullname] = self
         sys.modules[fullname] = proxy
 
@@ -267,7 +271,7 @@ class Attempt:
                 self._cover_if_there(fullname, owner.unit)
 
     def _cover_if_there(self, fullname: str, unit: str) -> None:
-        present = sys.modules.get(fullname)
+        present = plain(sys.modules.get(fullname))
         if present is not None and type(present) is not ModuleProxy:
             self._cover(fullname, unit, present)
 
@@ -370,7 +374,8 @@ class Attempt:
                 if present is None:
                     sys.modules.pop(fullname, None)
                 else:
-                    sys.modules[fullname] = present
+                    ended = not is_stand_in(present)
+                    sys.modules[fullname] = plain(present) if ended else present
         before, self._before = self._before, None
         if before is not None:
             _restore_others(before)
@@ -398,6 +403,9 @@ class Attempt:
                     modules = generation.views
                 module = modules.get(fullname)
             serving = settle(proxy, generation if module is None else module)
+            old = self.stage.earlier.get(unit)
+            if module is not None and old is not None:
+                stand_in(proxy, old)
             if module is None and sys.modules.get(fullname) is proxy:
                 if unit in self.stage.replacing:  # no new code has imported it
                     del sys.modules[fullname]
@@ -516,6 +524,8 @@ class Stage:
     _directories: dict[str, Directory] = attrs.Factory(dict)
     # First part of a directory's modules' names → that directory.
     origins: dict[str, Origin] = attrs.Factory(dict)
+    # Unit → what serves until the commit.
+    earlier: dict[str, Generation] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
     _has_begun: bool = False
     # All of `sys.modules` at some moment, and how many names attempts that were kept
@@ -600,6 +610,8 @@ class Stage:
     @contextmanager
     def committing(self) -> Iterator[Callable[[], None]]:
         """Prepare what `commit` does; see `World.accepting`."""
+        serving = self.world.generations
+        self.earlier = {u: serving[u] for u in self.replacing if u in serving}
         with self.world.accepting(self.ready, self.replacing) as store:
 
             def store_all() -> None:
@@ -621,7 +633,7 @@ class Stage:
         if not self.world.generations:
             remove_from_finder(self.world)
         self.is_over = True
-        self.ready = {}
+        self.ready, self.earlier = {}, {}
         for attempt in self._attempts:
             attempt.forget()
         self._modules = {}

@@ -396,6 +396,7 @@ class World:
             end_lines(old)
         for generation in public.generations:
             show_lines(generation)
+            _end_stand_ins(generation)  # it serves again
         if not before.keys().isdisjoint(staged):
             self.worker.start()
 
@@ -494,6 +495,7 @@ def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
     registry = getattr(typing, "_overload_registry", {})
     own = [generation for generation in ended if not generation.borrowed]
     for generation in own:
+        _end_stand_ins(generation)
         forget_overloads(registry, generation)
     is_searched = any(
         may_register(source.data)
@@ -501,6 +503,13 @@ def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
         for source in list(generation.sources.values())
     )
     return take_back(namespaces_of(own), is_searched=is_searched)
+
+
+def _end_stand_ins(generation: Generation) -> None:
+    if generation.stand_ins:
+        from luminal.loading._proxies import end_stand_ins
+
+        end_stand_ins(generation)
 
 
 def namespaces_of(generations: Iterable[Generation]) -> list[dict[str, Any]]:

@@ -1,0 +1,117 @@
+"""A call of an old generation finds its own modules by every way, also by name."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import types
+
+import pytest
+
+from tests.waiting import DEADLINE
+
+PHOTON = """
+import copy, importlib, pickle, pkgutil, sys
+from luminal import IPhoton, hookimpl
+from . import part
+
+class Row:
+    number = {number}
+
+DATA = pickle.dumps(Row())
+PART = part.__name__
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        return {{
+            "sys.modules": sys.modules[PART].NUMBER,
+            "sys.modules of itself": sys.modules[__name__].Row.number,
+            "import_module": importlib.import_module(PART).NUMBER,
+            "import_module relative":
+                importlib.import_module(".part", __name__).NUMBER,
+            "resolve_name": pkgutil.resolve_name(PART + ":NUMBER"),
+            "__import__": __import__(PART, {{}}, {{}}, ["NUMBER"]).NUMBER,
+            "pickle.loads": pickle.loads(DATA).number,
+            "pickle.dumps": pickle.loads(pickle.dumps(Row())).number,
+            "deepcopy": copy.deepcopy(Row()).number,
+        }}
+
+    @hookimpl
+    def who(self):
+        return {number}
+"""
+
+
+def write(photons, number):
+    photons.write("a/part.py", f"NUMBER = {number}\n")
+    return photons.write("a/__init__.py", PHOTON.format(number=number))
+
+
+@pytest.mark.parametrize("reloads", [1, 2])
+async def test_a_call_under_way_finds_its_own_generation(make_host, photons, reloads):
+    """By names as well; new calls, and the host, find the new one."""
+    inside, leave = threading.Event(), threading.Event()
+    found = []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    async with make_host() as host:
+        (a,) = await host.run(write(photons, 1))
+        name = a.generation.unit
+        thread = threading.Thread(target=lambda: found.extend(host.hook.visit(go=go)))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        write(photons, 2)
+        await host.reload_photon(a)
+        assert sys.modules[name + ".part"].NUMBER == 2
+        (new,) = host.hook.visit(go=int)
+        assert set(new.values()) == {2}
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found[0] == dict.fromkeys(found[0], 1)
+        await host.until(lambda: type(sys.modules[name]) is types.ModuleType)
+        if reloads == 2:
+            write(photons, 3)
+            await host.reload_photon(a)
+            assert sys.modules[name + ".part"].NUMBER == 3
+            assert type(sys.modules[name]) is types.ModuleType
+        name = a.generation.unit
+        await host.unload_photon(a)
+        assert name not in sys.modules
+        assert name + ".part" not in sys.modules
+
+
+async def test_a_third_generation_comes_while_a_call_of_the_first_runs(
+    make_host, photons
+):
+    inside, leave = threading.Event(), threading.Event()
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    async with make_host() as host:
+        (a,) = await host.run(write(photons, 1))
+        thread = threading.Thread(target=lambda: host.hook.visit(go=go))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        for number in (2, 3):
+            write(photons, number)
+            reload = asyncio.create_task(host.reload_photon(a))
+            if number == 3:
+                leave.set()
+            await reload
+            (new,) = host.hook.visit(go=int)
+            assert set(new.values()) == {number}
+        await asyncio.to_thread(thread.join, DEADLINE)
+        name = a.generation.unit
+        await host.until(lambda: type(sys.modules[name]) is types.ModuleType)
+        await host.unload_photon(a)
+        assert name not in sys.modules
