@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.discovery._discover import absolute_roots as absolute_roots
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._files import read_bytes as read_bytes
     from luminal.discovery._index import Discovered
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "_index": ("Discovered",),
         "_discover": (
+            "absolute_roots",
             "discover",
             "discover_file",
         ),

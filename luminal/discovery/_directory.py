@@ -35,6 +35,7 @@ def read_unit(
     path: str,
     origin: str,
     base: str,
+    roots: tuple[str, ...] = (),
     *,
     asked_for: bool = False,
 ) -> list[Candidate]:
@@ -45,6 +46,7 @@ def read_unit(
         path: Absolute path of the module, of a package its ``__init__.py``.
         origin: The directory that it was found in.
         base: Name of the photon base.
+        roots: Absolute paths of directories whose modules are the photons' own.
         asked_for: Whether a unit without a photon is a problem; else it is a helper
             and gives no candidate.
     """
@@ -55,13 +57,15 @@ def read_unit(
         origin=origin,
         location=path,
         checksum=facts.checksum,
+        roots=roots,
         problem=facts.problem,
     )
     if facts.problem is not None:
         return [bare]
     is_package = os.path.basename(path) == _INIT
     root = os.path.dirname(os.path.dirname(path) if is_package else path)
-    found = _photons(Resolver(files, root, base), path, facts, is_package)
+    resolver = Resolver(files, root, base, (origin, *roots))
+    found = _photons(resolver, path, facts, is_package)
     if not found:
         return [attrs.evolve(bare, problem=_no_photon(path, base))] if asked_for else []
     defaults: dict[str, object] = {}
@@ -202,7 +206,12 @@ def _problem(error: LuminalError) -> Problem:
 
 
 def read_directory(
-    files: RecordingFileSystem, directory: str, base: str, *, recursive: bool
+    files: RecordingFileSystem,
+    directory: str,
+    base: str,
+    *,
+    recursive: bool,
+    roots: tuple[str, ...] = (),
 ) -> Iterator[Candidate]:
     """Yield the candidates of *directory*.
 
@@ -215,6 +224,7 @@ def read_directory(
         directory: Absolute path.
         base: Name of the photon base.
         recursive: Whether to descend.
+        roots: Absolute paths of directories whose modules are the photons' own.
     """
     waiting = [directory]
     visited: set[tuple[object, ...]] = set()
@@ -236,7 +246,7 @@ def read_directory(
                 if not files.exists(path):
                     plain.append(os.path.join(folder, name[:-1]))
                     continue
-            yield from read_unit(files, path, directory, base)
+            yield from read_unit(files, path, directory, base, roots)
         only_folders = folder == directory and all(n.endswith("/") for n in names)
         if recursive or only_folders:
             waiting.extend(reversed(plain))

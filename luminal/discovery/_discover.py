@@ -19,6 +19,7 @@ __all__ = [
     "PathLike",
     "Request",
     "absolute",
+    "absolute_roots",
     "discover",
     "discover_file",
     "name_of_base",
@@ -41,6 +42,7 @@ class Request(NamedTuple):
         block: Names to disable.
         api_version: The host's version of its API, None not to check.
         path: Absolute entries of ``sys.path`` to look for distributions in.
+        roots: Absolute paths of directories whose modules are the photons' own.
     """
 
     directories: tuple[str, ...]
@@ -51,6 +53,7 @@ class Request(NamedTuple):
     block: tuple[str, ...]
     api_version: str | None
     path: tuple[str, ...]
+    roots: tuple[str, ...] = ()
 
     def key(self) -> tuple[object, ...]:
         """Return the request with what else an answer depends on, besides the disk."""
@@ -69,6 +72,7 @@ def normal_request(
     block: Iterable[str],
     api_version: str | None,
     path: Iterable[PathLike] | None,
+    roots: Iterable[PathLike] = (),
 ) -> Request:
     """Return the request that the arguments of `discover` amount to.
 
@@ -84,7 +88,21 @@ def normal_request(
         block=_names("block", block),
         api_version=api_version,
         path=() if group is None else _path(path),
+        roots=absolute_roots(roots),
     )
+
+
+def absolute_roots(roots: Iterable[PathLike]) -> tuple[str, ...]:
+    """Return the absolute paths of the directories in *roots*.
+
+    Raises:
+        TypeError: It is one string, or one of them is no path.
+        DirectoryNotFoundError: One of them is missing or no directory.
+    """
+    found = _absolute(_several("roots", roots))
+    for directory in found:
+        _check_directory(directory)
+    return found
 
 
 def name_of_base(photon_base: type | str) -> str:
@@ -168,6 +186,7 @@ def discover(
     api_version: str | None = None,
     index: bool | PathLike = True,
     path: Iterable[PathLike] | None = None,
+    roots: Iterable[PathLike] = (),
 ) -> Discovered:
     """Find photons in directories and installed distributions; import none of them.
 
@@ -187,6 +206,8 @@ def discover(
         index: Whether to keep answers between processes, or the absolute path of a
             directory to keep them in.
         path: Where to look for distributions, by default ``sys.path``.
+        roots: Further directories, of helpers for example, whose modules are the
+            photons' own: a `luminal.Loader` reloads the photons that import from them.
 
     Returns:
         Candidates in load order: what a photon requires first, ``before`` and
@@ -194,7 +215,8 @@ def discover(
         nothing else.
 
     Raises:
-        DirectoryNotFoundError: One of *directories* is missing or no directory.
+        DirectoryNotFoundError: One of *directories* or *roots* is missing or no
+            directory.
 
     Example:
         >>> import pathlib, tempfile
@@ -214,6 +236,7 @@ def discover(
         block=block,
         api_version=api_version,
         path=path,
+        roots=roots,
     )
     for directory in request.directories:
         _check_directory(directory)
@@ -239,6 +262,7 @@ def discover_file(
     *,
     photon_base: type | str = "IPhoton",
     api_version: str | None = None,
+    roots: Iterable[PathLike] = (),
 ) -> Discovered:
     """Find the photons of one file; a package is named by its ``__init__.py``.
 
@@ -248,6 +272,7 @@ def discover_file(
         path: Path of the file, whatever its name.
         photon_base: The class, or its name, that photons derive from.
         api_version: The host's version of its own API; None checks nothing.
+        roots: Further directories whose modules are the photons' own.
 
     Returns:
         Its candidates in load order. A file without a photon gives one candidate
@@ -270,7 +295,11 @@ def discover_file(
     base = name_of_base(photon_base)
     return Discovered(
         find_candidates_in_file(
-            file, base, api_version, RecordingFileSystem(time.time_ns(), {})
+            file,
+            base,
+            api_version,
+            RecordingFileSystem(time.time_ns(), {}),
+            absolute_roots(roots),
         )
     )
 

@@ -217,7 +217,11 @@ def find_candidates(request: Request, files: RecordingFileSystem) -> list[Candid
 
 
 def find_candidates_in_file(
-    path: str, base: str, api_version: str | None, files: RecordingFileSystem
+    path: str,
+    base: str,
+    api_version: str | None,
+    files: RecordingFileSystem,
+    roots: tuple[str, ...] = (),
 ) -> list[Candidate]:
     """Return the photons of the one unit at *path*, in load order.
 
@@ -226,11 +230,12 @@ def find_candidates_in_file(
         base: Name of the photon base.
         api_version: See `luminal.discovery.discover`.
         files: Keeps what is looked at.
+        roots: Absolute paths of directories whose modules are the photons' own.
     """
     origin = os.path.dirname(path)
     if os.path.basename(path) == "__init__.py":
         origin = os.path.dirname(origin)
-    found = read_unit(files, path, origin, base, asked_for=True)
+    found = read_unit(files, path, origin, base, roots, asked_for=True)
     return arrange(found, api_version=api_version, is_part=True)
 
 
@@ -241,7 +246,11 @@ def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Candidat
         yield from read_installed(files, request.path, request.group, request.base)
     for directory in request.directories:
         yield from read_directory(
-            files, directory, request.base, recursive=request.recursive
+            files,
+            directory,
+            request.base,
+            recursive=request.recursive,
+            roots=request.roots,
         )
 
 

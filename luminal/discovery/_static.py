@@ -396,11 +396,19 @@ class Resolver:
         files: Where files are looked at.
         root: Directory that absolute imports of neighbours are looked up in.
         base: Name of the class that makes a photon of its subclasses.
+        named: Directories that absolute imports may name by the end of their paths.
     """
 
-    def __init__(self, files: RecordingFileSystem, root: str, base: str) -> None:
+    def __init__(
+        self,
+        files: RecordingFileSystem,
+        root: str,
+        base: str,
+        named: tuple[str, ...] = (),
+    ) -> None:
         self._witness = files
         self._root = root
+        self._named = named
         self._base = base
         self._answers: dict[tuple[str, str], bool] = {}
 
@@ -451,14 +459,26 @@ class Resolver:
             if not inside:
                 return
         parts = [part for part in module.split(".") if part]
-        stem = os.path.join(folder, *parts)
-        choices = [os.path.join(stem, "__init__.py")]
-        if parts:
-            choices.append(stem + ".py")
-        for choice in choices:
-            if self._witness.is_file(choice):
-                yield choice
-                return
+        stems = [os.path.join(folder, *parts)]
+        if not dots:
+            stems += self._stems(parts)
+        for stem in stems:
+            choices = [os.path.join(stem, "__init__.py")]
+            if parts:
+                choices.append(stem + ".py")
+            for choice in choices:
+                if self._witness.is_file(choice):
+                    yield choice
+                    return
+
+    def _stems(self, parts: list[str]) -> Iterator[str]:
+        """Yield where an absolute import leads to in the directories with a name."""
+        for directory in self._named:
+            above = directory.split(os.sep)
+            for length in range(len(parts), 0, -1):
+                if above[-length:] == parts[:length]:
+                    yield os.path.join(directory, *parts[length:])
+            yield os.path.join(directory, *parts)
 
     def _is_base(self, path: str, name: str, inside: str, hops: int) -> bool:
         head, _, rest = name.partition(".")

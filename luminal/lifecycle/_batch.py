@@ -41,7 +41,6 @@ from luminal.loading import (
     Selected,
     Stage,
     World,
-    claim_directory,
     collecting_rarely,
     read_installed_files,
     run_each_in_thread,
@@ -245,8 +244,6 @@ class BatchLoader:
     registry: Registry
     runtime: Runtime
     is_logging: bool = False
-    # Directory → the one origin that all of its units share.
-    _claims: dict[str, DirectoryOrigin] = attrs.Factory(dict)
 
     async def load_batch(
         self,
@@ -322,10 +319,8 @@ class BatchLoader:
     def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:
         path = candidate.location
         if candidate.source is Source.DIRECTORY:
-            origin = self._claims.get(candidate.origin)
-            if origin is None:
-                origin = claim_directory(candidate.origin, self.world)
-                self._claims[candidate.origin] = origin
+            self.world.roots.declare(candidate.roots)
+            origin = self.world.roots.claim(candidate.origin)
             name = origin.name_of(path)
             is_package = os.path.basename(path) == "__init__.py"
             location = ModuleLocation("package" if is_package else "module", path, name)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from luminal.loading._late import Directory
     from luminal.loading._origin import ModuleLocation, Origin
+    from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned, SourceFile
 
 __all__ = ["Generation", "Host", "namespace"]
@@ -57,6 +58,10 @@ class Host(Protocol):
     The attempt that stages it, then the world in which it serves, and at last what it
     may still import when another one serves.
     """
+
+    @property
+    def roots(self) -> Roots:
+        """The directories whose modules are the photons' own."""
 
     def provide(
         self, unit: str, origin: Origin, *, ahead: Mapping[str, Pinned] | None = None
@@ -151,6 +156,8 @@ class Generation:
     stand_ins: list[Any] = attrs.Factory(list)
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
+    # First part of a name → another directory that this one imports from.
+    others: dict[str, Origin] = attrs.Factory(dict)
     # Held while a module executes: other threads wait until that is done.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
@@ -225,7 +232,7 @@ class Generation:
                 location
                 or self.locations.get(fullname)
                 or self.late_location(fullname)
-                or self.origin.find(fullname)
+                or self._origin_of(fullname).find(fullname)
             )
             if location is None:
                 raise ModuleNotFoundError(
@@ -233,18 +240,80 @@ class Generation:
                 )
             if location.kind == "namespace":
                 module = self.views[fullname] = namespace(fullname, location.path)
+                self._show_init(module)
                 self._attach(fullname, module)
                 return module
             if location.unit == self.unit:
                 return self._load(fullname, location)
             self.need(location.unit)
         # Without the lock: the other unit may be importing from this one.
-        other = self.host.provide(location.unit, self.origin, ahead=self.late_units)
+        origin = self._origin_of(fullname)
+        other = self.host.provide(location.unit, origin, ahead=self.late_units)
         module = other.require(fullname)
         self._foreign[fullname] = other
         if fullname == location.unit:
             self._attach(fullname, module)
         return module
+
+    def require_from(self, origin: Origin, fullname: str) -> ModuleType:
+        """Return the module *fullname* of another directory than the unit's own.
+
+        Args:
+            origin: The directory.
+            fullname: Full name of the module.
+        """
+        if origin is not self.origin:
+            self.others[fullname.partition(".")[0]] = origin
+        return self.require(fullname)
+
+    def _origin_of(self, fullname: str) -> Origin:
+        """Return where *fullname* is looked for."""
+        if not self.others:
+            return self.origin
+        return self.others.get(fullname.partition(".")[0], self.origin)
+
+    def top_of(self, root: Root, name: str) -> ModuleType:
+        """Return what ``import name`` binds, where *name* leads into *root*.
+
+        Packages of the program above the root are views of our own: what is in them is
+        the program's, apart from the root.
+        """
+        if not root.name:
+            return self.require(f"{root.fullname}.{name.partition('.')[0]}")
+        module = self.require(root.fullname)
+        above, _, leaf = root.name.rpartition(".")
+        while above:
+            view = self.view(above)
+            setattr(view, leaf, module)
+            module = view
+            above, _, leaf = above.rpartition(".")
+        return module
+
+    def _show_init(self, view: ModuleType) -> None:
+        """Let *view* have what the ``__init__.py`` of a directory of photons defines.
+
+        That file is executed when something is asked for that it may define. Modules of
+        the directory are found without it, so none of them depends on it.
+        """
+        fullname = f"{view.__name__}.__init__"
+        origin = self._origin_of(fullname)
+        location = origin.find(fullname)
+        if location is None or location.kind != "module":
+            return
+        path = location.path
+
+        def __getattr__(name: str) -> Any:  # noqa: N807 - PEP 562
+            if fullname not in self.modules and fullname not in self._foreign:
+                code = self.host.compile(self.host.read(path))
+                names = code.co_names
+                is_open = "__getattr__" in names or ("*",) in code.co_consts
+                if name not in names and not is_open:
+                    raise AttributeError(
+                        f"module {view.__name__!r} has no attribute {name!r}"
+                    )
+            return getattr(self.require(fullname), name)
+
+        vars(view)["__getattr__"] = __getattr__
 
     def need(self, unit: str) -> None:
         """Note that this unit imports from *unit*."""
@@ -255,7 +324,7 @@ class Generation:
     def _attach(self, fullname: str, module: ModuleType) -> None:
         """Set ``above.leaf`` in our view of the namespace *above*."""
         above, _, leaf = fullname.rpartition(".")
-        if self.origin.owns(above):
+        if self._origin_of(fullname).owns(above):
             vars(self.require(above)).setdefault(leaf, module)
 
     def view(self, fullname: str) -> ModuleType:

@@ -17,14 +17,18 @@ Code that runs while a generation is staged finds that generation in both ways: 
 from __future__ import annotations
 
 import builtins
+import importlib
 import os
 import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from importlib import import_module
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from luminal.supervise import record, stop_recording
 
@@ -142,6 +146,29 @@ def _make_import(replaced: _Import) -> _Import:
     return __import__
 
 
+def _make_gcd_import(replaced: _Import) -> _Import:
+    """Return what `importlib.import_module` is to call instead of *replaced*.
+
+    It gets no globals. The names that a photon uses for modules of its own lead to
+    these in here as well: the photon is found on the stack.
+    """
+
+    def _gcd_import(name: str, package: str | None = None, level: int = 0) -> Any:
+        fullname = name
+        if level and isinstance(package, str) and package.count(".") >= level - 1:
+            fullname = f"{package.rsplit('.', level - 1)[0]}.{name}"
+        top = fullname.partition(".")[0]
+        if any(world.roots.may_hold(top) for world in _worlds):
+            generation = importing_generation()
+            if generation is not None:
+                found = _import_from_root(fullname, generation, ("__name__",))
+                if found is not None:
+                    return found
+        return replaced(name, package, level)
+
+    return _gcd_import
+
+
 def _admit(name: str) -> None:
     """Let the caller import *name*, of which an attempt may have taken a part."""
     end = 0
@@ -166,12 +193,20 @@ def _import(
     top = name.partition(".")[0]
     start: str | None = None
     if level:
+        outer = _beyond(generation, globals, level)
+        if outer:
+            name, level = f"{outer}.{name}" if name else outer, 0
+            top = name.partition(".")[0]
+    if level:
         start = _absolute(top, globals, level)
         if not generation.origin.owns(start):
             start = None
     elif generation.origin.owns(name):
         start = top
-    else:
+    elif top not in generation.external:
+        found = _import_from_root(name, generation, fromlist or ())
+        if found is not None:
+            return found
         start = _neighbour(top, generation)
     if start is None:
         if taken and level == 0:
@@ -188,6 +223,54 @@ def _import(
     return generation.view(start)
 
 
+def _import_from_root(
+    name: str, generation: Generation, fromlist: Sequence[str]
+) -> ModuleType | None:
+    """Import *name* if it leads into a directory of photons, or a declared root."""
+    roots = generation.host.roots
+    found = roots.find(name)
+    if found is not None:
+        root, fullname = found
+        above = root.name.rpartition(".")[0]
+        if above:
+            import_module(above)  # the program's own packages
+        module = generation.require_from(root.origin, fullname)
+        if fromlist:
+            if hasattr(module, "__path__"):
+                _import_submodules(generation, module, fromlist)
+            return module
+        return generation.top_of(root, name)
+    if fromlist and roots.has_part(name.partition(".")[0]):
+        inside = {each: roots.find(f"{name}.{each}") for each in fromlist}
+        if any(inside.values()):
+            others = [each for each in fromlist if not inside[each]]
+            __import__(name, {}, {}, others or ["__name__"], 0)
+            view = generation.view(name)
+            for each, found in inside.items():
+                if found is not None:
+                    module = generation.require_from(found[0].origin, found[1])
+                    setattr(view, each, module)
+            return view
+    return None
+
+
+def _beyond(generation: Generation, globals: Any, level: int) -> str:  # noqa: A002
+    """Return the package above a photons' directory that a relative import means.
+
+    Modules of a directory have a name of its own at the top. Where the program imports
+    the directory as ``bot.cogs``, ``from .. import x`` in it means ``bot``.
+    """
+    package: str = globals.get("__package__") or ""
+    origin = generation.origin
+    if package.count(".") >= level - 1 or not origin.owns(package):
+        return ""
+    outer = generation.host.roots.package_of(origin)
+    known = f"{outer}{package[len(package.partition('.')[0]) :]}" if outer else ""
+    if known.count(".") < level - 1:
+        return ""
+    return known.rsplit(".", level - 1)[0]
+
+
 def _resolved(module: Any) -> Any:
     """Return a module of another unit as it is for the stage of the caller."""
     from luminal.loading._proxies import resolve
@@ -202,7 +285,7 @@ def _neighbour(top: str, generation: Generation) -> str | None:
     start = generation.late_name(top)
     if start is None and top not in _NEVER_OURS:
         start = generation.origin.neighbour(top, generation.unit)
-    if start is None:
+    if start is None and not generation.host.roots.has_part(top):
         generation.external.add(top)
     return start
 
@@ -394,8 +477,48 @@ def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
                     )
 
 
-# What is in `builtins.__import__` now on our account, and what it replaced.
-_dispatcher: tuple[_Import, _Import] | None = None
+@attrs.define
+class _Place:
+    """A function of the interpreter that ours stands for while photons are loaded.
+
+    Args:
+        owner: The module that holds it.
+        name: Its name there.
+        make: Returns ours, which calls the one that is given.
+    """
+
+    owner: Any
+    name: str
+    make: Callable[[_Import], _Import]
+    # What is there now on our account, and what it replaced.
+    _ours: tuple[_Import, _Import] | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether ours is there."""
+        return (
+            self._ours is not None and getattr(self.owner, self.name) is self._ours[0]
+        )
+
+    def take(self) -> None:
+        """Put ours there, over what anybody else has put there since."""
+        replaced = getattr(self.owner, self.name)
+        if self._ours is None or replaced is not self._ours[0]:
+            self._ours = self.make(replaced), replaced
+            setattr(self.owner, self.name, self._ours[0])
+
+    def leave(self) -> None:
+        """Take ours away. Below that of another one it stays, and passes all on."""
+        if self._ours is not None and self.is_taken:
+            setattr(self.owner, self.name, self._ours[1])
+        self._ours = None
+
+
+_places = (
+    _Place(builtins, "__import__", _make_import),
+    # What `importlib.import_module` calls, whoever has it under which name.
+    _Place(importlib._bootstrap, "_gcd_import", _make_gcd_import),  # noqa: SLF001
+)
 
 
 def add_to_finder(world: World) -> None:
@@ -404,9 +527,9 @@ def add_to_finder(world: World) -> None:
     Import statements as well: where the host has put a function of its own over ours,
     ours is put over that one. It is a new one each time, so that none calls itself.
     """
-    global _dispatcher, _worlds
+    global _worlds
     is_known = any(known is world for known in _worlds)
-    is_on_top = _dispatcher is not None and builtins.__import__ is _dispatcher[0]
+    is_on_top = all(place.is_taken for place in _places)
     if is_known and is_on_top and _PhotonFinder in sys.meta_path:
         return
     with _lock:
@@ -415,10 +538,8 @@ def add_to_finder(world: World) -> None:
         if not any(finder is _PhotonFinder for finder in sys.meta_path):
             sys.meta_path.insert(0, _PhotonFinder)
         record()
-        replaced = builtins.__import__
-        if _dispatcher is None or replaced is not _dispatcher[0]:
-            _dispatcher = _make_import(replaced), replaced
-            builtins.__import__ = _dispatcher[0]
+        for place in _places:
+            place.take()
 
 
 def remove_from_finder(world: World) -> None:
@@ -427,13 +548,12 @@ def remove_from_finder(world: World) -> None:
     Where the host has put another ``__import__`` over ours, ours stays below it: it
     passes everything on.
     """
-    global _dispatcher, _worlds
+    global _worlds
     with _lock:
         _worlds = tuple(known for known in _worlds if known is not world)
         if _worlds:
             return
         stop_recording()
         sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
-        if _dispatcher is not None and builtins.__import__ is _dispatcher[0]:
-            builtins.__import__ = _dispatcher[1]
-        _dispatcher = None
+        for place in _places:
+            place.leave()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from luminal.loading._generation import Generation
+    from luminal.loading._origin import Origin
 
 __all__ = ["MOST_BYTES", "MOST_FILES", "Directory", "read_late_units", "read_unit"]
 
@@ -172,15 +173,15 @@ def read_late_units(generation: Generation, code: CodeType, package: str) -> Non
         package: ``__package__`` of that module.
     """
     known = generation.late_units
-    # (code, its package, its unit, whether it has not been executed yet)
-    queue = [(code, package, generation.unit, False)]
+    # (code, its package, its unit and origin, whether it has not been executed yet)
+    queue = [(code, package, generation.unit, generation.origin, False)]
     while queue and len(known) < _MOST_UNITS:
-        code, package, user, is_whole = queue.pop()
+        code, package, user, below, is_whole = queue.pop()
         for names in _imported(code, package, is_whole=is_whole):
-            for unit in _units(generation, user, *names):
+            for unit, origin in _units(generation, below, user, *names):
                 if unit in known or unit in generation.needs or unit == generation.unit:
                     continue
-                files = generation.host.read_ahead(unit, generation.origin)
+                files = generation.host.read_ahead(unit, origin)
                 if files is None:
                     continue
                 known[unit] = files
@@ -189,8 +190,8 @@ def read_late_units(generation: Generation, code: CodeType, package: str) -> Non
                     with suppress(LuminalError):
                         inner = generation.host.compile(files.sources[root.path])
                         is_package = root.kind == "package"
-                        below = unit if is_package else unit.rpartition(".")[0]
-                        queue.append((inner, below, unit, True))
+                        inside = unit if is_package else unit.rpartition(".")[0]
+                        queue.append((inner, inside, unit, origin, True))
 
 
 def _imported(
@@ -253,23 +254,46 @@ def _relative(
 
 
 def _units(
-    generation: Generation, user: str, base: str, name: str, names: tuple[str, ...]
-) -> Iterator[str]:
-    """Yield the units of one origin that an import statement leads to."""
-    origin = generation.origin
-    start = f"{base}.{name}".rstrip(".")
-    if not base:
-        top, dot, rest = name.partition(".")
-        found = name if origin.owns(name) else None
-        if found is None and top not in _NEVER_OURS:
-            found = origin.neighbour(top, user)
-            found = found and found + dot + rest
-        if found is None:
-            return
-        start = found
-    elif not origin.owns(start):
+    generation: Generation,
+    origin: Origin,
+    user: str,
+    base: str,
+    name: str,
+    names: tuple[str, ...],
+) -> Iterator[tuple[str, Origin]]:
+    """Yield the units that an import statement leads to, and where they are found.
+
+    Args:
+        generation: Whose code it may be.
+        origin: Where modules of the unit with the statement are found.
+        user: That unit.
+        base: The package that the statement is relative to, if it is.
+        name: What it imports from.
+        names: What it imports from there.
+    """
+    start = f"{base}.{name}".strip(".")
+    named = [f"{start}.{each}" for each in names if each != "*"]
+    if base or origin.owns(name):
+        if origin.owns(start):
+            yield from _units_at(origin, start, *named)
         return
-    for fullname in (start, *(f"{start}.{each}" for each in names if each != "*")):
+    for each in (start, *named):
+        found = generation.host.roots.find(each)
+        if found is not None:
+            yield from _units_at(found[0].origin, found[1])
+    top, dot, rest = name.partition(".")
+    beside = origin.neighbour(top, user) if top not in _NEVER_OURS else None
+    if beside is not None:
+        start = f"{beside}{dot}{rest}"
+        yield from _units_at(
+            origin, start, *(f"{start}.{each}" for each in names if each != "*")
+        )
+
+
+def _units_at(origin: Origin, *fullnames: str) -> Iterator[tuple[str, Origin]]:
+    for fullname in fullnames:
         location = origin.find(fullname)
+        if location is not None and location.kind == "namespace":
+            location = origin.find(f"{fullname}.__init__")
         if location is not None and location.unit and location.kind != "extension":
-            yield location.unit
+            yield location.unit, origin

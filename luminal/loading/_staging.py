@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from luminal.loading._origin import ModuleLocation, Origin
+    from luminal.loading._roots import Roots
     from luminal.loading._source import SourceFile
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
@@ -78,6 +79,11 @@ class Attempt:
     _staged: dict[str, ModuleType] = attrs.Factory(dict)
     # All of `sys.modules` as the attempt began; None where that is not needed any more.
     _before: Mapping[str, ModuleType] | None = None
+
+    @property
+    def roots(self) -> Roots:
+        """The directories whose modules are the photons' own."""
+        return self.stage.world.roots
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the new generation that *fullname* belongs to, or None."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
     from luminal.loading._origin import Origin
+    from luminal.loading._roots import Roots
     from luminal.loading._source import Pinned, SourceFile
     from luminal.loading._world import World
 
@@ -57,6 +58,11 @@ class Superseded:
         linked = {u: serving[u] for u in generation.late_units if u in serving}
         linked[generation.unit] = generation
         return cls(world, generation, commit, linked)
+
+    @property
+    def roots(self) -> Roots:
+        """The directories whose modules are the photons' own."""
+        return self.world.roots
 
     def provide(
         self,

@@ -18,6 +18,7 @@ from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import remove_from_finder
 from luminal.loading._late import read_unit
 from luminal.loading._lines import end_lines, show_late_lines, show_lines
+from luminal.loading._roots import Roots
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._superseded import Superseded
 from luminal.loading._workers import WorkerThread
@@ -213,6 +214,7 @@ class World:
         numbers: Unit → number of its latest generation, also when that is retired.
         edges: Which unit imports from which, and reads which file.
         worker: The thread on which reloads are staged.
+        roots: The directories whose modules are the photons' own.
     """
 
     codes: CodeCache
@@ -220,6 +222,7 @@ class World:
     numbers: dict[str, int] = attrs.Factory(dict)
     edges: Edges = attrs.Factory(Edges)
     worker: WorkerThread = attrs.Factory(WorkerThread)
+    roots: Roots = attrs.Factory(Roots, takes_self=True)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from luminal.discovery import discover, discover_file
+from luminal.discovery import absolute_roots, discover, discover_file
 from luminal.errors import (
     LuminalError,
     PhotonBatchError,
@@ -154,6 +154,9 @@ class Loader:
             ``refuse``; or a mapping from each kind of state to one of them, with ``*``
             for the rest. None, the default, checks nothing and costs nothing.
         cache: Whether compiled code is kept between runs.
+        roots: Further directories, of helpers for example, whose modules are the
+            photons' own. Photons that import from them are reloaded with them, and a
+            watch watches them too.
     """
 
     def __init__(
@@ -170,6 +173,7 @@ class Loader:
         probation: Probation | float = 0.0,
         cache: bool = True,
         footprint: Mapping[str, str] | str | None = None,
+        roots: Iterable[_Path] = (),
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -179,6 +183,7 @@ class Loader:
         self._lock = CrossLoopLock()
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
+        self._world.roots.declare(absolute_roots(roots))
         self._runtime = Runtime(
             plugins=plugins or PluginManager(project),
             settings=settings or {},
@@ -215,6 +220,11 @@ class Loader:
     def photons(self) -> dict[str, Handler]:
         """The loaded photons by name, in the order of loading; a copy."""
         return self._registry.all()
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Absolute paths of the declared directories; see ``roots`` above."""
+        return self._world.roots.declared
 
     @property
     def report(self) -> Report:
@@ -297,7 +307,11 @@ class Loader:
         """
         del recursive
         found = await self._find(
-            lambda: discover_file(photon_path, photon_base=photon_base)
+            lambda: discover_file(
+                photon_path,
+                photon_base=photon_base,
+                roots=self.roots,
+            )
         )
         return self._handlers(await self._load(found, photon_base, other_classes))
 
@@ -330,6 +344,7 @@ class Loader:
                 group=None,
                 recursive=recursive,
                 photon_base=photon_base,
+                roots=self.roots,
             )
         )
         return self._handlers(await self._load(found, photon_base, other_classes))

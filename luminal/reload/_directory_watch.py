@@ -255,11 +255,17 @@ class DirectoryWatch:
 
     def __attrs_post_init__(self) -> None:
         self._runner, self._watch_log = LoopRunner(), WatchLog(self.directory)
-        directories = [self.directory]
+        directories = [self.directory, *self._roots()]
         self._watcher = Watcher(directories, self._on_batch, on_note=self._on_note)
         self._unreachable = UnreachableDirectories(
             self.directory, self.batch_loader.registry, self.batch_loader.runtime
         )
+
+    def _roots(self) -> list[str]:
+        """Return the declared directories that are not watched otherwise."""
+        declared = self.batch_loader.world.roots.declared
+        known = os.path.join(self.directory, "")
+        return [d for d in declared if not os.path.join(d, "").startswith(known)]
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Start watching; what the directory has is loaded in the background.
@@ -457,7 +463,12 @@ class DirectoryWatch:
         registry = self.batch_loader.registry
         if not os.path.isdir(self.directory):
             return []
-        found = discover(self.directory, group=None, recursive=self.recursive)
+        found = discover(
+            self.directory,
+            group=None,
+            recursive=self.recursive,
+            roots=self.batch_loader.world.roots.declared,
+        )
         new = [c for c in found if not registry.of_file(c.location)]
         unloaded = {path for path in self._seen if not _is_touched(path, paths)}
         return [c for c in new if c.location not in unloaded and self.is_wanted(c)]

@@ -280,7 +280,9 @@ class AsyncHost(Folder):
         loaded = {handler.filepath for handler in self.loader.photons.values()}
         selected = []
         known: set[str] = set()
-        for candidate in discover(directory, group=self._group):
+        for candidate in discover(
+            directory, group=self._group, roots=self.loader.roots
+        ):
             own = {candidate.name, os.path.relpath(candidate.location, directory)}
             known |= own
             if own & set(names) or (not names and candidate.location not in loaded):
