@@ -32,6 +32,7 @@ __all__ = [
     "PhotonImportError",
     "PhotonNotFoundError",
     "PhotonNotInitializedError",
+    "PhotonOutdatedError",
     "PhotonReloadError",
     "PhotonRollbackError",
     "PhotonSettingsError",
@@ -284,6 +285,15 @@ class PhotonTornError(PhotonUnreadableError):
     """
 
     code = "LUM121"
+
+
+class PhotonOutdatedError(LuminalError):
+    """A photon uses code that the host has imported, and no reload renews.
+
+    Its file or its library has changed since, or the host has a copy of its own.
+    """
+
+    code = "LUM122"
 
 
 class LuminalWarning(UserWarning):

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command", "watch_command"]
 
+_NO_FAILURES = (EventKind.SKIPPED, EventKind.OUTDATED)
+"""Events with a problem that does not keep the photon from running."""
+
 # --- Commands ------------------------------------------------------------------------
 
 _page_option = click.option(
@@ -128,7 +131,7 @@ def _run(
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    loader = Loader(settings=photon_settings())
+    loader = Loader(settings=photon_settings(), roots=options.roots)
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)
     watches = _watches(options, loader) if is_watching else None
@@ -382,7 +385,7 @@ class _Host:
         return run_async(self._main())
 
     def _note_failure(self, event: Event) -> None:
-        if event.problem is not None and event.kind is not EventKind.SKIPPED:
+        if event.problem is not None and event.kind not in _NO_FAILURES:
             self.failures[event.photon] = event
         elif event.kind is EventKind.SWAPPED:
             self.failures.pop(event.photon, None)

@@ -142,6 +142,7 @@ KEYS: dict[str, type] = {
     "group": str,
     "no-installed": bool,
     "recursive": bool,
+    "roots": list,
     "only": list,
     "without": list,
     "api": str,
@@ -294,6 +295,7 @@ class DiscoveryOptions:
         only: Names of the only photons to enable; empty to enable all.
         without: Names of photons to disable.
         api: The host's version of its API, None not to check it.
+        roots: Further directories whose modules are the photons' own.
     """
 
     paths: tuple[str, ...] = ()
@@ -302,6 +304,7 @@ class DiscoveryOptions:
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     api: str | None = None
+    roots: tuple[str, ...] = ()
 
     def find(self, may_appear: bool = False) -> Sequence[Candidate]:
         """Return the photons that are found, in load order; none is imported.
@@ -349,6 +352,7 @@ class DiscoveryOptions:
             allow=self.only or None,
             block=self.without,
             api_version=self.api,
+            roots=self.roots,
         )
         if not files:
             return found
@@ -358,7 +362,7 @@ class DiscoveryOptions:
             self._switched(candidate)
             for path in dict.fromkeys(map(os.path.abspath, files))
             if path not in seen
-            for candidate in discover_file(path, api_version=self.api)
+            for candidate in discover_file(path, api_version=self.api, roots=self.roots)
         ]
         # A requirement that no directory meets may be met by a file: order all anew.
         unordered = [
@@ -459,6 +463,14 @@ _DISCOVERY: tuple[Callable[[Any], Any], ...] = (
         help="Look below sub-directories.",
     ),
     click.option(
+        "--roots",
+        envvar="LUMINAL_ROOTS",
+        multiple=True,
+        metavar="DIRECTORY",
+        type=click.Path(),
+        help="Reload photons with the modules of this directory; may be repeated.",
+    ),
+    click.option(
         "--only",
         envvar="LUMINAL_ONLY",
         multiple=True,
@@ -492,13 +504,14 @@ def discovery_options(function: Callable[..., Exit]) -> Callable[..., Exit]:
         group: str,
         no_installed: bool,
         recursive: bool,
+        roots: tuple[str, ...],
         only: tuple[str, ...],
         without: tuple[str, ...],
         api: str | None,
         **others: Any,
     ) -> Exit:
         chosen = None if no_installed else group
-        options = DiscoveryOptions(paths, chosen, recursive, only, without, api)
+        options = DiscoveryOptions(paths, chosen, recursive, only, without, api, roots)
         return function(options=options, **others)
 
     made: Callable[..., Exit] = gathered

@@ -58,6 +58,7 @@ _PRINTED = frozenset(
         EventKind.ORPHANED,
         EventKind.UNLOADED,
         EventKind.SIDE_EFFECT,
+        EventKind.OUTDATED,
         EventKind.LEAKED,
     }
 )

@@ -370,7 +370,8 @@ class BatchLoader:
             handler = self._handler(chosen, unit)
             handler._changes.absorb(unit.changes)
             result.handlers.append(handler)
-            result.outcomes.append(handler._outcome())
+            copies = self.world.copies_of_host(unit.name)
+            result.outcomes.append(attrs.evolve(handler._outcome(), warnings=copies))
 
     def _handler(self, chosen: Selected, unit: _Unit) -> Handler:
         candidate = unit.candidate_of(chosen)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from luminal.loading._origin import DistributionOrigin as DistributionOrigin
     from luminal.loading._origin import ModuleLocation as ModuleLocation
     from luminal.loading._origin import Origin as Origin
-    from luminal.loading._origin import claim_directory as claim_directory
     from luminal.loading._origin import claimed_directories as claimed_directories
     from luminal.loading._selection import Choice as Choice
     from luminal.loading._selection import Selected as Selected
@@ -49,7 +48,6 @@ __getattr__, __dir__ = lazy_attributes(
             "DistributionOrigin",
             "Origin",
             "ModuleLocation",
-            "claim_directory",
             "claimed_directories",
         ),
         "_selection": (

@@ -156,6 +156,8 @@ class Generation:
     stand_ins: list[Any] = attrs.Factory(list)
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
+    # What it has imported of others: (module, names from it).
+    outside: set[tuple[str, tuple[str, ...]]] = attrs.Factory(set)
     # First part of a name → another directory that this one imports from.
     others: dict[str, Origin] = attrs.Factory(dict)
     # Held while a module executes: other threads wait until that is done.

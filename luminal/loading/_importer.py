@@ -158,12 +158,15 @@ def _make_gcd_import(replaced: _Import) -> _Import:
         if level and isinstance(package, str) and package.count(".") >= level - 1:
             fullname = f"{package.rsplit('.', level - 1)[0]}.{name}"
         top = fullname.partition(".")[0]
-        if any(world.roots.may_hold(top) for world in _worlds):
+        is_staged = top not in _NEVER_OURS and current_attempt() is not None
+        if is_staged or any(world.roots.may_hold(top) for world in _worlds):
             generation = importing_generation()
             if generation is not None:
                 found = _import_from_root(fullname, generation, ("__name__",))
                 if found is not None:
                     return found
+                if is_staged and not generation.origin.owns(fullname):
+                    generation.outside.add((fullname, ()))
         return replaced(name, package, level)
 
     return _gcd_import
@@ -211,6 +214,8 @@ def _import(
     if start is None:
         if taken and level == 0:
             _admit(name)
+        if level == 0 and top not in _NEVER_OURS:
+            generation.outside.add((name, tuple(fromlist or ())))
         found = replaced(name, globals, locals, fromlist, level)
         return found if type(found) is ModuleType else _resolved(found)
     module = generation.require(start + name[len(top) :])

@@ -443,6 +443,7 @@ class Attempt:
         if not self.stage.replacing:
             # A reload needs it until its photons have been started.
             self._before = None
+        self.stage.world.outside.note(self.pending.values())
         self.stage.keep(self)
         self.is_kept = True
         notify_waiting()

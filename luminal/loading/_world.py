@@ -18,6 +18,7 @@ from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import remove_from_finder
 from luminal.loading._late import read_unit
 from luminal.loading._lines import end_lines, show_late_lines, show_lines
+from luminal.loading._outside import Outside, copies_of_host
 from luminal.loading._roots import Roots
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._superseded import Superseded
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from luminal.loading._origin import Origin
     from luminal.loading._source import CodeCache, SourceFile
+    from luminal.model import Problem
     from luminal.supervise import Leftover
 
 __all__ = [
@@ -215,6 +217,7 @@ class World:
         edges: Which unit imports from which, and reads which file.
         worker: The thread on which reloads are staged.
         roots: The directories whose modules are the photons' own.
+        outside: What photons have imported of others.
     """
 
     codes: CodeCache
@@ -223,6 +226,7 @@ class World:
     edges: Edges = attrs.Factory(Edges)
     worker: WorkerThread = attrs.Factory(WorkerThread)
     roots: Roots = attrs.Factory(Roots, takes_self=True)
+    outside: Outside = attrs.Factory(Outside)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
@@ -252,6 +256,26 @@ class World:
             if needed in serving and is_same(files.sources, serving[needed].sources)
         }
         return generation.needs | late
+
+    def with_needs(self, units: Iterable[str]) -> list[Generation]:
+        """Return what serves of *units* and of all that they import from.
+
+        Args:
+            units: Units.
+        """
+        serving = self.generations
+        queue = [unit for unit in units if unit in serving]
+        found = dict.fromkeys(queue)
+        while queue:
+            for unit in tuple(serving[queue.pop()].needs):
+                if unit in serving and unit not in found:
+                    found[unit] = None
+                    queue.append(unit)
+        return [serving[unit] for unit in found]
+
+    def copies_of_host(self, unit: str) -> tuple[Problem, ...]:
+        """Return which modules that *unit* uses the host has imported for itself."""
+        return copies_of_host(self.with_needs([unit]), self.roots)
 
     def users(self, unit: str) -> set[str]:
         """Return the units that import from *unit*."""

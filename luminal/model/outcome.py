@@ -171,6 +171,10 @@ class EventKind(enum.StrEnum):
         "side_effect",
         "it changed the environment, signals or the like, if that is checked",
     )
+    OUTDATED = (
+        "outdated",
+        "it uses code that the host imported before it changed on disk",
+    )
     LEAKED = (
         "leaked",
         "an old generation is kept in memory, or still being retired; see the problem",

@@ -200,6 +200,11 @@ class WatchLog:
             line = "%s: %r generation %d -> %d, %.1f ms"
             path, number = self._short(outcome.file), outcome.generation
             _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
+            for warning in outcome.warnings:
+                line = "%s: %r %s: %s; %s"
+                _log.warning(
+                    line, path, outcome.photon, warning.what, warning.why, warning.hint
+                )
             return
         self._logged[outcome.photon] = problem
         path = self._short(problem.file or outcome.file)

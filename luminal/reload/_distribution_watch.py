@@ -201,6 +201,8 @@ class DistributionWatch:
             _log.error("%s: rejected: %s", after, done.errors[0])
         elif before is not None:
             _log.info("%s -> %s, %.1f ms", before.origin, after, milliseconds)
+        for warning in {w for outcome in done.report for w in outcome.warnings}:
+            _log.warning("%s: %s: %s", after, warning.what, warning.why)
 
     def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)

@@ -200,7 +200,7 @@ class Reloader:
                 whole = units.union(late.users, *joining)
                 return await self._run(whole, change, later, rejected)
             rejected |= units
-            return self._reject(concerned, cause, before)
+            return self._reject(concerned, cause, before, swap.outdated)
         earlier_files = self._history.note(old)
         # A photon has at most two generations: this swap ends the probation of the one
         # before, which a rejected swap would not have done.
@@ -209,32 +209,55 @@ class Reloader:
                 {handler.name for handler in concerned}
             )
         handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = self._report([p for p in pairs if p.new is not None], before)
+        report = self._report(
+            [p for p in pairs if p.new is not None], before, swap.outdated
+        )
         return Reloaded(
             handlers, report, retirements=self._conclude(pairs, before, earlier_files)
         )
 
-    def _report(self, pairs: list[Pair], before: Mapping[str, Generation]) -> Report:
+    def _report(
+        self,
+        pairs: list[Pair],
+        before: Mapping[str, Generation],
+        outdated: tuple[Problem, ...],
+    ) -> Report:
         """Return the outcomes of a swap; what stays of the old code is with the first.
 
         Args:
             pairs: With a new photon.
             before: Unit → what was replaced.
+            outdated: What the photons use, and no reload renews.
         """
         stays = permanent_registrations(before.values())
         return Report(
-            tuple(self._outcome(p, () if n else stays) for n, p in enumerate(pairs))
+            tuple(
+                self._outcome(p, () if n else stays, outdated)
+                for n, p in enumerate(pairs)
+            )
         )
 
-    def _outcome(self, pair: Pair, warnings: tuple[Problem, ...]) -> Outcome:
-        """Return that a photon was swapped in, and what its predecessor takes away."""
+    def _outcome(
+        self, pair: Pair, stays: tuple[Problem, ...], outdated: tuple[Problem, ...]
+    ) -> Outcome:
+        """Return that a photon was swapped in, and what is wrong all the same.
+
+        Args:
+            pair: The photon, old and new.
+            stays: What cannot be taken back of what the old code has registered.
+            outdated: What it uses, and no reload renews.
+        """
         handler: Any = pair.old or pair.new
         outcome: Outcome = handler._outcome()
+        changed = stays
         if pair.retiring:
-            warnings += entries_taken_away(pair.retiring)
-        for problem in warnings:
+            changed += entries_taken_away(pair.retiring)
+        for problem in changed:
             self.runtime.emit(EventKind.SIDE_EFFECT, handler, problem=problem)
-        return attrs.evolve(outcome, warnings=warnings) if warnings else outcome
+        copies = self.world.copies_of_host(handler.generation.unit)
+        for problem in outdated:
+            self.runtime.emit(EventKind.OUTDATED, handler, problem=problem)
+        return attrs.evolve(outcome, warnings=(*changed, *outdated, *copies))
 
     def _holder_of_name(self, cause: BaseException) -> set[str]:
         """Return the unit of the photon whose name *cause* says is taken.
@@ -315,6 +338,7 @@ class Reloader:
         handlers: list[Handler],
         cause: BaseException,
         before: dict[str, Generation],
+        outdated: tuple[Problem, ...],
     ) -> Reloaded:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
@@ -336,7 +360,10 @@ class Reloader:
             errors.append(error)
             problem = Problem.of(error, phase)
             self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
-            outcomes.append(handler._outcome(OutcomeResult.FAILED, problem))
+            outcome = handler._outcome(OutcomeResult.FAILED, problem)
+            outcomes.append(attrs.evolve(outcome, warnings=outdated))
+            for each in outdated:
+                self.runtime.emit(EventKind.OUTDATED, handler, problem=each)
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
     async def roll_back(self, handler: Handler) -> Reloaded:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import Registry, Runtime
     from luminal.loading import Generation, World
+    from luminal.model import Problem
     from luminal.reload._plan import Change
 
 __all__ = [
@@ -423,6 +424,8 @@ class Swap:
     retire_earlier: Callable[[Container[str]], Awaitable[None]]
     late: LateDependencies = attrs.Factory(LateDependencies)
     pairs: list[Pair] = attrs.Factory(list)
+    # What the photons use, and is different on disk by now, though no reload renews it.
+    outdated: tuple[Problem, ...] = ()
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
@@ -484,6 +487,8 @@ class Swap:
 
         def stage() -> list[Selected]:
             selected: list[Selected] = []
+            world = self.world
+            self.outdated = world.outside.changes(world.with_needs(self.units))
             with self._stage.attempt() as attempt, self.late.collecting(attempt):
                 self._attempt = attempt
                 for unit in self.units:

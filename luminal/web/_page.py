@@ -43,6 +43,7 @@ EVENT_STYLES = {
     EventKind.ORPHANED: "mid",
     EventKind.UNLOADED: "mid",
     EventKind.SIDE_EFFECT: "mid",
+    EventKind.OUTDATED: "mid",
     EventKind.LEAKED: "mid",
 }
 """CSS class of the events that have a mark in the timeline; the list has them all."""
