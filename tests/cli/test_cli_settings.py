@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.cli.running import running
 from tests.cli.terminal import Said, Terminal
 
 PROJECT = """\
@@ -70,6 +71,7 @@ def test_doctor_shows_each_setting_and_where_it_came_from(
         "group": "argument",
         "no-installed": "pyproject.toml",
         "recursive": "default",
+        "roots": "default",
         "only": "default",
         "without": "pyproject.toml",
         "api": "$LUMINAL_API",
@@ -109,3 +111,48 @@ def test_what_is_wrong_in_the_file_is_a_usage_error(
     assert (answer.out, answer.code) == ("", 2)
     assert said in answer.err
     assert terminal.luminal("--help").code == 0
+
+
+ROOTS = """\
+[tool.luminal]
+paths = ["cogs"]
+roots = ["utils"]
+no-installed = true
+"""
+GREET = """\
+import luminal
+from utils.text import WORD
+
+
+class Greet(luminal.IPhoton):
+    photon_name = "greet"
+
+    def start(self):
+        print("greet says", WORD, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "environment", "argument"])
+def test_a_folder_that_is_declared_is_reloaded_with_the_photons(
+    terminal: Terminal, how: str
+) -> None:
+    files = {"cogs/greet.py": GREET, "utils/text.py": "WORD = 'one'\n"}
+    terminal.write(files)
+    arguments = ["watch"]
+    if how == "file":
+        terminal.write({"pyproject.toml": ROOTS})
+    elif how == "environment":
+        terminal.env["LUMINAL_ROOTS"] = "utils"
+        arguments.append("cogs")
+    else:
+        arguments += ["cogs", "--roots", "utils"]
+    with running(terminal, *arguments) as host:
+        terminal.write({"utils/text.py": "WORD = 'two'\n"})
+        host.until(event="swapped", photon="greet")
+
+
+def test_a_root_that_does_not_exist_is_refused(terminal: Terminal) -> None:
+    terminal.write({"cogs/greet.py": GREET})
+    said = terminal.luminal("list", "cogs", "--roots", "util", "--no-installed")
+    assert said.code == 3
+    assert "is not a directory" in said.err
