@@ -284,11 +284,12 @@ def discover_file(
     file = absolute(path)
     is_directory = os.path.isdir(file)
     if is_directory or not os.path.lexists(file):
+        archive, remedy = _archive_of(file)
         raise PhotonNotFoundError(
             f"{file!r} is not a file",
             file=file,
-            why="it is a directory" if is_directory else "it does not exist",
-            hint="name the photon's file, of a package its __init__.py",
+            why="it is a directory" if is_directory else archive or "it does not exist",
+            hint=remedy or "name the photon's file, of a package its __init__.py",
         )
     from luminal.discovery._scan import RecordingFileSystem, find_candidates_in_file
 
@@ -311,11 +312,32 @@ def _check_directory(path: str) -> None:
     if os.path.lexists(path):
         why = "it is a file"
     else:
-        why = "it does not exist"
-        hint += _near(path)
+        archive, remedy = _archive_of(path)
+        why = archive or "it does not exist"
+        hint = remedy or hint + _near(path)
     raise DirectoryNotFoundError(
         f"{path!r} is not a directory", file=path, why=why, hint=hint
     )
+
+
+def _archive_of(path: str) -> tuple[str, str]:
+    """Return why a path that does not exist may be part of a program, and the remedy.
+
+    Both are empty where it is not: neither inside of a zipapp, nor of what PyInstaller
+    and similar tools have unpacked.
+    """
+    above = path
+    while above != os.path.dirname(above):
+        above = os.path.dirname(above)
+        if os.path.isfile(above):
+            why = f"it lies inside of the archive {above!r}"
+            return why, "put the photons into a directory beside the archive"
+    inside = getattr(sys, "_MEIPASS", None)
+    if isinstance(inside, str) and path.startswith(os.path.join(inside, "")):
+        why = "it does not exist, and the program contains it as compiled code at most"
+        name = path[len(os.path.join(inside, "")) :]
+        return why, f"add the directory as data: --add-data {name}:{name}"
+    return "", ""
 
 
 def _near(path: str) -> str:

@@ -208,7 +208,9 @@ def load_failure(
             why=why,
             hint=_hint(
                 cause,
-                f"install the package that provides {cause.name!r}, "
+                f"add it to the frozen program: --hidden-import {cause.name}"
+                if getattr(sys, "frozen", False)
+                else f"install the package that provides {cause.name!r}, "
                 "or correct the import",
             ),
         )
