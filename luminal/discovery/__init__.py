@@ -9,7 +9,10 @@ from luminal._lazy import lazy_attributes
 if TYPE_CHECKING:
     from luminal.discovery._discover import absolute_roots as absolute_roots
     from luminal.discovery._discover import discover, discover_file
+    from luminal.discovery._files import Stamp as Stamp
     from luminal.discovery._files import read_bytes as read_bytes
+    from luminal.discovery._files import settled as settled
+    from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
     from luminal.discovery._names import fits as fits
     from luminal.discovery._names import fold as fold
@@ -27,7 +30,12 @@ __getattr__, __dir__ = lazy_attributes(
             "discover",
             "discover_file",
         ),
-        "_files": ("read_bytes",),
+        "_files": (
+            "Stamp",
+            "read_bytes",
+            "settled",
+            "stamp_of",
+        ),
         "_names": (
             "fits",
             "fold",

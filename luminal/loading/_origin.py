@@ -23,8 +23,12 @@ from zlib import crc32
 
 import attrs
 
+from luminal.discovery import settled, stamp_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from luminal.discovery import Stamp
 
 __all__ = [
     "DirectoryOrigin",
@@ -71,28 +75,24 @@ def is_file(path: str) -> bool:
         return False
 
 
-# Directory → (its modification time, when it was listed, names in it, their first
-# parts). Photons' imports ask for the same few directories again and again.
-_listings: dict[str, tuple[int, int, frozenset[str], frozenset[str]]] = {}
-# The clock of file systems ticks in milliseconds. A directory that changed fewer
-# nanoseconds than this before it was listed may change again without another
-# modification time.
-_TICK = 50_000_000
+# Directory → (its stamp, when it was listed, names in it, their first parts). Photons'
+# imports ask for the same few directories again and again.
+_listings: dict[str, tuple[Stamp, int, frozenset[str], frozenset[str]]] = {}
 
 
 def _listing(directory: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names in *directory*, and what they begin with up to a dot."""
     try:
-        changed = os.stat(directory).st_mtime_ns
+        stamp = stamp_of(os.stat(directory))
         known = _listings.get(directory)
-        if known is not None and known[0] == changed and known[1] - changed > _TICK:
+        if known is not None and known[0] == stamp and settled(stamp, known[1]):
             return known[2:]
         listed = time.time_ns()
         names = frozenset(os.listdir(directory))
     except (OSError, ValueError):
         return frozenset(), frozenset()
     stems = frozenset(name.partition(".")[0] for name in names)
-    _listings[directory] = (changed, listed, names, stems)
+    _listings[directory] = (stamp, listed, names, stems)
     return names, stems
 
 

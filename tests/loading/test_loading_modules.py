@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import linecache
+import os
 import pickle
 import subprocess
 import sys
@@ -521,3 +522,31 @@ async def test_two_loaders_of_one_directory_do_not_share(photons):
         module = type(a.instance).__module__
         assert sys.modules[module].BOX is a.instance.box
         assert pickle.loads(pickle.dumps(type(a.instance))) is type(a.instance)
+
+
+def test_a_new_release_behind_a_link_has_its_own_files(tmp_path, loader):
+    """Archives and package stores give all directories one modification time."""
+    for number in (1, 2):
+        release = tmp_path / f"release{number}" / "photons"
+        release.mkdir(parents=True)
+        helper = f"helper{number}"
+        (release / f"{helper}.py").write_text(f"X = {number}\n")
+        (release / "geo.py").write_text(
+            f"from luminal import IPhoton\nfrom {helper} import X\n"
+            "class Geo(IPhoton):\n    x = X\n"
+        )
+        os.utime(release, (1_000_000_000, 1_000_000_000))
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "release1")
+
+    async def go():
+        [geo] = await loader.load_photon(link / "photons" / "geo.py")
+        await geo.start()
+        before = geo.instance.x
+        new = tmp_path / "new"
+        new.symlink_to(tmp_path / "release2")
+        new.replace(link)
+        await loader.reload_photon(geo)
+        return before, geo.instance.x
+
+    assert asyncio.run(go()) == (1, 2)
