@@ -146,7 +146,8 @@ def _check(definition: Definition, name: str) -> None:
 
 
 _FIELDS = (
-    "author", "version", "description", "tags", "before", "after", "api", "enabled"
+    "author", "version", "description", "tags", "before", "after", "api", "owns",
+    "enabled",
 )  # fmt: skip
 
 

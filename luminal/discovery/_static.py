@@ -191,7 +191,7 @@ def _check_encoding(data: bytes, path: str) -> None:
 
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
-_LISTS = frozenset({"tags", "requires", "before", "after"})
+_LISTS = frozenset({"tags", "requires", "before", "after", "owns"})
 _BINDERS = (b"exec", b"globals", b"locals", b"vars", b"setattr", b"__dict__")
 _PREFIX = "photon_"
 _BODIES = ("body", "orelse", "handlers", "finalbody")

@@ -51,6 +51,8 @@ class IPhoton:
         photon_before: Photons that are to be loaded after it, if they are there.
         photon_after: Photons that are to be loaded before it, if they are there.
         photon_api: PEP 440 range of the host's API version that it works with.
+        photon_owns: Libraries that are its own, such as ``("bridgelib",)``: upgraded
+            and freed with it, and seen by no one else. Names of distributions.
         photon_enabled: False keeps it from being loaded.
         photon_exclusive: True where it cannot live beside its successor, because it
             owns a port or a device, say.
@@ -69,6 +71,7 @@ class IPhoton:
     photon_before: ClassVar[Sequence[str]] = ()
     photon_after: ClassVar[Sequence[str]] = ()
     photon_api: ClassVar[str] = ""
+    photon_owns: ClassVar[Sequence[str]] = ()
     photon_enabled: ClassVar[bool] = True
     photon_exclusive: ClassVar[bool] = False
 

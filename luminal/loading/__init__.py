@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import ModuleLocation as ModuleLocation
     from luminal.loading._origin import Origin as Origin
     from luminal.loading._origin import claimed_directories as claimed_directories
+    from luminal.loading._owned import add_owned as add_owned
     from luminal.loading._selection import Choice as Choice
     from luminal.loading._selection import Selected as Selected
     from luminal.loading._source import CodeCache as CodeCache
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazy_attributes(
             "ModuleLocation",
             "claimed_directories",
         ),
+        "_owned": ("add_owned",),
         "_selection": (
             "Choice",
             "Selected",

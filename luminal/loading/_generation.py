@@ -19,6 +19,7 @@ import attrs
 
 from luminal.loading._importer import PhotonLoader
 from luminal.loading._late import read_late_units
+from luminal.loading._origin import ModuleLocation, find_below
 from luminal.supervise import take_back
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from luminal.loading._late import Directory
-    from luminal.loading._origin import ModuleLocation, Origin
+    from luminal.loading._origin import Origin
     from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned, SourceFile
 
@@ -130,6 +131,7 @@ class Generation:
             functions is to find them.
         photons: Names of the photons that were chosen from it.
         commit: Number of the commit that let it serve.
+        owned: Name of a module of a library that the unit owns → directory it lies in.
         seen: The directory that it was read from, as it was then.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
@@ -149,6 +151,7 @@ class Generation:
     late_units: dict[str, Pinned] = attrs.Factory(dict)
     photons: tuple[str, ...] = ()
     commit: int = 0
+    owned: Mapping[str, str] = attrs.Factory(dict)
     seen: Directory | None = None
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
@@ -190,6 +193,7 @@ class Generation:
         self.locations.update(files.locations)
         self.sources.update(files.sources)
         self.late_units.update(files.late_units)
+        self.owned = files.owned
 
     def late_location(self, fullname: str) -> ModuleLocation | None:
         """Return where a module of another unit lay when it was read ahead."""
@@ -234,7 +238,7 @@ class Generation:
                 location
                 or self.locations.get(fullname)
                 or self.late_location(fullname)
-                or self._origin_of(fullname).find(fullname)
+                or self.find(fullname)
             )
             if location is None:
                 raise ModuleNotFoundError(
@@ -267,6 +271,24 @@ class Generation:
         if origin is not self.origin:
             self.others[fullname.partition(".")[0]] = origin
         return self.require(fullname)
+
+    def find(self, fullname: str) -> ModuleLocation | None:
+        """Return where *fullname* lies, or None where there is no such module."""
+        if self.owned and fullname.startswith(self.owned_name()):
+            parts = fullname[len(self.owned_name()) + 1 :].split(".")
+            if parts == [""]:
+                return ModuleLocation("namespace", "", "")
+            directory = self.owned.get(parts[0])
+            return find_below(directory, parts, self.unit) if directory else None
+        return self._origin_of(fullname).find(fullname)
+
+    def owned_name(self, name: str = "") -> str:
+        """Return the full name of a module of a library that the unit owns.
+
+        Args:
+            name: What the library calls it; empty for what is above all of them.
+        """
+        return f"{self.unit}._owned.{name}".rstrip(".")
 
     def _origin_of(self, fullname: str) -> Origin:
         """Return where *fullname* is looked for."""
@@ -316,6 +338,15 @@ class Generation:
             return getattr(self.require(fullname), name)
 
         vars(view)["__getattr__"] = __getattr__
+
+    def show_all(self, view: ModuleType) -> None:
+        """Let a star import of *view* find what the ``__init__.py`` there defines."""
+        if view is self.views.get(view.__name__) and "__getattr__" in vars(view):
+            fullname = f"{view.__name__}.__init__"
+            if self.find(fullname) is not None:
+                for name, value in vars(self.require(fullname)).items():
+                    if not name.startswith("_"):
+                        vars(view).setdefault(name, value)
 
     def need(self, unit: str) -> None:
         """Note that this unit imports from *unit*."""

@@ -158,8 +158,10 @@ def _make_gcd_import(replaced: _Import) -> _Import:
         if level and isinstance(package, str) and package.count(".") >= level - 1:
             fullname = f"{package.rsplit('.', level - 1)[0]}.{name}"
         top = fullname.partition(".")[0]
-        is_staged = top not in _NEVER_OURS and current_attempt() is not None
-        if is_staged or any(world.roots.may_hold(top) for world in _worlds):
+        if top in _NEVER_OURS:
+            return replaced(name, package, level)
+        is_staged = current_attempt() is not None
+        if is_staged or any(world.may_own(top) for world in _worlds):
             generation = importing_generation()
             if generation is not None:
                 found = _import_from_root(fullname, generation, ("__name__",))
@@ -231,7 +233,18 @@ def _import(
 def _import_from_root(
     name: str, generation: Generation, fromlist: Sequence[str]
 ) -> ModuleType | None:
-    """Import *name* if it leads into a directory of photons, or a declared root."""
+    """Import *name* if it leads to what is the photons' own.
+
+    That is a library that the unit owns, a directory of photons, or a declared root.
+    """
+    top = name.partition(".")[0]
+    if top in generation.owned:
+        module = generation.require(generation.owned_name(name))
+        if not fromlist:
+            return generation.require(generation.owned_name(top))
+        if hasattr(module, "__path__"):
+            _import_submodules(generation, module, fromlist)
+        return module
     roots = generation.host.roots
     found = roots.find(name)
     if found is not None:
@@ -245,10 +258,11 @@ def _import_from_root(
                 _import_submodules(generation, module, fromlist)
             return module
         return generation.top_of(root, name)
-    if fromlist and roots.has_part(name.partition(".")[0]):
+    if fromlist and roots.has_part(top):
         inside = {each: roots.find(f"{name}.{each}") for each in fromlist}
         if any(inside.values()):
             others = [each for each in fromlist if not inside[each]]
+            generation.outside.add((name, tuple(others)))
             __import__(name, {}, {}, others or ["__name__"], 0)
             view = generation.view(name)
             for each, found in inside.items():
@@ -321,6 +335,7 @@ def _import_submodules(
     """
     for name in names:
         if name == "*":
+            generation.show_all(module)
             listed = [n for n in getattr(module, "__all__", ()) if n != "*"]
             _import_submodules(generation, module, listed, is_star=True)
         elif not hasattr(module, name):
@@ -388,7 +403,7 @@ class _PhotonFinder:
                 origin = resolver.origin(fullname)
             location = generation.locations.get(fullname) if generation else None
             if location is None and origin is not None:
-                location = origin.find(fullname)
+                location = (generation or origin).find(fullname)
             if origin is not None and location is not None:
                 if attempt is None:
                     _refuse_superseded(origin, location)

@@ -37,6 +37,7 @@ __all__ = [
     "Origin",
     "claim_directory",
     "claimed_directories",
+    "find_below",
     "is_file",
     "look",
     "may_hold",
@@ -134,6 +135,23 @@ class Origin(Protocol):
 
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name that the bare name *top* has in *unit*, if any."""
+
+
+def find_below(directory: str, parts: list[str], unit: str) -> ModuleLocation | None:
+    """Return where a module of a distribution lies, or None for no such module.
+
+    Args:
+        directory: Where its first part is looked for.
+        parts: Its name, split at the dots.
+        unit: Full name of the root module of the unit that all of it belongs to.
+    """
+    location: ModuleLocation | None = None
+    for index, part in enumerate(parts):
+        location = look(directory, part, unit)
+        if location is None or (location.directory is None and index < len(parts) - 1):
+            return None
+        directory = location.directory or directory
+    return location
 
 
 def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | None:
@@ -321,16 +339,8 @@ class DistributionOrigin:
         root = self._root_of(fullname)
         if root is None:
             return None
-        unit = self.root[0]
-        directory = self.roots[root]
-        location: ModuleLocation | None = None
-        tail = fullname[len(root) :].split(".")[1:]
-        for index, part in enumerate([root.rpartition(".")[2], *tail]):
-            location = look(directory, part, unit)
-            if location is None or (location.directory is None and index < len(tail)):
-                return None
-            directory = location.directory or directory
-        return location
+        parts = [root.rpartition(".")[2], *fullname[len(root) :].split(".")[1:]]
+        return find_below(self.roots[root], parts, self.root[0])
 
     def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
         """Return *top* itself where the distribution installed it."""

@@ -35,12 +35,15 @@ class Root:
         origin: Where its modules are found.
         fullname: What its modules' names really begin with.
         is_shared: Whether other directories are a part of that package (PEP 420).
+        is_declared: Whether the host has declared it. Modules without a prefix are
+            taken from declared directories only: a photon may lie beside the program.
     """
 
     name: str
     origin: DirectoryOrigin
     fullname: str
     is_shared: bool = False
+    is_declared: bool = False
 
     @property
     def directory(self) -> str:
@@ -122,7 +125,7 @@ class Roots:
             if fullname is not None:
                 return root, fullname
         for root in names.get("", ()):
-            fullname = root.resolve(name)
+            fullname = root.resolve(name) if root.is_declared else None
             if fullname is None:
                 continue
             found = _found(top, self._entries)
@@ -137,7 +140,7 @@ class Roots:
     def may_hold(self, top: str) -> bool:
         """Whether names that begin with *top* may lead into a root."""
         names = self._table()
-        return top in names or "" in names
+        return top in names or any(root.is_declared for root in names.get("", ()))
 
     def names_of(self, fullname: str) -> Iterator[str]:
         """Yield what other code of the program may call the module *fullname*."""
@@ -229,7 +232,7 @@ def _named(
         if parts and not _is_among(directory, len(parts) - 1, found):
             continue
         is_named = is_named or bool(parts)
-        yield Root(name, origin, fullname, len(found) > 1)
+        yield Root(name, origin, fullname, len(found) > 1, is_declared)
     own = os.path.basename(directory)
     if own in names or not own.isidentifier() or own in _NEVER_OURS:
         return

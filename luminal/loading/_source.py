@@ -237,11 +237,13 @@ class Pinned:
         locations: Full name → where the module was found.
         sources: Path → its bytes.
         late_units: Other unit → its files, see `Generation.late_units`.
+        owned: Name of a module of a library that the unit owns → directory it lies in.
     """
 
     locations: Mapping[str, ModuleLocation]
     sources: Mapping[str, SourceFile]
     late_units: Mapping[str, Pinned] = attrs.Factory(dict)
+    owned: Mapping[str, str] = attrs.Factory(dict)
 
     @classmethod
     def of(cls, generation: Generation) -> Pinned:
@@ -250,6 +252,7 @@ class Pinned:
             dict(generation.locations),
             dict(generation.sources),
             dict(generation.late_units),
+            generation.owned,
         )
 
 

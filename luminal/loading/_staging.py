@@ -28,6 +28,7 @@ from luminal.loading._importer import (
     taken,
 )
 from luminal.loading._late import Directory, read_unit
+from luminal.loading._owned import add_owned
 from luminal.loading._proxies import (
     ModuleProxy,
     StagedModule,
@@ -142,10 +143,11 @@ class Attempt:
             location = location or origin.find(unit)
             if location is not None:
                 generation.seen = self.stage.look(location)
-                if pinned is None and location.kind == "package":
+                if pinned is None and location.kind != "extension":
                     pinned = read_unit(unit, location, self.read)
             if pinned is not None:
-                generation.take(pinned)
+                generation.take(add_owned(unit, pinned, self.read))
+                self.stage.world.owned.update(generation.owned)
             self.pending[unit] = generation
             above = unit.rpartition(".")[0]
             if origin.owns(above):

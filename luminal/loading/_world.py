@@ -218,6 +218,7 @@ class World:
         worker: The thread on which reloads are staged.
         roots: The directories whose modules are the photons' own.
         outside: What photons have imported of others.
+        owned: Names of modules of libraries that some units own, or did.
     """
 
     codes: CodeCache
@@ -227,6 +228,7 @@ class World:
     worker: WorkerThread = attrs.Factory(WorkerThread)
     roots: Roots = attrs.Factory(Roots, takes_self=True)
     outside: Outside = attrs.Factory(Outside)
+    owned: set[str] = attrs.Factory(set)
     # One transaction at a time; re-entrant, for an import that asks for another.
     lock: threading.RLock = attrs.Factory(threading.RLock)
     # First part of a name → where names that begin so are looked for.
@@ -256,6 +258,10 @@ class World:
             if needed in serving and is_same(files.sources, serving[needed].sources)
         }
         return generation.needs | late
+
+    def may_own(self, top: str) -> bool:
+        """Whether names that begin with *top* may lead to what is photons' own."""
+        return top in self.owned or self.roots.may_hold(top)
 
     def with_needs(self, units: Iterable[str]) -> list[Generation]:
         """Return what serves of *units* and of all that they import from.

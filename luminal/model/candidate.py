@@ -138,6 +138,8 @@ class Candidate:
         api: PEP 440 range of the host's API version that it asks for, or empty.
         group: Entry-point group that a distribution names it in; empty for a
             directory.
+        owns: Names of libraries that are the photon's own: replaced with it, and seen
+            by no one else.
         roots: Absolute paths of further directories whose modules are the photons' own,
             as the host has declared them.
         enabled: False where the author or the host has switched it off.
@@ -160,6 +162,7 @@ class Candidate:
     after: tuple[str, ...] = ()
     api: str = ""
     group: str = ""
+    owns: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     enabled: bool = True
     problem: Problem | None = None

@@ -93,8 +93,10 @@ class DistributionWatch:
         folders: dict[bool, set[str]] = {True: set(), False: set()}
         for handler in handlers:
             generation = handler.generation if distribution_of(handler) else None
-            roots = getattr(generation.origin, "roots", {}) if generation else {}
-            for name, directory in roots.items():
+            if generation is None:
+                continue
+            roots = getattr(generation.origin, "roots", {})
+            for name, directory in (*roots.items(), *generation.owned.items()):
                 package = os.path.join(directory, *name.split("."))
                 is_package = os.path.isdir(package)  # else a lone module
                 folders[is_package].add(package if is_package else directory)

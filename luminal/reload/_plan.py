@@ -27,6 +27,7 @@ from luminal.errors import (
 from luminal.loading import (
     Choice,
     DistributionOrigin,
+    add_owned,
     extensions_of,
     read_installed_files,
     read_source,
@@ -267,6 +268,9 @@ def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
     location = candidates[0].location
     origin = DistributionOrigin(distribution, version, module, location)
     files = read_installed_files(origin, is_checked=True)
+    if files is not None:
+        unit = first.generation.unit
+        files = add_owned(unit, files, read_source, is_checked=True)
     for candidate in candidates:  # only now that all files are known to be complete
         if candidate.problem is not None:
             raise candidate.problem.error(candidate.name)

@@ -28,16 +28,19 @@ def app(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def install(site: Path, name: str, version: str, **files: str) -> None:
+def install(
+    site: Path, name: str, version: str, package: str = "", **files: str
+) -> None:
     """Install a library as pip does, in place of an earlier version."""
     for known in site.glob(f"{name}-*.dist-info"):
         for row in (known / "RECORD").read_text().splitlines():
             (site / row.partition(",")[0]).unlink(missing_ok=True)
         shutil.rmtree(known)
+    package = package or name
     for leaf, text in files.items():
-        write(site / name / f"{leaf}.py", text)
+        write(site / package / f"{leaf}.py", text)
     info = site / f"{name}-{version}.dist-info"
-    rows = [*(f"{name}/{leaf}.py,," for leaf in files), f"{info.name}/RECORD,,"]
+    rows = [*(f"{package}/{leaf}.py,," for leaf in files), f"{info.name}/RECORD,,"]
     write(
         info / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     )

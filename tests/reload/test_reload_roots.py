@@ -395,3 +395,41 @@ def test_pickles_outlive_the_reload(app):
             assert type(pickle.loads(data)).__module__.startswith("utils_")
 
     asyncio.run(go())
+
+
+def test_a_star_import_has_what_the_init_file_defines(app):
+    helper = write(app / "utils" / "__init__.py", "X = 1\nfrom .text import word\n")
+    write(app / "utils" / "text.py", "def word(): pass\n")
+    photon = write(
+        app / "cogs" / "greet.py", PHOTON.format("from utils import *\nx = X\nword()")
+    )
+
+    async def go():
+        async with Host(roots=[app / "utils"]) as host:
+            await host.run(photon)
+            write(helper, "X = 2\nfrom .text import word\n")
+            await host.reload_photon(photon)
+            return host.answers()
+
+    assert asyncio.run(go()) == [2]
+
+
+def test_a_photon_beside_the_program_does_not_take_the_programs_modules(app):
+    """Its directory is that of the program; photons elsewhere share its modules."""
+    write(app / "luminal_test_state.py", "class State: pass\n")
+    beside = write(app / "plugin.py", PHOTON.format("x = 0").replace("Greet", "Beside"))
+    photon = write(
+        app / "cogs" / "greet.py",
+        PHOTON.format("from luminal_test_state import State as x"),
+    )
+    import luminal_test_state
+
+    async def go():
+        async with Host() as host:
+            await host.run(beside, photon)
+            return host.answers()
+
+    try:
+        assert asyncio.run(go()) == [0, luminal_test_state.State]
+    finally:
+        del sys.modules["luminal_test_state"]

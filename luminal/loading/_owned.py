@@ -1,0 +1,195 @@
+"""Libraries that a photon declares as its own, by ``photon_owns``.
+
+Their modules are part of the photon's unit: read, executed, replaced and freed with it.
+They get names below the unit's, such as ``geo._owned.bridgelib.core``, so that neither
+the host nor another photon sees them; each has a copy of its own. Import statements of
+the unit and of the library itself find them under the names that the library has.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import os
+from hashlib import sha256
+from importlib.machinery import EXTENSION_SUFFIXES
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.discovery import table_of
+from luminal.errors import (
+    PhotonDependencyError,
+    PhotonTornError,
+    PhotonValidationError,
+)
+from luminal.loading._late import read_unit
+from luminal.loading._origin import look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from importlib.metadata import Distribution
+
+    from luminal.loading._source import Pinned, SourceFile
+
+__all__ = ["add_owned"]
+
+_ATTRIBUTE = "photon_owns"
+_OWNED = "_owned"
+
+
+def add_owned(
+    unit: str,
+    files: Pinned,
+    read: Callable[[str], SourceFile],
+    *,
+    is_checked: bool = False,
+) -> Pinned:
+    """Return *files* of a unit, and those of the libraries that it owns.
+
+    Args:
+        unit: Full name of the unit.
+        files: Its own files.
+        read: Returns the bytes of a file.
+        is_checked: Whether the files of the libraries must be those that their RECORD
+            lists: pip may be at work.
+
+    Raises:
+        PhotonDependencyError: A library is not installed.
+        PhotonValidationError: It cannot be owned, or the declaration cannot be read.
+        PhotonTornError: It is incomplete.
+    """
+    if files.owned:
+        return files
+    names = dict.fromkeys(_declared(unit, files, read))
+    if not names:
+        return files
+    locations, sources = dict(files.locations), dict(files.sources)
+    owned: dict[str, str] = {}
+    for name in names:
+        library = _installed(name, is_checked=is_checked)
+        for top in _tops(name, library):
+            entry = os.fspath(str(library.locate_file("")))
+            location = look(entry, top, unit)
+            if location is None:
+                continue
+            found = read_unit(f"{unit}.{_OWNED}.{top}", location, read)
+            for fullname, each in found.locations.items():
+                locations[fullname] = attrs.evolve(each, unit=unit)
+            sources.update(found.sources)
+            owned[top] = entry
+        if is_checked:
+            _check(name, library, sources)
+    return attrs.evolve(files, locations=locations, sources=sources, owned=owned)
+
+
+def _declared(
+    unit: str, files: Pinned, read: Callable[[str], SourceFile]
+) -> Iterator[str]:
+    """Yield what the files of a unit declare, without executing them."""
+    for path, source in files.sources.items():
+        if _ATTRIBUTE.encode() in source.data:
+            yield from _literals(path, source)
+    root = files.locations.get(unit)
+    if root is not None and root.kind == "package":
+        path = os.path.join(os.path.dirname(root.path), "pyproject.toml")
+        if os.path.isfile(path):
+            value = table_of(read(path).data, path).get("owns", ())
+            yield from value if isinstance(value, tuple) else ()
+
+
+def _literals(path: str, source: SourceFile) -> Iterator[str]:
+    try:
+        body = ast.parse(source.data).body
+    except (SyntaxError, ValueError, RecursionError):
+        return  # to compile it says why
+    inside = [each for c in body if isinstance(c, ast.ClassDef) for each in c.body]
+    for statement in (*body, *inside):
+        targets: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets = [statement.target]
+        if not any(isinstance(t, ast.Name) and t.id == _ATTRIBUTE for t in targets):
+            continue
+        assert isinstance(statement, ast.Assign | ast.AnnAssign)  # noqa: S101
+        try:
+            value = ast.literal_eval(statement.value or ast.Constant(None))
+        except (ValueError, TypeError, SyntaxError):
+            value = None
+        if isinstance(value, str):
+            value = (value,)
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(each, str) for each in value
+        ):
+            raise PhotonValidationError(
+                f"{_ATTRIBUTE} is not a literal list of names",
+                file=path,
+                line=statement.lineno,
+                why="it is read without running the file",
+                hint=f"write it like {_ATTRIBUTE} = ['bridgelib']",
+            )
+        yield from value
+
+
+def _installed(name: str, *, is_checked: bool) -> Distribution:
+    from importlib.metadata import (
+        MetadataPathFinder,
+        PackageNotFoundError,
+        distribution,
+    )
+
+    if is_checked:  # pip may have been at work since the last look
+        MetadataPathFinder().invalidate_caches()
+    try:
+        library = distribution(name)
+    except (PackageNotFoundError, ValueError):
+        kind = PhotonTornError if is_checked else PhotonDependencyError
+        raise kind(
+            f"owns {name!r}, which is not installed",
+            why=f"no distribution is called {name!r}",
+            hint=f"install it, or correct {_ATTRIBUTE}",
+        ) from None
+    suffixes = tuple(EXTENSION_SUFFIXES)
+    compiled = [str(f) for f in library.files or () if str(f).endswith(suffixes)]
+    if compiled:
+        raise PhotonValidationError(
+            f"owns {name!r}, which has compiled modules",
+            why=f"a process can have only one version of {compiled[0]}",
+            hint=f"remove it from {_ATTRIBUTE}; restart the host for its upgrades",
+        )
+    return library
+
+
+def _tops(name: str, library: Distribution) -> list[str]:
+    """Return the names under which a library is imported."""
+    found = {
+        str(file).partition("/")[0].removesuffix(".py")
+        for file in library.files or ()
+        if str(file).endswith(".py")
+    }
+    tops = [top for top in sorted(found) if top.isidentifier()]
+    if not tops:
+        raise PhotonValidationError(
+            f"owns {name!r}, which has no modules of its own",
+            why="its RECORD lists none, as for an editable installation",
+            hint=f"declare its folder with roots=…, or remove it from {_ATTRIBUTE}",
+        )
+    return tops
+
+
+def _check(name: str, library: Distribution, sources: dict[str, SourceFile]) -> None:
+    for file in library.files or ():
+        if not str(file).endswith(".py") or file.hash is None:
+            continue
+        path = os.path.normpath(str(library.locate_file(file)))
+        source = sources.get(path)
+        if source is None:
+            if not os.path.exists(path):
+                raise PhotonTornError(f"owns {name!r}, which is incomplete", file=path)
+            continue
+        digest = base64.urlsafe_b64encode(sha256(source.data).digest()).rstrip(b"=")
+        if file.hash.mode == "sha256" and file.hash.value != digest.decode():
+            raise PhotonTornError(
+                f"owns {name!r}, whose files are not what its RECORD says", file=path
+            )
