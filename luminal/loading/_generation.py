@@ -438,6 +438,9 @@ class Generation:
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(location.path)]
             names["__path__"] = spec.submodule_search_locations
+        elif os.path.basename(location.path) == "__init__.py":
+            # Of a directory of photons, see `_show_init`: it may list its modules.
+            names["__path__"] = [os.path.dirname(location.path)]
         return module
 
     def _execute_extension(self, fullname: str, location: ModuleLocation) -> ModuleType:

@@ -9,9 +9,9 @@ the unit and of the library itself find them under the names that the library ha
 from __future__ import annotations
 
 import ast
-import base64
+import csv
+import io
 import os
-from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,10 @@ from luminal.errors import (
 )
 from luminal.loading._late import read_unit
 from luminal.loading._origin import look
+from luminal.loading._source import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from importlib.metadata import Distribution
+    from collections.abc import Callable, Iterator, Mapping
 
     from luminal.loading._source import Pinned, SourceFile
 
@@ -68,18 +68,17 @@ def add_owned(
     owned: dict[str, str] = {}
     for name in names:
         library = _installed(name, is_checked=is_checked)
-        for top in _tops(name, library):
-            entry = os.fspath(str(library.locate_file("")))
-            location = look(entry, top, unit)
+        for top in library.tops:
+            location = look(library.entry, top, unit)
             if location is None:
                 continue
             found = read_unit(f"{unit}.{_OWNED}.{top}", location, read)
             for fullname, each in found.locations.items():
                 locations[fullname] = attrs.evolve(each, unit=unit)
             sources.update(found.sources)
-            owned[top] = entry
+            owned[top] = library.entry
         if is_checked:
-            _check(name, library, sources)
+            library.check(sources)
     return attrs.evolve(files, locations=locations, sources=sources, owned=owned)
 
 
@@ -132,17 +131,63 @@ def _literals(path: str, source: SourceFile) -> Iterator[str]:
         yield from value
 
 
-def _installed(name: str, *, is_checked: bool) -> Distribution:
+@attrs.frozen
+class _Library:
+    """An installed distribution.
+
+    Attributes:
+        name: Its name, as the photon declares it.
+        entry: The directory that it is installed in.
+        rows: (path in that directory, digest) of each file that RECORD lists.
+    """
+
+    name: str
+    entry: str
+    rows: tuple[tuple[str, str], ...]
+
+    @property
+    def tops(self) -> list[str]:
+        """Names under which it is imported."""
+        paths = [path for path, _ in self.rows if path.endswith(".py")]
+        names = {path.partition("/")[0].removesuffix(".py") for path in paths}
+        return sorted(filter(str.isidentifier, names))
+
+    def check(self, sources: Mapping[str, SourceFile]) -> None:
+        """Compare what was read with RECORD.
+
+        Raises:
+            PhotonTornError: A file is missing, or is another one.
+        """
+        for name, digest in self.rows:
+            path = os.path.normpath(os.path.join(self.entry, name))
+            if path in sources:
+                is_right = not digest or digest == digest_of(sources[path])
+            else:
+                is_right = not name.endswith(".py") or os.path.exists(path)
+            if not is_right:
+                raise PhotonTornError(
+                    f"owns {self.name!r}, whose files are not what its RECORD says",
+                    file=path,
+                )
+
+
+def _installed(name: str, *, is_checked: bool) -> _Library:
+    """Return the library that is called *name*.
+
+    Args:
+        name: Name of the distribution.
+        is_checked: Whether pip may be at work.
+    """
     from importlib.metadata import (
         MetadataPathFinder,
         PackageNotFoundError,
         distribution,
     )
 
-    if is_checked:  # pip may have been at work since the last look
+    if is_checked:  # what is kept may be older than what pip has just done
         MetadataPathFinder().invalidate_caches()
     try:
-        library = distribution(name)
+        found = distribution(name)
     except (PackageNotFoundError, ValueError):
         kind = PhotonTornError if is_checked else PhotonDependencyError
         raise kind(
@@ -150,46 +195,23 @@ def _installed(name: str, *, is_checked: bool) -> Distribution:
             why=f"no distribution is called {name!r}",
             hint=f"install it, or correct {_ATTRIBUTE}",
         ) from None
-    suffixes = tuple(EXTENSION_SUFFIXES)
-    compiled = [str(f) for f in library.files or () if str(f).endswith(suffixes)]
+    record = found.read_text("RECORD")
+    if record is None and is_checked:
+        raise PhotonTornError(f"owns {name!r}, which has no RECORD yet")
+    rows = csv.reader(io.StringIO(record or ""))
+    files = tuple((row[0], row[1]) for row in rows if len(row) > 1)
+    library = _Library(name, os.fspath(str(found.locate_file(""))), files)
+    compiled = [path for path, _ in files if path.endswith(tuple(EXTENSION_SUFFIXES))]
     if compiled:
         raise PhotonValidationError(
             f"owns {name!r}, which has compiled modules",
             why=f"a process can have only one version of {compiled[0]}",
             hint=f"remove it from {_ATTRIBUTE}; restart the host for its upgrades",
         )
-    return library
-
-
-def _tops(name: str, library: Distribution) -> list[str]:
-    """Return the names under which a library is imported."""
-    found = {
-        str(file).partition("/")[0].removesuffix(".py")
-        for file in library.files or ()
-        if str(file).endswith(".py")
-    }
-    tops = [top for top in sorted(found) if top.isidentifier()]
-    if not tops:
+    if not library.tops:
         raise PhotonValidationError(
             f"owns {name!r}, which has no modules of its own",
             why="its RECORD lists none, as for an editable installation",
             hint=f"declare its folder with roots=…, or remove it from {_ATTRIBUTE}",
         )
-    return tops
-
-
-def _check(name: str, library: Distribution, sources: dict[str, SourceFile]) -> None:
-    for file in library.files or ():
-        if not str(file).endswith(".py") or file.hash is None:
-            continue
-        path = os.path.normpath(str(library.locate_file(file)))
-        source = sources.get(path)
-        if source is None:
-            if not os.path.exists(path):
-                raise PhotonTornError(f"owns {name!r}, which is incomplete", file=path)
-            continue
-        digest = base64.urlsafe_b64encode(sha256(source.data).digest()).rstrip(b"=")
-        if file.hash.mode == "sha256" and file.hash.value != digest.decode():
-            raise PhotonTornError(
-                f"owns {name!r}, whose files are not what its RECORD says", file=path
-            )
+    return library

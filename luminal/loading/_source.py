@@ -39,6 +39,7 @@ __all__ = [
     "Pinned",
     "SourceFile",
     "compile_source",
+    "digest_of",
     "extensions_of",
     "read_installed_files",
     "read_source",
@@ -301,7 +302,7 @@ def read_installed_files(
             source = read_source(path)
         except PhotonUnreadableError as error:
             raise PhotonTornError(error.what, file=path, why=error.why) from error
-        if is_checked and digest and digest != _digest(source):
+        if is_checked and digest and digest != digest_of(source):
             raise PhotonTornError("is not what its RECORD says", file=path)
         kind = "package" if name.endswith("/__init__.py") else "module"
         locations[fullname] = ModuleLocation(kind, path, unit)  # type: ignore[arg-type]
@@ -309,7 +310,7 @@ def read_installed_files(
     return Pinned(locations, sources)
 
 
-def _digest(source: SourceFile) -> str:
+def digest_of(source: SourceFile) -> str:
     """Return the digest of *source* as RECORD writes it."""
     raw = base64.urlsafe_b64encode(sha256(source.data).digest())
     return "sha256=" + raw.rstrip(b"=").decode()

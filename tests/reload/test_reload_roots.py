@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from luminal import discover
+from luminal import blocking, discover, testing
+from luminal.errors import DirectoryNotFoundError
 from luminal.model import EventKind
-from tests.reload.conftest import Host
+from tests.reload.conftest import Host, Specs
 from tests.waiting import DEADLINE
 
 FORMS = {
@@ -433,3 +434,70 @@ def test_a_photon_beside_the_program_does_not_take_the_programs_modules(app):
         assert asyncio.run(go()) == [0, luminal_test_state.State]
     finally:
         del sys.modules["luminal_test_state"]
+
+
+def test_an_init_file_that_lists_its_modules_can_be_imported(app):
+    write(
+        app / "cogs" / "__init__.py",
+        "from pkgutil import iter_modules\n"
+        "NAMES = sorted(module.name for module in iter_modules(__path__))\n",
+    )
+    write(app / "cogs" / "text.py", "")
+    photon = write(
+        app / "cogs" / "greet.py", PHOTON.format("from cogs import NAMES as x")
+    )
+
+    async def go():
+        async with Host() as host:
+            await host.run(photon)
+            return host.answers()
+
+    assert asyncio.run(go()) == [["greet", "text"]]
+
+
+def test_rejected_code_in_a_root_keeps_every_photon_on_the_old_one(app):
+    helper = write(app / "utils" / "text.py", "X = 1\n")
+    line = "from utils.text import X as x"
+    one = write(app / "cogs" / "one.py", PHOTON.format(line).replace("Greet", "One"))
+    two = write(app / "more" / "two.py", PHOTON.format(line).replace("Greet", "Two"))
+
+    async def go():
+        async with Host(roots=[app / "utils"], suppress_errors=True) as host:
+            await host.run(one, two)
+            write(helper, "X = 2\n")
+            write(two, PHOTON.format(line + "\n1 / 0").replace("Greet", "Two"))
+            await host.reload_photons([one, two])
+            before = host.answers()
+            write(two, PHOTON.format(line).replace("Greet", "Two"))
+            await host.reload_photons([one, two])
+            after = host.answers()
+            await host.roll_back(one)
+            return before, after, host.answers()
+
+    assert asyncio.run(go()) == ([1, 1], [2, 2], [1, 1])
+
+
+def test_hosts_for_tests_and_without_a_loop_take_roots(app):
+    helper = write(app / "utils" / "text.py", "X = 1\n")
+    photon = write(
+        app / "photons" / "greet.py", PHOTON.format("from utils.text import X as x")
+    )
+    with testing.Host(app, hookspecs=[Specs], roots=[app / "utils"]) as host:
+        host.run()
+        assert host.hook.who() == [1]
+        write(helper, "X = 2\n")
+        host.reload("Greet")
+        assert host.hook.who() == [2]
+    with blocking.Loader(hookspecs=[Specs], roots=[app / "utils"]) as loader:
+        loader.load_photon(photon).start()
+        write(helper, "X = 3\n")
+        loader.reload_photon(photon)
+        assert loader.hook.who() == [3]
+
+
+@pytest.mark.parametrize("roots", ["utils", ["nowhere"], [b"utils"], [7]])
+def test_roots_that_are_none_are_refused(app, roots):
+    with pytest.raises((TypeError, DirectoryNotFoundError)):
+        Host(roots=roots)
+    with pytest.raises((TypeError, DirectoryNotFoundError)):
+        discover(app, group=None, roots=roots, index=False)
