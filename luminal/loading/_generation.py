@@ -348,6 +348,17 @@ class Generation:
                     if not name.startswith("_"):
                         vars(view).setdefault(name, value)
 
+    def note_outside(self, name: str, names: tuple[str, ...]) -> None:
+        """Note that code of this unit has imported from others.
+
+        Args:
+            name: The module.
+            names: What it has imported from there.
+        """
+        if (name, names) not in self.outside:
+            self.outside.add((name, names))
+            self.host.imports_changed(self)
+
     def need(self, unit: str) -> None:
         """Note that this unit imports from *unit*."""
         if unit not in self.needs:

@@ -168,7 +168,9 @@ def _make_gcd_import(replaced: _Import) -> _Import:
                 if found is not None:
                     return found
                 if is_staged and not generation.origin.owns(fullname):
-                    generation.outside.add((fullname, ()))
+                    found = replaced(name, package, level)
+                    generation.note_outside(fullname, ())
+                    return found
         return replaced(name, package, level)
 
     return _gcd_import
@@ -216,9 +218,9 @@ def _import(
     if start is None:
         if taken and level == 0:
             _admit(name)
-        if level == 0 and top not in _NEVER_OURS:
-            generation.outside.add((name, tuple(fromlist or ())))
         found = replaced(name, globals, locals, fromlist, level)
+        if level == 0 and top not in _NEVER_OURS:
+            generation.note_outside(name, tuple(fromlist or ()))
         return found if type(found) is ModuleType else _resolved(found)
     module = generation.require(start + name[len(top) :])
     if fromlist:
@@ -262,7 +264,7 @@ def _import_from_root(
         inside = {each: roots.find(f"{name}.{each}") for each in fromlist}
         if any(inside.values()):
             others = [each for each in fromlist if not inside[each]]
-            generation.outside.add((name, tuple(others)))
+            generation.note_outside(name, tuple(others))
             __import__(name, {}, {}, others or ["__name__"], 0)
             view = generation.view(name)
             for each, found in inside.items():

@@ -8,7 +8,6 @@ the unit and of the library itself find them under the names that the library ha
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import os
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery import table_of
 from luminal.errors import (
     PhotonDependencyError,
     PhotonTornError,
@@ -93,11 +91,15 @@ def _declared(
     if root is not None and root.kind == "package":
         path = os.path.join(os.path.dirname(root.path), "pyproject.toml")
         if os.path.isfile(path):
+            from luminal.discovery import table_of
+
             value = table_of(read(path).data, path).get("owns", ())
             yield from value if isinstance(value, tuple) else ()
 
 
 def _literals(path: str, source: SourceFile) -> Iterator[str]:
+    import ast  # few photons declare any
+
     try:
         body = ast.parse(source.data).body
     except (SyntaxError, ValueError, RecursionError):

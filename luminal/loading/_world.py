@@ -298,6 +298,7 @@ class World:
         """Note what *generation* has imported late, or will."""
         if self.generations.get(generation.unit) is generation:
             self.edges.add(generation)
+            self.outside.note([generation])
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the serving generation that *fullname* belongs to, or None."""

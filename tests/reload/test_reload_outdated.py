@@ -68,6 +68,32 @@ def warnings_after(photon: Path, change, **options) -> list[str]:
     return asyncio.run(go())
 
 
+IN_CALL = """
+from luminal import IPhoton, hookimpl
+class Greet(IPhoton):
+    @hookimpl
+    def who(self):
+        from utils import text
+        return text.X
+"""
+
+
+def test_a_file_that_is_imported_inside_of_a_hook_is_named(app):
+    file = write(app / "utils" / "text.py", "X = 1\n")
+    photon = write(app / "cogs" / "greet.py", IN_CALL)
+
+    async def go():
+        async with Host() as host:
+            await host.run(photon)
+            assert host.answers() == [1]
+            write(file, "X = 22\n")
+            await host.reload_photon(photon)
+            return [w.why for outcome in host.report for w in outcome.warnings]
+
+    [why] = asyncio.run(go())
+    assert "text.py has changed" in why
+
+
 LINES = {
     "from": "from utils.text import X as x",
     "plain": "import utils.text\nx = utils.text.X",

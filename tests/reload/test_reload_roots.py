@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -501,3 +503,28 @@ def test_roots_that_are_none_are_refused(app, roots):
         Host(roots=roots)
     with pytest.raises((TypeError, DirectoryNotFoundError)):
         discover(app, group=None, roots=roots, index=False)
+
+
+def test_old_generations_of_a_root_are_freed(app):
+    write(app / "utils" / "__init__.py", "Y = 1\n")
+    helper = write(app / "utils" / "text.py", "class C: pass\n")
+    line = "import utils\nfrom utils.text import C as x\nassert utils.Y"
+    photon = write(app / "cogs" / "greet.py", PHOTON.format(line))
+
+    async def go():
+        kept = []
+        async with Host(roots=[app / "utils"]) as host:
+            await host.run(photon)
+            for number in range(5):
+                kept += map(weakref.ref, host.answers())
+                write(helper, f"class C: pass\nX = {number}\n")
+                await host.reload_photon(photon)
+            await host.until(
+                lambda: gc.collect() >= 0 and not any(ref() for ref in kept)
+            )
+            kept += map(weakref.ref, host.answers())
+        gc.collect()
+        assert not any(ref() for ref in kept)
+
+    asyncio.run(go())
+    assert not [n for n in sys.modules if n.startswith(("utils_", "cogs_"))]
