@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._files import Stamp as Stamp
     from luminal.discovery._files import read_bytes as read_bytes
-    from luminal.discovery._files import settled as settled
     from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
     from luminal.discovery._manifest import table_of as table_of
@@ -34,7 +33,6 @@ __getattr__, __dir__ = lazy_attributes(
         "_files": (
             "Stamp",
             "read_bytes",
-            "settled",
             "stamp_of",
         ),
         "_manifest": ("table_of",),

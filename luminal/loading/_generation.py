@@ -348,6 +348,14 @@ class Generation:
                     if not name.startswith("_"):
                         vars(view).setdefault(name, value)
 
+    def may_own(self, top: str) -> bool:
+        """Whether names that begin with *top* may lead to a root or an owned library.
+
+        Args:
+            top: The first part of a name in an import statement.
+        """
+        return top in self.owned or self.host.roots.may_hold(top)
+
     def note_outside(self, name: str, names: tuple[str, ...]) -> None:
         """Note that code of this unit has imported from others.
 

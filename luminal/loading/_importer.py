@@ -210,10 +210,11 @@ def _import(
             start = None
     elif generation.origin.owns(name):
         start = top
-    elif top not in generation.external:
-        found = _import_from_root(name, generation, fromlist or ())
-        if found is not None:
-            return found
+    elif top not in generation.external and top not in _NEVER_OURS:
+        if generation.may_own(top):
+            found = _import_from_root(name, generation, fromlist or ())
+            if found is not None:
+                return found
         start = _neighbour(top, generation)
     if start is None:
         if taken and level == 0:
@@ -301,12 +302,10 @@ def _resolved(module: Any) -> Any:
 
 def _neighbour(top: str, generation: Generation) -> str | None:
     """Return the full name of the module *top* beside the unit; None for no such."""
-    if top in generation.external:
-        return None
     start = generation.late_name(top)
-    if start is None and top not in _NEVER_OURS:
+    if start is None:
         start = generation.origin.neighbour(top, generation.unit)
-    if start is None and not generation.host.roots.has_part(top):
+    if start is None and not generation.may_own(top):
         generation.external.add(top)
     return start
 

@@ -23,7 +23,7 @@ from zlib import crc32
 
 import attrs
 
-from luminal.discovery import settled, stamp_of
+from luminal.discovery import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,6 +79,10 @@ def is_file(path: str) -> bool:
 # Directory → (its stamp, when it was listed, names in it, their first parts). Photons'
 # imports ask for the same few directories again and again.
 _listings: dict[str, tuple[Stamp, int, frozenset[str], frozenset[str]]] = {}
+# The clock of file systems ticks in milliseconds. A directory that changed fewer
+# nanoseconds than this before it was listed may change again with the same stamp.
+# Discovery, which keeps its answers for good, waits for longer.
+_TICK = 50_000_000
 
 
 def _listing(directory: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -86,7 +90,11 @@ def _listing(directory: str) -> tuple[frozenset[str], frozenset[str]]:
     try:
         stamp = stamp_of(os.stat(directory))
         known = _listings.get(directory)
-        if known is not None and known[0] == stamp and settled(stamp, known[1]):
+        if (
+            known is not None
+            and known[0] == stamp
+            and known[1] - _changed(stamp) > _TICK
+        ):
             return known[2:]
         listed = time.time_ns()
         names = frozenset(os.listdir(directory))
@@ -95,6 +103,11 @@ def _listing(directory: str) -> tuple[frozenset[str], frozenset[str]]:
     stems = frozenset(name.partition(".")[0] for name in names)
     _listings[directory] = (stamp, listed, names, stems)
     return names, stems
+
+
+def _changed(stamp: Stamp) -> int:
+    """Return when a directory changed last, in nanoseconds since the epoch."""
+    return max(stamp[4:])
 
 
 def may_hold(directory: str, stem: str) -> bool:

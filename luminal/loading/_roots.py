@@ -142,6 +142,14 @@ class Roots:
         names = self._table()
         return top in names or any(root.is_declared for root in names.get("", ()))
 
+    def are_imported(self) -> bool:
+        """Whether the host may have imported modules of a root for itself."""
+        return any(
+            not root.name or root.name in sys.modules
+            for roots in self._table().values()
+            for root in roots
+        )
+
     def names_of(self, fullname: str) -> Iterator[str]:
         """Yield what other code of the program may call the module *fullname*."""
         for roots in self._table().values():

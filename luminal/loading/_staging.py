@@ -143,7 +143,10 @@ class Attempt:
             location = location or origin.find(unit)
             if location is not None:
                 generation.seen = self.stage.look(location)
-                if pinned is None and location.kind != "extension":
+                if pinned is None and location.kind == "module":
+                    source = self.read(location.path)
+                    pinned = Pinned({unit: location}, {location.path: source})
+                elif pinned is None and location.kind == "package":
                     pinned = read_unit(unit, location, self.read)
             if pinned is not None:
                 generation.take(add_owned(unit, pinned, self.read))

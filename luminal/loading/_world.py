@@ -281,6 +281,8 @@ class World:
 
     def copies_of_host(self, unit: str) -> tuple[Problem, ...]:
         """Return which modules that *unit* uses the host has imported for itself."""
+        if not self.roots.are_imported():
+            return ()
         return copies_of_host(self.with_needs([unit]), self.roots)
 
     def users(self, unit: str) -> set[str]:
