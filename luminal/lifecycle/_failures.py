@@ -179,6 +179,22 @@ _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
 )
 
 
+def _remedy(name: str, location: str) -> str:
+    """Return what to do where a module is missing.
+
+    Args:
+        name: Its full name.
+        location: File of the photon that imports it.
+    """
+    above = os.path.dirname(os.path.dirname(location))
+    folder = os.path.join(above, name.partition(".")[0])
+    if os.path.isdir(folder):  # beside the directory of the photon
+        return f"declare the folder with roots=[{folder!r}], or correct the import"
+    if getattr(sys, "frozen", False):
+        return f"add it to the frozen program: --hidden-import {name}"
+    return f"install the package that provides {name!r}, or correct the import"
+
+
 def load_failure(
     cause: BaseException, photon: str, location: str
 ) -> tuple[LuminalError, str]:
@@ -206,13 +222,7 @@ def load_failure(
             file=file,
             line=line,
             why=why,
-            hint=_hint(
-                cause,
-                f"add it to the frozen program: --hidden-import {cause.name}"
-                if getattr(sys, "frozen", False)
-                else f"install the package that provides {cause.name!r}, "
-                "or correct the import",
-            ),
+            hint=_hint(cause, _remedy(cause.name, location)),
         )
     else:
         error = PhotonImportError(

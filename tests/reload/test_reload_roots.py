@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from luminal import blocking, discover, testing
-from luminal.errors import DirectoryNotFoundError
+from luminal.errors import DirectoryNotFoundError, LuminalError
 from luminal.model import EventKind
 from tests.reload.conftest import Host, Specs
 from tests.waiting import DEADLINE
@@ -528,3 +528,18 @@ def test_old_generations_of_a_root_are_freed(app):
 
     asyncio.run(go())
     assert not [n for n in sys.modules if n.startswith(("utils_", "cogs_"))]
+
+
+def test_a_folder_that_nobody_declared_is_named_where_it_cannot_be_imported(tmp_path):
+    write(tmp_path / "helpers" / "text.py", "X = 1\n")
+    photon = write(
+        tmp_path / "cogs" / "greet.py", PHOTON.format("from helpers.text import X as x")
+    )
+
+    async def go():
+        async with Host() as host:
+            await host.run(photon)
+
+    with pytest.raises(LuminalError) as caught:
+        asyncio.run(go())
+    assert f"roots=[{str(tmp_path / 'helpers')!r}]" in str(caught.value)
