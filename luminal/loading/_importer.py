@@ -211,7 +211,9 @@ def _import(
     elif generation.origin.owns(name):
         start = top
     elif top not in generation.external and top not in _NEVER_OURS:
-        if generation.may_own(top):
+        # An empty list comes from code in C, such as `pickle`. It takes what it wants
+        # out of `sys.modules` then, where the name is the host's.
+        if fromlist != [] and generation.may_own(top):
             found = _import_from_root(name, generation, fromlist or ())
             if found is not None:
                 return found

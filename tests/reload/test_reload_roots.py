@@ -543,3 +543,33 @@ def test_a_folder_that_nobody_declared_is_named_where_it_cannot_be_imported(tmp_
     with pytest.raises(LuminalError) as caught:
         asyncio.run(go())
     assert f"roots=[{str(tmp_path / 'helpers')!r}]" in str(caught.value)
+
+
+def test_a_pickle_of_the_host_is_of_the_hosts_class_inside_of_a_photon(app):
+    write(app / "cogs" / "text.py", "class C: pass\n")
+    photon = write(
+        app / "cogs" / "greet.py",
+        "import pickle\n"
+        "from luminal import IPhoton, hookimpl\n"
+        "from cogs.text import C\n"
+        "class Greet(IPhoton):\n"
+        "    @hookimpl\n"
+        "    def visit(self, go):\n"
+        "        own = pickle.loads(pickle.dumps(C()))\n"
+        "        return type(pickle.loads(go())), type(own)\n",
+    )
+
+    async def go():
+        import cogs.text
+
+        async with Host() as host:
+            await host.run(photon)
+            data = pickle.dumps(cogs.text.C())
+            [(hosts, own)] = host.hook.visit(go=lambda: data)
+            assert hosts is cogs.text.C
+            assert own is not hosts
+            del sys.modules["cogs.text"]
+            [(again, _)] = host.hook.visit(go=lambda: data)
+            assert again is sys.modules["cogs.text"].C
+
+    asyncio.run(go())
