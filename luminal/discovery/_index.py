@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovered", "Index"]
 
-_FORMAT = 3
+_FORMAT = 4
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
 

@@ -462,6 +462,8 @@ def read_installed(
             origin=f"{distribution.name} {distribution.version}".strip(),
             location="",
             group=group,
+            distribution=distribution.name,
+            metadata=distribution.folder,
         )
         try:
             entries = entries_of(files.read(file), file, group)

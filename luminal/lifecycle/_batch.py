@@ -325,9 +325,8 @@ class BatchLoader:
             is_package = os.path.basename(path) == "__init__.py"
             location = ModuleLocation("package" if is_package else "module", path, name)
             return _Unit(name, origin, location, choice)
-        distribution, _, version = candidate.origin.rpartition(" ")
         module = candidate.target.partition(":")[0].strip()
-        installed = DistributionOrigin(distribution, version, module, path)
+        installed = DistributionOrigin(module, path, candidate.metadata)
         return _Unit(installed.root[0], installed, None, choice)
 
     def _job(
@@ -347,7 +346,7 @@ class BatchLoader:
             with stage.attempt() as attempt, tracking:
                 unit.attempt = attempt
                 if isinstance(unit.origin, DistributionOrigin):
-                    files = read_installed_files(unit.origin, is_checked=False)
+                    files = read_installed_files(unit.origin)
                     if files is not None:
                         stage.pinned[unit.name] = files
                 generation = attempt.provide(unit.name, unit.origin, unit.location)

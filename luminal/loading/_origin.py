@@ -11,6 +11,7 @@ one name.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import stat
@@ -115,19 +116,34 @@ def may_hold(directory: str, stem: str) -> bool:
     return stem in _listing(directory)[1]
 
 
-def look(directory: str, stem: str, unit: str) -> ModuleLocation | None:
-    """Find the module *stem* in *directory*; packages win, as in CPython."""
+def look(
+    directory: str, stem: str, unit: str, *, prefers_source: bool = False
+) -> ModuleLocation | None:
+    """Find the module *stem* in *directory*; packages win, as in CPython.
+
+    Args:
+        directory: Its absolute path.
+        stem: Name of the module, without packages.
+        unit: What the module belongs to.
+        prefers_source: Whether a ``.py`` file wins over a compiled module beside it.
+            CPython, and so an installed distribution, has it the other way.
+    """
     names = _listing(directory)[0]
     inside = os.path.join(directory, stem)
     if stem in names:
         init = os.path.join(inside, "__init__.py")
         if is_file(init):
             return ModuleLocation("package", init, unit)
+    source = None
+    if stem + ".py" in names:
+        source = ModuleLocation("module", inside + ".py", unit)
+    if source is not None and prefers_source:
+        return source
     for suffix in EXTENSION_SUFFIXES:
         if stem + suffix in names:
             return ModuleLocation("extension", inside + suffix, unit)
-    if stem + ".py" in names:
-        return ModuleLocation("module", inside + ".py", unit)
+    if source is not None:
+        return source
     if stem in names and os.path.isdir(inside):
         return ModuleLocation("namespace", inside, "")
     return None
@@ -172,7 +188,9 @@ def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | N
     unit = ""
     location: ModuleLocation | None = None
     for index, part in enumerate(parts):
-        location = look(directory, part, unit or ".".join([start, *parts[: index + 1]]))
+        name = unit or ".".join([start, *parts[: index + 1]])
+        # A source file was hashed and can be replaced; a compiled one cannot.
+        location = look(directory, part, name, prefers_source=True)
         if location is None:
             return None
         unit = location.unit
@@ -277,16 +295,14 @@ class DistributionOrigin:
     """The modules of one installed distribution, under their real names.
 
     Args:
-        distribution: Its name, as the metadata spell it.
-        version: Its version, likewise.
         module: Full name of the module that the entry point names.
         location: File of that module.
+        metadata: Its ``.dist-info`` folder, empty where it has none on disk.
     """
 
-    distribution: str
-    version: str
     module: str
     location: str
+    metadata: str
 
     @cached_property
     def root(self) -> tuple[str, str]:
@@ -305,18 +321,31 @@ class DistributionOrigin:
         return ".".join(parts[:depth]), directory
 
     @cached_property
-    def record(self) -> str | None:
-        """The text of the distribution's RECORD, None where it has none (PEP 376)."""
-        normal = re.sub(r"[-_.]+", "_", self.distribution)
-        for stem in dict.fromkeys((normal, normal.lower(), self.distribution)):
-            folder = f"{stem}-{self.version}.dist-info"
-            path = os.path.join(self.root[1], folder, "RECORD")
-            try:
-                with open(path, "rb") as file:
-                    return os.fsdecode(file.read())
-            except OSError:
-                continue
-        return None
+    def record(self) -> tuple[tuple[str, str, str], ...] | None:
+        """Rows of RECORD (PEP 376): name as written, absolute path, digest.
+
+        None where there is no RECORD, and where it does not list the module's file:
+        that of an editable installation lists what leads to the sources, not these.
+        """
+        if not self.metadata:
+            return None
+        try:
+            with open(
+                os.path.join(self.metadata, "RECORD"),
+                encoding="utf-8",
+                errors="surrogateescape",
+                newline="",
+            ) as file:
+                rows = [row for row in csv.reader(file) if len(row) >= 2]
+        except (OSError, csv.Error):
+            return None
+        site = os.path.dirname(self.metadata)
+        found = tuple(
+            (row[0], os.path.normpath(os.path.join(site, row[0])), row[1])
+            for row in rows
+        )
+        location = os.path.normpath(self.location)
+        return found if any(path == location for _, path, _ in found) else None
 
     @cached_property
     def roots(self) -> dict[str, str]:
@@ -324,8 +353,7 @@ class DistributionOrigin:
         name, directory = self.root
         found = {name: directory}
         if "." not in name:
-            for line in (self.record or "").splitlines():
-                path = line.split(",", 1)[0].strip('"')
+            for path, _, _ in self.record or ():
                 top = path.removesuffix(".py").removesuffix("/__init__")
                 if path.endswith(".py") and top.isidentifier():
                     found.setdefault(top, directory)

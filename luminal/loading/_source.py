@@ -9,8 +9,6 @@ whoever can write beside the source can forge them.
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import marshal
 import os
 import threading
@@ -27,7 +25,7 @@ from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableE
 from luminal.loading._origin import ModuleLocation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import CodeType
 
     from luminal.loading._generation import Generation
@@ -257,30 +255,27 @@ class Pinned:
         )
 
 
-def _rows(origin: DistributionOrigin) -> Iterator[tuple[str, str, str]]:
-    """Yield (path in the distribution, absolute path, digest) of each row."""
-    for row in csv.reader(io.StringIO(origin.record or "")):
-        if len(row) >= 2:
-            yield row[0], os.path.normpath(os.path.join(origin.root[1], row[0])), row[1]
-
-
 def extensions_of(origin: DistributionOrigin) -> list[str]:
     """Return the compiled modules that a distribution has installed."""
     suffixes = tuple(EXTENSION_SUFFIXES)
-    return [name for name, _, _ in _rows(origin) if name.endswith(suffixes)]
+    return [name for name, _, _ in origin.record or () if name.endswith(suffixes)]
 
 
-def read_installed_files(
-    origin: DistributionOrigin, *, is_checked: bool
-) -> Pinned | None:
+_INSTALL_AGAIN = (
+    "install the distribution again; to edit its files, install it editable"
+)
+
+
+def read_installed_files(origin: DistributionOrigin) -> Pinned | None:
     """Read all source files that RECORD says a distribution has installed.
+
+    Each must have the digest that RECORD gives (PEP 376).
 
     They are kept from the load on: pip removes the files of a version that runs, and
     its code may import more of them later.
 
     Args:
         origin: The distribution.
-        is_checked: Whether their digests must be those of RECORD.
 
     Returns:
         The files; None where there is no RECORD, as for the sources of an editable
@@ -294,16 +289,23 @@ def read_installed_files(
     unit = origin.root[0]
     locations: dict[str, ModuleLocation] = {}
     sources: dict[str, SourceFile] = {}
-    for name, path, digest in _rows(origin):
+    for name, path, digest in origin.record:
         fullname = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         if not name.endswith(".py") or not origin.owns(fullname):
             continue
         try:
             source = read_source(path)
         except PhotonUnreadableError as error:
-            raise PhotonTornError(error.what, file=path, why=error.why) from error
-        if is_checked and digest and digest != digest_of(source):
-            raise PhotonTornError("is not what its RECORD says", file=path)
+            raise PhotonTornError(
+                error.what, file=path, why=error.why, hint=_INSTALL_AGAIN
+            ) from error
+        if digest and digest != digest_of(source):
+            raise PhotonTornError(
+                "is not what its RECORD says",
+                file=path,
+                why="it was edited, or its installation is incomplete",
+                hint=_INSTALL_AGAIN,
+            )
         kind = "package" if name.endswith("/__init__.py") else "module"
         locations[fullname] = ModuleLocation(kind, path, unit)  # type: ignore[arg-type]
         sources[path] = source

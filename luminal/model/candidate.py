@@ -142,6 +142,10 @@ class Candidate:
             by no one else.
         roots: Absolute paths of further directories whose modules are the photons' own,
             as the host has declared them.
+        distribution: Normalised name of the distribution (PEP 503); empty for a
+            directory.
+        metadata: Absolute path of the distribution's ``.dist-info`` or ``.egg-info``
+            folder; empty where it has none on disk, and for a directory.
         enabled: False where the author or the host has switched it off.
         problem: Why it cannot be loaded, or None.
     """
@@ -164,5 +168,7 @@ class Candidate:
     group: str = ""
     owns: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    distribution: str = ""
+    metadata: str = ""
     enabled: bool = True
     problem: Problem | None = None

@@ -32,7 +32,6 @@ from luminal.loading import (
     read_installed_files,
     read_source,
 )
-from luminal.model import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -236,10 +235,7 @@ class Change:
 
 def distribution_of(handler: Handler) -> str:
     """Return the distribution that a photon comes from; empty for a directory."""
-    candidate = handler.candidate
-    if candidate is None or candidate.source is not Source.DISTRIBUTION:
-        return ""
-    return candidate.origin.rpartition(" ")[0]
+    return handler.candidate.distribution if handler.candidate is not None else ""
 
 
 def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
@@ -263,11 +259,16 @@ def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
             "load photons before anything imports them, or restart the host",
         )
     candidates = _candidates(first.candidate, distribution_of(first))
-    distribution, _, version = candidates[0].origin.rpartition(" ")
     module = candidates[0].target.partition(":")[0].strip()
-    location = candidates[0].location
-    origin = DistributionOrigin(distribution, version, module, location)
-    files = read_installed_files(origin, is_checked=True)
+    origin = DistributionOrigin(module, candidates[0].location, candidates[0].metadata)
+    files = read_installed_files(origin)
+    if files is None and _was_recorded(first.generation, origin):
+        raise PhotonTornError(
+            "has no RECORD of its files yet",
+            photon=first.name,
+            file=origin.location,
+            why="the version that runs was installed with one",
+        )
     if files is not None:
         unit = first.generation.unit
         files = add_owned(unit, files, read_source, is_checked=True)
@@ -281,12 +282,21 @@ def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
     return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
 
 
+def _was_recorded(running: Generation, origin: DistributionOrigin) -> bool:
+    """Whether *origin* lies where an installation with a RECORD is loaded from."""
+    before = running.origin
+    return (
+        isinstance(before, DistributionOrigin)
+        and before.record is not None
+        and before.root == origin.root
+    )
+
+
 def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
     found = [
         candidate
         for candidate in discover(group=known.group)
-        if candidate.source is Source.DISTRIBUTION
-        and candidate.origin.rpartition(" ")[0] == distribution
+        if candidate.distribution == distribution
     ]
     if not found or not all(candidate.location for candidate in found):
         raise PhotonTornError("is not installed", photon=known.name)

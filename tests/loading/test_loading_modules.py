@@ -469,6 +469,27 @@ def test_module_getattr_serves_lazy_names(photons, start):
     assert start(photons.path / "lazy" / "__init__.py").heavy == "heavy"
 
 
+@pytest.mark.parametrize("is_package", [False, True])
+def test_source_wins_over_a_compiled_module_beside_it(photons, start, is_package):
+    """In a directory: the source was hashed, and can be replaced."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    folder = "pack/" if is_package else ""
+    for suffix in EXTENSION_SUFFIXES:
+        photons.write(f"{folder}fast{suffix}", b"not an ELF file")
+    photons.write(f"{folder}fast.py", "VALUE = 'source'")
+    path = photons.write(
+        "pack/__init__.py" if is_package else "user.py",
+        """
+        from luminal import IPhoton
+        from .fast import VALUE
+        class Photon(IPhoton):
+            seen = VALUE
+        """,
+    )
+    assert start(path).seen == "source"
+
+
 def test_extension_that_is_none_is_refused(photons, start):
     """A file that only looks like a compiled extension is an import error."""
     from importlib.machinery import EXTENSION_SUFFIXES

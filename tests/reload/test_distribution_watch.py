@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import shutil
-
 import pytest
 
 from luminal.model import EventKind
+from tests.distributions import put, take_away
 
 
 class Shelf:
-    """A directory on the path, where this writes distributions as pip does."""
+    """A directory on the path, where this writes distributions."""
 
     def __init__(self, path):
         self.path = path
 
     def put(self, name, version):
-        """Write a distribution of one photon, its RECORD last."""
-        module = self.path / name / "__init__.py"
-        module.parent.mkdir(exist_ok=True)
-        text = (
-            "from luminal import IPhoton, hookimpl\n"
-            f"class {name.title()}(IPhoton):\n"
-            f"    photon_name = {name!r}\n"
-            "    @hookimpl\n"
-            "    def who(self):\n"
-            f"        return {name!r}, {version!r}\n"
-        )
-        for info in self.path.glob(f"{name}-*.dist-info"):
-            shutil.rmtree(info)
-        info = self.path / f"{name}-{version}.dist-info"
-        info.mkdir()
-        module.write_text(text)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        (info / "entry_points.txt").write_text(
-            f"[luminal.photons]\n{name} = {name}:{name.title()}\n"
-        )
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
-        (info / "RECORD").write_text(
-            f"{name}/__init__.py,sha256={digest.decode().rstrip('=')},{len(text)}\n"
-            f"{info.name}/METADATA,,\n{info.name}/entry_points.txt,,\n"
-        )
-        return module
+        """Write a distribution of one photon; return its module."""
+        put(self.path, name, version)
+        return self.path / name / "__init__.py"
 
     def take_away(self, name):
-        for folder in self.path.glob(f"{name}*"):
-            shutil.rmtree(folder)
+        take_away(self.path, name)
 
 
 @pytest.fixture
