@@ -241,7 +241,7 @@ def discover(
     for directory in request.directories:
         _check_directory(directory)
     kept = None
-    if index is not False:
+    if index is not False and not (request.group and _has_finders_of_others()):
         place = None if index is True else os.path.abspath(os.fspath(index))
         kept = Index(request, SealedStore(place))
         answer = kept.answer()
@@ -254,7 +254,20 @@ def discover(
     found = find_candidates(request, files)
     if kept:
         kept.keep(files, found, known)
-    return Discovered(found)
+    return Discovered(found, files.warnings)
+
+
+def _has_finders_of_others() -> bool:
+    """Whether there are finders of distributions whose answers nothing on disk tells.
+
+    The standard one and that of importlib-metadata look at the path.
+    """
+    known = ("_frozen_importlib_external", "importlib_metadata")
+    return any(
+        hasattr(finder, "find_distributions")
+        and getattr(finder, "__module__", "") not in known
+        for finder in sys.meta_path
+    )
 
 
 def discover_file(
@@ -293,16 +306,12 @@ def discover_file(
         )
     from luminal.discovery._scan import RecordingFileSystem, find_candidates_in_file
 
+    files = RecordingFileSystem(time.time_ns(), {})
     base = name_of_base(photon_base)
-    return Discovered(
-        find_candidates_in_file(
-            file,
-            base,
-            api_version,
-            RecordingFileSystem(time.time_ns(), {}),
-            absolute_roots(roots),
-        )
+    found = find_candidates_in_file(
+        file, base, api_version, files, absolute_roots(roots)
     )
+    return Discovered(found, files.warnings)
 
 
 def _check_directory(path: str) -> None:

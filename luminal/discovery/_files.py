@@ -167,7 +167,7 @@ def _too_large(path: str, size: int) -> PhotonUnreadableError:
 
 
 _MODULES = (".py",)
-_PACKAGES = (".dist-info", ".egg-info", ".pth")
+_PACKAGES = (".dist-info", ".egg-info", ".pth", "EGG-INFO")
 
 Listing = tuple[object, ...] | int
 """(device, inode, names…) of a directory, or the number of the error."""

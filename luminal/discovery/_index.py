@@ -9,9 +9,11 @@ changed does not import attrs before it looks at one.
 
 from __future__ import annotations
 
+import functools
 import marshal
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
 from luminal.discovery._files import Fingerprint
@@ -20,7 +22,7 @@ from luminal.store import SealedStore, fingerprint
 if TYPE_CHECKING:
     from luminal.discovery._discover import Request
     from luminal.discovery._scan import RecordingFileSystem
-    from luminal.model import Candidate
+    from luminal.model import Candidate, Problem
 
 __all__ = ["Discovered", "Index"]
 
@@ -33,13 +35,19 @@ class Discovered(Sequence["Candidate"]):
 
     Args:
         rows: Candidates, or rows that `luminal.discovery._index` has packed.
+        warnings: Problems of what can be loaded nevertheless, or their packed values.
     """
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "_warnings")
 
-    def __init__(self, rows: Iterable[Candidate | bytes] = ()) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Candidate | bytes] = (),
+        warnings: Iterable[Problem | tuple[Any, ...]] = (),
+    ) -> None:
         # Private to this object; a row is replaced by the record that it means.
         self._rows: list[Candidate | bytes] = list(rows)
+        self._warnings = tuple(warnings)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -86,6 +94,16 @@ class Discovered(Sequence["Candidate"]):
         """The candidates that cannot be loaded, in order."""
         return tuple(candidate for candidate in self if candidate.problem)
 
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is probably a mistake, though everything else can be loaded."""
+        from luminal.model import Problem
+
+        return tuple(
+            Problem(*found) if isinstance(found, tuple) else found
+            for found in self._warnings
+        )
+
     def by_name(self, name: str) -> Candidate:
         """Return the candidate called *name*; of several, one that can be loaded.
 
@@ -114,11 +132,23 @@ class Discovered(Sequence["Candidate"]):
 
 def serialize(candidate: Candidate) -> bytes:
     """Return *candidate* as bytes for a sealed file."""
+    name, source, *rest, problem = _values_of(candidate)
+    last = _values_of(problem) if problem else None
+    return marshal.dumps((name, source.value, *rest, last))
+
+
+def _values_of(record: Candidate | Problem) -> tuple[Any, ...]:
+    kind: Any = type(record)
+    values: tuple[Any, ...] = _getter(kind)(record)
+    return values
+
+
+@functools.cache
+def _getter(kind: Any) -> attrgetter[Any]:
+    """Return what gets all attributes; `attrs.astuple` takes five times as long."""
     import attrs
 
-    name, source, *rest, problem = attrs.astuple(candidate, recurse=False)
-    last = attrs.astuple(problem) if problem else None
-    return marshal.dumps((name, source.value, *rest, last))
+    return attrgetter(*(field.name for field in attrs.fields(kind)))
 
 
 def deserialize(packed: bytes) -> Candidate:
@@ -151,16 +181,16 @@ class Index:
         kept: Any = self._store.load(f"discovery-{self._name}")
         if kept is None or kept[0] != self._key:
             return None
-        key, seen, rows = kept
+        key, seen, rows, warnings = kept
         seen = Fingerprint(*seen)
         renewed = seen.still(time.time_ns())
         if renewed is None:
             return None
         if renewed is not seen:
             self._store.save(
-                f"discovery-{self._name}", (key, renewed.serialize(), rows)
+                f"discovery-{self._name}", (key, renewed.serialize(), rows, warnings)
             )
-        return Discovered(rows)
+        return Discovered(rows, warnings)
 
     def facts(self) -> dict[str, tuple[str, tuple[object, ...]]]:
         """Return what is known of single files: path → (digest, packed facts)."""
@@ -184,7 +214,8 @@ class Index:
             self._store.save(f"facts-{self._name}", (self._key, files.memo))
         if not files.is_void:
             rows = [serialize(candidate) for candidate in found]
-            answer = (self._key, files.fingerprint().serialize(), rows)
+            warnings = [_values_of(problem) for problem in files.warnings]
+            answer = (self._key, files.fingerprint().serialize(), rows, warnings)
             self._store.save(f"discovery-{self._name}", answer)
         for prefix in ("discovery-", "facts-"):
             self._store.prune(prefix, _KEEP)

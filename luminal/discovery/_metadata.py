@@ -3,7 +3,7 @@
 Where the file of an entry point is, is looked for in turn: the folder that the
 distribution is installed in; what its editable installation points to (``.pth`` lines,
 setuptools' finder, the project's address in ``direct_url.json``); the other entries of
-the path.
+the path; where the running interpreter would find its topmost package.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ import ast
 import json
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
-from packaging.requirements import InvalidRequirement, Requirement
 
 from luminal.discovery._directory import described
+from luminal.discovery._distributions import (
+    Distribution,
+    FinderFailure,
+    Installed,
+    canonical,
+    installed_distributions,
+)
 from luminal.discovery._manifest import Metadata, metadata_of
 from luminal.discovery._names import fits, printable
 from luminal.discovery._static import Resolver, parse
@@ -34,90 +41,12 @@ from luminal.model import Candidate, Problem, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from packaging.requirements import Requirement
+
     from luminal.discovery._scan import RecordingFileSystem
+    from luminal.discovery._static import Definition
 
-__all__ = [
-    "Distribution",
-    "EntryPoint",
-    "Environment",
-    "canonical",
-    "entries_of",
-    "installed_distributions",
-    "locate",
-    "read_installed",
-]
-
-
-@attrs.frozen
-class Distribution:
-    """A distribution as the name of its folder tells it.
-
-    Attributes:
-        name: Canonical name.
-        version: Version, empty where the folder's name has none.
-        folder: Absolute path of the ``.dist-info`` or ``.egg-info`` folder.
-        twins: Further ``.dist-info`` folders of the same name beside it.
-    """
-
-    name: str
-    version: str
-    folder: str
-    twins: tuple[str, ...] = ()
-
-    @property
-    def site(self) -> str:
-        """The entry of ``sys.path`` that it is installed in."""
-        return os.path.dirname(self.folder)
-
-    @property
-    def metadata(self) -> str:
-        """Path of its metadata."""
-        is_egg = self.folder.endswith(".egg-info")
-        return os.path.join(self.folder, "PKG-INFO" if is_egg else "METADATA")
-
-
-def canonical(name: str) -> str:
-    """Return *name* in the form in which names of distributions compare (PEP 503)."""
-    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
-    return "-".join(part for part in parts if part)
-
-
-def installed_distributions(
-    files: RecordingFileSystem, path: tuple[str, ...]
-) -> dict[str, Distribution]:
-    """Return canonical name → distribution for what is installed on *path*."""
-    found: dict[str, Distribution] = {}
-    for entry in path:
-        listing = files.packages(entry)
-        if isinstance(listing, int):
-            continue
-        here: dict[str, list[Distribution]] = {}
-        # Names are sorted: of one stem, `.dist-info` comes before `.egg-info`.
-        for name in map(str, listing[2:]):
-            stem, ending = os.path.splitext(name)
-            if ending in (".dist-info", ".egg-info"):
-                distribution = _distribution(entry, name, stem, ending)
-                here.setdefault(distribution.name, []).append(distribution)
-        for name, several in here.items():
-            if name not in found:
-                found[name] = _one(several)
-    return found
-
-
-def _one(several: list[Distribution]) -> Distribution:
-    modern = [d for d in several if d.folder.endswith(".dist-info")]
-    first, *others = modern or several[:1]
-    return attrs.evolve(first, twins=tuple(other.folder for other in others))
-
-
-def _distribution(entry: str, name: str, stem: str, ending: str) -> Distribution:
-    if ending == ".egg-info":
-        parts = stem.split("-")
-        project, version = parts[0], parts[1] if len(parts) > 1 else ""
-    else:
-        project, _, version = stem.rpartition("-")
-    folder = os.path.join(entry, name)
-    return Distribution(canonical(project or stem), version, folder)
+__all__ = ["EntryPoint", "Environment", "entries_of", "locate", "read_installed"]
 
 
 _VALUE = re.compile(
@@ -210,12 +139,12 @@ class Environment:
     """What is installed, asked about requirements.
 
     Attributes:
-        files: Where metadata is looked at.
-        installed: Canonical name → distribution.
+        installed: What is installed.
     """
 
-    files: RecordingFileSystem
-    installed: dict[str, Distribution]
+    installed: Installed
+    # Canonical name → its metadata.
+    _known: dict[str, Metadata] = attrs.Factory(dict)
 
     def check(
         self, distribution: Distribution, metadata: Metadata, extras: tuple[str, ...]
@@ -244,10 +173,11 @@ class Environment:
             if requirement is None:
                 continue
             name = canonical(requirement.name)
-            there = self.installed.get(name)
             names = " -> ".join((*chain, name))
-            if there is None:
+            several = self.installed.choose(name)
+            if not several:
                 raise _unmet(distribution, line, f"{name!r} is not installed", names)
+            there = several[0]
             other = self._metadata(there)
             version = other.version or there.version
             range_ = str(requirement.specifier)
@@ -261,11 +191,34 @@ class Environment:
                 self._check(there, extra, wanted, (*chain, name))
 
     def _metadata(self, distribution: Distribution) -> Metadata:
-        try:
-            data = self.files.read(distribution.metadata)
-            return metadata_of(data, distribution.metadata)
-        except LuminalError:  # its own problem; its folder's name says the version
-            return Metadata()
+        found = self._known.get(distribution.name)
+        if found is None:
+            try:
+                found = _metadata_of(distribution)
+            except LuminalError:  # its own problem; its folder's name says the version
+                found = Metadata()
+            self._known[distribution.name] = found
+        return found
+
+
+def _metadata_of(distribution: Distribution) -> Metadata:
+    """Return what the metadata of *distribution* say.
+
+    Raises:
+        PhotonUnreadableError: It has none, or they cannot be read.
+    """
+    data = distribution.read_metadata()
+    if not data:
+        raise PhotonUnreadableError(
+            "belongs to a distribution without metadata",
+            file=distribution.metadata,
+            why="there is no such file, it is empty, or there is no way to it",
+            hint=f"pip install --force-reinstall {distribution.name}",
+        )
+    found = metadata_of(data, distribution.metadata)
+    if not found.requires and distribution.is_egg:
+        found = attrs.evolve(found, requires=distribution.egg_requires())
+    return found
 
 
 def _asked_for(
@@ -276,6 +229,8 @@ def _asked_for(
     Raises:
         PhotonDependencyError: It is malformed.
     """
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         requirement = Requirement(line)
         return requirement if _applies(requirement, extras) else None
@@ -326,6 +281,8 @@ def locate(
         path: Entries of ``sys.path``.
     """
     parts = module.split(".")
+    if distribution.is_found_by_others:
+        return _located_by_others(files, distribution, parts)
     # Where one folder has it all, the first that has it wins, as in an import. What
     # is written down about editable installations is read only if it must be.
     for places in (_site, _pth_folders, _project):
@@ -343,6 +300,46 @@ def locate(
     for root in path:
         if file := _file(files, os.path.join(root, *parts)):
             return file, root
+    return _found_by_interpreter(files, parts)
+
+
+def _located_by_others(
+    files: RecordingFileSystem, distribution: Distribution, parts: list[str]
+) -> tuple[str, str] | None:
+    """Return what `locate` does for a distribution that does not lie in a directory."""
+    for tail in (os.path.join(*parts, "__init__.py"), os.path.join(*parts) + ".py"):
+        if file := distribution.locate(tail):
+            return file, file.removesuffix(tail).rstrip(os.sep)
+    return _found_by_interpreter(files, parts)
+
+
+def _found_by_interpreter(
+    files: RecordingFileSystem, parts: list[str]
+) -> tuple[str, str] | None:
+    """Return where the running interpreter would look for a module, or None.
+
+    An editable installation may bring a finder of its own (PEP 660): those of the
+    ``editables`` library and of meson-python do. Finding a topmost package imports
+    nothing.
+    """
+    from importlib.util import find_spec
+
+    files.is_void = True  # what a finder says may change, and nothing on disk does
+    if parts[0] in sys.builtin_module_names:
+        return None
+    try:
+        spec = find_spec(parts[0])
+    except Exception:  # noqa: BLE001  (a finder of others)
+        return None
+    if spec is None:
+        return None
+    for folder in spec.submodule_search_locations or ():
+        stem = os.path.abspath(os.path.join(folder, *parts[1:]))
+        if file := _file(files, stem):
+            return file, os.path.dirname(os.path.abspath(folder))
+    origin = spec.origin or ""
+    if len(parts) == 1 and origin.endswith(".py") and files.is_file(origin):
+        return os.path.abspath(origin), os.path.dirname(os.path.abspath(origin))
     return None
 
 
@@ -451,28 +448,66 @@ def read_installed(
         base: Name of the photon base.
     """
     installed = installed_distributions(files, path)
-    environment = Environment(files, installed)
-    for distribution in installed.values():
-        file = os.path.join(distribution.folder, "entry_points.txt")
-        if not files.exists(file):
+    environment = Environment(installed)
+    for failure in installed.failures:
+        yield _of_failed_finder(failure, group)
+    for name, several in installed.by_name.items():
+        texts = [_entry_points(distribution) for distribution in several]
+        if not any(_may_have(text, group) for text in texts):
             continue
+        distribution, *twins = installed.choose(name)
+        text = texts[several.index(distribution)]
         bare = Candidate(
-            name=distribution.name,
+            name=name,
             source=Source.DISTRIBUTION,
-            origin=f"{distribution.name} {distribution.version}".strip(),
+            origin=f"{name} {distribution.version}".strip(),
             location="",
             group=group,
-            distribution=distribution.name,
+            distribution=name,
             metadata=distribution.folder,
         )
+        file = distribution.path("entry_points.txt")
         try:
-            entries = entries_of(files.read(file), file, group)
+            if isinstance(text, LuminalError):
+                raise text
+            entries = entries_of(text or b"", file, group)
         except LuminalError as error:
             yield attrs.evolve(bare, problem=Problem.of(error, "discovery"))
             continue
         if entries:
-            reader = _Reader(files, distribution, path, base, environment)
+            reader = _Reader(files, distribution, path, base, environment, twins)
             yield from reader.candidates(bare, entries, file)
+
+
+def _entry_points(distribution: Distribution) -> bytes | LuminalError | None:
+    try:
+        return distribution.read("entry_points.txt")
+    except LuminalError as error:
+        return error
+
+
+def _may_have(text: bytes | LuminalError | None, group: str) -> bool:
+    """Whether *text* is worth to be parsed, or is a problem."""
+    if isinstance(text, bytes):
+        # What is not ASCII may be of another encoding.
+        return group.encode() in text or not text.isascii()
+    return text is not None
+
+
+def _of_failed_finder(failure: FinderFailure, group: str) -> Candidate:
+    error = PhotonUnreadableError(
+        "finder of distributions failed",
+        why=failure.error,
+        hint="fix or remove what has put this finder on sys.meta_path",
+    )
+    return Candidate(
+        name=failure.finder,
+        source=Source.DISTRIBUTION,
+        origin=failure.finder,
+        location="",
+        group=group,
+        problem=Problem.of(error, "discovery"),
+    )
 
 
 @attrs.define
@@ -487,6 +522,7 @@ class _Reader:
     path: tuple[str, ...]
     base: str
     environment: Environment
+    twins: list[Distribution]
 
     def candidates(
         self, bare: Candidate, entries: list[EntryPoint], file: str
@@ -495,7 +531,7 @@ class _Reader:
         metadata = Metadata()
         problem: Problem | None = None
         try:
-            metadata = self._metadata()
+            metadata = _metadata_of(self.distribution)
             self._check_twins()
         except LuminalError as error:
             problem = Problem.of(error, "discovery")
@@ -510,10 +546,22 @@ class _Reader:
             tags=metadata.keywords,
             problem=problem,
         )
+        # Class → the first entry that leads to it.
+        classes: dict[tuple[str, str], EntryPoint] = {}
+        lines: set[tuple[str, str]] = set()
         for entry in entries:
+            if (entry.name, entry.target) in lines:
+                continue  # the same line twice
+            lines.add((entry.name, entry.target))
             found = attrs.evolve(bare, name=entry.name, target=entry.target)
             try:
-                found = self._described(found, entry, file)
+                found, definition = self._described(found, entry, file)
+                if definition is not None:
+                    key = (definition.path, definition.facts.name)
+                    first = classes.setdefault(key, entry)
+                    if first is not entry:
+                        self._warn_of_second_name(first, entry, file)
+                        continue
                 if found.problem is None:
                     self.environment.check(self.distribution, metadata, entry.extras)
             except LuminalError as error:
@@ -521,20 +569,9 @@ class _Reader:
                 found = attrs.evolve(found, problem=late)
             yield found
 
-    def _metadata(self) -> Metadata:
-        path = self.distribution.metadata
-        if not self.files.exists(path):
-            raise PhotonUnreadableError(
-                "belongs to a distribution without metadata",
-                file=path,
-                why="there is no such file, or no way to it",
-                hint=f"pip install --force-reinstall {self.distribution.name}",
-            )
-        return metadata_of(self.files.read(path), path)
-
     def _check_twins(self) -> None:
-        if self.distribution.twins:
-            folders = [self.distribution.folder, *self.distribution.twins]
+        if self.twins:
+            folders = [d.place for d in (self.distribution, *self.twins)]
             raise PhotonConflictError(
                 f"distribution {self.distribution.name!r} is installed "
                 f"{len(folders)} times in one place",
@@ -543,10 +580,33 @@ class _Reader:
                 hint=f"pip install --force-reinstall {self.distribution.name}",
             )
 
-    def _described(self, bare: Candidate, entry: EntryPoint, file: str) -> Candidate:
+    def _warn_of_second_name(
+        self, first: EntryPoint, entry: EntryPoint, file: str
+    ) -> None:
+        error = PhotonConflictError(
+            f"entry points {first.name!r} and {entry.name!r} lead to one class",
+            file=file,
+            line=entry.line,
+            why=f"{first.target} and {entry.target}: one photon, named by the first",
+            hint="remove one of them from the distribution's entry points",
+        )
+        self.files.warnings.append(Problem.of(error, "discovery"))
+
+    def _described(
+        self, bare: Candidate, entry: EntryPoint, file: str
+    ) -> tuple[Candidate, Definition | None]:
         if entry.error is not None:
             raise entry.error
         place = locate(self.files, self.distribution, entry.module, self.path)
+        if place is None and self.distribution.is_found_by_others:
+            raise PhotonNotFoundError(
+                f"lies in {self.distribution.place}",
+                file=file,
+                line=entry.line,
+                why=f"there is no file of the module {entry.module!r} in a directory, "
+                "and Luminal loads and reloads files",
+                hint="install the distribution with pip, or unpack the archive",
+            )
         if place is None:
             raise PhotonNotFoundError(
                 f"entry point leads to nothing: no module {entry.module!r}",
@@ -559,7 +619,7 @@ class _Reader:
         facts = self.files.facts(location)
         bare = attrs.evolve(bare, location=location, checksum=facts.checksum)
         if facts.problem is not None:
-            return attrs.evolve(bare, problem=bare.problem or facts.problem)
+            return attrs.evolve(bare, problem=bare.problem or facts.problem), None
         top = entry.attribute.partition(".")[0]
         if top and not facts.is_dynamic and top not in facts.bound:
             raise PhotonValidationError(
@@ -569,10 +629,10 @@ class _Reader:
                 hint="fix the entry point, or define what it names",
             )
         if not top or top != entry.attribute:
-            return bare
+            return bare, None
         definition = Resolver(self.files, root, self.base).find(location, top)
         if definition is None:
-            return bare
+            return bare, None
         here = definition.path == location
         line = definition.facts.line if here else facts.imports.get(top, ("", 0))[1]
-        return described(bare, definition, entry.target, line, {})
+        return described(bare, definition, entry.target, line, {}), definition

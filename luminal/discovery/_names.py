@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import keyword
 import unicodedata
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonValidationError
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 __all__ = [
     "check_module",
@@ -92,6 +93,8 @@ def fits(version: str, range_: str) -> bool:
     Raises:
         PhotonValidationError: The range is malformed.
     """
+    from packaging.version import InvalidVersion, Version
+
     specifiers = check_range(range_)
     try:
         return specifiers.contains(Version(version), prereleases=True)
@@ -105,6 +108,9 @@ def check_range(range_: str) -> SpecifierSet:
     Raises:
         PhotonValidationError: It is malformed.
     """
+    # Most photons ask for no range, and the import takes longer than all else.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         return SpecifierSet(range_)
     except InvalidSpecifier:

@@ -43,6 +43,9 @@ __all__ = ["RecordingFileSystem", "find_candidates", "find_candidates_in_file"]
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
 """Errors that a later look repeats as long as nobody changes anything."""
 
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""Errors that mean that there is nothing."""
+
 
 class RecordingFileSystem:
     """Looks at the disk, and keeps what one run of a discovery has seen.
@@ -51,6 +54,7 @@ class RecordingFileSystem:
         now: The clock before the first look, in nanoseconds.
         memo: Path → (digest, packed facts), of this run.
         is_void: Whether something was seen that another look may not show again.
+        warnings: What is wrong though it can be loaded.
     """
 
     __slots__ = (
@@ -62,6 +66,7 @@ class RecordingFileSystem:
         "is_void",
         "memo",
         "now",
+        "warnings",
     )
 
     def __init__(
@@ -73,6 +78,7 @@ class RecordingFileSystem:
         self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
         self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
         self.is_void = False
+        self.warnings: list[Problem] = []
         self._known = known
         self._facts: dict[str, ModuleFacts] = {}
         self._seen: dict[str, bytes | PhotonUnreadableError] = {}
@@ -119,6 +125,29 @@ class RecordingFileSystem:
     def exists(self, path: str) -> bool:
         """Return whether there is anything at *path*, links followed."""
         return self._mode(path) != 0
+
+    def note_archive(self, path: str) -> None:
+        """Look at an entry of ``sys.path`` that is no directory: it may be an archive.
+
+        What is in it is not recorded, so the answer depends on its stamp.
+        """
+        self._mode(path)
+        seen = self._stamps.get(path)
+        if isinstance(seen, tuple) and not settled(seen[0], self.now):
+            self.is_void = True
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """Return the bytes of the file at *path*, None where there is nothing.
+
+        Raises:
+            PhotonUnreadableError: See `luminal.discovery._files.read_bytes`.
+        """
+        return self.read(path) if self._mode(path) or self._is_refused(path) else None
+
+    def _is_refused(self, path: str) -> bool:
+        """Whether the system did not say if there is anything at *path*."""
+        seen = self._stamps.get(path)
+        return isinstance(seen, int) and seen not in _ABSENT
 
     def read(self, path: str) -> bytes:
         """Return the bytes of the file at *path*.
@@ -257,12 +286,15 @@ def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Candidat
 def _without_duplicates(
     candidates: Iterable[Candidate], files: RecordingFileSystem
 ) -> Iterator[Candidate]:
-    """Drop what was found before: overlapping directories, an editable install."""
+    """Drop what was found before: overlapping directories, an editable install.
+
+    A directory may be reached by two paths, so the file counts, not its path.
+    """
     seen: set[object] = set()
     for candidate in candidates:
         file = files.identity(candidate.location)
         attribute = candidate.target.rpartition(":")[2]
-        same_file = (candidate.location, attribute, candidate.name)
+        same_file = (file, attribute, candidate.name)
         installed = (file, attribute)
         if candidate.source is Source.DISTRIBUTION:
             seen.add(installed)

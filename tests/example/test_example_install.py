@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = [
     "attrs",
+    "importlib-metadata",
     "packaging",
     "pluggy",
     "hatchling",
@@ -167,6 +168,7 @@ def test_wheel_of_luminal_holds_the_package_and_nothing_else(
     needs = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", text, re.MULTILINE)
     assert sorted(needs) == [
         "attrs",
+        "importlib-metadata",
         "inotify-simple",
         "packaging",
         "pluggy",
