@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from luminal.discovery._manifest import table_of
 from luminal.discovery._names import check_module, check_photon, printable
 from luminal.discovery._static import Definition, Resolver
@@ -51,33 +49,37 @@ def read_unit(
             and gives no candidate.
     """
     facts = files.facts(path)
-    bare = Candidate(
-        name=printable(unit_name(path)),
-        source=Source.DIRECTORY,
-        origin=origin,
-        location=path,
-        checksum=facts.checksum,
-        roots=roots,
-        problem=facts.problem,
-    )
-    if facts.problem is not None:
-        return [bare]
+    stem = unit_name(path)
     is_package = os.path.basename(path) == _INIT
-    root = os.path.dirname(os.path.dirname(path) if is_package else path)
-    resolver = Resolver(files, root, base, (origin, *roots))
-    found = _photons(resolver, path, facts, is_package)
+    found: list[tuple[str, int, Definition]] = []
+    if facts.problem is None:
+        root = os.path.dirname(os.path.dirname(path) if is_package else path)
+        resolver = Resolver(files, root, base, (origin, *roots))
+        found = _photons(resolver, path, facts, is_package)
+        if not found and not asked_for:
+            return []
+    known: dict[str, Any] = {
+        "name": printable(stem),
+        "source": Source.DIRECTORY,
+        "origin": origin,
+        "location": path,
+        "checksum": facts.checksum,
+        "roots": roots,
+        "problem": facts.problem,
+    }
     if not found:
-        return [attrs.evolve(bare, problem=_no_photon(path, base))] if asked_for else []
+        known["problem"] = facts.problem or _no_photon(path, base)
+        return [Candidate(**known)]
     defaults: dict[str, object] = {}
     try:
-        check_module(unit_name(path), path)
+        check_module(stem, path)
         defaults = _table(files, path) if is_package else {}
     except LuminalError as error:
-        bare = attrs.evolve(bare, problem=_problem(error))
+        known["problem"] = _problem(error)
     if len(found) > 1:
         defaults.pop("name", None)  # one name cannot serve several photons
     return [
-        described(bare, definition, target, line, defaults)
+        described(known, definition, target, line, defaults)
         for target, line, definition in found
     ]
 
@@ -94,34 +96,42 @@ def _no_photon(path: str, base: str) -> Problem:
 
 
 def described(
-    bare: Candidate,
+    known: dict[str, Any],
     definition: Definition,
     target: str,
     line: int,
     defaults: dict[str, object],
 ) -> Candidate:
-    """Return *bare* with what the class and the *defaults* say about the photon.
+    """Return the candidate of a class.
 
     Args:
-        bare: What is known without the class.
+        known: Attributes that are known without the class.
         definition: The class.
         target: Its name in the unit.
         line: Its line in the unit.
         defaults: Metadata for what the class body leaves out.
     """
     facts = definition.facts
-    said = {**defaults, **facts.literals}
-    by_origin = bare.source is Source.DISTRIBUTION or facts.name == "Photon"
-    name = said.get("name", bare.name if by_origin else facts.name)
-    problem = bare.problem
+    said = {**defaults, **facts.literals} if defaults else facts.literals
+    by_origin = known["source"] is Source.DISTRIBUTION or facts.name == "Photon"
+    name = str(said.get("name", known["name"] if by_origin else facts.name))
+    problem = known["problem"]
     try:
-        _check(definition, str(name))
+        _check(definition, name)
     except PhotonValidationError as error:
         problem = problem or _problem(error)
-    changes: dict[str, Any] = {key: said[key] for key in _FIELDS if key in said}
-    changes["requirements"] = said.get("requires", ())
-    changes["name"] = printable(str(name)) or bare.name
-    return attrs.evolve(bare, target=target, line=line, problem=problem, **changes)
+    values = {
+        **known,
+        "name": printable(name) or known["name"],
+        "target": target,
+        "line": line,
+        "problem": problem,
+        "requirements": said.get("requires", ()),
+    }
+    for key in said:
+        if key in _FIELDS:
+            values[key] = said[key]
+    return Candidate(**values)
 
 
 def _check(definition: Definition, name: str) -> None:
@@ -145,9 +155,11 @@ def _check(definition: Definition, name: str) -> None:
         )
 
 
-_FIELDS = (
-    "author", "version", "description", "tags", "before", "after", "api", "owns",
-    "enabled",
+_FIELDS = frozenset(
+    {
+        "author", "version", "description", "tags", "before", "after", "api", "owns",
+        "enabled",
+    }
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -251,9 +252,17 @@ def discover(
 
     known = kept.facts() if kept else {}
     files = RecordingFileSystem(time.time_ns(), known)
-    found = find_candidates(request, files)
-    if kept:
-        kept.keep(files, found, known)
+    # Syntax trees are many objects without cycles, and the collector would visit all
+    # that the process has again and again.
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        found = find_candidates(request, files)
+        if kept:
+            kept.keep(files, found, known)
+    finally:
+        if is_collecting:
+            gc.enable()
     return Discovered(found, files.warnings)
 
 

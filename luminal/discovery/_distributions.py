@@ -8,9 +8,6 @@ answer depends on.
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
 import os
 import sys
 import threading
@@ -183,6 +180,10 @@ class Distribution:
 
     def fits_record(self) -> bool:
         """Whether each module in its RECORD is there with the digest given."""
+        import base64
+        import csv
+        import hashlib
+
         rows = csv.reader((self.read("RECORD") or b"").decode().splitlines())
         modules = [row for row in rows if len(row) >= 2 and row[0].endswith(".py")]
         for name, digest, *_ in modules:

@@ -132,19 +132,14 @@ class Discovered(Sequence["Candidate"]):
 
 def serialize(candidate: Candidate) -> bytes:
     """Return *candidate* as bytes for a sealed file."""
-    name, source, *rest, problem = _values_of(candidate)
-    last = _values_of(problem) if problem else None
+    kind: Any = type(candidate)
+    name, source, *rest, problem = _values(kind)(candidate)
+    last = problem.values() if problem else None
     return marshal.dumps((name, source.value, *rest, last))
 
 
-def _values_of(record: Candidate | Problem) -> tuple[Any, ...]:
-    kind: Any = type(record)
-    values: tuple[Any, ...] = _getter(kind)(record)
-    return values
-
-
 @functools.cache
-def _getter(kind: Any) -> attrgetter[Any]:
+def _values(kind: Any) -> attrgetter[Any]:
     """Return what gets all attributes; `attrs.astuple` takes five times as long."""
     import attrs
 
@@ -214,7 +209,7 @@ class Index:
             self._store.save(f"facts-{self._name}", (self._key, files.memo))
         if not files.is_void:
             rows = [serialize(candidate) for candidate in found]
-            warnings = [_values_of(problem) for problem in files.warnings]
+            warnings = [problem.values() for problem in files.warnings]
             answer = (self._key, files.fingerprint().serialize(), rows, warnings)
             self._store.save(f"discovery-{self._name}", answer)
         for prefix in ("discovery-", "facts-"):

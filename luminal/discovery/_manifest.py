@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 from luminal.discovery._static import plain_value
 from luminal.errors import PhotonUnreadableError, PhotonValidationError
@@ -47,8 +47,7 @@ def table_of(data: bytes, path: str) -> dict[str, object]:
     return found
 
 
-@attrs.frozen
-class Metadata:
+class Metadata(NamedTuple):
     """Core metadata of a distribution, as far as photons inherit it.
 
     Attributes:
@@ -89,31 +88,35 @@ def metadata_of(data: bytes, path: str) -> Metadata:
             why=str(error),
             hint="install the distribution again, built by a current tool",
         ) from None
-    fields: dict[str, list[str]] = {}
-    last: list[str] = []
+    last = ""
+    requires: list[str] = []
+    said: dict[str, str] = {}
     for line in lines:
-        if line[:1] in (" ", "\t") and last:
-            last[-1] += "\n" + line.strip()
+        if line[:1] in (" ", "\t"):
+            if last == "requires-dist":
+                requires[-1] += " " + line.strip()
+            elif last in said:
+                said[last] += "\n" + line.strip()
             continue
         key, colon, value = line.partition(":")
-        if colon:
-            last = fields.setdefault(key.strip().lower(), [])
-            last.append(value.strip())
-    return _metadata(fields)
-
-
-def _metadata(fields: dict[str, list[str]]) -> Metadata:
-    def first(*keys: str) -> str:
-        values = (fields[key][0] for key in keys if key in fields)
-        return next((v for v in values if v and v != "UNKNOWN"), "")
-
-    keywords = first("keywords")
+        last = key.strip().lower() if colon else ""
+        if last == "requires-dist":
+            requires.append(value.strip())
+        elif last in _KEYS and last not in said:
+            value = value.strip()
+            said[last] = "" if value == "UNKNOWN" else value
+        else:
+            last = ""
+    keywords = said.get("keywords", "")
     divider = "," if "," in keywords else None
     return Metadata(
-        name=first("name"),
-        version=first("version"),
-        author=first("author", "author-email"),
-        summary=first("summary").partition("\n")[0],
-        keywords=tuple(k.strip() for k in keywords.split(divider) if k.strip()),
-        requires=tuple(fields.get("requires-dist", ())),
+        name=said.get("name", ""),
+        version=said.get("version", ""),
+        author=said.get("author") or said.get("author-email", ""),
+        summary=said.get("summary", "").partition("\n")[0],
+        keywords=tuple([k for key in keywords.split(divider) if (k := key.strip())]),
+        requires=tuple(requires),
     )
+
+
+_KEYS = frozenset({"name", "version", "author", "author-email", "summary", "keywords"})

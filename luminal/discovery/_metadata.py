@@ -9,11 +9,10 @@ the path; where the running interpreter would find its topmost package.
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -54,8 +53,7 @@ _VALUE = re.compile(
 )
 
 
-@attrs.frozen
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """One entry, see the entry points specification.
 
     Attributes:
@@ -187,7 +185,7 @@ class Environment:
             if requirement.extras and name not in chain:
                 wanted = tuple(sorted(requirement.extras))
                 only = [r for r in other.requires if "extra" in r]
-                extra = attrs.evolve(other, requires=tuple(only))
+                extra = other._replace(requires=tuple(only))
                 self._check(there, extra, wanted, (*chain, name))
 
     def _metadata(self, distribution: Distribution) -> Metadata:
@@ -217,7 +215,7 @@ def _metadata_of(distribution: Distribution) -> Metadata:
         )
     found = metadata_of(data, distribution.metadata)
     if not found.requires and distribution.is_egg:
-        found = attrs.evolve(found, requires=distribution.egg_requires())
+        found = found._replace(requires=distribution.egg_requires())
     return found
 
 
@@ -374,6 +372,7 @@ def _project(files: RecordingFileSystem, distribution: Distribution) -> Iterator
     path = os.path.join(distribution.folder, "direct_url.json")
     if not files.is_file(path):
         return
+    import json
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
@@ -457,26 +456,28 @@ def read_installed(
             continue
         distribution, *twins = installed.choose(name)
         text = texts[several.index(distribution)]
-        bare = Candidate(
-            name=name,
-            source=Source.DISTRIBUTION,
-            origin=f"{name} {distribution.version}".strip(),
-            location="",
-            group=group,
-            distribution=name,
-            metadata=distribution.folder,
-        )
+        known: dict[str, Any] = {
+            "name": name,
+            "source": Source.DISTRIBUTION,
+            "origin": f"{name} {distribution.version}".strip(),
+            "location": "",
+            "group": group,
+            "distribution": name,
+            "metadata": distribution.folder,
+            "problem": None,
+        }
         file = distribution.path("entry_points.txt")
         try:
             if isinstance(text, LuminalError):
                 raise text
             entries = entries_of(text or b"", file, group)
         except LuminalError as error:
-            yield attrs.evolve(bare, problem=Problem.of(error, "discovery"))
+            known["problem"] = Problem.of(error, "discovery")
+            yield Candidate(**known)
             continue
         if entries:
             reader = _Reader(files, distribution, path, base, environment, twins)
-            yield from reader.candidates(bare, entries, file)
+            yield from reader.candidates(known, entries, file)
 
 
 def _entry_points(distribution: Distribution) -> bytes | LuminalError | None:
@@ -525,26 +526,23 @@ class _Reader:
     twins: list[Distribution]
 
     def candidates(
-        self, bare: Candidate, entries: list[EntryPoint], file: str
+        self, known: dict[str, Any], entries: list[EntryPoint], file: str
     ) -> Iterator[Candidate]:
         """Yield the candidate of each of *entries*, which stand in *file*."""
         metadata = Metadata()
-        problem: Problem | None = None
         try:
             metadata = _metadata_of(self.distribution)
             self._check_twins()
         except LuminalError as error:
-            problem = Problem.of(error, "discovery")
+            known["problem"] = Problem.of(error, "discovery")
         version = metadata.version or self.distribution.version
         name = metadata.name or self.distribution.name
-        bare = attrs.evolve(
-            bare,
+        known.update(
             origin=f"{name} {version}".strip(),
             version=version,
             author=metadata.author,
             description=metadata.summary,
             tags=metadata.keywords,
-            problem=problem,
         )
         # Class → the first entry that leads to it.
         classes: dict[tuple[str, str], EntryPoint] = {}
@@ -553,21 +551,24 @@ class _Reader:
             if (entry.name, entry.target) in lines:
                 continue  # the same line twice
             lines.add((entry.name, entry.target))
-            found = attrs.evolve(bare, name=entry.name, target=entry.target)
+            values = {**known, "name": entry.name, "target": entry.target}
             try:
-                found, definition = self._described(found, entry, file)
+                definition, line = self._read(values, entry, file)
                 if definition is not None:
                     key = (definition.path, definition.facts.name)
                     first = classes.setdefault(key, entry)
                     if first is not entry:
                         self._warn_of_second_name(first, entry, file)
                         continue
-                if found.problem is None:
+                if values["problem"] is None:
                     self.environment.check(self.distribution, metadata, entry.extras)
             except LuminalError as error:
-                late = problem or Problem.of(error, "discovery")
-                found = attrs.evolve(found, problem=late)
-            yield found
+                definition = None
+                values["problem"] = known["problem"] or Problem.of(error, "discovery")
+            if definition is None:
+                yield Candidate(**values)
+            else:
+                yield described(values, definition, entry.target, line, {})
 
     def _check_twins(self) -> None:
         if self.twins:
@@ -592,9 +593,10 @@ class _Reader:
         )
         self.files.warnings.append(Problem.of(error, "discovery"))
 
-    def _described(
-        self, bare: Candidate, entry: EntryPoint, file: str
-    ) -> tuple[Candidate, Definition | None]:
+    def _read(
+        self, values: dict[str, Any], entry: EntryPoint, file: str
+    ) -> tuple[Definition | None, int]:
+        """Add to *values* what the module of *entry* says; return class and line."""
         if entry.error is not None:
             raise entry.error
         place = locate(self.files, self.distribution, entry.module, self.path)
@@ -612,14 +614,15 @@ class _Reader:
                 f"entry point leads to nothing: no module {entry.module!r}",
                 file=file,
                 line=entry.line,
-                why=f"no Python file of that name belongs to {bare.origin!r}",
+                why=f"no Python file of that name belongs to {values['origin']!r}",
                 hint="install the distribution again, or fix its entry point",
             )
         location, root = place
         facts = self.files.facts(location)
-        bare = attrs.evolve(bare, location=location, checksum=facts.checksum)
+        values.update(location=location, checksum=facts.checksum)
         if facts.problem is not None:
-            return attrs.evolve(bare, problem=bare.problem or facts.problem), None
+            values["problem"] = values["problem"] or facts.problem
+            return None, 0
         top = entry.attribute.partition(".")[0]
         if top and not facts.is_dynamic and top not in facts.bound:
             raise PhotonValidationError(
@@ -629,10 +632,11 @@ class _Reader:
                 hint="fix the entry point, or define what it names",
             )
         if not top or top != entry.attribute:
-            return bare, None
+            return None, 0
         definition = Resolver(self.files, root, self.base).find(location, top)
         if definition is None:
-            return bare, None
+            return None, 0
         here = definition.path == location
-        line = definition.facts.line if here else facts.imports.get(top, ("", 0))[1]
-        return described(bare, definition, entry.target, line, {}), definition
+        return definition, (
+            definition.facts.line if here else facts.imports.get(top, ("", 0))[1]
+        )

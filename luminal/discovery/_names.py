@@ -31,6 +31,8 @@ def fold(name: str) -> str:
 
 def printable(name: str) -> str:
     """Return *name* without what a terminal or a UTF-8 stream cannot show."""
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else "\ufffd" for c in name)
 
 
@@ -41,6 +43,8 @@ def check_module(stem: str, file: str) -> None:
         PhotonValidationError: No import statement could name such a module.
     """
     why = ""
+    if stem.isascii() and stem.isidentifier() and not keyword.iskeyword(stem):
+        return
     if keyword.iskeyword(stem):
         why = "it is a keyword of Python"
     elif not stem.isidentifier():

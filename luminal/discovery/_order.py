@@ -170,6 +170,8 @@ def arrange(
     _refuse_dependents(found, requires)
     sound = {i for i in edges if found[i].problem is None}
     edges = {i: others & sound for i, others in edges.items() if i in sound}
+    if not any(edges.values()):
+        return found  # in the order of their names
     return [found[index] for index in in_order(len(found), edges)]
 
 
@@ -285,6 +287,8 @@ def _missing(
 
 def _refuse_cycles(found: list[Candidate], edges: Graph) -> None:
     # Of each way, where its members are on it: the text of each begins with itself.
+    if not any(edges.values()):
+        return
     positions: dict[int, dict[int, int]] = {}
     for index, way in cycles(edges).items():
         members = positions.get(id(way))

@@ -149,8 +149,12 @@ class RecordingFileSystem:
         seen = self._stamps.get(path)
         return isinstance(seen, int) and seen not in _ABSENT
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, needs_digest: bool = False) -> bytes:
         """Return the bytes of the file at *path*.
+
+        Args:
+            path: Absolute path.
+            needs_digest: Whether its digest is to be known.
 
         Raises:
             PhotonUnreadableError: See `luminal.discovery._files.read_bytes`.
@@ -158,8 +162,13 @@ class RecordingFileSystem:
         seen = self._seen.get(path)
         if seen is None:
             try:
-                seen, stamp = read_bytes(path)
-                self._keep(path, stamp, hashlib.sha512(seen).hexdigest())
+                known = self._stamps.get(path)
+                is_file = isinstance(known, tuple) and stat.S_ISREG(known[0][0])
+                seen, stamp = read_bytes(path, is_known=is_file)
+                # What a stamp does not prove is compared by its digest later on.
+                is_proof = not needs_digest and settled(stamp, self.now)
+                digest = "" if is_proof else hashlib.sha512(seen).hexdigest()
+                self._keep(path, stamp, digest)
             except PhotonUnreadableError as error:
                 seen = error
                 self._mode(path)
@@ -179,7 +188,7 @@ class RecordingFileSystem:
 
     def _look(self, path: str) -> ModuleFacts:
         try:
-            data = self.read(path)
+            data = self.read(path, needs_digest=True)
         except PhotonUnreadableError as error:
             return ModuleFacts(problem=Problem.of(error, "read"))
         del self._seen[path]  # read once more only if somebody asks for the bytes

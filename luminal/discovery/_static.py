@@ -9,13 +9,11 @@ its own module.
 from __future__ import annotations
 
 import ast
-import contextlib
 import os
+import re
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from luminal.compiling import (
     CompilerCrashedError,
@@ -27,7 +25,7 @@ from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableErro
 from luminal.model import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from luminal.discovery._scan import RecordingFileSystem
 
@@ -44,8 +42,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class ClassFacts:
+class ClassFacts(NamedTuple):
     """A class statement at the top of a module.
 
     Attributes:
@@ -71,8 +68,7 @@ class ClassFacts:
         return "name" in self.literals or bool(self.unreadable_name)
 
 
-@attrs.frozen
-class ModuleFacts:
+class ModuleFacts(NamedTuple):
     """A module as its syntax tree shows it.
 
     Attributes:
@@ -88,8 +84,8 @@ class ModuleFacts:
 
     checksum: str = ""
     problem: Problem | None = None
-    classes: dict[str, ClassFacts] = attrs.field(factory=dict)
-    imports: dict[str, tuple[str, int]] = attrs.field(factory=dict)
+    classes: dict[str, ClassFacts] = {}
+    imports: dict[str, tuple[str, int]] = {}
     stars: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     is_dynamic: bool = False
@@ -98,8 +94,8 @@ class ModuleFacts:
         """Return the facts as values that the index can keep."""
         return (
             self.checksum,
-            attrs.astuple(self.problem) if self.problem else None,
-            tuple(attrs.astuple(c, recurse=False) for c in self.classes.values()),
+            self.problem.values() if self.problem else None,
+            tuple([tuple(c) for c in self.classes.values()]),
             self.imports,
             self.stars,
             self.bound,
@@ -157,16 +153,18 @@ def parse(data: bytes, path: str) -> ast.Module:
 
 
 def _compiled(data: bytes, path: str) -> ast.Module:
-    quiet = contextlib.ExitStack()
-    if b"\\" in data:
-        # The parser warns of escapes that it does not know. That is for the author,
-        # not for the host, which may even turn warnings into errors. The filters are
-        # the process's, so they are changed by one thread at a time, and briefly.
-        quiet.enter_context(_FILTERS)
-        quiet.enter_context(warnings.catch_warnings())
+    if b"\\" not in data:
+        return _tree(data, path)
+    # The parser warns of escapes that it does not know. That is for the author, not for
+    # the host, which may even turn warnings into errors. The filters are the process's,
+    # so they are changed by one thread at a time, and briefly.
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-    with quiet:
-        tree = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        return _tree(data, path)
+
+
+def _tree(data: bytes, path: str) -> ast.Module:
+    tree = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)  # noqa: S101  (what "exec" makes)
     return tree
 
@@ -192,9 +190,9 @@ def _check_encoding(data: bytes, path: str) -> None:
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after", "owns"})
-_BINDERS = (b"exec", b"globals", b"locals", b"vars", b"setattr", b"__dict__")
+_BINDERS = re.compile(rb"exec|globals|locals|vars|setattr|__dict__")
 _PREFIX = "photon_"
-_BODIES = ("body", "orelse", "handlers", "finalbody")
+_BODIES_REVERSED = ("finalbody", "handlers", "orelse", "body")
 
 
 class DepthError(Exception):
@@ -244,8 +242,8 @@ def _facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
         return ModuleFacts(checksum, Problem.of(error, phase))
     except (RecursionError, MemoryError) as error:
         raise DepthError(type(error).__name__) from None
-    if any(word in data for word in _BINDERS):
-        return attrs.evolve(facts, is_dynamic=True)
+    if _BINDERS.search(data):
+        return facts._replace(is_dynamic=True)
     return facts
 
 
@@ -254,43 +252,44 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
     imports: dict[str, tuple[str, int]] = {}
     stars: list[str] = []
     bound: dict[str, None] = {}
-    for node in _statements(tree.body):
-        if isinstance(node, ast.ClassDef):
-            classes.pop(node.name, None)  # the last one counts, in its own place
-            classes[node.name] = _class_facts(node)
-            imports.pop(node.name, None)
-            bound[node.name] = None
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            for name, reference in _references(node):
+    # What runs at the module's top, in order: branches too, but no nested scope.
+    waiting: list[ast.AST] = tree.body[::-1]  # type: ignore[assignment]
+    while waiting:
+        node = waiting.pop()
+        kind = type(node)
+        if kind is ast.ClassDef:
+            name = node.name  # type: ignore[attr-defined]
+            classes.pop(name, None)  # the last one counts, in its own place
+            classes[name] = _class_facts(node)  # type: ignore[arg-type]
+            imports.pop(name, None)
+            bound[name] = None
+        elif kind is ast.ImportFrom or kind is ast.Import:
+            for name, reference in _references(node):  # type: ignore[arg-type]
                 if name == "*":
                     stars.append(reference)
                     continue
-                imports[name] = (reference, node.lineno)
+                imports[name] = (reference, node.lineno)  # type: ignore[attr-defined]
                 classes.pop(name, None)
                 bound[name] = None
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            bound[node.name] = None
-        else:
+        elif kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
+            bound[node.name] = None  # type: ignore[attr-defined]
+        elif kind is not ast.Expr or _may_bind(node):
             for part in ast.walk(node):
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                if type(part) is ast.Name and type(part.ctx) is ast.Store:
                     bound[part.id] = None
+            for field in _BODIES_REVERSED:
+                inner = getattr(node, field, None)
+                if isinstance(inner, list):
+                    waiting += inner[::-1]
     is_dynamic = bool(stars) or "__getattr__" in bound
     return ModuleFacts(
         checksum, None, classes, imports, tuple(stars), tuple(bound), is_dynamic
     )
 
 
-def _statements(body: Sequence[ast.AST]) -> Iterator[ast.stmt]:
-    """Yield what runs at the module's top: branches too, but no nested scope."""
-    for node in body:
-        if isinstance(node, ast.stmt):
-            yield node
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        for field in _BODIES:
-            inner = getattr(node, field, None)
-            if isinstance(inner, list):
-                yield from _statements(inner)
+def _may_bind(node: ast.AST) -> bool:
+    """Whether an expression binds a name; a docstring does not."""
+    return type(node.value) is not ast.Constant  # type: ignore[attr-defined]
 
 
 def _references(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
@@ -311,36 +310,35 @@ def _class_facts(node: ast.ClassDef) -> ClassFacts:
     unreadable = 0
     is_abstract = False
     for statement in node.body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            is_abstract = is_abstract or any(
-                (_dotted(d) or "").rpartition(".")[2].startswith("abstract")
-                for d in statement.decorator_list
-            )
+        kind = type(statement)
+        if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
+            for decorator in statement.decorator_list:  # type: ignore[attr-defined]
+                marker = (_dotted(decorator) or "").rpartition(".")[2]
+                is_abstract = is_abstract or marker.startswith("abstract")
             continue
-        for field, value in _assignments(statement):
-            literal = _literal(field, value)
+        if kind is ast.Assign:
+            targets: list[ast.expr] = statement.targets  # type: ignore[attr-defined]
+        elif kind is ast.AnnAssign and statement.value:  # type: ignore[attr-defined]
+            targets = [statement.target]  # type: ignore[attr-defined]
+        else:
+            continue
+        for target in targets:
+            if type(target) is not ast.Name or not target.id.startswith(_PREFIX):
+                continue
+            field = target.id[len(_PREFIX) :]
+            literal = _literal(field, statement.value)  # type: ignore[attr-defined]
             literals.pop(field, None)
             if literal is not None:
                 literals[field] = literal
             if field == "name":
                 unreadable = statement.lineno if literal is None else 0
-    bases = tuple(name for b in node.bases if (name := _dotted(b)))
+    bases = tuple([name for b in node.bases if (name := _dotted(b))])
     return ClassFacts(node.name, node.lineno, bases, literals, unreadable, is_abstract)
 
 
-def _assignments(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    if isinstance(statement, ast.Assign):
-        targets, value = statement.targets, statement.value
-    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        targets, value = [statement.target], statement.value
-    else:
-        return
-    for target in targets:
-        if isinstance(target, ast.Name) and target.id.startswith(_PREFIX):
-            yield target.id[len(_PREFIX) :], value
-
-
 def _literal(field: str, node: ast.expr) -> object | None:
+    if type(node) is ast.Constant:
+        return plain_value(field, node.value)
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError):
@@ -366,6 +364,8 @@ def plain_value(field: str, value: object) -> object | None:
 
 def _dotted(node: ast.expr) -> str | None:
     """Return ``a.b.C`` of ``a.b.C`` or ``a.b.C[T]``, None of anything else."""
+    if type(node) is ast.Name:
+        return node.id
     while isinstance(node, ast.Subscript):
         node = node.value
     parts: list[str] = []
@@ -381,8 +381,7 @@ _HOPS = 64
 """Most steps from one name to the next: re-exports, bases, modules."""
 
 
-@attrs.frozen
-class Definition:
+class Definition(NamedTuple):
     """A class and the file that defines it."""
 
     path: str

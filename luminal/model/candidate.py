@@ -96,6 +96,19 @@ class Problem:
             frames=error.frames,
         )
 
+    def values(self) -> tuple[Any, ...]:
+        """Return the arguments that make an equal problem, without frames."""
+        return (
+            self.code,
+            self.phase,
+            self.what,
+            self.file,
+            self.line,
+            self.why,
+            self.hint,
+            self.consequence,
+        )
+
     def error(self, photon: str) -> LuminalError:
         """Return the error that this problem stands for, naming *photon*."""
         error = ERROR_CODES.get(self.code, LuminalError)(
