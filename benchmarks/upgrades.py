@@ -1,7 +1,8 @@
-"""``pip install`` of other versions of a photon's distribution while a host runs.
+"""Installations of other versions of two distributions of photons while a host runs.
 
-Counts calls that failed, calls that saw two versions, and swaps per installation. Run
-``python -m benchmarks.upgrades --size full`` for 50 installations.
+By ``pip``, by ``uv pip``, and by ``pip --target --upgrade``. Counts calls that failed,
+calls that saw two versions, in one distribution or in both, and swaps per installation.
+Run ``python -m benchmarks.upgrades --size full`` for 50 installations of each kind.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -29,16 +31,16 @@ FILES = 60
 
 _PACKAGE = """
 import luminal
-from shipped import {imports}
+from {name} import {imports}
 
 VERSION = {version!r}
 
 class Shipped(luminal.IPhoton):
-    photon_name = "shipped"
+    photon_name = "{name}"
 
     @luminal.hookimpl
     def versions(self):
-        from shipped import late
+        from {name} import late
         return {{VERSION, late.VERSION, {versions}}}
 """
 
@@ -47,10 +49,10 @@ import asyncio, json, subprocess, sys, threading, time
 import luminal
 
 class Specs:
-    @luminal.hookspec(firstresult=True)
+    @luminal.hookspec
     def versions(self): ...
 
-wheels, rounds = sys.argv[1:3], int(sys.argv[3])
+commands, rounds = json.loads(sys.argv[1]), int(sys.argv[2])
 loader = luminal.Loader()
 loader.plugins.add_hookspecs(Specs)
 count = {"calls": 0, "failed": 0, "mixed": 0}
@@ -60,11 +62,11 @@ is_over = threading.Event()
 def call():
     while not is_over.is_set():
         try:
-            seen = loader.hook.versions()
+            seen = set().union(*loader.hook.versions())
         except Exception:
             count["failed"] += 1
         else:
-            count["mixed"] += seen is None or len(seen) != 1
+            count["mixed"] += len(seen) != 1
         count["calls"] += 1
 
 async def main():
@@ -75,14 +77,12 @@ async def main():
     for thread in threads:
         thread.start()
     for index in range(rounds):
-        wheel = wheels[(index + 1) % 2]
-        version = {wheel.split("-")[1]}
-        pip = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pip", "install", "--quiet", "--no-index",
-            "--no-deps", "--upgrade", "--force-reinstall", wheel)
-        await pip.wait()
+        version, command = commands[(index + 1) % 2]
+        pip = await asyncio.create_subprocess_exec(*command)
+        if await pip.wait():
+            raise SystemExit(f"{command} failed")
         began = time.perf_counter()
-        while loader.hook.versions() != version:
+        while any(seen != {version} for seen in loader.hook.versions()):
             await asyncio.sleep(0.001)
             if time.perf_counter() - began > 60:
                 raise SystemExit(f"version {version} never came")
@@ -100,34 +100,37 @@ asyncio.run(main())
 """
 
 
-def build_wheel(directory: Path, version: str, files: int = FILES) -> Path:
+def build_wheel(
+    directory: Path, version: str, files: int = FILES, name: str = "shipped"
+) -> Path:
     """Write a wheel of modules that all contain *version*; return its path."""
     modules = [f"part{number}" for number in range(files)]
     texts = {
-        "shipped/__init__.py": _PACKAGE.format(
+        f"{name}/__init__.py": _PACKAGE.format(
+            name=name,
             version=version,
             imports=", ".join(modules),
             versions=", ".join(f"{module}.VERSION" for module in modules),
         ),
-        "shipped/late.py": f"VERSION = {version!r}\n",
-        **{f"shipped/{m}.py": f"VERSION = {version!r}\n" for m in modules},
+        f"{name}/late.py": f"VERSION = {version!r}\n",
+        **{f"{name}/{m}.py": f"VERSION = {version!r}\n" for m in modules},
     }
-    info = f"shipped-{version}.dist-info"
+    info = f"{name}-{version}.dist-info"
     texts[f"{info}/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: shipped\nVersion: {version}\n"
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     )
     texts[f"{info}/WHEEL"] = (
         "Wheel-Version: 1.0\nGenerator: benchmark\n"
         "Root-Is-Purelib: true\nTag: py3-none-any\n"
     )
-    texts[f"{info}/entry_points.txt"] = "[luminal.photons]\nshipped = shipped:Shipped\n"
-    record = "".join(f"{name},{_digest(text)}\n" for name, text in texts.items())
+    texts[f"{info}/entry_points.txt"] = f"[luminal.photons]\n{name} = {name}:Shipped\n"
+    record = "".join(f"{path},{_digest(text)}\n" for path, text in texts.items())
     texts[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
-    path = directory / f"shipped-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        for name, text in texts.items():
-            wheel.writestr(name, text)
-    return path
+    wheel = directory / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in texts.items():
+            archive.writestr(path, text)
+    return wheel
 
 
 def _digest(text: str) -> str:
@@ -153,16 +156,49 @@ def make_environment(directory: Path) -> Path:
     return python
 
 
-def run(rounds: int) -> dict[str, Any]:
+INSTALLERS = ("pip", "uv", "pip --target")
+
+
+def installation(installer: str, python: Path) -> list[str] | None:
+    """Return the command that installs wheels; None where there is no such installer.
+
+    Args:
+        installer: One of `INSTALLERS`.
+        python: The interpreter of the environment to install into.
+    """
+    options = ["--quiet", "--no-index", "--no-deps"]
+    if installer == "uv":
+        uv = shutil.which("uv")
+        if uv is None:
+            return None
+        options += ["--offline", "--reinstall", "--no-cache", "--python", str(python)]
+        return [uv, "pip", "install", *options]
+    pip = [str(python), "-m", "pip", "install", *options, "--upgrade"]
+    if installer == "pip":
+        return [*pip, "--force-reinstall"]
+    (site,) = python.parent.parent.glob("lib/python*/site-packages")
+    return [*pip, "--target", str(site)]
+
+
+def run(rounds: int, installer: str = "pip") -> dict[str, Any]:
     """Install *rounds* times under load; return the host's counts."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        wheels = [build_wheel(directory, version) for version in ("1.0", "2.0")]
         python = make_environment(directory / "environment")
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        subprocess.run([*pip, wheels[0]], check=True)
+        install = installation(installer, python)
+        if install is None:
+            return {}
+        commands = []
+        for version in ("1.0", "2.0"):
+            wheels = [
+                build_wheel(directory, version, name=name)
+                for name in ("shipped", "escort")
+            ]
+            commands.append((version, [*install, *map(str, wheels)]))
+        subprocess.run(commands[0][1], check=True)
+        arguments = [json.dumps(commands), str(rounds)]
         host = subprocess.run(
-            [python, "-c", textwrap.dedent(_HOST), *map(str, wheels), str(rounds)],
+            [python, "-c", textwrap.dedent(_HOST), *arguments],
             check=True,
             stdout=subprocess.PIPE,
             text=True,
@@ -179,17 +215,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="small")
     rounds = SIZES[parser.parse_args().size]
-    banner(f"{rounds} pip installs of a {FILES}-file distribution under load")
-    counted = run(rounds)
-    waits = sorted(counted.pop("waits"))
-    for name, value in counted.items():
-        print(f"{name:>8}  {value}")
-    print(
-        f"live after pip's end: median {waits[len(waits) // 2] * 1e3:.1f} ms, "
-        f"most {waits[-1] * 1e3:.1f} ms"
-    )
-    is_clean = not (counted["failed"] or counted["mixed"])
-    sys.exit(0 if is_clean and counted["swaps"] == rounds else 1)
+    is_clean = True
+    for installer in INSTALLERS:
+        what = f"2 distributions of {FILES} files, under load"
+        banner(f"{rounds} installations by {installer}: {what}")
+        counted = run(rounds, installer)
+        if not counted:
+            print("not installed: skipped")
+            continue
+        waits = sorted(counted.pop("waits"))
+        for name, value in counted.items():
+            print(f"{name:>8}  {value}")
+        print(
+            f"live after its end: median {waits[len(waits) // 2] * 1e3:.1f} ms, "
+            f"most {waits[-1] * 1e3:.1f} ms"
+        )
+        is_clean &= not (counted["failed"] or counted["mixed"])
+        is_clean &= counted["swaps"] == 2 * rounds
+    sys.exit(0 if is_clean else 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Keep the loaded distributions and what is installed the same.
 
-`DistributionWatch` watches the directories of distributions, waits until an
-installation is complete, and swaps it in.
+`DistributionWatch` watches the directories of distributions, waits until pip or uv has
+ended, and swaps in all that has changed: one discovery, one transaction.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.errors import LuminalError, PhotonTornError
+from luminal.errors import LuminalError, PhotonDependencyError, PhotonTornError
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
-from luminal.reload._plan import Change, distribution_of, find_upgrade
-from luminal.reload.watching import Batch, Note, NoteCode, Watcher
+from luminal.reload._plan import Change, distribution_of, find_upgrades
+from luminal.reload.watching import Batch, Note, NoteCode, Watcher, is_pip_backup
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,13 +36,82 @@ __all__ = ["DistributionWatch"]
 _log = logging.getLogger("luminal.watch")
 
 _INTERVAL = 0.02
-"""Seconds between checks of a distribution that is being installed."""
+"""Seconds between looks whether an installer is still at work."""
+
+_QUIET = 0.1
+"""Seconds without a change after which an installer has ended.
+
+Between two distributions of one ``pip install`` there are some tens of milliseconds.
+"""
+
+_LONGEST = 5.0
+"""Seconds after which a change is looked at though there are more of them."""
+
+_BACKUP_LASTS = 60.0
+"""Seconds for which a version that pip keeps shows that pip is at work."""
+
+_AGAIN = 0.25
+"""Seconds between looks at an incomplete distribution without a further change."""
 
 _GONE_FOR = 1.0
-"""Seconds after which a distribution without files counts as uninstalled."""
+"""Seconds after which a distribution without files counts as uninstalled, and one whose
+requirements are not met as rejected: pip may be about to install these."""
 
 _PHASE = "upgrade"
 """Phase of the problem of a photon whose distribution could not be swapped in."""
+
+
+@attrs.frozen
+class _Mark:
+    """What an installer changes in one place, told without reading any file.
+
+    Attributes:
+        times: When names came or went there, and when each RECORD was replaced.
+        is_at_work: Whether pip keeps a version that it replaces: it moves that to names
+            with a tilde, and deletes them after the RECORD of the new one.
+    """
+
+    times: tuple[int, ...]
+    is_at_work: bool
+
+    @classmethod
+    def of(cls, site: str, metadata: Iterable[str], before: _Mark | None) -> _Mark:
+        """Look at *site* and the folders of loaded distributions in it."""
+        records = [os.path.join(folder, "RECORD") for folder in sorted(metadata)]
+        times = tuple(map(_changed, (site, *records)))
+        is_known = before is not None and before.times[0] == times[0]
+        if is_known and before is not None and not before.is_at_work:
+            return cls(times, False)
+        return cls(times, any(_is_recent(site, n) for n in _names_in(site)))
+
+
+_Marks = dict[str, _Mark]
+"""Directory that distributions are installed in → what was seen there."""
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _is_recent(site: str, name: str) -> bool:
+    """Whether *name* is a backup of pip at work; one that was killed leaves some."""
+    if not is_pip_backup(name):
+        return False
+    try:
+        moved = os.stat(os.path.join(site, name)).st_ctime
+    except OSError:
+        return False
+    return time.time() - moved < _BACKUP_LASTS
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 @attrs.define(eq=False)
@@ -65,6 +135,13 @@ class DistributionWatch:
     # Incomplete distribution → `time.monotonic()` when that was noticed.
     _incomplete: dict[str, float] = attrs.Factory(dict)
     _is_over: bool = False
+    # One thread looks at a time; there may be two watchers.
+    _looking: threading.Lock = attrs.Factory(threading.Lock)
+    # When that was, and what installers had changed by then.
+    _looked: float = 0.0
+    _marks: _Marks = attrs.Factory(dict)
+    # Whether `_look_again` will be called.
+    _is_planned: bool = False
     _unsubscribe: Callable[[], None] = lambda: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -138,73 +215,128 @@ class DistributionWatch:
         return loaded
 
     def _on_batch(self, batch: Batch | None = None) -> None:
-        """Check every loaded distribution; in a watcher's thread."""
-        del batch  # the changed paths do not show what is complete
-        for name, handlers in self._loaded().items():
-            self._check(name, handlers)
-        self._check_incomplete()
+        """Look at what is installed, once installers have ended; in a watcher's thread.
 
-    def _check_incomplete(self) -> None:
-        """Check incomplete distributions until they are complete."""
-        loaded = self._loaded()
-        for name in [*self._incomplete]:
-            if name in loaded and not self._is_over:
-                self._check(name, loaded[name])
-            else:
-                self._incomplete.pop(name, None)
-        if self._incomplete:
-            time.sleep(_INTERVAL)
+        The changed paths do not show what is complete, so all is looked at.
+        """
+        del batch
+        with self._looking:
+            self._marks = self._wait_for_installers()
+            self._look()
+        self._plan_another_look()
+
+    def _plan_another_look(self) -> None:
+        """Have what is incomplete looked at again, until it is not any more.
+
+        What pip brings next may lie in directories that are not watched.
+        """
+        if self._incomplete and not self._is_planned and not self._is_over:
             for watcher in [*self._watchers.values()][:1]:
-                watcher.call(self._check_incomplete)
+                self._is_planned = True
+                watcher.call(self._look_again)
 
-    def _check(self, name: str, handlers: list[Handler]) -> None:
-        """Swap in the installed version of a distribution once it is complete."""
-        try:
-            upgrade = find_upgrade(handlers)
-        except PhotonTornError as error:
-            seconds = time.monotonic() - self._incomplete.setdefault(
-                name, time.monotonic()
-            )
+    def _look_again(self) -> None:
+        time.sleep(_INTERVAL)
+        self._is_planned = False
+        with self._looking:
+            if self._marks != self._read_marks():
+                self._marks = self._wait_for_installers()
+                self._look()
+            elif time.monotonic() - self._looked > _AGAIN:
+                self._look()
+        self._plan_another_look()
+
+    def _wait_for_installers(self) -> _Marks:
+        """Wait until no installer is at work; return what its work changes."""
+        began = changed = time.monotonic()
+        marks = self._read_marks()
+        while not self._is_over:
+            time.sleep(_INTERVAL)
+            new, now = self._read_marks(), time.monotonic()
+            if new != marks:
+                marks, changed = new, now
+            is_at_work = any(mark.is_at_work for mark in marks.values())
+            if now - began > _LONGEST or (now - changed > _QUIET and not is_at_work):
+                break
+        return marks
+
+    def _read_marks(self) -> _Marks:
+        """Return what an installer changes, of each place that it installs into."""
+        folders: dict[str, set[str]] = {}
+        for handlers in self._loaded().values():
+            for handler in handlers:
+                metadata = handler.candidate.metadata if handler.candidate else ""
+                if metadata:
+                    site = os.path.dirname(metadata)
+                    folders.setdefault(site, set()).add(metadata)
+        return {
+            site: _Mark.of(site, metadata, self._marks.get(site))
+            for site, metadata in folders.items()
+        }
+
+    def _look(self) -> None:
+        """Swap in the installed versions of distributions that are complete."""
+        self._looked = time.monotonic()
+        loaded = self._loaded()
+        for gone in self._incomplete.keys() - loaded.keys():
+            del self._incomplete[gone]
+        upgrades: dict[str, Upgrade] = {}
+        for name, found in find_upgrades(loaded).items():
+            if isinstance(found, LuminalError):
+                self._wait_or_reject(name, loaded[name], found)
+                continue
+            upgrades[name] = found
+            self._incomplete.pop(name, None)
+            self._missing.discard(name)
+            for handler in loaded[name]:
+                if handler.problem is not None and handler.problem.phase == _PHASE:
+                    handler.problem = None  # it is installed again
+        if upgrades:
+            self._runner.run(functools.partial(self._act, upgrades))
+
+    def _wait_or_reject(
+        self, name: str, handlers: list[Handler], error: LuminalError
+    ) -> None:
+        """Wait for what an installer may still bring; else report *error*."""
+        now = time.monotonic()
+        seconds = now - self._incomplete.setdefault(name, now)
+        if isinstance(error, PhotonTornError):
             if seconds > _GONE_FOR and not _is_there(handlers):
                 self._incomplete.pop(name, None)
                 self._report_missing(name, handlers, error)
             elif seconds > self.patience:
                 self._incomplete.pop(name, None)
                 self._reject(handlers, error)
-        except LuminalError as error:
+        elif not isinstance(error, PhotonDependencyError) or seconds > _GONE_FOR:
             self._incomplete.pop(name, None)
             self._reject(handlers, error)
-        else:
-            self._incomplete.pop(name, None)
-            self._missing.discard(name)
-            for handler in handlers:
-                if handler.problem is not None and handler.problem.phase == _PHASE:
-                    handler.problem = None  # it is installed again
-            self._runner.run(functools.partial(self._act, upgrade, name))
 
-    async def _act(self, upgrade: Upgrade, name: str) -> None:
+    async def _act(self, upgrades: dict[str, Upgrade]) -> None:
         async with self.lock:
-            handlers = self._loaded().get(name, [])
-            generation = handlers[0].generation if handlers else None
             change = Change()
-            if (
-                self._is_over
-                or generation is None
-                or not change.differs(upgrade, generation)
-            ):
+            # Name → what was installed before.
+            before: dict[str, str] = {}
+            for name, upgrade in upgrades.items():
+                handlers = self._loaded().get(name, [])
+                generation = handlers[0].generation if handlers else None
+                if generation is not None and change.differs(upgrade, generation):
+                    change.include(upgrade)
+                    candidate = handlers[0].candidate
+                    before[name] = candidate.origin if candidate is not None else name
+            if self._is_over or not before:
                 return
-            change.include(upgrade)
-            before = handlers[0].candidate
             began = time.perf_counter()
             done = await self.reloader.replace(change)
         milliseconds = (time.perf_counter() - began) * 1e3
-        after = upgrade.candidates[0].origin
-        if done.errors:
-            _log.error("%s: rejected: %s", after, done.errors[0])
-        elif before is not None:
-            _log.info("%s -> %s, %.1f ms", before.origin, after, milliseconds)
-        for warning in {w for outcome in done.report for w in outcome.warnings}:
-            _log.warning("%s: %s: %s", after, warning.what, warning.why)
+        for name, old in before.items():
+            new = upgrades[name].candidates[0].origin
+            if done.errors:
+                _log.error("%s: rejected: %s", new, done.errors[0])
+            else:
+                _log.info("%s -> %s, %.1f ms", old, new, milliseconds)
+        told = {w: outcome for outcome in done.report for w in outcome.warnings}
+        for warning, outcome in told.items():
+            _log.warning("%s: %s: %s", outcome.name, warning.what, warning.why)
 
     def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)

@@ -5,7 +5,7 @@ or a helper module. `Change` has the units of a reload and the bytes that were r
 them; `History` has the files to which a roll-back returns. `find_unmet` checks the
 requirements that photons have of each other.
 
-`find_upgrade` reads the installed version of a distribution: every source file is read
+`find_upgrades` reads the installed versions of distributions: every source file is read
 once and must have the digest that RECORD gives. These bytes are staged, so that neither
 an incomplete installation nor a mixture of two versions is ever executed.
 """
@@ -53,7 +53,7 @@ __all__ = [
     "components",
     "distribution_of",
     "find_unmet",
-    "find_upgrade",
+    "find_upgrades",
     "in_order",
     "reachable",
 ]
@@ -238,11 +238,43 @@ def distribution_of(handler: Handler) -> str:
     return handler.candidate.distribution if handler.candidate is not None else ""
 
 
-def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
+def find_upgrades(
+    loaded: Mapping[str, Sequence[Handler]],
+) -> dict[str, Upgrade | LuminalError]:
+    """Return the installed versions of distributions, by one discovery a group.
+
+    Args:
+        loaded: Name of a distribution → Handlers of all its photons.
+
+    Returns:
+        Name → its installed version, or why there is none that can be swapped in:
+        `PhotonTornError` where it is not installed or incomplete, as while pip is at
+        work.
+    """
+    groups = {h.candidate.group for hs in loaded.values() for h in hs if h.candidate}
+    installed: dict[str, list[Candidate]] = {}
+    for group in sorted(groups):
+        for candidate in discover(group=group):
+            installed.setdefault(candidate.distribution, []).append(candidate)
+    found: dict[str, Upgrade | LuminalError] = {}
+    for name, handlers in loaded.items():
+        group = handlers[0].candidate.group if handlers[0].candidate else ""
+        candidates = [c for c in installed.get(name, ()) if c.group == group]
+        try:
+            found[name] = _find_upgrade(handlers, candidates)
+        except LuminalError as error:
+            found[name] = error
+    return found
+
+
+def _find_upgrade(
+    handlers: Sequence[Handler], candidates: Sequence[Candidate]
+) -> Upgrade:
     """Return the installed version of the distribution of *handlers*.
 
     Args:
         handlers: Of all photons of one distribution.
+        candidates: What is installed of it.
 
     Raises:
         PhotonTornError: It is not installed, or incomplete: pip may be at work.
@@ -258,7 +290,8 @@ def find_upgrade(handlers: Sequence[Handler]) -> Upgrade:
             "the host had imported its modules before Luminal did",
             "load photons before anything imports them, or restart the host",
         )
-    candidates = _candidates(first.candidate, distribution_of(first))
+    if not candidates or not all(candidate.location for candidate in candidates):
+        raise PhotonTornError("is not installed", photon=first.name)
     module = candidates[0].target.partition(":")[0].strip()
     origin = DistributionOrigin(module, candidates[0].location, candidates[0].metadata)
     files = read_installed_files(origin)
@@ -290,17 +323,6 @@ def _was_recorded(running: Generation, origin: DistributionOrigin) -> bool:
         and before.record is not None
         and before.root == origin.root
     )
-
-
-def _candidates(known: Candidate, distribution: str) -> list[Candidate]:
-    found = [
-        candidate
-        for candidate in discover(group=known.group)
-        if candidate.distribution == distribution
-    ]
-    if not found or not all(candidate.location for candidate in found):
-        raise PhotonTornError("is not installed", photon=known.name)
-    return found
 
 
 def _check_swappable(first: Handler, origin: DistributionOrigin, unit: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from luminal.errors import PhotonConflictError, PhotonRollbackError
+from luminal.errors import LuminalError, PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle import is_containable, load_failure
 from luminal.loading import Pinned, run_in_thread
 from luminal.model import (
@@ -28,7 +28,7 @@ from luminal.reload._plan import (
     History,
     components,
     distribution_of,
-    find_upgrade,
+    find_upgrades,
     in_order,
     reachable,
 )
@@ -44,7 +44,6 @@ from luminal.reload._swap import LateDependencies, Swap
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from luminal.errors import LuminalError
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, World
     from luminal.model import Outcome
@@ -414,8 +413,10 @@ class Reloader:
                 change.units.add(handler.generation.unit)
                 by_distribution.setdefault(distribution_of(handler), []).append(handler)
         by_distribution.pop("", None)
-        for of_one in by_distribution.values():
-            change.include(find_upgrade(of_one))
+        for upgrade in find_upgrades(by_distribution).values():
+            if isinstance(upgrade, LuminalError):
+                raise upgrade
+            change.include(upgrade)
         serving = self.world.generations
         # What could not be imported, and was done without, serves under no name.
         above = reachable(change.units, self.world.needs) & serving.keys()

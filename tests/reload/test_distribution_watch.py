@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luminal.model import EventKind
+from luminal.reload import _plan
 from tests.distributions import put, take_away
 
 
@@ -102,3 +103,66 @@ async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
         shelf.put("blue", "3.0")
         await host.until(lambda: ("blue", "3.0") in host.answers())
         assert len(host.happened(EventKind.SWAPPED)) == 1
+
+
+async def test_several_in_one_upgrade_are_one_discovery_and_one_transaction(
+    make_host, shelf, monkeypatch
+):
+    """Installed one after the other: one report, one commit for all of them."""
+    names = ("blue", "green", "red")
+    discoveries = []
+    find = _plan.discover
+    monkeypatch.setattr(
+        _plan, "discover", lambda **k: discoveries.append(k) or find(**k)
+    )
+    async with make_host() as host:
+        for name in names:
+            shelf.put(name, "1.0")
+        await load(host)
+        await host.watch_distributions()
+        seen = set()
+        host.events.subscribe(lambda event: seen.add(tuple(sorted(host.answers()))))
+        for name in names:
+            shelf.put(name, "2.0")
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED)) == 3)
+        old = tuple((name, "1.0") for name in names)
+        new = tuple((name, "2.0") for name in names)
+        assert seen <= {old, new}
+        assert len(discoveries) == 1
+
+
+async def test_a_swap_waits_for_what_pip_keeps_of_the_earlier_version(make_host, shelf):
+    """pip deletes it after the final RECORD; what a killed pip has left is nothing."""
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        shelf.put("green", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        watch = host._distribution_watch
+        backup = shelf.path / "~reen-1.0.dist-info"
+        backup.mkdir()
+        shelf.put("blue", "2.0")
+        await host.until(watch._looking.locked)
+        assert not host.happened(EventKind.SWAPPED)
+        shelf.put("green", "2.0")
+        backup.rmdir()
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED)) == 2)
+        assert sorted(host.answers()) == [("blue", "2.0"), ("green", "2.0")]
+
+
+async def test_an_upgrade_waits_for_what_it_requires(make_host, shelf):
+    """pip installs that next; if nothing comes, the upgrade is rejected."""
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        shelf.put("green", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        put(shelf.path, "blue", "2.0", metadata="Requires-Dist: green>=2\n")
+        await host.until(lambda: host.happened(EventKind.REJECTED, "blue"))
+        assert ("blue", "1.0") in host.answers()
+        assert host.photons["blue"].problem.code == "LUM106"
+        shelf.put("green", "2.0")
+        await host.until(
+            lambda: sorted(host.answers()) == [("blue", "2.0"), ("green", "2.0")]
+        )
+        assert host.photons["blue"].problem is None

@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
+from luminal.reload.watching._ignore import is_pip_backup
 from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Timing
 from luminal.reload.watching._watcher import Watcher
 
-__all__ = ["Batch", "Cause", "Note", "NoteCode", "Timing", "Watcher"]
+__all__ = ["Batch", "Cause", "Note", "NoteCode", "Timing", "Watcher", "is_pip_backup"]
