@@ -403,6 +403,14 @@ class PluginManager(pluggy.PluginManager):
             self._add(registration, hook, impl, was_verified=was_verified)
         return chosen
 
+    def implements_any(self, plugin: object) -> bool:
+        """Return whether *plugin* has hook implementations, for known hooks or not.
+
+        Args:
+            plugin: A module, a class or an instance.
+        """
+        return bool(self._marked(plugin))
+
     def _marked(self, plugin: object) -> list[tuple[str, Any, Any]]:
         """Return (name, function, options) of the implementations of *plugin*."""
         found: list[tuple[str, Any, Any]]

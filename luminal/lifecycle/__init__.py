@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._batch import BatchResult as BatchResult
     from luminal.lifecycle._batch import Registry as Registry
     from luminal.lifecycle._batch import check_names as check_names
+    from luminal.lifecycle._batch import check_objects as check_objects
     from luminal.lifecycle._failures import error_text as error_text
     from luminal.lifecycle._failures import load_failure as load_failure
     from luminal.lifecycle._footprint import InterpreterChanges as InterpreterChanges
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_batch": ("BatchLoader", "BatchResult", "Registry", "check_names"),
+        "_batch": (
+            "BatchLoader",
+            "BatchResult",
+            "Registry",
+            "check_names",
+            "check_objects",
+        ),
         "_failures": ("error_text", "load_failure"),
         "_footprint": (
             "InterpreterChanges",

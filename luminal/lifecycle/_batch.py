@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,6 +23,7 @@ from luminal.errors import (
     PhotonDependencyError,
     PhotonDisabledError,
     PhotonNotFoundError,
+    PhotonValidationError,
 )
 from luminal.interfaces import IPhoton
 from luminal.lifecycle._failures import load_failure
@@ -60,12 +62,19 @@ from luminal.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from luminal.hooks import PluginManager
     from luminal.lifecycle._runtime import Runtime
 
     # Folded name → a photon that the batch has accepted, and its unit's candidates.
     Accepted = Mapping[str, tuple[Selected, list[Candidate]]]
 
-__all__ = ["BatchLoader", "BatchResult", "Registry", "check_names"]
+__all__ = [
+    "BatchLoader",
+    "BatchResult",
+    "Registry",
+    "check_names",
+    "check_objects",
+]
 
 
 def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
@@ -134,11 +143,89 @@ def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
     return versions[0] if versions else str(getattr(chosen.obj, "photon_version", ""))
 
 
+def check_objects(
+    selected: Iterable[Selected],
+    candidates: Sequence[Candidate],
+    base: type,
+    plugins: PluginManager,
+) -> None:
+    """Refuse what is no photon, or not the photon that discovery has described.
+
+    Host and user have decided by the name and version that discovery read.
+
+    Args:
+        selected: The photons of one unit.
+        candidates: What discovery knows of them.
+        base: What photons derive from.
+        plugins: Knows what is a hook implementation.
+
+    Raises:
+        PhotonValidationError: Names the photon.
+    """
+    for chosen in selected:
+        candidate = candidate_of(chosen, candidates)
+        if candidate is None:
+            continue
+        obj = chosen.obj
+        is_class = issubclass(type(obj), type)
+        if (
+            candidate.source is Source.DISTRIBUTION
+            and not issubclass(obj if is_class else type(obj), (base, IPhoton))
+            and not plugins.implements_any(obj)
+        ):
+            raise PhotonValidationError(
+                f"its entry point {candidate.target!r} leads to no photon",
+                photon=candidate.name,
+                file=candidate.location,
+                line=candidate.line or None,
+                why=f"it is {_kind_of(obj)}, which does not derive from "
+                f"{base.__qualname__!r} and has no hook implementation",
+                hint="name a photon there, or mark its methods with hookimpl",
+            )
+        said = type.__getattribute__(obj, "__dict__") if is_class else {}
+        for attribute in ("name", "version"):
+            value = said.get(f"photon_{attribute}")
+            known = getattr(candidate, attribute)
+            if value is None or not known:
+                continue
+            if type(value) is not str or value != known:
+                raise PhotonValidationError(
+                    f"has another photon_{attribute} at run time",
+                    photon=candidate.name,
+                    file=candidate.location,
+                    line=candidate.line or None,
+                    why=f"it is {_shown(value)}, and discovery has read {known!r}",
+                    hint=f"write photon_{attribute} as a literal in the class body",
+                )
+
+
+def _kind_of(obj: object) -> str:
+    if issubclass(type(obj), type):
+        return f"the class {type.__getattribute__(obj, '__name__')!r}"
+    if isinstance(obj, ModuleType):
+        return f"the module {obj.__name__!r}"
+    return f"an object of type {type(obj).__name__!r}"
+
+
+def _shown(value: object) -> str:
+    return repr(value) if type(value) is str else f"of type {type(value).__name__!r}"
+
+
+def candidate_of(chosen: Selected, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Return what discovery knows of a photon, None if it could not see it."""
+    target = getattr(chosen.obj, "__name__", None)
+    for candidate in candidates:
+        if candidate.target == target:
+            return candidate
+    return next((c for c in candidates if c.name == chosen.name), None)
+
+
 def check_names(
     selected: Iterable[Selected],
     candidates: Sequence[Candidate],
     registry: Registry,
     accepted: Accepted | None = None,
+    claimed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Refuse photons whose names are taken.
 
@@ -147,6 +234,8 @@ def check_names(
         candidates: What discovery knows of them.
         registry: The photons that are loaded.
         accepted: Those of the same batch that are to be loaded with them.
+        claimed: Folded name → file of what discovery knows of the same batch. A name
+            that a photon takes at run time is refused in favour of one of these.
 
     Raises:
         PhotonConflictError: Names both files.
@@ -163,6 +252,8 @@ def check_names(
             other = location
         elif (taken := registry.get(chosen.name)) is not None:
             other = taken.filepath
+        elif claimed.get(key, location) != location:
+            other = claimed[key]
         seen.add(key)
         if other:
             raise PhotonConflictError(
@@ -221,11 +312,11 @@ class _Unit:
 
     def candidate_of(self, chosen: Selected) -> Candidate:
         """Return what discovery knows of a photon of this unit."""
-        target = getattr(chosen.obj, "__name__", None)
-        for candidate in self.candidates:
-            if chosen.name == candidate.name or target == candidate.target:
-                return candidate
+        found = candidate_of(chosen, self.candidates)
+        if found is not None:
+            return found
         # A photon that discovery could not see: a class made by a call, say.
+        target = getattr(chosen.obj, "__name__", None)
         return attrs.evolve(self.candidates[0], name=chosen.name, target=target or "")
 
 
@@ -272,8 +363,9 @@ class BatchLoader:
         stage = Stage(self.world, patience=self.runtime.deadlines.load)
         accepted: dict[str, tuple[Selected, list[Candidate]]] = {}
         try:
+            claimed = {fold(c.name): c.location for u in units for c in u.candidates}
             staged = await run_each_in_thread(
-                [self._job(unit, stage, accepted) for unit in units],
+                [self._job(unit, stage, accepted, claimed) for unit in units],
                 self.runtime.deadlines.load,
                 "luminal-load",
                 lambda index: _give_up(units[index]),
@@ -334,6 +426,7 @@ class BatchLoader:
         unit: _Unit,
         stage: Stage,
         accepted: dict[str, tuple[Selected, list[Candidate]]],
+        claimed: Mapping[str, str],
     ) -> Callable[[], list[Selected]]:
         """Return the work of one unit: execute it, and choose its photons."""
 
@@ -350,8 +443,12 @@ class BatchLoader:
                     if files is not None:
                         stage.pinned[unit.name] = files
                 generation = attempt.provide(unit.name, unit.origin, unit.location)
-                selected = unit.final_choice().select(generation)
-                check_names(selected, unit.candidates, self.registry, accepted)
+                choice = unit.final_choice()
+                selected = choice.select(generation)
+                check_objects(
+                    selected, unit.candidates, choice.base, self.runtime.plugins
+                )
+                check_names(selected, unit.candidates, self.registry, accepted, claimed)
             for chosen in selected:
                 accepted[fold(chosen.name)] = chosen, unit.candidates
             return selected

@@ -148,12 +148,12 @@ def _name_of(cls: type, module: ModuleType) -> str:
         # A class called just "Photon" is named after its file.
         is_plain = cls.__name__ == "Photon"
         return module.__name__.rpartition(".")[2] if is_plain else cls.__name__
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+    if type(name) is not str or not name.strip() or not name.isprintable():
         raise PhotonValidationError(
             f"has an unusable photon_name {name!r}",
             photon=cls.__name__,
             file=module.__file__,
-            hint="set photon_name to a non-empty printable string",
+            hint="set photon_name to a non-empty printable string, a plain str",
         )
     return name
 

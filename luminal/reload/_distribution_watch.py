@@ -336,7 +336,7 @@ class DistributionWatch:
                 _log.info("%s -> %s, %.1f ms", old, new, milliseconds)
         told = {w: outcome for outcome in done.report for w in outcome.warnings}
         for warning, outcome in told.items():
-            _log.warning("%s: %s: %s", outcome.name, warning.what, warning.why)
+            _log.warning("%s: %s: %s", outcome.photon, warning.what, warning.why)
 
     def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)

@@ -17,7 +17,12 @@ import attrs
 
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonReloadError
-from luminal.lifecycle import Handler, InterpreterChanges, check_names
+from luminal.lifecycle import (
+    Handler,
+    InterpreterChanges,
+    check_names,
+    check_objects,
+)
 from luminal.loading import Attempt, Selected, Stage, run_in_worker
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import find_unmet, reachable
@@ -507,7 +512,15 @@ class Swap:
                             generation = attempt.provide(unit, running.origin, known)
                     choice = upgrade.choice if upgrade else chosen_by.get(unit)
                     if choice is not None:
-                        selected += choice.select(generation)
+                        chosen = choice.select(generation)
+                        if upgrade is not None:
+                            check_objects(
+                                chosen,
+                                upgrade.candidates,
+                                choice.base,
+                                self.runtime.plugins,
+                            )
+                        selected += chosen
             return selected
 
         result = await run_in_worker(
