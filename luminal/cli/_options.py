@@ -345,7 +345,7 @@ class DiscoveryOptions:
         from luminal.discovery import arrange, discover, discover_file
 
         files = [path for path in self.paths if _is_file(path)]
-        found: Sequence[Candidate] = discover(
+        found = discover(
             *(path for path in self.paths if path not in files),
             group=self.group,
             recursive=self.recursive,
@@ -354,6 +354,8 @@ class DiscoveryOptions:
             api_version=self.api,
             roots=self.roots,
         )
+        for problem in found.warnings:
+            print_message(str(problem.error("")))
         if not files:
             return found
 

@@ -6,9 +6,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from luminal.discovery._manifest import table_of
-from luminal.discovery._names import check_module, check_photon, printable
-from luminal.discovery._static import Definition, Resolver
-from luminal.errors import LuminalError, PhotonUnreadableError, PhotonValidationError
+from luminal.discovery._names import (
+    check_module,
+    check_photon,
+    is_version,
+    printable,
+)
+from luminal.discovery._static import ATTRIBUTES, Definition, Resolver
+from luminal.errors import (
+    LuminalError,
+    PhotonUnreadableError,
+    PhotonValidationError,
+    did_you_mean,
+    nearest,
+)
 from luminal.model import Candidate, Problem, Source
 
 if TYPE_CHECKING:
@@ -17,7 +28,13 @@ if TYPE_CHECKING:
     from luminal.discovery._scan import RecordingFileSystem
     from luminal.discovery._static import ModuleFacts
 
-__all__ = ["described", "read_directory", "read_unit", "unit_name"]
+__all__ = [
+    "described",
+    "read_directory",
+    "read_unit",
+    "unit_name",
+    "warn_of_forgotten_bases",
+]
 
 _INIT = "__init__.py"
 
@@ -56,6 +73,7 @@ def read_unit(
         root = os.path.dirname(os.path.dirname(path) if is_package else path)
         resolver = Resolver(files, root, base, (origin, *roots))
         found = _photons(resolver, path, facts, is_package)
+        files.note_classes(path, facts, [f[2].facts for f in found])
         if not found and not asked_for:
             return []
     known: dict[str, Any] = {
@@ -79,7 +97,7 @@ def read_unit(
     if len(found) > 1:
         defaults.pop("name", None)  # one name cannot serve several photons
     return [
-        described(known, definition, target, line, defaults)
+        described(files, known, definition, target, line, defaults)
         for target, line, definition in found
     ]
 
@@ -96,6 +114,7 @@ def _no_photon(path: str, base: str) -> Problem:
 
 
 def described(
+    files: RecordingFileSystem,
     known: dict[str, Any],
     definition: Definition,
     target: str,
@@ -105,6 +124,7 @@ def described(
     """Return the candidate of a class.
 
     Args:
+        files: Where files are looked at; what is odd is added to its warnings.
         known: Attributes that are known without the class.
         definition: The class.
         target: Its name in the unit.
@@ -131,7 +151,65 @@ def described(
     for key in said:
         if key in _FIELDS:
             values[key] = said[key]
+    files.warnings += _oddities(values["name"], definition)
     return Candidate(**values)
+
+
+def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
+    """Yield what is probably a mistake in the attributes of a class."""
+    facts = definition.facts
+    for field, line in facts.odd:
+        if field == "name":
+            continue  # the photon is refused for it
+        is_known = field in ATTRIBUTES
+        known = [f"photon_{each}" for each in ATTRIBUTES]
+        yield _warning(
+            f"photon {name!r} sets photon_{field}, which "
+            + ("has a value of the wrong type" if is_known else "means nothing"),
+            definition.path,
+            line,
+            "see luminal.IPhoton for the attributes and their types",
+            "" if is_known else did_you_mean(f"photon_{field}", known),
+        )
+    version = facts.literals.get("version")
+    if version and not is_version(str(version)):
+        yield _warning(
+            f"photon {name!r} has the version {printable(str(version))!r}",
+            definition.path,
+            facts.line,
+            "it is no version by PEP 440, and fits no range that others require",
+            "write it like '1.2.3'",
+        )
+
+
+def warn_of_forgotten_bases(files: RecordingFileSystem, base: str) -> None:
+    """Warn of classes with hook implementations that are no photons.
+
+    Those that another class of these files derives from are left out.
+
+    Args:
+        files: Where files were looked at.
+        base: Name of the photon base.
+    """
+    for path, facts in files.unclaimed:
+        if facts.name not in files.bases:
+            misspelt = nearest(base, facts.bases)
+            near = f"did you mean {base!r} for {misspelt!r}?" if misspelt else ""
+            files.warnings.append(
+                _warning(
+                    f"class {facts.name!r} has hook implementations and is no photon",
+                    path,
+                    facts.line,
+                    f"it does not derive from {base!r}, so nobody calls it",
+                    near or f"derive it from {base}",
+                )
+            )
+
+
+def _warning(what: str, file: str, line: int, why: str, hint: str) -> Problem:
+    return _problem(
+        PhotonValidationError(what, file=file, line=line, why=why, hint=hint)
+    )
 
 
 def _check(definition: Definition, name: str) -> None:

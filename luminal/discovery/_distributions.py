@@ -244,6 +244,8 @@ class Installed:
 
 def _best(several: list[Distribution]) -> list[Distribution]:
     whole = [d for d in several if _has_metadata(d)] or several
+    if whole[0].is_found_by_others:
+        return whole[:1]  # its finder comes first
     whole = [d for d in whole if d.site == whole[0].site]
     modern = [d for d in whole if not d.is_egg] or whole[:1]
     if len(modern) > 1:

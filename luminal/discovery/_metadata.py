@@ -568,7 +568,7 @@ class _Reader:
             if definition is None:
                 yield Candidate(**values)
             else:
-                yield described(values, definition, entry.target, line, {})
+                yield described(self.files, values, definition, entry.target, line, {})
 
     def _check_twins(self) -> None:
         if self.twins:

@@ -17,6 +17,7 @@ __all__ = [
     "check_range",
     "fits",
     "fold",
+    "is_version",
     "printable",
     "split_requirement",
 ]
@@ -104,6 +105,19 @@ def fits(version: str, range_: str) -> bool:
         return specifiers.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
+
+
+def is_version(text: str) -> bool:
+    """Return whether *text* is a version (PEP 440)."""
+    if all(part.isdecimal() and part.isascii() for part in text.split(".")):
+        return True  # as most are, and the import takes longer than all else
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def check_range(range_: str) -> SpecifierSet:

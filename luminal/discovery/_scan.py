@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery._directory import read_directory, read_unit
+from luminal.discovery._directory import (
+    read_directory,
+    read_unit,
+    warn_of_forgotten_bases,
+)
 from luminal.discovery._files import (
     Fingerprint,
     Folder,
@@ -29,7 +33,7 @@ from luminal.discovery._files import (
 )
 from luminal.discovery._names import fold
 from luminal.discovery._order import arrange
-from luminal.discovery._static import DepthError, ModuleFacts, facts_of
+from luminal.discovery._static import ClassFacts, DepthError, ModuleFacts, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
 from luminal.model import Candidate, Problem, Source
 
@@ -55,6 +59,9 @@ class RecordingFileSystem:
         memo: Path → (digest, packed facts), of this run.
         is_void: Whether something was seen that another look may not show again.
         warnings: What is wrong though it can be loaded.
+        unclaimed: (path, class) of classes with hook implementations that are no
+            photons, in directories.
+        bases: Last parts of the names of all base classes there.
     """
 
     __slots__ = (
@@ -63,9 +70,11 @@ class RecordingFileSystem:
         "_known",
         "_seen",
         "_stamps",
+        "bases",
         "is_void",
         "memo",
         "now",
+        "unclaimed",
         "warnings",
     )
 
@@ -79,6 +88,8 @@ class RecordingFileSystem:
         self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
         self.is_void = False
         self.warnings: list[Problem] = []
+        self.unclaimed: list[tuple[str, ClassFacts]] = []
+        self.bases: set[str] = set()
         self._known = known
         self._facts: dict[str, ModuleFacts] = {}
         self._seen: dict[str, bytes | PhotonUnreadableError] = {}
@@ -125,6 +136,21 @@ class RecordingFileSystem:
     def exists(self, path: str) -> bool:
         """Return whether there is anything at *path*, links followed."""
         return self._mode(path) != 0
+
+    def note_classes(
+        self, path: str, facts: ModuleFacts, photons: list[ClassFacts]
+    ) -> None:
+        """Remember which classes of a module in a directory are no photons.
+
+        Args:
+            path: Of the module.
+            facts: Of the module.
+            photons: Its photons.
+        """
+        for each in facts.classes.values():
+            self.bases.update([name.rpartition(".")[2] for name in each.bases])
+            if each.has_hooks and each not in photons:
+                self.unclaimed.append((path, each))
 
     def note_archive(self, path: str) -> None:
         """Look at an entry of ``sys.path`` that is no directory: it may be an archive.
@@ -250,7 +276,8 @@ def find_candidates(request: Request, files: RecordingFileSystem) -> list[Candid
         request: What to look for, and where.
         files: Keeps what is looked at.
     """
-    found = _without_duplicates(_scan_all(request, files), files)
+    found = [*_without_duplicates(_scan_all(request, files), files)]
+    warn_of_forgotten_bases(files, request.base)
     return arrange(_disable_unwanted(found, request), api_version=request.api_version)
 
 

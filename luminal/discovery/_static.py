@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from luminal.discovery._scan import RecordingFileSystem
 
 __all__ = [
+    "ATTRIBUTES",
     "ClassFacts",
     "Definition",
     "DepthError",
@@ -53,6 +54,9 @@ class ClassFacts(NamedTuple):
             type, without the prefix.
         unreadable_name: Line of a ``photon_name`` that is no literal string, else 0.
         is_abstract: Whether it holds methods marked ``abstractmethod``.
+        odd: (attribute without its prefix, line) of ``photon_*`` attributes that
+            nobody reads, or whose literals have the wrong type.
+        has_hooks: Whether it holds methods marked ``hookimpl``.
     """
 
     name: str
@@ -61,6 +65,8 @@ class ClassFacts(NamedTuple):
     literals: dict[str, object]
     unreadable_name: int
     is_abstract: bool
+    odd: tuple[tuple[str, int], ...] = ()
+    has_hooks: bool = False
 
     @property
     def names_itself(self) -> bool:
@@ -191,6 +197,10 @@ def _check_encoding(data: bytes, path: str) -> None:
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after", "owns"})
 _BINDERS = re.compile(rb"exec|globals|locals|vars|setattr|__dict__")
+_OF_THE_CLASS = frozenset({"exclusive", "files", "settings"})
+"""What only the class itself is asked for, when it has been loaded."""
+ATTRIBUTES = _TEXTS | _LISTS | _OF_THE_CLASS | {"enabled"}
+"""Metadata of photons, without the prefix; see `luminal.interfaces.IPhoton`."""
 _PREFIX = "photon_"
 _BODIES_REVERSED = ("finalbody", "handlers", "orelse", "body")
 
@@ -308,13 +318,16 @@ def _references(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
 def _class_facts(node: ast.ClassDef) -> ClassFacts:
     literals: dict[str, object] = {}
     unreadable = 0
-    is_abstract = False
+    is_abstract = has_hooks = False
+    odd: list[tuple[str, int]] = []
     for statement in node.body:
         kind = type(statement)
         if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
             for decorator in statement.decorator_list:  # type: ignore[attr-defined]
-                marker = (_dotted(decorator) or "").rpartition(".")[2]
+                called = decorator.func if type(decorator) is ast.Call else decorator
+                marker = (_dotted(called) or "").rpartition(".")[2]
                 is_abstract = is_abstract or marker.startswith("abstract")
+                has_hooks = has_hooks or marker.endswith("hookimpl")
             continue
         if kind is ast.Assign:
             targets: list[ast.expr] = statement.targets  # type: ignore[attr-defined]
@@ -326,24 +339,40 @@ def _class_facts(node: ast.ClassDef) -> ClassFacts:
             if type(target) is not ast.Name or not target.id.startswith(_PREFIX):
                 continue
             field = target.id[len(_PREFIX) :]
-            literal = _literal(field, statement.value)  # type: ignore[attr-defined]
+            literal, is_odd = _literal(field, statement.value)  # type: ignore[attr-defined]
+            if is_odd:
+                odd.append((field, statement.lineno))
             literals.pop(field, None)
             if literal is not None:
                 literals[field] = literal
             if field == "name":
                 unreadable = statement.lineno if literal is None else 0
     bases = tuple([name for b in node.bases if (name := _dotted(b))])
-    return ClassFacts(node.name, node.lineno, bases, literals, unreadable, is_abstract)
+    return ClassFacts(
+        node.name,
+        node.lineno,
+        bases,
+        literals,
+        unreadable,
+        is_abstract,
+        tuple(odd),
+        has_hooks,
+    )
 
 
-def _literal(field: str, node: ast.expr) -> object | None:
+def _literal(field: str, node: ast.expr) -> tuple[object | None, bool]:
+    """Return the value of a literal, and whether the attribute is odd."""
+    if field not in ATTRIBUTES:
+        return None, True
     if type(node) is ast.Constant:
-        return plain_value(field, node.value)
-    try:
-        value = ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError):
-        return None
-    return plain_value(field, value)
+        value = node.value
+    else:
+        try:
+            value = ast.literal_eval(node)
+        except (ValueError, TypeError, SyntaxError):
+            return None, False
+    literal = plain_value(field, value)
+    return literal, literal is None and field not in _OF_THE_CLASS
 
 
 def plain_value(field: str, value: object) -> object | None:

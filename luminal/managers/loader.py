@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from luminal.discovery import absolute_roots, discover, discover_file
+from luminal.discovery import Discovered, absolute_roots, discover, discover_file
 from luminal.errors import (
     LuminalError,
+    LuminalWarning,
     PhotonBatchError,
     PhotonNotFoundError,
     PhotonReloadError,
@@ -609,6 +611,9 @@ class Loader:
     async def _load(
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
     ) -> BatchResult:
+        if isinstance(candidates, Discovered):
+            for problem in candidates.warnings:
+                warnings.warn(LuminalWarning(str(problem.error(""))), stacklevel=3)
         async with self._free_lock():
             batch = await self._batch_loader.load_batch(candidates, base, others)
         self._remember(batch.report)

@@ -253,6 +253,8 @@ class DirectoryWatch:
     # Files whose photons were loaded at some time. Those that the host unloads stay
     # unloaded until they are saved again.
     _seen: set[str] = attrs.Factory(set)
+    # What is probably a mistake, and has been logged.
+    _warned: set[Problem] = attrs.Factory(set)
     # Units whose files differ from the generation that runs, as they were rejected.
     _rejected: set[str] = attrs.Factory(set)
     # Whether new files could not be loaded. Any further change may add what they miss.
@@ -474,6 +476,10 @@ class DirectoryWatch:
             recursive=self.recursive,
             roots=self.batch_loader.world.roots.declared,
         )
+        for problem in found.warnings:
+            if problem not in self._warned:
+                self._warned.add(problem)
+                _log.warning("%s", problem.error(""))
         new = [c for c in found if not registry.of_file(c.location)]
         unloaded = {path for path in self._seen if not _is_touched(path, paths)}
         return [c for c in new if c.location not in unloaded and self.is_wanted(c)]
