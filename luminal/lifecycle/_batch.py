@@ -143,6 +143,13 @@ def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
     return versions[0] if versions else str(getattr(chosen.obj, "photon_version", ""))
 
 
+_OUR_GROUP = "luminal.photons"
+"""What is named in this group promises to be a photon.
+
+A group of the host's own may hold classes for another framework, such as stevedore.
+"""
+
+
 def check_objects(
     selected: Iterable[Selected],
     candidates: Sequence[Candidate],
@@ -170,6 +177,7 @@ def check_objects(
         is_class = issubclass(type(obj), type)
         if (
             candidate.source is Source.DISTRIBUTION
+            and not (is_class and candidate.group != _OUR_GROUP)
             and not issubclass(obj if is_class else type(obj), (base, IPhoton))
             and not plugins.implements_any(obj)
         ):

@@ -116,3 +116,22 @@ async def test_a_name_that_is_taken_at_run_time_is_refused_not_its_owner(tmp_pat
     problems, loaded = await load(tmp_path)
     assert loaded == ["owner"]
     assert list(problems) == ["Aa"]
+
+
+async def test_a_group_of_the_hosts_own_may_hold_any_class(site):
+    """As those of a host that comes from stevedore; a number is none even there."""
+    put(
+        site,
+        "things",
+        "1.0",
+        files={"things.py": "class Bare: ...\nNUMBER = 3\n"},
+        entries="bare = things:Bare\nnumber = things:NUMBER",
+        group="host.things",
+    )
+    async with Loader(suppress_errors=True) as loader:
+        found = discover(group="host.things", index=False)
+        await loader.load([found.by_name("bare")])
+        assert sorted(loader.photons) == ["bare"]
+    async with Loader(suppress_errors=True) as loader:
+        report = await loader.load([found.by_name("number")])
+        assert [o.problem.code for o in report.outcomes] == ["LUM107"]
