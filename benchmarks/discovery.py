@@ -158,6 +158,15 @@ def distributions(count: int, photons: int, rounds: int, work: Path) -> None:
             commands[peer] = contestant(
                 found.format(peer), here, photons, f"import {peer}"
             )
+    if _has("importlib_metadata") and photons == count:
+        module = f"os.path.join({str(site)!r}, d.name.replace('-', '_'), '__init__.py')"
+        call = (
+            "found = [(d.metadata, ast.parse(open(" + module + ", 'rb').read())) "
+            f"for d in importlib_metadata.distributions(path=[{str(site)!r}])]"
+        )
+        commands["importlib_metadata, metadata and ast.parse of all"] = contestant(
+            call, here, photons, "import ast, os, importlib_metadata"
+        )
     if _has("stevedore"):
         stevedore = "from stevedore._cache import get_group_all"
         call = "found = get_group_all('luminal.photons')"

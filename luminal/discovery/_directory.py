@@ -32,17 +32,10 @@ __all__ = [
     "described",
     "read_directory",
     "read_unit",
-    "unit_name",
     "warn_of_forgotten_bases",
 ]
 
 _INIT = "__init__.py"
-
-
-def unit_name(path: str) -> str:
-    """Return the module's name of the unit at *path*."""
-    folder, file = os.path.split(path)
-    return os.path.basename(folder) if file == _INIT else os.path.splitext(file)[0]
 
 
 def read_unit(
@@ -66,11 +59,12 @@ def read_unit(
             and gives no candidate.
     """
     facts = files.facts(path)
-    stem = unit_name(path)
-    is_package = os.path.basename(path) == _INIT
+    folder, leaf = os.path.split(path)
+    is_package = leaf == _INIT
+    stem = os.path.basename(folder) if is_package else os.path.splitext(leaf)[0]
     found: list[tuple[str, int, Definition]] = []
     if facts.problem is None:
-        root = os.path.dirname(os.path.dirname(path) if is_package else path)
+        root = os.path.dirname(folder) if is_package else folder
         resolver = Resolver(files, root, base, (origin, *roots))
         found = _photons(resolver, path, facts, is_package)
         files.note_classes(path, facts, [f[2].facts for f in found])
@@ -254,9 +248,10 @@ def _photons(
     if is_package:
         folder = os.path.dirname(path) + os.sep
         found += _exports(resolver, path, facts, folder)
-    return sorted(
-        (f for f in found if resolver.is_photon(f[2])), key=lambda f: (f[1], f[0])
-    )
+    photons = [f for f in found if resolver.is_photon(f[2])]
+    if len(photons) > 1:
+        photons.sort(key=lambda f: (f[1], f[0]))
+    return photons
 
 
 def _exports(

@@ -248,15 +248,15 @@ def discover(
         answer = kept.answer()
         if answer is not None:
             return answer
-    from luminal.discovery._scan import RecordingFileSystem, find_candidates
-
-    known = kept.facts() if kept else {}
-    files = RecordingFileSystem(time.time_ns(), known)
-    # Syntax trees are many objects without cycles, and the collector would visit all
-    # that the process has again and again.
+    # Syntax trees and imports make many objects without cycles, and the collector would
+    # visit all that the process has again and again.
     is_collecting = gc.isenabled()
     gc.disable()
     try:
+        from luminal.discovery._scan import RecordingFileSystem, find_candidates
+
+        known = kept.facts() if kept else {}
+        files = RecordingFileSystem(time.time_ns(), known)
         found = find_candidates(request, files)
         if kept:
             kept.keep(files, found, known)

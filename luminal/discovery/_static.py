@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luminal.compiling import (
     CompilerCrashedError,
