@@ -100,6 +100,16 @@ def test_hostile_files_are_not_executed(terminal: Terminal) -> None:
     assert not marker.exists()
 
 
+def test_what_is_probably_a_mistake_is_told(terminal: Terminal) -> None:
+    """With the name that was probably meant; it is no failure."""
+    text = "import luminal\nclass Geo(luminal.IPhoton):\n    photon_nmae = 'geo'\n"
+    terminal.write({"photons/geo.py": text})
+    said = terminal.luminal("list", "--no-installed", "photons")
+    assert said.code == 0
+    assert "did you mean 'photon_name'?" in said.err
+    assert "geo.py:3" in said.err
+
+
 def test_nothing_found_is_an_exit_code_of_its_own(terminal: Terminal) -> None:
     (terminal.place / "empty").mkdir()
     said = terminal.luminal("list", "--no-installed", "empty")
