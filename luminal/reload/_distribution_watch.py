@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from luminal.lifecycle import CrossLoopLock, Handler
+    from luminal.loading import Generation
     from luminal.model import Event
     from luminal.reload._plan import Upgrade
     from luminal.reload._reloader import Reloader
@@ -132,6 +133,8 @@ class DistributionWatch:
     _watchers: dict[bool, Watcher] = attrs.Factory(dict)
     # Distributions that were reported as not installed, as that is reported once.
     _missing: set[str] = attrs.Factory(set)
+    # Distribution → digests of the installed version that was rejected.
+    _rejected: dict[str, dict[str, str]] = attrs.Factory(dict)
     # Incomplete distribution → `time.monotonic()` when that was noticed.
     _incomplete: dict[str, float] = attrs.Factory(dict)
     _is_over: bool = False
@@ -312,31 +315,55 @@ class DistributionWatch:
             self._reject(handlers, error)
 
     async def _act(self, upgrades: dict[str, Upgrade]) -> None:
+        """Swap in what differs from what runs, in one transaction.
+
+        What was rejected before, and has not changed since, holds up nothing else. It
+        is tried again after the others, or with them where they fail without it.
+        """
         async with self.lock:
-            change = Change()
-            # Name → what was installed before.
-            before: dict[str, str] = {}
-            for name, upgrade in upgrades.items():
-                handlers = self._loaded().get(name, [])
-                generation = handlers[0].generation if handlers else None
-                if generation is not None and change.differs(upgrade, generation):
-                    change.include(upgrade)
-                    candidate = handlers[0].candidate
-                    before[name] = candidate.origin if candidate is not None else name
-            if self._is_over or not before:
+            running: dict[str, Generation] = {}
+            for name in upgrades:
+                for handler in self._loaded().get(name, [])[:1]:
+                    if handler.generation is not None:
+                        running[name] = handler.generation
+            different = {
+                n for n, g in running.items() if Change().differs(upgrades[n], g)
+            }
+            if self._is_over or not different:
                 return
-            began = time.perf_counter()
-            done = await self.reloader.replace(change)
+            known = {
+                n for n in different if self._rejected.get(n) == upgrades[n].checksums
+            }
+            first = different - known or known
+            is_done = await self._replace(first, upgrades)
+            if first != different:
+                await self._replace(known if is_done else different, upgrades)
+
+    async def _replace(self, names: set[str], upgrades: dict[str, Upgrade]) -> bool:
+        """Swap in the installed versions of some distributions, or none of them."""
+        change = Change()
+        before: dict[str, str] = {}
+        for name in sorted(names):
+            (handler, *_) = self._loaded()[name]
+            if handler.generation is not None:
+                change.differs(upgrades[name], handler.generation)
+            change.include(upgrades[name])
+            before[name] = handler.candidate.origin if handler.candidate else name
+        began = time.perf_counter()
+        done = await self.reloader.replace(change)
         milliseconds = (time.perf_counter() - began) * 1e3
         for name, old in before.items():
             new = upgrades[name].candidates[0].origin
             if done.errors:
+                self._rejected[name] = upgrades[name].checksums
                 _log.error("%s: rejected: %s", new, done.errors[0])
             else:
+                self._rejected.pop(name, None)
                 _log.info("%s -> %s, %.1f ms", old, new, milliseconds)
         told = {w: outcome for outcome in done.report for w in outcome.warnings}
         for warning, outcome in told.items():
             _log.warning("%s: %s: %s", outcome.photon, warning.what, warning.why)
+        return not done.errors
 
     def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)

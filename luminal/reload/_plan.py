@@ -146,6 +146,12 @@ class Upgrade:
     candidates: tuple[Candidate, ...]
     files: Pinned | None
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Path → digest of its sources."""
+        sources = self.files.sources if self.files is not None else {}
+        return {path: source.checksum for path, source in sources.items()}
+
 
 @attrs.define(eq=False)
 class Change:
@@ -169,8 +175,7 @@ class Change:
             for path, known in running.files.items():
                 self.compare(upgrade.unit, path, known)
             return upgrade.unit in self.units
-        found = {p: s.checksum for p, s in upgrade.files.sources.items()}
-        return found != {p: s.checksum for p, s in running.sources.items()}
+        return upgrade.checksums != {p: s.checksum for p, s in running.sources.items()}
 
     def include(self, upgrade: Upgrade) -> None:
         """Replace a distribution by the version that is installed."""

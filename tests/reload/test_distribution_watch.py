@@ -166,3 +166,27 @@ async def test_an_upgrade_waits_for_what_it_requires(make_host, shelf):
             lambda: sorted(host.answers()) == [("blue", "2.0"), ("green", "2.0")]
         )
         assert host.photons["blue"].problem is None
+
+
+async def test_one_that_is_rejected_holds_up_no_later_upgrade(make_host, shelf):
+    """And what was rejected only because of it follows."""
+    async with make_host() as host:
+        for name in ("blue", "green", "red"):
+            shelf.put(name, "1.0")
+        await load(host)
+        await host.watch_distributions()
+        broken = {"blue/__init__.py": "raise ValueError\nclass Blue: ...\n"}
+        put(shelf.path, "blue", "2.0", files=broken)
+        shelf.put("green", "2.0")
+        await host.until(lambda: host.happened(EventKind.REJECTED, "green"))
+        assert ("green", "1.0") in host.answers()
+        shelf.put("red", "2.0")
+        await host.until(lambda: ("red", "2.0") in host.answers())
+        assert ("blue", "1.0") in host.answers()
+        shelf.put("blue", "3.0")
+        await host.until(
+            lambda: (
+                sorted(host.answers())
+                == [("blue", "3.0"), ("green", "2.0"), ("red", "2.0")]
+            )
+        )
