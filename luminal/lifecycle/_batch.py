@@ -250,6 +250,7 @@ def check_names(
     """
     accepted = accepted or {}
     location = candidates[0].location
+    own = {candidate.location for candidate in candidates}
     seen: set[str] = set()
     for chosen in selected:
         key = fold(chosen.name)
@@ -260,7 +261,7 @@ def check_names(
             other = location
         elif (taken := registry.get(chosen.name)) is not None:
             other = taken.filepath
-        elif claimed.get(key, location) != location:
+        elif claimed.get(key, location) not in own:
             other = claimed[key]
         seen.add(key)
         if other:

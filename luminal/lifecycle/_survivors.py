@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ __all__ = ["Survivors"]
 
 PATIENCE = 1.0
 """Seconds after the end of a generation until it is looked at."""
+_LONGEST = 60.0
+"""Seconds between two looks, at most, while Python's own collection is waited for."""
 _SMALL = 500_000
 """Memory blocks in use up to which we collect garbage ourselves. That takes some 20 ms,
 in which no other thread runs. A larger program waits for Python's own collections."""
@@ -99,8 +102,14 @@ class Survivors:
             thread.start()
 
     def _look(self) -> None:
+        delay = PATIENCE
+        while self._look_once():  # Python's own collections are waited for
+            time.sleep(delay)
+            delay = min(2 * delay, _LONGEST)
+
+    def _look_once(self) -> bool:
+        """Report what a full collection has left; return whether any waits for one."""
         with self._lock:
-            self._is_due = False
             ended, self._ended = self._ended, []
         alive = _alive(ended)
         if alive and sys.getallocatedblocks() < _SMALL:
@@ -120,6 +129,9 @@ class Survivors:
                     self._ended.append(one)
         for of_one in by_photon.values():
             self._report(of_one, _referrers_of(of_one))
+        with self._lock:
+            self._is_due = bool(self._ended)
+            return self._is_due
 
     def _report(self, alive: list[_Ended], referrers: tuple[Leftover, ...]) -> None:
         if not referrers or all(one.generation() is None for one in alive):

@@ -159,6 +159,7 @@ def test_a_package_declares_it_in_its_pyproject(app):  # noqa: F811
     assert "bridgelib" not in sys.modules
 
 
+@pytest.mark.filterwarnings("ignore::luminal.errors.LuminalWarning")  # of a wrong type
 @pytest.mark.parametrize(
     ("owns", "words"),
     [
