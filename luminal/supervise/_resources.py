@@ -48,9 +48,12 @@ _MACHINERY = ("/threading.py", "/asyncio/", "/concurrent/", "/multiprocessing/")
 
 def started_at() -> str:
     """Return ``file:line in function`` of the code that called this package."""
-    for frame, line in traceback.walk_stack(None):
+    # Not `walk_stack(None)`: it begins somewhere else from Python 3.14 on.
+    for frame, line in traceback.walk_stack(sys._getframe(1)):  # noqa: SLF001
         file = frame.f_code.co_filename
-        if not file.startswith(_HERE) and not any(m in file for m in _MACHINERY):
+        if not file.startswith((_HERE, "<attrs ")) and not any(
+            m in file for m in _MACHINERY
+        ):
             return f"{file}:{line} in {frame.f_code.co_name}"
     return ""
 

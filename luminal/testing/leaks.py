@@ -219,6 +219,8 @@ def _descriptors() -> Iterator[tuple[Any, Leak]]:
             # The one that listed the directory is closed by now.
             with contextlib.suppress(OSError):
                 target = os.readlink(f"{_PROC}/fd/{number}")
+                if "/libffi.so" in target:
+                    continue  # which ctypes opens once for the whole process
                 yield (number, target), Leak("descriptor", number, target)
     elif (process := _process()) is not None:
         for file in process.open_files():

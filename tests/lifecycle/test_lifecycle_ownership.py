@@ -330,6 +330,7 @@ async def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
         loader.unload_photon("stubborn"),
         return_exceptions=True,
     )
+    photon.is_over = True  # whatever follows, the test's loop can be closed
     left = {record.name: record for record in handler.leftovers}
     assert set(left) == {"refuser", "finalize stubborn"}
     assert "cancellation" in left["refuser"].why
@@ -337,7 +338,6 @@ async def test_what_resists_is_ended_or_named_and_nothing_waits_for_it(
     assert photon.child.poll() == -signal.SIGKILL
     names = {thread.name for thread in threading.enumerate()}
     assert not [name for name in names if name.startswith("stubborn-")]
-    photon.is_over = True
     os.write(photon.write, b"x")
     await photon.task
     photon.child.stdout.close()

@@ -202,7 +202,7 @@ def test_postponed_annotations_resolve(photons, start):
 def test_future_flags_of_our_own_do_not_leak(photons, start):
     """A photon's annotations are objects unless it postpones them itself."""
     path = photons.photon("eager", "x: int = 1\n")
-    assert start(path).__annotations__["x"] is int
+    assert inspect.get_annotations(type(start(path)))["x"] is int
 
 
 def test_instances_pickle_by_reference(photons, start):
