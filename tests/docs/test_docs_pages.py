@@ -311,3 +311,18 @@ def test_links_that_lead_nowhere_and_missing_anchors_are_found(
     assert f"generated/events.html: no anchor event-{EventKind.LOADED}" in missing
     assert f"generated/events.html: no anchor event-{EventKind.STARTED}" not in missing
     assert f"reference/cli.html: no anchor exit-{Exit.FINE.value}" in missing
+
+
+def test_tests_that_a_document_names_exist_and_every_promise_has_one() -> None:
+    """As ``file::function`` in ``tests/``; the page on swaps has one a promise."""
+    named = re.compile(r"`([\w/]+\.py)::(\w+)`")
+    for page in (ROOT / "docs").rglob("*.md"):
+        for file, function in named.findall(page.read_text("utf-8")):
+            text = (ROOT / "tests" / file).read_text("utf-8")
+            assert re.search(rf"^(async )?def {function}\(", text, re.MULTILINE), (
+                f"{page.name} names {file}::{function}"
+            )
+    swap = (ROOT / "docs" / "explanation" / "swap.md").read_text("utf-8")
+    section = swap.partition("## What is promised")[2].partition("\n## ")[0]
+    for promise in re.split(r"\n- ", section)[1:]:
+        assert named.search(promise), promise
