@@ -179,6 +179,13 @@ class Loader:
         """
         return self._own_thread().run(coroutine)
 
+    def _call_on_worker(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Do what `call` does; the loop runs only what needs a loop."""
+        thread = self._own_thread()
+        if thread.is_here:
+            return thread.run(coroutine)  # raises
+        return self.loader._run_from_thread(coroutine, thread.run)  # noqa: SLF001
+
     def _own_thread(self) -> LoopThread:
         with self._lock:
             if self._thread is not None and not self._thread.is_running:
@@ -288,7 +295,7 @@ class Loader:
         """
         wanted = [_unwrapped(photon) for photon in photons]
         handlers = self.loader.reload_photons(wanted, policy)
-        return PlainHandlers(self.call(handlers), self.call)
+        return PlainHandlers(self._call_on_worker(handlers), self.call)
 
     def roll_back(self, photon: PlainHandler | Handler | _Path) -> PlainHandlers:
         """Return to the generation before, as its files were then, by another swap.
@@ -297,7 +304,7 @@ class Loader:
             photon: A Handler, the name of a photon, or a file.
         """
         handlers = self.loader.roll_back(_unwrapped(photon))
-        return PlainHandlers(self.call(handlers), self.call)
+        return PlainHandlers(self._call_on_worker(handlers), self.call)
 
     def close(self, force_stop: bool = False) -> None:
         """Unload everything, the last loaded first, and end the loop.

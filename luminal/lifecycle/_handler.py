@@ -22,7 +22,8 @@ from luminal.lifecycle._failures import finalize_failure, start_failure
 from luminal.lifecycle._footprint import InterpreterChanges
 from luminal.lifecycle._lock import CrossLoopLock
 from luminal.lifecycle._runtime import Runtime
-from luminal.lifecycle._steps import is_containable
+from luminal.lifecycle._steps import is_containable, method_of
+from luminal.loading import reach_loop
 from luminal.model import (
     EventKind,
     Outcome,
@@ -423,6 +424,8 @@ class Handler:
         scope, life.scope = life.scope, None
         if scope is None:
             return None
+        if not scope.is_empty:
+            await reach_loop()
         life.leftovers = await scope.close(
             FORCED_CLOSE if is_forced else self.deadlines.close
         )
@@ -440,6 +443,13 @@ class Handler:
                 finalize_failure(scope.errors[0], self.filepath), "finalize"
             )
         return None
+
+    @property
+    def _has_no_end(self) -> bool:
+        """Whether to stop it calls nothing of the photon, and ends nothing."""
+        scope = self._life.scope
+        is_empty = scope is None or scope.is_empty
+        return is_empty and method_of(self, "finalize") is None
 
     def _release(self) -> None:
         """Let go of the photon's class and modules, so that they can be collected."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import PhotonStateError
+from luminal.loading import reach_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,25 +43,28 @@ class CrossLoopLock:
 
     async def __aenter__(self) -> None:
         inside = _holders.get()
-        waiter: _Waiter | None = None
+        if not self._take(inside):
+            loop = await reach_loop()
+            waiter = (loop, loop.create_future())
+            if not self._take(inside, waiter):
+                await self._wait(waiter)
+        _holders.set((*inside, self._holder))
+
+    def _take(self, inside: tuple[object, ...], waiter: _Waiter | None = None) -> bool:
+        """Take the lock if nobody has it; else append *waiter*, if one is given."""
         with self._lock:
             if self._holder is None:
                 self._holder = object()
-            elif self._holder in inside:
+                return True
+            if self._holder in inside:
                 raise PhotonStateError(
                     "cannot wait for what it is part of",
                     why="a step of a photon asked for another one of the same turn",
                     hint="ask once that step is over",
                 )
-            else:
-                import asyncio
-
-                loop = asyncio.get_running_loop()
-                waiter = (loop, loop.create_future())
+            if waiter is not None:
                 self._waiting.append(waiter)
-        if waiter is not None:
-            await self._wait(waiter)
-        _holders.set((*inside, self._holder))
+            return False
 
     async def _wait(self, waiter: _Waiter) -> None:
         try:

@@ -25,11 +25,10 @@ from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._steps import DefaultLifecycle
 from luminal.lifecycle._survivors import Survivors
-from luminal.loading import generation_of
+from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, Problem
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
@@ -79,15 +78,22 @@ class Events:
             self._emit_deferred()
         self._emit(event)
 
-    def defer(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
-        """Emit *event* on *loop* soon, or with the next event if that is closed.
+    def defer(
+        self, event: Event, call_soon: Callable[[Callable[[], None]], object]
+    ) -> None:
+        """Emit *event* soon, or with the next event.
 
         For events of the garbage collector: it runs in any thread, in the middle of
         anything, and a subscriber may wait for a lock that is held there.
+
+        Args:
+            event: What has happened.
+            call_soon: Calls a function on another thread. A closed loop's raises
+                `RuntimeError`.
         """
         self._deferred.append(event)
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._emit_deferred)
+            call_soon(self._emit_deferred)
 
     def _emit_deferred(self) -> None:
         with suppress(IndexError):  # until it is empty; other threads may take from it
@@ -264,6 +270,7 @@ class Runtime:
         """
         table = self.settings.get(handler.name, {})
         handler.context.settings = settings_for(handler.name, handler.factory, table)
+        await self._reach_loop_for("photon_create")
         return await self.plugins.ahook.photon_create(handler=handler)
 
     def check_hooks(self, handler: Subject) -> None:
@@ -289,15 +296,26 @@ class Runtime:
 
     async def start(self, handler: Subject) -> None:
         """Start the photon."""
+        await self._reach_loop_for("photon_start")
         await self.plugins.ahook.photon_start(handler=handler)
 
     async def reload(self, handler: Subject, previous: object) -> None:
         """Pass what the generation before has left to the photon."""
+        await self._reach_loop_for("photon_reload")
         await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
 
     async def finalize(self, handler: Subject) -> object:
         """Finalize the photon; return whether that went well."""
+        await self._reach_loop_for("photon_finalize")
         return await self.plugins.ahook.photon_finalize(handler=handler)
+
+    async def _reach_loop_for(self, hook: str) -> None:
+        """Leave the worker where others implement the lifecycle's *hook* as well.
+
+        Luminal's own implementation needs an event loop only for ``async`` methods.
+        """
+        if len(getattr(self.plugins.hook, hook).get_hookimpls()) > 1:
+            await reach_loop()
 
     def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
-from luminal.loading import Result, describe_position, run_in_thread
+from luminal.loading import Result, describe_position, reach_loop, run_in_thread
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -72,7 +72,7 @@ def is_containable(error: BaseException) -> bool:
 async def run_step(
     function: Callable[..., Any], *args: object, deadline: float, name: str
 ) -> Any:
-    """Call *function*, plain on a thread of its own or ``async`` on this loop.
+    """Call *function*, plain on a thread or ``async`` on this loop.
 
     Args:
         function: A photon's method.
@@ -87,12 +87,15 @@ async def run_step(
         PhotonTimeoutError: It took longer.
         BaseException: Whatever it raised.
     """
-    until = monotonic() + deadline
     if iscoroutinefunction(function):
+        await reach_loop()
+        until = monotonic() + deadline
         return await _await_until(function(*args), until, deadline, name)
+    until = monotonic() + deadline
     result = await run_in_thread(lambda: function(*args), deadline, name, is_owned=True)
     value = _value_of(result)
     if isawaitable(value):
+        await reach_loop()
         return await _await_until(value, until, deadline, name)
     return value
 

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from luminal.loading._staging import Stage as Stage
     from luminal.loading._staging import is_in_transaction as is_in_transaction
     from luminal.loading._workers import Result as Result
+    from luminal.loading._workers import WorkerThread as WorkerThread
     from luminal.loading._workers import collecting_rarely as collecting_rarely
     from luminal.loading._workers import describe_position as describe_position
+    from luminal.loading._workers import has_loop as has_loop
+    from luminal.loading._workers import reach_loop as reach_loop
     from luminal.loading._workers import run_each_in_thread as run_each_in_thread
+    from luminal.loading._workers import run_from_thread as run_from_thread
     from luminal.loading._workers import run_in_thread as run_in_thread
-    from luminal.loading._workers import run_in_worker as run_in_worker
+    from luminal.loading._workers import run_on_worker as run_on_worker
     from luminal.loading._world import World as World
     from luminal.loading._world import forget_registrations as forget_registrations
     from luminal.loading._world import generation_of as generation_of
@@ -71,11 +75,15 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_workers": (
             "Result",
+            "WorkerThread",
             "collecting_rarely",
             "describe_position",
-            "run_in_worker",
+            "has_loop",
+            "reach_loop",
             "run_each_in_thread",
+            "run_from_thread",
             "run_in_thread",
+            "run_on_worker",
         ),
         "_world": (
             "World",

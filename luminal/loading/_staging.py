@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -43,6 +42,7 @@ from luminal.loading._proxies import (
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_source
+from luminal.loading._workers import has_loop
 from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import remember
 
@@ -324,10 +324,10 @@ class Attempt:
     def shows(self) -> bool:
         """Whether the caller sees what has been executed but does not serve yet.
 
-        The thread that made the stage, which may run an event loop, is the one that
-        commits it. It must not wait for itself.
+        A thread that runs an event loop may be the one that commits it. It must not
+        wait for itself.
         """
-        if self.is_kept and threading.get_ident() == self.stage.thread:
+        if self.is_kept and has_loop():
             return True
         return is_inside(self.stage)
 
@@ -516,7 +516,6 @@ class Stage:
         patience: Seconds that other code waits for a name that is loaded for the first
             time.
         is_over: It has been committed or discarded.
-        thread: Identifier of the thread that commits it.
         since: Number of the commit since which the first of what is replaced serves.
     """
 
@@ -527,7 +526,6 @@ class Stage:
     successors: Mapping[str, Origin] = attrs.Factory(dict)
     patience: float = 30.0
     is_over: bool = False
-    thread: int = attrs.Factory(threading.get_ident)
     since: int = attrs.field(init=False)
     ready: dict[str, Generation] = attrs.Factory(dict)
     # Unit → its files, read for imports that functions make later.

@@ -12,31 +12,36 @@ import os
 import sys
 import threading
 import time
+import types
 from contextlib import contextmanager, nullcontext, suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.supervise import unowned
+from luminal.supervise import own_thread_of_step, unowned
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
     from types import FrameType
 
     _Work = tuple[Callable[[], object], Callable[[], object]]
 
 __all__ = [
     "Result",
+    "WorkerTask",
     "WorkerThread",
     "abandoned",
     "collecting_rarely",
     "describe_position",
+    "has_loop",
+    "reach_loop",
     "run_each_in_thread",
+    "run_from_thread",
     "run_in_thread",
-    "run_in_worker",
+    "run_on_worker",
 ]
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
@@ -132,35 +137,36 @@ class _JobQueue(Generic[T]):
                 return False
             abandoned.add(thread)
             self.is_given_up = True
-            late = PhotonTimeoutError(
-                f"timed out after {deadline:g} seconds",
-                why=f"it was {_position_of(thread)}",
-                hint="do less there, or give it a longer deadline",
-            )
-            self.results[self.position] = Result(error=late)
+            self.results[self.position] = Result(error=_timeout(thread, deadline))
             return True
 
 
-def _capture(job: Callable[[], T]) -> Result[T]:
+def _capture(
+    job: Callable[[], T], context: contextvars.Context | None = None
+) -> Result[T]:
     result: Result[T] = Result()
     # `result` is made before the job: a thread that is being halted must not enter a
     # function of ours while it handles the halt's exception. CPython 3.11 has crashed
     # there.
     try:
-        result.value = job()
+        result.value = job() if context is None else context.run(job)
     except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure
         result.error = error
     return result
 
 
-def _position_of(thread: threading.Thread) -> str:
-    """Return the line that *thread* executes, as ``at file:line``."""
+def _timeout(thread: threading.Thread, deadline: float) -> PhotonTimeoutError:
+    """Return the error of what *thread* does, which names the line."""
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented
     frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
-    return describe_position(frames)
+    return PhotonTimeoutError(
+        f"timed out after {deadline:g} seconds",
+        why=f"it was {describe_position(frames)}",
+        hint="do less there, or give it a longer deadline",
+    )
 
 
 def describe_position(frames: Sequence[FrameType]) -> str:
@@ -205,10 +211,11 @@ async def run_each_in_thread(
     """
     import asyncio
 
+    loop = await reach_loop()
     results: list[Result[Any] | None] = [None] * len(jobs)
     position = 0
     while position < len(jobs):
-        done = _LoopEvent(asyncio.get_running_loop())
+        done = _LoopEvent(loop)
         queue = _JobQueue(jobs, results, done, position)
         with nullcontext() if is_owned else unowned():
             context = contextvars.copy_context()
@@ -244,40 +251,311 @@ async def _wait(
 async def run_in_thread(
     job: Callable[[], T], deadline: float, name: str, *, is_owned: bool = False
 ) -> Result[T]:
-    """Run one *job* on a thread of its own, for at most *deadline* seconds."""
-    return (await run_each_in_thread([job], deadline, name, is_owned=is_owned))[0]
+    """Run one *job* on a thread of its own, for at most *deadline* seconds.
+
+    For a coroutine that a worker runs, the worker calls the job, see `WorkerTask`.
+    """
+    if has_loop():
+        return (await run_each_in_thread([job], deadline, name, is_owned=is_owned))[0]
+    call = _Call(job, deadline, is_owned)
+    await _leave(call)
+    return call.result or Result()
 
 
-async def run_in_worker(
-    worker: WorkerThread, job: Callable[[], T], deadline: float
-) -> Result[T]:
-    """Run *job* on the thread of *worker*; without one, on a thread of its own.
+def _forget_event_loop() -> None:
+    """Forget what a job has set for this thread: the next one has another photon."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        asyncio.set_event_loop(None)
 
-    Args:
-        worker: May have a thread.
-        job: A function without arguments.
-        deadline: Seconds that it may take; then it is given up, with the thread.
+
+def has_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    # `get_running_loop` would raise.
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+async def reach_loop() -> AbstractEventLoop:
+    """Return the running event loop; a coroutine that a worker runs leaves it first.
+
+    Whatever awaits something that only an event loop provides begins with this, if a
+    `WorkerTask` may get there.
     """
     import asyncio
 
+    if not has_loop():
+        await _leave(None)
+    return asyncio.get_running_loop()
+
+
+@attrs.define(eq=False)
+class _Call:
+    """What a coroutine on a worker wants called."""
+
+    job: Callable[[], Any]
+    deadline: float
+    is_owned: bool
+    result: Result[Any] | None = None
+
+
+@types.coroutine
+def _leave(call: _Call | None) -> Generator[_Call | None, None, None]:
+    """Suspend a coroutine on a worker: for *call*, or to go on on an event loop."""
+    yield call
+
+
+@attrs.define(eq=False)
+class WorkerTask(Generic[T]):
+    """A coroutine that a worker's thread runs as far as it needs no event loop.
+
+    The coroutine is suspended while code of photons runs: what it asks `run_in_thread`
+    for is called from here. Where that passes its deadline, the thread is given up, and
+    the coroutine goes on on an event loop. It also does where it calls `reach_loop`.
+
+    Args:
+        worker: Whose thread it is.
+        coroutine: Not begun yet. It does not block, but in what it lets be called.
+        patience: The shortest deadline of that, in seconds.
+
+    Attributes:
+        result: How the coroutine ended; None where it has not, see `finish`.
+    """
+
+    worker: WorkerThread
+    coroutine: Coroutine[Any, Any, T]
+    patience: float
+    result: Result[T] | None = None
+    _context: contextvars.Context = attrs.field(init=False)
+    _running: _Running = attrs.field(init=False)
+    # What is being called, and since when.
+    _call: _Call | None = None
+    _began: float = 0.0
+    _is_suspended: bool = True
+    # The worker must not let the coroutine go on.
+    _is_taken: bool = False
+    # Guards the four above: the end of a call and its deadline race.
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        with unowned():
+            self._context = contextvars.copy_context()
+
+    def start(self, done: Callable[[], object]) -> None:
+        """Begin, and call *done* on the worker's thread when there is no more to do."""
+        self._running = self.worker.submit(self._run, done)
+
+    def _run(self) -> None:
+        """Run the coroutine; in the worker's thread."""
+        with self._lock:
+            self._is_suspended = is_over = self._is_taken
+        if is_over:
+            return
+        while (call := self._context.run(self._resume)) is not None:
+            if not self._begin(call):
+                return
+            result = _capture(call.job, self._context.copy())
+            # No function of ours in here: a halt arrives where one begins.
+            with self._lock:
+                if self._is_taken:
+                    abandoned.discard(threading.current_thread())
+                    return
+                self._is_suspended = False
+            _forget_event_loop()
+            call.result = result
+
+    def _resume(self) -> _Call | None:
+        """Run the coroutine to its next call; None: it has ended, or needs a loop."""
+        call: _Call | None = None
+        try:
+            call = self.coroutine.send(None)
+        except StopIteration as stop:
+            self.result = Result(stop.value)
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            self.result = Result(error=error)
+        if call is None:
+            with self._lock:
+                self._call, self._is_suspended = None, True
+        return call
+
+    def _begin(self, call: _Call) -> bool:
+        """Note that *call* is made now; False: the coroutine was taken away."""
+        with self._lock:
+            self._call, self._began = call, time.monotonic()
+            self._is_suspended = True
+            return not self._is_taken
+
+    def seconds_left(self) -> float:
+        """Return the seconds after which a deadline may have passed."""
+        with self._lock:
+            left = self.patience
+            if self._call is not None:
+                left = min(left, self._began + self._call.deadline - time.monotonic())
+        return max(left, 0.001)
+
+    def give_up(self) -> bool:
+        """Take the coroutine from the worker if what it calls is late.
+
+        Returns:
+            Whether it was taken.
+        """
+        with self._lock:
+            call = self._call
+            if call is None or time.monotonic() - self._began < call.deadline:
+                return False
+            self._abandon(call)
+            return True
+
+    def take(self) -> bool:
+        """Take the coroutine from the worker.
+
+        Returns:
+            Whether it was taken. Else it executes just now, and the worker lets go of
+            it in a moment.
+        """
+        with self._lock:
+            self._is_taken = True
+            if self._is_suspended and self._call is not None:
+                self._abandon(self._call)
+            return self._is_suspended
+
+    def _abandon(self, call: _Call) -> None:
+        """Give up the thread, which executes *call*."""
+        self._is_taken = True
+        thread = self._running.thread
+        abandoned.add(thread)
+        call.result = Result(error=_timeout(thread, call.deadline))
+        self.worker.abandon(self._running)
+        if call.is_owned:  # it ends with what the photon has started
+            self._context.copy().run(own_thread_of_step, thread)
+
+    async def finish(self, error: BaseException | None = None) -> T:
+        """Let the coroutine go on on this loop, and return its result.
+
+        Args:
+            error: Raised in the coroutine first.
+
+        Raises:
+            BaseException: Whatever the coroutine raised.
+        """
+        import asyncio
+
+        has_begun = False
+
+        async def go_on() -> T:
+            nonlocal has_begun
+            has_begun = True
+            return await _resumed(self.coroutine, error)
+
+        while True:
+            # In its own context, where it has set variables that it will reset.
+            rest = asyncio.create_task(go_on(), context=self._context)
+            try:
+                return await rest
+            except asyncio.CancelledError as cancelled:
+                if has_begun:
+                    raise
+                error = cancelled
+
+
+@types.coroutine
+def _resumed(
+    coroutine: Coroutine[Any, Any, T], error: BaseException | None
+) -> Generator[Any, Any, T]:
+    """Await a coroutine that has begun; ``await`` itself refuses it."""
+    value: Any = None
+    while True:
+        try:
+            wanted = coroutine.throw(error) if error else coroutine.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        value = error = None
+        try:
+            value = yield wanted
+        except BaseException as raised:  # noqa: BLE001 - the coroutine handles it
+            error = raised
+
+
+async def run_on_worker(
+    worker: WorkerThread, coroutine: Coroutine[Any, Any, T], patience: float
+) -> T:
+    """Run *coroutine* as a `WorkerTask` as far as possible, the rest on this loop.
+
+    Args:
+        worker: See `WorkerTask`. Where no loop runs here, a worker runs the caller, and
+            the coroutine with it.
+        coroutine: Likewise.
+        patience: Likewise.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled; so was the coroutine.
+        BaseException: Whatever it raised.
+    """
+    if not has_loop():
+        return await coroutine
+    import asyncio
+
+    task = WorkerTask(worker, coroutine, patience)
     done = _LoopEvent(asyncio.get_running_loop())
-    queue: _JobQueue[T] = _JobQueue([job], [None], done)
-    with unowned():
-        context = contextvars.copy_context()
-    thread = worker.submit(lambda: context.run(queue.run_jobs), done.set)
-    if thread is None:
-        return await run_in_thread(job, deadline, "luminal-stage")
+    task.start(done.set)
     try:
-        while not await done.wait(queue.began + deadline - time.monotonic()):
-            if queue.give_up(thread, deadline):
+        while not await done.wait(task.seconds_left()):
+            if task.give_up():
                 break
-    except asyncio.CancelledError:
-        queue.give_up(thread, 0.0)
+    except asyncio.CancelledError as cancelled:
+        while not task.take():
+            with suppress(asyncio.CancelledError):
+                await done.wait(1.0)
+        if task.result is None:
+            with suppress(BaseException):
+                await task.finish(cancelled)
         raise
-    finally:
-        if queue.is_given_up:
-            worker.abandon(thread)
-    return queue.results[0] or Result()
+    return _value_of(task.result) if task.result else await task.finish()
+
+
+def run_from_thread(
+    worker: WorkerThread,
+    coroutine: Coroutine[Any, Any, T],
+    patience: float,
+    run: Callable[[Coroutine[Any, Any, T]], T],
+) -> T:
+    """Run *coroutine* as a `WorkerTask` as far as possible, the rest with *run*.
+
+    Args:
+        worker: See `WorkerTask`.
+        coroutine: Likewise.
+        patience: Likewise.
+        run: Runs a coroutine on an event loop, and returns its result.
+
+    Raises:
+        KeyboardInterrupt: The caller was interrupted; the coroutine was cancelled.
+        BaseException: Whatever it raised.
+    """
+    task = WorkerTask(worker, coroutine, patience)
+    done = threading.Lock()
+    done.acquire()
+    task.start(done.release)
+    try:
+        while not done.acquire(timeout=task.seconds_left()):
+            if task.give_up():
+                break
+    except BaseException:  # a Ctrl-C
+        from asyncio import CancelledError
+
+        while not task.take():
+            done.acquire(timeout=1.0)
+        if task.result is None:
+            with suppress(BaseException):
+                run(task.finish(CancelledError()))
+        raise
+    return _value_of(task.result) if task.result else run(task.finish())
+
+
+def _value_of(result: Result[T]) -> T:
+    if result.error is not None:
+        raise result.error
+    return result.value  # type: ignore[return-value]
 
 
 @attrs.define(eq=False)
@@ -286,13 +564,22 @@ class _Running:
 
     work: SimpleQueue[_Work | None] = attrs.Factory(SimpleQueue)
     thread: threading.Thread = attrs.field(init=False)
+    # What it executes may be halted, and the thread with it.
+    is_given_up: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.thread = threading.Thread(
-            target=_serve, args=(self.work,), name="luminal-stage", daemon=True
+            target=self._run, name="luminal-worker", daemon=True
         )
         with unowned():
             self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            _serve(self.work)
+        except BaseException as error:
+            if isinstance(error, Exception) or not self.is_given_up:
+                raise
 
 
 def _serve(work: SimpleQueue[_Work | None]) -> None:
@@ -308,7 +595,7 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
 
 @attrs.define(eq=False)
 class WorkerThread:
-    """The thread on which a host stages the generations of its reloads.
+    """The thread on which a host stages and starts the generations of its reloads.
 
     It waits for work from the first reload on. On a busy host a reload takes twice as
     long where each one starts a thread of its own.
@@ -320,30 +607,50 @@ class WorkerThread:
     def start(self) -> None:
         """Start the thread, unless it runs."""
         with self._lock:
-            # After a fork it does not.
-            if self._running is None or not self._running.thread.is_alive():
+            if not self._runs():
                 self._running = _Running()
 
-    def submit(
-        self, job: Callable[[], object], done: Callable[[], object]
-    ) -> threading.Thread | None:
+    def _runs(self) -> bool:
+        # After a fork it does not.
+        return self._running is not None and self._running.thread.is_alive()
+
+    def submit(self, job: Callable[[], object], done: Callable[[], object]) -> _Running:
         """Let the thread call *job*, then *done*.
 
         Returns:
-            The thread; None where it does not run, and neither is called.
+            The thread and its queue. Where it does not run, it is one of their own.
         """
         with self._lock:
-            if self._running is None or not self._running.thread.is_alive():
-                return None
-            self._running.work.put((job, done))
-            return self._running.thread
+            running = self._running if self._runs() else None
+            if running is None:
+                running = _Running()
+                running.work.put((job, done))
+                running.work.put(None)
+            else:
+                running.work.put((job, done))
+            return running
 
-    def abandon(self, thread: threading.Thread) -> None:
-        """Use *thread* no more; it ends when its job does."""
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Let the thread call *function*, if it runs; safe in a garbage collection."""
+        running = self._running
+        if running is not None:
+            running.work.put((function, _do_nothing))
+
+    def abandon(self, running: _Running) -> None:
+        """Use a thread no more: it ends with its job, and another does the rest."""
+        running.is_given_up = True
         with self._lock:
-            if self._running is not None and self._running.thread is thread:
-                self._running.work.put(None)
-                self._running = None
+            if self._running is not running:
+                return
+            self._running, waiting = None, []
+            with suppress(Empty):
+                while True:
+                    waiting.append(running.work.get_nowait())
+            running.work.put(None)
+            if waiting:
+                self._running = _Running()
+                for given in waiting:
+                    self._running.work.put(given)
 
     def stop(self) -> None:
         """End the thread, and wait for that up to a second."""
@@ -353,6 +660,10 @@ class WorkerThread:
             running.work.put(None)
             if running.thread is not threading.current_thread():
                 running.thread.join(1.0)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 _MANY = 100

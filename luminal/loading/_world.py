@@ -215,7 +215,7 @@ class World:
             reader needs no lock.
         numbers: Unit → number of its latest generation, also when that is retired.
         edges: Which unit imports from which, and reads which file.
-        worker: The thread on which reloads are staged.
+        worker: The thread on which reloads are staged and started.
         roots: The directories whose modules are the photons' own.
         outside: What photons have imported of others.
         owned: Names of modules of libraries that some units own, or did.

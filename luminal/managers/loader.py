@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
@@ -34,7 +34,13 @@ from luminal.lifecycle import (
     Registry,
     Runtime,
 )
-from luminal.loading import CodeCache, World, is_in_transaction, run_in_thread
+from luminal.loading import (
+    CodeCache,
+    World,
+    is_in_transaction,
+    run_from_thread,
+    run_in_thread,
+)
 from luminal.model import (
     Deadlines,
     EventKind,
@@ -48,7 +54,7 @@ from luminal.reload import Reloader
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from luminal.model import Candidate, Event
@@ -57,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["Handlers", "Loader"]
 
 _Path = str | os.PathLike[str]
+T = TypeVar("T")
 
 _logger = logging.getLogger("luminal.loader")
 
@@ -577,6 +584,15 @@ class Loader:
         )
         watch.start(asyncio.get_running_loop())
         return watch
+
+    def _run_from_thread(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        run: Callable[[Coroutine[Any, Any, T]], T],
+    ) -> T:
+        """Run a coroutine of this Loader's; see `run_from_thread`."""
+        patience = self._runtime.deadlines.shortest
+        return run_from_thread(self._world.worker, coroutine, patience, run)
 
     def _free_lock(self) -> CrossLoopLock:
         """Return the lock, unless the caller would wait for itself.

@@ -236,6 +236,11 @@ class Deadlines:
     close: float = 5.0
     drain: float = 10.0
 
+    @property
+    def shortest(self) -> float:
+        """The shortest one of a single call of a photon's code."""
+        return min(self.load, self.start, self.finalize)
+
 
 @attrs.frozen
 class Probation:

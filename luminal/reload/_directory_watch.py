@@ -19,10 +19,11 @@ import attrs
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.loading import run_in_thread
+from luminal.loading import reach_loop, run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, reachable
+from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
@@ -345,7 +346,11 @@ class DirectoryWatch:
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
         is_new = any(map(_may_be_photon, paths - known - deleted))
         if change.units or deleted or is_new:
-            self._runner.run(lambda: self._act(batch, change, deleted, is_new))
+            self._runner.run_on_worker(
+                lambda: self._act(batch, change, deleted, is_new),
+                self.batch_loader.world.worker,
+                self.batch_loader.runtime.deadlines.shortest,
+            )
 
     def _look_again(self) -> None:
         """Unload what was deleted already; in the watcher's thread."""
@@ -359,12 +364,15 @@ class DirectoryWatch:
         self, batch: Batch, change: Change, deleted: set[str], is_new: bool
     ) -> None:
         began = time.perf_counter()
+        if deleted or is_new or self._is_waiting:
+            await reach_loop()
+        done = Reloaded()
         async with self.lock:
             if deleted:
                 await self._unload(deleted, is_forced=False)
             change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
-                await self._reload(change)
+                done = await self._reload(change)
             is_loaded = False
             # A deleted file may have had the name of a photon that could not be loaded.
             if deleted or is_new or (change.units and self._is_waiting):
@@ -375,6 +383,7 @@ class DirectoryWatch:
                 asyncio.get_running_loop().call_later(
                     _LAST_LOOK, self._watcher.call, self._look_again
                 )
+        await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
     def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
@@ -405,7 +414,7 @@ class DirectoryWatch:
         # A file that comes back is new, also if it cannot be loaded yet.
         self._seen -= files
 
-    async def _reload(self, change: Change) -> None:
+    async def _reload(self, change: Change) -> Reloaded:
         """Replace what has changed, and note what was rejected."""
         world, registry = self.batch_loader.world, self.batch_loader.registry
         running = world.generations
@@ -418,6 +427,7 @@ class DirectoryWatch:
             self._watch_log.settled(outcome, before.get(outcome.photon, 0), seconds)
         after = world.generations
         self._rejected = {u for u in change.units if after.get(u) is running.get(u)}
+        return done
 
     async def _load_new(self, paths: AbstractSet[str]) -> bool:
         """Load photons that are not loaded; return whether there was one.

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.loading import run_from_thread
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from luminal.loading import WorkerThread
 
 __all__ = ["LoopRunner"]
 
@@ -86,6 +89,32 @@ class LoopRunner:
                     if not loop.is_running():
                         _abandon(future, work, loop)
                         break
+
+    def run_on_worker(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        worker: WorkerThread,
+        patience: float,
+    ) -> Any:
+        """Run a coroutine on a worker as far as it needs no loop, the rest as in `run`.
+
+        Args:
+            make: Returns a new coroutine.
+            worker: See `run_from_thread`.
+            patience: Likewise.
+
+        Returns:
+            What the coroutine returned.
+
+        Raises:
+            BaseException: Whatever the coroutine raised.
+        """
+
+        def run_rest(rest: Coroutine[Any, Any, Any]) -> Any:
+            begun = [rest]
+            return self.run(lambda: begun.pop() if begun else make())
+
+        return run_from_thread(worker, make(), patience, run_rest)
 
     async def _checked(
         self, make: Callable[[], Coroutine[Any, Any, Any]], *, is_host: bool

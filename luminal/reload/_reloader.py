@@ -13,7 +13,7 @@ import attrs
 
 from luminal.errors import LuminalError, PhotonConflictError, PhotonRollbackError
 from luminal.lifecycle import is_containable, load_failure
-from luminal.loading import Pinned, run_in_thread
+from luminal.loading import Pinned, reach_loop, run_in_thread
 from luminal.model import (
     EventKind,
     OutcomeResult,
@@ -69,6 +69,11 @@ class Reloaded:
     errors: tuple[LuminalError, ...] = ()
     retirements: tuple[Retirement, ...] = ()
 
+    async def ensure_retired(self) -> None:
+        """Let the retirement of old photons begin; the caller holds no lock."""
+        for retirement in self.retirements:
+            await retirement.ensure_begun()
+
     async def settle(self) -> None:
         """Wait until old photons are finalized, but only briefly for their calls."""
         for retirement in self.retirements:
@@ -114,7 +119,7 @@ class Reloader:
     _history: History = attrs.Factory(History)
 
     def __attrs_post_init__(self) -> None:
-        self.retirements = Retirements(self.runtime)
+        self.retirements = Retirements(self.runtime, self.world.worker)
 
     async def reload(
         self, handlers: Iterable[Handler], policy: Policy = "all"
@@ -211,9 +216,8 @@ class Reloader:
         report = self._report(
             [p for p in pairs if p.new is not None], before, swap.outdated
         )
-        return Reloaded(
-            handlers, report, retirements=self._conclude(pairs, before, earlier_files)
-        )
+        retirements = await self._conclude(pairs, before, earlier_files)
+        return Reloaded(handlers, report, retirements=retirements)
 
     def _report(
         self,
@@ -269,7 +273,7 @@ class Reloader:
             return set()
         return {holder.generation.unit}
 
-    def _conclude(
+    async def _conclude(
         self,
         pairs: list[Pair],
         before: dict[str, Generation],
@@ -281,8 +285,7 @@ class Reloader:
             retirement = self.retirements.begin(retiring, before.values())
             self._retire_unneeded(*before.values())
             return (retirement,)
-        import asyncio
-
+        loop = await reach_loop()
         provisional = ProvisionalSwap(
             pairs,
             before,
@@ -294,7 +297,7 @@ class Reloader:
             lambda it: self._over(it, earlier_files),
         )
         self._provisional.append(provisional)
-        provisional.begin(asyncio.get_running_loop())
+        provisional.begin(loop)
         return ()
 
     async def _over(
@@ -320,6 +323,8 @@ class Reloader:
         """
         concerned = set(units)
         found = [p for p in self._provisional if p.units & concerned]
+        if found:
+            await reach_loop()
         for provisional in found:
             await provisional.confirm()
         return bool(found)

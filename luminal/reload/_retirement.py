@@ -17,17 +17,17 @@ import attrs
 
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle import namespaces_of, report_referrers
-from luminal.loading import forget_registrations
+from luminal.loading import forget_registrations, has_loop, reach_loop
 from luminal.model import Event, EventKind, Problem, State
 from luminal.reload._registrations import registration_error
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from luminal.lifecycle import Handler, Runtime
-    from luminal.loading import Generation
+    from luminal.loading import Generation, WorkerThread
     from luminal.supervise import Leftover
 
 __all__ = ["Retirement", "Retirements"]
@@ -47,32 +47,62 @@ class Retirement:
         handlers: Of the old photons, the last loaded first.
         generations: What was replaced; also of units without a photon.
         runtime: The connections of photons to the host.
+        worker: Emits events where no event loop runs.
         until: `time.monotonic()` until which their calls are waited for.
     """
 
     handlers: list[Handler]
     generations: Iterable[Generation]
     runtime: Runtime
+    worker: WorkerThread
     until: float
     # It belongs to no loop, as waiters may be on other ones.
     _ended: Future[None] = attrs.Factory(Future)
-    # None once a thread of its own has taken over.
+    # None before it has begun, and once a thread of its own has taken over.
     _task: asyncio.Task[None] | None = None
     _is_drained: bool = False
+    # Whoever takes the only item carries it out.
+    _unbegun: list[None] = attrs.Factory(lambda: [None])
 
     @property
     def is_over(self) -> bool:
         """Whether Luminal refers no more to the old generation."""
         return self._ended.done()
 
+    def __attrs_post_init__(self) -> None:
+        self._ended.set_running_or_notify_cancel()  # no waiter can cancel it
+
     def begin(self) -> None:
-        """Start on the running loop."""
+        """Start on the running loop; where none runs, see `ensure_begun`."""
+        if not has_loop() or not self._take():
+            return
         import asyncio
 
-        self._ended.set_running_or_notify_cancel()  # no waiter can cancel it
         # A photon that requested the swap must not own this task.
         with unowned():
             self._task = asyncio.create_task(self._carry_out(), name="luminal-retire")
+
+    def _take(self) -> bool:
+        try:
+            self._unbegun.pop()  # a list gives each item to one thread
+        except IndexError:
+            return False
+        return True
+
+    async def ensure_begun(self) -> None:
+        """Begin, where that could not be done; at once, where there is little to do."""
+        if not self._unbegun:
+            return
+        if all(map(self._has_nothing_to_do, self.handlers)):
+            if self._take():
+                await self._carry_out()
+        else:
+            await reach_loop()
+            self.begin()
+
+    def _has_nothing_to_do(self, handler: Handler) -> bool:
+        in_flight = self.runtime.plugins.in_flight
+        return handler._has_no_end and not in_flight(handler.instance)
 
     def shorten(self, seconds: float = 0.0) -> None:
         """Wait for calls at most *seconds* from now; may be called in any thread."""
@@ -80,8 +110,14 @@ class Retirement:
 
     async def wait(self) -> None:
         """Wait for the end, but only `PATIENCE` for calls that are under way."""
+        await self.ensure_begun()
+        if not self.is_over:
+            await self._wait_with_patience()
+
+    async def _wait_with_patience(self) -> None:
         import asyncio
 
+        await reach_loop()
         await asyncio.sleep(0)  # enough where no call is under way
         if not self.is_over and not await self._wait(PATIENCE) and self._is_drained:
             await self._wait(None)
@@ -95,6 +131,7 @@ class Retirement:
         Returns:
             Whether it is over.
         """
+        await self.ensure_begun()
         loop = self._task.get_loop() if self._task is not None else None
         if loop is not None and not loop.is_running() and not self.is_over:
             await self._carry_out()
@@ -113,7 +150,9 @@ class Retirement:
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
 
-        loop = asyncio.get_running_loop()
+        if self.is_over:
+            return True
+        loop = await reach_loop()
         ended = loop.create_future()
 
         def wake() -> None:
@@ -199,8 +238,11 @@ class Retirement:
         if handler.generation is None:
             return
         event = Event(EventKind.RETIRED, handler.name, handler.number, handler.filepath)
-        defer, loop = self.runtime.events.defer, asyncio.get_running_loop()
-        weakref.finalize(handler.generation, defer, event, loop).atexit = False
+        call_soon: Callable[[Callable[[], None]], object] = self.worker.call_soon
+        if has_loop():
+            call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        defer = self.runtime.events.defer
+        weakref.finalize(handler.generation, defer, event, call_soon).atexit = False
 
     async def _drain(self, handler: Handler) -> None:
         """Wait until no call of the old photon is under way, or the time is over."""
@@ -213,6 +255,9 @@ class Retirement:
     async def _is_idle(self, handler: Handler) -> bool:
         import asyncio
 
+        if not self.runtime.plugins.in_flight(handler.instance):
+            return True
+        await reach_loop()
         left = max(min(_SLICE, self.until - time.monotonic()), 0.0)
         wait_idle = self.runtime.plugins.wait_idle
         try:
@@ -238,12 +283,14 @@ class Retirements:
 
     Args:
         runtime: The connections of photons to the host.
+        worker: Emits events where no event loop runs.
 
     Attributes:
         late: How many were not over when a third generation was committed.
     """
 
     runtime: Runtime
+    worker: WorkerThread
     late: int = 0
     _under_way: list[Retirement] = attrs.Factory(list)
 
@@ -272,6 +319,8 @@ class Retirements:
     ) -> Retirement:
         """Retire what a swap has replaced; the caller need not wait.
 
+        Where no event loop runs, it calls `Retirement.ensure_begun`, and holds no lock.
+
         A failure is reported, and does not undo the swap. A photon has at most two
         generations: the calls of one that is already being retired are waited for no
         longer.
@@ -283,7 +332,9 @@ class Retirements:
         replaced = list(handlers)[::-1]
         self._of({handler.name for handler in replaced}, is_shortened=True)
         until = time.monotonic() + self.runtime.deadlines.drain
-        retirement = Retirement(replaced, tuple(generations), self.runtime, until)
+        retirement = Retirement(
+            replaced, tuple(generations), self.runtime, self.worker, until
+        )
         self._under_way.append(retirement)
         retirement.begin()
         return retirement

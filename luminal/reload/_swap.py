@@ -23,7 +23,14 @@ from luminal.lifecycle import (
     check_names,
     check_objects,
 )
-from luminal.loading import Attempt, Selected, Stage, run_in_worker
+from luminal.loading import (
+    Attempt,
+    Selected,
+    Stage,
+    reach_loop,
+    run_in_thread,
+    run_on_worker,
+)
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import find_unmet, reachable
 
@@ -295,8 +302,12 @@ async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
     """
     import asyncio
 
-    task = asyncio.create_task(work, name="luminal-undo")
     cancelled: asyncio.CancelledError | None = None
+    try:
+        await reach_loop()
+    except asyncio.CancelledError as error:
+        cancelled = error
+    task = asyncio.create_task(work, name="luminal-undo")
     while not task.done():
         try:
             await asyncio.wait({task})
@@ -458,19 +469,9 @@ class Swap:
             BaseException: Whatever went wrong, also a cancellation.
         """
         try:
-            selected = await self._select()
-            await self._wait_until_stable()
-            known = [c for r in self.change.upgrades.values() for c in r.candidates]
-            self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
-            self._check_names()
-            self.late.check_requirements(self.pairs, self.registry)
-            for pair in self.pairs:
-                if pair.new is not None and pair.new.generation is not None:
-                    changes = self._import_changes.get(pair.new.generation.unit)
-                    pair.new._changes.absorb(changes or InterpreterChanges())
-            for pair in self.pairs:
-                await self._start(pair)
-            self.late.check(self._stage.ready)
+            await run_on_worker(
+                self.world.worker, self._prepare(), self.runtime.deadlines.shortest
+            )
             await self.retire_earlier({p.old.name for p in self.pairs if p.old})
             await self._commit()
         except BaseException:
@@ -483,8 +484,24 @@ class Swap:
         """Return the Handlers of the photons that are to be replaced."""
         return self.registry.of_units(self.units)
 
+    async def _prepare(self) -> None:
+        """Stage the new photons, and start them beside the old ones."""
+        selected = await self._select()
+        await self._wait_until_stable()
+        known = [c for r in self.change.upgrades.values() for c in r.candidates]
+        self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
+        self._check_names()
+        self.late.check_requirements(self.pairs, self.registry)
+        for pair in self.pairs:
+            if pair.new is not None and pair.new.generation is not None:
+                changes = self._import_changes.get(pair.new.generation.unit)
+                pair.new._changes.absorb(changes or InterpreterChanges())
+        for pair in self.pairs:
+            await self._start(pair)
+        self.late.check(self._stage.ready)
+
     async def _select(self) -> list[Selected]:
-        """Stage the units on another thread, and choose their photons."""
+        """Stage the units, and choose their photons."""
         chosen_by = {
             h.generation.unit: h._choice for h in self.handlers() if h.generation
         }
@@ -523,8 +540,8 @@ class Swap:
                         selected += chosen
             return selected
 
-        result = await run_in_worker(
-            self.world.worker, stage, self.runtime.deadlines.load
+        result = await run_in_thread(
+            stage, self.runtime.deadlines.load, "luminal-stage"
         )
         if result.error is not None:
             raise _not_cancelled(result.error)

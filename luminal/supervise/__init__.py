@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from luminal.supervise._registries import stop_recording as stop_recording
     from luminal.supervise._registries import take_back as take_back
     from luminal.supervise._scope import Scope as Scope
+    from luminal.supervise._scope import own_thread_of_step as own_thread_of_step
     from luminal.supervise._threads import ThreadManager as ThreadManager
     from luminal.supervise._threads import TracedThread as TracedThread
     from luminal.supervise._threads import checkpoint as checkpoint
@@ -96,7 +97,10 @@ __getattr__, __dir__ = lazy_attributes(
             "stop_recording",
             "take_back",
         ),
-        "_scope": ("Scope",),
+        "_scope": (
+            "Scope",
+            "own_thread_of_step",
+        ),
         "_threads": (
             "ThreadManager",
             "TracedThread",

@@ -24,7 +24,12 @@ from luminal.errors import PhotonStateError
 from luminal.supervise import _patches
 from luminal.supervise._entries import Entries, put_entry
 from luminal.supervise._halting import Leftover
-from luminal.supervise._ownership import current_owner, owned_by, unowned
+from luminal.supervise._ownership import (
+    current_owner,
+    find_owner,
+    owned_by,
+    unowned,
+)
 from luminal.supervise._resources import OwnedLoop, OwnedTask, OwnedThread, started_at
 from luminal.supervise._threads import TracedThread
 
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     from luminal.supervise._loops import SuperLoop
     from luminal.supervise._resources import OwnedResource
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "own_thread_of_step"]
 
 _logger = logging.getLogger("luminal.supervise")
 
@@ -632,6 +637,11 @@ class Scope:
             except Exception as error:  # noqa: BLE001 - the others go on
                 self.errors.append(error)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to end, so that `close` needs no event loop."""
+        return not (self._closers or self._opened or self.living())
+
     def _release(self) -> None:
         """Attribute nothing to this scope any more, and give the own loop back."""
         _patches.leave(self)
@@ -653,3 +663,14 @@ class Scope:
         thread.start()
         thread.join(deadline + 1.0)
         return result[0] if result else ()
+
+
+def own_thread_of_step(thread: threading.Thread) -> None:
+    """Let *thread*, which does not end, be ended with the photon whose code this is.
+
+    Args:
+        thread: It runs a step of the photon, and was started for another purpose.
+    """
+    owner = find_owner()
+    if owner is not None:
+        owner.adopt(OwnedThread(thread))
