@@ -1,26 +1,35 @@
 """The time of a reload, beside compiling and executing the same text.
 
-Run ``python -m benchmarks.reloading --size small|full``. Each row is a whole
-`reload_photon`: read, compile, execute, create, start, swap, finalize the old. Peers do
-less: `importlib.reload` and hmr change a module in place, and jurigged patches
-functions. None of them keeps the old module or rolls back.
+Run ``python -m benchmarks.reloading --size small|full``. A row of Luminal's is a whole
+reload: read, compile, execute, create, start, swap, finalize the old; or that up to the
+commit. A bare round trip is the least that keeps it away from an event loop: a thread
+that waits for work reads, hashes, compiles and executes the same text. Peers do less: `importlib.reload` and hmr change a module in place, and
+jurigged patches functions. None of them keeps the old module or rolls back.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import importlib.util
+import inspect
+import queue
 import statistics
+import threading
 import time
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import luminal
 from benchmarks.measure import banner
 from benchmarks.reloading_peers import PEERS, Clock, folder
 from luminal import Loader, hookspec
+from luminal.model import Event, EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
 HEAD = "from luminal import IPhoton, hookimpl\n"
 TRIVIAL = HEAD + "class Photon(IPhoton):\n    NUMBER = {number}\n"
@@ -34,6 +43,11 @@ def function_{at}(first, second={number}):
     return found, {{'at': {at}, 'first': first}}
 
 """
+
+
+def trivial(number: int) -> str:
+    """Return a module with one photon."""
+    return TRIVIAL.format(number=number)
 
 
 def long_text(number: int, lines: int = 200) -> str:
@@ -53,66 +67,253 @@ class Specs:
         """Return *value*."""
 
 
-def compile_and_exec(text: str, clock: Clock) -> None:
-    data = text.encode()
-    names = {"__name__": "reloading_plain"}
-    with clock:
-        exec(compile(data, "plain.py", "exec", dont_inherit=True), names)
+class Reloads:
+    """Reloads of one text after the other, each contestant in turn.
 
+    Machines drift, so contestants take turns, ten reloads each: one by one, each would
+    evict the other's caches.
 
-async def luminal(
-    text: Callable[[int], str], count: int, clock: Clock, plain: Clock
-) -> None:
-    """Time *count* reloads of one file, each with another text.
-
-    In between, the same texts are compiled and executed, ten at a time. Machines drift,
-    so both must run at the same time; one by one, each would evict the other's caches.
+    Args:
+        count: Reloads of each contestant.
+        is_cold: See `Clock`.
     """
+
+    def __init__(self, count: int, *, is_cold: bool = False) -> None:
+        self.count = count
+        self.is_cold = is_cold
+        self.clocks: dict[str, Clock] = {}
+        self.steps: dict[str, Callable[[str], object]] = {}
+
+    def clock(self, name: str) -> Clock:
+        """Add a row."""
+        self.clocks[name] = clock = Clock(is_cold=self.is_cold)
+        return clock
+
+    async def run(self, text: Callable[[int], str]) -> None:
+        """Let all contestants reload."""
+        number = 0
+        for _ in range(0, self.count, 10):
+            for step in self.steps.values():
+                for _ in range(10):
+                    number += 1
+                    done = step(text(number))
+                    if inspect.isawaitable(done):
+                        await done
+
+    def print(self, *, bare: str, base: str) -> None:
+        """Print a row for each: times, and the ratio to two of them."""
+        medians = {n: statistics.median(c.times) for n, c in self.clocks.items()}
+        for name, clock in self.clocks.items():
+            p95 = sorted(clock.times)[int(len(clock.times) * 0.95)]
+            p50 = medians[name]
+            print(
+                f"{name:<34} p50 {p50 * 1e3:8.3f} ms   p95 {p95 * 1e3:8.3f} ms   "
+                f"{p50 / medians[bare]:5.2f} x {bare}   "
+                f"{p50 / medians[base]:5.2f} x {base}"
+            )
+
+
+BARE, BASE = "bare round trip", "importlib.reload"
+
+
+def compile_and_exec(path: Path) -> None:
+    """Do what nobody can do without: read, hash, compile, execute."""
+    data = path.read_bytes()
+    hashlib.sha512(data).hexdigest()
+    code = compile(data, str(path), "exec", dont_inherit=True)
+    exec(code, {"__name__": "reloading_plain"})
+
+
+@contextmanager
+def bare_round_trip(reloads: Reloads) -> Iterator[None]:
+    """Let a thread that waits do it, and the event loop wait for that."""
+    clock = reloads.clock(BARE)
+    work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def serve() -> None:
+        while (given := work.get()) is not None:
+            path, done = given
+            compile_and_exec(path)
+            done()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with folder() as root:
+        file = root / "plain.py"
+
+        async def reload(text: str) -> None:
+            file.write_text(text)
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+            with clock:
+                set_result = done.set_result
+                work.put((file, lambda: loop.call_soon_threadsafe(set_result, None)))
+                await done
+
+        reloads.steps[BARE] = reload
+        yield
+    work.put(None)
+    thread.join()
+
+
+class Swapped:
+    """Measures from the beginning of a clock to the commit.
+
+    Args:
+        loader: Its events say when that is.
+        clock: Gets the times.
+    """
+
+    def __init__(self, loader: Any, clock: Clock) -> None:
+        self.clock = clock
+        self.began = 0.0
+        loader.events.subscribe(self.note)
+
+    def note(self, event: Event) -> None:
+        """Note the time of a swap."""
+        if event.kind is EventKind.SWAPPED:
+            self.clock.times.append(time.perf_counter() - self.began)
+
+
+@asynccontextmanager
+async def awaited(reloads: Reloads) -> AsyncIterator[None]:
+    """Await `reload_photon`."""
+    until, clock = reloads.clock("awaited, to the commit"), reloads.clock("awaited")
     with folder() as root:
         file = root / "photon.py"
-        file.write_text(text(0))
+        file.write_text(TRIVIAL.format(number=0))
         async with Loader() as loader:
+            swapped = Swapped(loader, until)
             handlers = await loader.load_photon(file)
             await handlers.start()
-            (handler,) = handlers
-            for number in range(1, count + 1):
-                file.write_text(text(number))
+
+            async def reload(text: str) -> None:
+                file.write_text(text)
                 with clock:
-                    await loader.reload_photon(handler)
-                if number % 10 == 0:
-                    for again in range(number - 9, number + 1):
-                        compile_and_exec(text(again), plain)
+                    swapped.began = time.perf_counter()
+                    await loader.reload_photon(handlers[0])
+
+            reloads.steps["awaited"] = reload
+            yield
 
 
-def row(name: str, times: list[float], plain: float) -> None:
-    ordered = sorted(times)
-    p50, p95 = statistics.median(times), ordered[int(len(ordered) * 0.95)]
-    print(
-        f"{name:<18} p50 {p50 * 1e3:8.3f} ms   p95 {p95 * 1e3:8.3f} ms   "
-        f"{p50 / plain:7.2f} x compile + exec"
-    )
+@contextmanager
+def by_blocking(reloads: Reloads) -> Iterator[None]:
+    """Call `luminal.blocking`."""
+    until = reloads.clock("luminal.blocking, to the commit")
+    clock = reloads.clock("luminal.blocking")
+    with folder() as root:
+        file = root / "photon.py"
+        file.write_text(TRIVIAL.format(number=0))
+        with luminal.blocking.Loader() as loader:
+            swapped = Swapped(loader, until)
+            handlers = loader.load_photon(file)
+            handlers.start()
+
+            def reload(text: str) -> None:
+                file.write_text(text)
+                with clock:
+                    swapped.began = time.perf_counter()
+                    loader.reload_photon(handlers[0])
+
+            reloads.steps["luminal.blocking"] = reload
+            yield
 
 
-def files(title: str, text: Callable[[int], str], count: int) -> None:
-    """Print two tables for one file, with the peers that are installed."""
-    for is_cold in (False, True):
-        banner(f"{title}, {'after a full collection' if is_cold else 'as in a host'}")
-        plain, ours = Clock(is_cold=is_cold), Clock(is_cold=is_cold)
-        asyncio.run(luminal(text, count, ours, plain))
-        base = statistics.median(plain.times)
-        row("compile + exec", plain.times, base)
-        row("luminal", ours.times, base)
+@asynccontextmanager
+async def by_watch(reloads: Reloads) -> AsyncIterator[None]:
+    """Save files below a watch: from the moment at which it knows of the save."""
+    from luminal.reload import DirectoryWatch
+
+    until, clock = reloads.clock("watch, to the commit"), reloads.clock("watch")
+    has_ended = threading.Event()
+    plain = DirectoryWatch._on_batch
+    swapped: Swapped | None = None
+
+    def timed(watch: DirectoryWatch, batch: Any) -> None:
+        begun = len(until.times)
+        if swapped is not None:
+            swapped.began = time.perf_counter()
+        clock.__enter__()
+        plain(watch, batch)
+        clock.__exit__()
+        if len(until.times) > begun:
+            has_ended.set()
+        else:
+            clock.times.pop()
+
+    DirectoryWatch._on_batch = timed  # type: ignore[method-assign]
+    try:
+        with folder() as root:
+            file = root / "photon.py"
+            file.write_text(TRIVIAL.format(number=0))
+            async with Loader() as loader:
+                swapped = Swapped(loader, until)
+                is_running = asyncio.Event()
+                loop = asyncio.get_running_loop()
+                loader.events.subscribe(
+                    lambda _: loop.call_soon_threadsafe(is_running.set)
+                )
+                await loader.watch_photons(root)
+                while not loader.photons or not loader.photons["photon"].instance:
+                    is_running.clear()
+                    await is_running.wait()
+
+                async def reload(text: str) -> None:
+                    has_ended.clear()
+                    file.write_text(text)
+                    await asyncio.to_thread(has_ended.wait)
+
+                reloads.steps["watch"] = reload
+                yield
+    finally:
+        DirectoryWatch._on_batch = plain  # type: ignore[method-assign]
+
+
+async def compare(
+    title: str,
+    text: Callable[[int], str],
+    count: int,
+    *,
+    is_cold: bool = False,
+    has_peers: bool = True,
+) -> None:
+    """Print how long a reload takes, by whomever it is asked for."""
+    banner(title)
+    reloads = Reloads(count, is_cold=is_cold)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(bare_round_trip(reloads))
+        await stack.enter_async_context(awaited(reloads))
+        stack.enter_context(by_blocking(reloads))
+        await stack.enter_async_context(by_watch(reloads))
         for name, (module, peer) in PEERS.items():
-            if not importlib.util.find_spec(module):
-                print(f"{name:<18} is not installed: skipped")
+            if name != BASE and not (has_peers and importlib.util.find_spec(module)):
+                print(f"{name:<34} is not installed: skipped")
                 continue
-            theirs = Clock(is_cold=is_cold)
-            try:
-                peer(text, count, theirs)
-            except Exception as error:
-                print(f"{name:<18} failed: {type(error).__name__}: {error}")
-            else:
-                row(name, theirs.times, base)
+            clock = reloads.clock(name)
+            reloads.steps[name] = stack.enter_context(peer(clock))
+        await reloads.run(text)
+    reloads.print(bare=BARE, base=BASE)
+
+
+@contextmanager
+def busy_threads(count: int) -> Iterator[None]:
+    """Let *count* threads compute."""
+    is_over = False
+
+    def compute() -> None:
+        while not is_over:
+            sum(range(1000))
+
+    threads = [threading.Thread(target=compute) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over = True
+        for thread in threads:
+            thread.join()
 
 
 async def package(count: int, size: int = 50) -> list[float]:
@@ -186,8 +387,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     count = 10 if parser.parse_args().size == "small" else 500
-    files("a trivial file", lambda number: TRIVIAL.format(number=number), count)
-    files("a file of 200 lines", long_text, count)
+    for title, text in (("a trivial file", trivial), ("200 lines", long_text)):
+        asyncio.run(compare(title, text, count))
+        cold = f"{title}, after a full collection"
+        asyncio.run(compare(cold, text, count, is_cold=True))
+    with busy_threads(8):
+        title = "a trivial file, beside 8 threads that compute"
+        asyncio.run(compare(title, trivial, 10, has_peers=False))
     banner("a package of 50 files, one of them edited")
     times = asyncio.run(package(count))
     print(f"luminal  p50 {statistics.median(times) * 1e3:.2f} ms")

@@ -7,12 +7,14 @@ import importlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from types import ModuleType
 
 
 class Clock:
@@ -45,67 +47,78 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def with_importlib(text: Callable[[int], str], count: int, clock: Clock) -> None:
+Reload = Callable[[str], None]
+"""Gives a module another text, and reloads it."""
+
+
+@contextmanager
+def with_importlib(clock: Clock) -> Iterator[Reload]:
+    with imported("reloading_peer") as (file, module):
+
+        def reload(text: str) -> None:
+            file.write_text(text)
+            with clock:
+                importlib.reload(module)
+
+        yield reload
+
+
+@contextmanager
+def with_jurigged(clock: Clock) -> Iterator[Reload]:
+    from jurigged.register import Registry
+
+    with imported("reloading_jurigged") as (file, _):
+        registry = Registry()
+        registry.prepare("reloading_jurigged", str(file))
+        code = registry.get(str(file))
+
+        def reload(text: str) -> None:
+            file.write_text(text)
+            with clock:
+                code.refresh()
+
+        yield reload
+
+
+@contextmanager
+def with_hmr(clock: Clock) -> Iterator[Reload]:
+    from reactivity.hmr.core import ReactiveModule, patch_meta_path
+
+    def patch(root: Path) -> None:
+        patch_meta_path([str(root)])
+
+    with imported("reloading_hmr", patch) as (file, module):
+        assert isinstance(module, ReactiveModule)
+        load = vars(ReactiveModule)["_ReactiveModule__load"].__get__(
+            module, ReactiveModule
+        )
+
+        def reload(text: str) -> None:
+            file.write_text(text)
+            with clock:
+                load.invalidate()
+                load()
+
+        yield reload
+
+
+@contextmanager
+def imported(
+    name: str, prepare: Callable[[Path], None] = lambda _: None
+) -> Iterator[tuple[Path, ModuleType]]:
+    """Import an empty module from a directory of its own."""
     with folder() as root:
-        file = root / "reloading_peer.py"
-        file.write_text(text(0))
+        file = root / f"{name}.py"
+        file.write_text("")
         sys.path.insert(0, str(root))
         was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:
-            module = importlib.import_module("reloading_peer")
-            for number in range(1, count + 1):
-                file.write_text(text(number))
-                with clock:
-                    importlib.reload(module)
+            prepare(root)
+            yield file, importlib.import_module(name)
         finally:
             sys.dont_write_bytecode = was
             sys.path.remove(str(root))
-            del sys.modules["reloading_peer"]
-
-
-def with_jurigged(text: Callable[[int], str], count: int, clock: Clock) -> None:
-    from jurigged.register import Registry
-
-    with folder() as root:
-        file = root / "reloading_jurigged.py"
-        file.write_text(text(0))
-        sys.path.insert(0, str(root))
-        try:
-            importlib.import_module("reloading_jurigged")
-            registry = Registry()
-            registry.prepare("reloading_jurigged", str(file))
-            code = registry.get(str(file))
-            for number in range(1, count + 1):
-                file.write_text(text(number))
-                with clock:
-                    code.refresh()
-        finally:
-            sys.path.remove(str(root))
-            del sys.modules["reloading_jurigged"]
-
-
-def with_hmr(text: Callable[[int], str], count: int, clock: Clock) -> None:
-    from reactivity.hmr.core import ReactiveModule, patch_meta_path
-
-    with folder() as root:
-        file = root / "reloading_hmr.py"
-        file.write_text(text(0))
-        sys.path.insert(0, str(root))
-        patch_meta_path([str(root)])
-        try:
-            module = importlib.import_module("reloading_hmr")
-            assert isinstance(module, ReactiveModule)
-            load = vars(ReactiveModule)["_ReactiveModule__load"].__get__(
-                module, ReactiveModule
-            )
-            for number in range(1, count + 1):
-                file.write_text(text(number))
-                with clock:
-                    load.invalidate()
-                    load()
-        finally:
-            sys.path.remove(str(root))
-            sys.modules.pop("reloading_hmr", None)
+            sys.modules.pop(name, None)
 
 
 PEERS = {
