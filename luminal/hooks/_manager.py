@@ -333,13 +333,20 @@ class PluginManager(pluggy.PluginManager):
         Returns:
             (name of the hook, function, name of the nearest hook or ``""``) of each.
         """
-        known = self._specified()
         found = []
         for attribute, function, options in self._marked(plugin):
             name = options.get("specname") or attribute
-            if not options.get("optionalhook") and name not in known:
-                found.append((name, function, nearest(name, known)))
+            caller = self._callers.get(name)
+            is_known = caller is not None and caller.has_spec()
+            if not (is_known or options.get("optionalhook")):
+                found.append((name, function, nearest(name, self._specified())))
         return found
+
+    def has_others(self, hook: str, plugin: type) -> bool:
+        """Whether *hook* has implementations of more than one *plugin*'s class."""
+        caller = self._callers.get(hook)
+        implementations = caller.snapshot.implementations if caller is not None else ()
+        return any(type(impl.plugin) is not plugin for impl in implementations)
 
     def check_pending(self) -> None:
         """Raise for an implementation of a hook without a specification.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -47,6 +46,9 @@ __all__ = ["Handler", "Life"]
 
 FORCED_CLOSE = 0.5
 """Seconds for ending what a photon owns when it is stopped by force."""
+
+_SHARED = ("logging", "_name", "_life", "_runtime", "_choice", "_is_unloaded")
+"""What two Handlers of one life have in common."""
 
 
 @attrs.define(eq=False)
@@ -466,7 +468,9 @@ class Handler:
 
     def _detached(self) -> Handler:
         """Return another Handler of the same life, which retires it after a swap."""
-        other = copy(self)
+        other = Handler.__new__(Handler)
+        for name in _SHARED:  # `copy.copy` takes five times as long, in each swap
+            setattr(other, name, getattr(self, name))
         other._lock = CrossLoopLock()
         other._changes = InterpreterChanges()
         return other

@@ -270,7 +270,8 @@ class Runtime:
         """
         table = self.settings.get(handler.name, {})
         handler.context.settings = settings_for(handler.name, handler.factory, table)
-        await self._reach_loop_for("photon_create")
+        if self._has_others("photon_create"):
+            await reach_loop()
         return await self.plugins.ahook.photon_create(handler=handler)
 
     def check_hooks(self, handler: Subject) -> None:
@@ -296,26 +297,28 @@ class Runtime:
 
     async def start(self, handler: Subject) -> None:
         """Start the photon."""
-        await self._reach_loop_for("photon_start")
+        if self._has_others("photon_start"):
+            await reach_loop()
         await self.plugins.ahook.photon_start(handler=handler)
 
     async def reload(self, handler: Subject, previous: object) -> None:
         """Pass what the generation before has left to the photon."""
-        await self._reach_loop_for("photon_reload")
+        if self._has_others("photon_reload"):
+            await reach_loop()
         await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
 
     async def finalize(self, handler: Subject) -> object:
         """Finalize the photon; return whether that went well."""
-        await self._reach_loop_for("photon_finalize")
+        if self._has_others("photon_finalize"):
+            await reach_loop()
         return await self.plugins.ahook.photon_finalize(handler=handler)
 
-    async def _reach_loop_for(self, hook: str) -> None:
-        """Leave the worker where others implement the lifecycle's *hook* as well.
+    def _has_others(self, hook: str) -> bool:
+        """Whether others implement a hook of the lifecycle; they may need a loop.
 
-        Luminal's own implementation needs an event loop only for ``async`` methods.
+        Luminal's own implementation needs one only for ``async`` methods.
         """
-        if len(getattr(self.plugins.hook, hook).get_hookimpls()) > 1:
-            await reach_loop()
+        return self.plugins.has_others(hook, DefaultLifecycle)
 
     def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""

@@ -83,7 +83,7 @@ class _Lines(UserList[str]):
         """Note that *generation* executes *source*."""
         others = self.texts
         if others:
-            others = tuple(pair for pair in others if pair[0]() is not generation)
+            others = tuple([pair for pair in others if pair[0]() is not generation])
         known = ref(generation, self._forget)
         if is_current:
             self.current = known
@@ -93,7 +93,7 @@ class _Lines(UserList[str]):
 
     def _forget(self, gone: ref[Generation]) -> None:
         """Forget a generation that has been collected."""
-        self.texts = tuple(pair for pair in self.texts if pair[0] is not gone)
+        self.texts = tuple([pair for pair in self.texts if pair[0] is not gone])
         if self.current is gone:
             self.current = None
         if not self.texts and _shown.get(self.path) is self:

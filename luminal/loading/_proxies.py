@@ -262,12 +262,15 @@ def publish(module: ModuleType) -> None:
 
 
 _over = threading.Condition()
+_waiting = 0
+"""Threads that wait for it; changed while it is held."""
 
 
 def notify_waiting() -> None:
     """Wake the threads that wait for an attempt or a stage to be over."""
-    with _over:
-        _over.notify_all()
+    if _waiting:
+        with _over:
+            _over.notify_all()
 
 
 def wait_until_visible(attempt: Attempt, fullname: str) -> None:
@@ -276,14 +279,20 @@ def wait_until_visible(attempt: Attempt, fullname: str) -> None:
     Raises:
         ModuleNotFoundError: The time of a load has passed.
     """
+    global _waiting
     end = time.monotonic() + attempt.stage.patience
     with _over:
-        while not (attempt.is_over or attempt.stage.is_over or attempt.shows()):
-            left = end - time.monotonic()
-            if left <= 0:
-                raise ModuleNotFoundError(
-                    f"No module named {fullname!r}: it is still being loaded as a "
-                    "photon",
-                    name=fullname,
-                )
-            _over.wait(left)
+        # Counted before the condition is looked at: what comes true later notifies.
+        _waiting += 1
+        try:
+            while not (attempt.is_over or attempt.stage.is_over or attempt.shows()):
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise ModuleNotFoundError(
+                        f"No module named {fullname!r}: it is still being loaded as a "
+                        "photon",
+                        name=fullname,
+                    )
+                _over.wait(left)
+        finally:
+            _waiting -= 1

@@ -91,6 +91,8 @@ def in_order(units: AbstractSet[str], needs: Edges) -> list[str]:
         units: What is to be staged.
         needs: Unit → units that it imports from.
     """
+    if len(units) < 2:
+        return list(units)
     graph = {unit: {o for o in needs(unit) if o in units} - {unit} for unit in units}
     while True:
         sorter = TopologicalSorter(graph)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dis
 import inspect
 from traceback import walk_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luminal.errors import LuminalError, PhotonStateError
 from luminal.loading import namespaces_of
@@ -40,6 +40,8 @@ _MAX_CHARACTERS = 30_000
 parser holds it for 10 ms. `luminal check` searches larger ones."""
 _TAKES_AWAY = ("pop", "remove", "discard", "un", "de", "dis")
 """How methods begin that take something away."""
+_ENDING = {"finalize", "start", "__init__"}
+"""Methods whose code may end something."""
 
 
 def repeated_registration(
@@ -180,18 +182,18 @@ def registration_error(registered: Leftover) -> PhotonStateError:
 
 def _ending_codes(instance: object) -> list[CodeType]:
     """Return the code of what runs at the end of *instance*, without running any."""
+    functions: dict[str, Any] = {}
+    for cls in type.__getattribute__(type(instance), "__mro__"):
+        values = type.__getattribute__(cls, "__dict__")
+        for name in values.keys() & _ENDING:
+            if inspect.iscode(getattr(values[name], "__code__", None)):
+                functions.setdefault(name, values[name].__code__)
     found: list[CodeType] = []
-    for name in ("finalize", "start", "__init__"):
-        for cls in type.__getattribute__(type(instance), "__mro__"):
-            function = type.__getattribute__(cls, "__dict__").get(name)
-            code = getattr(function, "__code__", None)
-            if not inspect.iscode(code):
-                continue
-            if name == "finalize":
-                found.append(code)
-            elif "on_close" in code.co_names:
-                found += [c for c in code.co_consts if inspect.iscode(c)]
-            break
+    for name, code in functions.items():
+        if name == "finalize":
+            found.append(code)
+        elif "on_close" in code.co_names:
+            found += [c for c in code.co_consts if inspect.iscode(c)]
     return found
 
 

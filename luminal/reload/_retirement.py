@@ -95,7 +95,7 @@ class Retirement:
             return
         if all(map(self._has_nothing_to_do, self.handlers)):
             if self._take():
-                await self._carry_out()
+                await self._carry_out(is_idle=True)
         else:
             await reach_loop()
             self.begin()
@@ -176,13 +176,13 @@ class Retirement:
                 timer.cancel()
         return self.is_over
 
-    async def _carry_out(self) -> None:
+    async def _carry_out(self, *, is_idle: bool = False) -> None:
         import asyncio
 
         running = [h for h in self.handlers if h.state is State.RUNNING]
         try:
             for handler in running:
-                await self._drain(handler)
+                await self._drain(handler, is_idle=is_idle)
         except asyncio.CancelledError:
             self._continue_in_thread()
             raise
@@ -244,10 +244,10 @@ class Retirement:
         defer = self.runtime.events.defer
         weakref.finalize(handler.generation, defer, event, call_soon).atexit = False
 
-    async def _drain(self, handler: Handler) -> None:
+    async def _drain(self, handler: Handler, *, is_idle: bool) -> None:
         """Wait until no call of the old photon is under way, or the time is over."""
         began = time.monotonic()
-        is_idle = await self._is_idle(handler)
+        is_idle = is_idle or await self._is_idle(handler)
         while not is_idle and time.monotonic() < self.until:
             is_idle = await self._is_idle(handler)
         self.runtime.drained(handler, time.monotonic() - began, is_idle=is_idle)

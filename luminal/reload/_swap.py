@@ -9,7 +9,7 @@ see `luminal.reload._retirement`.
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
         Sequence,
     )
     from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
 
-    from luminal.lifecycle import Registry, Runtime
+    from luminal.lifecycle import CrossLoopLock, Registry, Runtime
     from luminal.loading import Generation, World
     from luminal.model import Problem
     from luminal.reload._plan import Change
@@ -406,6 +407,11 @@ class LateDependencies:
         raise unmet.error
 
 
+def _is_in_between(handler: Handler) -> bool:
+    """Whether the photon is being started or stopped."""
+    return handler.state is State.STARTING or handler.state is State.STOPPING
+
+
 def _not_cancelled(error: BaseException) -> BaseException:
     """Return *error* of an import, but never a cancellation of the caller."""
     from asyncio import CancelledError
@@ -487,7 +493,9 @@ class Swap:
     async def _prepare(self) -> None:
         """Stage the new photons, and start them beside the old ones."""
         selected = await self._select()
-        await self._wait_until_stable()
+        while unstable := [h for h in self.handlers() if _is_in_between(h)]:
+            async with unstable[0]._lock:
+                pass
         known = [c for r in self.change.upgrades.values() for c in r.candidates]
         self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
         self._check_names()
@@ -519,8 +527,7 @@ class Swap:
                         # A helper. Whoever imports it brings it; it may have gone.
                         continue
                     running = self.world.generations[unit]
-                    changes = self._import_changes[unit] = InterpreterChanges()
-                    with self.runtime.tracking_changes(changes, *self._name_of(unit)):
+                    with self._tracking(unit):
                         if upgrade is not None:
                             generation = attempt.provide(unit, upgrade.origin)
                         else:
@@ -554,17 +561,14 @@ class Swap:
             self.runtime.events.emit(event)
         return selected
 
-    async def _wait_until_stable(self) -> None:
-        """Wait until no photon is being started or stopped."""
-        for handler in self.handlers():
-            if handler.state in (State.STARTING, State.STOPPING):
-                async with handler._lock:
-                    pass
-
-    def _name_of(self, unit: str) -> tuple[str, str]:
-        """Return the name and the file of the first photon of *unit*."""
+    def _tracking(self, unit: str) -> AbstractContextManager[None]:
+        """Note what the import of *unit* changes, for its first photon."""
+        changes = self._import_changes[unit] = InterpreterChanges()
+        if self.runtime.interpreter_policy is None:
+            return nullcontext()
         of = self.registry.of_units([unit])
-        return (of[0].name, of[0].filepath) if of else (unit, "")
+        name = (of[0].name, of[0].filepath) if of else (unit, "")
+        return self.runtime.tracking_changes(changes, *name)
 
     def _check_names(self) -> None:
         """Reject names that photons outside of the transaction have."""
@@ -595,14 +599,19 @@ class Swap:
 
     async def _commit(self) -> None:
         """Replace old by new, while no photon is started or stopped."""
-        async with AsyncExitStack() as locks:
+        held: list[CrossLoopLock] = []
+        try:
             for pair in self.pairs:
                 if pair.old is not None:
-                    await locks.enter_async_context(pair.old._lock)
+                    await pair.old._lock.__aenter__()
+                    held.append(pair.old._lock)
             # From here on nothing waits.
             self._check_states()
             self.late.check_users(self.units, self.world, self._stage.outdated())
             self._replace()
+        finally:
+            for lock in reversed(held):
+                await lock.__aexit__(None, None, None)
 
     def _check_states(self) -> None:
         for pair in self.pairs:

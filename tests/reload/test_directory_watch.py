@@ -93,6 +93,8 @@ class Watched:
             await self.host.until(lambda: self.answers() == list(expected))
         except AssertionError as error:
             raise AssertionError(f"{self.answers()} is not {expected}") from error
+        async with self.host._lock:  # the events of a swap come after it, in a thread
+            pass
 
     def swaps(self):
         return len(self.host.happened(EventKind.SWAPPED))
