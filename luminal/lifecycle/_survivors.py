@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -86,22 +85,27 @@ class Survivors:
             self._ended.append(one)
             if self._is_due:
                 return
+            self._is_due = True
         import asyncio
 
-        with suppress(RuntimeError), unowned():  # without a loop: at the next end
+        try:
             loop = asyncio.get_running_loop()
-            loop.call_later(PATIENCE, self._begin)
-            self._is_due = True
+        except RuntimeError:
+            self._begin(PATIENCE)
+        else:
+            with unowned():
+                loop.call_later(PATIENCE, self._begin)
 
-    def _begin(self) -> None:
+    def _begin(self, wait: float = 0.0) -> None:
         # Not on the loop: it looks at every object of the program.
         with unowned():
             thread = threading.Thread(
-                target=self._look, name="luminal-leaks", daemon=True
+                target=self._look, args=(wait,), name="luminal-leaks", daemon=True
             )
             thread.start()
 
-    def _look(self) -> None:
+    def _look(self, wait: float) -> None:
+        time.sleep(wait)
         delay = PATIENCE
         while self._look_once():  # Python's own collections are waited for
             time.sleep(delay)
