@@ -3,8 +3,9 @@
 Run ``python -m benchmarks.reloading --size small|full``. A row of Luminal's is a whole
 reload: read, compile, execute, create, start, swap, finalize the old; or that up to the
 commit. A bare round trip is the least that keeps it away from an event loop: a thread
-that waits for work reads, hashes, compiles and executes the same text. Peers do less: `importlib.reload` and hmr change a module in place, and
-jurigged patches functions. None of them keeps the old module or rolls back.
+that waits for work reads, hashes, compiles and executes the same text. Peers do less:
+`importlib.reload` and hmr change a module in place, and jurigged patches functions.
+None of them keeps the old module or rolls back.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from luminal.reload._registrations import (
     repeated_registration,
 )
 from luminal.reload._retirement import Retirements
-from luminal.reload._swap import LateDependencies, Swap
+from luminal.reload._swap import LateDependencies, Swap, by_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -152,11 +152,10 @@ class Reloader:
             policy: What is rejected together.
         """
         whole = self._affected(change.units)
-        is_one = policy == "all"
-        groups = [whole] if is_one else components(whole, self.world.needs)
+        groups = [whole] if policy == "all" else components(whole, self.world.needs)
         done, rejected = Reloaded(), set[str]()
         while groups:
-            done += await self._run(groups.pop(0), change, groups, rejected)
+            done += await self._run(groups, change, rejected)
         return done
 
     def _affected(self, units: set[str]) -> set[str]:
@@ -165,26 +164,29 @@ class Reloader:
 
     async def _run(
         self,
-        units: set[str],
+        groups: list[set[str]],
         change: Change,
-        later: list[set[str]],
         rejected: set[str],
+        others: list[set[str]] | None = None,
     ) -> Reloaded:
-        """Replace *units* in one swap, or report why it was rejected.
+        """Replace *groups* in one swap, or reject one of them.
 
         Args:
-            units: What is replaced or rejected together.
+            groups: What is replaced or rejected together. A swap takes all out of the
+                list. Where one is at fault, the swap is undone, and it alone is taken
+                out: the others are to be tried again.
             change: What replaces them.
-            later: Groups that are swapped later. Those on which *units* turn out to
-                depend are removed, and swapped together with them.
-            rejected: Units of swaps that were rejected; filled.
+            rejected: Units of groups that were rejected; filled.
+            others: Groups that *change* replaces as well where *groups* turn out to
+                depend on them; these are moved to *groups*, to be tried with them.
         """
-        late = LateDependencies(rejected.union(*later))
+        others = others if others is not None else []
+        late = LateDependencies(rejected.union(*others))
         swap = Swap(
             self.world,
             self.registry,
             self.runtime,
-            in_order(units, self.world.needs),
+            in_order(set[str]().union(*groups), self.world.needs),
             change,
             self.retirements.retire_earlier,
             late,
@@ -197,27 +199,55 @@ class Reloader:
         except BaseException as cause:
             if not is_containable(cause):
                 raise
+            if late.users:
+                whole = late.users.union(swap.units)
+                is_one = len(groups) == 1
+                groups[:] = [whole] if is_one else components(whole, self.world.needs)
+                return Reloaded()
             connected = late.found | self._holder_of_name(cause)
-            joining = [group for group in later if group & connected]
-            if joining or late.users:
-                later[:] = [group for group in later if group not in joining]
-                whole = units.union(late.users, *joining)
-                return await self._run(whole, change, later, rejected)
-            rejected |= units
-            return self._reject(concerned, cause, before, swap.outdated)
-        earlier_files = self._history.note(old)
+            joining = [group for group in others if group & connected]
+            if joining:
+                others[:] = [group for group in others if group not in joining]
+                groups[:] = [set[str]().union(*groups, *joining)]
+                return Reloaded()
+            guilty = swap.culprit(groups, cause)
+            if guilty is None:
+                return await self._run_apart(groups, change, rejected)
+            groups.remove(guilty)
+            rejected |= guilty
+            of = {unit: before[unit] for unit in before if unit in guilty}
+            blamed = [h for h in concerned if h.generation and h.generation.unit in of]
+            return self._reject(blamed, cause, of, swap.outdated)
         # A photon has at most two generations: this swap ends the probation of the one
         # before, which a rejected swap would not have done.
         if await self.confirm(swap.units):
             await self.retirements.retire_earlier(
                 {handler.name for handler in concerned}
             )
-        handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        report = self._report(
-            [p for p in pairs if p.new is not None], before, swap.outdated
-        )
-        retirements = await self._conclude(pairs, before, earlier_files)
-        return Reloaded(handlers, report, retirements=retirements)
+        done = Reloaded()
+        for units, of_units in by_group(pairs, groups):
+            replaced = {u: before[u] for u in before if u in units}
+            files = self._history.note({u: old[u] for u in replaced})
+            new = [p for p in of_units if p.new is not None]
+            done += Reloaded(
+                tuple(handler for p in new if (handler := p.old or p.new)),
+                self._report(new, replaced, swap.outdated),
+                retirements=await self._conclude(of_units, replaced, files),
+            )
+        groups.clear()
+        return done
+
+    async def _run_apart(
+        self, groups: list[set[str]], change: Change, rejected: set[str]
+    ) -> Reloaded:
+        """Replace each of *groups* in a swap of its own, as nobody is known to fail."""
+        apart = [[group] for group in groups]
+        groups.clear()
+        done = Reloaded()
+        for one in apart:
+            while one:
+                done += await self._run(one, change, rejected)
+        return done
 
     def _report(
         self,
@@ -392,7 +422,9 @@ class Reloader:
         whole, *others = [self._affected(group) for group in groups]
         # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
-        done = await self._run(whole, Change(pinned=before), others, set())
+        done, asked, change = Reloaded(), [whole], Change(pinned=before)
+        while asked:
+            done += await self._run(asked, change, set(), others)
         for back in done.handlers:
             self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done

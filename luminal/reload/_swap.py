@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from luminal.discovery import fold
-from luminal.errors import LuminalError, PhotonReloadError
+from luminal.errors import LuminalError, PhotonConflictError, PhotonReloadError
 from luminal.lifecycle import (
     Handler,
     InterpreterChanges,
@@ -59,6 +59,7 @@ __all__ = [
     "Placeholder",
     "Previous",
     "Swap",
+    "by_group",
     "hand_over",
     "pair_up",
     "restart_exclusive",
@@ -106,6 +107,30 @@ class Pair:
         if self.old is None or self.state is not State.RUNNING:
             return False
         return bool(getattr(self.old.instance, "photon_exclusive", False))
+
+
+def by_group(
+    pairs: Sequence[Pair], groups: Sequence[set[str]]
+) -> list[tuple[set[str], list[Pair]]]:
+    """Return the pairs of each of *groups*, after a swap.
+
+    Groups between which a photon has moved are one.
+
+    Args:
+        pairs: All of the swap.
+        groups: Their units.
+    """
+    found: list[tuple[set[str], list[Pair]]] = [(set(group), []) for group in groups]
+    for pair in pairs:
+        lives = [h.generation for h in (pair.retiring, pair.new) if h is not None]
+        units = {generation.unit for generation in lives if generation is not None}
+        mine = [each for each in found if each[0] & units] or found[:1]
+        for other in mine[1:]:
+            mine[0][0].update(other[0])
+            mine[0][1].extend(other[1])
+            found.remove(other)
+        mine[0][1].append(pair)
+    return found
 
 
 def pair_up(
@@ -328,22 +353,26 @@ class LateDependencies:
     but is replaced by a swap of its own.
 
     Args:
-        others: Units that change as well: in a later swap, or in one that was rejected.
+        others: Units that change as well, and were rejected.
 
     Attributes:
         found: Those of *others* that the new code depends on.
+        by: Units of the new code that depend on them.
         users: Units that have begun meanwhile to import from what is replaced.
     """
 
     others: AbstractSet[str] = frozenset()
     found: set[str] = attrs.Factory(set)
+    by: set[str] = attrs.Factory(set)
     users: set[str] = attrs.Factory(set)
 
     def collect(self, staged: Mapping[str, Generation]) -> None:
         """Note what the generations in *staged* have imported from so far."""
         if self.others:
-            for generation in list(staged.values()):
-                self.found |= self.others & generation.needs
+            for unit, generation in list(staged.items()):
+                if found := self.others & generation.needs:
+                    self.found |= found
+                    self.by.add(unit)
 
     @contextmanager
     def collecting(self, attempt: Attempt) -> Iterator[None]:
@@ -450,6 +479,8 @@ class Swap:
     outdated: tuple[Problem, ...] = ()
     _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
+    # What is executed or started now; empty in between.
+    _at: str = ""
     # Unit → what its import has changed, until its photons are known.
     _import_changes: dict[str, InterpreterChanges] = attrs.Factory(dict)
     # Exclusive photons that were stopped for the new ones to start.
@@ -480,11 +511,34 @@ class Swap:
             )
             await self.retire_earlier({p.old.name for p in self.pairs if p.old})
             await self._commit()
-        except BaseException:
+        except BaseException as cause:
             self.late.collect(self._stage.ready)
+            for pair in self.pairs:  # a hook implementation that does not fit
+                new, plugin = pair.new, getattr(cause, "plugin", None)
+                if plugin is not None and new and new.instance is plugin:
+                    self._at = new.generation.unit if new.generation else ""
             await shield_until_done(self._undo())
             raise
         return self.pairs
+
+    def culprit(
+        self, groups: Sequence[set[str]], cause: BaseException
+    ) -> set[str] | None:
+        """Return which of *groups* is at fault, None where nobody can tell.
+
+        Args:
+            groups: Units that are replaced together.
+            cause: What `run` has raised.
+        """
+        if len(groups) == 1:
+            return groups[0]
+        at = {self._at} | self.late.by
+        name = getattr(cause, "photon", None)
+        if at == {""} and name:
+            handlers = [*self.handlers(), *[p.new for p in self.pairs if p.new]]
+            named = [h for h in handlers if fold(h.name) == fold(name)]
+            at = {h.generation.unit for h in named if h.generation is not None}
+        return next((group for group in groups if group & at), None)
 
     def handlers(self) -> list[Handler]:
         """Return the Handlers of the photons that are to be replaced."""
@@ -496,6 +550,7 @@ class Swap:
         while unstable := [h for h in self.handlers() if _is_in_between(h)]:
             async with unstable[0]._lock:
                 pass
+        self._check_each_once(selected)
         known = [c for r in self.change.upgrades.values() for c in r.candidates]
         self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
         self._check_names()
@@ -505,7 +560,10 @@ class Swap:
                 changes = self._import_changes.get(pair.new.generation.unit)
                 pair.new._changes.absorb(changes or InterpreterChanges())
         for pair in self.pairs:
+            if pair.new is not None and pair.new.generation is not None:
+                self._at = pair.new.generation.unit
             await self._start(pair)
+        self._at = ""
         self.late.check(self._stage.ready)
 
     async def _select(self) -> list[Selected]:
@@ -527,6 +585,7 @@ class Swap:
                         # A helper. Whoever imports it brings it; it may have gone.
                         continue
                     running = self.world.generations[unit]
+                    self._at = unit
                     with self._tracking(unit):
                         if upgrade is not None:
                             generation = attempt.provide(unit, upgrade.origin)
@@ -545,6 +604,7 @@ class Swap:
                                 self.runtime.plugins,
                             )
                         selected += chosen
+            self._at = ""
             return selected
 
         result = await run_in_thread(
@@ -569,6 +629,31 @@ class Swap:
         of = self.registry.of_units([unit])
         name = (of[0].name, of[0].filepath) if of else (unit, "")
         return self.runtime.tracking_changes(changes, *name)
+
+    def _check_each_once(self, selected: Sequence[Selected]) -> None:
+        """Reject a photon whose name another new one has.
+
+        Raises:
+            PhotonConflictError: Names both files; the one that had it before keeps it.
+        """
+        had = {fold(h.name): h.generation.unit for h in self.handlers() if h.generation}
+        known: dict[str, Selected] = {}
+        for chosen in selected:
+            key = fold(chosen.name)
+            other = known.setdefault(key, chosen)
+            if other is chosen:
+                continue
+            if chosen.generation.unit == had.get(key):
+                chosen, other = other, chosen  # noqa: PLW2901
+            self._at = chosen.generation.unit
+            raise PhotonConflictError(
+                "is there already",
+                photon=chosen.name,
+                file=next(iter(chosen.generation.sources), ""),
+                why=f"{next(iter(other.generation.sources), '')} has a photon of that "
+                "name",
+                hint="give one of them another photon_name",
+            )
 
     def _check_names(self) -> None:
         """Reject names that photons outside of the transaction have."""
