@@ -341,6 +341,7 @@ class Runtime:
         if not plugins.in_flight(handler.instance):
             return
         began = time.monotonic()
+        await reach_loop()
         is_idle = await plugins.wait_idle(handler.instance, limit, with_loop=True)
         self.drained(handler, time.monotonic() - began, is_idle=is_idle)
 
