@@ -32,6 +32,7 @@ __all__ = [
     "StatRecords",
     "are_unchanged",
     "is_as_before",
+    "is_checkers_copy",
     "list_directory",
     "read_bytes",
     "settled",
@@ -229,9 +230,19 @@ def _modules(path: str) -> list[str]:
             if _is_directory(entry):
                 if not name.endswith(_PACKAGES):
                     found.append(name + "/")
-            elif name.endswith(_MODULES):
+            elif name.endswith(_MODULES) and not is_checkers_copy(name):
                 found.append(name)
     return found
+
+
+def is_checkers_copy(name: str) -> bool:
+    """Return whether an Emacs checks a copy of a text in a file called *name*.
+
+    Flycheck and Flymake write it beside the text, and delete it a moment later.
+    Sources: flycheck-temp-prefix in flycheck.el, and
+    flymake-proc-create-temp-inplace in flymake-proc.el.
+    """
+    return name.startswith("flycheck_") or name.endswith("_flymake.py")
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -1,14 +1,16 @@
 """What the watcher ignores or waits for, judged by names and marks on the disk.
 
 Ignored are backup files of editors, compiled files and version control. They must never
-include a file that Python could import. Waited for are git, while it has a lock, and
-pip, while an installation is incomplete. File systems that send no events are known by
-their type.
+include a file that Python could import, but for copies that editors check. Waited for
+are git, while it has a lock, and pip, while an installation is incomplete. File systems
+that send no events are known by their type.
 """
 
 from __future__ import annotations
 
 import os
+
+from luminal.discovery import is_checkers_copy
 
 __all__ = [
     "GIT_LOCKS",
@@ -17,6 +19,7 @@ __all__ = [
     "is_ignored_file",
     "is_ignored_folder",
     "is_pip_backup",
+    "is_rebase",
     "is_unfinished_distribution",
     "silent_file_system",
 ]
@@ -52,7 +55,8 @@ _NAMES = frozenset(
 
 def is_ignored_file(name: str) -> bool:
     """Return whether a file called *name* cannot be of interest to a photon."""
-    return name.endswith(_ENDS) or name.startswith(_STARTS) or name in _NAMES
+    is_known = name.endswith(_ENDS) or name.startswith(_STARTS) or name in _NAMES
+    return is_known or is_checkers_copy(name)
 
 
 def is_ignored_folder(name: str) -> bool:
@@ -74,6 +78,12 @@ GIT_LOCKS = frozenset({"index.lock", "HEAD.lock", "rebase-merge", "rebase-apply"
 is moved; the two directories span a rebase. Source: gitrepository-layout(5) and the
 trace of git 2.39.
 """
+
+
+def is_rebase(lock: str) -> bool:
+    """Return whether *lock* spans a rebase, which may wait for its user for hours."""
+    return os.path.basename(lock).startswith("rebase-")
+
 
 _POINTER = "gitdir:"
 

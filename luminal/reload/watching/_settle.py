@@ -75,6 +75,7 @@ class NoteCode(enum.StrEnum):
     GONE = "gone"
     RETURNED = "returned"
     UNREADABLE = "unreadable"
+    STALE_LOCK = "stale-lock"
     TROUBLE = "trouble"
 
 
@@ -123,9 +124,10 @@ class Timing:
             open for this time.
         gone: A file that was deleted or emptied keeps the batch open for this time, as
             it may be written again.
-        cap: A batch is delivered after this time, also while changes go on. A lock is
-            stale when nothing was observed for this time.
-        lock_cap: A batch is delivered after this time, also while a lock exists.
+        cap: A batch is delivered after this time, also while changes go on. It counts
+            from the first change, or from the end of a lock that kept the batch open.
+        lock_cap: A lock keeps a batch open up to this time from the first change, and
+            none once the lock itself is known for this time: it is stale.
         scan: Time between two scans of every file where events are sent.
         scan_budget: CPU time of one such scan; the next one continues it.
         poll: Time between two scans of every file where no events are sent.
@@ -136,8 +138,8 @@ class Timing:
     quiet_limit: float = 0.050
     writing: float = 0.250
     gone: float = 0.100
-    cap: float = 5.0
-    lock_cap: float = 60.0
+    cap: float = 0.250
+    lock_cap: float = 5.0
     scan: float = 60.0
     scan_budget: float = 0.012
     poll: float = 2.0
@@ -158,15 +160,15 @@ class Settle:
     _there: set[str] = attrs.field(init=False, factory=set)
     # Path → (why it keeps the batch open, since when).
     _open: dict[str, tuple[Phase, float]] = attrs.field(init=False, factory=dict)
-    # Lock → since when it is known. Never has a key that is in `_stale`.
+    # Lock that exists → since when it is known.
     _locks: dict[str, float] = attrs.field(init=False, factory=dict)
-    # Locks that existed for longer than the cap: ignored until they are deleted.
-    _stale: set[str] = attrs.field(init=False, factory=set)
     # How many paths were new since the batch began or the last lock was deleted.
     _fresh: int = attrs.field(init=False, default=0)
     # When the batch began, and when something was last observed.
     _began: float = attrs.field(init=False, default=0.0)
     _last: float = attrs.field(init=False, default=0.0)
+    # When a lock was deleted for the last time.
+    _unlocked: float = attrs.field(init=False, default=float("-inf"))
     _cause: Cause = attrs.field(init=False, default=Cause.EVENTS)
 
     @property
@@ -222,17 +224,21 @@ class Settle:
 
     @property
     def locks(self) -> frozenset[str]:
-        """The locks that keep batches open."""
+        """The locks that exist."""
         return frozenset(self._locks)
 
+    def stale_locks(self, now: float) -> list[str]:
+        """Return the locks that exist for so long that nothing is kept open by them."""
+        limit = self.timing.lock_cap
+        return [lock for lock, since in self._locks.items() if now >= since + limit]
+
     def has_lock(self, lock: str) -> bool:
-        """Whether *lock* keeps batches open."""
+        """Whether *lock* exists."""
         return lock in self._locks
 
     def add_lock(self, lock: str, now: float) -> None:
-        """Keep batches open while *lock* exists; a stale lock is ignored."""
-        if lock not in self._stale:
-            self._locks.setdefault(lock, now)
+        """Keep batches open while *lock* exists, until it is stale."""
+        self._locks.setdefault(lock, now)
 
     def remove_lock(self, lock: str, now: float) -> None:
         """End the batch soon: the program that held *lock* has finished its work.
@@ -240,16 +246,15 @@ class Settle:
         Deletions made under the lock are final, and the quiet time starts again now.
         Files that are open for writing still keep the batch open.
         """
-        self._stale.discard(lock)
         since = self._locks.pop(lock, self._began)
         for path, (phase, seen) in list(self._open.items()):
             if phase is not Phase.WRITING and seen >= since:
                 del self._open[path]
-        self._last, self._fresh = now, 0
+        self._last, self._unlocked, self._fresh = now, now, 0
 
     def set_locks(self, present: set[str], now: float) -> None:
         """Replace the known locks by *present*, those that exist at *now*."""
-        for lock in [*self._locks, *self._stale]:
+        for lock in list(self._locks):
             if lock not in present:
                 self.remove_lock(lock, now)
         for lock in present:
@@ -260,15 +265,18 @@ class Settle:
         if not self._before:
             return None
         timing = self.timing
-        if self._locks:
-            return min(self._last + timing.cap, self._began + timing.lock_cap)
         at = self._last + min(
             timing.quiet_limit, timing.quiet + timing.quiet_per_path * self._fresh
         )
         for phase, seen in self._open.values():
             wait = timing.writing if phase is Phase.WRITING else timing.gone
             at = max(at, seen + wait)
-        return min(at, self._began + timing.cap)
+        at = min(at, max(self._began, self._unlocked) + timing.cap)
+        at = min(at, self._began + timing.lock_cap)
+        if self._locks:
+            newest = max(self._locks.values())
+            at = max(at, min(newest, self._began) + timing.lock_cap)
+        return at
 
     def is_due(self, now: float) -> bool:
         """Whether the open batch is complete at *now*."""
@@ -288,8 +296,6 @@ class Settle:
         """
         if not self.is_due(now + slack):
             return None
-        self._stale.update(self._locks)
-        self._locks.clear()
         before, there = self._before, self._there
         batch = Batch(
             created=frozenset(p for p in there if not before[p]),

@@ -14,12 +14,13 @@ import queue
 import sys
 import threading
 import time
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.reload.watching._ignore import silent_file_system
+from luminal.reload.watching._ignore import is_rebase, silent_file_system
 from luminal.reload.watching._settle import Cause, Note, NoteCode, Settle, Timing
 from luminal.reload.watching._snapshot import Snapshot, Tracker
 from luminal.reload.watching._source import FileEvent, PollingSource
@@ -67,6 +68,7 @@ class Reporter:
         silent: Mapping[str, str],
         gone: Iterable[str],
         unreadable: Iterable[str],
+        stale_locks: Iterable[str] = (),
     ) -> None:
         """Report the states that are new, and those that have ended.
 
@@ -75,6 +77,7 @@ class Reporter:
             silent: Directory → type of its file system, which sends no events.
             gone: Watched directories that do not exist.
             unreadable: Folders that cannot be listed.
+            stale_locks: Locks that exist for too long to be waited for.
         """
         every = f"every file is looked at every {self.poll:g} s"
         now: dict[tuple[NoteCode, str], str] = {}
@@ -89,6 +92,12 @@ class Reporter:
         for path in unreadable:
             text = f"{path!r} cannot be read: its files are taken as unchanged"
             now[NoteCode.UNREADABLE, path] = text
+        for path in filterfalse(is_rebase, stale_locks):  # a rebase may wait for a user
+            text = (
+                f"{path!r} is there for a long time, so changes do not wait for it any "
+                "more: delete it if the git or pip that made it does not run any more"
+            )
+            now[NoteCode.STALE_LOCK, path] = text
         before, self._reported = self._reported, set(now)
         for code, path in before - self._reported:
             if code is NoteCode.GONE:
@@ -212,6 +221,8 @@ class WatchLoop:
                 tracker.confirm()
         batch = settle.take(tracker.clock(), _SLACK)
         if batch is not None:
+            if settle.locks:
+                self._report()
             self.deliver(batch)
 
     @property
@@ -299,6 +310,7 @@ class WatchLoop:
             silent=self._silent,
             gone=[root for root, there in self.tracker.roots.items() if not there],
             unreadable=snapshot.unreadable,
+            stale_locks=self.tracker.settle.stale_locks(self.tracker.clock()),
         )
 
 

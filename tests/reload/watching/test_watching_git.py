@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from luminal.reload.watching import Cause, Timing
+from luminal.reload.watching import Cause, NoteCode, Timing
 from luminal.reload.watching._ignore import (
     git_directory,
     git_directory_above,
@@ -102,17 +102,17 @@ def test_a_worktree_has_its_lock_elsewhere(inbox, repository, tmp_path):
 
 
 def test_nothing_is_delivered_while_the_lock_exists(inbox, repository, clock):
-    """However slow git is, as long as it goes on."""
+    """However slow git is, up to the cap."""
     lock = repository / ".git" / "index.lock"
     watcher = inbox.watch(clock=clock)
     lock.touch()
-    for number in range(20):
+    for number in range(4):
         (repository / "package_0" / f"slow_{number}.py").write_text("x")
         clock.pass_by(LONG, watcher)
     assert inbox.batches.empty()
     lock.unlink()
     clock.pass_by(LONG, watcher)
-    assert len(inbox.next().created) == 20
+    assert len(inbox.next().created) == 4
 
 
 def test_a_lock_that_was_there_before_the_watch_counts(inbox, repository, clock):
@@ -141,19 +141,33 @@ def test_a_tree_that_becomes_gits_while_it_is_watched(inbox, root, clock):
     assert inbox.next_names() == {"a.py"}
 
 
-def test_a_stale_lock_costs_the_cap_once(inbox, repository, clock):
+def test_a_stale_lock_is_waited_for_and_said_once(inbox, repository, clock):
     timing = Timing()
     watcher = inbox.watch(clock=clock)
-    (repository / ".git" / "index.lock").touch()
+    lock = repository / ".git" / "index.lock"
+    lock.touch()
     file = repository / "package_0" / "m0.py"
     file.write_text("x")
-    clock.pass_by(timing.cap - 0.1, watcher)
+    clock.pass_by(timing.lock_cap - 0.1, watcher)
     assert inbox.batches.empty()
+    assert inbox.notes.empty()
     clock.pass_by(0.1, watcher)
     assert inbox.next_names() == {"package_0/m0.py"}
-    file.write_text("y")
-    clock.pass_by(timing.quiet_limit, watcher)
+    text = str(inbox.note(NoteCode.STALE_LOCK))
+    assert str(lock) in text
+    assert "delete it" in text
+    for content in "yz":
+        file.write_text(content)
+        clock.pass_by(timing.quiet_limit, watcher)
+        assert inbox.next_names() == {"package_0/m0.py"}
+        clock.pass_by(timing.lock_cap, watcher)
+    assert inbox.notes.empty()
+    lock.unlink()
+    lock.touch()
+    file.write_text("again")
+    clock.pass_by(timing.lock_cap, watcher)
     assert inbox.next_names() == {"package_0/m0.py"}
+    assert inbox.note(NoteCode.STALE_LOCK)
 
 
 def test_a_rebase_is_one_batch(inbox, repository):

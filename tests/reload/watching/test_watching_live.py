@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -98,6 +99,47 @@ async def test_a_thousand_saves_while_staging_is_slow(make_host, photons):
         await live.show(a=1000)
         assert len(live.host.happened(EventKind.SWAPPED)) < 500
         assert not live.host.happened(EventKind.UNLOADED)
+
+
+@pytest.mark.parametrize("count", [1, 10])
+@pytest.mark.parametrize("is_renamed", [False, True], ids=["in place", "renamed over"])
+async def test_saves_without_a_pause_are_live_before_they_end(
+    make_host, photons, count, is_renamed
+):
+    """A storm is cut into batches: its first saves do not wait for its end."""
+    async with watching(make_host, photons) as live:
+        names = [f"p{number}" for number in range(count)]
+        await live.begin(**dict.fromkeys(names, 0))
+        spare, seen_during = live.root / "spare.tmp", []
+
+        def save():
+            for number in range(1, 1001):
+                name = names[number % count]
+                target = live.root / f"{name}.py"
+                (spare if is_renamed else target).write_text(text(name, number))
+                if is_renamed:
+                    os.replace(spare, target)
+                time.sleep(0.001)  # the pace of the storm
+            seen_during.extend(live.host.happened(EventKind.SWAPPED))
+
+        await asyncio.to_thread(save)
+        assert seen_during
+        last = {names[number % count]: number for number in range(1001 - count, 1001)}
+        await live.show(**last)
+        assert not live.host.happened(EventKind.REJECTED)
+
+
+async def test_the_copies_that_an_editor_checks_are_no_photons(make_host, photons):
+    """Flycheck and Flymake of Emacs write them beside the text."""
+    async with watching(make_host, photons) as live:
+        (live.root / "flycheck_old.py").write_text(text("old", 1))
+        await live.begin(a=1)
+        for copy in ("flycheck_a.py", "a_flymake.py"):
+            (live.root / copy).write_text(text("copy", 1))
+        (live.root / "a.py").write_text(text("a", 2))
+        (live.root / "b.py").write_text(text("b", 2))
+        await live.show(a=2, b=2)
+        assert set(live.host.photons) == {"a", "b"}
 
 
 async def test_two_who_write_one_file_leave_no_gap(make_host, photons):

@@ -21,7 +21,7 @@ from luminal.reload.watching._watchfiles import WatchfilesSource
     "name",
     [
         *("a.py~", ".a.py.swp", "4913", ".#a.py", "#a.py#", "a.pyc", ".git"),
-        *("a.py___jb_tmp___", ".goutputstream-X1"),
+        *("a.py___jb_tmp___", ".goutputstream-X1", "flycheck_a.py", "a_flymake.py"),
     ],
 )
 def test_files_of_editors_are_noise(name):
@@ -29,7 +29,17 @@ def test_files_of_editors_are_noise(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["a.py", "__init__.py", "data.json", ".env", "a.so", "a.pyi", "py.typed"]
+    "name",
+    [
+        "a.py",
+        "__init__.py",
+        "data.json",
+        ".env",
+        "a.so",
+        "a.pyi",
+        "py.typed",
+        "flymake.py",
+    ],
 )
 def test_what_a_photon_may_use_is_not_noise(name):
     assert not is_ignored_file(name)

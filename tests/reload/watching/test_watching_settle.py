@@ -89,20 +89,22 @@ def test_a_file_still_written_outlives_the_lock():
     assert settle.due() == pytest.approx(0.350)
 
 
-def test_a_long_checkout_is_one_batch_as_long_as_it_lives():
+def test_a_long_checkout_is_one_batch_up_to_the_cap_of_locks():
     settle = Settle(PACE)
     settle.add_lock("index.lock", 0.0)
-    for second in range(1, 30):
+    for second in range(1, 5):
         settle.note(f"f{second}", Phase.DONE, was_there=True, now=float(second))
         assert settle.take(second + 0.9) is None
-    settle.remove_lock("index.lock", 30.0)
-    assert len(settle.take(30.01)) == 29
+    settle.remove_lock("index.lock", 5.0)
+    assert len(settle.take(5.01)) == 4
 
 
-def test_a_stale_lock_costs_the_cap_once():
+def test_a_stale_lock_is_waited_for_once():
     settle = settled(("a", Phase.DONE, True, 0.0), locks=["index.lock"])
     assert settle.take(4.9) is None
+    assert not settle.stale_locks(4.9)
     assert settle.take(5.0).changed == {"a"}
+    assert settle.stale_locks(5.0) == ["index.lock"]
     settle.note("a", Phase.DONE, was_there=True, now=6.0)
     settle.add_lock("index.lock", 6.0)
     assert settle.take(6.01).changed == {"a"}
@@ -112,14 +114,21 @@ def test_a_stale_lock_costs_the_cap_once():
     assert settle.take(9.0) is None, "a lock taken anew is believed again"
 
 
-def test_even_a_living_lock_ends_at_its_cap():
+def test_a_lock_that_was_there_long_before_the_change_is_not_waited_for():
+    settle = settled(locks=["index.lock"])
+    settle.note("a", Phase.DONE, was_there=True, now=60.0)
+    assert settle.take(60.01).changed == {"a"}
+
+
+def test_changes_without_end_beside_a_lock_end_at_the_cap_of_locks():
     settle = Settle(PACE)
-    settle.add_lock("index.lock", 0.0)
     at = 0.0
     while settle.take(at) is None:
         settle.note("log", Phase.DONE, was_there=True, now=at)
-        at += 1.0
-    assert at == pytest.approx(PACE.lock_cap, abs=2.0)
+        settle.remove_lock("index.lock", at)
+        settle.add_lock("index.lock", at)
+        at += 0.1
+    assert at == pytest.approx(PACE.lock_cap, abs=0.2)
 
 
 def test_the_weakest_way_of_knowing_counts():
@@ -142,8 +151,8 @@ class Settling(RuleBasedStateMachine):
         self.began = 0.0
         self.last = 0.0
         self.writing: dict[str, float] = {}
-        self.locks: set[str] = set()
-        self.stale: set[str] = set()
+        self.locks: dict[str, float] = {}
+        self.unlocked = 0.0
 
     @rule(
         path=st.sampled_from("abcd"),
@@ -166,24 +175,22 @@ class Settling(RuleBasedStateMachine):
     @rule(lock=st.sampled_from(["l1", "l2"]))
     def lock(self, lock):
         self.settle.add_lock(lock, self.now)
-        if lock not in self.stale:
-            self.locks.add(lock)
+        self.locks.setdefault(lock, self.now)
 
     @rule(lock=st.sampled_from(["l1", "l2"]))
     def unlock(self, lock):
         self.settle.remove_lock(lock, self.now)
-        self.locks.discard(lock)
-        self.stale.discard(lock)
-        self.last = self.now
+        self.locks.pop(lock, None)
+        self.last = self.unlocked = self.now
 
     @rule(present=st.sets(st.sampled_from(["l1", "l2"])))
     def resync(self, present):
-        for lock in (self.locks | self.stale) - present:
-            self.locks.discard(lock)
-            self.stale.discard(lock)
-            self.last = self.now
+        for lock in self.locks.keys() - present:
+            del self.locks[lock]
+            self.last = self.unlocked = self.now
         self.settle.set_locks(present, self.now)
-        self.locks |= present - self.stale
+        for lock in present:
+            self.locks.setdefault(lock, self.now)
 
     @rule(step=st.sampled_from([0.0005, 0.003, 0.02, 0.09, 0.24, 1.0, 4.9, 30.0]))
     def time_goes_by(self, step):
@@ -202,15 +209,12 @@ class Settling(RuleBasedStateMachine):
 
     def deliver(self):
         batch = self.settle.take(self.now)
-        capped = self.now >= self.began + PACE.cap - TINY
-        if self.locks:
-            assert (
-                self.now >= self.last + PACE.cap - TINY
-                or self.now >= self.began + PACE.lock_cap - TINY
-            ), "a lock that lives was not respected"
-            self.stale |= self.locks
-            self.locks.clear()
-        elif not capped:
+        capped = self.now >= max(self.began, self.unlocked) + PACE.cap - TINY
+        capped |= self.now >= self.began + PACE.lock_cap - TINY
+        if self.locks and self.now < self.began + PACE.lock_cap - TINY:
+            for since in self.locks.values():
+                assert self.now >= since + PACE.lock_cap - TINY, "a lock that lives"
+        if not capped:
             assert self.now >= self.last + PACE.quiet - TINY
             for since in self.writing.values():
                 assert self.now >= since + PACE.writing - TINY
@@ -233,7 +237,7 @@ class Settling(RuleBasedStateMachine):
         if due is not None:
             assert due <= self.began + PACE.lock_cap + TINY
             if not self.locks:
-                assert due <= self.began + PACE.cap + TINY
+                assert due <= max(self.began, self.unlocked) + PACE.cap + TINY
 
 
 Settling.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
