@@ -133,7 +133,7 @@ class Timing:
         poll: Time between two scans of every file where no events are sent.
     """
 
-    quiet: float = 0.003
+    quiet: float = 0.001
     quiet_per_path: float = 0.00025
     quiet_limit: float = 0.050
     writing: float = 0.250
