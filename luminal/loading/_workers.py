@@ -144,15 +144,10 @@ class _JobQueue(Generic[T]):
 def _capture(
     job: Callable[[], T], context: contextvars.Context | None = None
 ) -> Result[T]:
-    result: Result[T] = Result()
-    # `result` is made before the job: a thread that is being halted must not enter a
-    # function of ours while it handles the halt's exception. CPython 3.11 has crashed
-    # there.
     try:
-        result.value = job() if context is None else context.run(job)
+        return Result(job() if context is None else context.run(job))
     except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure
-        result.error = error
-    return result
+        return Result(error=error)
 
 
 def _timeout(thread: threading.Thread, deadline: float) -> PhotonTimeoutError:

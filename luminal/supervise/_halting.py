@@ -14,13 +14,14 @@ halt is asked for, and nothing here waits for the halted thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable  # noqa: TC003 - attrs reads it
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -45,6 +46,7 @@ from luminal.supervise._interruption import (
     where,
 )
 from luminal.supervise._ownership import unowned
+from luminal.supervise._waits import forget_waits, waiter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +119,9 @@ class Halt:
         is_abandoned: It outlived every step and was reported.
         last_line: Frame and line where the trace of 3.11 last was.
         trace: The trace function of 3.11, one for the whole halt.
+        wake: Ends what its owner owns and it may wait for; returns whether there was
+            anything.
+        running_loop: The event loop that was last found running in it.
     """
 
     name: str
@@ -130,6 +135,8 @@ class Halt:
     # Only the halted thread itself writes it.
     last_line: tuple[int, int] = (0, 0)
     trace: Callable[..., object] | None = None
+    wake: Callable[[], bool] = bool  # without an owner: False
+    running_loop: Any = None
     # When its blocking call was last ended; only the reaper writes it.
     _unblocked: float = 0.0
     # Held during a step, so that caller and reaper do not both raise.
@@ -274,36 +281,54 @@ def _lines_of(frame: FrameType | None) -> tuple[str, ...]:
 
 _STDLIB = os.path.dirname(os.path.abspath(threading.__file__))
 _DEPTH = 12
+# A call of one of these may wait for a socket.
+_SOCKET_CALLS = frozenset(
+    {
+        "_accept",  # `socket.accept` calls it
+        "accept",
+        "connect",
+        "do_handshake",
+        "poll",
+        "read",
+        "readinto",
+        "recv",
+        "recv_into",
+        "recvfrom",
+        "recvfrom_into",
+        "recvmsg",
+        "select",
+        "send",
+        "sendall",
+        "sendto",
+    }
+)
 
 
 def unblock(halt: Halt, *, is_blocked: bool) -> bool:
     """Make the blocking call of *halt*'s thread return; False where nothing can.
 
+    Only what is the thread's own is touched: the lock that it waits on, the event loop
+    that runs in it; and the sockets of its owner, where it has one. Children are ended
+    by their owner. Whatever else it waits for is somebody else's, and is left alone.
+
     Condition, Event, Queue, Semaphore, Barrier and Future all wait in
     `threading.Condition.wait`: its waiter is released, with `SystemExit` pending, so
-    that it is raised inside that function's own ``try``. A socket is shut down, a
-    child that is waited for is killed, a running event loop is cancelled.
+    that it is raised inside that function's own ``try``.
 
     Args:
         halt: The halt of the thread.
         is_blocked: It stands where it stood at the last look, and used no time of a
-            processor since; only then are sockets and children touched.
+            processor since; only then are sockets touched.
     """
     frame = stack_of(halt.ident)
     if frame is None:
         return False
-    if _is_code(frame, "threading.py", "wait"):
+    if frame.f_code is threading.Condition.wait.__code__:
         return _release_waiter(halt, frame)
-    for inner in _outwards(frame):
-        if _is_code(inner, "base_events.py", "run_forever"):
-            return _stop_event_loop(halt, inner.f_locals.get("self"))
-        if not is_blocked:
-            continue
-        if _is_code(inner, "subprocess.py", "_wait", "_communicate", "_try_wait"):
-            return _kill(inner.f_locals.get("self"))
-        if _is_code(inner, "popen_fork.py", "poll", "wait"):
-            return _kill_pid(inner.f_locals.get("self"))
-    return is_blocked and is_clear(frame) and _shut_sockets(frame)
+    if any(_is_loop(outer) for outer in _outwards(frame)):
+        return _leave_event_loop(halt)
+    may_wait_for_socket = not _SOCKET_CALLS.isdisjoint(frame.f_code.co_names)
+    return is_blocked and may_wait_for_socket and is_clear(frame) and halt.wake()
 
 
 def _outwards(frame: FrameType) -> Iterator[FrameType]:
@@ -315,17 +340,17 @@ def _outwards(frame: FrameType) -> Iterator[FrameType]:
         at = at.f_back
 
 
-def _is_code(frame: FrameType, file: str, *names: str) -> bool:
+def _is_loop(frame: FrameType) -> bool:
     code = frame.f_code
     return (
-        code.co_name in names
-        and os.path.basename(code.co_filename) == file
+        code.co_name == "run_forever"
+        and os.path.basename(code.co_filename) == "base_events.py"
         and code.co_filename.startswith(_STDLIB)
     )
 
 
 def _release_waiter(halt: Halt, frame: FrameType) -> bool:
-    waiter = frame.f_locals.get("waiter")
+    waiter = waiter_of(halt.ident)
     # Only while it stands in that `try`: anywhere else the exception would leave the
     # condition's own lock in a wrong state, or arrive later, in other code.
     if waiter is None or not waiter.locked() or not is_in_try(frame):
@@ -340,65 +365,38 @@ def _release_waiter(halt: Halt, frame: FrameType) -> bool:
     return True
 
 
-def _stop_event_loop(halt: Halt, loop: object) -> bool:
-    import asyncio
-
-    if not isinstance(loop, asyncio.AbstractEventLoop):
+def _leave_event_loop(halt: Halt) -> bool:
+    """Raise `SystemExit` in the loop that runs in the thread; its tasks are its own."""
+    if halt.raises and not halt.is_urgent:
         return False
-
-    def cancel_all() -> None:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
 
     def leave() -> None:
         halt.raises += 1
         raise exit_error(halt)
 
+    loop = halt.running_loop
+    if getattr(loop, "_thread_id", None) != halt.ident:
+        loop = halt.running_loop = _find_loop(halt.ident)
+    if loop is None:
+        return False
     try:
-        loop.call_soon_threadsafe(leave if halt.is_urgent else cancel_all)
+        loop.call_soon_threadsafe(leave)
     except RuntimeError:
         return False  # it closed meanwhile
     return True
 
 
-def _kill(child: object) -> bool:
-    import subprocess
+def _find_loop(ident: int) -> Any:
+    """Return the event loop that runs in the thread *ident*: the loop itself knows."""
+    import asyncio
+    import gc
 
-    if not isinstance(child, subprocess.Popen) or child.returncode is not None:
-        return False
-    child.kill()
-    return True
-
-
-def _kill_pid(popen: object) -> bool:
-    import signal
-
-    pid = getattr(popen, "pid", None)
-    if not isinstance(pid, int) or getattr(popen, "returncode", 0) is not None:
-        return False
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _shut_sockets(frame: FrameType) -> bool:
-    import socket
-
-    done = False
-    for inner in list(_outwards(frame))[:3]:
-        held = list(inner.f_locals.values())
-        me = inner.f_locals.get("self")
-        if me is not None and not isinstance(me, threading.Thread):
-            held += list(getattr(me, "__dict__", {}).values())
-        for thing in held:
-            if isinstance(thing, socket.socket) and thing.fileno() >= 0:
-                # Not connected? Its reader is woken all the same on Linux.
-                with contextlib.suppress(OSError):
-                    thing.shutdown(socket.SHUT_RDWR)
-                done = True
-    return done
+    for thing in gc.get_objects():
+        # Not `isinstance`, which asks objects of all kinds for their `__class__`.
+        is_loop = issubclass(type(thing), asyncio.BaseEventLoop)
+        if is_loop and getattr(thing, "_thread_id", None) == ident:
+            return thing
+    return None
 
 
 _logger = logging.getLogger("luminal.supervise")
@@ -409,12 +407,15 @@ _halts: list[Halt] = []
 _reaper: threading.Thread | None = None
 
 
-def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
+def halt_thread(
+    thread: threading.Thread, *, owner: str = "", wake: Callable[[], bool] = bool
+) -> Halt | None:
     """Begin to halt *thread*, and return at once.
 
     Args:
         thread: Any started thread; one of ours has a ``halting`` event as well.
         owner: Name of the photon that it belongs to, for the report.
+        wake: Ends what the owner owns and the thread may wait for.
 
     Returns:
         The halt, or None where the thread is not running.
@@ -431,6 +432,8 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
         flag.set()
     if ident is None or not is_running:
         return None
+    if sys.version_info < (3, 12):
+        _silence(thread)
     return begin_halt(
         Halt(
             name=thread.name,
@@ -438,8 +441,27 @@ def halt_thread(thread: threading.Thread, *, owner: str = "") -> Halt | None:
             is_open=is_open,
             native_id=thread.native_id or 0,
             owner=owner,
+            wake=wake,
         )
     )
+
+
+def _silence(thread: threading.Thread) -> None:
+    """Let no traceback be printed for the exit that comes back, on 3.11.
+
+    `threading` says nothing of `SystemExit`, but of a class derived from it.
+    """
+    invoke = thread._invoke_excepthook  # type: ignore[attr-defined]  # noqa: SLF001
+    if getattr(invoke, "func", None) is not _invoke_unless_exit:
+        quiet = functools.partial(_invoke_unless_exit, invoke)
+        thread._invoke_excepthook = quiet  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _invoke_unless_exit(
+    invoke: Callable[[threading.Thread], object], thread: threading.Thread
+) -> None:
+    if not isinstance(sys.exc_info()[1], SystemExit):
+        invoke(thread)
 
 
 def begin_halt(halt: Halt) -> Halt:
@@ -452,6 +474,7 @@ def begin_halt(halt: Halt) -> Halt:
     with _changed:
         known = next((h for h in _halts if h.ident == halt.ident and h.is_open()), None)
         if known is not None:
+            known.wake = halt.wake if halt.wake is not bool else known.wake
             return known
         _halts.append(halt)
     # First of all: while we have the interpreter's lock, the thread stands still.
@@ -472,6 +495,7 @@ def _begin_anew() -> None:
     _halts.clear()
     _reaper = None
     forget_monitoring()
+    forget_waits()
 
 
 if hasattr(os, "register_at_fork"):

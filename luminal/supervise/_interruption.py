@@ -70,7 +70,7 @@ _SHIELDED = (
 _BOOTSTRAP = frozenset({"_bootstrap", "_bootstrap_inner", "run"})
 # Ours, and not to be interrupted either.
 _MACHINERY = frozenset(
-    os.path.join(_HERE, name) for name in ("_patches.py", "_halting.py")
+    os.path.join(_HERE, name) for name in ("_patches.py", "_halting.py", "_waits.py")
 )
 # Passed through by an exception, yet not the place to raise one.
 _UNTOUCHED = (

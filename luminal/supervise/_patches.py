@@ -316,6 +316,16 @@ def _server_init(init: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _socket_init(init: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        owner = find_owner()
+        if owner is not None:
+            owner.note_socket(self)
+
+    return wrapper
+
+
 def _socket_bind(bind: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, address: Any, /) -> None:
         bind(self, address)
@@ -345,6 +355,7 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("asyncio", "BaseEventLoop.create_task", _create_task),
     ("asyncio", "BaseEventLoop.call_at", _call_at),
     ("asyncio", "Server.__init__", _server_init),
+    ("socket", "socket.__init__", _socket_init),
     ("socket", "socket.bind", _socket_bind),
     ("subprocess", "Popen.__init__", _popen_init),
     ("multiprocessing.process", "BaseProcess.start", _process_start),

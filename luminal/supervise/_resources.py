@@ -14,17 +14,17 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable  # noqa: TC003 - attrs reads it
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
 from luminal.supervise._ownership import unowned
+from luminal.supervise._waits import begin_noting, end_noting
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
-
 
 __all__ = [
     "OwnedExecutor",
@@ -42,7 +42,7 @@ __all__ = [
     "started_at",
 ]
 
-_HERE = __file__.rpartition("/")[0]
+_HERE = __file__.rpartition("/")[0].rpartition("/")[0] + "/"
 _MACHINERY = ("/threading.py", "/asyncio/", "/concurrent/", "/multiprocessing/")
 
 
@@ -71,6 +71,7 @@ class OwnedResource:
     Attributes:
         thing: The thing itself.
         where: ``file:line in function`` that started it.
+        wake: Ends what its owner owns and it may wait for.
     """
 
     kind = "thing"
@@ -78,6 +79,7 @@ class OwnedResource:
 
     thing: Any
     where: str = attrs.field(factory=started_at)
+    wake: Callable[[], bool] = attrs.field(default=bool, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -138,11 +140,15 @@ class OwnedThread(OwnedResource):
     def run_until_halted(self, run: Callable[[], None]) -> None:
         """Call *run*; where a halt ends it, no excepthook is called."""
         vars(self.thing).pop("run", None)  # a method again, no reference to itself
+        is_noting = begin_noting()
         try:
             run()
         except BaseException as error:
             if isinstance(error, Exception) or not self.is_halted:
                 raise
+        finally:
+            if is_noting:
+                end_noting()
 
     def interrupt_if_unaware(self) -> None:
         """Halt it where it has no flag to look at, or waits and does not look."""
@@ -156,7 +162,7 @@ class OwnedThread(OwnedResource):
             self._halt = self._begin_halt()
 
     def _begin_halt(self) -> Halt | None:
-        return halt_thread(self.thing)
+        return halt_thread(self.thing, wake=self.wake)
 
     def leftover(self, owner: str, seconds: float) -> Leftover:
         """Describe it, with its stack."""
@@ -189,11 +195,14 @@ class OwnedRawThread(OwnedThread):
         """Call the function; what the thread runs."""
         self._native_id = threading.get_native_id()
         self._ident = threading.get_ident()
+        is_noting = begin_noting()
         try:
             self.thing(*args, **kwargs)
         except SystemExit:
             pass  # as `_thread` itself would do
         finally:
+            if is_noting:
+                end_noting()
             self._is_over = True
 
     def is_alive(self) -> bool:
@@ -207,7 +216,13 @@ class OwnedRawThread(OwnedThread):
 
     def _begin_halt(self) -> Halt:
         return begin_halt(
-            Halt(self.name, self._ident, self.is_alive, native_id=self._native_id)
+            Halt(
+                self.name,
+                self._ident,
+                self.is_alive,
+                native_id=self._native_id,
+                wake=self.wake,
+            )
         )
 
 
@@ -355,7 +370,7 @@ class OwnedExecutor(OwnedResource):
         """Halt its threads, terminate its processes."""
         for worker in self._workers():
             if isinstance(worker, threading.Thread):
-                halt_thread(worker)
+                halt_thread(worker, wake=self.wake)
             else:
                 worker.terminate()
 

@@ -35,6 +35,7 @@ from luminal.supervise._threads import TracedThread
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     import subprocess
     from asyncio import Task
     from collections.abc import (
@@ -299,6 +300,8 @@ class Scope:
     _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
     # References to servers and bound sockets that were opened during the start.
     _opened: list[weakref.ref[Any]] = attrs.field(factory=list, init=False)
+    # Its threads may wait for them.
+    _sockets: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet, init=False)
 
     def __attrs_post_init__(self) -> None:
         _patches.enter(self)
@@ -320,6 +323,7 @@ class Scope:
 
     def adopt(self, resource: OwnedResource) -> None:
         """Own *resource* from now on; after `close`, end it at once."""
+        resource.wake = self.shut_sockets
         with self._lock:
             if len(self._owned) > self._most_owned:
                 self._forget_ended()
@@ -352,6 +356,29 @@ class Scope:
         """
         if not self.has_started:
             self._opened.append(weakref.ref(thing))
+
+    def note_socket(self, thing: socket.socket) -> None:
+        """Shut *thing* down at the end, if a thread that does not end waits for it."""
+        with self._lock:
+            self._sockets.add(thing)
+
+    def shut_sockets(self) -> bool:
+        """Shut down the sockets that threads may wait for; False without any.
+
+        One that does not block belongs to an event loop; no thread waits for it alone.
+        """
+        import socket
+
+        with self._lock:
+            sockets = list(self._sockets)
+        done = False
+        for one in sockets:
+            if one.fileno() >= 0 and one.gettimeout() != 0.0:
+                # Not connected? Its reader is woken all the same on Linux.
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                done = True
+        return done
 
     def mark_started(self) -> None:
         """Note that ``start`` has returned: the photon closes itself what is open."""

@@ -24,6 +24,7 @@ from luminal.errors import (
 )
 from luminal.supervise._halting import halt_thread
 from luminal.supervise._ownership import owner_name
+from luminal.supervise._waits import begin_noting, end_noting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,7 @@ class TracedThread(threading.Thread):
 
 def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
     vars(thread).pop("run", None)  # a method again, and no reference to itself
+    is_noting = begin_noting()
     if thread._is_traced:  # noqa: SLF001 - ours
         sys.settrace(thread.globaltrace)  # type: ignore[arg-type]
     try:
@@ -125,6 +127,8 @@ def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
         # Left on, a trace would slow the other threads down on 3.12 and later.
         if sys.gettrace() is not None:
             sys.settrace(None)
+        if is_noting:
+            end_noting()
 
 
 def checkpoint() -> None:

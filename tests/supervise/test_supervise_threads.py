@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -85,23 +84,6 @@ def wait_for_queue_timed(begun):
     queue.Queue().get(timeout=3600)
 
 
-def wait_for_socket(begun):
-    one, other = socket.socketpair()
-    with one, other:
-        begun.set()
-        one.recv(1)
-        while True:
-            pass
-
-
-def wait_for_child(begun):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    begun.set()
-    child.wait()
-    while True:
-        pass
-
-
 @pytest.mark.parametrize(
     "target",
     [
@@ -113,8 +95,6 @@ def wait_for_child(begun):
         wait_for_event,
         wait_for_queue,
         wait_for_queue_timed,
-        wait_for_socket,
-        wait_for_child,
     ],
 )
 def test_halt_ends_the_thread(target):

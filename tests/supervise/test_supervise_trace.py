@@ -39,3 +39,35 @@ def test_an_exception_that_dies_between_two_lines_frees_no_trace_function():
         [sys.executable, "-c", PROGRAM], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+PLAIN = """
+import threading
+from luminal.supervise import halt_thread
+
+begun = threading.Event()
+
+def swallow():
+    begun.set()
+    while True:
+        try:
+            while True:
+                pass
+        except Exception:
+            pass
+
+thread = threading.Thread(target=swallow, daemon=True)
+thread.start()
+begun.wait()
+halt_thread(thread)
+thread.join(60)
+print(thread.is_alive())
+"""
+
+
+def test_a_plain_thread_ends_without_a_traceback():
+    """Python prints none for SystemExit; nor for what stands for it on 3.11."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN], check=False, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
