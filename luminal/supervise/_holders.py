@@ -191,6 +191,8 @@ class _Walk:
             return True
         if type(thing) is tuple and len(thing) == 2 and type(thing[1]) is int:
             return id(thing[0]) in self.seen  # an entry of the table
+        if isinstance(thing, types.GeneratorType):  # from Python 3.14 on
+            return thing.gi_code.co_filename == __file__
         if isinstance(thing, types.FrameType):
             space = thing.f_globals.get("__name__")
             return space in (__name__, "luminal.supervise._referrers")
@@ -230,7 +232,7 @@ class _Walk:
 
     def _root(self, thing: Any, child: int) -> tuple[str, str, bool] | None:
         """Return what is said of *thing*, if nothing further back says more."""
-        if id(thing) in self.calls:
+        if isinstance(thing, types.FrameType) and id(thing) in self.calls:
             where = f"{thing.f_code.co_filename}:{thing.f_lineno}"
             return f"a call of {thing.f_code.co_qualname}", where, False
         if type(thing) is dict and "__name__" in thing and "__spec__" in thing:
