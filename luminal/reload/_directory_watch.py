@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,10 +28,11 @@ from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
+    from luminal.loading import SourceFile
     from luminal.model import Candidate, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
@@ -345,9 +347,10 @@ class DirectoryWatch:
                 break
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
         is_new = any(map(_may_be_photon, paths - known - deleted))
+        texts = change.same_code(self.batch_loader.world)
         if change.units or deleted or is_new:
             self._runner.run_on_worker(
-                lambda: self._act(batch, change, deleted, is_new),
+                lambda: self._act(batch, change, deleted, is_new, texts),
                 self.batch_loader.world.worker,
                 self.batch_loader.runtime.deadlines.shortest,
             )
@@ -361,7 +364,12 @@ class DirectoryWatch:
             )
 
     async def _act(
-        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
+        self,
+        batch: Batch,
+        change: Change,
+        deleted: set[str],
+        is_new: bool,
+        texts: Mapping[str, Mapping[str, SourceFile]] = MappingProxyType({}),
     ) -> None:
         began = time.perf_counter()
         if deleted or is_new or self._is_waiting:
@@ -371,6 +379,9 @@ class DirectoryWatch:
             if deleted:
                 await self._unload(deleted, is_forced=False)
             change.drop_unchanged(self.batch_loader.world.generations)
+            for unit in change.units & texts.keys():
+                self._take_texts(unit, texts[unit])
+                change.units.discard(unit)
             if change.units:
                 done = await self._reload(change)
             is_loaded = False
@@ -385,6 +396,19 @@ class DirectoryWatch:
                 )
         await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
+
+    def _take_texts(self, unit: str, texts: Mapping[str, SourceFile]) -> None:
+        """Go on with other texts of the code that runs: nothing is started."""
+        self.batch_loader.world.take_texts(unit, texts)
+        self._rejected.discard(unit)
+        for handler in self.batch_loader.registry.of_units([unit]):
+            if handler.filepath in texts:
+                handler._take_text(texts[handler.filepath].checksum)
+            _log.info(
+                "%s: no code has changed; generation %d goes on",
+                handler.name,
+                handler.number,
+            )
 
     def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
         """Return what has other bytes now, and which paths a photon was read from."""
