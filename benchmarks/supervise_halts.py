@@ -17,7 +17,7 @@ import threading
 import time
 
 from benchmarks.measure import banner
-from benchmarks.supervise_shapes import SHAPES
+from benchmarks.supervise_shapes import SHAPES, event_loop_that_swallows
 from luminal.supervise import TracedThread
 
 
@@ -58,7 +58,14 @@ def execute():
             pass
 
 
-WORK = (*SHAPES, make_objects, nest, execute)
+# A coroutine that swallows GeneratorExit as well never ends in the thread that collects
+# it, which is whatever thread is running: that shape cannot be repeated in one process.
+WORK = (
+    *(shape for shape in SHAPES if shape is not event_loop_that_swallows),
+    make_objects,
+    nest,
+    execute,
+)
 _PATIENCE_SECONDS = 5.0
 
 
@@ -92,7 +99,7 @@ def main():
     seconds = options.seconds or (30.0 if is_full else 3.0)
     if options.one:
         print(*stress(seconds), flush=True)
-        # A coroutine that swallows everything would never let the interpreter end.
+        # Threads that live on would hold up the end of the interpreter.
         os._exit(0)
     banner("halts, under stress: no crash")
     crashed = halts = ended = 0
