@@ -13,14 +13,14 @@ import logging
 import os
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from luminal.discovery import discover
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.loading import reach_loop, run_in_thread
+from luminal.loading import ModuleLocation, reach_loop, run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, reachable
@@ -376,6 +376,8 @@ class DirectoryWatch:
             await reach_loop()
         done = Reloaded()
         async with self.lock:
+            if deleted and is_new:
+                done += await self._move(deleted, batch.paths)
             if deleted:
                 await self._unload(deleted, is_forced=False)
             change.drop_unchanged(self.batch_loader.world.generations)
@@ -383,7 +385,7 @@ class DirectoryWatch:
                 self._take_texts(unit, texts[unit])
                 change.units.discard(unit)
             if change.units:
-                done = await self._reload(change)
+                done += await self._reload(change)
             is_loaded = False
             # A deleted file may have had the name of a photon that could not be loaded.
             if deleted or is_new or (change.units and self._is_waiting):
@@ -397,13 +399,58 @@ class DirectoryWatch:
         await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
+    async def _move(self, deleted: set[str], paths: AbstractSet[str]) -> Reloaded:
+        """Replace photons whose file has gone by those of their name in new files.
+
+        So they keep their state, and answer all the time.
+
+        Args:
+            deleted: Files that have gone; without those whose photons have moved, at
+                the end.
+            paths: What has just changed.
+        """
+        world, registry = self.batch_loader.world, self.batch_loader.registry
+        find = functools.partial(self._find_new, paths)
+        found = await run_in_thread(find, 60.0, "luminal-discover")
+        change, files = Change(), dict[str, str]()
+        for candidate in found.value or ():
+            handler = registry.get(candidate.name)
+            generation = handler.generation if handler else None
+            if candidate.problem is None and handler and generation:
+                if handler.filepath not in deleted:
+                    continue
+                origin = world.roots.claim(candidate.origin)
+                if generation.origin is not origin:
+                    continue
+                path, unit = candidate.location, origin.name_of(candidate.location)
+                is_package = os.path.basename(path) == "__init__.py"
+                kind: Literal["package", "module"] = (
+                    "package" if is_package else "module"
+                )
+                moved = change.moves.setdefault(generation.unit, {})
+                moved[unit] = ModuleLocation(kind, path, unit)
+                change.candidates.append(candidate)
+                change.units.add(generation.unit)
+                files[handler.filepath] = path
+        if not change.units:
+            return Reloaded()
+        done = await self._reload(change)
+        for old, path in files.items():
+            if registry.of_file(path):
+                deleted.discard(old)
+                self._loaded -= {old}
+                self._loaded.add(path)
+                self._seen.add(path)
+        return done
+
     def _take_texts(self, unit: str, texts: Mapping[str, SourceFile]) -> None:
         """Go on with other texts of the code that runs: nothing is started."""
         self.batch_loader.world.take_texts(unit, texts)
         self._rejected.discard(unit)
         for handler in self.batch_loader.registry.of_units([unit]):
             if handler.filepath in texts:
-                handler._take_text(texts[handler.filepath].checksum)
+                checksum = texts[handler.filepath].checksum
+                handler._take_text(checksum)  # noqa: SLF001 - not for hosts
             _log.info(
                 "%s: no code has changed; generation %d goes on",
                 handler.name,

@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Registry
-    from luminal.loading import Generation, Origin, Pinned, SourceFile, World
+    from luminal.loading import (
+        Generation,
+        ModuleLocation,
+        Origin,
+        Pinned,
+        SourceFile,
+        World,
+    )
     from luminal.model import Candidate
     from luminal.reload._swap import Pair
 
@@ -175,12 +182,16 @@ class Change:
         snapshot: Path → bytes that have been read already.
         pinned: Unit → files to be used instead of those on disk.
         upgrades: Unit of a distribution → its installed version.
+        moves: Unit whose file has gone → the units that its photons have moved to.
+        candidates: What discovery knows of these photons.
     """
 
     units: set[str] = attrs.Factory(set)
     snapshot: dict[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
+    moves: dict[str, dict[str, ModuleLocation]] = attrs.Factory(dict)
+    candidates: list[Candidate] = attrs.Factory(list)
 
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:
         """Whether the installed version has other bytes than what runs."""

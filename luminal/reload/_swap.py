@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from luminal.lifecycle import CrossLoopLock, Registry, Runtime
-    from luminal.loading import Generation, World
+    from luminal.loading import Choice, Generation, World
     from luminal.model import Problem
     from luminal.reload._plan import Change
 
@@ -160,7 +160,7 @@ def pair_up(
         registered = plugin if plugin is old.instance else None
         pairs.append(Pair(old, new, old.state, registered))
     for chosen in by_name.values():
-        neighbour = by_unit[chosen.generation.unit]
+        neighbour = by_unit.get(chosen.generation.unit) or handlers[0]
         fact = facts.get(fold(chosen.name))
         pairs.append(Pair(None, _successor(chosen, neighbour, runtime, fact)))
     return pairs
@@ -552,6 +552,7 @@ class Swap:
                 pass
         self._check_each_once(selected)
         known = [c for r in self.change.upgrades.values() for c in r.candidates]
+        known += self.change.candidates
         self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
         self._check_names()
         self.late.check_requirements(self.pairs, self.registry)
@@ -586,6 +587,9 @@ class Swap:
                         continue
                     running = self.world.generations[unit]
                     self._at = unit
+                    if unit in self.change.moves:
+                        selected += self._move(unit, attempt, chosen_by[unit])
+                        continue
                     with self._tracking(unit):
                         if upgrade is not None:
                             generation = attempt.provide(unit, upgrade.origin)
@@ -619,6 +623,20 @@ class Swap:
             number = chosen.generation.number
             event = Event(EventKind.STAGED, chosen.name, number, seconds=seconds)
             self.runtime.events.emit(event)
+        return selected
+
+    def _move(
+        self, unit: str, attempt: Attempt, choice: Choice | None
+    ) -> list[Selected]:
+        """Stage the units that the photons of *unit* have moved to."""
+        running, numbers = self.world.generations[unit], self.world.numbers
+        selected: list[Selected] = []
+        for target, location in self.change.moves[unit].items():
+            numbers[target] = max(numbers.get(target, 0), running.number)
+            with self._tracking(target):
+                generation = attempt.provide(target, running.origin, location)
+            if choice is not None:
+                selected += choice.select(generation)
         return selected
 
     def _tracking(self, unit: str) -> AbstractContextManager[None]:
