@@ -121,8 +121,7 @@ class UnreachableDirectories:
     def is_deleted(self, path: str) -> bool:
         """Whether a photon's file was deleted, as far as its directory is reached."""
         is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
-        is_there = self.covers(path) or os.path.lexists(path)
-        return bool(is_ours) and not is_there
+        return bool(is_ours) and not self.covers(path) and _is_absent(path)
 
     def covers(self, path: str) -> bool:
         """Whether *path* cannot be reached, so that its state is not known."""
@@ -155,6 +154,17 @@ class UnreachableDirectories:
 
 def _is_marked(handler: Handler) -> bool:
     return handler.problem is not None and handler.problem.phase == _PHASE
+
+
+def _is_absent(path: str) -> bool:
+    """Whether nothing is at *path*; False where that cannot be known (EACCES, EIO)."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_below(path: str, directory: str) -> bool:

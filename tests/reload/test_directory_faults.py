@@ -219,6 +219,88 @@ async def test_a_directory_that_cannot_be_read_leaves_its_photons(
         await shows(host, ("a", 1), ("p", 2))
 
 
+CLOSING = """
+import asyncio, json, logging, os, pathlib, sys
+from luminal import Loader, hookspec
+from luminal.model import EventKind
+
+class Specs:
+    @hookspec
+    def who(self): ...
+
+root, text = pathlib.Path(sys.argv[1]), sys.argv[2]
+closed = root / "p"
+
+def write(path, name, number):
+    text_of = text.replace("NUMBER", str(number)).replace("'a'", repr(name))
+    path.write_text(text_of)
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+async def main():
+    said, kinds = [], []
+    log = logging.Handler()
+    log.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("luminal.watch").addHandler(log)
+    async with Loader() as loader:
+        loader.plugins.add_hookspecs(Specs)
+        loader.events.subscribe(lambda event: kinds.append(event.kind))
+        await loader.watch_photons(root)
+        await until(lambda: len(loader.hook.who()) == 2)
+        closed.chmod(0)
+        write(root / "b.py", "b", 1)
+        await until(lambda: len(loader.hook.who()) == 3)
+        await until(lambda: loader.photons["p"].problem)
+        (root / "b.py").unlink()
+        await until(lambda: len(loader.hook.who()) == 2)
+        write(root / "a.py", "a", 2)
+        await until(lambda: ["a", 2] in list(map(list, loader.hook.who())))
+        during = sorted(loader.hook.who())
+        closed.chmod(0o755)
+        await until(lambda: loader.photons["p"].problem is None)
+        write(closed / "__init__.py", "p", 2)
+        await until(lambda: ["p", 2] in list(map(list, loader.hook.who())))
+        unloaded = kinds.count(EventKind.UNLOADED)
+    told = sum("cannot be read" in line for line in said)
+    print(json.dumps([during, unloaded, told]))
+
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs users")
+@pytest.mark.fault(31)
+def test_a_closed_directory_beside_other_changes_unloads_nothing(photons):
+    """Its photons stay while others come, go and change; it is said once."""
+    photons.write("p/__init__.py", text("p", 1))
+    photons.write("a.py", text("a", 1))
+    if os.geteuid() == 0:
+        for path in (photons.path, *photons.path.rglob("*")):
+            os.chown(path, 65534, 65534)
+        for parent in photons.path.parents:
+            if len(parent.parts) > 2:
+                parent.chmod(0o755)
+    program = [sys.executable, "-c", CLOSING, photons.path, text("a", "NUMBER")]
+    done = subprocess.run(
+        list(map(str, program)),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    during, unloaded, told = json.loads(done.stdout)
+    assert during == [["a", 2], ["p", 1]]
+    assert (unloaded, told) == (1, 1)  # only b, which was deleted
+
+
 UNMOUNTING = """
 import asyncio, json, pathlib, subprocess, sys
 from luminal import Loader, hookspec
