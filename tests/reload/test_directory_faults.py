@@ -367,6 +367,38 @@ def test_a_directory_that_is_unmounted_leaves_its_photons(photons):
     assert is_same
 
 
+@pytest.mark.fault(31)
+async def test_a_deletion_waits_for_calls_under_way(make_host, photons):
+    """The photon of a deleted file is finalized when its last call has returned."""
+    body = """
+    is_open = True
+
+    async def finalize(self):
+        self.is_open = False
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        return self.is_open
+"""
+    photons.write("a.py", text("a", 1, body=body))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def go():
+        begun.set()
+        assert go_on.wait(DEADLINE)
+
+    async with watching(make_host(), photons.path, ("a", 1)) as host:
+        call = asyncio.create_task(asyncio.to_thread(host.hook.visit, go=go))
+        assert await asyncio.to_thread(begun.wait, DEADLINE)
+        (photons.path / "a.py").unlink()
+        await shows(host)  # it gets no further calls
+        assert not host.happened(EventKind.UNLOADED)
+        go_on.set()
+        assert await call == [True]
+        await host.until(lambda: host.happened(EventKind.UNLOADED, "a"))
+
+
 # Links.
 
 
