@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.supervise import own_thread_of_step, unowned
+from luminal.supervise import noting_waits, own_thread_of_step, unowned
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -580,7 +580,8 @@ class _Running:
 def _serve(work: SimpleQueue[_Work | None]) -> None:
     while (given := work.get()) is not None:
         job, done = given
-        job()
+        with noting_waits():  # it may hang, and is halted then
+            job()
         # No reference to the photon remains here when its reload goes on. What it has
         # put into a `threading.local` belongs to that object, not to the thread.
         del job, given

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from luminal.supervise._threads import TracedThread as TracedThread
     from luminal.supervise._threads import checkpoint as checkpoint
     from luminal.supervise._threads import sleep as sleep
+    from luminal.supervise._waits import noting_waits as noting_waits
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
@@ -107,5 +108,6 @@ __getattr__, __dir__ = lazy_attributes(
             "checkpoint",
             "sleep",
         ),
+        "_waits": ("noting_waits",),
     },
 )
