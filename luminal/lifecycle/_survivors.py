@@ -8,6 +8,7 @@ a ``leaked`` event, with file and line.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import threading
@@ -23,6 +24,8 @@ from luminal.model import Event, EventKind, Problem
 from luminal.supervise import find_referrers, unowned
 
 if TYPE_CHECKING:
+    import asyncio
+
     from luminal.lifecycle._runtime import Events
     from luminal.loading import Generation
     from luminal.supervise import Leftover
@@ -70,6 +73,7 @@ class Survivors:
     events: Events
     _ended: list[_Ended] = attrs.Factory(list)
     _is_due: bool = False
+    _loop: asyncio.AbstractEventLoop | None = None
     _lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def watch(self, generation: Generation, photon: str, file: str) -> None:
@@ -83,33 +87,42 @@ class Survivors:
         one = _Ended(weakref.ref(generation), photon, generation.number, file)
         with self._lock:
             self._ended.append(one)
-            if self._is_due:
+            is_lost = self._loop is not None and self._loop.is_closed()
+            if self._is_due and not is_lost:
                 return
             self._is_due = True
         import asyncio
 
         try:
-            loop = asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
         except RuntimeError:
+            self._loop = None
             self._begin(PATIENCE)
         else:
             with unowned():
-                loop.call_later(PATIENCE, self._begin)
+                self._loop.call_later(PATIENCE, self._begin)
 
-    def _begin(self, wait: float = 0.0) -> None:
+    def _begin(self, wait: float = 0.0, delay: float = PATIENCE) -> None:
         # Not on the loop: it looks at every object of the program.
         with unowned():
             thread = threading.Thread(
-                target=self._look, args=(wait,), name="luminal-leaks", daemon=True
+                target=self._look, args=(wait, delay), name="luminal-leaks", daemon=True
             )
             thread.start()
 
-    def _look(self, wait: float) -> None:
+    def _look(self, wait: float, delay: float) -> None:
         time.sleep(wait)
-        delay = PATIENCE
-        while self._look_once():  # Python's own collections are waited for
-            time.sleep(delay)
-            delay = min(2 * delay, _LONGEST)
+        if not self._look_once():
+            return
+        # Python's own collection is waited for: on the loop, or for the next end.
+        again = functools.partial(self._begin, 0.0, min(2 * delay, _LONGEST))
+        try:
+            if self._loop is None:
+                self._is_due = False
+            else:
+                self._loop.call_soon_threadsafe(self._loop.call_later, delay, again)
+        except RuntimeError:  # the loop was closed
+            self._is_due = False
 
     def _look_once(self) -> bool:
         """Report what a full collection has left; return whether any waits for one."""

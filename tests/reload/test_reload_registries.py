@@ -225,9 +225,12 @@ GOES = set(KINDS) - {"mimetypes"}
 @pytest.mark.parametrize("where", ["import", "start"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_there_is_one_of_each_after_ten_reloads(
-    make_host, photons, host_module, kind, where
+    make_host, photons, host_module, kind, where, monkeypatch
 ):
     """And none after the unload. Every old generation can be collected."""
+    # pytest has hooks of its own there, which would come back.
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
     code, count = KINDS[kind]
     if where == "start" and "\n" in code and "class" in code:
         code = code.replace("class Own", "global Own\nclass Own")
