@@ -123,7 +123,7 @@ def test_coroutines_are_run_by_whichever_plugin_the_user_has(tmp_path: Path) -> 
         async def test_async_host(luminal_async_host):
             luminal_async_host.write("hello.py", HELLO)
             await luminal_async_host.watch()
-            luminal_async_host.edit("hello.py", HELLO + "# next")
+            luminal_async_host.edit("hello.py", HELLO + "NEXT = 1")
             assert (await luminal_async_host.reloaded("Hello")).number == 2
             await luminal_async_host.assert_no_leaks()
 
