@@ -11,6 +11,7 @@ import weakref
 
 import pytest
 
+from luminal.lifecycle import _survivors
 from luminal.model import EventKind
 from tests.waiting import async_wait_until
 
@@ -105,6 +106,12 @@ HELD = {
     "module": ("host.HANDLERS.append(sys.modules[__name__])", "HANDLERS ="),
     "deep": ("host.COMMANDS['x'] = [{'y': (Thing(),)}]", "COMMANDS ="),
 }
+
+
+@pytest.fixture(autouse=True)
+def collects_garbage(monkeypatch):
+    """As in a small program; the process of all tests is a large one."""
+    monkeypatch.setattr(_survivors, "_SMALL", sys.maxsize)
 
 
 def told(host):
