@@ -349,17 +349,6 @@ class World:
             return module
         return sys.modules.get(fullname) or module
 
-    def take_texts(self, unit: str, texts: Mapping[str, SourceFile]) -> None:
-        """Let a unit go on with other texts of the same code.
-
-        Args:
-            unit: It serves.
-            texts: Path → the text that compiles to the code that runs.
-        """
-        generation = self.generations[unit]
-        generation.sources.update(texts)
-        show_lines(generation)
-
     def show_lines(self, generation: Generation, source: SourceFile) -> None:
         """Let tracebacks show the lines of a module that is imported late."""
         show_late_lines(generation, source, is_current=True)

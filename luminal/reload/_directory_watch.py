@@ -12,7 +12,6 @@ import functools
 import logging
 import os
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -28,11 +27,10 @@ from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
-    from luminal.loading import SourceFile
     from luminal.model import Candidate, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
@@ -357,10 +355,9 @@ class DirectoryWatch:
                 break
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
         is_new = any(map(_may_be_photon, paths - known - deleted))
-        texts = change.same_code(self.batch_loader.world)
         if change.units or deleted or is_new:
             self._runner.run_on_worker(
-                lambda: self._act(batch, change, deleted, is_new, texts),
+                lambda: self._act(batch, change, deleted, is_new),
                 self.batch_loader.world.worker,
                 self.batch_loader.runtime.deadlines.shortest,
             )
@@ -374,12 +371,7 @@ class DirectoryWatch:
             )
 
     async def _act(
-        self,
-        batch: Batch,
-        change: Change,
-        deleted: set[str],
-        is_new: bool,
-        texts: Mapping[str, Mapping[str, SourceFile]] = MappingProxyType({}),
+        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
     ) -> None:
         began = time.perf_counter()
         if deleted or is_new or self._is_waiting:
@@ -391,9 +383,6 @@ class DirectoryWatch:
             if deleted:
                 await self._unload(deleted, is_forced=False)
             change.drop_unchanged(self.batch_loader.world.generations)
-            for unit in change.units & texts.keys():
-                self._take_texts(unit, texts[unit])
-                change.units.discard(unit)
             if change.units:
                 done += await self._reload(change)
             is_loaded = False
@@ -452,20 +441,6 @@ class DirectoryWatch:
                 self._loaded.add(path)
                 self._seen.add(path)
         return done
-
-    def _take_texts(self, unit: str, texts: Mapping[str, SourceFile]) -> None:
-        """Go on with other texts of the code that runs: nothing is started."""
-        self.batch_loader.world.take_texts(unit, texts)
-        self._rejected.discard(unit)
-        for handler in self.batch_loader.registry.of_units([unit]):
-            if handler.filepath in texts:
-                checksum = texts[handler.filepath].checksum
-                handler._take_text(checksum)  # noqa: SLF001 - not for hosts
-            _log.info(
-                "%s: no code has changed; generation %d goes on",
-                handler.name,
-                handler.number,
-            )
 
     def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
         """Return what has other bytes now, and which paths a photon was read from."""

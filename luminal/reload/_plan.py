@@ -12,9 +12,7 @@ an incomplete installation nor a mixture of two versions is ever executed.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
-from types import CodeType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
         Origin,
         Pinned,
         SourceFile,
-        World,
     )
     from luminal.model import Candidate
     from luminal.reload._swap import Pair
@@ -164,15 +161,6 @@ class Upgrade:
         return {path: source.checksum for path, source in sources.items()}
 
 
-def _is_same_code(one: object, other: object) -> bool:
-    """Whether two code objects are equal, with the lines and columns that they name."""
-    if not isinstance(one, CodeType) or not isinstance(other, CodeType):
-        return one == other
-    if one != other or one.co_linetable != other.co_linetable:
-        return False
-    return all(map(_is_same_code, one.co_consts, other.co_consts))
-
-
 @attrs.define(eq=False)
 class Change:
     """The units that are to be replaced, and by what.
@@ -241,31 +229,6 @@ class Change:
                 )
             ):
                 self.units.discard(unit)
-
-    def same_code(self, world: World) -> dict[str, dict[str, SourceFile]]:
-        """Return the units whose new texts compile to the code that runs.
-
-        A comment at the end of a line changes no code, for instance. One above a
-        function does: it moves the lines that tracebacks name.
-
-        Returns:
-            Unit → path → what was read of it.
-        """
-        found: dict[str, dict[str, SourceFile]] = {}
-        for unit in self.units - self.pinned.keys() - self.upgrades.keys():
-            generation = world.generations.get(unit)
-            known = generation.sources if generation is not None else {}
-            texts = {p: s for p, s in self.snapshot.items() if p in known}
-            with suppress(LuminalError):
-                if texts and all(
-                    _is_same_code(
-                        world.codes.compile(source, is_new=True),
-                        world.codes.compile(known[path]),
-                    )
-                    for path, source in texts.items()
-                ):
-                    found[unit] = texts
-        return found
 
     def compare(self, unit: str, path: str, known: SourceFile) -> None:
         """Read the file at *path*; replace *unit* if its bytes are not the known ones.

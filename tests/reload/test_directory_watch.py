@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
 import logging
 import os
 import shutil
@@ -211,33 +209,6 @@ async def test_a_photon_that_moves_to_another_file_keeps_its_state(
         # It goes on to be watched there.
         target.write_text(COUNTER.format(3))
         await host.until(lambda: host.hook.who()[0][0] == 3)
-
-
-async def test_a_save_that_changes_no_code_changes_only_the_text(make_host, photons):
-    """A comment: nothing is started or finalized, and the new text is shown."""
-    async with make_host() as host:
-        watched = await watching(host, photons, a=1, b=1)
-        handler, instance = host.photons["a"], host.photons["a"].instance
-        before = handler.checksum
-        new = text("a", 1).replace("        return go()", "        return go()  # then")
-        (photons.path / "a.py").write_text(new)
-        await host.until(lambda: handler.checksum != before)
-        assert handler.checksum == hashlib.sha512(new.encode()).hexdigest()
-        assert handler.instance is instance
-        assert handler.number == 1
-        assert inspect.getsource(type(instance).visit).endswith("# then\n")
-        # A comment above moves the lines that tracebacks name: that is a swap.
-        (photons.path / "a.py").write_text("# first\n" + new)
-        await host.until(lambda: handler.number == 2)
-        assert handler.instance.visit.__code__.co_firstlineno == 9
-        # Undone with another comment, what was rejected is over.
-        (photons.path / "b.py").write_text("1 / 0\n")
-        await host.until(lambda: host.happened(EventKind.REJECTED, "b"))
-        (photons.path / "b.py").write_text(text("b", 1) + "# end\n")
-        module = inspect.getmodule(type(host.photons["b"].instance))
-        await host.until(lambda: inspect.getsource(module).endswith("# end\n"))
-        await watched.show(("a", 1), ("b", 1))
-        assert host.photons["b"].number == 1
 
 
 @pytest.mark.fault(1, 2, 27)
