@@ -348,23 +348,23 @@ async def commit(count: int, photons: int = 1) -> tuple[list[float], list[float]
     generation to the last one. The second figure is what is prepared before and cleaned
     up after it, while the photons' locks are held.
     """
-    from luminal.reload._swap import Swap
+    from luminal.reload._transaction import Exchange
 
     turns: list[float] = []
     whole: list[float] = []
 
     def timed(name: str, times: list[float]) -> Callable[[], None]:
-        plain = getattr(Swap, name)
+        plain = getattr(Exchange, name)
 
-        def wrapper(swap: Swap, *args: Any) -> None:
+        def wrapper(exchange: Exchange, *args: Any) -> None:
             began = time.perf_counter()
-            plain(swap, *args)
+            plain(exchange, *args)
             times.append(time.perf_counter() - began)
 
-        setattr(Swap, name, wrapper)
-        return lambda: setattr(Swap, name, plain)
+        setattr(Exchange, name, wrapper)
+        return lambda: setattr(Exchange, name, plain)
 
-    undo = [timed("_switch", turns), timed("_replace", whole)]
+    undo = [timed("_switch", turns), timed("make", whole)]
     try:
         with folder() as root:
             body = "    @hookimpl\n    def ask(self, value): return value\n"

@@ -47,7 +47,8 @@ from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from types import CodeType
 
     from luminal.loading._origin import ModuleLocation, Origin
@@ -252,16 +253,19 @@ class Attempt:
         taken[fullname] = self
         sys.modules[fullname] = proxy
 
-    def cover(self) -> None:
+    def cover(self, replacing: AbstractSet[str]) -> None:
         """Put proxies into the places of all modules that are to be replaced.
 
         Whatever looks a module up in `sys.modules` looks there first, and asks no
         finder where there is one. Units that these import from are covered as well:
         they stay what they are, and it is noted who imports from them.
+
+        Args:
+            replacing: Units.
         """
         serving = self.stage.world.generations
-        units = set(self.stage.replacing)
-        for unit in self.stage.replacing & serving.keys():
+        units = set(replacing)
+        for unit in replacing & serving.keys():
             units |= serving[unit].needs
         packages: list[str] = []
         for unit in sorted(units & serving.keys()):
@@ -426,6 +430,15 @@ class Attempt:
             taken.pop(fullname, None)
             publish(module)
 
+    def keep_others(self) -> None:
+        """Let `discard` leave alone what is not the photons' in `sys.modules`."""
+        self._before = None
+
+    @property
+    def staged(self) -> dict[str, Generation]:
+        """Unit → its new generation, without those that have raised."""
+        return {u: g for u, g in list(self.pending.items()) if u in g.modules}
+
     @property
     def added(self) -> int:
         """How many names it has added to `sys.modules`."""
@@ -507,7 +520,6 @@ class Stage:
 
     Args:
         world: What it is staged for.
-        replacing: Units that new code must not import the serving generation of.
         snapshot: Path → bytes that have been read already, and are to be used.
         pinned: Unit → files to be used instead of those on disk: of an earlier
             generation, or of a distribution as it was installed.
@@ -515,18 +527,21 @@ class Stage:
             looked for.
         patience: Seconds that other code waits for a name that is loaded for the first
             time.
+
+    Attributes:
+        replacing: Units that new code must not import the serving generation of.
         is_over: It has been committed or discarded.
         since: Number of the commit since which the first of what is replaced serves.
     """
 
     world: World
-    replacing: frozenset[str] = frozenset()
+    replacing: set[str] = attrs.field(factory=set, init=False)
     snapshot: Mapping[str, SourceFile] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     successors: Mapping[str, Origin] = attrs.Factory(dict)
     patience: float = 30.0
     is_over: bool = False
-    since: int = attrs.field(init=False)
+    since: int = attrs.field(default=sys.maxsize, init=False)
     ready: dict[str, Generation] = attrs.Factory(dict)
     # Unit → its files, read for imports that functions make later.
     ahead: dict[str, Pinned] = attrs.Factory(dict)
@@ -543,20 +558,29 @@ class Stage:
     _modules: dict[str, ModuleType] = attrs.Factory(dict)
     _added: int = 0
 
-    def __attrs_post_init__(self) -> None:
+    def begin_replacing(self, units: Iterable[str]) -> None:
+        """Let new code import from the new generations of *units* only."""
+        self.replacing.update(units)
         serving = self.world.generations
-        commits = [serving[u].commit for u in self.replacing if u in serving]
-        self.since = min(commits) if commits else sys.maxsize
+        commits = [serving[u].commit for u in units if u in serving]
+        self.since = min([self.since, *commits])
 
-    def outdated(self) -> set[str]:
+    def end_replacing(self, units: Iterable[str]) -> None:
+        """Let new code import again from what serves of *units*."""
+        self.replacing.difference_update(units)
+
+    def outdated(self, staged: Iterable[Generation]) -> set[str]:
         """Return units that serve with another text than new code has read of them.
 
         A call of what is replaced has imported them meanwhile.
+
+        Args:
+            staged: The new code.
         """
         serving = self.world.generations
         return {
             unit
-            for generation in self.ready.values()
+            for generation in staged
             for unit, files in tuple(generation.late_units.items())
             if unit in serving
             and unit not in self.ready
@@ -565,19 +589,25 @@ class Stage:
         }
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Run a block as part of the transaction: it sees what is ready."""
-        token = staging_context.set(
-            self._attempts[-1] if self._attempts else Attempt(self)
-        )
+    def entered(self, attempt: Attempt | None) -> Iterator[None]:
+        """Run a block as part of the transaction: it sees what is ready.
+
+        Args:
+            attempt: What it imports is staged as part of this one.
+        """
+        token = staging_context.set(attempt or Attempt(self))
         try:
             yield
         finally:
             staging_context.reset(token)
 
     @contextmanager
-    def attempt(self) -> Iterator[Attempt]:
-        """Stage some units; where the block raises, these alone are discarded."""
+    def attempt(self, replacing: AbstractSet[str] = frozenset()) -> Iterator[Attempt]:
+        """Stage some units; where the block raises, these alone are discarded.
+
+        Args:
+            replacing: Those of them that replace others.
+        """
         if not self._has_begun:
             self._has_begun = True
             add_to_finder(self.world)
@@ -585,11 +615,14 @@ class Stage:
         if len(sys.modules) != len(self._modules) + self._added:
             # Not for each of a thousand files that import nothing new.
             self._modules, self._added = sys.modules.copy(), 0
+        for earlier in self._attempts[-1:]:
+            # What is in `sys.modules` by now is not from that one alone.
+            earlier.keep_others()
         attempt = Attempt(self, before=self._modules)
         token = staging_context.set(attempt)
         try:
-            if self.replacing:
-                attempt.cover()
+            if replacing:
+                attempt.cover(replacing)
             yield attempt
         except BaseException:
             attempt.discard()
@@ -632,6 +665,12 @@ class Stage:
             yield store_all
         self._forget()
 
+    def give_up(self, attempt: Attempt) -> None:
+        """Forget the units of *attempt* alone."""
+        attempt.discard()
+        if attempt in self._attempts:
+            self._attempts.remove(attempt)
+
     def discard(self) -> None:
         """Forget all of it."""
         self.is_over = True  # first: an attempt that is kept just now checks it
@@ -653,7 +692,6 @@ class Stage:
     def keep(self, attempt: Attempt) -> None:
         """Take over the units of *attempt*, to be committed with the rest."""
         # Without those that have raised: whoever imported them did without.
-        staged = list(attempt.pending.items())
-        self.ready.update({u: g for u, g in staged if u in g.modules})
+        self.ready.update(attempt.staged)
         self._added += attempt.added
         self._attempts.append(attempt)

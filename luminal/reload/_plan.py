@@ -12,6 +12,7 @@ an incomplete installation nor a mixture of two versions is ever executed.
 
 from __future__ import annotations
 
+import functools
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from luminal.loading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Registry
@@ -383,7 +384,9 @@ class Unmet:
     others: tuple[str, ...]
 
 
-def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
+def find_unmet(
+    pairs: Sequence[Pair], registry: Registry, settled: Iterable[Pair] = ()
+) -> Unmet | None:
     """Return the first requirement, of a new photon or of others, that is not met.
 
     A requirement that was not met before the swap is no reason to reject it.
@@ -392,12 +395,13 @@ def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
         pairs: Of the swap, not started yet; their candidates are updated to what the
             new classes require.
         registry: The photons of the host, the old ones of *pairs* among them.
+        settled: Of swaps that are committed in the same step.
     """
     asking = [pair.new for pair in pairs if pair.new and _update_requirements(pair.new)]
-    unmet = _unmet_of_others(pairs, registry)
+    after = _After(registry, lambda: (*settled, *pairs))
+    unmet = _unmet_of_others(pairs, after)
     if unmet is not None or not asking:
         return unmet
-    after = _After.of(pairs, registry)
     before = {fold(p.old.name): p.old.candidate for p in pairs if p.old}
     for new in asking:
         was = before.get(fold(new.name))
@@ -418,7 +422,7 @@ def find_unmet(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
     return None
 
 
-def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
+def _unmet_of_others(pairs: Sequence[Pair], after: _After) -> Unmet | None:
     """Return a new version that a photon outside of the swap does not support."""
     other = {
         fold(p.new.name): (p.old, p.new)
@@ -428,7 +432,7 @@ def _unmet_of_others(pairs: Sequence[Pair], registry: Registry) -> Unmet | None:
     if not other:
         return None
     within = {fold(pair.old.name) for pair in pairs if pair.old}
-    for user in registry.all().values():
+    for user in after.all():
         if fold(user.name) in within:
             continue
         for requirement in _requirements(user.candidate):
@@ -453,23 +457,31 @@ def _version(handler: Handler) -> str:
     return handler.candidate.version if handler.candidate is not None else ""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _After:
     """The photons of the host once the swap is made."""
 
     registry: Registry
-    # Folded name → the new photon of that name; None where it is unloaded.
-    changed: Mapping[str, Handler | None]
+    # Returns the photons before and after.
+    _pairs: Callable[[], Iterable[Pair]]
 
-    @classmethod
-    def of(cls, pairs: Iterable[Pair], registry: Registry) -> _After:
+    @functools.cached_property
+    def changed(self) -> Mapping[str, Handler | None]:
+        """Folded name → the new photon of that name; None where it is unloaded."""
         changed: dict[str, Handler | None] = {}
-        for pair in pairs:
+        for pair in self._pairs():
             if pair.old is not None:
                 changed.setdefault(fold(pair.old.name), None)
             if pair.new is not None:
                 changed[fold(pair.new.name)] = pair.new
-        return cls(registry, changed)
+        return changed
+
+    def all(self) -> Iterator[Handler]:
+        """Yield those that are loaded now, as they will be, without those that go."""
+        for known in self.registry.all().values():
+            handler = self.changed.get(fold(known.name), known)
+            if handler is not None:
+                yield handler
 
     def get(self, name: str) -> Handler | None:
         key = fold(name)

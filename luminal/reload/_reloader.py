@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from luminal.errors import LuminalError, PhotonConflictError, PhotonRollbackError
-from luminal.lifecycle import is_containable, load_failure
+from luminal.errors import LuminalError, PhotonRollbackError
+from luminal.lifecycle import load_failure
 from luminal.loading import Pinned, reach_loop, run_in_thread
 from luminal.model import (
     EventKind,
@@ -29,7 +29,6 @@ from luminal.reload._plan import (
     components,
     distribution_of,
     find_upgrades,
-    in_order,
     reachable,
 )
 from luminal.reload._probation import ProvisionalSwap
@@ -39,7 +38,7 @@ from luminal.reload._registrations import (
     repeated_registration,
 )
 from luminal.reload._retirement import Retirements
-from luminal.reload._swap import LateDependencies, Swap, by_group
+from luminal.reload._transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from luminal.loading import Generation, World
     from luminal.model import Outcome
     from luminal.reload._retirement import Retirement
-    from luminal.reload._swap import Pair
+    from luminal.reload._swap import Pair, Swap
 
 __all__ = ["Policy", "Reloaded", "Reloader"]
 
@@ -152,11 +151,9 @@ class Reloader:
             policy: What is rejected together.
         """
         whole = self._affected(change.units)
-        groups = [whole] if policy == "all" else components(whole, self.world.needs)
-        done, rejected = Reloaded(), set[str]()
-        while groups:
-            done += await self._run(groups, change, rejected)
-        return done
+        is_one = policy == "all"
+        groups = [whole] if is_one else components(whole, self.world.needs)
+        return await self._run(groups, change)
 
     def _affected(self, units: set[str]) -> set[str]:
         """Return those of *units* that are loaded, and all that imports from them."""
@@ -166,88 +163,53 @@ class Reloader:
         self,
         groups: list[set[str]],
         change: Change,
-        rejected: set[str],
-        others: list[set[str]] | None = None,
+        spare: Iterable[set[str]] = (),
     ) -> Reloaded:
-        """Replace *groups* in one swap, or reject one of them.
+        """Replace what can be replaced of *groups* in one step, and report the rest.
 
         Args:
-            groups: What is replaced or rejected together. A swap takes all out of the
-                list. Where one is at fault, the swap is undone, and it alone is taken
-                out: the others are to be tried again.
+            groups: Units that are replaced or rejected together.
             change: What replaces them.
-            rejected: Units of groups that were rejected; filled.
-            others: Groups that *change* replaces as well where *groups* turn out to
-                depend on them; these are moved to *groups*, to be tried with them.
+            spare: Likewise, but replaced only where one of *groups* needs them.
         """
-        others = others if others is not None else []
-        late = LateDependencies(rejected.union(*others))
-        swap = Swap(
+        transaction = Transaction(
             self.world,
             self.registry,
             self.runtime,
-            in_order(set[str]().union(*groups), self.world.needs),
             change,
+            groups,
+            list(spare),
             self.retirements.retire_earlier,
-            late,
         )
-        before = {u: self.world.generations[u] for u in swap.units}
-        old = {unit: Pinned.of(generation) for unit, generation in before.items()}
-        concerned = swap.handlers()
-        try:
-            pairs = await swap.run()
-        except BaseException as cause:
-            if not is_containable(cause):
-                raise
-            if late.users:
-                whole = late.users.union(swap.units)
-                is_one = len(groups) == 1
-                groups[:] = [whole] if is_one else components(whole, self.world.needs)
-                return Reloaded()
-            connected = late.found | self._holder_of_name(cause)
-            joining = [group for group in others if group & connected]
-            if joining:
-                others[:] = [group for group in others if group not in joining]
-                groups[:] = [set[str]().union(*groups, *joining)]
-                return Reloaded()
-            guilty = swap.culprit(groups, cause)
-            if guilty is None:
-                return await self._run_apart(groups, change, rejected)
-            groups.remove(guilty)
-            rejected |= guilty
-            of = {unit: before[unit] for unit in before if unit in guilty}
-            blamed = [h for h in concerned if h.generation and h.generation.unit in of]
-            return self._reject(blamed, cause, of, swap.outdated)
-        # A photon has at most two generations: this swap ends the probation of the one
-        # before, which a rejected swap would not have done.
-        if await self.confirm(swap.units):
-            await self.retirements.retire_earlier(
-                {handler.name for handler in concerned}
-            )
+        await transaction.run()
         done = Reloaded()
-        for units, of_units in by_group(pairs, groups):
-            replaced = {u: before[u] for u in before if u in units}
-            files = self._history.note({u: old[u] for u in replaced})
-            new = [p for p in of_units if p.new is not None]
-            done += Reloaded(
-                tuple(handler for p in new if (handler := p.old or p.new)),
-                self._report(new, replaced, swap.outdated),
-                retirements=await self._conclude(of_units, replaced, files),
-            )
-        groups.clear()
+        for swaps in transaction.connected:
+            done += await self._accept(swaps)
+        for swap, cause in transaction.rejected:
+            done += self._reject(swap, cause)
         return done
 
-    async def _run_apart(
-        self, groups: list[set[str]], change: Change, rejected: set[str]
-    ) -> Reloaded:
-        """Replace each of *groups* in a swap of its own, as nobody is known to fail."""
-        apart = [[group] for group in groups]
-        groups.clear()
-        done = Reloaded()
-        for one in apart:
-            while one:
-                done += await self._run(one, change, rejected)
-        return done
+    async def _accept(self, swaps: list[Swap]) -> Reloaded:
+        """Report what was replaced, and retire it now or after probation.
+
+        Args:
+            swaps: They return to the earlier generations together.
+        """
+        before = {u: g for swap in swaps for u, g in swap.before.items()}
+        pairs = [pair for swap in swaps for pair in swap.pairs]
+        earlier_files = self._history.note({u: Pinned.of(g) for u, g in before.items()})
+        # A photon has at most two generations: this swap ends the probation of the one
+        # before, which a rejected swap would not have done.
+        if await self.confirm(before):
+            await self.retirements.retire_earlier(
+                {handler.name for swap in swaps for handler in swap.concerned}
+            )
+        present = [p for p in pairs if p.new is not None]
+        handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
+        outdated = tuple(dict.fromkeys(p for swap in swaps for p in swap.outdated))
+        report = self._report(present, before, outdated)
+        retirements = await self._conclude(pairs, before, earlier_files)
+        return Reloaded(handlers, report, retirements=retirements)
 
     def _report(
         self,
@@ -291,17 +253,6 @@ class Reloader:
         for problem in outdated:
             self.runtime.emit(EventKind.OUTDATED, handler, problem=problem)
         return attrs.evolve(outcome, warnings=(*changed, *outdated, *copies))
-
-    def _holder_of_name(self, cause: BaseException) -> set[str]:
-        """Return the unit of the photon whose name *cause* says is taken.
-
-        Where that unit changes as well, two files may have exchanged their photons.
-        """
-        taken = cause.photon if isinstance(cause, PhotonConflictError) else None
-        holder = self.registry.get(taken) if taken else None
-        if holder is None or holder.generation is None:
-            return set()
-        return {holder.generation.unit}
 
     async def _conclude(
         self,
@@ -367,18 +318,12 @@ class Reloader:
         await self.confirm([h.generation.unit for h in handlers if h.generation])
         await self.retirements.end({handler.name for handler in handlers})
 
-    def _reject(
-        self,
-        handlers: list[Handler],
-        cause: BaseException,
-        before: dict[str, Generation],
-        outdated: tuple[Problem, ...],
-    ) -> Reloaded:
+    def _reject(self, swap: Swap, cause: BaseException) -> Reloaded:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
-        repeated = repeated_registration(cause, before.values())
-        for handler in handlers:
+        repeated = repeated_registration(cause, swap.before.values())
+        for handler in swap.concerned:
             error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
             if repeated is not None:
                 file, line, number = repeated
@@ -395,8 +340,8 @@ class Reloader:
             problem = Problem.of(error, phase)
             self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
             outcome = handler._outcome(OutcomeResult.FAILED, problem)
-            outcomes.append(attrs.evolve(outcome, warnings=outdated))
-            for each in outdated:
+            outcomes.append(attrs.evolve(outcome, warnings=swap.outdated))
+            for each in swap.outdated:
                 self.runtime.emit(EventKind.OUTDATED, handler, problem=each)
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
 
@@ -422,9 +367,7 @@ class Reloader:
         whole, *others = [self._affected(group) for group in groups]
         # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
-        done, asked, change = Reloaded(), [whole], Change(pinned=before)
-        while asked:
-            done += await self._run(asked, change, set(), others)
+        done = await self._run([whole], Change(pinned=before), others)
         for back in done.handlers:
             self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done

@@ -1,9 +1,8 @@
-"""Swap some units for a new generation in one transaction: all of them, or nothing.
+"""Prepare the swap of some units for a new generation: all of them, or nothing.
 
-`Swap.run` stages the new code, starts its photons beside the old ones, and then
-replaces hook implementations, modules and the lives of Handlers in one step. Until that
-step, any failure leaves the host as it was. What was replaced is retired afterwards,
-see `luminal.reload._retirement`.
+`Swap.prepare` stages the new code, and starts its photons beside the old ones.
+`luminal.reload._transaction` replaces the old by the new. Until then, any failure
+leaves the host as it was.
 """
 
 from __future__ import annotations
@@ -36,9 +35,6 @@ from luminal.reload._plan import find_unmet, reachable
 
 if TYPE_CHECKING:
     from collections.abc import (
-        Awaitable,
-        Callable,
-        Container,
         Coroutine,
         Iterable,
         Iterator,
@@ -48,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
 
-    from luminal.lifecycle import CrossLoopLock, Registry, Runtime
+    from luminal.lifecycle import Registry, Runtime
     from luminal.loading import Choice, Generation, World
     from luminal.model import Problem
     from luminal.reload._plan import Change
@@ -59,7 +55,6 @@ __all__ = [
     "Placeholder",
     "Previous",
     "Swap",
-    "by_group",
     "hand_over",
     "pair_up",
     "restart_exclusive",
@@ -107,30 +102,6 @@ class Pair:
         if self.old is None or self.state is not State.RUNNING:
             return False
         return bool(getattr(self.old.instance, "photon_exclusive", False))
-
-
-def by_group(
-    pairs: Sequence[Pair], groups: Sequence[set[str]]
-) -> list[tuple[set[str], list[Pair]]]:
-    """Return the pairs of each of *groups*, after a swap.
-
-    Groups between which a photon has moved are one.
-
-    Args:
-        pairs: All of the swap.
-        groups: Their units.
-    """
-    found: list[tuple[set[str], list[Pair]]] = [(set(group), []) for group in groups]
-    for pair in pairs:
-        lives = [h.generation for h in (pair.retiring, pair.new) if h is not None]
-        units = {generation.unit for generation in lives if generation is not None}
-        mine = [each for each in found if each[0] & units] or found[:1]
-        for other in mine[1:]:
-            mine[0][0].update(other[0])
-            mine[0][1].extend(other[1])
-            found.remove(other)
-        mine[0][1].append(pair)
-    return found
 
 
 def pair_up(
@@ -353,26 +324,22 @@ class LateDependencies:
     but is replaced by a swap of its own.
 
     Args:
-        others: Units that change as well, and were rejected.
+        others: Units that change as well: in a later swap, or in one that was rejected.
 
     Attributes:
         found: Those of *others* that the new code depends on.
-        by: Units of the new code that depend on them.
         users: Units that have begun meanwhile to import from what is replaced.
     """
 
     others: AbstractSet[str] = frozenset()
     found: set[str] = attrs.Factory(set)
-    by: set[str] = attrs.Factory(set)
     users: set[str] = attrs.Factory(set)
 
     def collect(self, staged: Mapping[str, Generation]) -> None:
         """Note what the generations in *staged* have imported from so far."""
         if self.others:
-            for unit, generation in list(staged.items()):
-                if found := self.others & generation.needs:
-                    self.found |= found
-                    self.by.add(unit)
+            for generation in list(staged.values()):
+                self.found |= self.others & generation.needs
 
     @contextmanager
     def collecting(self, attempt: Attempt) -> Iterator[None]:
@@ -398,12 +365,17 @@ class LateDependencies:
             )
 
     def check_users(
-        self, units: Sequence[str], world: World, outdated: Iterable[str] = ()
+        self,
+        units: Iterable[str],
+        replaced: AbstractSet[str],
+        world: World,
+        outdated: Iterable[str] = (),
     ) -> None:
         """Reject a swap after which other code would be linked to what it replaces.
 
         Args:
             units: What is replaced.
+            replaced: All that is replaced in the same step.
             world: Where they serve.
             outdated: Units that running code has imported with an earlier text than
                 the new code has read.
@@ -411,7 +383,7 @@ class LateDependencies:
         Raises:
             PhotonReloadError: Running code has imported from it in the meantime.
         """
-        self.users = reachable(units, world.users).difference(units).union(outdated)
+        self.users = reachable(units, world.users).difference(replaced).union(outdated)
         if self.users:
             names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
             raise PhotonReloadError(
@@ -420,13 +392,20 @@ class LateDependencies:
                 hint="reload it again",
             )
 
-    def check_requirements(self, pairs: Sequence[Pair], registry: Registry) -> None:
+    def check_requirements(
+        self, pairs: Sequence[Pair], registry: Registry, prepared: Iterable[Swap]
+    ) -> None:
         """Reject photons whose requirements, or those of others, would not be met.
+
+        Args:
+            pairs: Of the swap.
+            registry: The Handlers of the host.
+            prepared: Swaps that are committed in the same step.
 
         Raises:
             PhotonDependencyError: Names what is missing, or the photons of a cycle.
         """
-        unmet = find_unmet(pairs, registry)
+        unmet = find_unmet(pairs, registry, (p for s in prepared for p in s.pairs))
         if unmet is None:
             return
         for name in unmet.others:
@@ -454,7 +433,7 @@ def _not_cancelled(error: BaseException) -> BaseException:
 
 @attrs.define(eq=False)
 class Swap:
-    """One transaction over some units.
+    """Some units that are replaced or rejected together.
 
     Args:
         world: Where generations are committed.
@@ -462,9 +441,14 @@ class Swap:
         runtime: The connections of photons to the host.
         units: What is replaced, in the order of staging.
         change: What replaces them.
-        retire_earlier: Awaited with the photons' names before the commit, so that at
-            most two generations of a photon exist.
+        stage: Where they are staged.
+        prepared: Swaps that are committed in the same step.
         late: Units that change as well, and must not be mixed with these.
+
+    Attributes:
+        before: Unit → the generation that serves.
+        concerned: Handlers of the photons that are to be replaced.
+        pairs: The photons; ``retiring`` of each pair is to be retired after the commit.
     """
 
     world: World
@@ -472,35 +456,44 @@ class Swap:
     runtime: Runtime
     units: Sequence[str]
     change: Change
-    retire_earlier: Callable[[Container[str]], Awaitable[None]]
+    stage: Stage
+    prepared: Sequence[Swap] = ()
     late: LateDependencies = attrs.Factory(LateDependencies)
+    before: dict[str, Generation] = attrs.field(init=False)
+    concerned: list[Handler] = attrs.field(init=False)
     pairs: list[Pair] = attrs.Factory(list)
     # What the photons use, and is different on disk by now, though no reload renews it.
     outdated: tuple[Problem, ...] = ()
-    _stage: Stage = attrs.field(init=False)
     _attempt: Attempt | None = None
-    # What is executed or started now; empty in between.
-    _at: str = ""
     # Unit → what its import has changed, until its photons are known.
     _import_changes: dict[str, InterpreterChanges] = attrs.Factory(dict)
     # Exclusive photons that were stopped for the new ones to start.
     _stopped: list[Placeholder] = attrs.Factory(list)
 
     def __attrs_post_init__(self) -> None:
-        self._stage = Stage(
-            self.world,
-            frozenset(self.units),
-            self.change.snapshot,
-            dict(self.change.pinned),
-            {unit: new.origin for unit, new in self.change.upgrades.items()},
-            self.runtime.deadlines.load,
+        self.before = {unit: self.world.generations[unit] for unit in self.units}
+        self.concerned = self.handlers()
+
+    def handlers(self) -> list[Handler]:
+        """Return the Handlers of the photons that are to be replaced."""
+        return self.registry.of_units(self.units)
+
+    @property
+    def staged(self) -> dict[str, Generation]:
+        """Unit → its new generation; also of what the photons imported anew."""
+        return self._attempt.staged if self._attempt is not None else {}
+
+    def depends_on(self, other: Swap) -> bool:
+        """Whether new code of this swap has imported from new code of *other*."""
+        theirs = other.staged.keys()
+        return any(
+            not theirs.isdisjoint(generation.needs)
+            or not theirs.isdisjoint(generation.late_units)
+            for generation in self.staged.values()
         )
 
-    async def run(self) -> list[Pair]:
-        """Stage, start and commit; or raise, and leave everything as it was.
-
-        Returns:
-            The photons; ``retiring`` of each pair is to be retired.
+    async def prepare(self) -> None:
+        """Stage and start the new photons; where it raises, `undo` is to follow.
 
         Raises:
             BaseException: Whatever went wrong, also a cancellation.
@@ -509,40 +502,9 @@ class Swap:
             await run_on_worker(
                 self.world.worker, self._prepare(), self.runtime.deadlines.shortest
             )
-            await self.retire_earlier({p.old.name for p in self.pairs if p.old})
-            await self._commit()
-        except BaseException as cause:
-            self.late.collect(self._stage.ready)
-            for pair in self.pairs:  # a hook implementation that does not fit
-                new, plugin = pair.new, getattr(cause, "plugin", None)
-                if plugin is not None and new and new.instance is plugin:
-                    self._at = new.generation.unit if new.generation else ""
-            await shield_until_done(self._undo())
+        except BaseException:
+            self.late.collect(self.staged)
             raise
-        return self.pairs
-
-    def culprit(
-        self, groups: Sequence[set[str]], cause: BaseException
-    ) -> set[str] | None:
-        """Return which of *groups* is at fault, None where nobody can tell.
-
-        Args:
-            groups: Units that are replaced together.
-            cause: What `run` has raised.
-        """
-        if len(groups) == 1:
-            return groups[0]
-        at = {self._at} | self.late.by
-        name = getattr(cause, "photon", None)
-        if at == {""} and name:
-            handlers = [*self.handlers(), *[p.new for p in self.pairs if p.new]]
-            named = [h for h in handlers if fold(h.name) == fold(name)]
-            at = {h.generation.unit for h in named if h.generation is not None}
-        return next((group for group in groups if group & at), None)
-
-    def handlers(self) -> list[Handler]:
-        """Return the Handlers of the photons that are to be replaced."""
-        return self.registry.of_units(self.units)
 
     async def _prepare(self) -> None:
         """Stage the new photons, and start them beside the old ones."""
@@ -555,17 +517,14 @@ class Swap:
         known += self.change.candidates
         self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
         self._check_names()
-        self.late.check_requirements(self.pairs, self.registry)
+        self.late.check_requirements(self.pairs, self.registry, self.prepared)
         for pair in self.pairs:
             if pair.new is not None and pair.new.generation is not None:
                 changes = self._import_changes.get(pair.new.generation.unit)
                 pair.new._changes.absorb(changes or InterpreterChanges())
         for pair in self.pairs:
-            if pair.new is not None and pair.new.generation is not None:
-                self._at = pair.new.generation.unit
             await self._start(pair)
-        self._at = ""
-        self.late.check(self._stage.ready)
+        self.late.check(self.staged)
 
     async def _select(self) -> list[Selected]:
         """Stage the units, and choose their photons."""
@@ -578,7 +537,8 @@ class Swap:
             selected: list[Selected] = []
             world = self.world
             self.outdated = world.outside.changes(world.with_needs(self.units))
-            with self._stage.attempt() as attempt, self.late.collecting(attempt):
+            own = frozenset(self.units)
+            with self.stage.attempt(own) as attempt, self.late.collecting(attempt):
                 self._attempt = attempt
                 for unit in self.units:
                     upgrade = self.change.upgrades.get(unit)
@@ -586,7 +546,6 @@ class Swap:
                         # A helper. Whoever imports it brings it; it may have gone.
                         continue
                     running = self.world.generations[unit]
-                    self._at = unit
                     if unit in self.change.moves:
                         selected += self._move(unit, attempt, chosen_by[unit])
                         continue
@@ -608,7 +567,6 @@ class Swap:
                                 self.runtime.plugins,
                             )
                         selected += chosen
-            self._at = ""
             return selected
 
         result = await run_in_thread(
@@ -616,7 +574,7 @@ class Swap:
         )
         if result.error is not None:
             raise _not_cancelled(result.error)
-        self.late.check(self._stage.ready)
+        self.late.check(self.staged)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
@@ -663,7 +621,6 @@ class Swap:
                 continue
             if chosen.generation.unit == had.get(key):
                 chosen, other = other, chosen  # noqa: PLW2901
-            self._at = chosen.generation.unit
             raise PhotonConflictError(
                 "is there already",
                 photon=chosen.name,
@@ -674,12 +631,20 @@ class Swap:
             )
 
     def _check_names(self) -> None:
-        """Reject names that photons outside of the transaction have."""
-        for pair in self.pairs:
-            new = pair.new
-            if pair.old is None and new and new.generation and new.candidate:
+        """Reject names that photons outside of the swap have, or will have."""
+        added = [pair.new for pair in self.pairs if pair.new and pair.old is None]
+        if not added:
+            return
+        claimed = {
+            fold(pair.new.name): pair.new.filepath
+            for swap in self.prepared
+            for pair in swap.pairs
+            if pair.new and pair.old is None
+        }
+        for new in added:
+            if new.generation and new.candidate:
                 selected = Selected(new.name, new.factory, new.generation)
-                check_names([selected], [new.candidate], self.registry)
+                check_names([selected], [new.candidate], self.registry, claimed=claimed)
 
     async def _start(self, pair: Pair) -> None:
         """Start a new photon beside the old one, or after an exclusive one."""
@@ -697,26 +662,18 @@ class Swap:
                 await self.runtime.reload(handler, previous)
 
         previous: Any = hand_over(old, new) if old is not None else None
-        with self._stage.entered():
+        with self.stage.entered(self._attempt):
             await new._start(prepare=prepare)
 
-    async def _commit(self) -> None:
-        """Replace old by new, while no photon is started or stopped."""
-        held: list[CrossLoopLock] = []
-        try:
-            for pair in self.pairs:
-                if pair.old is not None:
-                    await pair.old._lock.__aenter__()
-                    held.append(pair.old._lock)
-            # From here on nothing waits.
-            self._check_states()
-            self.late.check_users(self.units, self.world, self._stage.outdated())
-            self._replace()
-        finally:
-            for lock in reversed(held):
-                await lock.__aexit__(None, None, None)
+    def check(self, replaced: AbstractSet[str]) -> None:
+        """Reject a commit after which not all would be of one generation.
 
-    def _check_states(self) -> None:
+        Args:
+            replaced: All units that are replaced in the same step.
+
+        Raises:
+            PhotonReloadError: Something has changed since the swap was prepared.
+        """
         for pair in self.pairs:
             if pair.old is not None and pair.old.state is not pair.state:
                 raise PhotonReloadError(
@@ -726,84 +683,15 @@ class Swap:
                     why=f"it was {pair.state} and is {pair.old.state}",
                     hint="reload it again",
                 )
+        outdated = self.stage.outdated(self.staged.values())
+        self.late.check_users(self.units, replaced, self.world, outdated)
 
-    def _replace(self) -> None:
-        """Replace hook implementations, modules and the lives of Handlers in one step.
+    async def undo(self) -> None:
+        """Finalize what was started, forget what was staged, restart what was stopped.
 
-        A photon without a counterpart is swapped for a placeholder, so that no call
-        sees its arrival or departure before the other changes.
+        It must be done to its end, see `shield_until_done`.
         """
-        for pair in self.pairs:
-            if pair.old is not None:
-                pair.retiring = pair.old._detached() if pair.new else pair.old
-        plugins = self.runtime.plugins
-        coming = [
-            Placeholder.of(p.new)
-            for p in self.pairs
-            if p.new and p.registered is None and p.new.state is State.RUNNING
-        ]
-        going = [
-            Placeholder.of(p.old)
-            for p in self.pairs
-            if p.old and not p.new and p.registered is not None
-        ]
-        replacements: list[tuple[object, object]] = [
-            (pair.registered, pair.new.instance)
-            for pair in self.pairs
-            if pair.registered is not None and pair.new is not None
-        ]
-        replacements += [(each, each.handler.instance) for each in coming]
-        replacements += [(each.handler.instance, each) for each in going]
-        try:
-            for placeholder in coming:
-                new = placeholder.handler
-                plugins.register(placeholder, new.name, generation=new.number - 1)
-            with (
-                plugins.swapping(
-                    replacements, owners=self._stage.ready.values()
-                ) as exchange,
-                self._stage.committing() as commit,
-            ):
-                self._switch(exchange.commit, commit)
-        except BaseException:
-            for placeholder in coming:
-                if plugins.is_registered(placeholder):
-                    plugins.unregister(placeholder)
-                self.runtime.unregister(placeholder.handler)
-            raise
-        for placeholder in going:
-            plugins.unregister(placeholder)
-        self.registry.remove([p.old for p in self.pairs if p.old and not p.new])
-        self.registry.add([p.new for p in self.pairs if p.new and not p.old])
-        for pair in self.pairs:
-            if pair.old is not None and pair.new is not None:
-                self.registry.refile(pair.old)
-        self._emit_results()
-
-    def _switch(self, *steps: Callable[[], None]) -> None:
-        """Make the new generation visible: only stores that cannot fail or wait.
-
-        Args:
-            *steps: Make hook implementations and modules visible.
-        """
-        for step in steps:
-            step()
-        for pair in self.pairs:
-            if pair.old is not None and pair.new is not None:
-                pair.old._adopt(pair.new)
-
-    def _emit_results(self) -> None:
-        for pair in self.pairs:
-            if pair.old is None and pair.new is not None:
-                self.runtime.emit(EventKind.LOADED, pair.new)
-            elif pair.new is None and pair.old is not None:
-                self.runtime.emit(EventKind.UNLOADED, pair.old)
-            elif pair.old is not None:
-                self.runtime.emit(EventKind.SWAPPED, pair.old)
-
-    async def _undo(self) -> None:
-        """Finalize what was started, discard the stage, restart what was stopped."""
-        with self._stage.entered():  # a `finalize` may import
+        with self.stage.entered(self._attempt):  # a `finalize` may import
             for pair in reversed(self.pairs):
                 if pair.new is not None and pair.new.state is State.RUNNING:
                     await pair.new.stop()
@@ -812,11 +700,9 @@ class Swap:
         for pair in reversed(self.pairs):
             if pair.new is not None:
                 pair.new._changes.undo()
-        staged = [*self._stage.ready.values()]
         if self._attempt is not None:
-            staged += self._attempt.pending.values()
-            self._attempt.discard()
-        self._stage.discard()
-        self.runtime.plugins.forget_specs(staged, has_served=False)
+            staged = list(self._attempt.pending.values())
+            self.stage.give_up(self._attempt)
+            self.runtime.plugins.forget_specs(staged, has_served=False)
         for placeholder in reversed(self._stopped):
             await restart_exclusive(placeholder, self.runtime)

@@ -1,0 +1,366 @@
+"""Replace units by their next generations in one step: all that can be replaced.
+
+A `Transaction` prepares a swap for each group of units that succeed or fail together. A
+swap that fails is undone, which leaves no trace of it. Those that passed are committed
+together: hook implementations, modules and the lives of Handlers, so that no call sees
+old and new ones of them. What was replaced is retired afterwards, see
+`luminal.reload._retirement`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal.errors import PhotonConflictError
+from luminal.lifecycle import is_containable
+from luminal.loading import Stage
+from luminal.model import EventKind, State
+from luminal.reload._plan import components, in_order, reachable
+from luminal.reload._swap import LateDependencies, Placeholder, Swap, shield_until_done
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Container,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
+
+    from luminal.lifecycle import CrossLoopLock, Registry, Runtime
+    from luminal.loading import World
+    from luminal.reload._plan import Change
+
+__all__ = ["Exchange", "Transaction"]
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """What one change of files replaces.
+
+    Args:
+        world: Where generations are committed.
+        registry: The Handlers of the host.
+        runtime: The connections of photons to the host.
+        change: What replaces the units.
+        groups: Units that are replaced or rejected together.
+        spare: Likewise, but replaced only where one of *groups* needs them.
+        retire_earlier: Awaited with the photons' names before the commit, so that at
+            most two generations of a photon exist.
+
+    Attributes:
+        prepared: Swaps that are to be committed, or have been.
+        connected: The same once they have been committed, in groups in which new code
+            has imported from new code.
+        rejected: Swaps that were undone, and why.
+    """
+
+    world: World
+    registry: Registry
+    runtime: Runtime
+    change: Change
+    groups: list[set[str]]
+    spare: list[set[str]]
+    retire_earlier: Callable[[Container[str]], Awaitable[None]]
+    prepared: list[Swap] = attrs.Factory(list)
+    connected: list[list[Swap]] = attrs.Factory(list)
+    rejected: list[tuple[Swap, BaseException]] = attrs.Factory(list)
+    _stage: Stage = attrs.field(init=False)
+    # Units that change as well, and are not among those that are prepared.
+    _apart: set[str] = attrs.field(init=False)
+    # Units that were put back until it is known whether a name is free.
+    _waiting: set[str] = attrs.Factory(set)
+
+    def __attrs_post_init__(self) -> None:
+        self._apart = set().union(*self.groups, *self.spare)
+        self._stage = Stage(
+            self.world,
+            self.change.snapshot,
+            dict(self.change.pinned),
+            {unit: new.origin for unit, new in self.change.upgrades.items()},
+            self.runtime.deadlines.load,
+        )
+
+    async def run(self) -> None:
+        """Replace all that can be replaced; see `prepared` and `rejected`.
+
+        Raises:
+            BaseException: A cancellation, for one. Everything is as it was.
+        """
+        try:
+            while self.groups or self.prepared:
+                if self.groups:
+                    failed = await self._prepare(self.groups.pop(0))
+                else:
+                    failed = await self._commit()
+                    if failed is None:
+                        return
+                if failed is not None:
+                    await self._settle(*failed)
+        except BaseException:
+            await shield_until_done(self._undo(self.prepared))
+            raise
+        finally:
+            self._stage.discard()
+
+    async def _prepare(self, units: set[str]) -> tuple[Swap, BaseException] | None:
+        """Prepare the swap of *units*; return it, and what it raised, if it did."""
+        self._stage.begin_replacing(units)
+        self._apart -= units
+        swap = Swap(
+            self.world,
+            self.registry,
+            self.runtime,
+            in_order(units, self.world.needs),
+            self.change,
+            self._stage,
+            self.prepared,
+            LateDependencies(self._apart),
+        )
+        try:
+            await swap.prepare()
+        except BaseException as error:
+            if is_containable(error):
+                return swap, error
+            await shield_until_done(swap.undo())
+            raise
+        self.prepared.append(swap)
+        return None
+
+    async def _settle(self, failed: Swap, error: BaseException) -> None:
+        """Undo a swap that has failed: it is rejected, or joined with others.
+
+        Swaps that have imported from what is undone are prepared anew.
+        """
+        giver = self._giver_of_name(failed, error)
+        is_to_wait = any(group & giver for group in self.groups) and (
+            self._waiting.isdisjoint(giver.union(failed.units))
+        )
+        connected = failed.late.found | (set() if is_to_wait else giver)
+        causes = [s for s in self.prepared if not connected.isdisjoint(s.units)]
+        undone = self._with_users([failed, *causes])
+        self.prepared = [swap for swap in self.prepared if swap not in undone]
+        await shield_until_done(self._undo(undone))
+        for swap in undone:
+            self._stage.end_replacing(swap.units)
+            self._apart.update(swap.units)
+        again = [set(swap.units) for swap in undone if swap is not failed]
+        joining = [g for g in (*self.groups, *self.spare, *again) if g & connected]
+        self.groups = [g for g in (*again, *self.groups) if g not in joining]
+        self.spare = [g for g in self.spare if g not in joining]
+        if is_to_wait:  # what becomes of the giver tells whether the name is free
+            self._waiting.update(failed.units)
+            self.groups.append(set(failed.units))
+        elif joining or failed.late.users:
+            whole = failed.late.users.union(failed.units, *joining)
+            self.groups.insert(0, whole)
+        else:
+            self.rejected.append((failed, error))
+
+    def _with_users(self, swaps: list[Swap]) -> list[Swap]:
+        """Return *swaps*, and all prepared ones that depend on them, in their order."""
+        all_of_them = {s.units[0]: s for s in (*self.prepared, *swaps)}
+        users: dict[str, set[str]] = {key: set() for key in all_of_them}
+        for key, needed in _dependencies(all_of_them.values()).items():
+            for other in needed:
+                users[other].add(key)
+        found = reachable((s.units[0] for s in swaps), users.__getitem__)
+        return [swap for key, swap in all_of_them.items() if key in found]
+
+    def _connected(self) -> list[list[Swap]]:
+        """Return the prepared swaps in groups, see `connected`."""
+        swaps = {swap.units[0]: swap for swap in self.prepared}
+        needed = _dependencies(self.prepared)
+        groups = components(swaps.keys(), needed.__getitem__)
+        return [[swap for k, swap in swaps.items() if k in g] for g in groups]
+
+    def _giver_of_name(self, failed: Swap, error: BaseException) -> set[str]:
+        """Return the unit whose photon may give up the name that *error* is about.
+
+        Two files may exchange their photons. Then both are replaced by one swap.
+        """
+        taken = error.photon if isinstance(error, PhotonConflictError) else None
+        holder = self.registry.get(taken) if taken else None
+        if holder is None or holder.generation is None or holder in failed.concerned:
+            return set()
+        for swap in self.prepared:
+            if any(p.old is holder and p.new is not None for p in swap.pairs):
+                return set()  # it keeps the name
+        return {holder.generation.unit}
+
+    async def _undo(self, swaps: Sequence[Swap]) -> None:
+        for swap in reversed(swaps):  # each may have imported from those before it
+            await swap.undo()
+
+    async def _commit(self) -> tuple[Swap, BaseException] | None:
+        """Replace old by new, while no photon is started or stopped.
+
+        Returns:
+            None; or a swap that cannot be committed, and why. Then nothing was.
+        """
+        olds = [p.old for swap in self.prepared for p in swap.pairs if p.old]
+        await self.retire_earlier({old.name for old in olds})
+        held: list[CrossLoopLock] = []
+        try:
+            for old in olds:
+                await old._lock.__aenter__()
+                held.append(old._lock)
+            # From here on nothing waits.
+            replaced = {unit for swap in self.prepared for unit in swap.units}
+            for swap in self.prepared:
+                try:
+                    swap.check(replaced)
+                except Exception as error:  # noqa: BLE001 - reported
+                    return swap, error
+            connected = self._connected()  # the stage forgets what it has committed
+            try:
+                Exchange(self.prepared, self._stage, self.runtime).make(self.registry)
+            except Exception as error:  # noqa: BLE001 - reported
+                return self._culprit(error)
+            self.connected = connected
+        finally:
+            for lock in reversed(held):
+                await lock.__aexit__(None, None, None)
+        return None
+
+    def _culprit(self, error: Exception) -> tuple[Swap, Exception]:
+        """Return the swap because of which *error* was raised.
+
+        It is the last one of the shortest run of swaps that cannot be exchanged.
+        """
+        low, high = 0, len(self.prepared) - 1
+        while low < high:
+            middle = (low + high) // 2
+            swaps = self.prepared[: middle + 1]
+            try:
+                with Exchange(swaps, self._stage, self.runtime).prepared():
+                    pass
+            except Exception as found:  # noqa: BLE001 - reported
+                high, error = middle, found
+            else:
+                low = middle + 1
+        return self.prepared[low], error
+
+
+def _dependencies(swaps: Iterable[Swap]) -> dict[str, set[str]]:
+    """Return which swaps have imported from new code of which others.
+
+    Args:
+        swaps: Each is known by its first unit.
+    """
+    staged = {swap.units[0]: swap.staged for swap in swaps}
+    of = {unit: key for key, generations in staged.items() for unit in generations}
+    return {
+        key: {
+            of[unit]
+            for generation in generations.values()
+            for unit in (*generation.needs, *generation.late_units)
+            if unit in of
+        }
+        - {key}
+        for key, generations in staged.items()
+    }
+
+
+class Exchange:
+    """Replaces hook implementations, modules and the lives of Handlers in one step.
+
+    A photon without a counterpart is swapped for a placeholder, so that no call sees
+    its arrival or departure before the other changes.
+    """
+
+    def __init__(self, swaps: Sequence[Swap], stage: Stage, runtime: Runtime) -> None:
+        self._stage = stage
+        self._runtime = runtime
+        self._owners = [g for swap in swaps for g in swap.staged.values()]
+        self._pairs = pairs = [pair for swap in swaps for pair in swap.pairs]
+        self._coming = [
+            Placeholder.of(p.new)
+            for p in pairs
+            if p.new and p.registered is None and p.new.state is State.RUNNING
+        ]
+        self._going = [
+            Placeholder.of(p.old)
+            for p in pairs
+            if p.old and not p.new and p.registered is not None
+        ]
+
+    @contextmanager
+    def prepared(self) -> Iterator[Callable[[], None]]:
+        """Prepare the exchange of hook implementations.
+
+        Yields:
+            A function that makes it; it cannot fail. If the block ends without calling
+            it, everything stays as it was.
+
+        Raises:
+            BaseException: It cannot be made.
+        """
+        plugins = self._runtime.plugins
+        replacements: list[tuple[object, object]] = [
+            (pair.registered, pair.new.instance)
+            for pair in self._pairs
+            if pair.registered is not None and pair.new is not None
+        ]
+        replacements += [(each, each.handler.instance) for each in self._coming]
+        replacements += [(each.handler.instance, each) for each in self._going]
+        try:
+            for placeholder in self._coming:
+                new = placeholder.handler
+                plugins.register(placeholder, new.name, generation=new.number - 1)
+            with plugins.swapping(replacements, owners=self._owners) as exchange:
+                yield exchange.commit
+        finally:
+            for placeholder in self._coming:
+                if plugins.is_registered(placeholder):  # it was not replaced
+                    plugins.unregister(placeholder)
+
+    def make(self, registry: Registry) -> None:
+        """Exchange all of it: only stores that cannot fail or wait.
+
+        Args:
+            registry: The Handlers of the host.
+        """
+        for pair in self._pairs:
+            if pair.old is not None:
+                pair.retiring = pair.old._detached() if pair.new else pair.old
+        try:
+            with self.prepared() as exchange, self._stage.committing() as commit:
+                self._switch(exchange, commit)
+        except BaseException:
+            for placeholder in self._coming:
+                self._runtime.unregister(placeholder.handler)
+            raise
+        for placeholder in self._going:
+            self._runtime.plugins.unregister(placeholder)
+        registry.remove([p.old for p in self._pairs if p.old and not p.new])
+        registry.add([p.new for p in self._pairs if p.new and not p.old])
+        for pair in self._pairs:
+            if pair.old is not None and pair.new is not None:
+                registry.refile(pair.old)
+        self._emit_results()
+
+    def _switch(self, *steps: Callable[[], None]) -> None:
+        """Make the new generation visible.
+
+        Args:
+            *steps: Make hook implementations and modules visible.
+        """
+        for step in steps:
+            step()
+        for pair in self._pairs:
+            if pair.old is not None and pair.new is not None:
+                pair.old._adopt(pair.new)
+
+    def _emit_results(self) -> None:
+        for pair in self._pairs:
+            if pair.old is None and pair.new is not None:
+                self._runtime.emit(EventKind.LOADED, pair.new)
+            elif pair.new is None and pair.old is not None:
+                self._runtime.emit(EventKind.UNLOADED, pair.old)
+            elif pair.old is not None:
+                self._runtime.emit(EventKind.SWAPPED, pair.old)
