@@ -136,7 +136,7 @@ class Picture:
         }
         self.names = {n for n in sys.modules if n.partition(".")[0] not in _BY_THE_WAY}
         self.finders = list(map(id, sys.meta_path))
-        self.threads = {t for t in threading.enumerate() if not _is_pool(t)}
+        self.threads = {t for t in threading.enumerate() if not _is_kept(t)}
         self.lines = {
             name: hash(tuple(linecache.getlines(name)))
             for name in list(linecache.cache)
@@ -157,8 +157,9 @@ class Picture:
 _BY_THE_WAY = sys.stdlib_module_names | {"luminal", "_pytest", "pygments"}
 
 
-def _is_pool(thread: threading.Thread) -> bool:
-    return thread.name.startswith(("asyncio_", "ThreadPool"))
+def _is_kept(thread: threading.Thread) -> bool:
+    """Whether it serves more than one host, or hosts of earlier tests."""
+    return thread.name.startswith(("asyncio_", "ThreadPool", "luminal-leaks"))
 
 
 def _is_ours(module: Any, root: Path) -> bool:
