@@ -16,7 +16,7 @@ import attrs
 
 from luminal.errors import PhotonConflictError
 from luminal.lifecycle import is_containable
-from luminal.loading import Stage
+from luminal.loading import Stage, run_on_worker
 from luminal.model import EventKind, State
 from luminal.reload._plan import components, in_order, reachable
 from luminal.reload._swap import LateDependencies, Placeholder, Swap, shield_until_done
@@ -93,19 +93,29 @@ class Transaction:
         """
         try:
             while self.groups or self.prepared:
-                if self.groups:
-                    failed = await self._prepare(self.groups.pop(0))
-                else:
-                    failed = await self._commit()
-                    if failed is None:
-                        return
-                if failed is not None:
-                    await self._settle(*failed)
+                failed = (
+                    await run_on_worker(
+                        self.world.worker,
+                        self._prepare_all(),
+                        self.runtime.deadlines.shortest,
+                    )
+                    or await self._commit()
+                )
+                if failed is None:
+                    return
+                await self._settle(*failed)
         except BaseException:
             await shield_until_done(self._undo(self.prepared))
             raise
         finally:
             self._stage.discard()
+
+    async def _prepare_all(self) -> tuple[Swap, BaseException] | None:
+        """Prepare swaps until one fails; return it, and what it raised."""
+        failed = None
+        while self.groups and failed is None:
+            failed = await self._prepare(self.groups.pop(0))
+        return failed
 
     async def _prepare(self, units: set[str]) -> tuple[Swap, BaseException] | None:
         """Prepare the swap of *units*; return it, and what it raised, if it did."""

@@ -158,8 +158,12 @@ _BY_THE_WAY = sys.stdlib_module_names | {"luminal", "_pytest", "pygments"}
 
 
 def _is_kept(thread: threading.Thread) -> bool:
-    """Whether it serves more than one host, or hosts of earlier tests."""
-    return thread.name.startswith(("asyncio_", "ThreadPool", "luminal-leaks"))
+    """Whether it serves more than one host, or hosts of earlier tests, or all swaps.
+
+    The first swap has a worker of its own, which is about to end when it is over.
+    """
+    names = ("asyncio_", "ThreadPool", "luminal-leaks", "luminal-worker")
+    return thread.name.startswith(names)
 
 
 def _is_ours(module: Any, root: Path) -> bool:
