@@ -12,11 +12,11 @@ import functools
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.discovery import discover
+from luminal.discovery import discover, fold
 from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
 from luminal.loading import ModuleLocation, reach_loop, run_in_thread
@@ -27,7 +27,7 @@ from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
@@ -376,15 +376,19 @@ class DirectoryWatch:
         began = time.perf_counter()
         if deleted or is_new or self._is_waiting:
             await reach_loop()
-        done = Reloaded()
+        done, moved = Reloaded(), dict[str, set[str]]()
         async with self.lock:
-            if deleted and is_new:
-                done += await self._move(deleted, batch.paths)
-            if deleted:
-                await self._unload(deleted, is_forced=False)
+            if change.units and (deleted or is_new):
+                moved = await self._find_moves(deleted, batch.paths, change)
+            if deleted - moved.keys():
+                await self._unload(deleted - moved.keys(), is_forced=False)
             change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
-                done += await self._reload(change)
+                done = await self._reload(change)
+            if moved:
+                self._end_moves(moved)
+                # What could not move goes.
+                await self._unload(deleted & moved.keys(), is_forced=False)
             is_loaded = False
             # A deleted file may have had the name of a photon that could not be loaded.
             if deleted or is_new or (change.units and self._is_waiting):
@@ -398,49 +402,68 @@ class DirectoryWatch:
         await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
 
-    async def _move(self, deleted: set[str], paths: AbstractSet[str]) -> Reloaded:
-        """Replace photons whose file has gone by those of their name in new files.
+    async def _find_moves(
+        self, deleted: set[str], paths: AbstractSet[str], change: Change
+    ) -> dict[str, set[str]]:
+        """Let photons that have moved to another file be replaced by what is there.
 
         So they keep their state, and answer all the time.
 
         Args:
-            deleted: Files that have gone; without those whose photons have moved, at
-                the end.
+            deleted: Files that have gone.
             paths: What has just changed.
+            change: Completed.
+
+        Returns:
+            File that has gone or changed → new files with photons that it had.
         """
         world, registry = self.batch_loader.world, self.batch_loader.registry
-        find = functools.partial(self._find_new, paths)
-        found = await run_in_thread(find, 60.0, "luminal-discover")
-        change, files = Change(), dict[str, str]()
-        for candidate in found.value or ():
+        found = await run_in_thread(self._discover, 60.0, "luminal-discover")
+        candidates = found.value or ()
+        new = {c.location for c in self._new_of(candidates, paths)}
+        stay = {(c.location, fold(c.name)) for c in candidates}
+        moved: dict[str, set[str]] = {}
+        arrived: set[str] = set()
+        for candidate in candidates:
             handler = registry.get(candidate.name)
             generation = handler.generation if handler else None
-            if candidate.problem is None and handler and generation:
-                if handler.filepath not in deleted:
-                    continue
+            path = candidate.location
+            if handler is None or generation is None or handler.filepath == path:
+                continue
+            is_gone = handler.filepath in deleted
+            if (
+                candidate.problem is not None
+                or generation.unit not in change.units
+                or (handler.filepath, fold(candidate.name)) in stay
+                or not (is_gone or path in new)
+            ):
+                continue
+            if path in new:
                 origin = world.roots.claim(candidate.origin)
                 if generation.origin is not origin:
                     continue
-                path, unit = candidate.location, origin.name_of(candidate.location)
-                is_package = os.path.basename(path) == "__init__.py"
-                kind: Literal["package", "module"] = (
-                    "package" if is_package else "module"
+                location = ModuleLocation(
+                    "package" if os.path.basename(path) == "__init__.py" else "module",
+                    path,
+                    origin.name_of(path),
                 )
-                moved = change.moves.setdefault(generation.unit, {})
-                moved[unit] = ModuleLocation(kind, path, unit)
+                if path not in arrived:  # else its other photons bring it
+                    arrived.add(path)
+                    targets = change.moves.setdefault(generation.unit, {})
+                    targets[location.unit] = location
                 change.candidates.append(candidate)
-                change.units.add(generation.unit)
-                files[handler.filepath] = path
-        if not change.units:
-            return Reloaded()
-        done = await self._reload(change)
-        for old, path in files.items():
-            if registry.of_file(path):
-                deleted.discard(old)
-                self._loaded -= {old}
-                self._loaded.add(path)
-                self._seen.add(path)
-        return done
+            if is_gone:
+                change.gone.add(generation.unit)
+            moved.setdefault(handler.filepath, set()).add(path)
+        return moved
+
+    def _end_moves(self, moved: Mapping[str, set[str]]) -> None:
+        """Note which files the photons are in now."""
+        registry = self.batch_loader.registry
+        arrived = {path for targets in moved.values() for path in targets}
+        arrived = {path for path in arrived if registry.of_file(path)}
+        self._loaded |= arrived
+        self._seen |= arrived
 
     def _read(self, paths: AbstractSet[str]) -> tuple[Change, set[str]]:
         """Return what has other bytes now, and which paths a photon was read from."""
@@ -527,15 +550,13 @@ class DirectoryWatch:
         return bool(batch.handlers)
 
     def _find_new(self, paths: AbstractSet[str]) -> list[Candidate]:
-        """Return photons that are not loaded, and that the host did not unload.
+        """Return photons that are not loaded, and that the host did not unload."""
+        return self._new_of(self._discover(), paths)
 
-        Args:
-            paths: What has just changed. A photon that the host unloaded is returned
-                when its file is among them.
-        """
-        registry = self.batch_loader.registry
+    def _discover(self) -> Sequence[Candidate]:
+        """Return all photons of the directory."""
         if not os.path.isdir(self.directory):
-            return []
+            return ()
         found = discover(
             self.directory,
             group=None,
@@ -546,6 +567,19 @@ class DirectoryWatch:
             if problem not in self._warned:
                 self._warned.add(problem)
                 _log.warning("%s", problem.error(""))
+        return [*found]
+
+    def _new_of(
+        self, found: Iterable[Candidate], paths: AbstractSet[str]
+    ) -> list[Candidate]:
+        """Return those of *found* that are not loaded, and not unloaded by the host.
+
+        Args:
+            found: Photons of the directory.
+            paths: What has just changed. A photon that the host unloaded is returned
+                when its file is among them.
+        """
+        registry = self.batch_loader.registry
         new = [c for c in found if not registry.of_file(c.location)]
         unloaded = {path for path in self._seen if not _is_touched(path, paths)}
         return [c for c in new if c.location not in unloaded and self.is_wanted(c)]

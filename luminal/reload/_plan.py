@@ -171,7 +171,8 @@ class Change:
         snapshot: Path → bytes that have been read already.
         pinned: Unit → files to be used instead of those on disk.
         upgrades: Unit of a distribution → its installed version.
-        moves: Unit whose file has gone → the units that its photons have moved to.
+        moves: Unit that is loaded → new units that photons of it have moved to.
+        gone: Units whose file has gone, and whose photons have moved.
         candidates: What discovery knows of these photons.
     """
 
@@ -180,6 +181,7 @@ class Change:
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
     moves: dict[str, dict[str, ModuleLocation]] = attrs.Factory(dict)
+    gone: set[str] = attrs.Factory(set)
     candidates: list[Candidate] = attrs.Factory(list)
 
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:

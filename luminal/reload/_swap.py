@@ -548,6 +548,7 @@ class Swap:
                     running = self.world.generations[unit]
                     if unit in self.change.moves:
                         selected += self._move(unit, attempt, chosen_by[unit])
+                    if unit in self.change.gone:
                         continue
                     with self._tracking(unit):
                         if upgrade is not None:

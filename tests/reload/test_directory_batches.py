@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 
 import pytest
@@ -249,3 +250,104 @@ async def test_a_name_that_stays_taken_is_refused(make_host, photons, file):
         await host.until(lambda: answers(host) == expected)
         await host.until(lambda: host.happened(EventKind.REJECTED))
         assert {e.photon for e in host.happened(EventKind.REJECTED)} == {file}
+
+
+COUNTER = """
+class {cls}(IPhoton):
+    photon_name = {name!r}
+
+    def start(self):
+        self.context.data.setdefault("begun", []).append({number})
+
+    @hookimpl
+    def who(self):
+        return {name!r}, {number}
+"""
+HEAD = "from luminal import IPhoton, hookimpl\n"
+
+
+def counters(number, *names):
+    """Return a file with photons that keep what they have begun as."""
+    return HEAD + "".join(
+        COUNTER.format(cls=f"P{name}", name=name, number=number) for name in names
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"m": "xy"}, {"m": "x", "n": "y"}),
+        ({"m": "xy"}, {"m": "y", "n": "x"}),
+        ({"m": "xyz"}, {"m": "x", "n": "y", "o": "z"}),
+        ({"m": "xy"}, {"n": "x", "o": "y"}),
+        ({"m": "xy"}, {"n": "xy"}),
+        ({"m": "x", "n": "y"}, {"n": "yx"}),
+        ({"m": "x", "n": "y"}, {"o": "xy"}),
+        ({"m": "x", "n": "y"}, {"m": "y", "n": "x"}),
+        ({"m": "x", "n": "y"}, {"n": "x", "o": "y"}),
+        ({"m": "xy", "n": "z"}, {"m": "x", "n": "zy"}),
+        ({"m": "x"}, {"m/__init__": "x"}),
+        ({"m/__init__": "x"}, {"m": "x"}),
+        ({"m": "x"}, {"n/__init__": "x"}),
+        ({"m": "x"}, {"n": "xv"}),
+    ],
+    ids=str,
+)
+async def test_photons_that_move_keep_their_state(make_host, photons, before, after):
+    """Whatever becomes of their files; the rest of the batch changes with them."""
+    for file, names in before.items():
+        photons.write(f"{file}.py", counters(1, *names))
+    photons.write("a.py", text("a", 1))
+    old = {"a", *"".join(before.values())}
+    batch = Batch(photons)
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: answers(host) == dict.fromkeys(old, 1))
+        handlers = {name: host.photons[name] for name in old}
+        with Callers(host) as callers:
+            with batch:
+                for file in before.keys() - after.keys():
+                    (photons.path / f"{file}.py").unlink()
+                    if "/" in file:
+                        shutil.rmtree((photons.path / file).parent)
+                for file, names in after.items():
+                    photons.write(f"{file}.py", counters(2, *names))
+                photons.write("a.py", text("a", 2))
+            new = {"a", *"".join(after.values())}
+            await host.until(lambda: answers(host) == dict.fromkeys(new, 2))
+        assert {len({n for _, n in seen}) for seen in callers.seen} == {1}
+        assert all(old <= {name for name, _ in seen} for seen in callers.seen)
+        for file, names in after.items():
+            for name in names:
+                handler = host.photons[name]
+                assert handler.filepath == str(photons.path / f"{file}.py")
+                if name in old:
+                    assert handler is handlers[name]
+                    assert handler.context.data["begun"] == [1, 2]
+                    assert handler.number > 1
+        assert not host.happened(EventKind.REJECTED)
+        # They are watched in their new places.
+        for file, names in after.items():
+            photons.write(f"{file}.py", counters(3, *names))
+        await host.until(lambda: answers(host) == dict.fromkeys(new, 3) | {"a": 2})
+        for file in after:
+            (photons.path / f"{file}.py").unlink()
+        await host.until(lambda: answers(host) == {"a": 2})
+
+
+async def test_a_move_to_a_broken_file_is_a_deletion(make_host, photons):
+    """What the file that has gone held is unloaded, and the error is told."""
+    photons.write("m.py", counters(1, "x"))
+    photons.write("a.py", text("a", 1))
+    batch = Batch(photons)
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: answers(host) == {"x": 1, "a": 1})
+        with batch:
+            (photons.path / "m.py").unlink()
+            photons.write("n.py", counters(2, "x") + "1 / 0\n")
+            photons.write("a.py", text("a", 2))
+        await host.until(lambda: answers(host) == {"a": 2})
+        await host.until(lambda: host.happened(EventKind.REJECTED, "x"))
+        photons.write("n.py", counters(3, "x"))
+        await host.until(lambda: answers(host) == {"a": 2, "x": 3})
