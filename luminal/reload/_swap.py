@@ -483,15 +483,6 @@ class Swap:
         """Unit → its new generation; also of what the photons imported anew."""
         return self._attempt.staged if self._attempt is not None else {}
 
-    def depends_on(self, other: Swap) -> bool:
-        """Whether new code of this swap has imported from new code of *other*."""
-        theirs = other.staged.keys()
-        return any(
-            not theirs.isdisjoint(generation.needs)
-            or not theirs.isdisjoint(generation.late_units)
-            for generation in self.staged.values()
-        )
-
     async def prepare(self) -> None:
         """Stage and start the new photons; where it raises, `undo` is to follow.
 

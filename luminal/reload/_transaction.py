@@ -111,7 +111,11 @@ class Transaction:
             self._stage.discard()
 
     async def _prepare_all(self) -> tuple[Swap, BaseException] | None:
-        """Prepare swaps until one fails; return it, and what it raised."""
+        """Prepare swaps until one fails; return it, and what it raised.
+
+        It is one stay on the worker, up to the first step that needs the loop; each
+        later swap goes back to the worker by itself.
+        """
         failed = None
         while self.groups and failed is None:
             failed = await self._prepare(self.groups.pop(0))
