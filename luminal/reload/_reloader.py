@@ -322,9 +322,11 @@ class Reloader:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
         blamed = getattr(cause, "photon", None)
+        failed = [] if blamed else self.registry.of_units([swap.failed_unit])
         repeated = repeated_registration(cause, swap.before.values())
         for handler in swap.concerned:
-            error, phase = load_failure(cause, blamed or handler.name, handler.filepath)
+            at = failed[0] if failed else handler
+            error, phase = load_failure(cause, blamed or at.name, at.filepath)
             if repeated is not None:
                 file, line, number = repeated
                 error.file, error.line = file, line

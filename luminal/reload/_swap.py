@@ -449,6 +449,7 @@ class Swap:
         before: Unit → the generation that serves.
         concerned: Handlers of the photons that are to be replaced.
         pairs: The photons; ``retiring`` of each pair is to be retired after the commit.
+        failed_unit: The unit whose import was under way when staging failed.
     """
 
     world: World
@@ -462,6 +463,7 @@ class Swap:
     before: dict[str, Generation] = attrs.field(init=False)
     concerned: list[Handler] = attrs.field(init=False)
     pairs: list[Pair] = attrs.Factory(list)
+    failed_unit: str = ""
     # What the photons use, and is different on disk by now, though no reload renews it.
     outdated: tuple[Problem, ...] = ()
     _attempt: Attempt | None = None
@@ -522,9 +524,10 @@ class Swap:
         chosen_by = {
             h.generation.unit: h._choice for h in self.handlers() if h.generation
         }
-        began = time.perf_counter()
+        began, at = time.perf_counter(), ""
 
         def stage() -> list[Selected]:
+            nonlocal at
             selected: list[Selected] = []
             world = self.world
             self.outdated = world.outside.changes(world.with_needs(self.units))
@@ -536,6 +539,7 @@ class Swap:
                     if upgrade is None and unit not in chosen_by:
                         # A helper. Whoever imports it brings it; it may have gone.
                         continue
+                    at = unit
                     running = self.world.generations[unit]
                     if unit in self.change.moves:
                         selected += self._move(unit, attempt, chosen_by[unit])
@@ -565,6 +569,7 @@ class Swap:
             stage, self.runtime.deadlines.load, "luminal-stage"
         )
         if result.error is not None:
+            self.failed_unit = at  # the only trace of it where the limit was exceeded
             raise _not_cancelled(result.error)
         self.late.check(self.staged)
         seconds = time.perf_counter() - began

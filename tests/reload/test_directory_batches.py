@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from luminal.model import EventKind, Probation, State
+from luminal.errors import LuminalError
+from luminal.model import Deadlines, EventKind, Probation, State
 from tests.waiting import DEADLINE
 
 
@@ -351,3 +352,36 @@ async def test_a_move_to_a_broken_file_is_a_deletion(make_host, photons):
         await host.until(lambda: host.happened(EventKind.REJECTED, "x"))
         photons.write("n.py", counters(3, "x"))
         await host.until(lambda: answers(host) == {"a": 2, "x": 3})
+
+
+@pytest.mark.parametrize("policy", ["all", "component"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"head": "import time\nwhile True: time.sleep(0.01)"},
+        {
+            "head": "import time",
+            "body": "def start(self):\n        while True: time.sleep(0.01)",
+        },
+        {"body": "async def start(self): import asyncio; await asyncio.sleep(99)"},
+    ],
+    ids=["import", "start", "coroutine"],
+)
+@pytest.mark.parametrize("where", ["a", "c"])
+async def test_who_exceeds_its_deadline_is_named(
+    make_host, photons, policy, fault, where
+):
+    """Not the photon that happens to be the first of those staged together."""
+    paths = {n: photons.write(f"{n}.py", text(n, 1)) for n in "abc"}
+    limits = Deadlines(0.5, 0.5, DEADLINE, DEADLINE, DEADLINE)
+    async with make_host(deadlines=limits) as host:
+        handlers = await host.run(*paths.values())
+        for name in "abc":
+            broken = fault if name == where else {}
+            photons.write(f"{name}.py", text(name, 2, **broken))
+        with pytest.raises(LuminalError) as caught:
+            await host.reload_photons(handlers, policy=policy)
+        assert caught.value.photon == where
+        assert str(paths[where]) in str(caught.value)
+        kept = 2 if policy == "component" else 1
+        assert answers(host) == dict.fromkeys("abc", kept) | {where: 1}
