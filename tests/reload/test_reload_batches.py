@@ -138,3 +138,21 @@ async def test_two_that_begin_to_import_one_new_helper_share_it(make_host, photo
         await host.reload_photons(handlers, policy="component")
         first, second = host.answers()
         assert first is second
+
+
+@pytest.mark.parametrize("asked", ["a", "b"])
+async def test_what_begins_to_import_the_other_is_rolled_back_with_it(
+    make_host, photons, asked
+):
+    """And what has changed in the same batch, but apart from them, stays."""
+    paths = [photons.write(f"{n}.py", photon(n, 1)) for n in "abc"]
+    async with make_host() as host:
+        handlers = await host.run(*paths)
+        for name in "ac":
+            photons.write(f"{name}.py", photon(name, 2, head="N = 2"))
+        text = photon("b", 2, head="from .a import N")
+        photons.write("b.py", text.replace("'b', 2", "'b', N"))
+        await host.reload_photons(handlers, policy="component")
+        assert host.answers() == [("a", 2), ("b", 2), ("c", 2)]
+        await host.roll_back(host.photons[asked])
+        assert host.answers() == [("a", 1), ("b", 1), ("c", 2)]
