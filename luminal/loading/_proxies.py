@@ -156,8 +156,8 @@ def resolve(module: Any, *, is_import: bool = False) -> Any:
 def _of_caller(own: dict[str, Any]) -> ModuleType | None:
     """Return the module of the earlier generation whose code is calling, if any is."""
     caller = importing_generation()
-    linked = getattr(caller.host, "linked", None) if caller is not None else None
-    generation = linked.get(own["_unit"]) if linked is not None else None
+    find = getattr(caller.host, "find", None) if caller is not None else None
+    generation = find(own["_unit"]) if find is not None else None
     if generation is None:
         return None
     fullname = own["__name__"]

@@ -37,7 +37,8 @@ class Superseded:
         generation: The generation.
         commit: Number of the commit that ended it.
         linked: Unit → the generation of it that this one imports from. Those that
-            served until then and that it named, and those executed for it since.
+            served until then and that it had imported or named, and those executed for
+            it since.
     """
 
     world: World
@@ -55,7 +56,8 @@ class Superseded:
         serving: Mapping[str, Generation],
     ) -> Superseded:
         """Return the host of *generation*, which was one of *serving*."""
-        linked = {u: serving[u] for u in generation.late_units if u in serving}
+        units = (*tuple(generation.needs), *tuple(generation.late_units))
+        linked = {u: serving[u] for u in units if u in serving}
         linked[generation.unit] = generation
         return cls(world, generation, commit, linked)
 
@@ -72,7 +74,7 @@ class Superseded:
     ) -> Generation:
         """Return the generation of *unit* that belongs to this one."""
         with self._lock:
-            found = self.linked.get(unit)
+            found = self.find(unit)
             if found is None:
                 serving = self.world.generations.get(unit)
                 if serving is not None and serving.commit < self.commit:
@@ -84,6 +86,27 @@ class Superseded:
                     found.take(files)
                 self.linked[unit] = found
         return found
+
+    def find(self, unit: str) -> Generation | None:
+        """Return the generation of *unit* that this one imports from.
+
+        Also where it does so by way of others: it may have objects of their modules,
+        which `pickle` looks up by name.
+        """
+        known = self.linked.copy()
+        queue = list(known.values())
+        while queue and unit not in known:
+            for other, each in self._links(queue.pop()).items():
+                if other not in known:
+                    known[other] = each
+                    queue.append(each)
+        return known.get(unit)
+
+    def _links(self, generation: Generation) -> dict[str, Generation]:
+        if isinstance(generation.host, Superseded):
+            return generation.host.linked.copy()
+        serving = self.world.generations
+        return {u: serving[u] for u in tuple(generation.needs) if u in serving}
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
         """Do nothing: `sys.modules` is left to what serves."""

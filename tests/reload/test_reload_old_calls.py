@@ -115,3 +115,64 @@ async def test_a_third_generation_comes_while_a_call_of_the_first_runs(
         await host.until(lambda: type(sys.modules[name]) is types.ModuleType)
         await host.unload_photon(a)
         assert name not in sys.modules
+
+
+LONE = """
+import copy, importlib, pickle, pkgutil, sys
+from luminal import IPhoton, hookimpl
+from .helper import NUMBER, make
+
+FAR = type(make()).__module__
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        return {{
+            "itself": {number},
+            "pickle": pickle.loads(pickle.dumps(make())).number,
+            "import_module": importlib.import_module(".helper", __package__).NUMBER,
+            "import_module of a far one": importlib.import_module(FAR).Row.number,
+            "resolve_name": pkgutil.resolve_name(FAR + ":Row").number,
+            "sys.modules": sys.modules[FAR].Row.number,
+            "deepcopy": copy.deepcopy(make()).number,
+        }}
+"""
+
+
+def write_lone(photons, number):
+    photons.write("far.py", f"class Row: number = {number}\n")
+    text = f"from .far import Row as make\nNUMBER = {number}\n"
+    photons.write("helper.py", text)
+    return photons.write("a.py", LONE.format(number=number))
+
+
+async def test_a_call_under_way_finds_the_helpers_of_its_own_generation(
+    make_host, photons
+):
+    """Also those that only a helper imports from: `pickle` looks them up by name."""
+    inside, leave, found = threading.Event(), threading.Event(), []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    async with make_host() as host:
+        (a,) = await host.run(write_lone(photons, 1))
+        for number in (2, 3):
+            thread = threading.Thread(
+                target=lambda: found.extend(host.hook.visit(go=go))
+            )
+            thread.start()
+            await asyncio.to_thread(inside.wait, DEADLINE)
+            write_lone(photons, number)
+            await host.reload_photon(a)
+            (new,) = host.hook.visit(go=int)
+            assert set(new.values()) == {number}
+            leave.set()
+            await asyncio.to_thread(thread.join, DEADLINE)
+            assert found.pop() == dict.fromkeys(new, number - 1)
+            inside.clear()
+            leave.clear()
