@@ -34,7 +34,7 @@ from luminal.supervise import record, stop_recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from luminal.loading._generation import Generation
     from luminal.loading._origin import ModuleLocation, Origin
@@ -46,6 +46,7 @@ __all__ = [
     "add_to_finder",
     "current_attempt",
     "importing_generation",
+    "is_superseded",
     "remove_from_finder",
     "staging_context",
     "taken",
@@ -94,6 +95,12 @@ class PhotonLoader:
         generation = self.generation
         source = generation.sources.get(self.path) or generation.host.read(self.path)
         return source.text
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - PEP 302
+        """Return what was compiled; `runpy` asks."""
+        generation = self.generation
+        source = generation.sources.get(self.path) or generation.host.read(self.path)
+        return generation.host.compile(source)
 
     def get_data(self, path: str) -> bytes:
         """Return the bytes of a file beside the module; `pkgutil.get_data` asks."""
@@ -161,9 +168,12 @@ def _make_gcd_import(replaced: _Import) -> _Import:
         if top in _NEVER_OURS:
             return replaced(name, package, level)
         is_staged = current_attempt() is not None
-        if is_staged or any(world.may_own(top) for world in _worlds):
+        if is_staged or any(world.may_know(top) for world in _worlds):
             generation = importing_generation()
             if generation is not None:
+                if is_superseded(generation) and generation.origin.owns(fullname):
+                    # It finds its own: `sys.modules` has what serves.
+                    return generation.require(fullname)
                 found = _import_from_root(fullname, generation, ("__name__",))
                 if found is not None:
                     return found
@@ -460,8 +470,13 @@ def importing_generation() -> Generation | None:
     return None
 
 
+def is_superseded(generation: Generation) -> bool:
+    """Whether *generation* has served, and serves no more."""
+    return hasattr(generation.host, "refusal")
+
+
 def _refuse_superseded(origin: Origin, location: ModuleLocation) -> None:
-    """Refuse what code that serves no more looks for by ``importlib``.
+    """Refuse what code that serves no more looks for, other than by an import.
 
     It would be put into `sys.modules`, and into the package that serves.
 
@@ -469,9 +484,11 @@ def _refuse_superseded(origin: Origin, location: ModuleLocation) -> None:
         ImportError: The caller is such code.
     """
     importer = importing_generation()
-    refusal = getattr(importer.host, "refusal", None) if importer is not None else None
-    if importer is not None and importer.origin is origin and refusal is not None:
-        raise refusal(location.path)
+    if importer is None or importer.origin is not origin:
+        return
+    host: Any = importer.host
+    if is_superseded(importer):
+        raise host.refusal(location.path)
 
 
 def _spec(fullname: str, location: ModuleLocation, loader: Any) -> ModuleSpec:

@@ -22,6 +22,7 @@ from luminal.loading._generation import Generation
 from luminal.loading._importer import (
     PhotonLoader,
     importing_generation,
+    is_superseded,
     staging_context,
     taken,
 )
@@ -82,11 +83,11 @@ class ModuleProxy(ModuleType):
         name: Full name of the module.
         unit: Unit that it belongs to.
         serving: What was in `sys.modules`.
-        attempt: The `Attempt` that stages the new generation.
+        attempt: The `Attempt` that stages the new generation; None once it serves.
     """
 
     def __init__(
-        self, name: str, unit: str, serving: ModuleType, attempt: Attempt
+        self, name: str, unit: str, serving: ModuleType, attempt: Attempt | None
     ) -> None:
         super().__init__(name)
         own = _own(self, "__dict__")
@@ -100,6 +101,11 @@ class ModuleProxy(ModuleType):
             attempt = _attempt_of_caller(own)
             if attempt and not attempt.has(own["__name__"], own["_unit"]):
                 return _own(self, name)
+            if own["_earlier"]:
+                known = _of_caller(own, is_asked=False) or own["_module"]
+                if type(known) is Generation:
+                    return _own(self, name)
+                return getattr(known, name)
         # Every import asks for `__spec__`, in Python and in C. Whatever is raised here
         # is what the import raises: "No module named", where the new generation has no
         # such module any more.
@@ -111,7 +117,7 @@ class ModuleProxy(ModuleType):
             if is_import or error.name != fullname:
                 raise
             raise AttributeError(
-                f"module {fullname!r} is not part of the new generation", name=name
+                f"module {fullname!r} is not part of this generation", name=name
             ) from error
         return getattr(module, name)
 
@@ -153,16 +159,28 @@ def resolve(module: Any, *, is_import: bool = False) -> Any:
     return found.require(own["__name__"]) if type(found) is Generation else found
 
 
-def _of_caller(own: dict[str, Any]) -> ModuleType | None:
-    """Return the module of the earlier generation whose code is calling, if any is."""
+def _of_caller(own: dict[str, Any], *, is_asked: bool = True) -> ModuleType | None:
+    """Return the module of the earlier generation whose code is calling, if any is.
+
+    Args:
+        own: Attributes of the proxy.
+        is_asked: Execute it where that has not been done.
+
+    Raises:
+        ImportError: That generation has no such module.
+    """
     caller = importing_generation()
-    find = getattr(caller.host, "find", None) if caller is not None else None
-    generation = find(own["_unit"]) if find is not None else None
+    if caller is None or not is_superseded(caller):
+        return None
+    host: Any = caller.host
+    generation: Generation | None = host.find(own["_unit"])
     if generation is None:
         return None
     fullname = own["__name__"]
+    if is_asked:
+        return generation.require(fullname)
     found: ModuleType | None = generation.modules.get(fullname)
-    return found or generation.views.get(fullname)
+    return found
 
 
 def stand_in(proxy: ModuleProxy, old: Generation) -> None:
@@ -194,9 +212,16 @@ def end_stand_ins(old: Generation) -> None:
     for proxy in old.stand_ins:
         own = _own(proxy, "__dict__")
         fullname = own["__name__"]
-        if sys.modules.get(fullname) is proxy:
-            sys.modules[fullname] = own["_module"]
         own["_earlier"] = False
+        if sys.modules.get(fullname) is not proxy:
+            continue
+        module = own["_module"]
+        if type(module) is Generation:  # it has no such module, or nobody asked for it
+            module = module.modules.get(fullname)
+        if module is None:
+            del sys.modules[fullname]
+        else:
+            sys.modules[fullname] = module
     old.stand_ins.clear()
 
 

@@ -419,9 +419,9 @@ class Attempt:
                 module = modules.get(fullname)
             serving = settle(proxy, generation if module is None else module)
             old = self.stage.earlier.get(unit)
-            if module is not None and old is not None:
+            if old is not None and generation is not None:
                 stand_in(proxy, old)
-            if module is None and sys.modules.get(fullname) is proxy:
+            elif module is None and sys.modules.get(fullname) is proxy:
                 if unit in self.stage.replacing:  # no new code has imported it
                     del sys.modules[fullname]
                 else:
@@ -429,6 +429,11 @@ class Attempt:
         for fullname, module in self._staged.items():
             taken.pop(fullname, None)
             publish(module)
+            loader = vars(module).get("__loader__")
+            unit = loader.generation.unit if type(loader) is PhotonLoader else ""
+            old = self.stage.earlier.get(unit)
+            if old is not None:  # its calls do not find this one
+                stand_in(ModuleProxy(fullname, unit, module, None), old)
 
     def keep_others(self) -> None:
         """Let `discard` leave alone what is not the photons' in `sys.modules`."""

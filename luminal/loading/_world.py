@@ -263,6 +263,10 @@ class World:
         """Whether names that begin with *top* may lead to what is photons' own."""
         return top in self.owned or self.roots.may_hold(top)
 
+    def may_know(self, top: str) -> bool:
+        """Whether names that begin with *top* may lead to modules of photons."""
+        return top in self._origins or self.may_own(top)
+
     def with_needs(self, units: Iterable[str]) -> list[Generation]:
         """Return what serves of *units* and of all that they import from.
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 
 from luminal.model import Deadlines, EventKind, State
 from luminal.reload.watching import Timing, _watcher
+from tests.conftest import Photons
 from tests.reload.conftest import PATIENT
 from tests.waiting import DEADLINE
 
@@ -274,18 +276,27 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture
+def open_photons():
+    """A directory for photons that other users can reach.
+
+    A test run that begins meanwhile closes the temporary directory of all runs.
+    """
+    with tempfile.TemporaryDirectory(prefix="photons_") as folder:
+        os.chmod(folder, 0o755)
+        yield Photons(Path(folder) / "photons")
+
+
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs users")
 @pytest.mark.fault(31)
-def test_a_closed_directory_beside_other_changes_unloads_nothing(photons):
+def test_a_closed_directory_beside_other_changes_unloads_nothing(open_photons):
     """Its photons stay while others come, go and change; it is said once."""
+    photons = open_photons
     photons.write("p/__init__.py", text("p", 1))
     photons.write("a.py", text("a", 1))
     if os.geteuid() == 0:
         for path in (photons.path, *photons.path.rglob("*")):
             os.chown(path, 65534, 65534)
-        for parent in photons.path.parents:
-            if len(parent.parts) > 2:
-                parent.chmod(0o755)
     program = [sys.executable, "-c", CLOSING, photons.path, text("a", "NUMBER")]
     done = subprocess.run(
         list(map(str, program)),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 import threading
 import types
 
 import pytest
 
+from luminal.loading._proxies import ModuleProxy
 from tests.waiting import DEADLINE
 
 PHOTON = """
@@ -176,3 +178,84 @@ async def test_a_call_under_way_finds_the_helpers_of_its_own_generation(
             assert found.pop() == dict.fromkeys(new, number - 1)
             inside.clear()
             leave.clear()
+
+
+LATE = """
+import importlib, pickle, sys
+from luminal import IPhoton, hookimpl
+{head}
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        {body}
+"""
+IMPORT_MODULE = "return importlib.import_module('.part', __name__).Row.number"
+FROM_MODULES = "return sys.modules[__name__ + '.part'].Row.number"
+PICKLE = """
+        return pickle.loads(pickle.dumps(part.Row())).number
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "body"),
+    [
+        # Nobody has imported it before; the new code alone has; both are late.
+        ("", "", IMPORT_MODULE),
+        ("", "from . import part", IMPORT_MODULE),
+        ("", "from . import part", FROM_MODULES),
+        ("", "from . import part", "from .part import Row; return Row.number"),
+        # Only the old code has it: the new package is without the module.
+        ("from . import part", "part = None", PICKLE),
+        ("from . import part", "part = None", FROM_MODULES),
+        ("from . import part", "part = None", IMPORT_MODULE),
+    ],
+)
+async def test_a_module_that_one_generation_has_not_imported(
+    make_host, photons, old, new, body
+):
+    """An old call finds the one of its own generation, whatever the new one did."""
+    inside, leave, found = threading.Event(), threading.Event(), []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    photons.write("a/part.py", "class Row: number = 1\n")
+    path = photons.write("a/__init__.py", LATE.format(head=old, body=body))
+    async with make_host() as host:
+        (a,) = await host.run(path)
+        part = a.generation.unit + ".part"
+        thread = threading.Thread(target=lambda: found.extend(host.hook.visit(go=go)))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        if new.startswith("part"):
+            (photons.path / "a/part.py").unlink()
+        else:
+            photons.write("a/part.py", "class Row: number = 2\n")
+        photons.write("a/__init__.py", LATE.format(head=new, body=body))
+        await host.reload_photon(a)
+        if new.startswith("part"):
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(part)
+        else:
+            assert host.hook.visit(go=int) == [2]
+            assert importlib.import_module(part).Row.number == 2
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [1]
+        await host.until(lambda: type(sys.modules.get(part)) is not ModuleProxy)
+        assert (part in sys.modules) is not new.startswith("part")
+
+
+async def test_a_module_of_a_photon_can_be_run_by_name(make_host, photons):
+    """As `runpy` does, which asks its loader for the code."""
+    photons.write("a/part.py", "NUMBER = 1\n")
+    body = "import runpy; return runpy.run_module(__name__ + '.part')['NUMBER']"
+    text = LATE.format(head="", body=body)
+    async with make_host() as host:
+        await host.run(photons.write("a/__init__.py", text))
+        assert host.hook.visit(go=int) == [1]
