@@ -8,6 +8,8 @@ that was compiled for exactly these implementations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -15,6 +17,7 @@ import pluggy
 from luminal.hooks._calls import CallSnapshot, has_gil, note_entries, outermost
 from luminal.hooks._compile import (
     ABSENT,
+    COROUTINE,
     ReplaceableFunction,
     compile_caller,
     parameters,
@@ -36,7 +39,7 @@ from luminal.hooks._order import Order
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from luminal.hooks._errors import Policy
     from luminal.hooks._swap import CallBarrier
@@ -49,7 +52,10 @@ _COMPILE_AFTER: Final = 8  # calls of one snapshot; after fewer it is not worth 
 
 _METHODS: Final = (
     "_add_hookimpl",
+    "_apply_defaults",
+    "_maybe_apply_history",
     "_remove_plugin",
+    "_verify_all_args_are_provided",
     "call_extra",
     "call_historic",
     "detailed",
@@ -76,13 +82,12 @@ class Caller:
         policy: What the manager's hooks share.
         lock: The manager's lock.
         spec: pluggy's record of the specification, or None.
-        history: Earlier calls of a historic hook; None if the hook is not historic.
         order: The implementations by position.
         snapshot: What a call that begins now sees.
         superseded: A replaced snapshot that the next call will free, or None.
         barrier: Set while calls from before a swap are under way.
-        sync: The bound function behind ``manager.hook.NAME``.
-        awaited: The bound function behind ``manager.ahook.NAME``.
+        sync: ``manager.hook.NAME``.
+        awaited: ``manager.ahook.NAME``.
     """
 
     def __init__(self, name: str, policy: Policy) -> None:
@@ -90,21 +95,21 @@ class Caller:
         self.policy = policy
         self.lock = policy.lock
         self.spec: Any = None
-        self.history: list[HistoricCall] | None = None
+        self._is_specified_async = False
         self.order = Order()
         self._calls_before = 0  # of snapshots that no call uses any more
         self.snapshot = CallSnapshot(self, policy.epoch)
         self.superseded: CallSnapshot | None = None
         self.barrier: CallBarrier | None = None
         self._loose_position = 0
-        self._function = ReplaceableFunction(
-            self, pass_on(self.call_cold, name, awaits=False)
+        cold, acold = (
+            pass_on(self.call_cold, name, awaits=False),
+            pass_on(self.acall_cold, name, awaits=True),
         )
-        self._afunction = ReplaceableFunction(
-            self, pass_on(self.acall_cold, name, awaits=True)
-        )
-        self.sync = self._function.bound
-        self.awaited = self._afunction.bound
+        self._function = ReplaceableFunction(cold)
+        self._afunction = ReplaceableFunction(acold)
+        self.sync: Any = self._function.function
+        self.awaited: Any = self._afunction.function
         self._attach_methods()
 
     def __repr__(self) -> str:
@@ -113,8 +118,21 @@ class Caller:
     def _attach_methods(self) -> None:
         """Make pluggy's interface attributes of the two functions."""
         attributes = {name: getattr(self, name) for name in _METHODS}
-        self.sync.__func__.__dict__.update(attributes)
-        self.awaited.__func__.__dict__.update(attributes, detailed=self.adetailed)
+        attributes["_hookimpls"] = _HookImpls(self.get_hookimpls)
+        self.sync.__dict__.update(attributes)
+        self.awaited.__dict__.update(attributes, detailed=self.adetailed)
+        self.sync.__dict__.setdefault("_call_history", None)
+
+    @property
+    def history(self) -> list[HistoricCall] | None:
+        """Earlier calls of a historic hook; None if the hook is not historic."""
+        # Kept there, as hosts replace it: pytest does, at the end of a run.
+        history: list[HistoricCall] | None = self.sync.__dict__["_call_history"]
+        return history
+
+    @history.setter
+    def history(self, history: list[HistoricCall] | None) -> None:
+        self.sync.__dict__["_call_history"] = history
 
     # The specification.
 
@@ -134,6 +152,14 @@ class Caller:
     def is_first(self) -> bool:
         """Whether the first result that is not None ends a call."""
         return bool(self.option("firstresult"))
+
+    def _runs_on_a_loop(self, impl: Implementation) -> bool:
+        """Whether a plain call runs *impl* to its end on an event loop of its own.
+
+        As in pluggy, it hands over what an implementation of a ``def`` has returned,
+        a coroutine too.
+        """
+        return impl.is_async and (impl.is_wrapper or self._is_specified_async)
 
     @property
     def is_isolated(self) -> bool:
@@ -164,6 +190,9 @@ class Caller:
     def take_specification(self, spec: Any) -> None:
         """Replace the specification; None takes it away. The lock is held."""
         self.spec = spec
+        if not self.is_orphaned:
+            code = getattr(getattr(spec, "function", None), "__code__", None)
+            self._is_specified_async = bool(code and code.co_flags & COROUTINE)
         if spec is None or not spec.opts.get("historic"):
             self.history = None
         elif self.history is None:
@@ -267,8 +296,10 @@ class Caller:
 
     def call_cold(self, kwargs: dict[str, Any]) -> Any:
         """Make a sync call; compile a caller if it is worth it."""
+        __tracebackhide__ = True
 
         def call(snapshot: CallSnapshot) -> Any:
+            __tracebackhide__ = True
             snapshot.heat += 1
             if snapshot.heat >= _COMPILE_AFTER and self._function.is_cold:
                 self._compile(snapshot)
@@ -278,8 +309,10 @@ class Caller:
 
     async def acall_cold(self, kwargs: dict[str, Any]) -> Any:
         """Make an async call; compile a caller if it is worth it."""
+        __tracebackhide__ = True
 
         async def call(snapshot: CallSnapshot) -> Any:
+            __tracebackhide__ = True
             snapshot.aheat += 1
             if snapshot.aheat >= _COMPILE_AFTER and self._afunction.is_cold:
                 self._acompile(snapshot)
@@ -314,6 +347,7 @@ class Caller:
             call: Called with what the call sees.
             is_listed: Whether the call is among those of the statistics.
         """
+        __tracebackhide__ = True
         policy, epoch = self.policy, None
         while True:
             first = self._first()
@@ -332,6 +366,7 @@ class Caller:
 
     async def _acounted(self, call: Callable[[CallSnapshot], Awaitable[Any]]) -> Any:
         """Count an async call that begins now; see `_counted`."""
+        __tracebackhide__ = True
         policy, epoch = self.policy, None
         while True:
             first = self._first()
@@ -361,22 +396,17 @@ class Caller:
             weight: Number of calls that the measured times stand for.
             answers: List to which answers are added.
         """
+        __tracebackhide__ = True
         self._refuse_historic()
         given = complete(self.spec, without_absent(kwargs))
-        awaits = next(
-            (impl for impl in snapshot.implementations if impl.is_async), None
-        )
+        awaits = next(filter(self._runs_on_a_loop, snapshot.implementations), None)
         if awaits is not None:
-            return run_blocking(
-                self.name,
-                awaits.photon,
-                # Its loop's task belongs to this call.
-                lambda: part_of(
-                    self.policy,
-                    outermost(self.policy),
-                    self.arun(snapshot, kwargs, weight, answers),
-                ),
-            )
+
+            def call() -> Any:  # its loop's task belongs to this call
+                work = self.arun(snapshot, kwargs, weight, answers)
+                return part_of(self.policy, outermost(self.policy), work)
+
+            return run_blocking(self.name, awaits.photon, call)
         context = self._context(snapshot, snapshot.implementations, answers=answers)
         if self.policy.monitors:
             return monitored(self.policy.monitors, context, given)
@@ -390,6 +420,7 @@ class Caller:
         answers: list[Answer] | None = None,
     ) -> Any:
         """Await the implementations of *snapshot* in the general way; see `run`."""
+        __tracebackhide__ = True
         self._refuse_historic()
         given = complete(self.spec, without_absent(kwargs))
         context = self._context(
@@ -424,6 +455,7 @@ class Caller:
         )
 
     def _refuse_historic(self) -> None:
+        __tracebackhide__ = True
         if self.history is not None:
             raise AssertionError(
                 "Cannot directly call a historic hook - use call_historic instead."
@@ -447,7 +479,7 @@ class Caller:
         )
 
     def _compile(self, snapshot: CallSnapshot) -> None:
-        if not any(i.is_async for i in snapshot.implementations) and (
+        if not any(map(self._runs_on_a_loop, snapshot.implementations)) and (
             self._is_worth_compiling(snapshot)
         ):
             barrier = self.barrier
@@ -516,6 +548,7 @@ class Caller:
             owner: Photon; when it is unregistered, this call is forgotten.
             removed: Names of plugins that are not called now.
         """
+        __tracebackhide__ = True
         if self.history is None:
             raise AssertionError(f"hook {self.name!r} is not historic")
         given = complete(self.spec, kwargs or {})
@@ -548,6 +581,7 @@ class Caller:
             leaving: The plugin that *impl*'s plugin replaces; calls that belong to it
                 are not repeated.
         """
+        __tracebackhide__ = True
         for past in tuple(self.history or ()):
             if past in repeated:
                 continue
@@ -592,10 +626,12 @@ class Caller:
             kwargs: The arguments.
             removed: Names of plugins that are left out.
         """
+        __tracebackhide__ = True
         self._refuse_historic()
         given = complete(self.spec, kwargs)
 
         def call(snapshot: CallSnapshot) -> Any:
+            __tracebackhide__ = True
             implementations = snapshot.without(removed)
             index = next(
                 (
@@ -613,27 +649,33 @@ class Caller:
 
     def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose names are *removed*."""
+        __tracebackhide__ = True
         self._refuse_historic()
         given = complete(self.spec, kwargs)
-        return self._counted(
-            lambda snapshot: self._call(snapshot, snapshot.without(removed), given),
-            is_listed=False,
-        )
+
+        def call(snapshot: CallSnapshot) -> Any:
+            __tracebackhide__ = True
+            return self._call(snapshot, snapshot.without(removed), given)
+
+        return self._counted(call, is_listed=False)
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
         """Call the hook and return each photon's answer, in the order of calls.
 
         In an isolated hook, failures are among the answers.
         """
+        __tracebackhide__ = True
         answers: list[Answer] = []
         self._refuse_historic()
-        self._counted(lambda snapshot: self.run(snapshot, kwargs, 1, answers))
+        self._counted(partial(self.run, kwargs=kwargs, weight=1, answers=answers))
         return answers
 
     async def adetailed(self, **kwargs: Any) -> list[Answer]:
         """Await the hook and return each photon's answer; see `detailed`."""
+        __tracebackhide__ = True
         answers: list[Answer] = []
-        await self._acounted(lambda snapshot: self.arun(snapshot, kwargs, 1, answers))
+        call = partial(self.arun, kwargs=kwargs, weight=1, answers=answers)
+        await self._acounted(call)
         return answers
 
     def _call(
@@ -644,10 +686,22 @@ class Caller:
         *,
         is_first: bool | None = None,
     ) -> Any:
+        __tracebackhide__ = True
         context = self._context(snapshot, implementations, is_first=is_first)
         return monitored(self.policy.monitors, context, given)
 
     # Private to pluggy, and used by its tests and by tools.
+
+    def _apply_defaults(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        defaults = self.spec.kwargdefaults if self.spec is not None else None
+        return {**defaults, **kwargs} if defaults else kwargs
+
+    def _verify_all_args_are_provided(self, kwargs: Mapping[str, Any]) -> None:
+        complete(self.spec, kwargs)
+
+    def _maybe_apply_history(self, hookimpl: pluggy.HookImpl) -> None:
+        __tracebackhide__ = True
+        self.repeat(Implementation(hookimpl), set())
 
     def _add_hookimpl(self, hookimpl: pluggy.HookImpl) -> None:
         with self.lock:
@@ -674,6 +728,26 @@ def _never(*_: object) -> Any:
 note_entries(Caller._acounted, Caller._counted, Caller.call_historic)  # noqa: SLF001
 
 
+class _HookImpls(Sequence[pluggy.HookImpl]):
+    """pluggy's list of a hook's implementations, as it is when it is looked at.
+
+    Args:
+        get: Returns the list.
+    """
+
+    def __init__(self, get: Callable[[], list[pluggy.HookImpl]]) -> None:
+        self.copy = get
+
+    def __len__(self) -> int:
+        return len(self.copy())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.copy()[index]
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+
 class SubsetCaller:
     """Calls a hook's implementations except those of some plugins.
 
@@ -690,10 +764,15 @@ class SubsetCaller:
 
     def __call__(self, **kwargs: Any) -> Any:
         """Call the hook with *kwargs*."""
+        __tracebackhide__ = True
         return self._caller.call_subset(self._removed, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._caller, name)
+        return getattr(self._caller.sync, name)
+
+    @property
+    def _hookimpls(self) -> list[Any]:
+        return self.get_hookimpls()
 
     def get_hookimpls(self) -> list[Any]:
         """Return pluggy's records of the implementations that take part."""
@@ -705,10 +784,12 @@ class SubsetCaller:
 
     def call_historic(self, result_callback: Any = None, kwargs: Any = None) -> None:
         """Call the hook now without the plugins left out, later for every new one."""
+        __tracebackhide__ = True
         self._caller.call_historic(result_callback, kwargs, removed=self._removed)
 
     def call_extra(self, methods: Any, kwargs: Any) -> Any:
         """Call the hook with *methods*, without the plugins left out."""
+        __tracebackhide__ = True
         return self._caller.call_extra(methods, kwargs, removed=self._removed)
 
     def __repr__(self) -> str:

@@ -166,10 +166,12 @@ class CallSnapshot:
 
     def sampled(self, kwargs: dict[str, Any]) -> Any:
         """Make a timed call; it stands for all calls of a period."""
+        __tracebackhide__ = True
         return self.caller.run(self, kwargs, PERIOD)
 
     async def asampled(self, kwargs: dict[str, Any]) -> Any:
         """Make a timed async call; it stands for all calls of a period."""
+        __tracebackhide__ = True
         return await self.caller.arun(self, kwargs, PERIOD)
 
     # A call that was counted here and is not one of this snapshot, or may not be. So
@@ -177,6 +179,7 @@ class CallSnapshot:
 
     def late(self, kwargs: dict[str, Any]) -> Any:
         """Begin a call again that another snapshot may have to make."""
+        __tracebackhide__ = True
         try:
             next(self.left)
             next(self.uncounted)
@@ -187,6 +190,7 @@ class CallSnapshot:
 
     async def alate(self, kwargs: dict[str, Any]) -> Any:
         """Begin an async call again; see `late`."""
+        __tracebackhide__ = True
         try:
             next(self.left)
             next(self.uncounted)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
+    "COROUTINE",
     "EPOCH",
     "PERIOD",
     "ReplaceableFunction",
@@ -47,6 +48,9 @@ PERIOD: Final = 128
 
 EPOCH: Final = "luminal_epoch"
 """The variable of compiled callers with the epoch of their call."""
+
+COROUTINE: Final = 0x80
+"""`inspect.CO_COROUTINE`, without importing inspect."""
 
 ABSENT: Final = object()
 """Stands for an argument that the caller did not give."""
@@ -153,7 +157,8 @@ def pass_on(
     define, wait = ("async def", "await ") if awaits else ("def", "")
     writer.add(
         0,
-        f"{define} __call__(luminal_self, /, **luminal_kwargs):",
+        f"{define} __call__(**luminal_kwargs):",
+        " __tracebackhide__ = True",
         f" return {wait}{writer.constant(target)}(luminal_kwargs)",
     )
     return writer.code(name)
@@ -196,10 +201,10 @@ def compile_caller(
     writer = _Writer()
     must, may = parameters(snapshot)
     # The arguments have any names; ours must differ from them, so they have a prefix.
-    names = "".join(f", {name}=None" for name in (*must, *may))
-    star = ", *" if names else ""
+    names = "".join(f"{name}=None, " for name in (*must, *may))
+    star = "*, " if names else ""
     define = "async def" if awaits else "def"
-    writer.add(0, f"{define} __call__(luminal_self, /{star}{names}, **luminal_extra):")
+    writer.add(0, f"{define} __call__({star}{names}**luminal_extra):")
     absent = writer.constant(ABSENT)
     is_late = f"{writer.constant(snapshot)}.is_gone"
     if passes is not None:
@@ -215,6 +220,7 @@ def compile_caller(
     # The call is counted before it reads anything that a swap changes.
     writer.add(
         1,
+        "__tracebackhide__ = True",
         "luminal_result = None",
         "try:",
         f" luminal_number = {advance}({writer.constant(snapshot.entered)})",
@@ -428,34 +434,30 @@ class _Body:
         return ", ".join([*impl.argnames, *named])
 
 
-_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
-
-
 class ReplaceableFunction:
     """A function whose code is replaced while hosts keep and call it.
 
     Args:
-        owner: What the function is bound to; errors of wrong calls name its class.
         cold: The code while no caller is compiled.
 
     Attributes:
-        bound: The bound function.
+        function: The function.
     """
 
-    __slots__ = ("_cold", "_function", "_is_cold", "bound")
+    __slots__ = ("_cold", "_is_cold", "function")
 
-    def __init__(self, owner: object, cold: types.CodeType) -> None:
+    def __init__(self, cold: types.CodeType) -> None:
         def function() -> None: ...
         async def afunction() -> None: ...
 
         # CPython wants all codes of a function to be of one kind.
-        awaits = cold.co_flags & _COROUTINE
-        self._function = cast("types.FunctionType", afunction if awaits else function)
-        self._function.__name__ = "__call__"
-        self._function.__qualname__ = f"{type(owner).__name__}.__call__"
-        self._function.__code__ = self._cold = cold
+        awaits = cold.co_flags & COROUTINE
+        self.function = cast("types.FunctionType", afunction if awaits else function)
+        # As a call of pluggy's caller with wrong arguments says.
+        self.function.__name__ = "__call__"
+        self.function.__qualname__ = "HookCaller.__call__"
+        self.function.__code__ = self._cold = cold
         self._is_cold = True
-        self.bound = types.MethodType(self._function, owner)
 
     @property
     def is_cold(self) -> bool:
@@ -465,7 +467,7 @@ class ReplaceableFunction:
     def deoptimize(self) -> None:
         """Put the cold code in."""
         if not self._is_cold:
-            self._function.__code__ = self._cold
+            self.function.__code__ = self._cold
             self._is_cold = True
 
     def put(self, code: types.CodeType, defaults: Mapping[str, Any] = {}) -> None:
@@ -473,7 +475,7 @@ class ReplaceableFunction:
         if defaults:
             # First, and more of them than the present code asks for: whichever code
             # a call finds, its defaults are there.
-            known = self._function.__kwdefaults__ or {}
-            self._function.__kwdefaults__ = {**known, **defaults}
+            known = self.function.__kwdefaults__ or {}
+            self.function.__kwdefaults__ = {**known, **defaults}
         self._is_cold = False
-        self._function.__code__ = code
+        self.function.__code__ = code

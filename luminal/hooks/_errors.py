@@ -39,8 +39,6 @@ ENGINE: Final = os.path.join(os.path.dirname(__file__), "")
 COMPILED: Final = "<luminal.hooks "
 """How the file names of compiled callers begin."""
 
-_RESERVED: Final = "luminal."  # plugins of Luminal itself; they run photons' code
-
 # Guards the tallies of failures. They are exact, and failures are rare.
 _LOCK = threading.Lock()
 
@@ -269,8 +267,8 @@ class Policy:
             for other in missed:
                 other.tally.missed += 1
         where = _where_raised(error, impl)
-        # Luminal's own plugins run photons' code; their caller adds a better note.
-        if not impl.photon.startswith(_RESERVED):
+        # A plugin that was only registered raises as it does in pluggy.
+        if impl.generation:
             note = (
                 f"raised by photon {impl.photon!r} (generation {impl.generation}) "
                 f"in hook {hook!r} at {where}"

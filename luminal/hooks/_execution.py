@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -127,6 +128,7 @@ def pick_arguments(
     Raises:
         pluggy.HookCallError: One is missing.
     """
+    __tracebackhide__ = True
     try:
         args = [kwargs[name] for name in impl.argnames]
     except KeyError as error:
@@ -148,6 +150,7 @@ async def call_one(
     weight: int,
 ) -> Any:
     """Call *impl*, await what it returns, and count."""
+    __tracebackhide__ = True
     start = perf_counter_ns()
     value = impl.function(*args, **named)
     if hasattr(value, "__await__"):
@@ -169,6 +172,7 @@ async def within(impl: Implementation, hook: str, seconds: float, value: Any) ->
     Raises:
         PhotonTimeoutError: It took longer and was cancelled.
     """
+    __tracebackhide__ = True
     if not hasattr(value, "__await__"):
         return value
     import asyncio
@@ -195,6 +199,7 @@ async def part_of(
     work: Coroutine[Any, Any, Any],
 ) -> Any:
     """Await *work* in a task that belongs to a call of *epoch*, which counts it."""
+    __tracebackhide__ = True
     return await work
 
 
@@ -207,6 +212,7 @@ async def answer_of(
     named: Mapping[str, Any],
 ) -> Any:
     """Await *impl*, the implementation at *index*; None if its failure is spared."""
+    __tracebackhide__ = True
     try:
         value = await call_one(context, impl, args, named, weight)
     except (Exception, SystemExit) as error:
@@ -226,6 +232,7 @@ async def side_by_side(
     Returns:
         Their results in the order of calls.
     """
+    __tracebackhide__ = True
     import asyncio
 
     chosen = [
@@ -267,6 +274,7 @@ def run_blocking(
     Raises:
         pluggy.HookCallError: This thread runs a loop, which would be blocked.
     """
+    __tracebackhide__ = True
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
         raise pluggy.HookCallError(
@@ -295,6 +303,7 @@ def outer_stacklevel() -> int:
 
 
 def _wrong(wrapper: Any, what: str) -> NoReturn:
+    __tracebackhide__ = True
     code = getattr(wrapper, "gi_code", None) or wrapper.ag_code
     raise RuntimeError(
         f"wrap_controller at {code.co_name!r} "
@@ -304,11 +313,13 @@ def _wrong(wrapper: Any, what: str) -> NoReturn:
 
 def no_yield(wrapper: Any) -> NoReturn:
     """Raise for a *wrapper* that ended before its ``yield``."""
+    __tracebackhide__ = True
     _wrong(wrapper, "did not yield")
 
 
 def second_yield(wrapper: Any) -> NoReturn:
     """Raise for a *wrapper* that yielded twice."""
+    __tracebackhide__ = True
     wrapper.close()
     _wrong(wrapper, "has second yield")
 
@@ -319,6 +330,7 @@ def run_first_half(wrapper: Generator[Any, Any, Any]) -> None:
     Raises:
         RuntimeError: It ended before.
     """
+    __tracebackhide__ = True
     try:
         next(wrapper)
     except StopIteration:
@@ -331,6 +343,7 @@ async def arun_first_half(wrapper: Any) -> None:
     Raises:
         RuntimeError: It ended before.
     """
+    __tracebackhide__ = True
     if hasattr(wrapper, "asend"):
         try:
             await wrapper.asend(None)
@@ -344,6 +357,7 @@ def as_new_style(
     impl: Implementation, hook: str, *args: object, **kwargs: object
 ) -> Generator[None, Any, Any]:
     """Make a new-style wrapper of *impl*, an old-style one."""
+    __tracebackhide__ = True
     inner = impl.function(*args, **kwargs)
     run_first_half(inner)
     result: pluggy.Result[Any]
@@ -394,6 +408,7 @@ def unwind(
     Returns:
         The call's result.
     """
+    __tracebackhide__ = True
     for index in range(len(wrappers) - 1, -1, -1):
         wrapper = wrappers[index]
         if wrapper is None:
@@ -446,6 +461,7 @@ async def aunwind(
     An async generator cannot return a value. The value that it yields in its second
     half is the call's result; if it yields none, the result stays as it was.
     """
+    __tracebackhide__ = True
     for index in range(len(wrappers) - 1, -1, -1):
         wrapper = wrappers[index]
         if wrapper is None:
@@ -471,6 +487,7 @@ async def aunwind(
 
 async def _asecond_half(wrapper: Any, result: Any, error: BaseException | None) -> Any:
     """Run the second half of an async *wrapper*; return the call's result."""
+    __tracebackhide__ = True
     try:
         if error is None:
             result = await wrapper.asend(result)
@@ -529,6 +546,7 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
     Returns:
         The list of results, or the first one.
     """
+    __tracebackhide__ = True
     first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
@@ -579,6 +597,7 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
 
 async def arun(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
     """Await the implementations of *context*, of which some may be sync; see `run`."""
+    __tracebackhide__ = True
     first, isolated = context.is_first, context.isolated
     result: Any = None if first else []
     opened: list[Any] = []
@@ -634,13 +653,16 @@ def monitored(
     kwargs: Mapping[str, Any],
 ) -> Any:
     """Run the call inside of *monitors*, the last of which is the outermost."""
+    __tracebackhide__ = True
     if not monitors:
         return run(context, kwargs, 1)
     before, after = monitors[-1]
     # pluggy's order: the reverse of the order of calls.
     hookimpls = [impl.hookimpl for impl in reversed(context.implementations)]
     before(context.hook, hookimpls, kwargs)
-    outcome = pluggy.Result.from_call(lambda: monitored(monitors[:-1], context, kwargs))
+    outcome = pluggy.Result.from_call(
+        partial(monitored, monitors[:-1], context, kwargs)
+    )
     after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()
 
@@ -651,6 +673,7 @@ async def amonitored(
     kwargs: Mapping[str, Any],
 ) -> Any:
     """Await the call inside of *monitors*; see `monitored`."""
+    __tracebackhide__ = True
     if not monitors:
         return await arun(context, kwargs, 1)
     before, after = monitors[-1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Self
 
     import pluggy
 
@@ -170,8 +171,8 @@ def extra_implementation(method: Any) -> Implementation:
     return Implementation(pluggy.HookImpl(None, "<temp>", method, options))
 
 
-class HistoricCall:
-    """An earlier call of a historic hook.
+class HistoricCall(tuple[Any, Any]):  # noqa: SLOT001 - a tuple can have none
+    """An earlier call of a historic hook: pluggy's pair of arguments and callback.
 
     Attributes:
         kwargs: Its arguments.
@@ -179,17 +180,25 @@ class HistoricCall:
         owner: Photon; when it is unregistered, this call is forgotten. Or None.
     """
 
-    __slots__ = ("callback", "kwargs", "owner")
+    # Two calls with equal arguments are two calls.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kwargs: Mapping[str, Any],
         callback: Callable[[Any], object] | None,
         owner: str | None,
-    ) -> None:
-        self.kwargs = kwargs
-        self.callback = callback
-        self.owner = owner
+    ) -> Self:
+        call = super().__new__(cls, (kwargs, callback))
+        call.kwargs = kwargs
+        call.callback = callback
+        call.owner = owner
+        return call
+
+    kwargs: Mapping[str, Any]
+    callback: Callable[[Any], object] | None
+    owner: str | None
 
     def belongs_to(self, plugin: object, photon: str | None) -> bool:
         """Return whether this call keeps *plugin* alive, or *photon* owns it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -97,6 +98,29 @@ class _Specified:
         return bool(self.spec.opts.get("historic"))
 
 
+class _IdentitySet(AbstractSet[Any]):
+    """A set of any objects, told apart by identity.
+
+    Args:
+        values: What it contains.
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        self._values = {id(value): value for value in values}
+
+    def __contains__(self, value: object) -> bool:
+        return id(value) in self._values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values.values())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr([*self])
+
+
 def _nobody(_: Any) -> None:
     """Return None: no function is of a photon's generation."""
 
@@ -172,6 +196,7 @@ class PluginManager(pluggy.PluginManager):
                 caller = self._callers.get(name)
                 if caller is None:
                     caller = self._callers[name] = Caller(name, self._policy)
+                    caller.sync._hookexec = self._hookexec  # noqa: SLF001 - pluggy's
                     setattr(self.ahook, name, caller.awaited)
                     setattr(self.hook, name, caller.sync)
         return caller
@@ -578,6 +603,18 @@ class PluginManager(pluggy.PluginManager):
         registration = self._by_id.get(id(plugin))
         return None if registration is None else registration.name
 
+    def get_plugins(self) -> Any:
+        """Return a set of all registered plugins.
+
+        It tells plugins apart by identity where they have no hash, or are equal.
+        """
+        plugins = [p for p in self._name2plugin.values() if p is not None]
+        try:
+            found = set(plugins)
+        except TypeError:  # `attrs.define` makes classes without a hash
+            return _IdentitySet(plugins)
+        return found if len(found) == len(plugins) else _IdentitySet(plugins)
+
     def is_registered(self, plugin: object) -> bool:
         """Return whether *plugin* itself is registered."""
         return id(plugin) in self._by_id
@@ -587,7 +624,8 @@ class PluginManager(pluggy.PluginManager):
         registration = self._by_id.get(id(plugin))
         if registration is None:
             return None
-        return [caller.sync for caller in registration.callers()]
+        own = set(registration.callers())
+        return [caller.sync for caller in self._all_callers() if caller in own]
 
     # Swaps.
 

@@ -18,10 +18,10 @@ from tests.waiting import DEADLINE
 
 class Specs:
     @hookspec
-    def ask(self, x: int) -> Any: ...
+    async def ask(self, x: int) -> Any: ...
 
     @hookspec(firstresult=True)
-    def choose(self, x: int) -> Any: ...
+    async def choose(self, x: int) -> Any: ...
 
     @hookspec(concurrent=True)
     def gather(self, x: Any) -> Any: ...
@@ -34,7 +34,7 @@ def manager(*plugins: Any) -> PluginManager:
     pm = PluginManager("luminal")
     pm.add_hookspecs(Specs)
     for number, plugin in enumerate(plugins):
-        pm.register(plugin, f"p{number}")
+        pm.register(plugin, f"p{number}", generation=1)
     return pm
 
 

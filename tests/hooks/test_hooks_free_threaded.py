@@ -31,7 +31,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> PluginManager:
 
 
 def test_no_function_is_changed(manager: PluginManager) -> None:
-    function = manager.hook.who.__func__
+    function = manager.hook.who
     before = function.__code__, function.__kwdefaults__
     for _ in range(300):
         assert manager.hook.who(run=lambda: 1) == [("old", 1)]
