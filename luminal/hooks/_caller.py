@@ -102,12 +102,8 @@ class Caller:
         self.superseded: CallSnapshot | None = None
         self.barrier: CallBarrier | None = None
         self._loose_position = 0
-        cold, acold = (
-            pass_on(self.call_cold, name, awaits=False),
-            pass_on(self.acall_cold, name, awaits=True),
-        )
-        self._function = ReplaceableFunction(cold)
-        self._afunction = ReplaceableFunction(acold)
+        self._function = ReplaceableFunction(self, pass_on(name, awaits=False))
+        self._afunction = ReplaceableFunction(self, pass_on(name, awaits=True))
         self.sync: Any = self._function.function
         self.awaited: Any = self._afunction.function
         self._attach_methods()
@@ -468,6 +464,7 @@ class Caller:
         breaker = self.policy.breaker
         return (
             snapshot is self.snapshot
+            and not snapshot.is_gone
             # Without it, to store the code of a function that runs is not safe.
             and has_gil()
         ) and not (
@@ -484,7 +481,7 @@ class Caller:
         ):
             barrier = self.barrier
             passes = None if barrier is None else barrier.passes
-            code, snapshot.lines = compile_caller(
+            code, kept, snapshot.lines = compile_caller(
                 snapshot,
                 awaits=False,
                 isolated=self.is_isolated,
@@ -492,14 +489,14 @@ class Caller:
                 deadlines={},
                 passes=passes,
             )
-            self._put(snapshot, self._function, code, barrier)
+            self._put(snapshot, self._function, code, kept, barrier)
 
     def _acompile(self, snapshot: CallSnapshot) -> None:
         if not self.option("concurrent") and self._is_worth_compiling(snapshot):
             deadlines = {i: self.policy.deadline(i) for i in snapshot.implementations}
             barrier = self.barrier
             passes = None if barrier is None else barrier.passes
-            code, snapshot.alines = compile_caller(
+            code, kept, snapshot.alines = compile_caller(
                 snapshot,
                 awaits=True,
                 isolated=self.is_isolated,
@@ -507,23 +504,24 @@ class Caller:
                 deadlines={i: s for i, s in deadlines.items() if s is not None},
                 passes=passes,
             )
-            self._put(snapshot, self._afunction, code, barrier)
+            self._put(snapshot, self._afunction, code, kept, barrier)
 
     def _put(
         self,
         snapshot: CallSnapshot,
         function: ReplaceableFunction,
         code: types.CodeType,
+        kept: tuple[object, ...],
         barrier: CallBarrier | None,
     ) -> None:
         with self.lock:
-            is_present = self.snapshot is snapshot
+            is_present = self.snapshot is snapshot and not snapshot.is_gone
             if is_present and self.barrier is barrier and not self.policy.monitors:
                 must, may = parameters(snapshot)
                 defaults = dict.fromkeys((*must, *may), ABSENT)
                 if self.spec is not None:
                     defaults.update(self.spec.kwargdefaults)
-                function.put(code, defaults)
+                function.put(code, kept, defaults)
 
     # pluggy's interface, and what is like it.
 

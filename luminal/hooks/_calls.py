@@ -14,14 +14,14 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-import types
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._compile import EPOCH, PERIOD, without_absent
+from luminal.hooks._compile import EPOCH, KEPT, PERIOD
 from luminal.hooks._errors import COMPILED
 from luminal.hooks._execution import part_of
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable, Collection, Iterator
 
     from luminal.hooks._caller import Caller
@@ -161,8 +161,7 @@ class CallSnapshot:
         """Number of calls so far."""
         return count_of(self.entered) - count_of(self.uncounted)
 
-    # Compiled callers hold these bound methods among their constants. By them a frame
-    # also leads to its snapshot.
+    # What compiled callers leave to the general way.
 
     def sampled(self, kwargs: dict[str, Any]) -> Any:
         """Make a timed call; it stands for all calls of a period."""
@@ -173,31 +172,6 @@ class CallSnapshot:
         """Make a timed async call; it stands for all calls of a period."""
         __tracebackhide__ = True
         return await self.caller.arun(self, kwargs, PERIOD)
-
-    # A call that was counted here and is not one of this snapshot, or may not be. So
-    # it is left at once and entered again when the compiled caller is about to leave.
-
-    def late(self, kwargs: dict[str, Any]) -> Any:
-        """Begin a call again that another snapshot may have to make."""
-        __tracebackhide__ = True
-        try:
-            next(self.left)
-            next(self.uncounted)
-            return self.caller.call_cold(without_absent(kwargs))
-        finally:
-            next(self.entered)
-            next(self.uncounted)
-
-    async def alate(self, kwargs: dict[str, Any]) -> Any:
-        """Begin an async call again; see `late`."""
-        __tracebackhide__ = True
-        try:
-            next(self.left)
-            next(self.uncounted)
-            return await self.caller.acall_cold(without_absent(kwargs))
-        finally:
-            next(self.entered)
-            next(self.uncounted)
 
     # A compiled caller has a line of its own for each implementation. So the line of
     # the traceback says which one raised, and a call that succeeds pays nothing.
@@ -266,16 +240,6 @@ def note_entries(*functions: Callable[..., Any]) -> None:
 note_entries(part_of)
 
 
-def _snapshot_of(code: types.CodeType) -> CallSnapshot | None:
-    for constant in code.co_consts:
-        if (
-            type(constant) is types.MethodType
-            and type(constant.__self__) is CallSnapshot
-        ):
-            return constant.__self__
-    return None
-
-
 def own_calls(
     policy: Policy, *, with_loop: bool = False
 ) -> Iterator[tuple[CallSnapshot | None, int]]:
@@ -296,13 +260,12 @@ def own_calls(
             if local.get("policy") is policy and local.get("epoch") is not None:
                 yield local.get("snapshot"), local["epoch"]
         elif code.co_filename.startswith(COMPILED):
-            snapshot, epoch = _snapshot_of(code), frame.f_locals.get(EPOCH)
-            if (
-                snapshot is not None
-                and epoch is not None
-                and snapshot.caller.policy is policy
-            ):
-                yield snapshot, epoch
+            local = frame.f_locals
+            epoch = local.get(EPOCH)
+            if epoch is not None:
+                snapshot: CallSnapshot = local[KEPT][2]
+                if snapshot.caller.policy is policy:
+                    yield snapshot, epoch
         back = frame.f_back
         if (
             not with_loop

@@ -1,10 +1,14 @@
 """Compiled callers: the function behind ``manager.hook.NAME`` and the code in it.
 
 `compile_caller` writes the code of a call of one snapshot. In it every implementation
-is a constant, every argument is a local variable, and the line of a call tells which
+and every argument is a local variable, and the line of a call tells which
 implementation raised. `ReplaceableFunction` is the function that hosts keep; putting
 other code into it is one attribute store. So a call runs wholly the old code or wholly
 the new one.
+
+What leads to a photon is in the function's closure, where Python's garbage collector
+sees it. It does not look into code objects: a manager whose photons refer to it would
+never be freed.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import ast
 import itertools
 import types
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks._errors import COMPILED, ISOLATED
 from luminal.hooks._execution import (
@@ -28,6 +32,7 @@ from luminal.hooks._execution import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from luminal.hooks._caller import Caller
     from luminal.hooks._calls import CallSnapshot
     from luminal.hooks._impl import Implementation
 
@@ -35,6 +40,7 @@ __all__ = [
     "ABSENT",
     "COROUTINE",
     "EPOCH",
+    "KEPT",
     "PERIOD",
     "ReplaceableFunction",
     "compile_caller",
@@ -48,6 +54,12 @@ PERIOD: Final = 128
 
 EPOCH: Final = "luminal_epoch"
 """The variable of compiled callers with the epoch of their call."""
+
+KEPT: Final = "luminal_kept"
+"""The variable with what was in the closure: key, `Caller`, snapshot, and more."""
+
+_CALLER: Final = 1
+_SNAPSHOT: Final = 2
 
 COROUTINE: Final = 0x80
 """`inspect.CO_COROUTINE`, without importing inspect."""
@@ -68,18 +80,29 @@ _CACHE_LIMIT: Final = 512
 
 
 class _Writer:
-    """The lines of one caller, and objects that become constants of its code.
+    """The lines of one caller, and the objects that its code uses.
 
     Callers of one shape share the compilation. Each has a copy of the code of its own,
     which CPython specialises for what this caller calls.
+
+    Attributes:
+        lines: The lines of the source.
+        constants: Key → what becomes a constant of the code.
+        kept: What the code finds in the closure.
     """
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.lines: list[str] = ["def luminal_outer(luminal_box):"]
         self.constants: dict[str, object] = {}
+        self.kept: list[object] = []
+
+    def keep(self, value: object) -> str:
+        """Return an expression that is *value*, which may lead to a photon."""
+        self.kept.append(value)
+        return f"luminal_kept[{len(self.kept) - 1}]"
 
     def constant(self, value: object) -> str:
-        """Return an expression that evaluates to *value*."""
+        """Return an expression that is *value*, which leads to no photon."""
         key = f"\0{len(self.constants)}"
         self.constants[key] = value
         # The compiler folds the condition away but does not warn of a call of a
@@ -88,7 +111,7 @@ class _Writer:
 
     def add(self, depth: int, *lines: str) -> None:
         """Add *lines*, indented by *depth*."""
-        self.lines.extend(" " * depth + line for line in lines)
+        self.lines.extend(" " * (depth + 1) + line for line in lines)
 
     def code(self, name: str) -> types.CodeType:
         """Compile the lines and put the constants in the place of their keys."""
@@ -100,7 +123,7 @@ class _Writer:
             tree = ast.parse(source)
             _join_lines(tree)
             module = compile(tree, COMPILED, "exec", dont_inherit=True)
-            code = _function_in(module)
+            code = _function_in(_function_in(module))
             _cache[source] = code
         constants = self.constants
         return code.replace(
@@ -143,23 +166,21 @@ def _function_in(module: types.CodeType) -> types.CodeType:
     return next(c for c in module.co_consts if isinstance(c, types.CodeType))
 
 
-def pass_on(
-    target: Callable[[dict[str, Any]], Any], name: str, *, awaits: bool
-) -> types.CodeType:
-    """Return code that passes a call's arguments to *target* as a dict.
+def pass_on(name: str, *, awaits: bool) -> types.CodeType:
+    """Return code that passes a call's arguments to `Caller.call_cold` as a dict.
 
     Args:
-        target: What is called with the arguments, and awaited if *awaits*.
         name: Name of the hook.
         awaits: Whether it is the code of the async call.
     """
     writer = _Writer()
     define, wait = ("async def", "await ") if awaits else ("def", "")
+    call = f"{wait}luminal_box[{_CALLER}].{'acall_cold' if awaits else 'call_cold'}"
     writer.add(
         0,
         f"{define} __call__(**luminal_kwargs):",
         " __tracebackhide__ = True",
-        f" return {wait}{writer.constant(target)}(luminal_kwargs)",
+        f" return {call}(luminal_kwargs)",
     )
     return writer.code(name)
 
@@ -186,8 +207,8 @@ def compile_caller(
     armed: bool,
     deadlines: Mapping[Implementation, float],
     passes: Callable[[], bool] | None = None,
-) -> tuple[types.CodeType, dict[int, int]]:
-    """Return the code of a call of *snapshot*, and line → index of the implementation.
+) -> tuple[types.CodeType, tuple[object, ...], dict[int, int]]:
+    """Return the code of a call of *snapshot*.
 
     Args:
         snapshot: What the call sees.
@@ -197,6 +218,9 @@ def compile_caller(
         deadlines: Seconds that each of these implementations may take when awaited.
         passes: Returns whether the call is certainly not made by one from before a
             swap. Otherwise it is left to the general way.
+
+    Returns:
+        The code, what it needs in the closure, and line → index of the implementation.
     """
     writer = _Writer()
     must, may = parameters(snapshot)
@@ -206,17 +230,22 @@ def compile_caller(
     define = "async def" if awaits else "def"
     writer.add(0, f"{define} __call__({star}{names}**luminal_extra):")
     absent = writer.constant(ABSENT)
-    is_late = f"{writer.constant(snapshot)}.is_gone"
+    caller, key = snapshot.caller, object()
+    writer.kept += (key, caller, snapshot)
+    # Other code has another key in its closure. So a swap is noticed after the call
+    # was counted, and code and closure can be replaced one after the other.
+    is_late = f"luminal_kept[0] is not {writer.constant(key)}"
     if passes is not None:
-        is_late += f" or not {writer.constant(passes)}()"
+        is_late += f" or not {writer.keep(passes)}()"
     tests = [f"not luminal_number & {PERIOD - 1}", "luminal_extra"]
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
     given = f"{{{given}**luminal_extra}}"
     advance, wait = writer.constant(next), "await " if awaits else ""
-    slow = writer.constant(snapshot.asampled if awaits else snapshot.sampled)
-    late = writer.constant(snapshot.alate if awaits else snapshot.late)
+    slow = f"luminal_kept[{_SNAPSHOT}].{'asampled' if awaits else 'sampled'}"
+    late = writer.constant(abegin_again if awaits else begin_again)
+    counters = (snapshot.entered, snapshot.left, snapshot.uncounted)
     # The call is counted before it reads anything that a swap changes.
     writer.add(
         1,
@@ -224,10 +253,12 @@ def compile_caller(
         "luminal_result = None",
         "try:",
         f" luminal_number = {advance}({writer.constant(snapshot.entered)})",
-        f" {EPOCH} = {writer.constant(snapshot.caller.policy)}.epoch",
+        f" {EPOCH} = {writer.constant(caller.policy.swaps)}.number",
+        f" {KEPT} = luminal_box",
         f" if {is_late}:",
         f"  {EPOCH} = None",
-        f"  luminal_result = {wait}{late}({given})",
+        f"  luminal_result = {wait}{late}(",
+        f"   luminal_kept[{_CALLER}], {writer.constant(counters)}, {given})",
         "  return luminal_result",
         f" if {' or '.join(tests)}:",
         f"  luminal_result = {wait}{slow}({given})",
@@ -238,7 +269,47 @@ def compile_caller(
     writer.add(
         1, "finally:", f" {writer.constant(next)}({writer.constant(snapshot.left)})"
     )
-    return writer.code(snapshot.caller.name), body.lines
+    return writer.code(caller.name), tuple(writer.kept), body.lines
+
+
+# A call that was counted and is not one of its snapshot, or may not be. So it is left
+# at once and entered again when the compiled caller is about to leave.
+
+
+def begin_again(
+    caller: Caller, counters: tuple[Any, Any, Any], kwargs: dict[str, Any]
+) -> Any:
+    """Begin a call again that another snapshot may have to make.
+
+    Args:
+        caller: The hook's.
+        counters: Those of calls that began, that ended, and that do not count.
+        kwargs: The arguments.
+    """
+    __tracebackhide__ = True
+    entered, left, uncounted = counters
+    try:
+        next(left)
+        next(uncounted)
+        return caller.call_cold(kwargs)
+    finally:
+        next(entered)
+        next(uncounted)
+
+
+async def abegin_again(
+    caller: Caller, counters: tuple[Any, Any, Any], kwargs: dict[str, Any]
+) -> Any:
+    """Begin an async call again; see `begin_again`."""
+    __tracebackhide__ = True
+    entered, left, uncounted = counters
+    try:
+        next(left)
+        next(uncounted)
+        return await caller.acall_cold(kwargs)
+    finally:
+        next(entered)
+        next(uncounted)
 
 
 class _Body:
@@ -277,7 +348,7 @@ class _Body:
 
     def write(self) -> None:
         """Write the body."""
-        add, constant, snapshot = self.writer.add, self.writer.constant, self.snapshot
+        add, snapshot = self.writer.add, self.snapshot
         depth = 2
         if not self.is_first and not self.is_alone:
             add(depth, "luminal_result = []")
@@ -290,7 +361,7 @@ class _Body:
             self.lines.update(
                 dict.fromkeys(range(start, len(self.writer.lines) + 1), index)
             )
-        fail = constant(snapshot.afail if self.awaits else snapshot.fail)
+        fail = f"luminal_kept[{_SNAPSHOT}].{'afail' if self.awaits else 'fail'}"
         add(
             depth, "except BaseException as luminal_raised:", f" {fail}(luminal_raised)"
         )
@@ -306,11 +377,11 @@ class _Body:
         """Return the expression that runs second halves in the general way."""
         constant = self.writer.constant
         unwinder = constant(aunwind if self.awaits else unwind)
-        failed = constant(self.snapshot.wrapper_failed)
+        failed = f"luminal_kept[{_SNAPSHOT}].wrapper_failed"
         opened = "".join(f"{wrapper}, " for wrapper in wrappers)
         wait = "await " if self.awaits else ""
         if self.armed:
-            failed += f", {constant(self.snapshot.wrapper_succeeded)}"
+            failed += f", luminal_kept[{_SNAPSHOT}].wrapper_succeeded"
         return f"{wait}{unwinder}(({opened}), luminal_result, {error}, {failed})"
 
     def _second_halves(self, depth: int) -> None:
@@ -323,7 +394,7 @@ class _Body:
         for index in range(len(self.wrappers) - 1, -1, -1):
             wrapper = self.wrappers[index]
             failed = (
-                f"{constant(self.snapshot.wrapper_failed)}({index}, luminal_raised)"
+                f"luminal_kept[{_SNAPSHOT}].wrapper_failed({index}, luminal_raised)"
             )
             rest = self._unwinding(self.wrappers[:index], "luminal_raised")
             add(
@@ -367,9 +438,9 @@ class _Body:
 
     def _answer(self, impl: Implementation, depth: int) -> Iterator[str]:
         """Yield the lines that call *impl*, which is no wrapper."""
-        constant, indent = self.writer.constant, " " * depth
+        constant, keep, indent = self.writer.constant, self.writer.keep, " " * depth
         target = "luminal_result" if depth else "luminal_value"
-        call = f"{constant(impl.function)}({self._arguments(impl)})"
+        call = f"{keep(impl.function)}({self._arguments(impl)})"
         lines = []
         if not self.awaits:
             lines.append(f"{target} = {call}")
@@ -378,7 +449,7 @@ class _Body:
             hook = constant(self.snapshot.caller.name)
             lines.append(
                 f"{target} = await {constant(within)}"
-                f"({constant(impl)}, {hook}, {seconds}, {call})"
+                f"({keep(impl)}, {hook}, {seconds}, {call})"
             )
         elif impl.is_async:
             lines.append(f"{target} = await {call}")
@@ -388,9 +459,7 @@ class _Body:
             lines.append(f" {target} = await {target}")
         lines += self._streak_ends(impl, "")
         if self.isolated:
-            spare = constant(
-                self.snapshot.aspare if self.awaits else self.snapshot.spare
-            )
+            spare = f"luminal_kept[{_SNAPSHOT}].{'aspare' if self.awaits else 'spare'}"
             lines = [
                 f"{target} = None",
                 "try:",
@@ -408,14 +477,15 @@ class _Body:
 
     def _first_half(self, impl: Implementation, name: str) -> Iterator[str]:
         """Yield the lines that run *impl*, a wrapper, to its ``yield``."""
-        constant, listed = self.writer.constant, self._arguments(impl)
+        constant, keep = self.writer.constant, self.writer.keep
+        listed = self._arguments(impl)
         if impl.is_old_style:
             yield (
-                f"luminal_value = {constant(as_new_style)}({constant(impl)}, "
+                f"luminal_value = {constant(as_new_style)}({keep(impl)}, "
                 f"{constant(self.snapshot.caller.name)}, {listed})"
             )
         else:
-            yield f"luminal_value = {constant(impl.function)}({listed})"
+            yield f"luminal_value = {keep(impl.function)}({listed})"
         if self.awaits and impl.is_async:
             yield f"await {constant(arun_first_half)}(luminal_value)"
         else:
@@ -438,44 +508,53 @@ class ReplaceableFunction:
     """A function whose code is replaced while hosts keep and call it.
 
     Args:
-        cold: The code while no caller is compiled.
+        caller: What the function calls while no caller is compiled.
+        cold: The code meanwhile.
 
     Attributes:
         function: The function.
     """
 
-    __slots__ = ("_cold", "_is_cold", "function")
+    __slots__ = ("_box", "_cold", "_cold_box", "function")
 
-    def __init__(self, cold: types.CodeType) -> None:
-        def function() -> None: ...
-        async def afunction() -> None: ...
-
-        # CPython wants all codes of a function to be of one kind.
-        awaits = cold.co_flags & COROUTINE
-        self.function = cast("types.FunctionType", afunction if awaits else function)
+    def __init__(self, caller: Caller, cold: types.CodeType) -> None:
+        self._cold_box = (None, caller)
+        self._box = types.CellType(self._cold_box)
+        self._cold = cold
+        self.function = types.FunctionType(
+            cold, globals(), "__call__", None, (self._box,)
+        )
         # As a call of pluggy's caller with wrong arguments says.
-        self.function.__name__ = "__call__"
         self.function.__qualname__ = "HookCaller.__call__"
-        self.function.__code__ = self._cold = cold
-        self._is_cold = True
 
     @property
     def is_cold(self) -> bool:
         """Whether no caller is compiled."""
-        return self._is_cold
+        return self.function.__code__ is self._cold
 
     def deoptimize(self) -> None:
         """Put the cold code in."""
-        if not self._is_cold:
+        if not self.is_cold:
             self.function.__code__ = self._cold
-            self._is_cold = True
+            self._box.cell_contents = self._cold_box
 
-    def put(self, code: types.CodeType, defaults: Mapping[str, Any] = {}) -> None:
-        """Put *code* in, with *defaults* for keyword arguments."""
+    def put(
+        self,
+        code: types.CodeType,
+        kept: tuple[object, ...],
+        defaults: Mapping[str, Any],
+    ) -> None:
+        """Put *code* in.
+
+        Args:
+            code: The code.
+            kept: What it needs in the closure.
+            defaults: For keyword arguments.
+        """
         if defaults:
             # First, and more of them than the present code asks for: whichever code
             # a call finds, its defaults are there.
             known = self.function.__kwdefaults__ or {}
             self.function.__kwdefaults__ = {**known, **defaults}
-        self._is_cold = False
+        self._box.cell_contents = kept
         self.function.__code__ = code

@@ -119,6 +119,19 @@ class Breaker:
         return True
 
 
+class Swaps:
+    """Counts the swaps of one manager.
+
+    Attributes:
+        number: Number of swaps so far.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Policy:
     """What the hooks of one manager share.
 
@@ -131,7 +144,7 @@ class Policy:
     Attributes:
         lock: Guards orders, snapshots and epochs. It is held for registrations and
             swaps, never for a call, never while code of a photon runs.
-        epoch: Number of swaps so far. Each snapshot knows the epoch it is of.
+        swaps: Counts the swaps. Compiled callers read it.
         monitors: Pairs of functions around every call, the outermost last.
         breaker: None if no circuit may open.
         deadlines: Photon → seconds that its ``async`` implementations may take.
@@ -141,7 +154,6 @@ class Policy:
     __slots__ = (
         "breaker",
         "deadlines",
-        "epoch",
         "is_registered",
         "isolate",
         "lock",
@@ -149,6 +161,7 @@ class Policy:
         "refresh",
         "replaced",
         "report",
+        "swaps",
     )
 
     def __init__(
@@ -160,7 +173,7 @@ class Policy:
         refresh: Callable[[str], None],
     ) -> None:
         self.lock = threading.RLock()
-        self.epoch = 0
+        self.swaps = Swaps()
         self.isolate = isolate
         self.report = report
         self.is_registered = is_registered
@@ -169,6 +182,11 @@ class Policy:
         self.breaker: Breaker | None = None
         self.deadlines: dict[str, float] = {}
         self.replaced: list[CallSnapshot] = []
+
+    @property
+    def epoch(self) -> int:
+        """Number of swaps so far. Each snapshot knows the epoch it is of."""
+        return self.swaps.number
 
     def forget_ended(self) -> None:
         """Forget replaced snapshots that no call will use; the lock is held."""

@@ -242,7 +242,7 @@ class PreparedSwap:
         """Let calls that begin from now on see the new generations, in all hooks."""
         for caller, spec in self._specs.items():
             caller.spec = spec
-        self._policy.epoch = self._epoch  # this one store
+        self._policy.swaps.number = self._epoch  # this one store
         self.is_done = True
 
     def finish(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
+import weakref
 from typing import Any
 
 import attrs
@@ -294,3 +296,44 @@ def test_plugins_without_a_hash_or_that_are_equal() -> None:
         assert {id(p) for p in manager.get_plugins()} == {id(other)}
     plain = make(PluginManager, Works())
     assert type(plain.get_plugins()) is set
+
+
+@pytest.mark.parametrize("calls", [0, 1, 12, 300])
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_a_manager_is_freed_though_its_plugins_refer_to_it(
+    calls: int, is_swapped: bool
+) -> None:
+    """Cold and compiled, called and awaited; pytest makes a manager for each run."""
+
+    class Holds:
+        def __init__(self, host: Any) -> None:
+            self.host = host
+
+        @impl
+        def work(self, x: Any) -> Any:
+            return x
+
+    class Host:
+        def __init__(self) -> None:
+            self.manager = make(PluginManager)
+            self.manager.register(Holds(self), "holds")
+            self.manager.register(Around())
+
+        async def awaited(self) -> None:
+            for _ in range(calls):
+                assert await self.manager.ahook.work(x=1) == [1]
+
+        def called(self) -> None:
+            for _ in range(calls):
+                assert self.manager.hook.work(x=1) == [1]
+
+    host = Host()
+    host.called()
+    asyncio.run(host.awaited())
+    if is_swapped:
+        host.manager.swap("holds", Holds(host))
+        host.called()
+    seen = weakref.ref(host), weakref.ref(host.manager.get_plugin("holds"))
+    del host
+    gc.collect()
+    assert [ref() for ref in seen] == [None, None]
