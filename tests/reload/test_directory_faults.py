@@ -222,15 +222,19 @@ async def test_a_directory_that_cannot_be_read_leaves_its_photons(
 
 
 CLOSING = """
-import asyncio, json, logging, os, pathlib, sys
+import asyncio, functools, json, logging, os, pathlib, sys
 from luminal import Loader, hookspec
 from luminal.model import EventKind
+from luminal.reload.watching import Timing, _watcher
+
+# No scan of every file helps: only events, or looks at what cannot be read.
+_watcher.Timing = functools.partial(Timing, scan=3600, poll=3600)
 
 class Specs:
     @hookspec
     def who(self): ...
 
-root, text = pathlib.Path(sys.argv[1]), sys.argv[2]
+root, text, mode = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 closed = root / "p"
 
 def write(path, name, number):
@@ -252,10 +256,10 @@ async def main():
         loader.events.subscribe(lambda event: kinds.append(event.kind))
         await loader.watch_photons(root)
         await until(lambda: len(loader.hook.who()) == 2)
-        closed.chmod(0)
+        closed.chmod(mode)
+        await until(lambda: loader.photons["p"].problem)
         write(root / "b.py", "b", 1)
         await until(lambda: len(loader.hook.who()) == 3)
-        await until(lambda: loader.photons["p"].problem)
         (root / "b.py").unlink()
         await until(lambda: len(loader.hook.who()) == 2)
         write(root / "a.py", "a", 2)
@@ -269,6 +273,7 @@ async def main():
     told = sum("cannot be read" in line for line in said)
     print(json.dumps([during, unloaded, told]))
 
+_watcher.new_source().close()  # imports what nobody may read
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
@@ -287,19 +292,13 @@ def open_photons():
         yield Photons(Path(folder) / "photons")
 
 
-@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs users")
-@pytest.mark.fault(31)
-def test_a_closed_directory_beside_other_changes_unloads_nothing(open_photons):
-    """Its photons stay while others come, go and change; it is said once."""
-    photons = open_photons
-    photons.write("p/__init__.py", text("p", 1))
-    photons.write("a.py", text("a", 1))
+def run_as_nobody(program, photons, *arguments):
+    """Run a program that gives up root's rights; return what it prints as JSON."""
     if os.geteuid() == 0:
         for path in (photons.path, *photons.path.rglob("*")):
             os.chown(path, 65534, 65534)
-    program = [sys.executable, "-c", CLOSING, photons.path, text("a", "NUMBER")]
     done = subprocess.run(
-        list(map(str, program)),
+        [sys.executable, "-c", program, *map(str, (photons.path, *arguments))],
         check=False,
         capture_output=True,
         text=True,
@@ -307,9 +306,108 @@ def test_a_closed_directory_beside_other_changes_unloads_nothing(open_photons):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.returncode == 0, done.stderr
-    during, unloaded, told = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs users")
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("mode", [0, 0o444, 0o311])
+def test_a_closed_directory_beside_other_changes_unloads_nothing(open_photons, mode):
+    """Its photons stay while others come, go and change; it is said once."""
+    photons = open_photons
+    photons.write("p/__init__.py", text("p", 1))
+    photons.write("a.py", text("a", 1))
+    during, unloaded, told = run_as_nobody(CLOSING, photons, text("a", "NUMBER"), mode)
     assert during == [["a", 2], ["p", 1]]
     assert (unloaded, told) == (1, 1)  # only b, which was deleted
+
+
+OPENING = """
+import asyncio, functools, json, logging, os, pathlib, sys
+from luminal import Loader, hookspec
+from luminal.reload.watching import Timing, _watcher
+
+kind, by = sys.argv[3:]
+far = {"scan": 3600, "poll": 3600}
+_watcher.Timing = functools.partial(
+    Timing, **far, **({"unreachable": 3600} if by == "events" else {})
+)
+
+class Specs:
+    @hookspec
+    def who(self): ...
+
+root, text = pathlib.Path(sys.argv[1]), sys.argv[2]
+closed = {
+    "file": root / "late.py", "folder": root / "p",
+    "root": root, "link": root.parent / "target",
+}[kind]
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+async def main():
+    said = []
+    log = logging.Handler()
+    log.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("luminal.watch").addHandler(log)
+    closed.chmod(0)
+    async with Loader() as loader:
+        loader.plugins.add_hookspecs(Specs)
+        await loader.watch_photons(root)
+        await until(lambda: said and (kind == "root" or loader.photons))
+        before = list(loader.photons)
+        closed.chmod(0o755)
+        await until(lambda: loader.photons.keys() >= set(text.split()))
+        await until(lambda: len(loader.hook.who()) == len(text.split()))
+    print(json.dumps(before))
+
+_watcher.new_source().close()  # imports what nobody may read
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="needs users")
+@pytest.mark.fault(31)
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [
+        ("folder", "looks"),
+        pytest.param("folder", "events", marks=LINUX),
+        ("root", "looks"),
+        ("link", "looks"),
+        pytest.param("file", "events", marks=LINUX),
+    ],
+)
+def test_what_was_closed_from_the_beginning_is_loaded_when_it_is_open(
+    open_photons, kind, by
+):
+    photons = open_photons
+    photons.write("a.py", text("a", 1))
+    names = ["a"]
+    if kind == "folder":
+        photons.write("p/__init__.py", text("p", 1))
+        names.append("p")
+    elif kind == "file":
+        photons.write("late.py", text("late", 1))
+        names.append("late")
+    elif kind == "link":
+        target = photons.path.parent / "target"
+        target.mkdir()
+        (target / "q").mkdir()
+        (target / "q" / "__init__.py").write_text(text("q", 1))
+        if os.geteuid() == 0:
+            for path in (target, *target.rglob("*")):
+                os.chown(path, 65534, 65534)
+        (photons.path / "q").symlink_to(target / "q")
+        names.append("q")
+    before = run_as_nobody(OPENING, photons, " ".join(names), kind, by)
+    assert before == ([] if kind == "root" else ["a"])
 
 
 UNMOUNTING = """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InotifySource"]
 
-MODIFY, CLOSE_WRITE = 0x2, 0x8
+MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
 MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF = 0x400, 0x800
 UNMOUNT, OVERFLOW, IGNORED, ISDIR = 0x2000, 0x4000, 0x8000, 0x40000000
@@ -33,8 +33,7 @@ ONLYDIR, MASK_ADD = 0x01000000, 0x20000000
 
 _NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE
 _APPEARED, _WENT = MOVED_TO | CREATE, MOVED_FROM | DELETE
-_SELF = DELETE_SELF | MOVE_SELF | UNMOUNT
-_TREE = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+_TREE = _NAMES | MODIFY | ATTRIB | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
 
 # One read takes so many bytes; an event has 16 and its name. Small enough for the
 # allocator not to ask the system for it each time.
@@ -94,14 +93,17 @@ class InotifySource:
         return "the limit of watches is reached (fs.inotify.max_user_watches)"
 
     def add_folder(self, folder: str) -> None:
-        """Watch *folder*; nothing is done where it was deleted."""
+        """Watch *folder*; nothing is done where it was deleted or cannot be read.
+
+        A watch from before that reports when it can be read again.
+        """
         wd = self._add(folder, _TREE)
-        old = self._folders.get(folder)
-        if old is not None and old != wd:
+        if wd is None:
+            return
+        if self._folders.get(folder, wd) != wd:
             self.remove_folder(folder)
-        if wd is not None:
-            self._folders[folder] = wd
-            self._watches[wd].folders.add(folder)
+        self._folders[folder] = wd
+        self._watches[wd].folders.add(folder)
 
     def remove_folder(self, folder: str) -> None:
         """Stop watching *folder* under this path."""
@@ -216,9 +218,10 @@ class InotifySource:
                 continue
             if mask & IGNORED:
                 self._forget(wd)
-            elif mask & _SELF:
+            elif not name:  # of the directory itself
+                what = FileEvent.TOUCHED if mask & ATTRIB else FileEvent.RELIST
                 for folder in watch.folders:
-                    add(events, folder, FileEvent.RELIST)
+                    add(events, folder, what)
             elif watch.git and name in GIT_LOCKS:
                 lock = os.path.join(watch.git, name)
                 add(
@@ -241,6 +244,8 @@ class InotifySource:
 
 
 def _event_of(mask: int) -> FileEvent:
+    if mask & ATTRIB:
+        return FileEvent.TOUCHED
     if mask & ISDIR:
         return FileEvent.RELIST
     if mask & (CLOSE_WRITE | MOVED_TO):

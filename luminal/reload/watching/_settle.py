@@ -131,6 +131,8 @@ class Timing:
         scan: Time between two scans of every file where events are sent.
         scan_budget: CPU time of one such scan; the next one continues it.
         poll: Time between two scans of every file where no events are sent.
+        unreachable: Time between two looks at directories that are missing or cannot be
+            read.
     """
 
     quiet: float = 0.001
@@ -143,6 +145,7 @@ class Timing:
     scan: float = 60.0
     scan_budget: float = 0.012
     poll: float = 2.0
+    unreachable: float = 0.25
 
 
 @attrs.define
@@ -221,6 +224,10 @@ class Settle:
     def paths(self) -> tuple[str, ...]:
         """The paths of the open batch."""
         return tuple(self._before)
+
+    def has_path(self, path: str) -> bool:
+        """Whether *path* is in the open batch."""
+        return path in self._before
 
     @property
     def locks(self) -> frozenset[str]:

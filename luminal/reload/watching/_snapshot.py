@@ -46,16 +46,17 @@ __all__ = [
     "status_of",
 ]
 
-Signature = tuple[int, int, int, int]
-"""mtime, ctime, size, inode. A program cannot set ctime, so that an edit which keeps
-size and mtime is noticed."""
+Signature = tuple[int, int, int, int, bool]
+"""mtime, ctime, size, inode, whether anybody may read it. A program cannot set ctime,
+so that an edit which keeps size and mtime is noticed."""
 
 
 def signature_of(status: os.stat_result) -> Signature | None:
     """Return what differs between two states of a regular file; None for others."""
     if not stat.S_ISREG(status.st_mode):
         return None
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return (*times, status.st_size, status.st_ino, bool(status.st_mode & 0o444))
 
 
 @attrs.define
@@ -94,22 +95,33 @@ def _add_entry(entry: os.DirEntry[str], folder: Folder, recursive: bool) -> None
     name = entry.name
     if name == ".git":
         folder.is_tree = True
-    if entry.is_dir():
+    status = None
+    try:
+        is_folder = entry.is_dir()
+        if not is_folder and not is_ignored_file(name):
+            status = entry.stat()
+    except OSError as problem:
+        is_folder = False
+        if problem.errno not in _NOWHERE:
+            if not entry.is_symlink():
+                raise  # the names in *folder* can be listed, and nothing more
+            is_folder = True  # perhaps: it leads into a folder that is closed
+    if is_folder:
         if not recursive or is_ignored_folder(name):
             return
         folder.folders.add(name)
     elif is_ignored_file(name):
         return
     else:
-        try:
-            status = entry.stat()
-        except OSError:
-            status = None  # gone meanwhile, or a link that leads nowhere
         signature = None if status is None else signature_of(status)
         if signature is not None:
             folder.files[name] = signature
     if entry.is_symlink():
         folder.links.add(name)
+
+
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors of a path at which nothing is, as of a link in a circle."""
 
 
 def status_of(path: str, *, follow: bool = True) -> os.stat_result | None:
@@ -120,10 +132,10 @@ def status_of(path: str, *, follow: bool = True) -> os.stat_result | None:
     """
     try:
         return os.stat(path, follow_symlinks=follow)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except ValueError:
         return None
     except OSError as problem:
-        if problem.errno == errno.ELOOP:
+        if problem.errno in _NOWHERE:
             return None
         raise
 
@@ -133,6 +145,12 @@ def status_of(path: str, *, follow: bool = True) -> os.stat_result | None:
 LINK_DEPTH = 3
 
 _LINK_LIMIT = 40  # links on one way, as in the Linux kernel (MAXSYMLINKS)
+
+
+def _is_open(folder: str) -> bool:
+    """Whether *folder* can be listed, and what is in it be looked at."""
+    is_effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=is_effective)
 
 
 def links_on_the_way(path: str) -> list[tuple[str, str]]:
@@ -217,6 +235,21 @@ class Snapshot:
         now = None if status is None else (status.st_dev, status.st_ino)
         return now != (None if folder is None else folder.identity)
 
+    def is_touched(self, path: str) -> bool:
+        """Whether *path* became readable or unreadable since it was recorded."""
+        if path in self.unreadable or self.has_folder(path):
+            return path in self.unreadable or not _is_open(path)
+        parent, name = os.path.split(path)
+        folder = self._folders.get(parent)
+        known = folder.files.get(name) if folder is not None else None
+        try:
+            status = status_of(path)
+        except OSError:
+            return False
+        signature = None if status is None else signature_of(status)
+        # The times are left alone: an edit without an event must not be forgotten.
+        return known is not None and signature is not None and known[4] != signature[4]
+
     def forget(self, path: str) -> None:
         """Remove the file at *path* from the record."""
         parent, name = os.path.split(path)
@@ -279,7 +312,8 @@ class Snapshot:
         """Compare everything below *root*; yields after each folder."""
         inside = root + os.sep
         for path in [p for p in self._folders if p == root or p.startswith(inside)]:
-            if path in self._folders:
+            is_closed = any(path.startswith(f"{f}{os.sep}") for f in self.unreadable)
+            if path in self._folders and not is_closed:
                 out: list[Difference] = []
                 for folder in self._renew(path, False, out, is_scan=True):
                     if folder not in self._folders:
@@ -292,6 +326,7 @@ class Snapshot:
         todo = [path]
         while todo:
             here = todo.pop()
+            self.unreadable.discard(here)
             folder = self._folders.pop(here, None)
             if folder is not None:
                 out += [(f"{here}{os.sep}{name}", True, False) for name in folder.files]
@@ -463,6 +498,11 @@ class Tracker:
                 self._file(path, event)
         return "" in events
 
+    def unreachable(self) -> list[str]:
+        """Return the roots that are missing, and the folders that cannot be read."""
+        gone = [root for root, is_there in self.roots.items() if not is_there]
+        return [*gone, *self.snapshot.unreadable]
+
     def rescan(self, cause: Cause) -> None:
         """Compare every tree with the disk."""
         for root in self.roots:
@@ -490,6 +530,12 @@ class Tracker:
 
     def _file(self, path: str, event: FileEvent) -> None:
         snapshot = self.snapshot
+        if event is FileEvent.TOUCHED:
+            # A file of the open batch is read anyhow, and may still be written.
+            if self.settle.has_path(path) or not snapshot.is_touched(path):
+                return None
+            if snapshot.has_folder(path) or path in snapshot.unreadable:
+                return self._relist(path)
         was_there = snapshot.has_file(path)
         if event is FileEvent.WRITING:
             phase = Phase.WRITING

@@ -17,12 +17,13 @@ class FileEvent(enum.Enum):
     """What a source reports of a path.
 
     Of several events of one path the last one counts, except that RELIST and RELINKED
-    are kept, because they ask for more work than the others.
+    are kept, because they ask for more work than the others. TOUCHED replaces none.
     """
 
     CREATED = "a file appeared, possibly still empty"
     WRITING = "a file was written and is still open"
     WRITTEN = "a file was closed after writing, or moved here"
+    TOUCHED = "permissions or times of a file or directory were changed"
     GONE = "a file was deleted or moved away"
     RELIST = "a directory was created, deleted or moved: list it again"
     RELINKED = "a link on the way to the path leads elsewhere"
@@ -75,9 +76,13 @@ class Source(Protocol):
 
 
 def add(events: dict[str, FileEvent], path: str, event: FileEvent) -> None:
-    """Put *event* at the end of *events*; RELIST and RELINKED of *path* are kept."""
+    """Put *event* at the end of *events*, or keep that of *path*; see `FileEvent`."""
     before = events.pop(path, None)
-    is_kept = before is FileEvent.RELIST or before is FileEvent.RELINKED
+    is_kept = (
+        event is FileEvent.TOUCHED
+        or before is FileEvent.RELIST
+        or before is FileEvent.RELINKED
+    )
     events[path] = before if is_kept and before is not None else event
 
 

@@ -153,6 +153,8 @@ class WatchLoop:
         init=False, default=None
     )
     _next_scan: float = attrs.field(init=False, default=0.0)
+    # When to look at what cannot be reached.
+    _next_look: float = attrs.field(init=False, default=float("inf"))
 
     def __attrs_post_init__(self) -> None:
         self._reporter = Reporter(self.send, self.timing.poll)
@@ -211,6 +213,9 @@ class WatchLoop:
         source = tracker.snapshot.source
         if source.wait(self._sleep()):
             self._handle(source.read())
+        if tracker.clock() >= self._next_look:
+            self._next_look = float("inf")
+            self._handle(dict.fromkeys(tracker.unreachable(), FileEvent.RELIST))
         if not settle.is_pending:
             if tracker.clock() >= self._next_scan:
                 self._scan()
@@ -227,13 +232,7 @@ class WatchLoop:
 
     @property
     def _needs_polling(self) -> bool:
-        snapshot = self.tracker.snapshot
-        return bool(
-            snapshot.source.polling_reason
-            or self._silent
-            or snapshot.unreadable
-            or not all(self.tracker.roots.values())
-        )
+        return bool(self.tracker.snapshot.source.polling_reason or self._silent)
 
     @property
     def _must_check_locks(self) -> bool:
@@ -248,10 +247,10 @@ class WatchLoop:
     def _sleep(self) -> float:
         now, due = self.tracker.clock(), self.tracker.settle.due()
         if due is None:
-            return max(0.0, self._next_scan - now)
-        return max(
-            0.0, min(due - now, _LOCK_INTERVAL) if self._must_check_locks else due - now
-        )
+            due = self._next_scan
+        elif self._must_check_locks:
+            due = min(due, now + _LOCK_INTERVAL)
+        return max(0.0, min(due, self._next_look) - now)
 
     def _handle(self, events: dict[str, FileEvent]) -> None:
         was_there = dict(self.tracker.roots)
@@ -305,10 +304,16 @@ class WatchLoop:
 
     def _report(self) -> None:
         snapshot = self.tracker.snapshot
+        gone = [root for root, there in self.tracker.roots.items() if not there]
+        if not gone and not snapshot.unreadable:
+            self._next_look = float("inf")
+        else:
+            soon = self.tracker.clock() + self.timing.unreachable
+            self._next_look = min(self._next_look, soon)
         self._reporter.report(
             polling_reason=snapshot.source.polling_reason,
             silent=self._silent,
-            gone=[root for root, there in self.tracker.roots.items() if not there],
+            gone=gone,
             unreadable=snapshot.unreadable,
             stale_locks=self.tracker.settle.stale_locks(self.tracker.clock()),
         )

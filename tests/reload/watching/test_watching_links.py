@@ -173,3 +173,15 @@ def test_a_lost_link_is_a_lost_directory(inbox, tmp_path):
     current.symlink_to("releases/1")
     assert inbox.note(NoteCode.RETURNED).directory == str(current)
     assert inbox.next().created == {str(current / "a.py")}
+
+
+def test_a_link_in_a_circle_hides_nothing_beside_it(inbox, root, tmp_path):
+    (root / "circle").symlink_to("circle")
+    inbox.watch()
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "circle.py").symlink_to("circle.py")
+    (package / "a.py").write_text("x")
+    package.rename(root / "package")
+    assert inbox.next_names() == {"package/a.py"}
+    assert inbox.notes.empty()
