@@ -35,6 +35,7 @@ __all__ = [
     "PhotonOutdatedError",
     "PhotonReloadError",
     "PhotonRollbackError",
+    "PhotonSendError",
     "PhotonSettingsError",
     "PhotonStartError",
     "PhotonStateError",
@@ -294,6 +295,12 @@ class PhotonOutdatedError(LuminalError):
     """
 
     code = "LUM122"
+
+
+class PhotonSendError(LuminalError, TypeError):
+    """A function or class of a photon cannot be sent to another process."""
+
+    code = "LUM123"
 
 
 class LuminalWarning(UserWarning):

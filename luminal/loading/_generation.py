@@ -8,12 +8,14 @@ finds new ones. When a generation becomes visible is decided in
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -31,7 +33,15 @@ if TYPE_CHECKING:
     from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned, SourceFile
 
-__all__ = ["Generation", "Host", "namespace"]
+__all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
+
+Key = tuple[int, int]
+"""Process that made a generation, and which one of that process it is."""
+
+known_generations: WeakValueDictionary[Key, Generation] = WeakValueDictionary()
+"""Key → generation, of all that are alive in this process."""
+
+_numbers = itertools.count(1)
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -138,6 +148,8 @@ class Generation:
             interpreter's own and cannot be replaced.
         has_extension: A compiled extension is among the modules.
         stand_ins: Proxies that are in `sys.modules` until it is retired.
+        key: No other generation has it, in this process or in one that it is sent to.
+        packed: How it was last sent to another process, and of what that was made.
     """
 
     unit: str
@@ -157,6 +169,8 @@ class Generation:
     borrowed: bool = False
     has_extension: bool = False
     stand_ins: list[Any] = attrs.Factory(list)
+    key: Key = attrs.field(init=False)
+    packed: tuple[object, bytes] | None = None
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
     # What it has imported of others: (module, names from it).
@@ -169,6 +183,9 @@ class Generation:
     # Full name → whose module it is, where that is another unit. Old code goes on
     # finding what it was linked to; when that is replaced, so are all its users.
     _foreign: dict[str, Generation] = attrs.Factory(dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.take_key((os.getpid(), next(_numbers)))
 
     def __repr__(self) -> str:
         return f"<Generation {self.unit} #{self.number} modules={len(self.modules)}>"
@@ -187,6 +204,20 @@ class Generation:
         for files in tuple(self.late_units.values()):
             found.update(files.sources)
         return {**found, **self.sources}
+
+    def take_key(self, key: Key) -> None:
+        """Be known as *key*: another process has sent it under this one."""
+        self.key = key
+        known_generations[key] = self
+
+    def executes(self, fullname: str) -> bool:
+        """Whether the module *fullname* is being executed."""
+        return fullname in self._executing
+
+    def linked(self, unit: str) -> Generation | None:
+        """Return the generation of another *unit* that this one has imported from."""
+        found = (g for g in tuple(self._foreign.values()) if g.unit == unit)
+        return next(found, None)
 
     def take(self, files: Pinned) -> None:
         """Use *files* instead of those on disk."""

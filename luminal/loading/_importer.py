@@ -47,6 +47,7 @@ __all__ = [
     "current_attempt",
     "importing_generation",
     "is_superseded",
+    "known_worlds",
     "remove_from_finder",
     "staging_context",
     "taken",
@@ -392,6 +393,16 @@ _worlds: tuple[World, ...] = ()
 _lock = threading.Lock()
 
 
+# What `multiprocessing` sends and receives goes through one of these. It imports them
+# when it is used, and the module of its pickler before.
+_SENDERS = frozenset({"multiprocessing.connection", "multiprocessing.spawn"})
+
+
+def known_worlds() -> tuple[World, ...]:
+    """Return the worlds that imports look in."""
+    return _worlds
+
+
 class _PhotonFinder:
     """A meta path finder (PEP 451)."""
 
@@ -402,6 +413,8 @@ class _PhotonFinder:
         target: ModuleType | None = None,  # noqa: ARG004 - the protocol's
     ) -> ModuleSpec | None:
         """Return the specification of *fullname*, or None for no photon's module."""
+        if fullname in _SENDERS:
+            _patch_pickler()
         attempt = current_attempt()
         resolvers: tuple[Attempt | World, ...] = _worlds
         if attempt is not None:
@@ -561,6 +574,14 @@ _places = (
 )
 
 
+def _patch_pickler() -> None:
+    """Let `multiprocessing` send photons' functions, once it has been imported."""
+    if "multiprocessing.reduction" in sys.modules:
+        from luminal.loading._sending import patch_pickler
+
+        patch_pickler()
+
+
 def add_to_finder(world: World) -> None:
     """Let imports find *world*; the first one puts our finder before all others.
 
@@ -580,6 +601,8 @@ def add_to_finder(world: World) -> None:
         record()
         for place in _places:
             place.take()
+    if any(name in sys.modules for name in _SENDERS):
+        _patch_pickler()
 
 
 def remove_from_finder(world: World) -> None:
@@ -597,3 +620,7 @@ def remove_from_finder(world: World) -> None:
         sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
         for place in _places:
             place.leave()
+    if "luminal.loading._sending" in sys.modules:
+        from luminal.loading._sending import restore_pickler
+
+        restore_pickler()

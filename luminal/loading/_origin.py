@@ -37,6 +37,7 @@ __all__ = [
     "ModuleLocation",
     "Origin",
     "claim_directory",
+    "claim_name",
     "claimed_directories",
     "find_below",
     "is_file",
@@ -283,6 +284,13 @@ def claim_directory(directory: str, owner: object) -> DirectoryOrigin:
             _claimed.add(origin)
             return origin
         salt += 1
+
+
+def claim_name(origin: DirectoryOrigin, owner: object) -> DirectoryOrigin:
+    """Return *origin*, whose name *owner* uses from now on, whoever else did."""
+    _claims[origin.name] = owner
+    _claimed.add(origin)
+    return origin
 
 
 def claimed_directories() -> set[str]:

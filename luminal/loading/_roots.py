@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading._origin import DirectoryOrigin, claim_directory
+from luminal.loading._origin import DirectoryOrigin, claim_directory, claim_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -111,6 +111,25 @@ class Roots:
             origin = origin or claim_directory(directory, self.owner)
             self._origins = {**self._origins, directory: origin}
         return origin
+
+    @property
+    def salts(self) -> tuple[tuple[str, int], ...]:
+        """Path of each directory, and the salt of the name that its modules have."""
+        origins = (*self._origins.values(), *self._declared_origins.values())
+        return tuple({o.directory: o.salt for o in origins}.items())
+
+    def adopt(self, salts: Iterable[tuple[str, int]], declared: Iterable[str]) -> None:
+        """Let modules have the names that they have in another process.
+
+        Args:
+            salts: Its `salts`.
+            declared: What it has declared.
+        """
+        for directory, salt in salts:
+            if directory not in self._origins:
+                origin = claim_name(DirectoryOrigin(directory, salt), self.owner)
+                self._origins = {**self._origins, directory: origin}
+        self.declare(declared)
 
     def find(self, name: str) -> tuple[Root, str] | None:
         """Return the root that *name* leads into, and the full name of that module.

@@ -58,6 +58,9 @@ class SourceFile:
     data: bytes = attrs.field(repr=False)
     checksum: str
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return SourceFile, (self.path, self.data, self.checksum)
+
     @cached_property
     def text(self) -> str:
         """The text of the bytes, by the rules of PEP 263."""
