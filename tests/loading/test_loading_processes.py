@@ -494,3 +494,100 @@ def test_a_host_that_uses_no_processes_imports_nothing_for_them(tmp_path: Path) 
         check=False,
     )
     assert done.stdout == "[]\n[2, 4]\nFalse\n", done.stderr
+
+
+async def test_a_pool_that_was_made_between_reloads(
+    tmp_path: Path, context: Any
+) -> None:
+    """A forked child has the generation that served then, and takes later ones."""
+    (tmp_path / "shape.py").write_text("class Shape:\n    pass\n")
+    text = (
+        "from luminal import IPhoton, hookimpl\nfrom shape import Shape\n\n"
+        "VERSION = 1\n\n\ndef work(thing):\n"
+        "    import sys\n    own = sys.modules[__name__].work is work\n"
+        "    return VERSION, isinstance(thing, Shape), own\n\n\n"
+        "class Geo(IPhoton):\n    @hookimpl\n"
+        "    def own(self, name):\n        return globals()[name]\n"
+    )
+    file = tmp_path / "geo.py"
+    file.write_text(text)
+    loader = await loaded(file)
+    shape = loader.hook.own(name="Shape")[0]()
+    first = loader.hook.own(name="work")[0]
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert pool.submit(first, shape).result(DEADLINE) == (1, True, True)
+        for version in (2, 3):
+            file.write_text(text.replace("VERSION = 1", f"VERSION = {version}"))
+            await loader.reload_photon(file)
+            new = loader.hook.own(name="work")[0]
+            assert pool.submit(new, shape).result(DEADLINE) == (version, True, True)
+            answer = pool.submit(first, shape).result(DEADLINE)
+            assert answer[:2] == (1, True)
+    await loader.unload_photon(file)
+
+
+async def test_state_of_an_initializer_and_exceptions_of_the_photon(
+    tmp_path: Path, context: Any
+) -> None:
+    file = tmp_path / "keeps.py"
+    file.write_text(
+        "from luminal import IPhoton, hookimpl\n\nSTATE = []\n\n\n"
+        "class Bad(Exception):\n"
+        "    def __init__(self, code, text):\n"
+        "        super().__init__(code, text)\n        self.code = code\n\n\n"
+        "def begin(value):\n    STATE.append(value)\n\n\n"
+        "def state():\n    return STATE\n\n\n"
+        "def fail():\n    raise Bad(7, 'seven')\n\n\n"
+        "def nested(context):\n    import multiprocessing\n"
+        "    with multiprocessing.get_context(context).Pool(1) as pool:\n"
+        "        return pool.apply(state)\n\n\n"
+        "class Keeps(IPhoton):\n    @hookimpl\n"
+        "    def own(self, name):\n"
+        "        import late\n        return globals()[name]\n"
+    )
+    (tmp_path / "late.py").write_text("")
+    loader = await loaded(file)
+    begin, state, fail, bad, nested = (
+        loader.hook.own(name=name)[0]
+        for name in ("begin", "state", "fail", "Bad", "nested")
+    )
+    with ProcessPoolExecutor(
+        1, mp_context=context, initializer=begin, initargs=(5,)
+    ) as pool:
+        assert pool.submit(state).result(DEADLINE) == [5]
+        with pytest.raises(bad) as caught:
+            pool.submit(fail).result(DEADLINE)
+        assert caught.value.code == 7
+        assert pool.submit(state).result(DEADLINE) == [5]
+        method = context.get_start_method()
+        expected = [5] if method == "fork" else []
+        assert pool.submit(nested, method).result(DEADLINE) == expected
+    await loader.unload_photon(file)
+
+
+async def test_directories_that_the_program_imports_by_a_name(
+    tmp_path: Path, pool: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sendcogs", "sendutils"):
+        (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sendutils" / "text.py").write_text("X = 'utils'\n")
+    (tmp_path / "sendcogs" / "text.py").write_text("X = 'cogs'\n")
+    file = tmp_path / "sendcogs" / "greet.py"
+    file.write_text(
+        "from luminal import IPhoton, hookimpl\n"
+        "from sendcogs.text import X\nfrom sendutils.text import X as Y\n\n\n"
+        "def work():\n    import sendcogs.text\n"
+        "    return X, Y, sendcogs.text.X\n\n\n"
+        "class Greet(IPhoton):\n    @hookimpl\n"
+        "    def own(self, name):\n        return work\n"
+    )
+    loader = luminal.Loader(hookspecs=[Specs], roots=[tmp_path / "sendutils"])
+    await (await loader.load_photon(file)).start()
+    work = loader.hook.own(name="")[0]
+    assert pool.submit(work).result(DEADLINE) == ("cogs", "utils", "cogs")
+    (tmp_path / "sendutils" / "text.py").write_text("X = 'new'\n")
+    await loader.reload_photon(file)
+    work = loader.hook.own(name="")[0]
+    assert pool.submit(work).result(DEADLINE) == ("cogs", "new", "cogs")
+    await loader.unload_photon(file)
