@@ -33,6 +33,7 @@ __all__ = [
     "PhotonNotFoundError",
     "PhotonNotInitializedError",
     "PhotonOutdatedError",
+    "PhotonRaisedError",
     "PhotonReloadError",
     "PhotonRollbackError",
     "PhotonSendError",
@@ -301,6 +302,15 @@ class PhotonSendError(LuminalError, TypeError):
     """A function or class of a photon cannot be sent to another process."""
 
     code = "LUM123"
+
+
+class PhotonRaisedError(LuminalError):
+    """A photon's hook, task, thread or callback raised an exception.
+
+    It was contained: the host goes on, and so does the photon.
+    """
+
+    code = "LUM124"
 
 
 class LuminalWarning(UserWarning):

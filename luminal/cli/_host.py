@@ -47,7 +47,7 @@ from luminal.discovery.lint import dependents
 from luminal.errors import LuminalError
 from luminal.managers import Control, Loader
 from luminal.managers.loader import Watches
-from luminal.model import EventKind, OutcomeResult, State
+from luminal.model import EventKind, FailureKind, OutcomeResult, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command", "watch_command"]
 
-_NO_FAILURES = (EventKind.SKIPPED, EventKind.OUTDATED)
+_NO_FAILURES = (EventKind.SKIPPED, EventKind.OUTDATED, EventKind.RAISED)
 """Events with a problem that does not keep the photon from running."""
 
 # --- Commands ------------------------------------------------------------------------
@@ -275,6 +275,12 @@ class _Reporter:
     @_stops_without_output
     def event(self, event: Event) -> None:
         """Print an event, where it is new and concerns users."""
+        # The event "finalized" says those of the end as well.
+        ends = (FailureKind.FINALIZE, FailureKind.ON_CLOSE)
+        if event.kind is EventKind.RAISED and (
+            event.problem is not None and event.problem.phase in ends
+        ):
+            return
         if event.problem is not None:
             if self._printed.get(event.photon) == event.problem:
                 return

@@ -137,7 +137,7 @@ class Policy:
 
     Args:
         isolate: Whether hooks isolate failures if their specification does not say.
-        report: Called with every `HookFailure`. What it raises is ignored.
+        report: Called with every `HookFailure`, see `reports`.
         is_registered: Returns whether a plugin is registered.
         refresh: Makes the callers of a photon's hooks anew.
 
@@ -148,6 +148,8 @@ class Policy:
         monitors: Pairs of functions around every call, the outermost last.
         breaker: None if no circuit may open.
         deadlines: Photon → seconds that its ``async`` implementations may take.
+        reports: Functions that are called with every `HookFailure`. What they raise is
+            ignored.
         replaced: Snapshots that were replaced while calls used them.
     """
 
@@ -160,7 +162,7 @@ class Policy:
         "monitors",
         "refresh",
         "replaced",
-        "report",
+        "reports",
         "swaps",
     )
 
@@ -175,7 +177,9 @@ class Policy:
         self.lock = threading.RLock()
         self.swaps = Swaps()
         self.isolate = isolate
-        self.report = report
+        self.reports: tuple[Callable[[HookFailure], object], ...] = (
+            () if report is None else (report,)
+        )
         self.is_registered = is_registered
         self.refresh = refresh
         self.monitors: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
@@ -295,13 +299,14 @@ class Policy:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
         seconds = self._open_circuit(impl)
-        if self.report is None or not (spared or seconds):
+        if not self.reports or not (spared or seconds):
             return
         from luminal.hooks.records import HookFailure
 
         failure = HookFailure(impl.photon, hook, impl.generation, where, error, seconds)
-        with contextlib.suppress(Exception):  # a report must not end a photon's call
-            self.report(failure)
+        for report in self.reports:
+            with contextlib.suppress(Exception):  # it must not end a photon's call
+                report(failure)
 
     def _open_circuit(self, impl: Implementation) -> float:
         """Open the circuit of *impl*'s photon if it is time; return the seconds."""

@@ -893,6 +893,24 @@ class PluginManager(pluggy.PluginManager):
         with self._policy.lock:
             return explain(hook_name, caller.order.implementations())
 
+    def add_failure_report(
+        self, report: Callable[[HookFailure], object]
+    ) -> Callable[[], None]:
+        """Call *report* with every failure that was isolated; return what undoes it.
+
+        Args:
+            report: What it raises is ignored.
+        """
+        policy = self._policy
+        with policy.lock:
+            policy.reports = (*policy.reports, report)
+
+        def undo() -> None:
+            with policy.lock:
+                policy.reports = tuple(r for r in policy.reports if r is not report)
+
+        return undo
+
     def add_hookcall_monitoring(
         self, before: Callable[..., Any], after: Callable[..., Any]
     ) -> Callable[[], None]:

@@ -52,6 +52,7 @@ _PRINTED = frozenset(
         EventKind.REJECTED,
         EventKind.STARTED,
         EventKind.FAILED,
+        EventKind.RAISED,
         EventKind.SWAPPED,
         EventKind.CONFIRMED,
         EventKind.ROLLED_BACK,

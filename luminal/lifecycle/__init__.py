@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from luminal.lifecycle._batch import Registry as Registry
     from luminal.lifecycle._batch import check_names as check_names
     from luminal.lifecycle._batch import check_objects as check_objects
-    from luminal.lifecycle._failures import error_text as error_text
     from luminal.lifecycle._failures import load_failure as load_failure
     from luminal.lifecycle._footprint import InterpreterChanges as InterpreterChanges
     from luminal.lifecycle._footprint import InterpreterPolicy as InterpreterPolicy
@@ -40,7 +39,7 @@ __getattr__, __dir__ = lazy_attributes(
             "check_names",
             "check_objects",
         ),
-        "_failures": ("error_text", "load_failure"),
+        "_failures": ("load_failure",),
         "_footprint": (
             "InterpreterChanges",
             "InterpreterPolicy",

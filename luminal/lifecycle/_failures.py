@@ -12,9 +12,9 @@ import os
 import re
 import sys
 from inspect import signature
-from traceback import walk_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from luminal._plain import error_text, plain, steps_of
 from luminal.errors import (
     LuminalError,
     PhotonConflictError,
@@ -33,10 +33,10 @@ from luminal.model import Frame
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
+    from typing import TypeGuard
 
 __all__ = [
     "error_position",
-    "error_text",
     "finalize_failure",
     "frames_of",
     "load_failure",
@@ -66,8 +66,8 @@ def frames_of(error: BaseException, location: str) -> tuple[Frame, ...]:
     """
     folder = _author_folder(location)
     trace = [
-        (frame, line or 0, _is_own(frame.f_code.co_filename, folder))
-        for frame, line in walk_tb(error.__traceback__)
+        (frame, line, _is_own(frame.f_code.co_filename, folder))
+        for frame, line in steps_of(error)
     ]
     kept: set[int] = set()
     for kind in (True, False):
@@ -103,7 +103,7 @@ def _text(frame: FrameType, file: str, line: int) -> str:
         loader = frame.f_globals["__loader__"]
         source = loader.get_source(frame.f_globals["__name__"]).split("\n")
         return str(source[line - 1]).strip()[:_WIDTH]
-    except Exception:  # noqa: BLE001 - a module may hold anything under these names
+    except BaseException:  # noqa: BLE001 - a module may hold anything there
         return linecache.getline(file, line).strip()[:_WIDTH]
 
 
@@ -123,11 +123,11 @@ def suggestion(error: BaseException, before: str = "") -> str:
     """
     try:
         name, known = _missing_name(error)
-    except Exception:  # noqa: BLE001 - a photon's own class may do anything when asked
+        # A private name is hardly what was meant.
+        public = [each for each in map(plain, known) if not each.startswith("_")]
+        return did_you_mean(plain(name, _WIDTH), public, before)
+    except BaseException:  # noqa: BLE001 - a photon's own class may do anything
         return ""
-    # A private name is hardly what was meant.
-    public = [each for each in known if not each.startswith("_")]
-    return did_you_mean(name, public, before)
 
 
 def _missing_name(error: BaseException) -> tuple[str, Iterable[str]]:
@@ -205,24 +205,20 @@ def load_failure(
         photon: Name of the photon.
         location: Its file.
     """
-    if isinstance(cause, LuminalError):
+    if _is_complete(cause, photon, location, NOT_LOADED):
         phase = next((p for kind, p in _PHASES if isinstance(cause, kind)), "import")
-        cause.photon = cause.photon or photon
-        cause.file = cause.file or location
-        cause.consequence = cause.consequence or NOT_LOADED
-        cause.frames = cause.frames or frames_of(cause, location)
         return cause, phase
     file, line = error_position(cause, location)
     why = error_text(cause)
     error: LuminalError
-    if isinstance(cause, ModuleNotFoundError) and cause.name:
+    if missing := _missing_module(cause):
         error = PhotonDependencyError(
-            f"needs the module {cause.name!r}",
+            f"needs the module {missing!r}",
             photon=photon,
             file=file,
             line=line,
             why=why,
-            hint=_hint(cause, _remedy(cause.name, location)),
+            hint=_hint(cause, _remedy(missing, location)),
         )
     else:
         error = PhotonImportError(
@@ -239,22 +235,41 @@ def load_failure(
     return error, "import"
 
 
-def error_text(error: BaseException) -> str:
-    """Return the class of *error*, and its text where it has one."""
+def _is_complete(
+    cause: BaseException, photon: str | None, file: str, consequence: str | None
+) -> TypeGuard[LuminalError]:
+    """Whether *cause* is an error of ours; what it does not say is added.
+
+    A photon may raise one too, with anything in it.
+    """
+    if not issubclass(type(cause), LuminalError):
+        return False
+    error = cast("LuminalError", cause)
     try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - a photon's own exception class
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        error.what = plain(error.what)
+        error.why = plain(error.why) if error.why is not None else None
+        error.hint = plain(error.hint) if error.hint is not None else None
+        error.photon = plain(error.photon or photon or "") or None
+        if photon is not None:
+            error.file = error.file or file
+        error.consequence = error.consequence or consequence
+        error.frames = error.frames or frames_of(error, file)
+    except BaseException:  # noqa: BLE001 - a class that derives from ours
+        return False
+    return True
+
+
+def _missing_module(cause: BaseException) -> str:
+    """Return the name of the module that was not found, or an empty string."""
+    if not issubclass(type(cause), ModuleNotFoundError):
+        return ""
+    name = vars(ImportError)["name"].__get__(cause)
+    return plain(name, _WIDTH) if name else ""
 
 
 def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalError:
     """Return what *photon* raised while it was started, as an error."""
-    if isinstance(cause, LuminalError):
-        cause.photon = cause.photon or photon
-        cause.file = cause.file or filepath
-        cause.consequence = cause.consequence or NOT_STARTED
-        cause.frames = cause.frames or frames_of(cause, filepath)
+    if _is_complete(cause, photon, filepath, NOT_STARTED):
         return cause
     file, line = error_position(cause, filepath)
     error = PhotonStartError(
@@ -272,8 +287,7 @@ def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalEr
 
 def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     """Return what a photon raised while it was finalized as an error."""
-    if isinstance(cause, LuminalError):
-        cause.frames = cause.frames or frames_of(cause, filepath)
+    if _is_complete(cause, None, filepath, None):
         return cause
     file, line = error_position(cause, filepath)
     error = PhotonFinalizeError(
@@ -300,11 +314,9 @@ def error_position(error: BaseException, filepath: str) -> tuple[str, int | None
     seen: set[int] = set()
     while cause is not None and found[1] is None and id(cause) not in seen:
         seen.add(id(cause))
-        trace = cause.__traceback__
-        while trace is not None:
-            name = trace.tb_frame.f_code.co_filename
+        for frame, line in steps_of(cause):
+            name = frame.f_code.co_filename
             if name == filepath or name.startswith(directory):
-                found = (name, trace.tb_lineno)
-            trace = trace.tb_next
+                found = (name, line)
         cause = cause.__cause__
     return found

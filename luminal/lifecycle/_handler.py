@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from luminal.interfaces import PhotonContext
     from luminal.loading import Choice, Generation
-    from luminal.model import Candidate, Deadlines
+    from luminal.model import Candidate, Deadlines, Failure
     from luminal.supervise import Change
 
 __all__ = ["Handler", "Life"]
@@ -207,11 +207,21 @@ class Handler:
     @property
     def problem(self) -> Problem | None:
         """What went wrong latest; None where nothing did, or it is over."""
+        if self._life.problem is None and (failures := self.failures):
+            return failures[-1].problem
         return self._life.problem
 
     @problem.setter
     def problem(self, problem: Problem | None) -> None:
         self._life.problem = problem
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What this generation's code has raised and Luminal has contained.
+
+        The latest of each kind and place, the one that was reported last at the end.
+        """
+        return self._runtime.failures.of(self.name, self.number)
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
@@ -327,7 +337,9 @@ class Handler:
             life.context = self._runtime.new_context(self.name)
         self._go(Step.START)
         life.leftovers = ()
-        life.scope = life.context.scope = Scope(self.name)
+        self._runtime.failures.forget(self.name, self.number)
+        report = self._runtime.failures.reporter(self)
+        life.scope = life.context.scope = Scope(self.name, report)
         return life.scope
 
     def _go(self, step: Step) -> None:
@@ -410,6 +422,8 @@ class Handler:
             if not is_containable(error):
                 raise
             problem = Problem.of(finalize_failure(error, self.filepath), "finalize")
+            if scope is not None:
+                scope.tell("finalize", error, "")
         finally:
             left = await self._close_scope(is_forced)
             problem = problem or left
@@ -432,6 +446,8 @@ class Handler:
             FORCED_CLOSE if is_forced else self.deadlines.close
         )
         life.context.scope = None
+        for raised in scope.errors:
+            scope.tell("on_close", raised, "")
         if life.leftovers:
             error = PhotonFinalizeError(
                 "left something that could not be stopped",

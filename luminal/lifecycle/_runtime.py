@@ -23,15 +23,17 @@ from luminal.errors import (
 )
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
-from luminal.lifecycle._steps import DefaultLifecycle
+from luminal.lifecycle._contained import Failures
+from luminal.lifecycle._steps import DefaultLifecycle, is_real_interrupt
 from luminal.lifecycle._survivors import Survivors
 from luminal.loading import generation_of, reach_loop
-from luminal.model import Deadlines, Event, EventKind, Problem
+from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
+    from luminal.hooks.records import HookFailure
     from luminal.interfaces import Subject
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
     from luminal.model import Candidate
@@ -43,18 +45,20 @@ __all__ = ["Events", "Runtime", "settings_for"]
 class Events:
     """Passes each event to all subscribers, in the thread in which it happens.
 
-    A subscriber that raises is counted and logged. It changes nothing of what happens
-    to a photon.
+    A subscriber that raises changes nothing of what happens to a photon. It is counted
+    and reported, see `luminal.model.FailureKind`.
 
     Args:
         journal: The latest events, oldest first.
 
     Attributes:
         failures: How many times a subscriber has raised.
+        report_failure: Called with such a subscriber, and what it has raised.
     """
 
     journal: deque[Event] = attrs.field(factory=lambda: deque(maxlen=1000))
     failures: int = 0
+    report_failure: Callable[[Any, BaseException], object] | None = None
     # Replaced as a whole, so that emitting needs no lock.
     _subscribers: tuple[Callable[[Event], object], ...] = ()
     _deferred: deque[Event] = attrs.Factory(deque)
@@ -105,13 +109,14 @@ class Events:
         for subscriber in self._subscribers:
             try:
                 subscriber(event)
-            except Exception:
+            except BaseException as error:
+                if is_real_interrupt(error):
+                    raise
                 self.failures += 1
-                import logging
-
-                logging.getLogger("luminal.events").exception(
-                    "subscriber %r failed at %s", subscriber, event
-                )
+                # A report is an event too, at which the subscriber may fail again.
+                is_report = event.problem and event.problem.phase == "subscriber"
+                if self.report_failure is not None and not is_report:
+                    self.report_failure(subscriber, error)
 
 
 def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
@@ -229,7 +234,9 @@ class Runtime:
             state; None where they are not looked at.
         knows_all_hooks: Whether no hooks are specified later, so that a photon must
             not implement any other.
+        has_photon: Returns whether this host has a photon of a name.
         survivors: Reports ended generations that stay in memory.
+        failures: Reports what photons' code has raised and Luminal has contained.
     """
 
     plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
@@ -238,16 +245,48 @@ class Runtime:
     events: Events = attrs.Factory(Events)
     interpreter_policy: InterpreterPolicy | None = None
     knows_all_hooks: bool = False
+    has_photon: Callable[[str], object] = attrs.field(default=lambda _: True)
+    # Of the hosts that use the manager.
+    _is_first: bool = attrs.field(init=False)
     survivors: Survivors = attrs.field(init=False)
+    failures: Failures = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.survivors = Survivors(self.events)
+        self.failures = Failures(self.events)
+        self.events.report_failure = self._subscriber_failed
         self.plugins.owner_of = generation_of
+        self.plugins.add_failure_report(self._hook_failed)
         # A manager may serve several hosts.
-        if not self.plugins.has_plugin("luminal.lifecycle"):
+        self._is_first = not self.plugins.has_plugin("luminal.lifecycle")
+        if self._is_first:
             _mark_for(self.plugins.project_name)
             self.plugins.add_hookspecs(LifecycleSpecs)
             self.plugins.register(DefaultLifecycle(), "luminal.lifecycle")
+
+    def _subscriber_failed(self, subscriber: Any, error: BaseException) -> None:
+        generation = generation_of(subscriber)
+        self.failures.contain(
+            FailureKind.SUBSCRIBER,
+            error,
+            photon=generation.photons[0] if generation and generation.photons else "",
+            generation=generation.number if generation else 0,
+            name=getattr(subscriber, "__qualname__", type(subscriber).__qualname__),
+        )
+
+    def _hook_failed(self, failure: HookFailure) -> None:
+        """Report what a photon has raised in a hook, where the call went on."""
+        # Those of another host's photons, and of the host's own plugins, are told once.
+        is_ours = self.has_photon(failure.photon)
+        if is_ours if failure.generation else self._is_first:
+            self.failures.contain(
+                FailureKind.HOOK,
+                failure.error,
+                photon=failure.photon,
+                generation=failure.generation,
+                file=failure.where.rpartition(":")[0],
+                name=failure.hook,
+            )
 
     def tracking_changes(
         self, changes: InterpreterChanges, photon: str, file: str
@@ -380,6 +419,8 @@ class Runtime:
                 kind, handler.name, handler.number, handler.filepath, seconds, problem
             )
         )
+        if kind is EventKind.UNLOADED:
+            self.failures.forget(handler.name)
 
     def emit_candidate(
         self, kind: EventKind, candidate: Candidate, problem: Problem | None = None

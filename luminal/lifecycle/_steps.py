@@ -168,6 +168,8 @@ async def _cancel(task: Task[Any]) -> None:
         task.add_done_callback(abandoned_tasks.discard)
         # `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented
+        # Nor is it a surprise that it is pending when the interpreter ends.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
     elif not task.cancelled():
         task.exception()  # fetched, so that the loop does not log it
 

@@ -72,6 +72,7 @@ _LEVELS = {
     EventKind.REJECTED: logging.ERROR,
     EventKind.FAILED: logging.ERROR,
 }
+"""Level at which an event is logged, where it is not INFO."""
 
 
 class Handlers(list["Handler"]):
@@ -198,6 +199,7 @@ class Loader:
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
         )
+        self._runtime.has_photon = self._registry.get
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
             self._runtime.knows_all_hooks = True
@@ -239,6 +241,18 @@ class Loader:
     def report(self) -> Report:
         """The latest outcome of each photon, the newest at the end."""
         return Report(tuple(o for of in self._outcomes.values() for o in of))
+
+    def failures_of(self, photon: str) -> dict[str, int]:
+        """Return how many exceptions of a photon were contained, since it was loaded.
+
+        Args:
+            photon: Its name. That of the host's own code is empty.
+
+        Returns:
+            Value of `luminal.model.FailureKind` → number; kinds without any are left
+            out.
+        """
+        return self._runtime.failures.counted(photon)
 
     @property
     def plugins(self) -> PluginManager:
@@ -701,6 +715,8 @@ def _log_events(events: Events) -> None:
     """Log each of *events* from now on."""
 
     def log(event: Event) -> None:
+        if event.kind is EventKind.RAISED:
+            return  # it is logged with its traceback, by ``luminal.failures``
         _logger.log(_LEVELS.get(event.kind, logging.INFO), "%s", event)
 
     events.subscribe(log)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.model import FailureKind
+
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
@@ -40,10 +42,19 @@ def status_of(loader: Loader) -> dict[str, Any]:
         "memory": _memory(),
         "threads": threading.active_count(),
         "photons": [
-            {**_photon(handler), **counts.get(name, none)}
+            _with_failures(
+                {**_photon(handler), **counts.get(name, none)},
+                loader.failures_of(name),
+            )
             for name, handler in loader.photons.items()
         ],
     }
+
+
+def _with_failures(row: dict[str, Any], failures: dict[str, int]) -> dict[str, Any]:
+    """Add to *row* the exceptions that were contained; those of hooks are there."""
+    elsewhere = sum(n for kind, n in failures.items() if kind != FailureKind.HOOK)
+    return {**row, "errors": row["errors"] + elsewhere, "failures": failures}
 
 
 def report_of(loader: Loader) -> dict[str, Any]:

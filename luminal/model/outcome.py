@@ -20,6 +20,8 @@ __all__ = [
     "Deadlines",
     "Event",
     "EventKind",
+    "Failure",
+    "FailureKind",
     "Outcome",
     "OutcomeResult",
     "Probation",
@@ -152,6 +154,10 @@ class EventKind(enum.StrEnum):
     )
     STARTED = "started", "it runs"
     FAILED = "failed", "it could not be loaded, started or finalized; see the problem"
+    RAISED = (
+        "raised",
+        "its code raised an exception that was contained; see the problem",
+    )
     STAGED = "staged", "a new generation has been loaded beside the old one"
     SWAPPED = "swapped", "the new generation has replaced the old one"
     DRAINED = (
@@ -179,6 +185,57 @@ class EventKind(enum.StrEnum):
         "leaked",
         "an old generation is kept in memory, or still being retired; see the problem",
     )
+
+
+class FailureKind(enum.StrEnum):
+    """What of a photon has raised an exception that Luminal contained.
+
+    Attributes:
+        subject: What has raised it, for messages.
+        consequence: What becomes of it.
+    """
+
+    subject: str
+    consequence: str
+
+    def __new__(cls, value: str, subject: str = "", consequence: str = "") -> Self:
+        """Make the member of *value*."""
+        member = str.__new__(cls, value)
+        member._value_, member.subject = value, subject
+        member.consequence = consequence
+        return member
+
+    HOOK = "hook", "hook", "the call went on without its answer"
+    TASK = "task", "task", "the task has ended"
+    THREAD = "thread", "thread", "the thread has ended"
+    EVERY = "every", "timed call", "the next call comes in time"
+    LOOP = "loop", "supervised loop", "it is supervised as it was asked for"
+    FINALIZE = "finalize", "'finalize'", "what it held has been ended by force"
+    ON_CLOSE = "on_close", "function of on_close", "the others were called"
+    SUBSCRIBER = "subscriber", "subscriber to events", "the others were called"
+
+
+@attrs.frozen
+class Failure:
+    """An exception of a photon's code that was contained.
+
+    Attributes:
+        kind: What has raised it.
+        photon: Name of the photon; empty where it is the host's own code.
+        generation: Number of its generation, 0 where that is unknown.
+        name: Name of the hook, task, thread or function.
+        problem: What was raised, and where.
+        count: How often, in this place of this generation.
+        at: Wall-clock time in seconds of the first one that this record is of.
+    """
+
+    kind: FailureKind
+    photon: str
+    generation: int
+    name: str
+    problem: Problem
+    count: int = 1
+    at: float = attrs.Factory(time.time)
 
 
 @attrs.frozen

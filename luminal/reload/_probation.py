@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import error_text
 from luminal.errors import PhotonRollbackError
-from luminal.lifecycle import error_text, is_containable, method_of, run_step
+from luminal.lifecycle import is_containable, method_of, run_step
 from luminal.model import EventKind, Problem, State
 from luminal.reload._loop import LoopRunner
 from luminal.supervise import unowned

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.supervise._ownership import find_owner
 from luminal.supervise._threads import TracedThread
 
 if TYPE_CHECKING:
@@ -399,7 +400,7 @@ class SuperLoop(abc.ABC):
             self._advance(Step.FAIL)
             if not isinstance(error, Exception):
                 raise
-            _logger.exception("%s: on_start raised, not started", self)
+            self._tell(error, "on_start raised, not started")
             return False
         # Only an explicit False cancels: a function that forgets to return does not.
         if answer is False:
@@ -437,9 +438,9 @@ class SuperLoop(abc.ABC):
                 self._turn(run)
             finally:
                 self.on_thread_stop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told
             run.error = error
-            _logger.exception("%s: ended by an exception", run.thread.name)
+            self._tell(error, f"{run.thread.name} ended by an exception")
         except BaseException as error:
             run.error = error
             if not isinstance(error, SystemExit):
@@ -451,6 +452,14 @@ class SuperLoop(abc.ABC):
         while not run.asked:
             run.beat = time.monotonic()
             self.cycle()
+
+    def _tell(self, error: Exception, what: str) -> None:
+        """Report *error* as one of the photon that has started this, or log it."""
+        owner = find_owner()
+        if owner is not None:
+            owner.tell("loop", error, type(self).__name__)
+        else:
+            _logger.error("%s: %s", self, what, exc_info=error)
 
     def _ended(self, run: Run) -> None:
         with self._status_lock:
@@ -534,8 +543,8 @@ class SuperLoop(abc.ABC):
         if arguments is not None:
             try:
                 self.on_stop(*arguments[0], **arguments[1])
-            except Exception:
-                _logger.exception("%s: on_stop raised", self)
+            except Exception as error:  # noqa: BLE001 - told
+                self._tell(error, "on_stop raised")
 
     def hard_reset(self) -> None:
         """Give the old thread up and start a new one at once, whatever the old does.

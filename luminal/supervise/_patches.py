@@ -142,7 +142,7 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
             start(self)
             return
         own_thread(self, owner)
-        owned = OwnedThread(self)
+        owned = OwnedThread(self, tell=owner.tell)
         self.run = functools.partial(owned.run_until_halted, self.run)  # type: ignore[method-assign]
         # Owned before it runs: a scope that closes meanwhile must not miss it.
         owned.is_starting = True
@@ -175,7 +175,7 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
         owner = find_owner()
         if owner is None:
             return start(function, args, *rest)
-        raw = OwnedRawThread(function)
+        raw = OwnedRawThread(function, tell=owner.tell)
         ident = start(raw.run, args, *rest)
         owner.adopt(raw)
         return ident

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable  # noqa: TC003 - attrs reads it
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,6 +25,7 @@ from luminal.supervise._waits import begin_noting, end_noting
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
 __all__ = [
     "OwnedExecutor",
@@ -118,11 +119,13 @@ class OwnedThread(OwnedResource):
     Attributes:
         is_starting: It is about to run.
         is_halted: Its halt has begun.
+        tell: See `Scope.tell`.
     """
 
     kind = "thread"
     is_starting: bool = False
     is_halted: bool = False
+    tell: Callable[[str, BaseException, str], object] | None = None
     _halt: Halt | None = None
 
     def is_alive(self) -> bool:
@@ -144,11 +147,18 @@ class OwnedThread(OwnedResource):
         try:
             run()
         except BaseException as error:
+            if not isinstance(error, SystemExit) and not self.is_halted:
+                self.tell_of(error)
             if isinstance(error, Exception) or not self.is_halted:
                 raise
         finally:
             if is_noting:
                 end_noting()
+
+    def tell_of(self, error: BaseException) -> None:
+        """Report what has ended the thread."""
+        if self.tell is not None:
+            self.tell("thread", error, self.name)
 
     def interrupt_if_unaware(self) -> None:
         """Halt it where it has no flag to look at, or waits and does not look."""
@@ -200,6 +210,9 @@ class OwnedRawThread(OwnedThread):
             self.thing(*args, **kwargs)
         except SystemExit:
             pass  # as `_thread` itself would do
+        except BaseException as error:
+            self.tell_of(error)
+            raise
         finally:
             if is_noting:
                 end_noting()
@@ -224,6 +237,14 @@ class OwnedRawThread(OwnedThread):
                 wake=self.wake,
             )
         )
+
+
+def is_unretrieved(task: Any) -> bool:
+    """Whether *task* is done, has raised, and nobody has asked for the exception.
+
+    asyncio itself looks at this to log it, when the task is collected.
+    """
+    return task.done() and bool(getattr(task, "_log_traceback", False))
 
 
 @attrs.define(eq=False)

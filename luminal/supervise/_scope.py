@@ -30,7 +30,13 @@ from luminal.supervise._ownership import (
     owned_by,
     unowned,
 )
-from luminal.supervise._resources import OwnedLoop, OwnedTask, OwnedThread, started_at
+from luminal.supervise._resources import (
+    OwnedLoop,
+    OwnedTask,
+    OwnedThread,
+    is_unretrieved,
+    started_at,
+)
 from luminal.supervise._threads import TracedThread
 
 if TYPE_CHECKING:
@@ -101,7 +107,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
+def _tick(seconds: float, function: Callable[[], Any], scope: Scope) -> None:
     """Call *function* every *seconds* until the current thread is halted.
 
     A call that takes too long delays the next one and is not made up for.
@@ -116,8 +122,10 @@ def _tick(seconds: float, function: Callable[[], Any], owner: str) -> None:
                 import asyncio
 
                 asyncio.run(_wait_for(result))
-        except Exception:
-            _logger.exception("photon %r: a timed call raised", owner)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and halting.is_set():
+                raise
+            scope.tell("every", error, _name_of(function))
 
 
 async def _wait_for(awaitable: Any) -> None:
@@ -181,6 +189,8 @@ async def _await_within(
         task.add_done_callback(_abandoned.discard)
         # Else `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented
+        # Nor is it a surprise that it is pending when the interpreter ends.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
     return _late(function, deadline, scope)
 
 
@@ -276,6 +286,9 @@ class Scope:
 
     Args:
         name: Name of the photon.
+        report: Called with what its code has raised and nobody else is told of: what
+            it was (a value of `luminal.model.FailureKind`), the exception, and the name
+            of the task, thread or function. By default it is logged.
 
     Attributes:
         has_started: The photon's ``start`` has returned.
@@ -284,6 +297,7 @@ class Scope:
     """
 
     name: str
+    report: Callable[[str, BaseException, str], object] | None = None
     has_started: bool = attrs.field(default=False, init=False)
     is_closed: bool = attrs.field(default=False, init=False)
     errors: list[BaseException] = attrs.field(factory=list, init=False)
@@ -342,11 +356,36 @@ class Scope:
         owned = OwnedTask(task) if where is None else OwnedTask(task, where)
         self.adopt(owned)
 
-        def forget(_: Task[Any]) -> None:
+        def forget(task: Task[Any]) -> None:
             with self._lock:
                 self._owned.pop(owned, None)
+            # What awaits the task is called next, and takes what it has raised.
+            if not task.cancelled() and is_unretrieved(task):
+                task.get_loop().call_soon(self._tell_of_task, task)
 
         task.add_done_callback(forget)
+
+    def _tell_of_task(self, task: Task[Any]) -> None:
+        if is_unretrieved(task):
+            error = task.exception()
+            if error is not None:
+                coroutine = task.get_coro()
+                self.tell("task", error, getattr(coroutine, "__qualname__", ""))
+
+    def tell(self, kind: str, error: BaseException, name: str) -> None:
+        """Report what code of the photon has raised, and nobody else is told of.
+
+        Args:
+            kind: A value of `luminal.model.FailureKind`.
+            error: The exception.
+            name: Name of the task, thread or function.
+        """
+        if self.report is not None:
+            self.report(kind, error, name)
+        else:
+            _logger.error(
+                "photon %r: %s %r raised", self.name, kind, name, exc_info=error
+            )
 
     def note_opened(self, thing: Any) -> None:
         """Close *thing* at the end, unless the photon has started by then.
@@ -506,7 +545,7 @@ class Scope:
         if not seconds >= 0:
             raise ValueError(f"calls come every so many seconds, not {seconds!r}")
 
-        return self.thread(_tick, seconds, function, self.name)
+        return self.thread(_tick, seconds, function, self)
 
     def executor(self, max_workers: int | None = None) -> ThreadPoolExecutor:
         """Return a new thread pool, shut down with the photon."""

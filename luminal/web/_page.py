@@ -37,6 +37,7 @@ EVENT_STYLES = {
     EventKind.REJECTED: "bad",
     EventKind.STARTED: "good",
     EventKind.FAILED: "bad",
+    EventKind.RAISED: "bad",
     EventKind.SWAPPED: "swap",
     EventKind.CONFIRMED: "good",
     EventKind.ROLLED_BACK: "bad",

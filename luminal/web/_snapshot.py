@@ -46,9 +46,11 @@ class PhotonSnapshot:
         generation: Number of the generation that answers calls; 0 for none.
         since: Wall-clock time in seconds of the latest change of state; 0 if unknown.
         file: Path of its file, or an empty string.
-        problem: Why it does not run, or why its latest reload was rejected.
+        problem: Why it does not run, why its latest reload was rejected, or what its
+            code has raised latest.
         calls: Number of calls of its hooks since the latest swap.
-        errors: Number of exceptions that these calls raised.
+        errors: Number of exceptions that these calls, and other code of the photon,
+            raised.
         seconds: Time that these calls took.
     """
 

@@ -38,7 +38,8 @@ PUBLIC = {
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
-    "luminal.model": "Candidate Deadlines Event EventKind Frame Outcome OutcomeResult "
+    "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind Frame "
+    "Outcome OutcomeResult "
     "Probation Problem Report Source State Step TABLE advance",
     "luminal.sphinx": "setup",
     "luminal.testing": "AsyncHost FakeClock Folder Host Leak Save save",

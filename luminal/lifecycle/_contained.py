@@ -1,0 +1,248 @@
+"""`Failures`: every exception of a photon that Luminal contains goes through here.
+
+What runs photons' code beside the Loader's own calls, and goes on when that raises,
+calls `Failures.contain`. So each such exception is logged with its traceback, counted,
+emitted as an event, and shown by the photon's Handler, whatever kind of code has raised
+it. `luminal.model.FailureKind` is the table of kinds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from luminal._plain import class_name, error_text, plain
+from luminal.errors import PhotonRaisedError
+from luminal.lifecycle._failures import error_position, frames_of, suggestion
+from luminal.model import Event, EventKind, Failure, FailureKind, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from luminal.interfaces import Subject
+    from luminal.lifecycle._runtime import Events
+
+__all__ = ["INTERVAL", "Failures"]
+
+INTERVAL = 60.0
+"""Seconds within which failures of one kind and place are reported once."""
+
+_MOST = 500
+"""Kinds and places that are remembered; of more, the oldest are forgotten."""
+
+_MOST_STEPS = 50
+"""Steps of a traceback that are logged, the innermost ones."""
+
+# What raised in one place: photon, generation, kind, hook, class of the error, file
+# and line.
+# Not the names of tasks and threads: each may have its own.
+_Key = tuple[str, int, FailureKind, str, str, str, int]
+
+
+@attrs.define(eq=False)
+class _Told:
+    """What is known of one kind and place.
+
+    Attributes:
+        failure: The latest that was reported.
+        at: Monotonic time of that report.
+    """
+
+    failure: Failure
+    at: float
+
+
+@attrs.define(eq=False)
+class Failures:
+    """The exceptions of one host's photons that were contained.
+
+    Args:
+        events: Where they are emitted.
+
+    Attributes:
+        counts: (photon, kind) → how many there have been since the photon was loaded;
+            exact.
+    """
+
+    events: Events
+    counts: Counter[tuple[str, FailureKind]] = attrs.Factory(Counter)
+    _told: dict[_Key, _Told] = attrs.Factory(dict)
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    def contain(
+        self,
+        kind: FailureKind,
+        error: BaseException,
+        *,
+        photon: str,
+        generation: int = 0,
+        file: str = "",
+        name: str = "",
+    ) -> None:
+        """Report *error*, which goes no further. Nothing is raised, whatever it is.
+
+        The first one of a kind and place is reported at once, later ones at most once
+        in `INTERVAL`, with their number. All of them are counted.
+
+        Args:
+            kind: What has raised it.
+            error: The exception.
+            photon: Name of the photon whose code it is.
+            generation: Number of its generation, 0 where that is unknown.
+            file: The photon's file.
+            name: Name of the hook, task, thread or function.
+        """
+        with self._lock:
+            self.counts[photon, kind] += 1
+        try:
+            self._contain(kind, error, photon, generation, file, plain(name, 200))
+        except Exception:
+            import logging
+
+            logging.getLogger("luminal.failures").exception(
+                "a failure of photon %r cannot be reported", photon
+            )
+
+    def _contain(
+        self,
+        kind: FailureKind,
+        error: BaseException,
+        photon: str,
+        generation: int,
+        file: str,
+        name: str,
+    ) -> None:
+        where, line = error_position(error, file)
+        hook = name if kind is FailureKind.HOOK else ""
+        key = (photon, generation, kind, hook, class_name(error), where, line or 0)
+        now = time.monotonic()
+        with self._lock:
+            told = self._told.get(key)
+            if told is not None:
+                told.failure = attrs.evolve(told.failure, count=told.failure.count + 1)
+                if now - told.at < INTERVAL:
+                    return
+                told.at = now
+        # Not under the lock: this asks the photon's exception for its text.
+        count = told.failure.count if told else 1
+        failure = _failure(key, error, name, file or where, count)
+        with self._lock:
+            self._told.pop(key, None)  # again at the end: it is the latest
+            self._told[key] = _Told(failure, now)
+            while len(self._told) > _MOST:
+                del self._told[next(iter(self._told))]
+        _log(failure, error)
+        self.events.emit(
+            Event(EventKind.RAISED, photon, generation, file, problem=failure.problem)
+        )
+
+    def reporter(self, handler: Subject) -> Callable[[str, BaseException, str], None]:
+        """Return a function that reports what the photon of *handler* has raised.
+
+        It takes a value of `luminal.model.FailureKind`, the exception, and the name of
+        what has raised it. It refers to nothing of the photon.
+        """
+        photon, generation, file = handler.name, handler.number, handler.filepath
+
+        def report(kind: str, error: BaseException, name: str) -> None:
+            self.contain(
+                FailureKind(kind),
+                error,
+                photon=photon,
+                generation=generation,
+                file=file,
+                name=name,
+            )
+
+        return report
+
+    def of(self, photon: str, generation: int) -> tuple[Failure, ...]:
+        """Return the latest failures of a generation, one of each kind and place.
+
+        The one that was reported last is the last.
+        """
+        with self._lock:
+            return tuple(
+                told.failure
+                for key, told in self._told.items()
+                if key[:2] == (photon, generation)
+            )
+
+    def counted(self, photon: str) -> dict[str, int]:
+        """Return kind → number of failures of *photon* since it was loaded."""
+        with self._lock:
+            return {str(k): n for (p, k), n in self.counts.items() if p == photon}
+
+    def forget(self, photon: str, generation: int | None = None) -> None:
+        """Forget the failures of *photon*, which is over.
+
+        Args:
+            photon: Its name.
+            generation: Which one is over; what was counted stays. None for all, and
+                what was counted.
+        """
+        with self._lock:
+            for key in [k for k in self._told if k[0] == photon]:
+                if generation is None or key[1] == generation:
+                    del self._told[key]
+            if generation is None:
+                for counted in [c for c in self.counts if c[0] == photon]:
+                    del self.counts[counted]
+
+
+def _failure(
+    key: _Key, error: BaseException, name: str, file: str, count: int
+) -> Failure:
+    photon, generation, kind, _, _, where, line = key
+    raised = PhotonRaisedError(
+        f"{kind.subject}{f' {name!r}' if name else ''} raised an exception",
+        photon=photon or None,
+        file=where or None,
+        line=line or None,
+        why=error_text(error),
+        hint="correct it" + suggestion(error, before="; "),
+    )
+    raised.consequence = kind.consequence
+    raised.frames = frames_of(error, file)
+    problem = Problem.of(raised, str(kind))
+    return Failure(kind, photon, generation, name, problem, count)
+
+
+def _log(failure: Failure, error: BaseException) -> None:
+    import logging
+
+    said = (
+        f"{failure.count} so far"
+        if failure.count > 1
+        else f"the next ones are logged once in {INTERVAL:.0f} seconds at most"
+    )
+    generation = f" (generation {failure.generation})" if failure.generation else ""
+    problem = failure.problem
+    logging.getLogger("luminal.failures").error(
+        "photon %r%s: %s at %s:%d: %s; %s",
+        failure.photon,
+        generation,
+        problem.what,
+        problem.file,
+        problem.line,
+        problem.why,
+        said,
+        exc_info=(type(error), error, _end_of(error.__traceback__)),
+    )
+
+
+def _end_of(trace: TracebackType | None) -> TracebackType | None:
+    """Return the innermost steps of *trace*: there may be a million."""
+    end = trace
+    for _ in range(_MOST_STEPS):
+        if end is None:
+            return trace
+        end = end.tb_next
+    while end is not None and trace is not None:
+        trace, end = trace.tb_next, end.tb_next
+    return trace
