@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from luminal.hooks import PluginManager
     from luminal.interfaces import IPhoton, PhotonContext, hookimpl, hookspec
     from luminal.managers import Handler, Loader
-    from luminal.model import Deadlines, Probation
+    from luminal.model import Deadlines, Probation, Quarantine
     from luminal.reload import Previous
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PluginManager",
     "Previous",
     "Probation",
+    "Quarantine",
     "__version__",
     "discover",
     "hookimpl",
@@ -47,7 +48,7 @@ __getattr__, __dir__ = lazy_attributes(
         "luminal.hooks": ("PluginManager",),
         "luminal.interfaces": ("IPhoton", "PhotonContext", "hookimpl", "hookspec"),
         "luminal.managers": ("Handler", "Loader"),
-        "luminal.model": ("Deadlines", "Probation"),
+        "luminal.model": ("Deadlines", "Probation", "Quarantine"),
         "luminal.reload": ("Previous",),
     },
 )

@@ -33,6 +33,7 @@ __all__ = [
     "PhotonNotFoundError",
     "PhotonNotInitializedError",
     "PhotonOutdatedError",
+    "PhotonQuarantinedError",
     "PhotonRaisedError",
     "PhotonReloadError",
     "PhotonRollbackError",
@@ -309,6 +310,12 @@ class PhotonRaisedError(LuminalError):
 
     It was contained: the host goes on, and so does the photon.
     """
+
+    code = "LUM124"
+
+
+class PhotonQuarantinedError(LuminalError):
+    """A hook of a photon has failed many times in a row, and is skipped for a time."""
 
     code = "LUM124"
 

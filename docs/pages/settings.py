@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["attributes", "settings_page", "variables"]
 
-TYPES = {str: "string", bool: "boolean", list: "list of strings", dict: "tables"}
+TYPES = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    list: "list of strings",
+    dict: "tables",
+}
 
 
 def settings_page(root: Path) -> str:
@@ -78,10 +84,17 @@ FOREIGN = ("NO_COLOR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
 
 
 def declared() -> dict[str, click.Parameter]:
-    """Return setting → the parameter of ``luminal list`` that it stands in for."""
-    parameters = {str(each.name): each for each in commands()["list"].params}
+    """Return setting → the parameter of ``luminal list``, or ``run``, that it sets."""
+    both = (*commands()["run"].params, *commands()["list"].params)
+    parameters = {str(each.name): each for each in both}
     names = {key: key.replace("-", "_") for key in KEYS}
     return {k: parameters[name] for k, name in names.items() if name in parameters}
+
+
+def _program(key: str) -> str:
+    """Return where the option of a setting is described."""
+    is_shared = any(p.name == key.replace("-", "_") for p in commands()["list"].params)
+    return "luminal" if is_shared else "luminal run"
 
 
 def variables(root: Path) -> list[str]:
@@ -111,7 +124,9 @@ def _words_of(key: str, parameter: click.Parameter | None) -> tuple[str, str, st
 
 def _row(key: str, parameter: click.Parameter | None) -> str:
     environment, option, default = _words_of(key, parameter)
-    link = f"{{option}}`{option} <luminal {option}>`" if option[:1] == "-" else option
+    link = option
+    if option[:1] == "-":
+        link = f"{{option}}`{option} <{_program(key)} {option}>`"
     cells = [
         f"{{confval}}`{key}`",
         f"{{envvar}}`{environment}`" if environment else "",
@@ -132,7 +147,8 @@ def _key(key: str, parameter: click.Parameter | None) -> list[str]:
     )
     words = [_rst(said or ""), form if KEYS[key] is not dict else ""]
     words += [f"Environment: :envvar:`{environment}`."] if environment else []
-    words += [f"Option: :option:`luminal {option}`."] if option[:1] == "-" else []
+    if option[:1] == "-":
+        words.append(f"Option: :option:`{_program(key)} {option}`.")
     return [f".. confval:: {key}", "", f"   {' '.join(words).rstrip()}", ""]
 
 

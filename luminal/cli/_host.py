@@ -57,7 +57,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command", "watch_command"]
 
-_NO_FAILURES = (EventKind.SKIPPED, EventKind.OUTDATED, EventKind.RAISED)
+_NO_FAILURES = (
+    EventKind.SKIPPED,
+    EventKind.OUTDATED,
+    EventKind.RAISED,
+    EventKind.QUARANTINED,
+)
 """Events with a problem that does not keep the photon from running."""
 
 # --- Commands ------------------------------------------------------------------------
@@ -70,15 +75,31 @@ _page_option = click.option(
 )
 
 
+_quarantine_option = click.option(
+    "--quarantine",
+    type=click.IntRange(min=0),
+    metavar="FAILURES",
+    envvar="LUMINAL_QUARANTINE",
+    help="Skip a hook of a photon for 30 seconds after so many failures in a row; 0, "
+    "the default, never.",
+)
+
+
 @command("run")
 @click.option("--once", is_flag=True, help="Stop as soon as all have been started.")
 @click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
 @_page_option
+@_quarantine_option
 @discovery_options
 def run_command(
-    options: DiscoveryOptions, once: bool, watch: bool, page: int | None, as_json: bool
+    options: DiscoveryOptions,
+    once: bool,
+    watch: bool,
+    page: int | None,
+    quarantine: int | None,
+    as_json: bool,
 ) -> Exit:
     """Load and start photons, and run until Ctrl-C.
 
@@ -94,13 +115,16 @@ def run_command(
         other = "--watch" if watch else "--page"
         raise click.UsageError(f"--once and {other} exclude each other")
     reporter = _Reporter("run", as_json, is_once=once)
-    return _run(options, reporter, page, is_watching=watch)
+    return _run(options, reporter, page, quarantine, is_watching=watch)
 
 
 @command("watch")
 @_page_option
+@_quarantine_option
 @discovery_options
-def watch_command(options: DiscoveryOptions, page: int | None, as_json: bool) -> Exit:
+def watch_command(
+    options: DiscoveryOptions, page: int | None, quarantine: int | None, as_json: bool
+) -> Exit:
     """Run photons, reload what changes, and print each event in a line.
 
     As `luminal run --watch`: PATHs are directories or files; what changes in them is
@@ -110,13 +134,14 @@ def watch_command(options: DiscoveryOptions, page: int | None, as_json: bool) ->
     With --json, each line is a document.
     """
     reporter = _Reporter("watch", as_json, has_events=True)
-    return _run(options, reporter, page, is_watching=True)
+    return _run(options, reporter, page, quarantine, is_watching=True)
 
 
 def _run(
     options: DiscoveryOptions,
     reporter: _Reporter,
     page: int | None,
+    quarantine: int | None,
     *,
     is_watching: bool,
 ) -> Exit:
@@ -131,7 +156,9 @@ def _run(
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    loader = Loader(settings=photon_settings(), roots=options.roots)
+    loader = Loader(
+        settings=photon_settings(), roots=options.roots, quarantine=quarantine
+    )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)
     watches = _watches(options, loader) if is_watching else None

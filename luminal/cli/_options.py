@@ -146,11 +146,18 @@ KEYS: dict[str, type] = {
     "only": list,
     "without": list,
     "api": str,
+    "quarantine": int,
     "photons": dict,
 }
 """Setting in ``[tool.luminal]`` → its type; ``photons`` has a table for each photon."""
 
-_TYPE_NAMES = {str: "string", bool: "boolean", list: "list of strings", dict: "table"}
+_TYPE_NAMES = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    list: "list of strings",
+    dict: "table",
+}
 
 _ENVIRONMENT = (
     *(f"LUMINAL_{key.upper().replace('-', '_')}" for key in KEYS if key != "photons"),
@@ -205,7 +212,7 @@ def _check(key: str, value: object, where: str) -> None:
             f"{where} has no setting {key!r}{did_you_mean(key, KEYS, '; ')}"
         )
     kind = KEYS[key]
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise click.UsageError(f"{where} {key!r} must be a {_TYPE_NAMES[kind]}.")
     inside: Iterable[object] = ()
     wanted: type = object

@@ -46,7 +46,9 @@ def top_command(host: int | None, once: bool, every: float, as_json: bool) -> Ex
     """Show a running host live: photons, calls, time, threads, tasks.
 
     Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (milliseconds spent in its
-    hooks, an estimate) count since a photon's last swap; THREADS and TASKS are those
+    hooks, an estimate) count since a photon's last swap, but errors of its tasks and
+    threads since it was loaded. A quarantined photon has a hook that is skipped, as it
+    has failed again and again. THREADS and TASKS are those
     that it owns. Memory and threads at the top are those of the whole process. With
     --json or --once, or where the output is not a terminal that can move its cursor,
     the table is printed once.
@@ -189,7 +191,7 @@ def _why(photon: dict[str, Any]) -> str:
 def _row(photon: dict[str, Any]) -> tuple[str, ...]:
     return (
         clean(photon["name"]),
-        photon["state"],
+        "quarantined" if photon.get("quarantined") else photon["state"],
         str(photon["generation"]),
         str(photon["calls"]),
         str(photon["errors"]),

@@ -461,7 +461,6 @@ class Caller:
 
     def _is_worth_compiling(self, snapshot: CallSnapshot) -> bool:
         implementations = snapshot.implementations
-        breaker = self.policy.breaker
         return (
             snapshot is self.snapshot
             and not snapshot.is_gone
@@ -471,7 +470,7 @@ class Caller:
             self.policy.monitors
             or len(implementations) > _MOST_COMPILED
             or self.history is not None
-            or (breaker is not None and breaker.affects(implementations))
+            or self.policy.has_quarantined(implementations)
             or (self.is_isolated and any(i.is_wrapper for i in implementations))
         )
 
@@ -485,7 +484,7 @@ class Caller:
                 snapshot,
                 awaits=False,
                 isolated=self.is_isolated,
-                armed=self.policy.breaker is not None,
+                armed=self.policy.quarantines is not None,
                 deadlines={},
                 passes=passes,
             )
@@ -500,7 +499,7 @@ class Caller:
                 snapshot,
                 awaits=True,
                 isolated=self.is_isolated,
-                armed=self.policy.breaker is not None,
+                armed=self.policy.quarantines is not None,
                 deadlines={i: s for i, s in deadlines.items() if s is not None},
                 passes=passes,
             )

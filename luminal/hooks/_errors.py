@@ -1,4 +1,4 @@
-"""Failures of hook implementations: attribution, isolation, circuit breaker.
+"""Failures of hook implementations: attribution, isolation, quarantine.
 
 An exception that leaves an implementation is counted. It gets a note that names photon,
 hook, generation and ``file:line``. In an isolated hook it becomes a `HookFailure` and
@@ -26,8 +26,8 @@ __all__ = [
     "COMPILED",
     "ENGINE",
     "ISOLATED",
-    "Breaker",
     "Policy",
+    "Quarantines",
 ]
 
 ISOLATED: Final = (Exception, SystemExit)
@@ -38,6 +38,8 @@ ENGINE: Final = os.path.join(os.path.dirname(__file__), "")
 
 COMPILED: Final = "<luminal.hooks "
 """How the file names of compiled callers begin."""
+
+_RESERVED: Final = "luminal."  # plugins of Luminal itself; they run photons' code
 
 # Guards the tallies of failures. They are exact, and failures are rare.
 _LOCK = threading.Lock()
@@ -59,63 +61,48 @@ def _where_raised(error: BaseException, impl: Implementation) -> str:
     return impl.where
 
 
-class Breaker:
-    """Skips a photon for some time after failures in a row.
+class Quarantines:
+    """Skips an implementation for some time after failures in a row.
+
+    What is known of one is in its own tally, so that a new generation begins anew.
 
     Attributes:
-        failures: This many failures in a row open the circuit.
-        seconds: The photon is skipped for this long. Then one failure opens the
-            circuit again, and one success closes it.
+        failures: This many failures in a row begin the quarantine.
+        seconds: It is skipped for this long. Then it is called again: one failure
+            begins the next quarantine, and one success ends it.
         clock: Returns the time in seconds.
-        open_until: Photon → time until which it is skipped.
-        half_open: Photons that are called again and have not succeeded yet.
     """
 
-    __slots__ = ("clock", "failures", "half_open", "open_until", "seconds")
+    __slots__ = ("clock", "failures", "seconds")
 
     def __init__(
         self, failures: int, seconds: float, clock: Callable[[], float]
     ) -> None:
-        self.clock = clock
         self.failures = failures
         self.seconds = seconds
-        self.open_until: dict[str, float] = {}
-        self.half_open: set[str] = set()
+        self.clock = clock
 
-    def affects(self, implementations: Iterable[Implementation]) -> bool:
-        """Return whether the circuit of one of *implementations* is not closed."""
-        return bool(self.open_until or self.half_open) and any(
-            impl.photon in self.open_until or impl.photon in self.half_open
-            for impl in implementations
-        )
+    def is_skipped(self, impl: Implementation) -> bool:
+        """Return whether *impl* is skipped now."""
+        until = impl.tally.quarantined_until
+        return until is not None and self.clock() < until
 
-    def forget(self, photon: str) -> None:
-        """Close the circuit of *photon*: it is gone or has a new generation."""
-        self.open_until.pop(photon, None)
-        self.half_open.discard(photon)
-
-    def is_open(self, photon: str) -> bool:
-        """Return whether *photon* is skipped now."""
-        until = self.open_until.get(photon)
-        if until is None:
+    def begins(self, impl: Implementation) -> bool:
+        """Return whether the failure of *impl* begins a quarantine now."""
+        tally = impl.tally
+        if self.is_skipped(impl):  # a call from before it
             return False
-        if self.clock() < until:
-            return True
-        self.open_until.pop(photon, None)
-        self.half_open.add(photon)
-        return False
+        if tally.quarantined_until is None and tally.streak < self.failures:
+            return False
+        tally.quarantined_until = self.clock() + self.seconds
+        tally.streak = 0
+        return True
 
-    def opens(self, impl: Implementation) -> bool:
-        """Return whether the failure of *impl* opens the circuit now."""
-        photon, streak = impl.photon, impl.tally.streak
-        if photon in self.open_until:
+    def ends(self, impl: Implementation) -> bool:
+        """Return whether the success of *impl* ends its quarantine now."""
+        if impl.tally.quarantined_until is None or self.is_skipped(impl):
             return False
-        # A success sets the streak to 0: a half-open circuit with a streak failed.
-        if streak < self.failures and not (photon in self.half_open and streak > 0):
-            return False
-        self.half_open.discard(photon)
-        self.open_until[photon] = self.clock() + self.seconds
-        impl.tally.streak = 0
+        impl.tally.quarantined_until = None
         return True
 
 
@@ -146,21 +133,24 @@ class Policy:
             swaps, never for a call, never while code of a photon runs.
         swaps: Counts the swaps. Compiled callers read it.
         monitors: Pairs of functions around every call, the outermost last.
-        breaker: None if no circuit may open.
+        quarantines: None if nothing is ever skipped.
         deadlines: Photon → seconds that its ``async`` implementations may take.
         reports: Functions that are called with every `HookFailure`. What they raise is
             ignored.
+        releases: Functions that are called with photon, hook and generation when a
+            quarantine ends by a success; likewise.
         replaced: Snapshots that were replaced while calls used them.
     """
 
     __slots__ = (
-        "breaker",
         "deadlines",
         "is_registered",
         "isolate",
         "lock",
         "monitors",
+        "quarantines",
         "refresh",
+        "releases",
         "replaced",
         "reports",
         "swaps",
@@ -180,10 +170,11 @@ class Policy:
         self.reports: tuple[Callable[[HookFailure], object], ...] = (
             () if report is None else (report,)
         )
+        self.releases: tuple[Callable[[str, str, int], object], ...] = ()
         self.is_registered = is_registered
         self.refresh = refresh
         self.monitors: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = ()
-        self.breaker: Breaker | None = None
+        self.quarantines: Quarantines | None = None
         self.deadlines: dict[str, float] = {}
         self.replaced: list[CallSnapshot] = []
 
@@ -209,22 +200,30 @@ class Policy:
             return impl.deadline
         return self.deadlines.get(impl.photon)
 
-    def succeeded(self, impl: Implementation) -> None:
-        """Note a success of *impl*: its streak of failures ends."""
+    def succeeded(self, hook: str, impl: Implementation) -> None:
+        """Note a success of *impl* in *hook*: its streak of failures ends."""
         impl.tally.streak = 0
-        if self.breaker is not None:
-            self.breaker.half_open.discard(impl.photon)
+        if self.quarantines is not None and self.quarantines.ends(impl):
+            self.refresh(impl.photon)
+            for release in self.releases:
+                with contextlib.suppress(Exception):
+                    release(impl.photon, hook, impl.generation)
+
+    def has_quarantined(self, implementations: Iterable[Implementation]) -> bool:
+        """Return whether one of *implementations* is skipped, or called on trial."""
+        return self.quarantines is not None and any(
+            impl.tally.quarantined_until is not None for impl in implementations
+        )
 
     def not_skipped(
         self, implementations: Collection[Implementation]
     ) -> Collection[Implementation]:
-        """Return those of *implementations* whose circuit is not open."""
-        breaker = self.breaker
-        if breaker is None or not breaker.open_until:
+        """Return those of *implementations* that are not in quarantine."""
+        if self.quarantines is None:
             return implementations
         kept = []
         for impl in implementations:
-            if breaker.is_open(impl.photon):
+            if self.quarantines.is_skipped(impl):
                 impl.tally.skipped += 1
             else:
                 kept.append(impl)
@@ -295,28 +294,32 @@ class Policy:
                 f"raised by photon {impl.photon!r} (generation {impl.generation}) "
                 f"in hook {hook!r} at {where}"
             )
-            # One exception object may be raised again and again.
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-        seconds = self._open_circuit(impl)
+            # The class of the exception may be the photon's.
+            with contextlib.suppress(BaseException):
+                # One exception object may be raised again and again.
+                if note not in getattr(error, "__notes__", ()):
+                    BaseException.add_note(error, note)
+        seconds = self._begin_quarantine(impl)
         if not self.reports or not (spared or seconds):
             return
         from luminal.hooks.records import HookFailure
 
-        failure = HookFailure(impl.photon, hook, impl.generation, where, error, seconds)
+        failure = HookFailure(
+            impl.photon, hook, impl.generation, where, error, seconds, spared
+        )
         for report in self.reports:
             with contextlib.suppress(Exception):  # it must not end a photon's call
                 report(failure)
 
-    def _open_circuit(self, impl: Implementation) -> float:
-        """Open the circuit of *impl*'s photon if it is time; return the seconds."""
-        breaker = self.breaker
-        if breaker is None:
+    def _begin_quarantine(self, impl: Implementation) -> float:
+        """Begin the quarantine of *impl* if it is time; return the seconds."""
+        quarantines = self.quarantines
+        if quarantines is None or impl.photon.startswith(_RESERVED):
             return 0.0
         with self.lock:
             # A call under way may fail in a photon that is gone or was swapped out.
             # That does not count against the photon that has the name now.
-            if not self.is_registered(impl.plugin) or not breaker.opens(impl):
+            if not self.is_registered(impl.plugin) or not quarantines.begins(impl):
                 return 0.0
             self.refresh(impl.photon)
-        return breaker.seconds
+        return quarantines.seconds

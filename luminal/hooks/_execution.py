@@ -105,7 +105,7 @@ class CallContext:
 
     def succeeded(self, index: int) -> None:
         """Note that the wrapper at *index* raised nothing of its own."""
-        self.policy.succeeded(self.implementations[index])
+        self.policy.succeeded(self.hook, self.implementations[index])
 
     def answered(
         self, impl: Implementation, value: Any, error: BaseException | None
@@ -162,7 +162,7 @@ async def call_one(
     tally = impl.tally
     tally.calls += weight
     tally.nanoseconds += (perf_counter_ns() - start) * weight
-    context.policy.succeeded(impl)
+    context.policy.succeeded(context.hook, impl)
     return value
 
 
@@ -580,7 +580,7 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
             tally = impl.tally
             tally.calls += weight
             tally.nanoseconds += (perf_counter_ns() - start) * weight
-            context.policy.succeeded(impl)
+            context.policy.succeeded(context.hook, impl)
             context.answered(impl, value, None)
             if value is not None:
                 if first:

@@ -48,7 +48,9 @@ class Tally:
         errors: Exceptions that it raised; exact.
         nanoseconds: Time in its sampled calls, scaled to all calls.
         streak: Failures in a row.
-        skipped: Calls that skipped it while its circuit was open.
+        skipped: Calls that skipped it while it was in quarantine.
+        quarantined_until: Time until which it is skipped; None if it is in no
+            quarantine, or has succeeded after it.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class Tally:
         "errors",
         "missed",
         "nanoseconds",
+        "quarantined_until",
         "skipped",
         "streak",
     )
@@ -68,6 +71,7 @@ class Tally:
         self.errors = 0
         self.nanoseconds = 0
         self.streak = 0
+        self.quarantined_until: float | None = None
         self.skipped = 0
 
 

@@ -20,7 +20,7 @@ import pluggy
 from luminal.errors import PhotonReloadError, did_you_mean, nearest
 from luminal.hooks._caller import Caller, SubsetCaller
 from luminal.hooks._calls import has_gil
-from luminal.hooks._errors import Breaker, Policy
+from luminal.hooks._errors import Policy, Quarantines
 from luminal.hooks._impl import (
     Implementation,
     complete_options,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from luminal.hooks._impl import HistoricCall
     from luminal.hooks._swap import PreparedSwap
     from luminal.hooks.records import HookFailure, HookStatistics, OrderExplanation
+    from luminal.model import Quarantine
 
     T = TypeVar("T")
 
@@ -582,8 +583,6 @@ class PluginManager(pluggy.PluginManager):
 
     def _forget(self, registration: Registration) -> None:
         """Forget what is of *registration*'s plugin alone, or would keep it alive."""
-        if self._policy.breaker is not None:
-            self._policy.breaker.forget(registration.name)
         for caller in self._callers.values():
             if caller.history:
                 caller.forget(registration.plugin, registration.name)
@@ -894,22 +893,22 @@ class PluginManager(pluggy.PluginManager):
             return explain(hook_name, caller.order.implementations())
 
     def add_failure_report(
-        self, report: Callable[[HookFailure], object]
-    ) -> Callable[[], None]:
-        """Call *report* with every failure that was isolated; return what undoes it.
+        self,
+        report: Callable[[HookFailure], object],
+        release: Callable[[str, str, int], object],
+    ) -> None:
+        """Call *report* with failures, and *release* at the end of quarantines.
 
         Args:
-            report: What it raises is ignored.
+            report: Called with every failure that was isolated, or that began a
+                quarantine. What it raises is ignored.
+            release: Called with photon, hook and generation when an implementation has
+                succeeded after its quarantine; likewise.
         """
         policy = self._policy
         with policy.lock:
             policy.reports = (*policy.reports, report)
-
-        def undo() -> None:
-            with policy.lock:
-                policy.reports = tuple(r for r in policy.reports if r is not report)
-
-        return undo
+            policy.releases = (*policy.releases, release)
 
     def add_hookcall_monitoring(
         self, before: Callable[..., Any], after: Callable[..., Any]
@@ -929,19 +928,42 @@ class PluginManager(pluggy.PluginManager):
 
     # Limits.
 
-    def set_breaker(
-        self, failures: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    def set_quarantine(
+        self,
+        quarantine: Quarantine | int | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Skip a photon for some time after failures in a row of one hook.
+        """Skip a photon's implementation of a hook that fails again and again.
 
         Args:
-            failures: This many in a row; 0, the default, switches it off.
-            seconds: It is skipped for this long.
+            quarantine: After how many failures in a row, and for how long; a number of
+                failures alone; None, the default, or 0 switches it off.
             clock: Returns the time in seconds; for tests, `luminal.testing.FakeClock`.
         """
-        breaker = Breaker(failures, seconds, clock) if failures else None
-        self._policy.breaker = breaker
+        from luminal.model import as_quarantine
+
+        settings = as_quarantine(quarantine)
+        quarantines = None
+        if settings is not None:
+            quarantines = Quarantines(settings.failures, settings.seconds, clock)
+        self._policy.quarantines = quarantines
         self._renew(self._all_callers())
+
+    def quarantined(self, name: str) -> tuple[str, ...]:
+        """Return the hooks whose implementations of plugin *name* are in quarantine."""
+        registration = self._by_id.get(id(self._name2plugin.get(name)))
+        if registration is None:
+            return ()
+        plugin = registration.plugin
+        with self._policy.lock:
+            return tuple(
+                caller.name
+                for caller in registration.callers()
+                if any(
+                    impl.plugin is plugin and impl.tally.quarantined_until is not None
+                    for impl in caller.order.implementations()
+                )
+            )
 
     def set_deadline(self, name: str, seconds: float | None) -> None:
         """Cancel ``async`` implementations of photon *name* after *seconds*.

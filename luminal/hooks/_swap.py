@@ -454,4 +454,5 @@ def _statistics_of(
         seconds=tally.nanoseconds / 1e9,
         in_flight=in_flight,
         skipped=tally.skipped,
+        quarantined=tally.quarantined_until is not None,
     )

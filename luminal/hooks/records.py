@@ -23,8 +23,9 @@ class HookFailure:
         generation: Generation of the photon.
         where: ``file:line`` in the photon where the exception came from.
         error: The exception.
-        skipped_for: Seconds that the photon is skipped if this failure opened its
-            circuit; otherwise 0.
+        skipped_for: Seconds that this implementation is skipped if this failure began
+            its quarantine; otherwise 0.
+        is_contained: Whether the call went on; else the exception went to the caller.
     """
 
     photon: str
@@ -33,6 +34,7 @@ class HookFailure:
     where: str
     error: BaseException = attrs.field(eq=False)
     skipped_for: float = 0.0
+    is_contained: bool = True
 
 
 @attrs.frozen
@@ -66,7 +68,8 @@ class HookStatistics:
         errors: Exceptions that it raised; exact.
         seconds: Time in its implementation, measured in one call of 128.
         in_flight: Calls under way that may be in it.
-        skipped: Calls that skipped it while its circuit was open.
+        skipped: Calls that skipped it while it was in quarantine.
+        quarantined: Whether it is in quarantine, or is called again on trial.
     """
 
     photon: str
@@ -77,6 +80,7 @@ class HookStatistics:
     seconds: float
     in_flight: int
     skipped: int
+    quarantined: bool = False
 
 
 @attrs.frozen

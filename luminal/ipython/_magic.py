@@ -54,6 +54,8 @@ _PRINTED = frozenset(
         EventKind.FAILED,
         EventKind.RAISED,
         EventKind.SWAPPED,
+        EventKind.QUARANTINED,
+        EventKind.RELEASED,
         EventKind.CONFIRMED,
         EventKind.ROLLED_BACK,
         EventKind.ORPHANED,

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal._plain import class_name, error_text, plain
-from luminal.errors import PhotonRaisedError
+from luminal.errors import PhotonQuarantinedError, PhotonRaisedError
 from luminal.lifecycle._failures import error_position, frames_of, suggestion
 from luminal.model import Event, EventKind, Failure, FailureKind, Problem
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
     from types import TracebackType
 
+    from luminal.errors import LuminalError
+    from luminal.hooks.records import HookFailure
     from luminal.interfaces import Subject
     from luminal.lifecycle._runtime import Events
 
@@ -101,12 +104,8 @@ class Failures:
             self.counts[photon, kind] += 1
         try:
             self._contain(kind, error, photon, generation, file, plain(name, 200))
-        except Exception:
-            import logging
-
-            logging.getLogger("luminal.failures").exception(
-                "a failure of photon %r cannot be reported", photon
-            )
+        except Exception:  # noqa: BLE001 - a silent failure would be worse
+            _logger().exception("a failure of photon %r cannot be reported", photon)
 
     def _contain(
         self,
@@ -140,6 +139,36 @@ class Failures:
         self.events.emit(
             Event(EventKind.RAISED, photon, generation, file, problem=failure.problem)
         )
+
+    def quarantined(self, failure: HookFailure) -> None:
+        """Report that a hook of a photon is skipped from now on."""
+        file, _, line = failure.where.rpartition(":")
+        error = PhotonQuarantinedError(
+            f"hook {failure.hook!r} is skipped for {failure.skipped_for:g} seconds",
+            photon=failure.photon,
+            file=file or None,
+            line=int(line) if line.isdigit() else None,
+            why=f"it failed too often in a row: {error_text(failure.error)}",
+            hint="correct it and reload the photon",
+        )
+        _logger().error("%s", error)
+        self._emit(EventKind.QUARANTINED, failure.photon, failure.generation, error)
+
+    def released(self, photon: str, hook: str, generation: int) -> None:
+        """Report that *hook* is called again, and has succeeded."""
+        _logger().info("photon %r: hook %r is not skipped any more", photon, hook)
+        self._emit(EventKind.RELEASED, photon, generation)
+
+    def _emit(
+        self,
+        kind: EventKind,
+        photon: str,
+        generation: int,
+        error: LuminalError | None = None,
+    ) -> None:
+        problem = Problem.of(error, "hook") if error is not None else None
+        file = (error.file or "") if error is not None else ""
+        self.events.emit(Event(kind, photon, generation, file, problem=problem))
 
     def reporter(self, handler: Subject) -> Callable[[str, BaseException, str], None]:
         """Return a function that reports what the photon of *handler* has raised.
@@ -213,9 +242,13 @@ def _failure(
     return Failure(kind, photon, generation, name, problem, count)
 
 
-def _log(failure: Failure, error: BaseException) -> None:
+def _logger() -> logging.Logger:
     import logging
 
+    return logging.getLogger("luminal.failures")
+
+
+def _log(failure: Failure, error: BaseException) -> None:
     said = (
         f"{failure.count} so far"
         if failure.count > 1
@@ -223,7 +256,7 @@ def _log(failure: Failure, error: BaseException) -> None:
     )
     generation = f" (generation {failure.generation})" if failure.generation else ""
     problem = failure.problem
-    logging.getLogger("luminal.failures").error(
+    _logger().error(
         "photon %r%s: %s at %s:%d: %s; %s",
         failure.photon,
         generation,

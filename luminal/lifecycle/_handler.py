@@ -224,6 +224,13 @@ class Handler:
         return self._runtime.failures.of(self.name, self.number)
 
     @property
+    def quarantined(self) -> tuple[str, ...]:
+        """Its hooks that are skipped, as they have failed again and again."""
+        if self._runtime.plugins.get_plugin(self.name) is not self.instance:
+            return ()
+        return self._runtime.plugins.quarantined(self.name)
+
+    @property
     def leftovers(self) -> tuple[Leftover, ...]:
         """What could not be stopped when the photon was last stopped."""
         return self._life.leftovers

@@ -256,7 +256,7 @@ class Runtime:
         self.failures = Failures(self.events)
         self.events.report_failure = self._subscriber_failed
         self.plugins.owner_of = generation_of
-        self.plugins.add_failure_report(self._hook_failed)
+        self.plugins.add_failure_report(self._hook_failed, self._hook_released)
         # A manager may serve several hosts.
         self._is_first = not self.plugins.has_plugin("luminal.lifecycle")
         if self._is_first:
@@ -275,10 +275,10 @@ class Runtime:
         )
 
     def _hook_failed(self, failure: HookFailure) -> None:
-        """Report what a photon has raised in a hook, where the call went on."""
-        # Those of another host's photons, and of the host's own plugins, are told once.
-        is_ours = self.has_photon(failure.photon)
-        if is_ours if failure.generation else self._is_first:
+        """Report what a photon has raised in a hook, and that it is skipped."""
+        if not self._is_ours(failure.photon, failure.generation):
+            return
+        if failure.is_contained:
             self.failures.contain(
                 FailureKind.HOOK,
                 failure.error,
@@ -287,6 +287,17 @@ class Runtime:
                 file=failure.where.rpartition(":")[0],
                 name=failure.hook,
             )
+        if failure.skipped_for:
+            self.failures.quarantined(failure)
+
+    def _hook_released(self, photon: str, hook: str, generation: int) -> None:
+        if self._is_ours(photon, generation):
+            self.failures.released(photon, hook, generation)
+
+    def _is_ours(self, photon: str, generation: int) -> bool:
+        """Whether this host tells of *photon*: a manager may serve several."""
+        # The host's own plugins have no generation.
+        return bool(self.has_photon(photon) if generation else self._is_first)
 
     def tracking_changes(
         self, changes: InterpreterChanges, photon: str, file: str

@@ -48,7 +48,9 @@ from luminal.model import (
     OutcomeResult,
     Probation,
     Problem,
+    Quarantine,
     Report,
+    as_quarantine,
 )
 from luminal.reload import Reloader
 from luminal.store import SealedStore
@@ -73,6 +75,9 @@ _LEVELS = {
     EventKind.FAILED: logging.ERROR,
 }
 """Level at which an event is logged, where it is not INFO."""
+
+_LOGGED_AS_FAILURES = (EventKind.RAISED, EventKind.QUARANTINED, EventKind.RELEASED)
+"""Events that the logger ``luminal.failures`` has already, with tracebacks."""
 
 
 class Handlers(list["Handler"]):
@@ -163,6 +168,9 @@ class Loader:
             such as the locale or ``sys.path``: ``allow``, ``warn``, ``restore`` or
             ``refuse``; or a mapping from each kind of state to one of them, with ``*``
             for the rest. None, the default, checks nothing and costs nothing.
+        quarantine: When a hook of a photon that fails again and again is skipped: after
+            how many failures in a row and for how long, or that number alone. By
+            default never.
         cache: Whether compiled code is kept between runs.
         roots: Further directories, of helpers for example, whose modules are the
             photons' own. Photons that import from them are reloaded with them, and a
@@ -181,6 +189,7 @@ class Loader:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         deadlines: Deadlines | None = None,
         probation: Probation | float = 0.0,
+        quarantine: Quarantine | int | None = None,
         cache: bool = True,
         footprint: Mapping[str, str] | str | None = None,
         roots: Iterable[_Path] = (),
@@ -200,6 +209,8 @@ class Loader:
             deadlines=deadlines or Deadlines(),
         )
         self._runtime.has_photon = self._registry.get
+        if as_quarantine(quarantine) is not None:
+            self.plugins.set_quarantine(quarantine)
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
             self._runtime.knows_all_hooks = True
@@ -715,8 +726,7 @@ def _log_events(events: Events) -> None:
     """Log each of *events* from now on."""
 
     def log(event: Event) -> None:
-        if event.kind is EventKind.RAISED:
-            return  # it is logged with its traceback, by ``luminal.failures``
-        _logger.log(_LEVELS.get(event.kind, logging.INFO), "%s", event)
+        if event.kind not in _LOGGED_AS_FAILURES:
+            _logger.log(_LEVELS.get(event.kind, logging.INFO), "%s", event)
 
     events.subscribe(log)

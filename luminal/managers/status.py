@@ -89,6 +89,7 @@ def _photon(handler: Handler) -> dict[str, Any]:
         "tasks": kinds.count("task"),
         "processes": kinds.count("process"),
         "problem": attrs.asdict(handler.problem) if handler.problem else None,
+        "quarantined": list(handler.quarantined),
     }
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         Outcome,
         OutcomeResult,
         Probation,
+        Quarantine,
         Report,
+        as_quarantine,
     )
     from luminal.model.states import TABLE, State, Step, advance
 
@@ -37,11 +39,13 @@ __all__ = [
     "OutcomeResult",
     "Probation",
     "Problem",
+    "Quarantine",
     "Report",
     "Source",
     "State",
     "Step",
     "advance",
+    "as_quarantine",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
@@ -62,7 +66,9 @@ __getattr__, __dir__ = lazy_attributes(
             "Outcome",
             "OutcomeResult",
             "Probation",
+            "Quarantine",
             "Report",
+            "as_quarantine",
         ),
         "states": (
             "TABLE",

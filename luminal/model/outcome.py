@@ -25,7 +25,9 @@ __all__ = [
     "Outcome",
     "OutcomeResult",
     "Probation",
+    "Quarantine",
     "Report",
+    "as_quarantine",
 ]
 
 
@@ -171,6 +173,8 @@ class EventKind(enum.StrEnum):
     )
     FINALIZED = "finalized", "it has been finalized, and owns nothing any more"
     ORPHANED = "orphaned", "its files are gone or cannot be reached; it keeps running"
+    QUARANTINED = "quarantined", "a hook of it failed too often and is skipped"
+    RELEASED = "released", "a hook of it that was in quarantine has succeeded again"
     RETIRED = "retired", "Python has collected the old generation; nothing refers to it"
     UNLOADED = "unloaded", "the host has removed it"
     SIDE_EFFECT = (
@@ -297,6 +301,40 @@ class Deadlines:
     def shortest(self) -> float:
         """The shortest one of a single call of a photon's code."""
         return min(self.load, self.start, self.finalize)
+
+
+@attrs.frozen
+class Quarantine:
+    """Settings under which a hook of a photon is skipped that fails again and again.
+
+    After that time it is called again: a success ends the quarantine, a failure begins
+    the next one. A reload of the photon ends it as well.
+
+    Attributes:
+        failures: Failures in a row, of one photon in one hook, after which it is
+            skipped.
+        seconds: How long it is skipped.
+    """
+
+    failures: int = 5
+    seconds: float = 30.0
+
+
+def as_quarantine(value: Quarantine | int | None) -> Quarantine | None:
+    """Return settings; None where nothing is ever skipped.
+
+    Args:
+        value: Settings, or a number of failures alone; None or 0 for never.
+
+    Raises:
+        ValueError: The numbers are negative, or there is no failure to wait for.
+    """
+    if value is None or value is False or value == 0:
+        return None
+    settings = value if isinstance(value, Quarantine) else Quarantine(int(value))
+    if settings.failures < 1 or not settings.seconds > 0:
+        raise ValueError(f"not a number of failures, or of seconds: {value!r}")
+    return settings
 
 
 @attrs.frozen

@@ -39,6 +39,8 @@ EVENT_STYLES = {
     EventKind.FAILED: "bad",
     EventKind.RAISED: "bad",
     EventKind.SWAPPED: "swap",
+    EventKind.QUARANTINED: "bad",
+    EventKind.RELEASED: "good",
     EventKind.CONFIRMED: "good",
     EventKind.ROLLED_BACK: "bad",
     EventKind.ORPHANED: "mid",

@@ -52,6 +52,7 @@ class PhotonSnapshot:
         errors: Number of exceptions that these calls, and other code of the photon,
             raised.
         seconds: Time that these calls took.
+        quarantined: Its hooks that are skipped, as they have failed again and again.
     """
 
     name: str
@@ -63,6 +64,7 @@ class PhotonSnapshot:
     calls: int = 0
     errors: int = 0
     seconds: float = 0.0
+    quarantined: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 
 
 @attrs.frozen

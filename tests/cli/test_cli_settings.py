@@ -98,6 +98,7 @@ def test_a_photon_finds_its_settings(project: Terminal) -> None:
         ("[tool]\nluminal.paths = 'a'\n", "'paths' must be a list"),
         ("[tool.luminal]\nonly = 'geo'\n", "'only' must be a list of strings"),
         ("[tool.luminal]\nonly = [1]\n", "'only' must hold strings only"),
+        ("[tool.luminal]\nquarantine = true\n", "'quarantine' must be a number"),
         ("[tool.luminal.photons]\ngeo = 1\n", "'photons' must hold tables only"),
         ("[tool]\nluminal = 1\n", "must be a table"),
         ("[tool.luminal\n", "cannot be read"),

@@ -28,7 +28,8 @@ NAMES = sorted(
 )
 PUBLIC = {
     "luminal": "Deadlines Handler IPhoton Loader LuminalError PhotonContext "
-    "PluginManager Previous Probation __version__ discover hookimpl hookspec",
+    "PluginManager Previous Probation Quarantine __version__ discover hookimpl "
+    "hookspec",
     "luminal.blocking": "Loader PlainHandler PlainHandlers",
     "luminal.discovery": "Discovered discover discover_file",
     "luminal.hooks": "Answer HookFailure HookStatistics OrderExplanation Place "
@@ -40,7 +41,7 @@ PUBLIC = {
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind Frame "
     "Outcome OutcomeResult "
-    "Probation Problem Report Source State Step TABLE advance",
+    "Probation Problem Quarantine Report Source State Step TABLE advance as_quarantine",
     "luminal.sphinx": "setup",
     "luminal.testing": "AsyncHost FakeClock Folder Host Leak Save save",
     "luminal.tools": "Logger Sentinel SystemUtils",

@@ -11,6 +11,7 @@ import pytest
 
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from luminal.model import Quarantine
 from luminal.testing import FakeClock
 from tests.waiting import DEADLINE
 
@@ -60,13 +61,13 @@ def fail(pm: PluginManager, x: Any = None) -> None:
         pm.hook.work(x=x)
 
 
-# Circuits.
+# Quarantines.
 
 
 def test_a_new_generation_is_not_passed_over_for_the_old_ones_failures() -> None:
-    """A circuit that the old generation opened is closed for its successor."""
+    """A quarantine of the old generation is none of its successor."""
     pm = manager(Bad())
-    pm.set_breaker(failures=1, seconds=3600, clock=FakeClock(1000))
+    pm.set_quarantine(Quarantine(1, 3600), clock=FakeClock(1000))
     fail(pm)
     assert pm.hook.work(x=None) == []
     pm.swap("Bad", Good())
@@ -74,10 +75,10 @@ def test_a_new_generation_is_not_passed_over_for_the_old_ones_failures() -> None
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
-def test_late_failures_of_who_is_gone_open_no_circuit(comes_back: bool) -> None:
+def test_late_failures_of_who_is_gone_begin_no_quarantine(comes_back: bool) -> None:
     """What a call under way brings after a swap is not held against the new one."""
     pm = manager(Bad())
-    pm.set_breaker(failures=1, seconds=3600, clock=FakeClock(1000))
+    pm.set_quarantine(Quarantine(1, 3600), clock=FakeClock(1000))
     reached, go_on = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -98,9 +99,9 @@ def test_late_failures_of_who_is_gone_open_no_circuit(comes_back: bool) -> None:
 
 
 def test_functions_of_one_call_are_never_passed_over() -> None:
-    """What `call_extra` is given belongs to no photon, so it has no circuit."""
+    """What `call_extra` is given belongs to no photon, so it has no quarantine."""
     pm = manager(Good())
-    pm.set_breaker(failures=1, seconds=3600, clock=FakeClock(1000))
+    pm.set_quarantine(Quarantine(1, 3600), clock=FakeClock(1000))
 
     def extra(x: Any) -> Any:
         raise LookupError(x)
@@ -116,7 +117,7 @@ def test_functions_of_one_call_are_never_passed_over() -> None:
 def test_a_wrappers_streak_ends_when_it_goes_well(
     half: str, is_async: bool, calls_between: int
 ) -> None:
-    """Only failures in a row of a wrapper open its circuit."""
+    """Only failures in a row of a wrapper begin its quarantine."""
 
     class Wraps:
         @hookimpl(wrapper=True)
@@ -129,7 +130,7 @@ def test_a_wrappers_streak_ends_when_it_goes_well(
             return result
 
     pm = manager(Good(), Wraps())
-    pm.set_breaker(failures=2, seconds=3600, clock=FakeClock(1000))
+    pm.set_quarantine(Quarantine(2, 3600), clock=FakeClock(1000))
 
     def call(x: Any) -> Any:
         async def work() -> Any:
@@ -169,7 +170,7 @@ def test_a_wrapper_that_passes_anothers_error_on_has_not_failed() -> None:
                 raise LookupError
 
     pm = manager(Theirs(), Wraps())
-    pm.set_breaker(failures=2, seconds=3600, clock=FakeClock(1000))
+    pm.set_quarantine(Quarantine(2, 3600), clock=FakeClock(1000))
     for _ in range(4):
         fail(pm, "mine")
         fail(pm, "theirs")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from luminal.errors import PhotonConflictError
 from luminal.hooks import Answer, HookFailure, PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from luminal.model import Quarantine
 from luminal.testing import FakeClock
 from tests.waiting import DEADLINE
 
@@ -287,14 +288,14 @@ def test_in_flight_is_known_for_a_sync_call() -> None:
 
 
 @pytest.mark.parametrize("calls_before", [0, 20])
-def test_the_breaker_skips_and_tries_again(
+def test_a_quarantine_skips_and_tries_again(
     calls_before: int,
 ) -> None:
     """After failures in a row a photon is passed over, reported, then tried again."""
     clock = FakeClock(1000)
     events: list[HookFailure] = []
     pm = manager(report=events.append)
-    pm.set_breaker(failures=3, seconds=5, clock=clock)
+    pm.set_quarantine(Quarantine(3, 5), clock=clock)
     is_bad, calls = True, 0
 
     class Moody:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from luminal.model import Quarantine
 from luminal.supervise import LoopThread
 from luminal.testing import FakeClock, Host
 from tests.waiting import DEADLINE
@@ -184,13 +185,13 @@ class Moody(IPhoton):
 """
 
 
-def test_a_circuit_opens_and_closes_by_the_clock(tmp_path: Path, specs: type) -> None:
+def test_a_quarantine_begins_and_ends_by_the_clock(tmp_path: Path, specs: type) -> None:
     """After failures in a row a photon is passed over until the clock says so."""
     clock = FakeClock()
     with Host(tmp_path / "host", clock=clock, hookspecs=[specs]) as host:
         host.write("moody.py", MOODY)
         host.run()
-        host.loader.plugins.set_breaker(failures=2, seconds=3600, clock=clock)
+        host.loader.plugins.set_quarantine(Quarantine(2, 3600), clock=clock)
         for _ in range(2):
             with pytest.raises(LookupError):
                 host.hook.greet(name="you")
