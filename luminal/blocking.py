@@ -210,6 +210,11 @@ class Loader:
         return self.loader.plugins
 
     @property
+    def lifecycle(self) -> PluginManager:
+        """The plugin manager of the hooks of photons' lives."""
+        return self.loader.lifecycle
+
+    @property
     def hook(self) -> Any:
         """Calls hooks: ``loader.hook.name(argument=value)``."""
         return self.loader.hook

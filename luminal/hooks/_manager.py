@@ -5,13 +5,16 @@ and unregistering take the same time however many plugins there are. It knows ne
 handlers nor reloads.
 """
 
+# ruff: noqa: SLF001 - a manager hands registrations to another manager
 from __future__ import annotations
 
 import itertools
 import os
 import time
+import weakref
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +34,14 @@ from luminal.hooks._impl import (
 from luminal.hooks._order import Order, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import (
+        Collection,
+        Container,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
+    from contextlib import AbstractContextManager
     from typing import TypeVar
 
     from luminal.hooks._impl import HistoricCall
@@ -47,6 +57,14 @@ _ASYNC_GENERATOR: Final = 0x200  # inspect.CO_ASYNC_GENERATOR
 _ASYNC: Final = 0x80 | _ASYNC_GENERATOR
 
 
+_Marked = tuple[str, Any, Any]
+"""(attribute, function, options) of an implementation that was found on a plugin."""
+
+
+_Installed = Callable[[], Iterable[tuple[Any, Any]]]
+"""Returns (plugin, distribution) of those that a host has loaded."""
+
+
 class Registration:
     """One plugin's registration, first prepared, then in force.
 
@@ -57,10 +75,13 @@ class Registration:
         rank: Its number in the order of registrations; a swap keeps it.
         implementations: (hook, implementation, whether it was verified).
         positions: (caller of the hook, position in its order).
+        delegated: Implementations of hooks that another manager has: (attribute,
+            function, options).
         is_gone: Whether the plugin was unregistered or swapped out.
     """
 
     __slots__ = (
+        "delegated",
         "generation",
         "implementations",
         "is_gone",
@@ -77,6 +98,7 @@ class Registration:
         self.rank = rank
         self.implementations: list[tuple[str, Implementation, bool]] = []
         self.positions: list[tuple[Caller, int]] = []
+        self.delegated: list[_Marked] = []
         self.is_gone = False
 
     def position(self, number: int) -> int:
@@ -186,6 +208,11 @@ class PluginManager(pluggy.PluginManager):
         # Generation → the specifications that it has brought, in force or not.
         self._specs: dict[Any, dict[Caller, Any]] = {}
         self._ranks = itertools.count(1)
+        # Managers that have hooks of their own on plugins of this one, and the hooks.
+        self._delegates: weakref.WeakSet[PluginManager] = weakref.WeakSet()
+        self._delegated: frozenset[str] = frozenset()
+        # Of each host that loads plugins from distributions itself.
+        self._installed: list[weakref.WeakMethod[_Installed]] = []
 
     # Hooks.
 
@@ -197,7 +224,7 @@ class PluginManager(pluggy.PluginManager):
                 caller = self._callers.get(name)
                 if caller is None:
                     caller = self._callers[name] = Caller(name, self._policy)
-                    caller.sync._hookexec = self._hookexec  # noqa: SLF001 - pluggy's
+                    caller.sync._hookexec = self._hookexec
                     setattr(self.ahook, name, caller.awaited)
                     setattr(self.hook, name, caller.sync)
         return caller
@@ -364,6 +391,7 @@ class PluginManager(pluggy.PluginManager):
             name = options.get("specname") or attribute
             caller = self._callers.get(name)
             is_known = caller is not None and caller.has_spec()
+            is_known = is_known or name in self._delegated
             if not (is_known or options.get("optionalhook")):
                 found.append((name, function, nearest(name, self._specified())))
         return found
@@ -395,7 +423,8 @@ class PluginManager(pluggy.PluginManager):
                 raise pluggy.PluginValidationError(hookimpl.plugin, text)
 
     def _specified(self) -> list[str]:
-        return [caller.name for caller in self._all_callers() if caller.has_spec()]
+        known = [caller.name for caller in self._all_callers() if caller.has_spec()]
+        return [*known, *sorted(self._delegated)]
 
     # Plugins.
 
@@ -414,6 +443,23 @@ class PluginManager(pluggy.PluginManager):
             pluggy.PluginValidationError: An implementation does not fit its hook;
                 nothing is changed.
         """
+        return self._register(plugin, name, generation)
+
+    def _register(
+        self,
+        plugin: object,
+        name: str | None,
+        generation: int,
+        marked: Iterable[_Marked] | None = None,
+    ) -> str | None:
+        """Register *plugin*; see `register`.
+
+        Args:
+            plugin: The plugin.
+            name: Its name, or None.
+            generation: Its generation.
+            marked: Its implementations; by default they are looked for.
+        """
         if plugin is None:
             return None
         chosen = name or self.get_canonical_name(plugin)
@@ -428,12 +474,17 @@ class PluginManager(pluggy.PluginManager):
                     f"Plugin already registered under a different name: "
                     f"{chosen}={plugin} is {taken.name}"
                 )
-            registration = self._prepare(plugin, chosen, generation, next(self._ranks))
+            rank = next(self._ranks)
+            registration = self._prepare(
+                plugin, chosen, generation, rank, marked=marked
+            )
             self._check_orders([(None, registration)])
+            self._check_delegated(registration)
             self._by_id[id(plugin)] = registration
             self._name2plugin[chosen] = plugin
         for hook, impl, was_verified in registration.implementations:
             self._add(registration, hook, impl, was_verified=was_verified)
+        self._register_delegated(registration)
         return chosen
 
     def implements_any(self, plugin: object) -> bool:
@@ -470,6 +521,7 @@ class PluginManager(pluggy.PluginManager):
         generation: int,
         rank: int,
         unverified: Container[Caller] = (),
+        marked: Iterable[_Marked] | None = None,
     ) -> Registration:
         """Find and verify the implementations of *plugin*; change nothing.
 
@@ -479,12 +531,17 @@ class PluginManager(pluggy.PluginManager):
             generation: Its generation.
             rank: Its number in the order of registrations.
             unverified: Hooks whose specification changes; they are left out.
+            marked: Its implementations; by default they are looked for.
         """
         registration = Registration(name, plugin, generation, rank)
-        for attribute, function, options in self._marked(plugin):
+        for found in self._marked(plugin) if marked is None else marked:
+            attribute, function, options = found
             complete_options(options)
-            hookimpl = pluggy.HookImpl(plugin, name, function, options)
             hook = options["specname"] or attribute
+            if hook in self._delegated:
+                registration.delegated.append(found)
+                continue
+            hookimpl = pluggy.HookImpl(plugin, name, function, options)
             caller = self._callers.get(hook)
             has_spec = caller is not None and caller.has_spec()
             if has_spec and caller not in unverified:
@@ -573,6 +630,8 @@ class PluginManager(pluggy.PluginManager):
                         caller.orphan()
                 self._end(registration)
                 self._forget(registration)
+                for other in self._having(registration):
+                    other.unregister(registration.plugin)
             if self._name2plugin.get(name) is not None:
                 del self._name2plugin[name]
         return plugin
@@ -614,6 +673,30 @@ class PluginManager(pluggy.PluginManager):
             return _IdentitySet(plugins)
         return found if len(found) == len(plugins) else _IdentitySet(plugins)
 
+    def list_installed(self, find: _Installed) -> None:
+        """Let *find* say which further plugins come from which distributions.
+
+        Args:
+            find: A method that returns pairs of a plugin and its distribution. It is
+                referred to weakly.
+        """
+        self._installed = [ref for ref in self._installed if ref() is not None]
+        self._installed.append(weakref.WeakMethod(find))
+
+    def list_plugin_distributions(self) -> list[tuple[Any, Any]]:
+        """Return (plugin, distribution) of all plugins that are installed."""
+        found = list(self._plugin_distinfo)
+        for ref in self._installed:
+            find = ref()
+            found += find() if find is not None else ()
+        return found
+
+    def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
+        """Return the same with the objects that pluggy has for distributions."""
+        from pluggy._manager import DistFacade  # type: ignore[attr-defined]
+
+        return [(p, DistFacade(dist)) for p, dist in self.list_plugin_distributions()]
+
     def is_registered(self, plugin: object) -> bool:
         """Return whether *plugin* itself is registered."""
         return id(plugin) in self._by_id
@@ -625,6 +708,83 @@ class PluginManager(pluggy.PluginManager):
             return None
         own = set(registration.callers())
         return [caller.sync for caller in self._all_callers() if caller in own]
+
+    # Hooks that another manager has.
+
+    def delegate(self, other: PluginManager) -> None:
+        """Let *other* have the hooks that it specifies, on the plugins of this manager.
+
+        Implementations of these hooks are registered with *other*, swapped and
+        unregistered with their plugins. They are no hooks of this manager, unless it
+        specifies them itself.
+
+        Args:
+            other: It is referred to weakly.
+        """
+        with self._policy.lock:
+            own = {caller.name for caller in self._all_callers() if caller.has_spec()}
+            names = frozenset(other._specified()) - own
+            self._delegated |= names
+            for name in names & self._callers.keys():
+                self._take_away(self._callers.pop(name))
+            others = [other]
+            self._delegates.add(other)
+            registrations = tuple(self._by_id.values())
+        for registration in registrations:
+            self._register_delegated(registration, others)
+
+    def _take_away(self, caller: Caller) -> None:
+        """Take a hook away whose implementations are for another manager."""
+        delattr(self.hook, caller.name)
+        delattr(self.ahook, caller.name)
+        for registration in self._by_id.values():
+            kept = [place for place in registration.positions if place[0] is not caller]
+            if len(kept) == len(registration.positions):
+                continue
+            registration.positions = kept
+            registration.implementations = [
+                found
+                for found in registration.implementations
+                if found[0] != caller.name
+            ]
+            registration.delegated += [
+                found
+                for found in self._marked(registration.plugin)
+                if (found[2].get("specname") or found[0]) == caller.name
+            ]
+
+    def _check_delegated(self, registration: Registration) -> None:
+        """Raise if another manager cannot take what *registration* has for it."""
+        for other in self._delegates if registration.delegated else ():
+            name, number = registration.name, registration.generation
+            marked = other._known(registration.delegated)
+            other._prepare(registration.plugin, name, number, 0, marked=marked)
+
+    def _register_delegated(
+        self, registration: Registration, others: Iterable[PluginManager] | None = None
+    ) -> None:
+        """Register the delegated implementations of *registration* with *others*."""
+        if not registration.delegated:
+            return
+        for other in tuple(self._delegates if others is None else others):
+            plugin, number = registration.plugin, registration.generation
+            marked = other._known(registration.delegated)
+            if marked and not other.is_registered(plugin):
+                # Somebody else may have the name there.
+                is_free = registration.name not in other._name2plugin
+                name = registration.name if is_free else str(id(plugin))
+                other._register(plugin, name, number, marked)
+
+    def _known(self, marked: Iterable[_Marked]) -> list[_Marked]:
+        """Return those of *marked* whose hooks this manager specifies."""
+        known = set(self._specified())
+        return [one for one in marked if (one[2].get("specname") or one[0]) in known]
+
+    def _having(self, registration: Registration) -> list[PluginManager]:
+        """Return the managers that have implementations of *registration*."""
+        if not registration.delegated:
+            return []
+        return [o for o in self._delegates if o.is_registered(registration.plugin)]
 
     # Swaps.
 
@@ -683,18 +843,36 @@ class PluginManager(pluggy.PluginManager):
             pluggy.PluginValidationError: Likewise.
             PhotonReloadError: Python runs without the GIL.
         """
-        from luminal.hooks._swap import PreparedSwap
-
         if not (has_gil() or os.environ.get("LUMINAL_SWAP_WITHOUT_GIL")):
             raise PhotonReloadError(
                 "photons cannot be swapped while Python runs without the GIL",
                 why="this is not tested enough on free-threaded builds",
                 hint="set PYTHON_GIL=1, or LUMINAL_SWAP_WITHOUT_GIL=1 to try it",
             )
-        owners = tuple(owners)
+        with self._swapping(pairs, generation, tuple(owners), {}) as prepared:
+            yield prepared
+
+    @contextmanager
+    def _swapping(
+        self,
+        pairs: Iterable[tuple[object, object]],
+        generation: int | None,
+        owners: Collection[Any],
+        marked: Mapping[int, Iterable[_Marked]],
+    ) -> Iterator[PreparedSwap]:
+        """Prepare a swap; see `swapping`.
+
+        Args:
+            pairs: As there.
+            generation: Likewise.
+            owners: Likewise.
+            marked: Id of a new plugin → its implementations, where they are known.
+        """
+        from luminal.hooks._swap import PreparedSwap
+
         changing = self._specified_by(owners)
-        changes = self._prepare_changes(pairs, generation, changing)
-        with self._history_repeated(changes):
+        changes = self._prepare_changes(pairs, generation, changing, marked)
+        with self._history_repeated(changes), ExitStack() as others:
             for old, _ in changes:
                 if old.is_gone:
                     raise ValueError(f"plugin {old.name!r} is not registered")
@@ -707,8 +885,14 @@ class PluginManager(pluggy.PluginManager):
             }
             for caller in changing | specs.keys():
                 self._verify_swapped(caller, specs.get(caller, caller.spec), changes)
+            delegated = [
+                others.enter_context(swapping)
+                for swapping in self._delegated_swaps(changes)
+            ]
             callers = self._callers.values()
-            prepared = PreparedSwap(self._policy, callers, self._caller, changes, specs)
+            prepared = PreparedSwap(
+                self._policy, callers, self._caller, changes, specs, delegated
+            )
             try:
                 yield prepared
             finally:
@@ -721,6 +905,32 @@ class PluginManager(pluggy.PluginManager):
                         self._forget(old)
                 else:
                     prepared.undo()
+        if prepared.is_done:
+            for old, new in changes:
+                if old.plugin is not new.plugin:
+                    for other in self._having(old):
+                        other.unregister(old.plugin)
+                self._register_delegated(new)
+
+    def _delegated_swaps(
+        self, changes: Sequence[tuple[Registration, Registration]]
+    ) -> Iterator[AbstractContextManager[PreparedSwap]]:
+        """Yield the swaps of delegated implementations that *changes* need."""
+        for _, new in changes:
+            self._check_delegated(new)
+        for other in tuple(self._delegates):
+            chosen = [
+                (old, new)
+                for old, new in changes
+                if new.delegated and other in self._having(old)
+            ]
+            if chosen:
+                yield other._swapping(
+                    [(old.plugin, new.plugin) for old, new in chosen],
+                    chosen[0][1].generation,
+                    (),
+                    {id(n.plugin): other._known(n.delegated) for _, n in chosen},
+                )
 
     def _specified_by(self, owners: Iterable[Any]) -> set[Caller]:
         """Return the hooks that earlier generations of *owners* have specified."""
@@ -756,6 +966,7 @@ class PluginManager(pluggy.PluginManager):
         pairs: Iterable[tuple[object, object]],
         generation: int | None,
         unverified: Container[Caller],
+        marked: Mapping[int, Iterable[_Marked]],
     ) -> list[tuple[Registration, Registration]]:
         """Return (present registration, next one) of *pairs*; see `_prepare`."""
         changes: list[tuple[Registration, Registration]] = []
@@ -770,7 +981,8 @@ class PluginManager(pluggy.PluginManager):
                     raise ValueError(f"plugin {plugin!r} is registered already")
                 number = present.generation + 1 if generation is None else generation
                 name, rank = present.name, present.rank
-                new = self._prepare(plugin, name, number, rank, unverified)
+                found = marked.get(id(plugin))
+                new = self._prepare(plugin, name, number, rank, unverified, found)
                 changes.append((present, new))
             self._check_orders(changes)
         return changes
@@ -820,7 +1032,8 @@ class PluginManager(pluggy.PluginManager):
         """Return how many calls under way may be in *plugin*, registered or not."""
         from luminal.hooks._swap import calls_in
 
-        return calls_in(self._policy, self._all_callers(), plugin)[0]
+        own = calls_in(self._policy, self._all_callers(), plugin)[0]
+        return own + sum(other.in_flight(plugin) for other in self._delegates)
 
     def wait_until_idle(self, plugin: object, deadline: float) -> bool:
         """Wait until no call may be in *plugin*.
@@ -835,7 +1048,12 @@ class PluginManager(pluggy.PluginManager):
         """
         from luminal.hooks._swap import wait_until_idle
 
-        return wait_until_idle(self._policy, self._all_callers(), plugin, deadline)
+        until = time.monotonic() + deadline
+        is_idle = wait_until_idle(self._policy, self._all_callers(), plugin, deadline)
+        for other in tuple(self._delegates):
+            left = max(until - time.monotonic(), 0)
+            is_idle = other.wait_until_idle(plugin, left) and is_idle
+        return is_idle
 
     async def wait_idle(
         self, plugin: object, deadline: float, *, with_loop: bool = False
@@ -849,9 +1067,15 @@ class PluginManager(pluggy.PluginManager):
         """
         from luminal.hooks._swap import await_idle
 
-        return await await_idle(
+        until = time.monotonic() + deadline
+        is_idle = await await_idle(
             self._policy, self._all_callers(), plugin, deadline, with_loop=with_loop
         )
+        for other in tuple(self._delegates):
+            left = max(until - time.monotonic(), 0)
+            rest = other.wait_idle(plugin, left, with_loop=with_loop)
+            is_idle = await rest and is_idle
+        return is_idle
 
     def abandon(self, plugin: object) -> None:
         """Let no call see *plugin* any more, which was swapped out.
@@ -862,6 +1086,8 @@ class PluginManager(pluggy.PluginManager):
         from luminal.hooks._swap import abandon
 
         abandon(self._all_callers(), plugin)
+        for other in tuple(self._delegates):
+            other.abandon(plugin)
 
     def seen(self, name: str) -> object | None:
         """Return the plugin *name* that the running call sees; None: there is none.
@@ -896,7 +1122,7 @@ class PluginManager(pluggy.PluginManager):
         self,
         report: Callable[[HookFailure], object],
         release: Callable[[str, str, int], object],
-    ) -> None:
+    ) -> bool:
         """Call *report* with failures, and *release* at the end of quarantines.
 
         Args:
@@ -904,11 +1130,16 @@ class PluginManager(pluggy.PluginManager):
                 quarantine. What it raises is ignored.
             release: Called with photon, hook and generation when an implementation has
                 succeeded after its quarantine; likewise.
+
+        Returns:
+            Whether these are the first ones.
         """
         policy = self._policy
         with policy.lock:
+            is_first = not policy.releases
             policy.reports = (*policy.reports, report)
             policy.releases = (*policy.releases, release)
+        return is_first
 
     def add_hookcall_monitoring(
         self, before: Callable[..., Any], after: Callable[..., Any]

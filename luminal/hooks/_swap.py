@@ -191,11 +191,13 @@ class PreparedSwap:
         find: Finds or makes the caller of a hook.
         changes: (old registration, new one, which is verified), one pair a photon.
         specs: Caller → the specification that comes into force.
+        delegated: Swaps of other managers that are part of it.
     """
 
     __slots__ = (
         "_barriers",
         "_callers",
+        "_delegated",
         "_epoch",
         "_policy",
         "_specs",
@@ -210,7 +212,9 @@ class PreparedSwap:
         find: Callable[[str], Caller],
         changes: Sequence[tuple[Registration, Registration]],
         specs: Mapping[Caller, Any],
+        delegated: Sequence[PreparedSwap] = (),
     ) -> None:
+        self._delegated = delegated
         self.changes = changes
         self.is_done = False
         self._specs = specs
@@ -242,6 +246,8 @@ class PreparedSwap:
         """Let calls that begin from now on see the new generations, in all hooks."""
         for caller, spec in self._specs.items():
             caller.spec = spec
+        for other in self._delegated:
+            other.commit()
         self._policy.swaps.number = self._epoch  # this one store
         self.is_done = True
 

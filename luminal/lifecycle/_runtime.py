@@ -226,7 +226,9 @@ class Runtime:
     """What all the photons of a host share.
 
     Attributes:
-        plugins: Where photons' hooks are registered, and the hooks of the lifecycle.
+        plugins: Where photons' hooks are registered.
+        lifecycle: Where the hooks of the lifecycle are. Plugins of ``plugins`` that
+            implement them are registered here as well.
         settings: Photon name → its settings.
         deadlines: For each step of a photon's life.
         events: Passes events to subscribers.
@@ -250,19 +252,23 @@ class Runtime:
     _is_first: bool = attrs.field(init=False)
     survivors: Survivors = attrs.field(init=False)
     failures: Failures = attrs.field(init=False)
+    lifecycle: PluginManager = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.survivors = Survivors(self.events)
         self.failures = Failures(self.events)
         self.events.report_failure = self._subscriber_failed
         self.plugins.owner_of = generation_of
-        self.plugins.add_failure_report(self._hook_failed, self._hook_released)
         # A manager may serve several hosts.
-        self._is_first = not self.plugins.has_plugin("luminal.lifecycle")
-        if self._is_first:
-            _mark_for(self.plugins.project_name)
-            self.plugins.add_hookspecs(LifecycleSpecs)
-            self.plugins.register(DefaultLifecycle(), "luminal.lifecycle")
+        self._is_first = self.plugins.add_failure_report(
+            self._hook_failed, self._hook_released
+        )
+        project = self.plugins.project_name
+        _mark_for(project)
+        self.lifecycle = PluginManager(project)
+        self.lifecycle.add_hookspecs(LifecycleSpecs)
+        self.lifecycle.register(DefaultLifecycle(), "luminal.lifecycle")
+        self.plugins.delegate(self.lifecycle)
 
     def _subscriber_failed(self, subscriber: Any, error: BaseException) -> None:
         generation = generation_of(subscriber)
@@ -322,7 +328,7 @@ class Runtime:
         handler.context.settings = settings_for(handler.name, handler.factory, table)
         if self._has_others("photon_create"):
             await reach_loop()
-        return await self.plugins.ahook.photon_create(handler=handler)
+        return await self.lifecycle.ahook.photon_create(handler=handler)
 
     def check_hooks(self, handler: Subject) -> None:
         """Refuse a photon that implements a hook which the host does not have.
@@ -349,26 +355,26 @@ class Runtime:
         """Start the photon."""
         if self._has_others("photon_start"):
             await reach_loop()
-        await self.plugins.ahook.photon_start(handler=handler)
+        await self.lifecycle.ahook.photon_start(handler=handler)
 
     async def reload(self, handler: Subject, previous: object) -> None:
         """Pass what the generation before has left to the photon."""
         if self._has_others("photon_reload"):
             await reach_loop()
-        await self.plugins.ahook.photon_reload(handler=handler, previous=previous)
+        await self.lifecycle.ahook.photon_reload(handler=handler, previous=previous)
 
     async def finalize(self, handler: Subject) -> object:
         """Finalize the photon; return whether that went well."""
         if self._has_others("photon_finalize"):
             await reach_loop()
-        return await self.plugins.ahook.photon_finalize(handler=handler)
+        return await self.lifecycle.ahook.photon_finalize(handler=handler)
 
     def _has_others(self, hook: str) -> bool:
         """Whether others implement a hook of the lifecycle; they may need a loop.
 
         Luminal's own implementation needs one only for ``async`` methods.
         """
-        return self.plugins.has_others(hook, DefaultLifecycle)
+        return self.lifecycle.has_others(hook, DefaultLifecycle)
 
     def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""

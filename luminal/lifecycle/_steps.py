@@ -165,6 +165,8 @@ async def _cancel(task: Task[Any]) -> None:
     await asyncio.wait({task}, timeout=GRACE)
     if not task.done():
         abandoned_tasks.add(task)
+        # It may be freed before it ends, at the end of the interpreter at the latest.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         task.add_done_callback(abandoned_tasks.discard)
         # `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented

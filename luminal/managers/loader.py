@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
@@ -211,6 +212,7 @@ class Loader:
         self._runtime.has_photon = self._registry.get
         if as_quarantine(quarantine) is not None:
             self.plugins.set_quarantine(quarantine)
+        self.plugins.list_installed(self._installed)
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
             self._runtime.knows_all_hooks = True
@@ -269,6 +271,15 @@ class Loader:
     def plugins(self) -> PluginManager:
         """The plugin manager, where the host adds its hook specifications."""
         return self._runtime.plugins
+
+    @property
+    def lifecycle(self) -> PluginManager:
+        """The plugin manager of the hooks of photons' lives, ``photon_start`` etc.
+
+        What is registered here wraps the life of every photon of this Loader. Plugins
+        of `plugins` that implement these hooks are registered here by themselves.
+        """
+        return self._runtime.lifecycle
 
     @property
     def hook(self) -> Any:
@@ -580,6 +591,24 @@ class Loader:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _installed(self) -> list[tuple[object, Any]]:
+        """Return (plugin, distribution) of the photons that distributions brought."""
+        from importlib import metadata
+
+        found: list[tuple[object, Any]] = []
+        for name, handler in self._registry.all().items():
+            candidate, plugin = handler.candidate, self.plugins.get_plugin(name)
+            if candidate is None or plugin is None or plugin is not handler.instance:
+                continue
+            # The running version's; after an upgrade its folder is gone.
+            if candidate.metadata and os.path.isdir(candidate.metadata):
+                found.append((plugin, metadata.Distribution.at(candidate.metadata)))
+            elif candidate.distribution:
+                with suppress(metadata.PackageNotFoundError):
+                    installed = metadata.distribution(candidate.distribution)
+                    found.append((plugin, installed))
+        return found
 
     def _remember(self, report: Report) -> None:
         """Let the outcomes of *report* replace earlier ones of the same photons."""

@@ -186,6 +186,8 @@ async def _await_within(
     await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
     if not task.done():
         _abandoned.add(task)
+        # It may be freed before it ends, at the end of the interpreter at the latest.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         task.add_done_callback(_abandoned.discard)
         # Else `asyncio.run` would wait for it for ever.
         asyncio._unregister_task(task)  # noqa: SLF001 - documented

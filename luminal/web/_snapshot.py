@@ -28,9 +28,6 @@ __all__ = [
     "snapshot_of_status",
 ]
 
-_INTERNAL = "luminal."
-"""Prefix of the names of Luminal's own hook implementations, which are not photons."""
-
 _MOST_FAILURES = 50
 """Number of failures in a snapshot; older ones are left out."""
 
@@ -165,7 +162,7 @@ def _snapshot(
 ) -> HostSnapshot:
     photons = tuple(_photons(status, outcomes))
     if hooks is not None:
-        hooks = tuple(row for row in hooks if not row.photon.startswith(_INTERNAL))
+        hooks = tuple(hooks)
     return HostSnapshot(
         pid=int(status["pid"]),
         command=" ".join(status["command"]),

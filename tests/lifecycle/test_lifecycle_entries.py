@@ -560,7 +560,7 @@ async def test_a_started_one_is_finalized_though_a_guard_then_raises():
             log.append("finalize")
 
     handler = handler_of(Made)
-    handler._runtime.plugins.register(Guard())
+    handler._runtime.lifecycle.register(Guard())
     with pytest.raises(PhotonStartError, match="not today"):
         await handler.start()
     assert log == ["start", "finalize"]
