@@ -204,6 +204,14 @@ class Loader:
         """The outcome of each photon so far, the latest at the end."""
         return self.loader.report
 
+    def failures_of(self, photon: str) -> dict[str, int]:
+        """Return how many exceptions of a photon were contained; see `luminal.Loader`.
+
+        Args:
+            photon: Its name.
+        """
+        return self.loader.failures_of(photon)
+
     @property
     def plugins(self) -> PluginManager:
         """The plugin manager that has the host's hook specifications."""

@@ -317,7 +317,7 @@ class PhotonRaisedError(LuminalError):
 class PhotonQuarantinedError(LuminalError):
     """A hook of a photon has failed many times in a row, and is skipped for a time."""
 
-    code = "LUM124"
+    code = "LUM125"
 
 
 class LuminalWarning(UserWarning):

@@ -22,7 +22,7 @@ import pluggy
 
 from luminal.errors import PhotonReloadError, did_you_mean, nearest
 from luminal.hooks._caller import Caller, SubsetCaller
-from luminal.hooks._calls import has_gil
+from luminal.hooks._calls import has_gil, outermost
 from luminal.hooks._errors import Policy, Quarantines
 from luminal.hooks._impl import (
     Implementation,
@@ -121,6 +121,28 @@ class _Specified:
         return bool(self.spec.opts.get("historic"))
 
 
+class _WeakMethod:
+    """Calls a method as long as something else refers to its object.
+
+    Args:
+        method: A bound method.
+    """
+
+    def __init__(self, method: Callable[..., object]) -> None:
+        self._method = weakref.WeakMethod(method)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its object exists."""
+        return self._method() is not None
+
+    def __call__(self, *args: Any) -> None:
+        """Call it."""
+        method = self._method()
+        if method is not None:
+            method(*args)
+
+
 class _IdentitySet(AbstractSet[Any]):
     """A set of any objects, told apart by identity.
 
@@ -142,6 +164,15 @@ class _IdentitySet(AbstractSet[Any]):
 
     def __repr__(self) -> str:
         return repr([*self])
+
+
+def _presence_hook(name: str) -> str:
+    """Return the name of the hook that plugin *name* alone implements."""
+    return f"_luminal_presence_{name}"
+
+
+def _be_there() -> None:
+    """Implement that hook."""
 
 
 def _nobody(_: Any) -> None:
@@ -213,6 +244,8 @@ class PluginManager(pluggy.PluginManager):
         self._delegated: frozenset[str] = frozenset()
         # Of each host that loads plugins from distributions itself.
         self._installed: list[weakref.WeakMethod[_Installed]] = []
+        # Plugins that implement one hook more, so that `seen` is exact.
+        self._followed: set[str] = set()
 
     # Hooks.
 
@@ -232,6 +265,11 @@ class PluginManager(pluggy.PluginManager):
     def _all_callers(self) -> list[Caller]:
         with self._policy.lock:
             return list(self._callers.values())
+
+    def _listed(self) -> list[Caller]:
+        """Return the callers of all hooks but those of `follow`."""
+        followed = set(map(_presence_hook, self._followed))
+        return [c for c in self._all_callers() if c.name not in followed]
 
     def _renew(self, callers: Iterable[Caller]) -> None:
         with self._policy.lock:
@@ -548,6 +586,8 @@ class PluginManager(pluggy.PluginManager):
                 self._verify_hook(caller, hookimpl)
             impl = Implementation(hookimpl, generation)
             registration.implementations.append((hook, impl, has_spec))
+        if name in self._followed:
+            self._presence(registration)
         return registration
 
     def _check_orders(
@@ -707,7 +747,7 @@ class PluginManager(pluggy.PluginManager):
         if registration is None:
             return None
         own = set(registration.callers())
-        return [caller.sync for caller in self._all_callers() if caller in own]
+        return [caller.sync for caller in self._listed() if caller in own]
 
     # Hooks that another manager has.
 
@@ -1089,21 +1129,54 @@ class PluginManager(pluggy.PluginManager):
         for other in tuple(self._delegates):
             other.abandon(plugin)
 
+    def follow(self, name: str) -> None:
+        """Let `seen` tell which generation of plugin *name* the running call sees.
+
+        From now on the plugin implements one hook more, which nobody calls. So a swap
+        of it is one for calls under way whatever other hooks it implements, and they
+        are waited for.
+
+        Args:
+            name: Name of the plugin, registered or not.
+        """
+        with self._policy.lock:
+            if name in self._followed:
+                return
+            self._followed.add(name)
+            registration = self._by_id.get(id(self._name2plugin.get(name)))
+            if registration is None:
+                return
+            impl = self._presence(registration)
+        self._add(registration, _presence_hook(name), impl, was_verified=True)
+
+    def _presence(self, registration: Registration) -> Implementation:
+        options: Any = complete_options({})
+        hookimpl = pluggy.HookImpl(
+            registration.plugin, registration.name, _be_there, options
+        )
+        impl = Implementation(hookimpl, registration.generation)
+        hook = _presence_hook(registration.name)
+        registration.implementations.append((hook, impl, True))
+        return impl
+
     def seen(self, name: str) -> object | None:
         """Return the plugin *name* that the running call sees; None: there is none.
 
-        In a call from before a swap that is the old generation.
+        In a call from before a swap that is the old generation, see `follow`.
         """
-        from luminal.hooks._swap import seen
-
-        found = seen(self._policy, self._all_callers(), name)
-        return self.get_plugin(name) if found is None else found
+        caller = self._callers.get(_presence_hook(name))
+        barrier = caller.barrier if caller is not None else None
+        epoch = outermost(self._policy) if barrier is not None else None
+        if barrier is not None and epoch is not None:
+            for impl in barrier.seen_by(epoch).implementations:
+                return impl.plugin
+        return self.get_plugin(name)
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""
         from luminal.hooks._swap import statistics
 
-        return statistics(self._policy, self._all_callers())
+        return statistics(self._policy, self._listed())
 
     def explain_order(self, hook_name: str) -> OrderExplanation:
         """Return the order of calls of hook *hook_name*, and its reasons.
@@ -1131,15 +1204,18 @@ class PluginManager(pluggy.PluginManager):
             release: Called with photon, hook and generation when an implementation has
                 succeeded after its quarantine; likewise.
 
+        Both are methods, whose object is referred to weakly: hosts come and go.
+
         Returns:
-            Whether these are the first ones.
+            Whether no other host has asked for it, of those that still exist.
         """
         policy = self._policy
         with policy.lock:
-            is_first = not policy.releases
-            policy.reports = (*policy.reports, report)
-            policy.releases = (*policy.releases, release)
-        return is_first
+            others = [r for r in policy.releases if getattr(r, "is_alive", True)]
+            policy.releases = (*others, _WeakMethod(release))
+            known = [r for r in policy.reports if getattr(r, "is_alive", True)]
+            policy.reports = (*known, _WeakMethod(report))
+        return not others
 
     def add_hookcall_monitoring(
         self, before: Callable[..., Any], after: Callable[..., Any]

@@ -42,7 +42,6 @@ __all__ = [
     "abandon",
     "await_idle",
     "calls_in",
-    "seen",
     "statistics",
     "wait_until_idle",
 ]
@@ -363,19 +362,6 @@ def abandon(callers: Iterable[Caller], plugin: object) -> None:
     for caller in callers:
         if caller.barrier is not None:
             caller.barrier.abandon(plugin)
-
-
-def seen(policy: Policy, callers: Iterable[Caller], name: str) -> object | None:
-    """Return the plugin *name* that a call from before a swap sees; None: not such."""
-    barriers = [b for caller in callers if (b := caller.barrier) is not None]
-    epoch = outermost(policy) if barriers else None
-    if epoch is None:
-        return None
-    for barrier in barriers:
-        for impl in barrier.seen_by(epoch).implementations:
-            if impl.photon == name:
-                return impl.plugin
-    return None
 
 
 def _pauses(deadline: float) -> Iterator[float]:

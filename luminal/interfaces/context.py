@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 
@@ -16,6 +16,7 @@ __all__ = ["PhotonContext"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 @attrs.define(eq=False, repr=False)
@@ -29,6 +30,12 @@ class PhotonContext:
         settings: What the host has set for this photon: an instance of the attrs class
             ``photon_settings`` of the photon, or without one a read-only mapping.
         data: State that is kept over reloads: the next generation gets a copy of it.
+        shared: State that all generations of the photon share: the same dictionary,
+            never copied. A rejected reload and a roll-back undo nothing in it, and it
+            is gone when the photon is unloaded. What calls of the old generation still
+            write while the new one starts is in it; keep no instances of the photon's
+            own classes there, as they stay instances of the old class.
+        requires: Names of the photons in ``photon_requires``.
     """
 
     name: str
@@ -36,6 +43,10 @@ class PhotonContext:
     # A `luminal.supervise.Scope`, set by the Handler as long as the photon lives.
     scope: Any = None
     data: dict[str, Any] = attrs.Factory(dict)
+    shared: dict[str, Any] = attrs.Factory(dict)
+    requires: tuple[str, ...] = ()
+    # A `luminal.lifecycle.Runtime`.
+    _runtime: Any = None
 
     @property
     def logger(self) -> logging.Logger:
@@ -46,6 +57,60 @@ class PhotonContext:
 
     def __repr__(self) -> str:
         return f"<PhotonContext {self.name!r}>"
+
+    @property
+    def host(self) -> Any:
+        """What the host has passed to ``Loader(host=…)``; None where it did not."""
+        return self._host.host
+
+    @property
+    def hook(self) -> Any:
+        """Calls hooks of the host: ``self.context.hook.name(argument=value)``."""
+        return self._host.plugins.hook
+
+    @property
+    def ahook(self) -> Any:
+        """Awaits hooks of the host, as `hook` calls them."""
+        return self._host.plugins.ahook
+
+    @overload
+    def require(self, name: str) -> Any: ...
+    @overload
+    def require(self, name: str, kind: type[T]) -> T: ...
+    def require(self, name: str, kind: Any = None) -> Any:
+        """Return the photon *name*, which this one requires.
+
+        Each attribute is looked up when it is asked for, on the instance that runs
+        then. So the other photon can be reloaded while this one keeps what it got. A
+        call that began before such a reload goes on with the instance of then, as it
+        does with hooks.
+
+        Args:
+            name: Name of a photon in this one's ``photon_requires``.
+            kind: The class or `typing.Protocol` that the photon is of, for type
+                checkers. It is not looked at.
+
+        Returns:
+            An object with the photon's attributes. To ask for one of them raises
+            `PhotonNotFoundError` while the photon does not run.
+
+        Raises:
+            PhotonDependencyError: *name* is not in this photon's ``photon_requires``.
+            PhotonNotInitializedError: The context belongs to no host.
+        """
+        del kind
+        find = self._host.finder_of(name, self.name, self.requires)
+        return RequiredPhoton(name, find)
+
+    @property
+    def _host(self) -> Any:
+        if self._runtime is None:
+            raise PhotonNotInitializedError(
+                "belongs to no host",
+                photon=self.name,
+                hint="load it with a Loader, or a luminal.testing.Host",
+            )
+        return self._runtime
 
     def on_close(self, function: Callable[[], Any]) -> None:
         """Call *function* at the photon's end, the last one given first.
@@ -152,3 +217,24 @@ class PhotonContext:
                 hint="use the context from __init__, start, or later",
             )
         return self.scope
+
+
+class RequiredPhoton:
+    """Another photon, as `PhotonContext.require` returns it.
+
+    Args:
+        name: Its name.
+        find: Returns the instance that the running call sees.
+    """
+
+    __slots__ = ("__find", "__name")
+
+    def __init__(self, name: str, find: Callable[[], Any]) -> None:
+        self.__name = name
+        self.__find = find
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__find(), name)
+
+    def __repr__(self) -> str:
+        return f"<required photon {self.__name!r}>"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from luminal.interfaces.context import PhotonContext
-    from luminal.model import Deadlines
+    from luminal.model import Candidate, Deadlines
 
 __all__ = ["IPhoton", "LifecycleSpecs", "Subject"]
 
@@ -107,6 +107,10 @@ class Subject(Protocol):
     @property
     def factory(self) -> Any:
         """Its class; None where the instance was there from the beginning."""
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """What discovery knows of it."""
 
     @property
     def context(self) -> PhotonContext:

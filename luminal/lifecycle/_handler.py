@@ -341,7 +341,9 @@ class Handler:
         """Give the photon an owner for what it starts, and a context of its own."""
         life = self._life
         if life.state is not State.STAGED:
+            shared = life.context.shared
             life.context = self._runtime.new_context(self.name)
+            life.context.shared = shared
         self._go(Step.START)
         life.leftovers = ()
         self._runtime.failures.forget(self.name, self.number)

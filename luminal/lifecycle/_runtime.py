@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import types
+import weakref
 from collections import deque
 from contextlib import nullcontext, suppress
 from types import MappingProxyType
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.discovery import fold, split_requirement
 from luminal.errors import (
+    PhotonDependencyError,
+    PhotonNotFoundError,
     PhotonSettingsError,
     PhotonTimeoutError,
     PhotonValidationError,
@@ -30,11 +34,12 @@ from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from luminal.hooks.records import HookFailure
     from luminal.interfaces import Subject
+    from luminal.lifecycle._batch import Registry
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
     from luminal.model import Candidate
 
@@ -236,7 +241,8 @@ class Runtime:
             state; None where they are not looked at.
         knows_all_hooks: Whether no hooks are specified later, so that a photon must
             not implement any other.
-        has_photon: Returns whether this host has a photon of a name.
+        host: What photons find as ``context.host``.
+        registry: The loaded photons; None where the host has no Loader.
         survivors: Reports ended generations that stay in memory.
         failures: Reports what photons' code has raised and Luminal has contained.
     """
@@ -247,7 +253,8 @@ class Runtime:
     events: Events = attrs.Factory(Events)
     interpreter_policy: InterpreterPolicy | None = None
     knows_all_hooks: bool = False
-    has_photon: Callable[[str], object] = attrs.field(default=lambda _: True)
+    host: Any = None
+    registry: Registry | None = None
     # Of the hosts that use the manager.
     _is_first: bool = attrs.field(init=False)
     survivors: Survivors = attrs.field(init=False)
@@ -257,7 +264,9 @@ class Runtime:
     def __attrs_post_init__(self) -> None:
         self.survivors = Survivors(self.events)
         self.failures = Failures(self.events)
-        self.events.report_failure = self._subscriber_failed
+        # Weakly: what waits to emit an event must not keep the whole host.
+        tell = weakref.WeakMethod(self._subscriber_failed)
+        self.events.report_failure = lambda *given: (told := tell()) and told(*given)
         self.plugins.owner_of = generation_of
         # A manager may serve several hosts.
         self._is_first = self.plugins.add_failure_report(
@@ -303,7 +312,9 @@ class Runtime:
     def _is_ours(self, photon: str, generation: int) -> bool:
         """Whether this host tells of *photon*: a manager may serve several."""
         # The host's own plugins have no generation.
-        return bool(self.has_photon(photon) if generation else self._is_first)
+        if not generation:
+            return self._is_first
+        return self.registry is None or self.registry.get(photon) is not None
 
     def tracking_changes(
         self, changes: InterpreterChanges, photon: str, file: str
@@ -316,7 +327,7 @@ class Runtime:
     def new_context(self, name: str) -> PhotonContext:
         """Return a context for the photon *name*."""
         settings = MappingProxyType(dict(self.settings.get(name, {})))
-        return PhotonContext(name, settings)
+        return PhotonContext(name, settings, runtime=self)
 
     async def create(self, handler: Subject) -> object:
         """Return the photon, created where there is no instance yet.
@@ -326,9 +337,59 @@ class Runtime:
         """
         table = self.settings.get(handler.name, {})
         handler.context.settings = settings_for(handler.name, handler.factory, table)
+        self._follow_required(handler)
         if self._has_others("photon_create"):
             await reach_loop()
         return await self.lifecycle.ahook.photon_create(handler=handler)
+
+    def _follow_required(self, handler: Subject) -> None:
+        """Let calls of a photon see one generation of each photon that it requires."""
+        candidate = handler.candidate
+        if candidate is None or not candidate.requirements:
+            return
+        names = [split_requirement(each)[0] for each in candidate.requirements]
+        handler.context.requires = tuple(names)
+        for name in names:
+            self.plugins.follow(self._name_of(name))
+
+    def _name_of(self, name: str) -> str:
+        """Return the name of a loaded photon as it is registered for hooks."""
+        known = self.registry.get(name) if self.registry is not None else None
+        return known.name if known is not None else name
+
+    def finder_of(
+        self, name: str, user: str, requires: Sequence[str]
+    ) -> Callable[[], object]:
+        """Return a function that finds the running photon *name*.
+
+        Args:
+            name: Name of the photon.
+            user: Name of the photon that asks for it.
+            requires: Names of those that it requires.
+
+        Raises:
+            PhotonDependencyError: It is not among them.
+        """
+        if fold(name) not in map(fold, requires):
+            raise PhotonDependencyError(
+                f"asks for photon {name!r}, which it does not require",
+                photon=user,
+                why=f"its photon_requires are: {', '.join(requires) or 'none'}",
+                hint=did_you_mean(name, list(requires)) or f"add {name!r} to them",
+            )
+
+        def find() -> object:
+            found = self.plugins.seen(self._name_of(name))
+            if found is None or getattr(type(found), "is_placeholder", False):
+                raise PhotonNotFoundError(
+                    "is not running",
+                    photon=name,
+                    why=f"photon {user!r} requires it",
+                    hint="start it, or load it again",
+                )
+            return found
+
+        return find
 
     def check_hooks(self, handler: Subject) -> None:
         """Refuse a photon that implements a hook which the host does not have.

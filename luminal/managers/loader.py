@@ -173,6 +173,7 @@ class Loader:
             how many failures in a row and for how long, or that number alone. By
             default never.
         cache: Whether compiled code is kept between runs.
+        host: What photons find as ``self.context.host``: the program's own object.
         roots: Further directories, of helpers for example, whose modules are the
             photons' own. Photons that import from them are reloaded with them, and a
             watch watches them too.
@@ -194,6 +195,7 @@ class Loader:
         cache: bool = True,
         footprint: Mapping[str, str] | str | None = None,
         roots: Iterable[_Path] = (),
+        host: Any = None,
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -208,8 +210,9 @@ class Loader:
             plugins=plugins or PluginManager(project),
             settings=settings or {},
             deadlines=deadlines or Deadlines(),
+            host=host,
+            registry=self._registry,
         )
-        self._runtime.has_photon = self._registry.get
         if as_quarantine(quarantine) is not None:
             self.plugins.set_quarantine(quarantine)
         self.plugins.list_installed(self._installed)

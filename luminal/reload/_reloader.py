@@ -244,7 +244,7 @@ class Reloader:
         """
         handler: Any = pair.old or pair.new
         outcome: Outcome = handler._outcome()
-        changed = stays
+        changed = stays + pair.warnings
         if pair.retiring:
             changed += entries_taken_away(pair.retiring)
         for problem in changed:

@@ -32,6 +32,7 @@ from luminal.loading import (
 )
 from luminal.model import Candidate, Event, EventKind, State
 from luminal.reload._plan import find_unmet, reachable
+from luminal.reload._state import own_instances
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -83,6 +84,7 @@ class Pair:
     state: State = State.STAGED
     registered: object | None = None
     retiring: Handler | None = None
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def is_one_sided(self) -> bool:
@@ -225,6 +227,7 @@ def hand_over(old: Handler, new: Handler) -> Previous:
             hint="keep in 'context.data' only what 'copy.deepcopy' can copy",
         ) from error
     new.context.data.update(data)
+    new.context.shared = old.context.shared
     version = old.candidate.version if old.candidate is not None else ""
     return Previous(version, old.number, old.instance, new.context.data)
 
@@ -237,6 +240,9 @@ class Placeholder:
         handler: Of the photon.
         data: Its ``context.data``.
     """
+
+    is_placeholder = True
+    """Photons that require this one cannot reach it meanwhile."""
 
     handler: Handler
     data: dict[str, Any]
@@ -658,7 +664,10 @@ class Swap:
             if old is not None:
                 await self.runtime.reload(handler, previous)
 
-        previous: Any = hand_over(old, new) if old is not None else None
+        previous: Any = None
+        if old is not None:
+            previous = hand_over(old, new)
+            pair.warnings = own_instances(old)
         with self.stage.entered(self._attempt):
             await new._start(prepare=prepare)
 

@@ -299,16 +299,27 @@ def test_after_the_deadline_a_long_call_is_led_to_the_new(is_warm: bool) -> None
     assert found == [["new"]]
 
 
-def test_a_call_can_ask_which_generation_it_sees() -> None:
+@pytest.mark.parametrize("has_hooks", [False, True])
+def test_a_call_can_ask_which_generation_it_sees(has_hooks: bool) -> None:
     """Until it is given up, that is the one that its outermost call began with."""
     pm = manager()
-    old, new = pm.get_plugin("p"), Photon("new")
+    if not has_hooks:
+        pm.unregister(name="p")
+        pm.register(object(), "p")
+    pm.follow("p")
+    old, new = pm.get_plugin("p"), Photon("new") if has_hooks else object()
     with long_call(pm, lambda: pm.seen("p")) as found:
         pm.swap("p", new)
         assert pm.seen("p") is new
+        assert pm.in_flight(old) == 1
     assert found == [old]
     assert pm.seen("p") is new
+    assert pm.in_flight(old) == 0
     assert pm.seen("nobody") is None
+    hooks = [caller.name for caller in pm.get_hookcallers(new)]
+    assert hooks == (["inner"] if has_hooks else [])
+    assert "inner" in {row.hook for row in pm.statistics()} or not has_hooks
+    assert all(not row.hook.startswith("_") for row in pm.statistics())
 
 
 @pytest.mark.parametrize("has_wrapper", [False, True])

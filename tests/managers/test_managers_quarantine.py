@@ -69,7 +69,7 @@ async def test_a_hook_is_skipped_told_and_tried_again(
         event = loader.events.journal[-1]
         assert event.problem is not None
         assert (event.photon, event.generation) == ("bad", 1)
-        assert event.problem.code == "LUM124"
+        assert event.problem.code == "LUM125"
         assert "LookupError: on_message" in event.problem.why
         assert any("skipped for 30 seconds" in r.getMessage() for r in caplog.records)
 
