@@ -1165,12 +1165,17 @@ class PluginManager(pluggy.PluginManager):
         In a call from before a swap that is the old generation, see `follow`.
         """
         caller = self._callers.get(_presence_hook(name))
-        barrier = caller.barrier if caller is not None else None
-        epoch = outermost(self._policy) if barrier is not None else None
-        if barrier is not None and epoch is not None:
-            for impl in barrier.seen_by(epoch).implementations:
-                return impl.plugin
-        return self.get_plugin(name)
+        while True:
+            barrier = caller.barrier if caller is not None else None
+            if barrier is not None:
+                epoch = outermost(self._policy)
+                if epoch is not None:
+                    for impl in barrier.seen_by(epoch).implementations:
+                        return impl.plugin
+            found = self.get_plugin(name)
+            # Otherwise a swap has begun meanwhile, which this call must not see.
+            if barrier is not None or caller is None or caller.barrier is None:
+                return found
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""

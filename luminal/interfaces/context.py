@@ -234,6 +234,8 @@ class RequiredPhoton:
         self.__find = find
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # `copy` and `pickle` ask for these
+            raise AttributeError(name)
         return getattr(self.__find(), name)
 
     def __repr__(self) -> str:
