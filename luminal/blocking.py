@@ -243,6 +243,8 @@ class Loader:
     start = blocking_method(AsyncLoader.start)
     watch_photons = blocking_method(AsyncLoader.watch_photons)
     stop_watching_photons = blocking_method(AsyncLoader.stop_watching_photons)
+    pause_watching = blocking_method(AsyncLoader.pause_watching)
+    resume_watching = blocking_method(AsyncLoader.resume_watching)
     watch_distributions = blocking_method(AsyncLoader.watch_distributions)
     stop_watching_distributions = blocking_method(
         AsyncLoader.stop_watching_distributions

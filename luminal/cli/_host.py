@@ -74,6 +74,13 @@ _page_option = click.option(
     help="Show the host on a web page at this port of 127.0.0.1; 0 takes a free one.",
 )
 
+_polling_option = click.option(
+    "--polling/--no-polling",
+    default=None,
+    envvar="LUMINAL_POLLING",
+    help="Find changes by looking at every file every 2 s, or only by events.",
+)
+
 
 _quarantine_option = click.option(
     "--quarantine",
@@ -90,6 +97,7 @@ _quarantine_option = click.option(
 @click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
+@_polling_option
 @_page_option
 @_quarantine_option
 @discovery_options
@@ -97,6 +105,7 @@ def run_command(
     options: DiscoveryOptions,
     once: bool,
     watch: bool,
+    polling: bool | None,
     page: int | None,
     quarantine: int | None,
     as_json: bool,
@@ -115,15 +124,20 @@ def run_command(
         other = "--watch" if watch else "--page"
         raise click.UsageError(f"--once and {other} exclude each other")
     reporter = _Reporter("run", as_json, is_once=once)
-    return _run(options, reporter, page, quarantine, is_watching=watch)
+    return _run(options, reporter, page, polling, quarantine, is_watching=watch)
 
 
 @command("watch")
+@_polling_option
 @_page_option
 @_quarantine_option
 @discovery_options
 def watch_command(
-    options: DiscoveryOptions, page: int | None, quarantine: int | None, as_json: bool
+    options: DiscoveryOptions,
+    polling: bool | None,
+    page: int | None,
+    quarantine: int | None,
+    as_json: bool,
 ) -> Exit:
     """Run photons, reload what changes, and print each event in a line.
 
@@ -134,13 +148,14 @@ def watch_command(
     With --json, each line is a document.
     """
     reporter = _Reporter("watch", as_json, has_events=True)
-    return _run(options, reporter, page, quarantine, is_watching=True)
+    return _run(options, reporter, page, polling, quarantine, is_watching=True)
 
 
 def _run(
     options: DiscoveryOptions,
     reporter: _Reporter,
     page: int | None,
+    polling: bool | None,
     quarantine: int | None,
     *,
     is_watching: bool,
@@ -154,6 +169,7 @@ def _run(
     )
     # The reporter prints the same, and more.
     logging.getLogger("luminal.watch").setLevel(logging.CRITICAL)
+    logging.getLogger("luminal.watch.notes").setLevel(logging.WARNING)
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     loader = Loader(
@@ -161,7 +177,7 @@ def _run(
     )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)
-    watches = _watches(options, loader) if is_watching else None
+    watches = _watches(options, loader, polling) if is_watching else None
     host = _Host(found, loader, reporter, watches)
     with contextlib.ExitStack() as stack:
         if reporter.is_json:
@@ -173,7 +189,9 @@ def _run(
         return host.run() or (Exit.FAILED if reporter.has_failed else Exit.FINE)
 
 
-def _watches(options: DiscoveryOptions, loader: Loader) -> Watches:
+def _watches(
+    options: DiscoveryOptions, loader: Loader, polling: bool | None
+) -> Watches:
     """Return the watches of the paths; beside a single file nothing else is loaded."""
     whole = [os.path.abspath(path) for path in options.paths if os.path.isdir(path)]
     files = {os.path.abspath(path) for path in options.paths if not os.path.isdir(path)}
@@ -193,6 +211,7 @@ def _watches(options: DiscoveryOptions, loader: Loader) -> Watches:
         options.recursive,
         is_wanted,
         has_installed=options.group is not None,
+        polling=polling,
     )
 
 
@@ -505,11 +524,17 @@ class _Host:
         except (OSError, AttributeError) as error:
             text = f"luminal: 'reload' and 'top' cannot reach this host: {error}\n"
             write_unbuffered(text)
+        watch = asyncio.create_task(self._watch())
+        if await _first(watch, self._stop):
+            watch.result()
+            self.reporter.ready()
+            await self._stop.wait()
+        watch.cancel()
+        control.stop()
+
+    async def _watch(self) -> None:
         if self.watches is not None:
             await self.watches.start()
-        self.reporter.ready()
-        await self._stop.wait()
-        control.stop()
 
     async def _close(self) -> list[str]:
         """Unload everything; return the photons that did not stop."""

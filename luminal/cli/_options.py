@@ -142,6 +142,7 @@ KEYS: dict[str, type] = {
     "group": str,
     "no-installed": bool,
     "recursive": bool,
+    "polling": bool,
     "roots": list,
     "only": list,
     "without": list,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._footprint import report_referrers as report_referrers
     from luminal.lifecycle._handler import Handler as Handler
     from luminal.lifecycle._lock import CrossLoopLock as CrossLoopLock
+    from luminal.lifecycle._lock import forked_while_busy as forked_while_busy
     from luminal.lifecycle._runtime import Events as Events
     from luminal.lifecycle._runtime import Runtime as Runtime
     from luminal.lifecycle._steps import is_containable as is_containable
@@ -47,7 +48,7 @@ __getattr__, __dir__ = lazy_attributes(
             "report_referrers",
         ),
         "_handler": ("Handler",),
-        "_lock": ("CrossLoopLock",),
+        "_lock": ("CrossLoopLock", "forked_while_busy"),
         "_runtime": ("Events", "Runtime"),
         "_steps": ("is_containable", "method_of", "run_step"),
     },

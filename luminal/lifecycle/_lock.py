@@ -7,6 +7,7 @@ lock and asks for it again would wait for itself, and gets an error instead.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
-__all__ = ["CrossLoopLock"]
+__all__ = ["CrossLoopLock", "forked_while_busy"]
 
 # Holders that the calling code runs under. Threads and tasks that are started by a
 # holder inherit it, and it means nothing any more once the lock was released.
@@ -30,12 +31,41 @@ _holders: ContextVar[tuple[object, ...]] = ContextVar("luminal_holders", default
 _Waiter = tuple["asyncio.AbstractEventLoop", "asyncio.Future[None]"]
 
 
+@attrs.frozen(eq=False)
+class _Holder:
+    """Who holds a lock, one object each time."""
+
+    forks: int = attrs.Factory(lambda: _forks)
+
+
+_forks = 0
+"""How often this process, and those that it was forked from, were made by a fork."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+def forked_while_busy() -> PhotonStateError:
+    """Return the error of what cannot be done in a process since its fork."""
+    return PhotonStateError(
+        "cannot be done in this process",
+        why="the process was forked while a photon was loaded or reloaded",
+        hint="fork before that, or after pause_watching() and resume in both",
+    )
+
+
 @attrs.define(eq=False)
 class CrossLoopLock:
     """``async with lock:`` runs one such block at a time, whatever loop it is on."""
 
-    # Who holds the lock, a new object each time; None where nobody does.
-    _holder: object | None = None
+    # None where nobody holds the lock.
+    _holder: _Holder | None = None
     # In order of arrival. A waiter that is not in here has been handed the lock.
     _waiting: deque[_Waiter] = attrs.Factory(deque)
     # Held for a few instructions only, never while anything is awaited.
@@ -54,8 +84,10 @@ class CrossLoopLock:
         """Take the lock if nobody has it; else append *waiter*, if one is given."""
         with self._lock:
             if self._holder is None:
-                self._holder = object()
+                self._holder = _Holder()
                 return True
+            if self._holder.forks != _forks:
+                raise forked_while_busy()
             if self._holder in inside:
                 raise PhotonStateError(
                     "cannot wait for what it is part of",
@@ -96,7 +128,7 @@ class CrossLoopLock:
                 if not self._waiting:
                     self._holder = None
                     return
-                self._holder = object()
+                self._holder = _Holder()
                 loop, arrived = self._waiting.popleft()
             try:
                 loop.call_soon_threadsafe(_wake, arrived)

@@ -507,32 +507,43 @@ class Loader:
         self._conclude(done)
         return list(done.handlers)
 
-    async def watch_photons(self, photons_directory: _Path) -> None:
-        """Keep the photons and a directory the same, from a background thread.
+    async def watch_photons(
+        self,
+        *photons_directories: _Path,
+        recursive: bool = False,
+        polling: bool | None = None,
+    ) -> None:
+        """Keep the photons and directories the same, from a background thread.
 
-        Loads and starts what the directory has, reloads what changes, loads and starts
-        what is new, unloads what is deleted. Returns at once; the watch continues when
-        the calling event loop has ended.
+        Loads and starts what the directories have, reloads what changes, loads and
+        starts what is new, unloads what is deleted. Returns when what is there runs or
+        was rejected; where the caller is itself part of a load or a start, at once. The
+        watch continues when the calling event loop has ended, and when this call is
+        cancelled.
 
         Args:
-            photons_directory: Path of the directory.
+            photons_directories: Paths of directories, at least one.
+            recursive: Whether photons of directories below them are loaded too.
+            polling: True looks at every file every 2 s, for file systems that send no
+                events. None does so where the environment variable ``LUMINAL_POLLING``
+                asks for it, or the file system is known to send none. False never does.
 
         Raises:
-            TypeError: It is not a path.
+            TypeError: There is no directory, or one is not a path.
             DirectoryNotFoundError: There is no such directory.
-            ThreadManagerAlreadyRunningError: A directory is watched already.
+            ThreadManagerAlreadyRunningError: Directories are watched already.
+            ValueError: ``LUMINAL_POLLING`` is neither true nor false.
         """
-        if not isinstance(photons_directory, str | os.PathLike):
-            raise TypeError(f"not a path of a directory: {photons_directory!r}")
-        if self._directory_watch is not None:
-            raise ThreadManagerAlreadyRunningError(
-                f"{self._directory_watch.directory!r} is watched already",
-                hint="stop that first with stop_watching_photons",
-            )
-        self._directory_watch = self._start_watch(os.fspath(photons_directory))
+        if not photons_directories:
+            raise TypeError("pass the path of the directory that is to be watched")
+        for directory in photons_directories:
+            if not isinstance(directory, str | os.PathLike):
+                raise TypeError(f"not a path of a directory: {directory!r}")
+        paths = [os.fspath(directory) for directory in photons_directories]
+        await self._watch(paths, recursive, polling)
 
     async def stop_watching_photons(self, halt_threads: bool = False) -> None:
-        """Stop watching the directory, and unload what the watch has loaded.
+        """Stop watching the directories, and unload what the watch has loaded.
 
         Args:
             halt_threads: Skip ``finalize`` and end at once what the photons own.
@@ -542,6 +553,32 @@ class Loader:
             await watch.stop(halt_threads)
             if self._directory_watch is watch:  # not where the stop was cancelled
                 self._directory_watch = None
+
+    async def pause_watching(self) -> None:
+        """Apply no changes of files or distributions until `resume_watching`.
+
+        A change that is being applied is finished first. Later ones are noted. Does
+        nothing where nothing is watched.
+
+        Raises:
+            PhotonStateError: The caller is part of what this waits for.
+        """
+        for watch in (self._directory_watch, self._distribution_watch):
+            if watch is not None:
+                await watch.pause()
+
+    async def resume_watching(self) -> None:
+        """Apply what has changed since `pause_watching`, and watch again.
+
+        In a process that was forked, where the parent watches: watch here as well.
+        What has changed since the fork is applied on return.
+
+        Raises:
+            PhotonStateError: It was forked while a change was being applied.
+        """
+        for watch in (self._directory_watch, self._distribution_watch):
+            if watch is not None:
+                await watch.resume()
 
     async def watch_distributions(self) -> None:
         """Swap in new versions of loaded distributions when they are installed.
@@ -620,27 +657,37 @@ class Loader:
         for outcome in report:
             self._outcomes.setdefault(outcome.photon, []).append(outcome)
 
-    def _start_watch(
+    async def _watch(
         self,
-        directory: str,
-        recursive: bool = False,
+        directories: Sequence[str],
+        recursive: bool,
+        polling: bool | None,
         is_wanted: Callable[[Candidate], bool] = lambda _: True,
-    ) -> DirectoryWatch:
-        """Watch a directory, on the running loop as long as that runs."""
+    ) -> None:
+        """Watch directories, on the running loop as long as that runs."""
         import asyncio
 
         from luminal.reload import DirectoryWatch
 
+        if self._directory_watch is not None:
+            watched = ", ".join(map(repr, self._directory_watch.directories))
+            raise ThreadManagerAlreadyRunningError(
+                f"watched already: {watched}",
+                hint="stop that first with stop_watching_photons; in a process that "
+                "was forked, continue it with resume_watching",
+            )
         watch = DirectoryWatch(
-            directory,
+            directories,
             self._batch_loader,
             self._reloader,
             self._lock,
             recursive,
             is_wanted,
+            polling,
         )
         watch.start(asyncio.get_running_loop())
-        return watch
+        self._directory_watch = watch
+        await watch.wait_until_caught_up()
 
     def _run_from_thread(
         self,
@@ -723,9 +770,10 @@ class Watches:
     Args:
         loader: The host.
         directories: Paths of directories.
-        recursive: Whether directories below them are watched too.
+        recursive: Whether photons of directories below them are loaded too.
         is_wanted: Whether a new photon is to be loaded.
         has_installed: Whether upgrades of installed distributions are swapped in.
+        polling: See `Loader.watch_photons`.
     """
 
     loader: Loader
@@ -733,13 +781,14 @@ class Watches:
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
     has_installed: bool = False
-    _watches: list[DirectoryWatch] = attrs.field(init=False, factory=list)
+    polling: bool | None = None
 
     async def start(self) -> None:
         """Start watching; the threads continue when the running loop has ended."""
-        for directory in dict.fromkeys(self.directories):
-            start = self.loader._start_watch  # noqa: SLF001 - both are in this module
-            self._watches.append(start(directory, self.recursive, self.is_wanted))
+        if self.directories:
+            await self.loader._watch(  # noqa: SLF001 - both are in this module
+                self.directories, self.recursive, self.polling, self.is_wanted
+            )
         if self.has_installed:
             await self.loader.watch_distributions()
 
@@ -750,8 +799,7 @@ class Watches:
             is_forced: Skip ``finalize``.
         """
         await self.loader.stop_watching_distributions()
-        while self._watches:
-            await self._watches.pop().stop(is_forced)
+        await self.loader.stop_watching_photons(is_forced)
 
 
 def _log_events(events: Events) -> None:

@@ -1,4 +1,4 @@
-"""Keep a directory and the running photons the same, see `DirectoryWatch`.
+"""Keep directories and the running photons the same, see `DirectoryWatch`.
 
 What has changed is reloaded, what is new is loaded and started, what was deleted is
 unloaded. All of it is decided in the watcher's thread, and no failure ends the watch.
@@ -8,23 +8,37 @@ A directory that cannot be reached is not taken for deleted: it may be mounted a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import attrs
 
 from luminal.discovery import discover, fold
-from luminal.errors import LuminalError, PhotonUnreadableError
+from luminal.errors import LuminalError, PhotonStateError, PhotonUnreadableError
 from luminal.interfaces import IPhoton
-from luminal.loading import ModuleLocation, reach_loop, run_in_thread
+from luminal.lifecycle import forked_while_busy
+from luminal.loading import (
+    ModuleLocation,
+    is_in_transaction,
+    reach_loop,
+    run_in_thread,
+)
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, reachable
 from luminal.reload._reloader import Reloaded
-from luminal.reload.watching import Batch, Cause, NoteCode, Watcher
+from luminal.reload.watching import (
+    Batch,
+    Cause,
+    Lost,
+    NoteCode,
+    Watcher,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["DirectoryWatch", "UnreachableDirectories", "WatchLog"]
 
 _log = logging.getLogger("luminal.watch")
+_note_log = logging.getLogger("luminal.watch.notes")
 
 _PHASE = "watch"
 """Phase of the problem of a photon whose file cannot be reached."""
@@ -54,32 +69,26 @@ _EMPTY_FOR = 0.25
 
 @attrs.define(eq=False)
 class UnreachableDirectories:
-    """Knows which parts of a watched directory cannot be reached.
+    """Knows which parts of the watched directories cannot be reached.
 
     Photons of these parts keep running, and their ``problem`` says so.
 
     Args:
-        directory: Path of the watched directory.
+        directories: Paths of the watched directories.
         registry: The photons of the host.
         runtime: Its connections to the photons.
     """
 
-    directory: str
+    directories: tuple[str, ...]
     registry: Registry
     runtime: Runtime
     # Directory → why it cannot be reached.
     _unreached: dict[str, str] = attrs.Factory(dict)
-    # The real path of the watched directory, and its file system.
-    _location: tuple[str, int] | None = None
+    # Watched directory → its real path and its file system.
+    _locations: dict[str, tuple[str, int] | None] = attrs.Factory(dict)
 
     def __attrs_post_init__(self) -> None:
-        self._location = self._locate()
-
-    def _locate(self) -> tuple[str, int] | None:
-        try:
-            return os.path.realpath(self.directory), os.stat(self.directory).st_dev
-        except OSError:
-            return None
+        self._locations = {d: _locate(d) for d in self.directories}
 
     def on_note(self, note: Note) -> None:
         """Note what the watcher reports of its directories."""
@@ -89,7 +98,7 @@ class UnreachableDirectories:
             self._end(note.directory)
 
     def on_batch(self, batch: Batch) -> None:
-        """Check whether the directory is still the same one.
+        """Check whether the directories are still the same ones.
 
         Args:
             batch: What has changed. After plain edits there is no check: a system call
@@ -98,33 +107,38 @@ class UnreachableDirectories:
         is_edited = batch.cause is Cause.EVENTS and len(batch.changed) == len(batch)
         if is_edited and not self._unreached:
             return
-        location = self._locate()
-        if location is None:
-            return  # the watcher reports it
-        known, self._location = self._location, self._location or location
-        if known is None or location == known:
-            self._end(self.directory)
-        elif location[0] == known[0]:
-            self._begin(
-                self.directory, f"{self.directory!r} is on another file system now"
-            )
-        else:  # a link leads elsewhere
-            self.accept()
+        for directory, known in list(self._locations.items()):
+            location = _locate(directory)
+            if location is None:
+                continue  # the watcher reports it
+            self._locations[directory] = known or location
+            if known is None or location == known:
+                self._end(directory)
+            elif location[0] == known[0]:
+                why = f"{directory!r} is on another file system now"
+                self._begin(directory, why)
+            else:  # a link leads elsewhere
+                self._locations[directory] = location
+                self._end(directory)
 
     def accept(self) -> None:
-        """Take the directory as it is now for the right one."""
-        self._location = self._locate() or self._location
-        self._end(self.directory)
+        """Take the directories as they are now for the right ones."""
+        for directory, known in list(self._locations.items()):
+            self._locations[directory] = _locate(directory) or known
+            self._end(directory)
 
     def is_deleted(self, path: str) -> bool:
         """Whether a photon's file was deleted, as far as its directory is reached."""
-        is_ours = _is_below(path, self.directory) and self.registry.of_file(path)
-        return bool(is_ours) and not self.covers(path) and _is_absent(path)
+        is_ours = any(_is_below(path, directory) for directory in self.directories)
+        is_loaded = is_ours and bool(self.registry.of_file(path))
+        return is_loaded and not self.covers(path) and _is_absent(path)
 
     def covers(self, path: str) -> bool:
         """Whether *path* cannot be reached, so that its state is not known."""
-        is_known = any(_is_below(path, directory) for directory in self._unreached)
-        return is_known or not os.path.isdir(self.directory)
+        if any(_is_below(path, directory) for directory in self._unreached):
+            return True
+        around = [d for d in self.directories if _is_below(path, d)]
+        return not all(map(os.path.isdir, around))
 
     def _begin(self, directory: str, why: str) -> None:
         if directory in self._unreached:
@@ -150,6 +164,13 @@ class UnreachableDirectories:
                 handler.problem = None
 
 
+def _locate(directory: str) -> tuple[str, int] | None:
+    try:
+        return os.path.realpath(directory), os.stat(directory).st_dev
+    except OSError:
+        return None
+
+
 def _is_marked(handler: Handler) -> bool:
     return handler.problem is not None and handler.problem.phase == _PHASE
 
@@ -171,15 +192,15 @@ def _is_below(path: str, directory: str) -> bool:
 
 @attrs.define(eq=False)
 class WatchLog:
-    """Logs one line for each change in a watched directory, to ``luminal.watch``.
+    """Logs one line for each change in watched directories, to ``luminal.watch``.
 
-    Paths are relative to the directory.
+    Paths are relative to the directory, or to what several have in common.
 
     Args:
-        directory: Its path.
+        directories: Their paths.
     """
 
-    directory: str
+    directories: tuple[str, ...]
     # Photon → its problem that was logged last.
     _logged: dict[str, Problem] = attrs.Factory(dict)
 
@@ -227,38 +248,48 @@ class WatchLog:
         _log.log(level, line, place, outcome.photon, problem.what, problem.why, running)
 
     def _short(self, path: str) -> str:
-        short = os.path.relpath(path, self.directory)
+        short = path
+        with contextlib.suppress(ValueError):  # on different drives of Windows
+            short = os.path.relpath(path, os.path.commonpath(self.directories))
         # A name that is not UTF-8 must not end a log file.
         return short.encode(errors="backslashreplace").decode()
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)
+def _distinct(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return absolute paths; of those that lead to one directory, the first."""
+    found: dict[str, str] = {}
+    for path in paths:
+        found.setdefault(os.path.realpath(path), os.path.abspath(path))
+    return tuple(found.values())
 
 
 @attrs.define(eq=False)
 class DirectoryWatch:
-    """Keeps one directory and the running photons the same.
+    """Keeps directories and the running photons the same.
 
     Args:
-        directory: Path of the directory.
+        directories: Their paths, at least one.
         batch_loader: Loads new photons.
         reloader: Replaces photons that have changed.
         lock: Of the host; held for one change at a time.
-        recursive: Whether directories below are watched too.
+        recursive: Whether photons of directories below are loaded too.
         is_wanted: Whether a new photon is to be loaded.
+        polling: See ``force_polling`` of `Watcher`.
     """
 
-    directory: str = attrs.field(converter=_absolute)
+    directories: tuple[str, ...] = attrs.field(converter=_distinct)
     batch_loader: BatchLoader
     reloader: Reloader
     lock: CrossLoopLock
     recursive: bool = False
     is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
+    polling: bool | None = None
     _runner: LoopRunner = attrs.field(init=False)
     _watcher: Watcher = attrs.field(init=False)
     _unreachable: UnreachableDirectories = attrs.field(init=False)
     _watch_log: WatchLog = attrs.field(init=False)
+    # Done when what was there at the start is loaded or rejected.
+    _caught_up: Future[None] = attrs.Factory(Future)
     # Files that the watch has loaded, and will unload at its end.
     _loaded: set[str] = attrs.Factory(set)
     # Files whose photons were loaded at some time. Those that the host unloads stay
@@ -272,21 +303,28 @@ class DirectoryWatch:
     _is_waiting: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self._runner, self._watch_log = LoopRunner(), WatchLog(self.directory)
-        directories = [self.directory, *self._roots()]
-        self._watcher = Watcher(directories, self._on_batch, on_note=self._on_note)
+        self._runner, self._watch_log = LoopRunner(), WatchLog(self.directories)
+        self._watcher = Watcher(
+            [*self.directories, *self._roots()],
+            self._on_batch,
+            on_note=self._on_note,
+            force_polling=self.polling,
+        )
         self._unreachable = UnreachableDirectories(
-            self.directory, self.batch_loader.registry, self.batch_loader.runtime
+            self.directories, self.batch_loader.registry, self.batch_loader.runtime
         )
 
     def _roots(self) -> list[str]:
         """Return the declared directories that are not watched otherwise."""
         declared = self.batch_loader.world.roots.declared
-        known = os.path.join(self.directory, "")
-        return [d for d in declared if not os.path.join(d, "").startswith(known)]
+        return [d for d in declared if not self._has(os.path.join(d, ""))]
+
+    def _has(self, path: str) -> bool:
+        """Whether *path* is below a watched directory."""
+        return any(_is_below(path, directory) for directory in self.directories)
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Start watching; what the directory has is loaded in the background.
+        """Start watching; what the directories have is loaded in the background.
 
         Args:
             loop: The loop for the photons' coroutines, as long as it runs.
@@ -297,7 +335,51 @@ class DirectoryWatch:
         except BaseException:
             self._runner.close()
             raise
-        self._watcher.call(self._catch_up)
+        self._caught_up = self._watcher.call(self._catch_up)
+
+    async def wait_until_caught_up(self) -> None:
+        """Wait until what was there at the start is started or rejected.
+
+        Returns at once where the caller is part of what it would wait for. The watch
+        continues when this is cancelled.
+        """
+        if is_in_transaction():
+            return
+        try:
+            async with self.lock:
+                pass
+        except PhotonStateError:
+            return
+        await asyncio.shield(asyncio.wrap_future(self._caught_up))
+
+    async def pause(self) -> None:
+        """Apply no changes until `resume`; one that is under way is finished first.
+
+        Raises:
+            PhotonStateError: The caller is part of what this waits for.
+        """
+        async with self.lock:
+            pass  # raises in there
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._watcher.pause()))
+        except asyncio.CancelledError:
+            self._watcher.resume()
+            raise
+
+    async def resume(self) -> None:
+        """Apply what has changed since `pause`, or since the process was forked.
+
+        Raises:
+            PhotonStateError: It was forked while a change was being applied.
+        """
+        if self._watcher.lost is None:
+            self._watcher.resume()
+            return
+        if self._watcher.lost is Lost.BUSY:
+            raise forked_while_busy()
+        self._runner = LoopRunner()
+        self.start(asyncio.get_running_loop())
+        await self.wait_until_caught_up()
 
     async def stop(self, is_forced: bool) -> None:
         """Stop watching, and unload what the watch has loaded.
@@ -324,19 +406,18 @@ class DirectoryWatch:
     def _catch_up(self) -> None:
         """Load what there is, and reload what was edited since the host loaded it."""
         self._seen.update(self.batch_loader.registry.files())
-        below = os.path.join(self.directory, "")
         known = {
             path
             for generation in self.batch_loader.world.generations.values()
             for path in generation.files
-            if path.startswith(below)
+            if self._has(path)
         }
-        batch = Batch(created=frozenset([self.directory]), changed=frozenset(known))
+        batch = Batch(created=frozenset(self.directories), changed=frozenset(known))
         self._on_batch(batch)
 
     def _on_note(self, note: Note) -> None:
         """Log a note of the watcher; in its thread."""
-        _log.warning("%s", note)
+        _note_log.warning("%s", note)
         self._unreachable.on_note(note)
 
     def _on_batch(self, batch: Batch) -> None:
@@ -554,11 +635,12 @@ class DirectoryWatch:
         return self._new_of(self._discover(), paths)
 
     def _discover(self) -> Sequence[Candidate]:
-        """Return all photons of the directory."""
-        if not os.path.isdir(self.directory):
+        """Return all photons of the directories."""
+        reached = [d for d in self.directories if os.path.isdir(d)]
+        if not reached:
             return ()
         found = discover(
-            self.directory,
+            *reached,
             group=None,
             recursive=self.recursive,
             roots=self.batch_loader.world.roots.declared,
@@ -575,7 +657,7 @@ class DirectoryWatch:
         """Return those of *found* that are not loaded, and not unloaded by the host.
 
         Args:
-            found: Photons of the directory.
+            found: Photons of the directories.
             paths: What has just changed. A photon that the host unloaded is returned
                 when its file is among them.
         """

@@ -6,6 +6,7 @@ ended, and swaps in all that has changed: one discovery, one transaction.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
@@ -16,14 +17,21 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.errors import LuminalError, PhotonDependencyError, PhotonTornError
+from luminal.lifecycle import forked_while_busy
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, distribution_of, find_upgrades
-from luminal.reload.watching import Batch, Note, NoteCode, Watcher, is_pip_backup
+from luminal.reload.watching import (
+    Batch,
+    Lost,
+    Note,
+    NoteCode,
+    Watcher,
+    is_pip_backup,
+)
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable
 
     from luminal.lifecycle import CrossLoopLock, Handler
@@ -138,6 +146,7 @@ class DistributionWatch:
     # Incomplete distribution → `time.monotonic()` when that was noticed.
     _incomplete: dict[str, float] = attrs.Factory(dict)
     _is_over: bool = False
+    _is_paused: bool = False
     # One thread looks at a time; there may be two watchers.
     _looking: threading.Lock = attrs.Factory(threading.Lock)
     # When that was, and what installers had changed by then.
@@ -189,6 +198,8 @@ class DistributionWatch:
                     new, self._on_batch, recursive=is_deep, on_note=_log_note
                 )
                 watcher.start()
+                if self._is_paused:
+                    watcher.pause()
                 self._watchers[is_deep] = watcher
             elif new and watcher is not None:
                 watcher.call(functools.partial(self._add, watcher, new))
@@ -198,6 +209,41 @@ class DistributionWatch:
         for directory in directories:
             watcher.add(directory)
         self._on_batch()  # something may have been installed in between
+
+    async def pause(self) -> None:
+        """Swap nothing in until `resume`; what is under way is finished first.
+
+        Raises:
+            PhotonStateError: The caller is part of what this waits for.
+        """
+        async with self.lock:
+            pass  # raises in there
+        self._is_paused = True
+        try:
+            for watcher in [*self._watchers.values()]:
+                await asyncio.shield(asyncio.wrap_future(watcher.pause()))
+        except asyncio.CancelledError:
+            await self.resume()
+            raise
+
+    async def resume(self) -> None:
+        """Swap in what was installed since `pause`, or since the process was forked.
+
+        Raises:
+            PhotonStateError: It was forked while a change was being applied.
+        """
+        self._is_paused = False
+        lost = {watcher.lost for watcher in self._watchers.values()}
+        if Lost.BUSY in lost:
+            raise forked_while_busy()
+        if Lost.IDLE in lost:
+            self._unsubscribe()
+            self._watchers.clear()
+            self._runner, self._looking = LoopRunner(), threading.Lock()
+            self.start(asyncio.get_running_loop())
+        for watcher in [*self._watchers.values()]:
+            watcher.resume()
+            watcher.call(self._on_batch)
 
     async def stop(self) -> None:
         """Stop watching; the photons keep running."""

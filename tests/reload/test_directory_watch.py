@@ -105,7 +105,8 @@ async def watching(host, photons, **numbers):
         photons.write(f"{name}.py", text(name, number))
     await host.watch_photons(photons.path)
     watched = Watched(host, photons.path)
-    await watched.show(*sorted(numbers.items()))
+    if numbers:
+        await watched.show(*sorted(numbers.items()))
     return watched
 
 

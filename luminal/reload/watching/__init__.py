@@ -10,6 +10,15 @@ from __future__ import annotations
 
 from luminal.reload.watching._ignore import is_pip_backup
 from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Timing
-from luminal.reload.watching._watcher import Watcher
+from luminal.reload.watching._watcher import Lost, Watcher
 
-__all__ = ["Batch", "Cause", "Note", "NoteCode", "Timing", "Watcher", "is_pip_backup"]
+__all__ = [
+    "Batch",
+    "Cause",
+    "Lost",
+    "Note",
+    "NoteCode",
+    "Timing",
+    "Watcher",
+    "is_pip_backup",
+]

@@ -7,10 +7,31 @@ must never lose an event silently: it reports `FileEvent.LOST` instead.
 from __future__ import annotations
 
 import enum
+import os
 import threading
 from typing import Protocol
 
-__all__ = ["FileEvent", "PollingSource", "Source", "add"]
+__all__ = ["FileEvent", "PollingSource", "Source", "add", "polling_of_environment"]
+
+_VARIABLE = "LUMINAL_POLLING"
+_TRUE, _FALSE = (
+    ("1", "true", "t", "yes", "y", "on"),
+    ("0", "false", "f", "no", "n", "off"),
+)
+
+
+def polling_of_environment() -> bool | None:
+    """Return whether ``LUMINAL_POLLING`` asks for polling; None where it is not set.
+
+    It takes what the command line's options take.
+
+    Raises:
+        ValueError: It is neither true nor false.
+    """
+    value = os.environ.get(_VARIABLE, "").strip().lower()
+    if value and value not in (*_TRUE, *_FALSE):
+        raise ValueError(f"{_VARIABLE} is {value!r}: set it to 1 or 0, or unset it")
+    return value in _TRUE if value else None
 
 
 class FileEvent(enum.Enum):

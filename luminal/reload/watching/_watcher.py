@@ -7,6 +7,8 @@ event loop. It never reads a file, and no exception of a receiver ends it.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import functools
 import logging
 import os
@@ -14,16 +16,25 @@ import queue
 import sys
 import threading
 import time
+import weakref
+from concurrent.futures import Future
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
+from luminal.errors import (
+    DirectoryNotFoundError,
+    ThreadManagerAlreadyRunningError,
+)
 from luminal.reload.watching._ignore import is_rebase, silent_file_system
 from luminal.reload.watching._settle import Cause, Note, NoteCode, Settle, Timing
 from luminal.reload.watching._snapshot import Snapshot, Tracker
-from luminal.reload.watching._source import FileEvent, PollingSource
+from luminal.reload.watching._source import (
+    FileEvent,
+    PollingSource,
+    polling_of_environment,
+)
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
     from luminal.reload.watching._snapshot import Difference
     from luminal.reload.watching._source import Source
 
-__all__ = ["Reporter", "WatchLoop", "Watcher", "new_source"]
+__all__ = ["Lost", "Reporter", "WatchLoop", "Watcher", "new_source"]
 
 _log = logging.getLogger("luminal.reload.watching")
 
@@ -138,6 +149,7 @@ class WatchLoop:
         send: Takes each note.
         timing: How long to wait for what.
         force_polling: See `Watcher`.
+        is_paused: Whether batches stay open; set from any thread.
     """
 
     tracker: Tracker
@@ -145,6 +157,7 @@ class WatchLoop:
     send: Callable[[Note], None]
     timing: Timing
     force_polling: bool | None = None
+    is_paused: bool = False
     # Roots on file systems that send no events → the file system's type.
     _silent: dict[str, str] = attrs.field(init=False, factory=dict)
     _reporter: Reporter = attrs.field(init=False)
@@ -216,7 +229,7 @@ class WatchLoop:
         if tracker.clock() >= self._next_look:
             self._next_look = float("inf")
             self._handle(dict.fromkeys(tracker.unreachable(), FileEvent.RELIST))
-        if not settle.is_pending:
+        if self.is_paused or not settle.is_pending:
             if tracker.clock() >= self._next_scan:
                 self._scan()
             return
@@ -246,7 +259,7 @@ class WatchLoop:
 
     def _sleep(self) -> float:
         now, due = self.tracker.clock(), self.tracker.settle.due()
-        if due is None:
+        if due is None or self.is_paused:
             due = self._next_scan
         elif self._must_check_locks:
             due = min(due, now + _LOCK_INTERVAL)
@@ -332,9 +345,12 @@ class Watcher:
             without it the notes are logged as warnings.
         clock: Monotonic seconds; the wall clock plays no part.
         force_polling: True looks at every file every ``timing.poll`` seconds. None does
-            so where the file system is known to send no events. False relies on
-            events there too.
+            so where the environment variable ``LUMINAL_POLLING`` asks for it, or the
+            file system is known to send no events. False relies on events there too.
         timing: How long to wait for what.
+
+    Raises:
+        ValueError: ``LUMINAL_POLLING`` is neither true nor false.
     """
 
     def __init__(
@@ -348,6 +364,8 @@ class Watcher:
         force_polling: bool | None = None,
         timing: Timing | None = None,
     ) -> None:
+        if force_polling is None:
+            force_polling = polling_of_environment()
         self._directories = list(dict.fromkeys(map(_absolute, directories)))
         self._on_batch = on_batch
         self._on_note = on_note
@@ -364,8 +382,13 @@ class Watcher:
         self._loop: WatchLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        # What other threads request, to be called between two batches.
-        self._requests: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        # What other threads want called between two batches, also during a pause; and
+        # what waits for the end of a pause.
+        self._requests = _Requests()
+        self._calls = _Requests()
+        # Whether something is delivered or called just now.
+        self._is_busy = False
+        self._lost: Lost | None = None
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -376,6 +399,11 @@ class Watcher:
     def is_running(self) -> bool:
         """Whether the background thread lives."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def lost(self) -> Lost | None:
+        """What the thread did at a fork, in a process where it does not run since."""
+        return self._lost
 
     def start(self) -> Self:
         """Begin to watch; on return no later change can be missed.
@@ -391,6 +419,7 @@ class Watcher:
         for directory in self._directories:
             _require(directory)
         self._stopping.clear()
+        self._lost = None
         begun: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._run, args=(begun,), name="luminal-watcher", daemon=True
@@ -401,6 +430,7 @@ class Watcher:
         if problem is not None:
             self._thread.join()
             raise problem
+        _watchers.add(self)
         return self
 
     def stop(self, deadline: float = 5.0) -> bool:
@@ -414,6 +444,7 @@ class Watcher:
             ``on_batch``; it ends when that returns.
         """
         self._stopping.set()
+        _watchers.discard(self)
         thread, loop = self._thread, self._loop
         if loop is not None:
             loop.wake()
@@ -443,11 +474,33 @@ class Watcher:
             self._directories.remove(path)
             self._do(lambda loop: loop.remove_root(path))
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Call *function* in the watcher's thread, between two batches; do not wait."""
+    def call(self, function: Callable[[], object]) -> Future[None]:
+        """Call *function* in the watcher's thread, between two batches.
+
+        Returns:
+            Done when it has returned or raised, or when the watch has ended. What it
+            raises is logged too.
+        """
+        return self._request(self._calls, functools.partial(self._call, function))
+
+    def pause(self) -> Future[None]:
+        """Deliver nothing and call nothing until `resume`; changes are collected.
+
+        Returns:
+            Done when no delivery or call is under way any more.
+        """
         loop = self._loop
         if loop is not None:
-            self._requests.put(lambda: _contained(function))
+            loop.is_paused = True
+        if self._thread is threading.current_thread():
+            return _done()
+        return self._request(self._requests, lambda: None)
+
+    def resume(self) -> None:
+        """Deliver what has changed since `pause` as one batch."""
+        loop = self._loop
+        if loop is not None:
+            loop.is_paused = False
             loop.wake()
 
     def __enter__(self) -> Self:
@@ -464,26 +517,20 @@ class Watcher:
         if self._thread is threading.current_thread():
             request(loop)
             return
-        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._request(self._requests, lambda: request(self._loop or loop)).result()
 
-        def call() -> None:
-            try:
-                request(self._loop or loop)
-            except Exception as problem:  # noqa: BLE001 - raised below
-                done.put(problem)
-            else:
-                done.put(None)
-
-        self._requests.put(call)
-        loop.wake()
-        while self.is_running:
-            try:
-                problem = done.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if problem is not None:
-                raise problem
-            return
+    def _request(
+        self, requests: _Requests, function: Callable[[], object]
+    ) -> Future[None]:
+        loop = self._loop
+        if loop is None:
+            return _done()
+        future = requests.add(function)
+        if self._loop is loop:
+            loop.wake()
+        else:  # it has ended meanwhile, perhaps before it could see the request
+            requests.drop()
+        return future
 
     def _run(self, begun: queue.SimpleQueue[BaseException | None]) -> None:
         try:
@@ -498,15 +545,18 @@ class Watcher:
             while not self._stopping.is_set():
                 self._run_once(self._loop)
         finally:
-            self._loop.end()
-            self._loop = None
+            loop, self._loop = self._loop, None
+            loop.end()
+            self._requests.drop()
+            self._calls.drop()
 
     def _run_once(self, loop: WatchLoop) -> None:
         """Run the loop once and what other threads request; a failure ends nothing."""
         try:
             loop.run_once()
-            for _ in range(self._requests.qsize()):  # a request may make another one
-                self._requests.get()()
+            self._requests.serve()
+            if not loop.is_paused:
+                self._calls.serve()
         except Exception as problem:  # noqa: BLE001 - a watch never ends by itself
             _log.exception("the watcher failed and starts again")
             text = f"the watcher failed and starts again: {problem}"
@@ -518,9 +568,38 @@ class Watcher:
             except Exception:  # noqa: BLE001 - the next run fails too, and tries again
                 _log.exception("the watcher could not start again")
 
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._is_busy = False
+
+    def _call(self, function: Callable[[], object]) -> None:
+        try:
+            with self._busy():
+                function()
+        except BaseException:
+            _log.exception("%r failed", function)
+            raise
+
+    def lose_thread(self) -> None:
+        """Be stopped: the process was forked, and the thread is the parent's alone.
+
+        The loop is left as it is. Its descriptors are the parent's too.
+        """
+        if self.is_running:
+            return  # this very thread has forked
+        self._lost = Lost.BUSY if self._is_busy else Lost.IDLE
+        self._thread = self._loop = None
+        self._is_busy = False
+        self._requests, self._calls = _Requests(), _Requests()
+
     def _deliver(self, batch: Batch) -> None:
         try:
-            self._on_batch(batch)
+            with self._busy():
+                self._on_batch(batch)
         except BaseException:  # noqa: BLE001 - not even by a photon's SystemExit
             _log.exception("the receiver of %r failed", batch)
 
@@ -534,11 +613,76 @@ class Watcher:
             _log.exception("the receiver of %r failed", note)
 
 
-def _contained(function: Callable[[], object]) -> None:
-    try:
-        function()
-    except BaseException:  # noqa: BLE001 - it must not end the watch
-        _log.exception("%r failed", function)
+class Lost(enum.Enum):
+    """What the thread of a watcher did when the process was forked."""
+
+    IDLE = "it waited"
+    BUSY = "it applied a change"
+
+
+# Those that have a thread.
+_watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Note that no watcher of the parent runs in this process, and say so once."""
+    watchers = list(_watchers)
+    _watchers.clear()
+    for watcher in watchers:
+        watcher.lose_thread()
+    if watchers:
+        paths = [path for watcher in watchers for path in watcher.directories]
+        _log.warning(
+            "process %d was forked from one that watches %s, and does not watch it: "
+            "call resume_watching() there to watch it as well",
+            os.getpid(),
+            ", ".join(map(repr, dict.fromkeys(paths))),
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@attrs.define
+class _Requests:
+    """What other threads want called in the watcher's thread."""
+
+    _queue: queue.SimpleQueue[tuple[Callable[[], object], Future[None]]] = attrs.field(
+        init=False, factory=queue.SimpleQueue
+    )
+
+    def add(self, function: Callable[[], object]) -> Future[None]:
+        """Append *function*; the result is done when it has been called, or dropped."""
+        future: Future[None] = Future()
+        self._queue.put((function, future))
+        return future
+
+    def serve(self) -> None:
+        """Call what is there; what that adds is called next time."""
+        for _ in range(self._queue.qsize()):
+            function, future = self._queue.get()
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - it must not end the watch
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+    def drop(self) -> None:
+        """Call nothing more: the thread has ended. From any thread."""
+        while True:
+            try:
+                _, future = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            future.set_result(None)
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
 
 
 def _absolute(directory: str | os.PathLike[str]) -> str:
