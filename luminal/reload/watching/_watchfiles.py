@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import time
 from typing import Any
 
 from luminal.reload.watching._source import FileEvent, add
@@ -40,10 +39,14 @@ class WatchfilesSource:
         # Real path of a folder → the tree's names for it.
         self._folders: dict[str, set[str]] = {}
         self._links: set[str] = set()
+        # Why a tree could not be watched; empty where all are.
+        self._problem = ""
 
     @property
     def polling_reason(self) -> str | None:
-        """Set while there are links: the library does not report their changes."""
+        """Set while changes of links, or of a whole tree, are not reported."""
+        if self._problem:
+            return self._problem
         return "this system does not report changes of links" if self._links else None
 
     def add_folder(self, folder: str) -> None:
@@ -54,8 +57,10 @@ class WatchfilesSource:
             try:
                 # paths, debug, force_polling, poll_delay_ms, recursive, permissions
                 watch = self._native([real], False, False, 300, True, True)
-            except OSError:
-                return  # gone again; the next listing says so
+            except OSError as problem:
+                if os.path.isdir(real):  # else the next listing says so
+                    self._problem = f"{real!r} sends no events ({problem})"
+                return
             self._watches[real] = watch
             pump = threading.Thread(
                 target=self._pump, args=(real, watch), name="luminal-pump", daemon=True
@@ -103,7 +108,8 @@ class WatchfilesSource:
                     gone = change == _DELETED and not os.path.lexists(path)
                     what = FileEvent.GONE if gone else FileEvent.WRITTEN
                     add(events, os.path.join(folder, name), what)
-            for folder in self._folders.get(path, ()) if path in self._watches else ():
+            # Of the top of a tree, no folder above is known.
+            for folder in self._folders.get(path, ()):
                 add(events, folder, FileEvent.RELIST)
         return events
 
@@ -116,18 +122,20 @@ class WatchfilesSource:
         self._stop.set()
 
     def _pump(self, real: str, watch: Any) -> None:
+        is_lost = False
         try:
             while not self._stop.is_set():
                 changes = watch.watch(_STEP, _STEP, 5000, self._stop)
                 if isinstance(changes, set):
                     self._queue.put(changes)
         except Exception:  # noqa: BLE001 - the native part raises any exception
-            # The tree cannot be watched any more: a later `add_folder` tries again.
-            time.sleep(1)
-            self._queue.put({(_DELETED, real)})
+            is_lost = True
+            self._stop.wait(1.0)
         finally:
             self._watches.pop(real, None)
             watch.close()
+        if is_lost:  # the tree is listed, and `add_folder` tries again
+            self._queue.put({(_DELETED, real)})
 
 
 def _is_inside(path: str, top: str) -> bool:
