@@ -84,8 +84,9 @@ FOREIGN = ("NO_COLOR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
 
 
 def declared() -> dict[str, click.Parameter]:
-    """Return setting → the parameter of ``luminal list``, or ``run``, that it sets."""
-    both = (*commands()["run"].params, *commands()["list"].params)
+    """Return setting → the parameter of commands that it stands in for."""
+    known = commands()
+    both = [*known["watch"].params, *known["list"].params]  # of `list` where it has it
     parameters = {str(each.name): each for each in both}
     names = {key: key.replace("-", "_") for key in KEYS}
     return {k: parameters[name] for k, name in names.items() if name in parameters}

@@ -258,3 +258,41 @@ def test_a_host_that_is_silent_is_said_to_be(terminal: Terminal) -> None:
         assert said.code == 5
         assert "does not answer" in said.err
         host.end()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "setting", "polls"),
+    [
+        (("watch", "--polling"), "", "false", True),
+        (("run", "--watch", "--polling"), "0", "false", True),
+        (("watch",), "1", "false", True),
+        (("watch",), "", "true", True),
+        (("watch", "--no-polling"), "1", "true", False),
+    ],
+)
+def test_polling_is_asked_for(
+    terminal: Terminal,
+    arguments: tuple[str, ...],
+    variable: str,
+    setting: str,
+    polls: bool,
+) -> None:
+    """By an option, else by the variable, else by the file."""
+    table = f"[tool.luminal]\npolling = {setting}\n"
+    terminal.write({"photons/geo.py": geo("one"), "pyproject.toml": table})
+    if variable:
+        terminal.env["LUMINAL_POLLING"] = variable
+    with running(terminal, *arguments, "photons") as host:
+        host.process.send_signal(signal.SIGINT)
+        _, err = host.process.communicate(timeout=DEADLINE)
+    assert ("looked at every 2 s" in err) is polls
+
+
+def test_a_watch_that_waits_for_a_photon_can_be_stopped(terminal: Terminal) -> None:
+    """One that did not start is tried again by the watch, and may hang."""
+    text = geo("one").replace("print(", "__import__('time').sleep(100) or print(")
+    terminal.write({"photons/geo.py": geo("one")})
+    with running(terminal, "watch", "photons") as host:
+        terminal.write({"photons/other.py": text.replace('"geo"', '"other"')})
+        host.until(event="loaded", photon="other")
+        assert host.end() == 130
