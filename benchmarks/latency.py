@@ -128,7 +128,8 @@ def saves(size: dict[str, Any]) -> None:
         for way in SAVES:
             by_hand, at_once = luminal(count, way, timed, each - timed)
             base = row("luminal", way, *by_hand, 0.0)
-            row("luminal, at once", way, *at_once, base)
+            if each > timed:
+                row("luminal, at once", way, *at_once, base)
             missed += by_hand[1] + at_once[1]
             if importlib.util.find_spec("watchfiles"):
                 found = reloading(watchfiles_defaults, count, way, size["peers"])

@@ -72,8 +72,6 @@ def host(root: Path) -> Iterator[Loader]:
 
     run(loader.watch_photons(root))
     try:
-        while loader.hook.answer() is None:
-            time.sleep(0.01)
         yield loader
     finally:
         run(loader.close())
