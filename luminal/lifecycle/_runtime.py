@@ -10,7 +10,8 @@ import time
 import types
 import weakref
 from collections import deque
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from luminal.hooks.records import HookFailure
@@ -44,6 +45,23 @@ if TYPE_CHECKING:
     from luminal.model import Candidate
 
 __all__ = ["Events", "Runtime", "settings_for"]
+
+
+@attrs.define(eq=False)
+class _Held:
+    """Failures that were not emitted, see `Events.holding`.
+
+    A task that a photon has started meanwhile keeps the context after the end.
+    """
+
+    owner: Events
+    events: list[Event] = attrs.Factory(list)
+    is_over: bool = False
+
+
+_held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=None)
+
+_FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED})
 
 
 @attrs.define(eq=False)
@@ -83,9 +101,34 @@ class Events:
 
     def emit(self, event: Event) -> None:
         """Add *event* to the journal, and call the subscribers with it."""
+        if event.kind in _FAILURES:
+            held = _held.get()
+            if held is not None and held.owner is self and not held.is_over:
+                held.events.append(event)
+                return
         if self._deferred:
             self._emit_deferred()
         self._emit(event)
+
+    @contextmanager
+    def holding(self) -> Iterator[list[Event]]:
+        """Keep back the failures that the block causes, but not if it raises.
+
+        Yields:
+            These events. The caller emits them when it knows that no other try will
+            succeed.
+        """
+        held = _Held(self)
+        token = _held.set(held)
+        try:
+            yield held.events
+        except BaseException:
+            for event in held.events:
+                self._emit(event)
+            raise
+        finally:
+            held.is_over = True
+            _held.reset(token)
 
     def defer(
         self, event: Event, call_soon: Callable[[Callable[[], None]], object]

@@ -28,7 +28,8 @@ from luminal.loading import (
     reach_loop,
     run_in_thread,
 )
-from luminal.model import EventKind, Problem
+from luminal.model import EventKind, Problem, State
+from luminal.reload._installed import Installed
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, reachable
 from luminal.reload._reloader import Reloaded
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
-    from luminal.model import Candidate, Outcome
+    from luminal.model import Candidate, Event, Outcome
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
@@ -65,6 +66,15 @@ _SECOND_LOOK = 0.005
 
 _EMPTY_FOR = 0.25
 """Seconds after which a file is read as it is, though it looks half-written."""
+
+_HELD_FOR = 0.25
+"""Seconds for which a failure is not reported: the next save may mend it.
+
+Who changes two files that need each other saves one after the other.
+"""
+
+_INTERVAL = 0.25
+"""Seconds between looks at what is installed, while something has failed."""
 
 
 @attrs.define(eq=False)
@@ -209,9 +219,9 @@ class WatchLog:
         path = self._short(handler.filepath)
         _log.info("%s: %r started, %.1f ms", path, handler.name, seconds * 1e3)
 
-    def failed(self, handler: Handler, error: Exception) -> None:
-        """Log that a new photon could not be started."""
-        _log.error("%s: %s", self._short(handler.filepath), error)
+    def failed(self, path: str, why: str) -> None:
+        """Log that the photon of a new file could not be started."""
+        _log.error("%s: %s", self._short(path), why)
 
     def unloaded(self, path: str, handlers: Iterable[Handler]) -> None:
         """Log that the photons of a file are unloaded."""
@@ -263,6 +273,21 @@ def _distinct(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+@attrs.frozen
+class _Failure:
+    """A failure that is reported unless another try succeeds before.
+
+    Attributes:
+        due: When it is reported, in seconds of the monotonic clock.
+        log: Logs it.
+        events: Of it.
+    """
+
+    due: float
+    log: Callable[[], object]
+    events: list[Event] = attrs.Factory(list)
+
+
 @attrs.define(eq=False)
 class DirectoryWatch:
     """Keeps directories and the running photons the same.
@@ -299,8 +324,14 @@ class DirectoryWatch:
     _warned: set[Problem] = attrs.Factory(set)
     # Units whose files differ from the generation that runs, as they were rejected.
     _rejected: set[str] = attrs.Factory(set)
+    # Units that were loaded and could not be started.
+    _unstarted: set[str] = attrs.Factory(set)
     # Whether new files could not be loaded. Any further change may add what they miss.
     _is_waiting: bool = False
+    # (File, photon) → its latest failure, until that is reported or mended.
+    _failures: dict[tuple[str, str], _Failure] = attrs.Factory(dict)
+    # What is installed; None while nothing has failed.
+    _installed: Installed | None = None
 
     def __attrs_post_init__(self) -> None:
         self._runner, self._watch_log = LoopRunner(), WatchLog(self.directories)
@@ -397,6 +428,7 @@ class DirectoryWatch:
         stopped = await run_in_thread(self._watcher.stop, 60.0, "luminal-stop")
         if stopped.error is not None:
             raise stopped.error
+        self._report_failures(is_over=True)
         async with self.lock:
             await self._unload(self._loaded, is_forced)
         closed = await run_in_thread(self._runner.close, 10.0, "luminal-stop")
@@ -414,14 +446,24 @@ class DirectoryWatch:
         }
         batch = Batch(created=frozenset(self.directories), changed=frozenset(known))
         self._on_batch(batch)
+        self._report_failures(is_over=True)  # no save is under way
 
     def _on_note(self, note: Note) -> None:
         """Log a note of the watcher; in its thread."""
         _note_log.warning("%s", note)
         self._unreachable.on_note(note)
 
-    def _on_batch(self, batch: Batch) -> None:
-        """Bring the photons up to date; in the watcher's thread."""
+    def _retry(self) -> None:
+        """Try again what has failed; in the watcher's thread."""
+        self._on_batch(Batch(), is_new=self._is_waiting)
+
+    def _on_batch(self, batch: Batch, is_new: bool = False) -> None:
+        """Bring the photons up to date; in the watcher's thread.
+
+        Args:
+            batch: What has changed.
+            is_new: Whether to look for new photons whatever has changed.
+        """
         self._unreachable.on_batch(batch)
         # Files are read in this thread: to change threads takes time in a busy host.
         unknown = {path for path in batch.deleted if self._unreachable.covers(path)}
@@ -435,13 +477,73 @@ class DirectoryWatch:
             if is_same or time.monotonic() > until:
                 break
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
-        is_new = any(map(_may_be_photon, paths - known - deleted))
+        self._forget_rejections(self._rejected - change.units)
+        is_new = is_new or any(map(_may_be_photon, paths - known - deleted))
         if change.units or deleted or is_new:
-            self._runner.run_on_worker(
+            is_new = self._runner.run_on_worker(
                 lambda: self._act(batch, change, deleted, is_new),
                 self.batch_loader.world.worker,
                 self.batch_loader.runtime.deadlines.shortest,
             )
+            if is_new:
+                # A file that was created and deleted within one batch is not reported,
+                # and may have been loaded in between, whatever this batch was about.
+                self._watcher.call_later(_LAST_LOOK, self._look_again)
+            self._plan_report()
+            self._plan_retry()
+
+    def _forget_rejections(self, units: set[str]) -> None:
+        """Forget that *units* were rejected: they run what is in their files."""
+        self._rejected -= units
+        users = self.batch_loader.world.users
+        for handler in self.batch_loader.registry.of_units(reachable(units, users)):
+            self._failures.pop((handler.filepath, handler.name), None)
+
+    def _plan_report(self) -> None:
+        """Have what has failed reported when it is due."""
+        if self._failures:
+            due = min(failure.due for failure in self._failures.values())
+            self._watcher.call_later(due - time.monotonic(), self._report_failures)
+
+    def _plan_retry(self) -> None:
+        """Have what has failed tried again when something was installed."""
+        if not (self._rejected or self._is_waiting or self._unstarted):
+            self._installed = None
+        elif self._installed is None:
+            self._installed = Installed()
+            self._watcher.call_later(_INTERVAL, self._look_at_installed)
+
+    def _look_at_installed(self) -> None:
+        """Try again what has failed, if something was installed."""
+        installed = self._installed
+        if installed is None:
+            return
+        if installed.has_changed():
+            self._retry()
+        if self._installed is installed:
+            self._watcher.call_later(_INTERVAL, self._look_at_installed)
+
+    def _note_failure(self, file: str, photon: str, log: Callable[[], object]) -> None:
+        """Note that a try has failed, instead of the earlier ones of the photon."""
+        known = self._failures.get((file, photon))
+        due = known.due if known is not None else time.monotonic() + _HELD_FOR
+        self._failures[file, photon] = _Failure(due, log)
+
+    def _report_failures(self, *, is_over: bool = False) -> None:
+        """Emit and log the failures that are due.
+
+        Args:
+            is_over: Whether there will be no further try in time; then all are due.
+        """
+        now = time.monotonic()
+        for key, failure in list(self._failures.items()):
+            if is_over or failure.due <= now:
+                del self._failures[key]
+                if not _is_absent(key[0]):
+                    for event in failure.events:
+                        self.batch_loader.runtime.events.emit(event)
+                    failure.log()
+        self._plan_report()
 
     def _look_again(self) -> None:
         """Unload what was deleted already; in the watcher's thread."""
@@ -453,7 +555,28 @@ class DirectoryWatch:
 
     async def _act(
         self, batch: Batch, change: Change, deleted: set[str], is_new: bool
-    ) -> None:
+    ) -> bool:
+        """Do what *batch* asks for, and keep its failures back for a while.
+
+        Returns:
+            Whether it was about new photons.
+        """
+        events = self.batch_loader.runtime.events
+        with events.holding() as held:
+            is_new = await self._apply(batch, change, deleted, is_new)
+        for event in held:
+            failure = self._failures.get((event.file, event.photon))
+            handler = self.batch_loader.registry.get(event.photon)
+            if failure is not None:
+                failure.events.append(event)
+            elif handler is None or handler.state is State.FAILED:
+                events.emit(event)
+            # Else it has failed alone, and then succeeded with what it needs.
+        return is_new
+
+    async def _apply(
+        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
+    ) -> bool:
         began = time.perf_counter()
         if deleted or is_new or self._is_waiting:
             await reach_loop()
@@ -474,14 +597,9 @@ class DirectoryWatch:
             # A deleted file may have had the name of a photon that could not be loaded.
             if deleted or is_new or (change.units and self._is_waiting):
                 is_loaded = await self._load_new(batch.paths)
-            if is_new or is_loaded:
-                # A file that was created and deleted within one batch is not reported,
-                # and may have been loaded in between, whatever this batch was about.
-                asyncio.get_running_loop().call_later(
-                    _LAST_LOOK, self._watcher.call, self._look_again
-                )
         await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
+        return is_new or is_loaded
 
     async def _find_moves(
         self, deleted: set[str], paths: AbstractSet[str], change: Change
@@ -560,6 +678,7 @@ class DirectoryWatch:
                     change.compare(unit, path, source)
                 if path in paths:
                     known.add(path)
+        change.units |= self._unstarted
         return change, known
 
     async def _unload(self, files: set[str], is_forced: bool) -> None:
@@ -584,9 +703,24 @@ class DirectoryWatch:
         done = await self.reloader.replace(change, policy="component")
         seconds = time.perf_counter() - began
         for outcome in done.report:
-            self._watch_log.settled(outcome, before.get(outcome.photon, 0), seconds)
+            log = functools.partial(
+                self._watch_log.settled,
+                outcome,
+                before.get(outcome.photon, 0),
+                seconds,
+            )
+            if outcome.problem is not None:
+                self._note_failure(outcome.file, outcome.photon, log)
+            else:
+                self._failures.pop((outcome.file, outcome.photon), None)
+                log()
         after = world.generations
         self._rejected = {u for u in change.units if after.get(u) is running.get(u)}
+        self._unstarted = {
+            h.generation.unit
+            for h in registry.of_units(self._unstarted)
+            if h.generation is not None and h.state is State.FAILED
+        }
         return done
 
     async def _load_new(self, paths: AbstractSet[str]) -> bool:
@@ -596,13 +730,14 @@ class DirectoryWatch:
             paths: What has just changed.
         """
         find = functools.partial(self._find_new, paths)
+        registry = self.batch_loader.registry
         found = await run_in_thread(find, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
         self.batch_loader.runtime.emit_discovered(candidates)
         # Where a folder has moved, photons of its old path still have their names.
-        holders = (self.batch_loader.registry.get(c.name) for c in candidates)
+        holders = (registry.get(c.name) for c in candidates)
         moved = {
             h.filepath
             for h in holders
@@ -611,22 +746,34 @@ class DirectoryWatch:
         if moved:
             await self._unload(moved, is_forced=False)
         batch = await self.batch_loader.load_batch(candidates, IPhoton)
-        for outcome in batch.report.failed:
-            self._watch_log.settled(outcome, 0, 0.0)
+        failed = {(o.file, o.photon): o for o in batch.report.failed}
+        for file, photon in list(self._failures):
+            if (file, photon) not in failed and not registry.of_file(file):
+                del self._failures[file, photon]  # the file has that photon no more
+        for (file, photon), outcome in failed.items():
+            log = functools.partial(self._watch_log.settled, outcome, 0, 0.0)
+            self._note_failure(file, photon, log)
         self._is_waiting = bool(batch.errors)
         if batch.handlers:
             self._unreachable.accept()
             if self._rejected:  # they may require what was loaded now
-                self._watcher.call(functools.partial(self._on_batch, Batch()))
+                self._watcher.call(self._retry)
         for handler in batch.handlers:
             self._loaded.add(handler.filepath)
             self._seen.add(handler.filepath)
             began = time.perf_counter()
+            key = handler.filepath, handler.name
             try:
                 await handler.start()
             except LuminalError as error:
-                self._watch_log.failed(handler, error)
+                self._unstarted.add(
+                    handler.generation.unit if handler.generation else ""
+                )
+                why = str(error)  # the error itself has the photon's frames
+                log = functools.partial(self._watch_log.failed, handler.filepath, why)
+                self._note_failure(*key, log)
             else:
+                self._failures.pop(key, None)
                 self._watch_log.started(handler, time.perf_counter() - began)
         return bool(batch.handlers)
 

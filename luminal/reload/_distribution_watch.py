@@ -20,6 +20,7 @@ from luminal.errors import LuminalError, PhotonDependencyError, PhotonTornError
 from luminal.lifecycle import forked_while_busy
 from luminal.loading import run_in_thread
 from luminal.model import EventKind, Problem
+from luminal.reload._installed import Installed
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, distribution_of, find_upgrades
 from luminal.reload.watching import (
@@ -154,6 +155,8 @@ class DistributionWatch:
     _marks: _Marks = attrs.Factory(dict)
     # Whether `_look_again` will be called.
     _is_planned: bool = False
+    # What is installed; None while nothing was rejected.
+    _installed: Installed | None = None
     _unsubscribe: Callable[[], None] = lambda: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -283,6 +286,23 @@ class DistributionWatch:
             for watcher in [*self._watchers.values()][:1]:
                 self._is_planned = True
                 watcher.call(self._look_again)
+
+        if self._rejected and self._installed is None:
+            self._installed = Installed()
+            self._plan_look_at_installed()
+
+    def _plan_look_at_installed(self) -> None:
+        for watcher in [*self._watchers.values()][:1]:
+            watcher.call_later(_AGAIN, self._look_at_installed)
+
+    def _look_at_installed(self) -> None:
+        """Try again what was rejected, if something was installed."""
+        if self._installed is None or not self._rejected.keys() & self._loaded().keys():
+            self._installed = None
+            return
+        if self._installed.has_changed():
+            self._on_batch()
+        self._plan_look_at_installed()
 
     def _look_again(self) -> None:
         time.sleep(_INTERVAL)

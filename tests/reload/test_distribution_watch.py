@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from luminal.model import EventKind
 from luminal.reload import _plan
-from tests.distributions import put, take_away
+from tests.distributions import photon_text, put, take_away
 
 
 class Shelf:
@@ -190,3 +192,31 @@ async def test_one_that_is_rejected_holds_up_no_later_upgrade(make_host, shelf):
                 == [("blue", "3.0"), ("green", "2.0"), ("red", "2.0")]
             )
         )
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+async def test_an_upgrade_that_misses_a_module_follows_when_that_is_installed(
+    make_host, shelf, tmp_path, monkeypatch, is_beside
+):
+    """Into the same directory or another one; no metadata names it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.syspath_prepend(other)
+    missing = f"missed_{is_beside}".lower()
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        text = photon_text("blue", "2.0")
+        put(
+            shelf.path,
+            "blue",
+            "2.0",
+            files={"blue/__init__.py": f"import {missing}\n{text}"},
+        )
+        await host.until(lambda: host.happened(EventKind.REJECTED, "blue"))
+        assert host.answers() == [("blue", "1.0")]
+        site = shelf.path if is_beside else other
+        put(site, missing, "1.0", files={f"{missing}.py": ""}, entries="", group="x")
+        await host.until(lambda: host.answers() == [("blue", "2.0")])
+    sys.modules.pop(missing, None)

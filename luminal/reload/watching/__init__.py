@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from luminal.reload.watching._ignore import is_pip_backup
+from luminal.reload.watching._ignore import is_pip_backup, is_unfinished_distribution
 from luminal.reload.watching._settle import Batch, Cause, Note, NoteCode, Timing
 from luminal.reload.watching._watcher import Lost, Watcher
 
@@ -21,4 +21,5 @@ __all__ = [
     "Timing",
     "Watcher",
     "is_pip_backup",
+    "is_unfinished_distribution",
 ]

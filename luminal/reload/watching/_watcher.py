@@ -168,6 +168,10 @@ class WatchLoop:
     _next_scan: float = attrs.field(init=False, default=0.0)
     # When to look at what cannot be reached.
     _next_look: float = attrs.field(init=False, default=float("inf"))
+    # When a function is to be called, and the function.
+    _timers: list[tuple[float, Callable[[], object]]] = attrs.field(
+        init=False, factory=list
+    )
 
     def __attrs_post_init__(self) -> None:
         self._reporter = Reporter(self.send, self.timing.poll)
@@ -216,6 +220,17 @@ class WatchLoop:
         """Make a sleeping `run_once` return; from any thread."""
         self.tracker.snapshot.source.wake()
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Have *function* among those that are due in *seconds*."""
+        self._timers.append((self.tracker.clock() + seconds, function))
+
+    def take_due(self) -> list[Callable[[], object]]:
+        """Return the functions that are due, each of them once."""
+        now = self.tracker.clock()
+        due = [function for at, function in self._timers if at <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        return due
+
     def end(self) -> None:
         """Release descriptors and threads."""
         self.tracker.snapshot.source.close()
@@ -263,7 +278,8 @@ class WatchLoop:
             due = self._next_scan
         elif self._must_check_locks:
             due = min(due, now + _LOCK_INTERVAL)
-        return max(0.0, min(due, self._next_look) - now)
+        timers = [] if self.is_paused else [at for at, _ in self._timers]
+        return max(0.0, min(due, self._next_look, *timers) - now)
 
     def _handle(self, events: dict[str, FileEvent]) -> None:
         was_there = dict(self.tracker.roots)
@@ -503,6 +519,12 @@ class Watcher:
             loop.is_paused = False
             loop.wake()
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Do so in *seconds*; not where the watch has ended by then."""
+        loop = self._loop
+        if loop is not None:
+            self.call(lambda: loop.call_later(seconds, function))
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -556,6 +578,8 @@ class Watcher:
             loop.run_once()
             self._requests.serve()
             if not loop.is_paused:
+                for function in loop.take_due():
+                    self._calls.add(functools.partial(self._call, function))
                 self._calls.serve()
         except Exception as problem:  # noqa: BLE001 - a watch never ends by itself
             _log.exception("the watcher failed and starts again")
