@@ -62,6 +62,7 @@ _NO_FAILURES = (
     EventKind.OUTDATED,
     EventKind.RAISED,
     EventKind.QUARANTINED,
+    EventKind.THROTTLED,
 )
 """Events with a problem that does not keep the photon from running."""
 

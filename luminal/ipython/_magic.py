@@ -62,6 +62,7 @@ _PRINTED = frozenset(
         EventKind.UNLOADED,
         EventKind.SIDE_EFFECT,
         EventKind.OUTDATED,
+        EventKind.THROTTLED,
         EventKind.LEAKED,
     }
 )

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from luminal.loading._world import forget_registrations as forget_registrations
     from luminal.loading._world import generation_of as generation_of
     from luminal.loading._world import namespaces_of as namespaces_of
+    from luminal.loading._writes import Write as Write
+    from luminal.loading._writes import record_writes as record_writes
+    from luminal.loading._writes import take_write as take_write
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
@@ -90,6 +93,11 @@ __getattr__, __dir__ = lazy_attributes(
             "forget_registrations",
             "generation_of",
             "namespaces_of",
+        ),
+        "_writes": (
+            "Write",
+            "record_writes",
+            "take_write",
         ),
     },
 )

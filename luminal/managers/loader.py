@@ -72,6 +72,7 @@ _logger = logging.getLogger("luminal.loader")
 
 _LEVELS = {
     EventKind.SKIPPED: logging.WARNING,
+    EventKind.THROTTLED: logging.WARNING,
     EventKind.REJECTED: logging.ERROR,
     EventKind.FAILED: logging.ERROR,
 }

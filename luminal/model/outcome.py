@@ -185,6 +185,10 @@ class EventKind(enum.StrEnum):
         "outdated",
         "it uses code that the host imported before it changed on disk",
     )
+    THROTTLED = (
+        "throttled",
+        "it writes its own files, so the watch reloads it less often; see the problem",
+    )
     LEAKED = (
         "leaked",
         "an old generation is kept in memory, or still being retired; see the problem",

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal.discovery import discover, fold
-from luminal.errors import LuminalError, PhotonStateError, PhotonUnreadableError
+from luminal.errors import (
+    LuminalError,
+    PhotonReloadError,
+    PhotonStateError,
+    PhotonUnreadableError,
+)
 from luminal.interfaces import IPhoton
 from luminal.lifecycle import forked_while_busy
 from luminal.loading import (
@@ -31,6 +36,7 @@ from luminal.loading import (
 from luminal.model import EventKind, Problem, State
 from luminal.reload._installed import Installed
 from luminal.reload._loop import LoopRunner
+from luminal.reload._pace import SelfWriters, Storms
 from luminal.reload._plan import Change, reachable
 from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import (
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
     from luminal.model import Candidate, Event, Outcome
+    from luminal.reload._pace import Delay
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
@@ -196,6 +203,14 @@ def _is_absent(path: str) -> bool:
     return False
 
 
+def _changed(path: str) -> int:
+    """Return when the file at *path* was changed; 0 where that cannot be known."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _is_below(path: str, directory: str) -> bool:
     return path.startswith(os.path.join(directory, ""))
 
@@ -222,6 +237,13 @@ class WatchLog:
     def failed(self, path: str, why: str) -> None:
         """Log that the photon of a new file could not be started."""
         _log.error("%s: %s", self._short(path), why)
+
+    def throttled(self, path: str, problem: Problem) -> None:
+        """Log that a file is not followed for now, as a photon has written it."""
+        path = self._short(path)
+        line = "%s: %s; %s: %s; %s"
+        args = problem.what, problem.consequence, problem.why, problem.hint
+        _log.warning(line, path, *args)
 
     def unloaded(self, path: str, handlers: Iterable[Handler]) -> None:
         """Log that the photons of a file are unloaded."""
@@ -330,6 +352,10 @@ class DirectoryWatch:
     _is_waiting: bool = False
     # (File, photon) → its latest failure, until that is reported or mended.
     _failures: dict[tuple[str, str], _Failure] = attrs.Factory(dict)
+    _storms: Storms = attrs.Factory(Storms)
+    _self_writers: SelfWriters = attrs.Factory(SelfWriters)
+    # Units whose files differ from what runs, as they have written them themselves.
+    _delayed: set[str] = attrs.Factory(set)
     # What is installed; None while nothing has failed.
     _installed: Installed | None = None
 
@@ -465,6 +491,7 @@ class DirectoryWatch:
             is_new: Whether to look for new photons whatever has changed.
         """
         self._unreachable.on_batch(batch)
+        time.sleep(self._storms.delay(batch.began))
         # Files are read in this thread: to change threads takes time in a busy host.
         unknown = {path for path in batch.deleted if self._unreachable.covers(path)}
         paths = batch.paths - unknown
@@ -478,19 +505,79 @@ class DirectoryWatch:
                 break
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
         self._forget_rejections(self._rejected - change.units)
-        is_new = is_new or any(map(_may_be_photon, paths - known - deleted))
+        new = {path for path in paths - known - deleted if _may_be_photon(path)}
+        self._delay_self_writers(change, new)
+        is_new = is_new or bool(new)
         if change.units or deleted or is_new:
+            self._storms.begin()
+            served = self.batch_loader.world.generations.keys()
             is_new = self._runner.run_on_worker(
                 lambda: self._act(batch, change, deleted, is_new),
                 self.batch_loader.world.worker,
                 self.batch_loader.runtime.deadlines.shortest,
             )
+            self._storms.end()
+            self._self_writers.note_tried(change.units | new)
             if is_new:
+                serving = self.batch_loader.world.generations.keys()
+                self._self_writers.note_tried(serving - served)
                 # A file that was created and deleted within one batch is not reported,
                 # and may have been loaded in between, whatever this batch was about.
                 self._watcher.call_later(_LAST_LOOK, self._look_again)
             self._plan_report()
             self._plan_retry()
+
+    def _delay_self_writers(self, change: Change, new: set[str]) -> None:
+        """Take out of *change* and *new* what photons write themselves too often.
+
+        Args:
+            change: Units that have changed.
+            new: Files that are not loaded.
+        """
+        world, registry = self.batch_loader.world, self.batch_loader.registry
+        self._delayed.clear()
+        for unit in sorted(change.units):
+            generation = world.generations.get(unit)
+            files = generation.files if generation else {}
+            changed = {
+                path: source.checksum
+                for path, source in change.snapshot.items()
+                if path in files and files[path].checksum != source.checksum
+            }
+            users = reachable([unit], world.users)
+            delay = self._self_writers.delay(unit, changed, users)
+            if delay is not None:
+                change.units.discard(unit)
+                self._delayed.add(unit)
+                self._throttle([*changed][-1], registry.of_units(users), delay)
+        for path in sorted(new):
+            delay = self._self_writers.delay(path, {path: _changed(path)}, None)
+            if delay is not None:
+                new.discard(path)
+                self._throttle(path, [], delay)
+
+    def _throttle(self, path: str, handlers: Sequence[Handler], delay: Delay) -> None:
+        """Try the file at *path* again later; report it, where that is new."""
+        self._watcher.call_later(delay.seconds, self._retry)
+        if not delay.is_new:
+            return
+        error = PhotonReloadError(
+            "writes its own files",
+            file=delay.write.file,
+            line=delay.write.line,
+            why=f"it has written {path!r} again after it was reloaded because of that",
+            hint="write to another place, or write only what differs",
+        )
+        error.consequence = (
+            f"reloaded again in {delay.seconds:.0f} s, then less and less often, and "
+            "at once when somebody else saves a file of it"
+        )
+        problem = Problem.of(error, "reload")
+        for handler in handlers:
+            self.batch_loader.runtime.emit(
+                EventKind.THROTTLED, handler, problem=problem
+            )
+        self._watch_log.throttled(path, problem)
 
     def _forget_rejections(self, units: set[str]) -> None:
         """Forget that *units* were rejected: they run what is in their files."""
@@ -670,11 +757,12 @@ class DirectoryWatch:
         known: set[str] = set()
         world = self.batch_loader.world
         readers = {unit for path in paths for unit in world.readers(path)}
-        for unit in readers | self._rejected:
+        # A rejected unit is tried again whatever has changed.
+        again = self._rejected | self._delayed
+        for unit in readers | again:
             generation = world.generations.get(unit)
             for path, source in generation.files.items() if generation else ():
-                # A rejected unit is tried again whatever has changed.
-                if unit in self._rejected or path in paths:
+                if unit in again or path in paths:
                     change.compare(unit, path, source)
                 if path in paths:
                     known.add(path)

@@ -47,6 +47,7 @@ EVENT_STYLES = {
     EventKind.UNLOADED: "mid",
     EventKind.SIDE_EFFECT: "mid",
     EventKind.OUTDATED: "mid",
+    EventKind.THROTTLED: "mid",
     EventKind.LEAKED: "mid",
 }
 """CSS class of the events that have a mark in the timeline; the list has them all."""

@@ -1,0 +1,188 @@
+"""How often a watch reloads: storms of saves, and photons that write their files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import textwrap
+import threading
+import time
+
+import pytest
+
+from luminal.model import EventKind
+from luminal.reload import _pace
+from tests.waiting import DEADLINE
+
+PHOTON = """
+import itertools, os, pathlib, time
+from luminal import IPhoton, hookimpl
+{head}
+HERE = pathlib.Path(__file__)
+
+def write(path):
+    \"\"\"Write another text each time.\"\"\"
+    text = path.read_text() if path.exists() else ""
+    mark = "#" * 9
+    text = text.partition(mark)[0] + f"{{mark}}{{time.time_ns()}}\\n"
+    {way}
+
+class Photon(IPhoton):
+    photon_name = "p"
+
+    def start(self):
+        {start}
+
+    @hookimpl
+    def who(self):
+        return {number}
+
+    @hookimpl
+    def visit(self, go):
+        {hook}
+
+{tail}
+"""
+
+WAYS = {
+    "in place": "path.write_text(text)",
+    "renamed over": "spare = path.with_suffix('.tmp'); spare.write_text(text); "
+    "os.replace(spare, path)",
+    "descriptor": "fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CREAT); "
+    "os.write(fd, text.encode()); os.close(fd)",
+}
+
+
+def text(number, way="in place", head="", tail="", start="pass", hook="pass"):
+    return textwrap.dedent(PHOTON).format(
+        number=number, way=WAYS[way], head=head, tail=tail, start=start, hook=hook
+    )
+
+
+WHEN = {
+    "import": {"tail": "write(HERE)"},
+    "start": {"start": "write(HERE)"},
+    "hook": {"hook": "write(HERE)"},
+    "helper": {"head": "from . import gen", "tail": "write(HERE.with_name('gen.py'))"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_photon_that_writes_its_own_files_is_followed_once(
+    make_host, photons, when, way, caplog
+):
+    """Then it waits, it is said who writes, and saves of others count at once."""
+    (photons.path / "p").mkdir()
+    (photons.path / "p" / "gen.py").write_text("")
+    file = photons.path / "p" / "__init__.py"
+    file.write_text(text(1))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: host.answers() == [1])
+        for number in (2, 3):
+            host.heard.clear()
+            caplog.clear()
+            file.write_text(text(number, way, **WHEN[when]))
+            await host.until(lambda number=number: host.answers() == [number])
+            while when == "hook" and not host.happened(EventKind.THROTTLED):
+                swaps = len(host.happened(EventKind.SWAPPED))
+                host.hook.visit(go=None)
+                await host.until(
+                    lambda swaps=swaps: (
+                        len(host.happened(EventKind.SWAPPED)) > swaps
+                        or host.happened(EventKind.THROTTLED)
+                    )
+                )
+            (told,) = await host.until(lambda: host.happened(EventKind.THROTTLED, "p"))
+            assert len(host.happened(EventKind.SWAPPED)) <= 2
+            assert told.problem.file == str(file)
+            assert "path" in file.read_text().splitlines()[told.problem.line - 1]
+            await host.until(lambda: "writes its own files" in caplog.text)
+            said = [r for r in caplog.records if r.levelno >= logging.WARNING]
+            assert len(said) == 1
+        file.write_text(text(4))
+        await host.until(lambda: host.answers() == [4])
+
+
+async def test_what_waits_is_followed_later(make_host, photons, monkeypatch):
+    """And less and less often."""
+    monkeypatch.setattr(_pace, "_FIRST", 0.25)
+    file = photons.path / "p.py"
+    file.write_text(text(1))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: host.answers() == [1])
+        file.write_text(text(2, **WHEN["import"]))
+        turns = host._directory_watch._self_writers._turns
+        await host.until(lambda: any(t.wait > 0.5 for t in list(turns.values())))
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED)) >= 4)
+        assert len(host.happened(EventKind.THROTTLED)) == 1
+        file.write_text(text(3))
+        await host.until(lambda: host.answers() == [3])
+
+
+async def test_a_new_file_that_writes_itself_and_cannot_be_loaded(
+    make_host, photons, caplog
+):
+    async with make_host() as host:
+        (photons.path / "a.py").write_text(text(1))
+        await host.watch_photons(photons.path)
+        await host.until(lambda: host.answers() == [1])
+        late = text(2, tail="write(HERE); 1 / 0").replace('"p"', '"q"')
+        (photons.path / "q.py").write_text(late)
+        await host.until(lambda: "writes its own files" in caplog.text)
+        (photons.path / "q.py").write_text(late.replace("1 / 0", "pass"))
+        await host.until(lambda: sorted(host.answers()) == [1, 2])
+
+
+async def test_a_photon_may_write_another_ones_file(make_host, photons):
+    """As an editor does that is a photon: each save is live, and nothing is said."""
+    editor = text(0, hook="HERE.with_name('p.py').write_text(go)").replace('"p"', '"e"')
+    (photons.path / "e.py").write_text(editor)
+    (photons.path / "p.py").write_text(text(1))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: sorted(host.answers()) == [0, 1])
+        for number in range(2, 8):
+            host.hook.visit(go=text(number))
+            await host.until(lambda n=number: sorted(host.answers()) == [0, n])
+        assert not host.happened(EventKind.THROTTLED)
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("pause", [0, 0.001, 0.01])
+async def test_a_storm_is_live_while_it_goes_on_at_20_swaps_a_second(
+    make_host, photons, pause
+):
+    """It does not have to end before something of it is live, and its last save is."""
+    file, spare = photons.path / "p.py", photons.path / "spare.tmp"
+    file.write_text(text(0))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: host.answers() == [0])
+        is_over, last = threading.Event(), 0
+
+        def save():
+            nonlocal last
+            end = time.monotonic() + DEADLINE
+            while not is_over.is_set() and time.monotonic() < end:
+                last += 1
+                spare.write_text(text(last))
+                os.replace(spare, file)
+                time.sleep(pause)  # the pace of the storm
+
+        began = time.monotonic()
+        thread = threading.Thread(target=save)
+        thread.start()
+        try:
+            await host.until(lambda: len(host.happened(EventKind.SWAPPED)) > 20)
+        finally:
+            passed = time.monotonic() - began
+            is_over.set()
+            thread.join()
+        swaps = len(host.happened(EventKind.SWAPPED))
+        assert swaps <= 20 * passed + 3
+        await host.until(lambda: host.answers() == [last])
+        assert not host.happened(EventKind.THROTTLED)
+        assert not host.happened(EventKind.REJECTED)
