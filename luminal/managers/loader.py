@@ -581,11 +581,14 @@ class Loader:
             if watch is not None:
                 await watch.resume()
 
-    async def watch_distributions(self) -> None:
+    async def watch_distributions(self, polling: bool | None = None) -> None:
         """Swap in new versions of loaded distributions when they are installed.
 
         Watches from a background thread, which continues when the calling event loop
         has ended. Sources of editable installations are watched too.
+
+        Args:
+            polling: See `watch_photons`.
 
         Raises:
             ThreadManagerAlreadyRunningError: They are watched already.
@@ -599,7 +602,7 @@ class Loader:
 
         from luminal.reload import DistributionWatch
 
-        watch = DistributionWatch(self._reloader, self._lock)
+        watch = DistributionWatch(self._reloader, self._lock, polling=polling)
         watch.start(asyncio.get_running_loop())
         self._distribution_watch = watch
 
@@ -791,7 +794,7 @@ class Watches:
                 self.directories, self.recursive, self.polling, self.is_wanted
             )
         if self.has_installed:
-            await self.loader.watch_distributions()
+            await self.loader.watch_distributions(self.polling)
 
     async def stop(self, is_forced: bool = False) -> None:
         """Stop watching, and unload what the watches have loaded.

@@ -132,11 +132,13 @@ class DistributionWatch:
         reloader: Replaces photons that have changed.
         lock: Of the host; held for one change at a time.
         patience: Seconds that an installation may take.
+        polling: See ``force_polling`` of `Watcher`.
     """
 
     reloader: Reloader
     lock: CrossLoopLock
     patience: float = 30.0
+    polling: bool | None = None
     _runner: LoopRunner = attrs.Factory(LoopRunner)
     # Whether directories inside of directories are watched → the watcher.
     _watchers: dict[bool, Watcher] = attrs.Factory(dict)
@@ -198,7 +200,11 @@ class DistributionWatch:
             new = [d for d in directories if d not in known and os.path.isdir(d)]
             if new and watcher is None:
                 watcher = Watcher(
-                    new, self._on_batch, recursive=is_deep, on_note=_log_note
+                    new,
+                    self._on_batch,
+                    recursive=is_deep,
+                    on_note=_log_note,
+                    force_polling=self.polling,
                 )
                 watcher.start()
                 if self._is_paused:

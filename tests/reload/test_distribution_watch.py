@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
 
+from luminal.errors import PhotonStateError
 from luminal.model import EventKind
 from luminal.reload import _plan
 from tests.distributions import photon_text, put, take_away
+from tests.waiting import DEADLINE, async_wait_until
 
 
 class Shelf:
@@ -220,3 +224,95 @@ async def test_an_upgrade_that_misses_a_module_follows_when_that_is_installed(
         put(site, missing, "1.0", files={f"{missing}.py": ""}, entries="", group="x")
         await host.until(lambda: host.answers() == [("blue", "2.0")])
     sys.modules.pop(missing, None)
+
+
+async def test_a_pause_keeps_upgrades_for_later(make_host, shelf):
+    """Also of what is loaded during the pause."""
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        await host.pause_watching()
+        shelf.put("blue", "2.0")
+        (watcher,) = host._distribution_watch._watchers.values()
+        await async_wait_until(lambda: watcher._loop.tracker.settle.is_pending)
+        shelf.put("green", "1.0")
+        with pytest.warns(match="is loaded already"):
+            await load(host)
+        shelf.put("green", "2.0")
+        assert sorted(host.answers()) == [("blue", "1.0"), ("green", "1.0")]
+        assert not host.happened(EventKind.SWAPPED)
+        await host.resume_watching()
+        await host.until(
+            lambda: sorted(host.answers()) == [("blue", "2.0"), ("green", "2.0")]
+        )
+        await host.pause_watching()
+        await host.stop_watching_distributions()
+
+
+async def test_a_photon_cannot_pause_the_load_that_it_is_part_of(make_host, shelf):
+    host = make_host()
+    async with host:
+        await host.watch_distributions()
+        async with host._lock:
+            with pytest.raises(PhotonStateError):
+                await host.pause_watching()
+
+
+async def test_distributions_are_polled_where_asked_for(make_host, shelf, caplog):
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions(polling=True)
+        assert "polling was asked for" in caplog.text
+
+
+FORKED = """
+import asyncio, os, sys, warnings
+import luminal
+from tests.distributions import put
+from tests.reload.conftest import PATIENT, Specs
+from tests.waiting import wait_until
+
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+sys.path.insert(0, SITE)
+put(SITE, "blue", "1.0")
+loader = luminal.blocking.Loader(hookspecs=[Specs], deadlines=PATIENT)
+loader.load(luminal.discover())
+loader.start()
+loader.watch_distributions()
+loader.pause_watching()
+child = os.fork()
+if not child:
+    put(SITE, "blue", "2.0")
+    loader.resume_watching()
+    wait_until(lambda: loader.hook.who() == [("blue", "2.0")])
+    loader.close()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+loader.resume_watching()
+wait_until(lambda: loader.hook.who() == [("blue", "2.0")])
+loader.close()
+"""
+
+
+@pytest.mark.fault(45)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_watches_distributions_when_it_resumes(tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import pathlib\nSITE = pathlib.Path({str(site)!r})\n"
+            + FORKED.replace("insert(0, SITE)", "insert(0, str(SITE))"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("was forked") == 1
