@@ -53,6 +53,9 @@ class IPhoton:
         photon_api: PEP 440 range of the host's API version that it works with.
         photon_owns: Libraries that are its own, such as ``("bridgelib",)``: upgraded
             and freed with it, and seen by no one else. Names of distributions.
+        photon_files: Patterns of data files, such as ``("*.yaml",)``, relative to the
+            folder of the photon's file: a watch reloads the photon when one changes,
+            comes or goes. What it reads by `importlib.resources` need not be named.
         photon_enabled: False keeps it from being loaded.
         photon_exclusive: True where it cannot live beside its successor, because it
             owns a port or a device, say.
@@ -72,6 +75,7 @@ class IPhoton:
     photon_after: ClassVar[Sequence[str]] = ()
     photon_api: ClassVar[str] = ""
     photon_owns: ClassVar[Sequence[str]] = ()
+    photon_files: ClassVar[Sequence[str]] = ()
     photon_enabled: ClassVar[bool] = True
     photon_exclusive: ClassVar[bool] = False
 

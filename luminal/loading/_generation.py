@@ -137,6 +137,8 @@ class Generation:
         sources: Path → the bytes that are compiled; also of modules of the unit that
             nothing has imported so far.
         locations: Full name → where its module was found.
+        data: Path → digest of the data files that it has read or declares.
+        patterns: Directory and pattern of the data files that it declares.
         late_units: Other unit → its files, as an import statement in one of the
             functions is to find them.
         photons: Names of the photons that were chosen from it.
@@ -160,6 +162,8 @@ class Generation:
     views: dict[str, ModuleType] = attrs.Factory(dict)
     sources: dict[str, SourceFile] = attrs.Factory(dict)
     locations: dict[str, ModuleLocation] = attrs.Factory(dict)
+    data: dict[str, SourceFile] = attrs.Factory(dict)
+    patterns: set[tuple[str, str]] = attrs.Factory(set)
     late_units: dict[str, Pinned] = attrs.Factory(dict)
     photons: tuple[str, ...] = ()
     commit: int = 0
@@ -198,9 +202,9 @@ class Generation:
     @property
     def files(self) -> Mapping[str, SourceFile]:
         """Path → bytes of all that was read for it: a change of one is one of it."""
-        if not self.late_units:
+        if not self.late_units and not self.data:
             return self.sources
-        found: dict[str, SourceFile] = {}
+        found = dict(self.data)
         for files in tuple(self.late_units.values()):
             found.update(files.sources)
         return {**found, **self.sources}
@@ -218,6 +222,37 @@ class Generation:
         """Return the generation of another *unit* that this one has imported from."""
         found = (g for g in tuple(self._foreign.values()) if g.unit == unit)
         return next(found, None)
+
+    def note_data(self, path: str) -> None:
+        """Note that the data file at *path* is about to be read."""
+        if path not in self.data:
+            from luminal.loading._resources import digest_of_data, is_data
+
+            source = digest_of_data(path) if is_data(path) else None
+            if source is not None:
+                self.data[path] = source
+                self.host.imports_changed(self)
+
+    def declare_data(self, pattern: str) -> None:
+        """Note the data files that *pattern* matches.
+
+        Args:
+            pattern: Relative to the folder of the unit's file.
+        """
+        from luminal.loading._resources import find_data
+
+        folder = os.path.dirname(self.locations[self.unit].path)
+        self.patterns.add((folder, pattern))
+        for path in find_data(folder, pattern):
+            self.note_data(path)
+
+    def matches(self, path: str) -> bool:
+        """Whether the file at *path* is one of those that it declares."""
+        from luminal.loading._resources import find_data
+
+        return any(
+            path in find_data(folder, pattern) for folder, pattern in self.patterns
+        )
 
     def take(self, files: Pinned) -> None:
         """Use *files* instead of those on disk."""

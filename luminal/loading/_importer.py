@@ -105,14 +105,15 @@ class PhotonLoader:
 
     def get_data(self, path: str) -> bytes:
         """Return the bytes of a file beside the module; `pkgutil.get_data` asks."""
+        self.generation.note_data(os.path.abspath(path))
         with open(path, "rb") as file:
             return file.read()
 
     def get_resource_reader(self, fullname: str) -> Any:
         """Return a reader for `importlib.resources`, or None for a plain module."""
-        from importlib.readers import FileReader
+        from luminal.loading._resources import ResourceReader
 
-        return FileReader(cast("Any", self)) if self.is_package(fullname) else None
+        return ResourceReader(self) if self.is_package(fullname) else None
 
 
 # Names that are never looked for beside a photon's file. Luminal is among them: a class

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -62,7 +63,32 @@ class Choice:
         else:
             found = [select_target(generation, to, name) for name, to in self.targets]
         generation.photons = tuple(photon.name for photon in found)
+        for photon in found:
+            for pattern in _patterns_of(photon):
+                generation.declare_data(pattern)
         return found
+
+
+def _patterns_of(photon: Selected) -> Sequence[str]:
+    """Return ``photon_files`` of a photon.
+
+    Raises:
+        PhotonValidationError: It is no list of relative patterns.
+    """
+    cls = photon.obj if issubclass(type(photon.obj), type) else type(photon.obj)
+    patterns = getattr(cls, "photon_files", ())
+    if isinstance(patterns, list | tuple) and all(map(_is_pattern, patterns)):
+        return patterns
+    raise PhotonValidationError(
+        "has unusable photon_files",
+        photon=photon.name,
+        why=f"it is {patterns!r}",
+        hint="name files relative to the photon's folder: photon_files = ['*.yaml']",
+    )
+
+
+def _is_pattern(pattern: object) -> bool:
+    return isinstance(pattern, str) and bool(pattern) and not os.path.isabs(pattern)
 
 
 def select_classes(

@@ -6,6 +6,7 @@ the lines in tracebacks, and which unit imports from which.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -172,10 +173,12 @@ class Edges:
     Attributes:
         users: Unit → units that import from it, or did.
         readers: Path → units with a module that was read from it, or had one.
+        declarers: Folder → units that declare data files in or below it, or did.
     """
 
     users: dict[str, set[str]] = attrs.Factory(dict)
     readers: dict[str, set[str]] = attrs.Factory(dict)
+    declarers: dict[str, set[str]] = attrs.Factory(dict)
 
     def add(self, generation: Generation) -> None:
         """Add all edges of *generation*."""
@@ -187,6 +190,8 @@ class Edges:
             self.users.setdefault(needed, set()).add(unit)
         for path in tuple(generation.files):
             self.readers.setdefault(path, set()).add(unit)
+        for folder, _ in tuple(generation.patterns):
+            self.declarers.setdefault(folder, set()).add(unit)
 
     def drop(self, generation: Generation) -> None:
         """Forget the edges of *generation*, which serves no more."""
@@ -194,6 +199,7 @@ class Edges:
             (generation.needs, self.users),
             (generation.late_units, self.users),
             (generation.files, self.readers),
+            ({folder for folder, _ in generation.patterns}, self.declarers),
         )
         for names, backwards in edges:
             for name in tuple(names):
@@ -299,6 +305,18 @@ class World:
         serving = self.generations
         known = tuple(self.edges.readers.get(path, ()))
         return {u for u in known if u in serving and path in serving[u].files}
+
+    def declarers(self, path: str) -> set[str]:
+        """Return the units that declare the file at *path*, and have not read it."""
+        if not self.edges.declarers:
+            return set()
+        serving, known = self.generations, set[str]()
+        folder, above = path, os.path.dirname(path)
+        while folder != above:
+            folder, above = above, os.path.dirname(above)
+            known |= self.edges.declarers.get(folder, set())
+        found = {serving[unit] for unit in known if unit in serving}
+        return {g.unit for g in found if path not in g.files and g.matches(path)}
 
     def imports_changed(self, generation: Generation) -> None:
         """Note what *generation* has imported late, or will."""

@@ -766,7 +766,9 @@ class DirectoryWatch:
                     change.compare(unit, path, source)
                 if path in paths:
                     known.add(path)
-        change.units |= self._unstarted
+        for path in paths - known:
+            change.extended |= world.declarers(path)
+        change.units |= self._unstarted | change.extended
         return change, known
 
     async def _unload(self, files: set[str], is_forced: bool) -> None:

@@ -173,6 +173,7 @@ class Change:
         upgrades: Unit of a distribution → its installed version.
         moves: Unit that is loaded → new units that photons of it have moved to.
         gone: Units whose file has gone, and whose photons have moved.
+        extended: Units that declare a data file which is new.
         candidates: What discovery knows of these photons.
     """
 
@@ -182,6 +183,7 @@ class Change:
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
     moves: dict[str, dict[str, ModuleLocation]] = attrs.Factory(dict)
     gone: set[str] = attrs.Factory(set)
+    extended: set[str] = attrs.Factory(set)
     candidates: list[Candidate] = attrs.Factory(list)
 
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:
@@ -220,7 +222,7 @@ class Change:
 
     def drop_unchanged(self, running: Mapping[str, Generation]) -> None:
         """Drop units that run the bytes that were read, and units that do not run."""
-        for unit in list(self.units):
+        for unit in self.units - (self.extended & running.keys()):
             generation = running.get(unit)
             known = generation.files if generation else {}
             read = self.snapshot.keys() & known.keys()
