@@ -24,6 +24,7 @@ from luminal.hooks._compile import (
     pass_on,
     without_absent,
 )
+from luminal.hooks._errors import leave_out
 from luminal.hooks._execution import (
     CallContext,
     amonitored,
@@ -722,9 +723,6 @@ def _never(*_: object) -> Any:
     raise AssertionError("this caller only reads a specification")
 
 
-note_entries(Caller._acounted, Caller._counted, Caller.call_historic)  # noqa: SLF001
-
-
 class _HookImpls(Sequence[pluggy.HookImpl]):
     """pluggy's list of a hook's implementations, as it is when it is looked at.
 
@@ -791,3 +789,7 @@ class SubsetCaller:
 
     def __repr__(self) -> str:
         return f"<_SubsetHookCaller {self._caller.name!r}>"
+
+
+leave_out(globals())
+note_entries(Caller._acounted, Caller._counted, Caller.call_historic)  # noqa: SLF001

@@ -17,7 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks._compile import EPOCH, KEPT, PERIOD
-from luminal.hooks._errors import COMPILED
+from luminal.hooks._errors import COMPILED, leave_out
 from luminal.hooks._execution import part_of
 
 if TYPE_CHECKING:
@@ -282,3 +282,6 @@ def outermost(policy: Policy) -> int | None:
     for _, found in own_calls(policy):  # noqa: B007 - the last one is wanted
         pass
     return found
+
+
+leave_out(globals())

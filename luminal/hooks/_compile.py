@@ -1,10 +1,10 @@
 """Compiled callers: the function behind ``manager.hook.NAME`` and the code in it.
 
 `compile_caller` writes the code of a call of one snapshot. In it every implementation
-and every argument is a local variable, and the line of a call tells which
-implementation raised. `ReplaceableFunction` is the function that hosts keep; putting
-other code into it is one attribute store. So a call runs wholly the old code or wholly
-the new one.
+is an item of one tuple, every argument is a local variable, and the line of a call
+tells which implementation raised. `ReplaceableFunction` is the function that hosts
+keep; putting other code into it is one attribute store. So a call runs wholly the old
+code or wholly the new one.
 
 What leads to a photon is in the function's closure, where Python's garbage collector
 sees it. It does not look into code objects: a manager whose photons refer to it would
@@ -18,7 +18,7 @@ import itertools
 import types
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._errors import COMPILED, ISOLATED
+from luminal.hooks._errors import COMPILED, ISOLATED, leave_out
 from luminal.hooks._execution import (
     arun_first_half,
     as_new_style,
@@ -558,3 +558,6 @@ class ReplaceableFunction:
             self.function.__kwdefaults__ = {**known, **defaults}
         self._box.cell_contents = kept
         self.function.__code__ = code
+
+
+leave_out(globals())

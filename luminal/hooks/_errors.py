@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import types
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from luminal.hooks._calls import CallSnapshot
     from luminal.hooks._impl import Implementation
@@ -28,6 +29,7 @@ __all__ = [
     "ISOLATED",
     "Policy",
     "Quarantines",
+    "leave_out",
 ]
 
 ISOLATED: Final = (Exception, SystemExit)
@@ -40,6 +42,37 @@ COMPILED: Final = "<luminal.hooks "
 """How the file names of compiled callers begin."""
 
 _RESERVED: Final = "luminal."  # plugins of Luminal itself; they run photons' code
+_PACKAGE: Final = "luminal.hooks."
+
+
+def leave_out(namespace: Mapping[str, Any]) -> None:
+    """Let frames of the engine be left out of tracebacks where pluggy's are.
+
+    pytest leaves out frames of pluggy's folder and of generated code. So functions that
+    set ``__tracebackhide__`` get the file name of generated code, with the name of
+    their module in it.
+
+    Args:
+        namespace: What a module or a class defines.
+    """
+    for value in tuple(namespace.values()):
+        if isinstance(value, type) and value.__module__.startswith(_PACKAGE):
+            leave_out(vars(value))
+        elif isinstance(value, types.FunctionType):
+            value.__code__ = _generated(value.__code__)
+
+
+def _generated(code: types.CodeType) -> types.CodeType:
+    if not code.co_filename.startswith(ENGINE):
+        return code
+    constants = tuple(
+        _generated(c) if isinstance(c, types.CodeType) else c for c in code.co_consts
+    )
+    name = code.co_filename
+    if "__tracebackhide__" in code.co_varnames:
+        name = f"{COMPILED}{os.path.basename(name)}>"
+    return code.replace(co_consts=constants, co_filename=name)
+
 
 # Guards the tallies of failures. They are exact, and failures are rare.
 _LOCK = threading.Lock()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pluggy
 
 from luminal.errors import PhotonTimeoutError
-from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED
+from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED, leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -686,3 +686,6 @@ async def amonitored(
         outcome = pluggy.Result(None, error)
     after(outcome, context.hook, hookimpls, kwargs)
     return outcome.get_result()
+
+
+leave_out(globals())
