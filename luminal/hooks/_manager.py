@@ -242,6 +242,8 @@ class PluginManager(pluggy.PluginManager):
         # Managers that have hooks of their own on plugins of this one, and the hooks.
         self._delegates: weakref.WeakSet[PluginManager] = weakref.WeakSet()
         self._delegated: frozenset[str] = frozenset()
+        # Id of a photon that is being registered → its generation.
+        self._announced: dict[int, int] = {}
         # Of each host that loads plugins from distributions itself.
         self._installed: list[weakref.WeakMethod[_Installed]] = []
         # Plugins that implement one hook more, so that `seen` is exact.
@@ -481,7 +483,24 @@ class PluginManager(pluggy.PluginManager):
             pluggy.PluginValidationError: An implementation does not fit its hook;
                 nothing is changed.
         """
+        generation = self._announced.get(id(plugin), generation)
         return self._register(plugin, name, generation)
+
+    def register_generation(
+        self, plugin: object, name: str, generation: int
+    ) -> str | None:
+        """Register a photon, with ``register(plugin, name)`` of the host's own class.
+
+        Args:
+            plugin: The photon.
+            name: Its name.
+            generation: Its generation.
+        """
+        self._announced[id(plugin)] = generation
+        try:
+            return self.register(plugin, name)
+        finally:
+            del self._announced[id(plugin)]
 
     def _register(
         self,

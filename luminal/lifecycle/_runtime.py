@@ -482,7 +482,8 @@ class Runtime:
 
     def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""
-        self.plugins.register(handler.instance, handler.name, generation=handler.number)
+        instance, number = handler.instance, handler.number
+        self.plugins.register_generation(instance, handler.name, number)
 
     def unregister(self, handler: Subject) -> bool:
         """Let them be called no more; return whether they were called until now."""

@@ -325,7 +325,7 @@ class Exchange:
         try:
             for placeholder in self._coming:
                 new = placeholder.handler
-                plugins.register(placeholder, new.name, generation=new.number - 1)
+                plugins.register_generation(placeholder, new.name, new.number - 1)
             with plugins.swapping(replacements, owners=self._owners) as exchange:
                 yield exchange.commit
         finally:

@@ -277,6 +277,36 @@ async def test_an_attrs_class_is_a_photon_and_a_plugin(tmp_path: Any) -> None:
             assert [h.name for h in manager.get_hookcallers(plugin)] == ["price"]
 
 
+async def test_a_host_may_have_a_manager_of_its_own_class(tmp_path: Any) -> None:
+    """With pluggy's signatures, as pytest's has."""
+    told: list[Any] = []
+
+    class Manager(PluginManager):
+        def register(self, plugin: object, name: str | None = None) -> Any:  # type: ignore[override]
+            chosen = super().register(plugin, name)
+            told.append(("registered", chosen))
+            return chosen
+
+        def unregister(
+            self, plugin: object | None = None, name: str | None = None
+        ) -> Any:
+            told.append(("unregistered", name))
+            return super().unregister(plugin, name)
+
+    (tmp_path / "p.py").write_text(PHOTON.format(name="p", value="1 / net"))
+    manager = Manager("shop")
+    manager.add_hookspecs(Specs)
+    async with Loader(plugins=manager, cache=False) as loader:
+        await (await loader.load_photons(tmp_path)).start()
+        assert manager.hook.price(net=1) == [1]
+        for number in (1, 2):
+            with pytest.raises(ZeroDivisionError) as caught:
+                manager.hook.price(net=0)
+            assert f"photon 'p' (generation {number})" in caught.value.__notes__[0]
+            await loader.reload_photon("p")
+    assert told == [("registered", "p"), ("unregistered", "p")]
+
+
 INSTALLED = """
 import pluggy
 shop_impl = pluggy.HookimplMarker("shop")
