@@ -317,7 +317,7 @@ class Handler:
                 tracking = self._runtime.tracking_changes(
                     self._changes, self.name, self.filepath
                 )
-                with scope.owning(), tracking:
+                with scope.in_step(), tracking:
                     self._life.instance = await self._runtime.create(self)
                     self._runtime.check_hooks(self)
                     if prepare is not None:
@@ -348,7 +348,7 @@ class Handler:
         life.leftovers = ()
         self._runtime.failures.forget(self.name, self.number)
         report = self._runtime.failures.reporter(self)
-        life.scope = life.context.scope = Scope(self.name, report)
+        life.scope = life.context.scope = Scope(self.name, life.generation, report)
         return life.scope
 
     def _go(self, step: Step) -> None:
@@ -440,7 +440,7 @@ class Handler:
 
     async def _finalize(self) -> bool:
         scope = self._life.scope
-        with scope.owning() if scope is not None else nullcontext():
+        with scope.in_step() if scope is not None else nullcontext():
             return await self._runtime.finalize(self) is not False
 
     async def _close_scope(self, is_forced: bool) -> Problem | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
 from luminal.loading import Result, describe_position, reach_loop, run_in_thread
+from luminal.supervise import own_task_of_step
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -107,6 +108,7 @@ async def _await_until(
 
     task = asyncio.ensure_future(_contain(awaitable))
     task.set_name(name)
+    own_task_of_step(task)  # it may swallow its cancellation
     try:
         await asyncio.wait({task}, timeout=max(until - monotonic(), 0))
     except asyncio.CancelledError:

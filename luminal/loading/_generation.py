@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import Origin
     from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned, SourceFile
+    from luminal.supervise import Scope
 
 __all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
 
@@ -152,6 +153,7 @@ class Generation:
         stand_ins: Proxies that are in `sys.modules` until it is retired.
         key: No other generation has it, in this process or in one that it is sent to.
         packed: How it was last sent to another process, and of what that was made.
+        scopes: Owners of what its photons start, see `luminal.supervise`.
     """
 
     unit: str
@@ -175,6 +177,7 @@ class Generation:
     stand_ins: list[Any] = attrs.Factory(list)
     key: Key = attrs.field(init=False)
     packed: tuple[object, bytes] | None = None
+    scopes: tuple[Scope, ...] = ()
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
     # What it has imported of others: (module, names from it).
@@ -432,6 +435,23 @@ class Generation:
         if (name, names) not in self.outside:
             self.outside.add((name, names))
             self.host.imports_changed(self)
+
+    def holds(self, space: dict[str, Any]) -> bool:
+        """Whether *space* is the namespace of one of its modules, where it is borrowed.
+
+        Args:
+            space: Globals of a frame or a function.
+        """
+        name = str(space.get("__name__"))
+        return name == self.unit or name.startswith(f"{self.unit}.")
+
+    def uses(self, other: Generation) -> bool:
+        """Whether it has imported from *other*, also by way of a third."""
+        seen = [self]
+        for generation in seen:  # grows meanwhile
+            others = tuple(generation._foreign.values())  # noqa: SLF001 - our own
+            seen += [one for one in others if one not in seen]
+        return other in seen
 
     def need(self, unit: str) -> None:
         """Note that this unit imports from *unit*."""

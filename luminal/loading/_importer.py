@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from luminal.supervise import record, stop_recording
+from luminal.supervise import awaited_imports, record, refresh, stop_recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,8 +234,8 @@ def _import(
         if taken and level == 0:
             _admit(name)
         found = replaced(name, globals, locals, fromlist, level)
-        if level == 0 and top not in _NEVER_OURS:
-            generation.note_outside(name, tuple(fromlist or ()))
+        if level == 0:
+            _note_outside(generation, name, top, fromlist)
         return found if type(found) is ModuleType else _resolved(found)
     module = generation.require(start + name[len(top) :])
     if fromlist:
@@ -245,6 +245,16 @@ def _import(
     if generation.origin.owns(start):
         return generation.require(start)
     return generation.view(start)
+
+
+def _note_outside(
+    generation: Generation, name: str, top: str, fromlist: Sequence[str] | None
+) -> None:
+    """Note that code of *generation* has imported what is no photon's."""
+    if top not in _NEVER_OURS:
+        generation.note_outside(name, tuple(fromlist or ()))
+    if top in awaited_imports:  # it can start what the photon is to own
+        refresh()
 
 
 def _import_from_root(

@@ -13,14 +13,19 @@ import sys
 import threading
 import time
 import types
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from luminal.errors import PhotonTimeoutError
-from luminal.supervise import noting_waits, own_thread_of_step, unowned
+from luminal.supervise import (
+    noting_waits,
+    own_thread_of_step,
+    started_for_step,
+    unowned,
+)
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -198,8 +203,8 @@ async def run_each_in_thread(
         name: Name of the thread.
         on_give_up: Called with the index of a job that was given up, also when the
             caller itself is cancelled.
-        is_owned: Whether thread and jobs belong to the photon whose code runs now, as
-            its own steps do. What serves the host must not end with a photon.
+        is_owned: Whether the thread ends with the photon a step of which runs here.
+            What serves the host must not end with a photon.
 
     Returns:
         A result for each job; `PhotonTimeoutError` for those that were given up.
@@ -212,11 +217,11 @@ async def run_each_in_thread(
     while position < len(jobs):
         done = _LoopEvent(loop)
         queue = _JobQueue(jobs, results, done, position)
-        with nullcontext() if is_owned else unowned():
-            context = contextvars.copy_context()
-            thread = threading.Thread(
-                target=context.run, args=(queue.run,), name=name, daemon=True
-            )
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(queue.run,), name=name, daemon=True
+        )
+        with started_for_step() if is_owned else unowned():
             thread.start()
         try:
             position = await _wait(queue, thread, deadline)
@@ -333,8 +338,7 @@ class WorkerTask(Generic[T]):
     _lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def __attrs_post_init__(self) -> None:
-        with unowned():
-            self._context = contextvars.copy_context()
+        self._context = contextvars.copy_context()
 
     def start(self, done: Callable[[], object]) -> None:
         """Begin, and call *done* on the worker's thread when there is no more to do."""

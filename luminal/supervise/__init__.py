@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from luminal.supervise._loops import ProcessLoop as ProcessLoop
     from luminal.supervise._loops import Restart as Restart
     from luminal.supervise._loops import SuperLoop as SuperLoop
+    from luminal.supervise._ownership import awaited_imports as awaited_imports
     from luminal.supervise._ownership import unowned as unowned
+    from luminal.supervise._patches import refresh as refresh
     from luminal.supervise._referrers import find_referrers as find_referrers
     from luminal.supervise._registries import find_permanent as find_permanent
     from luminal.supervise._registries import may_register as may_register
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
     from luminal.supervise._registries import stop_recording as stop_recording
     from luminal.supervise._registries import take_back as take_back
     from luminal.supervise._scope import Scope as Scope
+    from luminal.supervise._scope import own_task_of_step as own_task_of_step
     from luminal.supervise._scope import own_thread_of_step as own_thread_of_step
+    from luminal.supervise._scope import started_for_step as started_for_step
     from luminal.supervise._threads import ThreadManager as ThreadManager
     from luminal.supervise._threads import TracedThread as TracedThread
     from luminal.supervise._threads import checkpoint as checkpoint
@@ -88,7 +92,8 @@ __getattr__, __dir__ = lazy_attributes(
             "Restart",
             "SuperLoop",
         ),
-        "_ownership": ("unowned",),
+        "_ownership": ("awaited_imports", "unowned"),
+        "_patches": ("refresh",),
         "_referrers": ("find_referrers",),
         "_registries": (
             "find_permanent",
@@ -100,7 +105,9 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_scope": (
             "Scope",
+            "own_task_of_step",
             "own_thread_of_step",
+            "started_for_step",
         ),
         "_threads": (
             "ThreadManager",

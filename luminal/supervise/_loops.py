@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from luminal.supervise._controller import LoopController
+    from luminal.supervise._scope import Scope
 
 __all__ = [
     "AsyncLoop",
@@ -271,6 +272,8 @@ class SuperLoop(abc.ABC):
         self._grace_period = grace_period
         self._max_loop_failures = max_loop_failures
         self._stop_on_failure = stop_on_failure
+        # The photon whose code it is, or that has started it.
+        self._owner: Scope | None = None
         self.reset_globally = reset_globally
         self.restart = restart
         self.backoff = backoff or Backoff()
@@ -394,6 +397,8 @@ class SuperLoop(abc.ABC):
             run.thread.join(self._grace_period)
 
     def _may_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        # Its thread is Luminal's: whose code it runs is found out here.
+        self._owner = find_owner(self)
         try:
             answer = self.on_start(*args, **kwargs)
         except BaseException as error:
@@ -455,7 +460,7 @@ class SuperLoop(abc.ABC):
 
     def _tell(self, error: Exception, what: str) -> None:
         """Report *error* as one of the photon that has started this, or log it."""
-        owner = find_owner()
+        owner = self._owner
         if owner is not None:
             owner.tell("loop", error, type(self).__name__)
         else:

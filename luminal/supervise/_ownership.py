@@ -1,51 +1,159 @@
-"""Which photon owns what is started here: by context variable, or by thread."""
+"""Which photon owns what is started: found when it is started, and only then.
+
+A photon owns what runs its code: the target of a thread, the coroutine of a task, a
+callback. It also owns what its code starts: the nearest frame outside the standard
+library and Luminal is its own. A frame or a function is a photon's where the loader in
+its globals is that of a generation; where its file lies does not matter. What a module
+of the host or a library starts is nobody's, whoever has called that module.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import functools
+import sys
 import threading
-import weakref
-from typing import TYPE_CHECKING, Any
+import types
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from luminal.supervise._scope import Scope
 
 __all__ = [
-    "current_owner",
+    "Code",
+    "add_scope",
+    "awaited_imports",
+    "by_rule",
+    "called",
     "find_owner",
-    "own_thread",
-    "owned_by",
+    "has_scopes",
+    "in_step",
+    "is_shared",
+    "owner_by_rule",
     "owner_name",
+    "remove_scope",
+    "started_for",
+    "step_owner",
     "unowned",
+    "user_frame",
 ]
 
 
-current_owner: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
-    "luminal_current_owner", default=None
-)
-"""Owner of what is started in this context; None where the thread's owner counts."""
+class Code(Protocol):
+    """What a scope knows of its photon's code: a generation.
 
-# The value of the context variable for: no owner, on whatever thread.
+    Attributes:
+        scopes: The scopes of the photons in it, the latest last.
+        borrowed: Its modules are the interpreter's own, with loaders of their own.
+    """
+
+    scopes: tuple[Scope, ...]
+    borrowed: bool
+
+    def holds(self, space: dict[str, Any]) -> bool:
+        """Whether *space* is the namespace of one of its modules; for borrowed ones."""
+
+    def uses(self, other: Any) -> bool:
+        """Whether it has imported from *other*, also by way of a third."""
+
+
+step_owner: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
+    "luminal_step_owner", default=None
+)
+"""The photon a life-cycle step of which runs here.
+
+It says whose a thread is that Luminal uses for a step, and which of several photons of
+one file is meant. What the photon starts is found by the rule above.
+"""
+
+awaited_imports: set[str] = set()
+"""First part of the names of modules that are to be wrapped when they are imported."""
+
+_MACHINERY = sys.stdlib_module_names | {"luminal"}
+# The value for: no owner, whatever the rule says.
 _NOBODY: Any = object()
+# What Luminal starts just now in this thread, and for whom.
+_explicit = threading.local()
 
-# Context variables do not follow threads: this does, from a thread to those it starts.
-_of_threads: weakref.WeakKeyDictionary[threading.Thread, Scope] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def find_owner() -> Scope | None:
-    """Return the owner of what is started here and now, or None."""
-    owner = current_owner.get()
-    if owner is _NOBODY:
-        return None
-    if owner is None and _of_threads:
-        owner = _of_threads.get(threading.current_thread())
-    return owner
+# Replaced as a whole, so that a lookup needs no lock.
+_scopes: tuple[Scope, ...] = ()
+_borrowed: tuple[Code, ...] = ()
+_lock = threading.Lock()
 
 
-class owned_by:  # noqa: N801 - used as a function, in a ``with`` statement
-    """Let what is started within the ``with`` block belong to *owner*."""
+def add_scope(scope: Scope) -> None:
+    """Let *scope* own from now on what its code starts."""
+    global _borrowed, _scopes
+    code = scope.code
+    with _lock:
+        _scopes = (*_scopes, scope)
+        if code is None:
+            return
+        code.scopes = (*(s for s in code.scopes if not s.is_closed), scope)
+        if code.borrowed and code not in _borrowed:
+            _borrowed = (code, *_borrowed)
+
+
+def remove_scope(scope: Scope) -> None:
+    """Forget *scope*, but not for its own code: what that starts is ended at once.
+
+    Modules that the host uses as well are the host's alone from now on.
+    """
+    global _borrowed, _scopes
+    code = scope.code
+    with _lock:
+        _scopes = tuple(s for s in _scopes if s is not scope)
+        if code is not None and code.borrowed:
+            code.scopes = tuple(s for s in code.scopes if s is not scope)
+            if not code.scopes:
+                _borrowed = tuple(one for one in _borrowed if one is not code)
+
+
+def has_scopes() -> bool:
+    """Whether any photon lives."""
+    return bool(_scopes)
+
+
+class _set_for_thread:  # noqa: N801 - used as a function, in a ``with`` statement
+    __slots__ = ("_before", "_owner")
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        self._before = getattr(_explicit, "owner", None)
+        _explicit.owner = self._owner
+
+    def __exit__(self, *_: object) -> None:
+        _explicit.owner = self._before
+
+
+def started_for(owner: Scope | None) -> _set_for_thread:
+    """Let what Luminal starts within the ``with`` block belong to *owner*.
+
+    No code of photons or hosts runs within the block; None is nobody.
+    """
+    return _set_for_thread(owner if owner is not None else _NOBODY)
+
+
+def by_rule() -> _set_for_thread:
+    """Let the rule decide within the ``with`` block: code of others may run there."""
+    return _set_for_thread(None)
+
+
+def unowned() -> _set_for_thread:
+    """Let what Luminal starts within the ``with`` block belong to no photon.
+
+    For threads and pools that are made when they are first needed: they serve all
+    photons, and must not end with the one that needed them first.
+    """
+    return _set_for_thread(_NOBODY)
+
+
+class in_step:  # noqa: N801 - used as a function, in a ``with`` statement
+    """Run a life-cycle step of the photon of *owner* in the ``with`` block."""
 
     __slots__ = ("_owner", "_token")
 
@@ -53,27 +161,185 @@ class owned_by:  # noqa: N801 - used as a function, in a ``with`` statement
         self._owner = owner
 
     def __enter__(self) -> None:
-        self._token = current_owner.set(self._owner)
+        self._token = step_owner.set(self._owner)
 
     def __exit__(self, *_: object) -> None:
-        current_owner.reset(self._token)
+        step_owner.reset(self._token)
 
 
-def unowned() -> owned_by:
-    """Let what is started within the ``with`` block belong to no photon.
+# The rule -----------------------------------------------------------------------------
 
-    For threads, tasks and pools that the host makes when they are first needed: they
-    serve all photons, and must not end with the one that needed them first.
+
+def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
+    """Return the owner of what is being started, or None.
+
+    Args:
+        *runs: What will be called: functions, coroutines, objects of any kind.
+        is_direct: What the standard library starts for itself is nobody's, also where
+            a photon has called it.
     """
-    return owned_by(_NOBODY)
+    owner = getattr(_explicit, "owner", None)
+    if owner is not None:
+        return None if owner is _NOBODY else owner
+    return owner_by_rule(*runs, is_direct=is_direct)
 
 
-def own_thread(thread: threading.Thread, owner: Scope) -> None:
-    """Let what *thread* starts belong to *owner*."""
-    _of_threads[thread] = owner
+def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
+    """Do what `find_owner` does, whatever Luminal is starting just now."""
+    if not _scopes:
+        return None
+    shared: Code | None = None
+    for thing in runs:
+        # Luminal's own tasks and callbacks serve the host, whoever has called it. Its
+        # threads are those of public classes, or `unowned`.
+        is_luminals = is_direct or type(thing) is types.CoroutineType
+        for space in _spaces_of(thing):
+            code = _code_of(space)
+            if code is not None:
+                if code.scopes:
+                    return _choose(code.scopes)
+                shared = shared or code
+            elif is_luminals and str(space.get("__name__")).startswith("luminal."):
+                return None
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    while frame is not None:
+        space = frame.f_globals
+        code = _code_of(space)
+        if code is not None:
+            if code.scopes:
+                return _choose(code.scopes)
+            # A module that photons share: the one that has called it decides.
+            shared = shared or code
+        elif shared is None and not _is_passed_over(space, is_direct):
+            return None
+        frame = frame.f_back
+    if shared is None:
+        return None
+    users = tuple(s for s in _scopes if s.code is not None and s.code.uses(shared))
+    return _choose(users) if users else None
+
+
+def _code_of(space: dict[str, Any]) -> Code | None:
+    """Return the generation whose module has the namespace *space*."""
+    generation: Any = getattr(space.get("__loader__"), "generation", None)
+    if generation is None and _borrowed:
+        for code in _borrowed:
+            if code.holds(space):
+                return code
+    found: Code | None = generation
+    return found
+
+
+def _choose(scopes: tuple[Scope, ...]) -> Scope:
+    """Return the photon that is meant, of those that have the same code."""
+    if len(scopes) == 1:
+        return scopes[0]
+    step = step_owner.get()
+    if step is not None and step in scopes:
+        return step
+    for scope in reversed(scopes):
+        if not scope.is_closed:
+            return scope
+    return scopes[-1]
+
+
+def is_shared(owner: Scope) -> bool:
+    """Whether what is being started may be another photon's of the same code."""
+    if getattr(_explicit, "owner", None) is owner or step_owner.get() is owner:
+        return False
+    return owner.code is not None and len(owner.code.scopes) > 1
+
+
+def _is_passed_over(space: dict[str, Any], is_direct: bool) -> bool:
+    """Whether a frame with these globals does not decide who starts something.
+
+    Those are frames of the standard library, of Luminal, and of generated code, which
+    has no name.
+    """
+    name = space.get("__name__")
+    if type(name) is not str:
+        return True
+    top = name.partition(".")[0]
+    if is_direct:
+        return top == "luminal" or name == "asyncio.base_events"
+    return top in _MACHINERY
+
+
+def _spaces_of(thing: Any) -> Iterable[dict[str, Any]]:
+    """Return the globals of what runs when *thing* is called, or resumed."""
+    kind = type(thing)
+    if kind in _OPAQUE:
+        return ()
+    if kind is types.CoroutineType:
+        return (thing.cr_frame.f_globals,) if thing.cr_frame is not None else ()
+    return _spaces_below(thing)
+
+
+def _spaces_below(thing: Any) -> Iterator[dict[str, Any]]:
+    for _ in range(16):  # wrappers of wrappers
+        kind = type(thing)
+        if kind is types.FunctionType:
+            yield thing.__globals__
+            thing = thing.__dict__.get("__wrapped__")
+            if thing is None:
+                return
+        elif kind is types.MethodType:
+            owner = thing.__self__
+            is_class = issubclass(type(owner), type)
+            yield from _spaces_of_class(owner if is_class else type(owner))
+            thing = thing.__func__
+        elif issubclass(kind, functools.partial):
+            thing = called(thing.func, thing.args)
+        elif kind is types.GeneratorType:
+            if thing.gi_frame is not None:
+                yield thing.gi_frame.f_globals
+            return
+        elif kind in _OPAQUE:
+            return
+        else:
+            yield from _spaces_of_class(thing if issubclass(kind, type) else kind)
+            if kind is not _CACHED:
+                return
+            thing = thing.__wrapped__
+
+
+def called(function: Any, args: Any) -> Any:
+    """Return what runs when *function* is called: `Context.run` calls its argument."""
+    if type(function) is types.BuiltinMethodType and args:
+        return args[0]
+    return function
+
+
+_IN_PYTHON = 1 << 9
+"""Flag of classes that a ``class`` statement has made (``Py_TPFLAGS_HEAPTYPE``)."""
+_CACHED = type(functools.lru_cache(int))
+_OPAQUE = {types.BuiltinMethodType, types.MethodWrapperType, types.NoneType}
+
+
+def _spaces_of_class(cls: type) -> Iterator[dict[str, Any]]:
+    """Yield the globals of one method of *cls*, and one of each of its bases."""
+    # Without the author's metaclass, which may do anything.
+    for base in type.__dict__["__mro__"].__get__(cls):
+        if not type.__dict__["__flags__"].__get__(base) & _IN_PYTHON:
+            continue
+        for value in type.__dict__["__dict__"].__get__(base).values():
+            is_function = type(value) is types.FunctionType
+            if is_function and "__name__" in value.__globals__:
+                while type(value) is types.FunctionType:
+                    yield value.__globals__
+                    value = value.__dict__.get("__wrapped__")  # noqa: PLW2901
+                break
+
+
+def user_frame() -> types.FrameType | None:
+    """Return the nearest frame outside of the standard library and Luminal."""
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    while frame is not None and _is_passed_over(frame.f_globals, is_direct=False):
+        frame = frame.f_back
+    return frame
 
 
 def owner_name() -> str:
-    """Return the name of the present owner, or an empty string."""
+    """Return the name of the owner of what is being started, or an empty string."""
     owner = find_owner()
     return owner.name if owner is not None else ""

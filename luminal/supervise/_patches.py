@@ -1,9 +1,9 @@
 """Wraps functions of the standard library while a photon lives: what does it start?
 
 Each wrapper calls the original exactly as it was called. Then it adds a record of what
-was started to the scope that owns the running code: the one in the context variable,
-or that of the starting thread. Without an owner it does nothing else. Nothing is
-wrapped while there is no scope. This module ends nothing itself.
+was started to the scope that owns it by the rule of `_ownership`. Without an owner it
+does nothing else. Nothing is wrapped while there is no scope. This module ends nothing
+itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from luminal.supervise._ownership import current_owner, find_owner, own_thread
+from luminal.supervise._ownership import (
+    add_scope,
+    awaited_imports,
+    by_rule,
+    called,
+    find_owner,
+    has_scopes,
+    owner_by_rule,
+    remove_scope,
+    started_for,
+    unowned,
+)
 from luminal.supervise._registries import ExitFunction
 from luminal.supervise._resources import (
     OwnedExecutor,
@@ -30,17 +41,15 @@ from luminal.supervise._resources import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
     import logging
     from collections.abc import Callable
 
     from luminal.supervise._scope import Scope
 
-__all__ = ["enter", "is_installed", "leave", "refresh", "sees_tasks_of"]
+__all__ = ["enter", "is_installed", "leave", "refresh"]
 
 # Guards the two below.
 _lock = threading.RLock()
-_scopes: set[Scope] = set()
 # (holder, attribute) → (what was there, what we put there); None for what is inherited.
 _wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
 # What could not be wrapped yet, because its module has not been imported, by module.
@@ -50,15 +59,15 @@ _missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
 def enter(scope: Scope) -> None:
     """Attribute to *scope* from now on what runs under it."""
     with _lock:
-        _scopes.add(scope)
+        add_scope(scope)
         refresh()
 
 
 def leave(scope: Scope) -> None:
     """Attribute to *scope* no more; after the last, everything is put back."""
     with _lock:
-        _scopes.discard(scope)
-        if not _scopes:
+        remove_scope(scope)
+        if not has_scopes():
             _restore()
 
 
@@ -70,7 +79,7 @@ def is_installed() -> bool:
 def refresh() -> None:
     """Wrap what has been imported since; nothing is imported for this."""
     with _lock:
-        if not _scopes:
+        if not has_scopes():
             return
         if not _wrapped:
             _missing.clear()
@@ -81,6 +90,8 @@ def refresh() -> None:
             left = [patch for patch in _missing.pop(module) if not _wrap(*patch)]
             if left:  # it is being imported
                 _missing[module] = left
+        awaited_imports.clear()
+        awaited_imports.update(module.partition(".")[0] for module in _missing)
 
 
 def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
@@ -114,34 +125,25 @@ def _restore() -> None:
             else:
                 setattr(holder, attribute, before)
     _wrapped.clear()
-
-
-def sees_tasks_of(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the tasks of *loop* are made by a function that is wrapped."""
-    import asyncio
-
-    made_by = getattr(type(loop), "create_task", None)
-    return made_by is vars(asyncio.BaseEventLoop)["create_task"] and bool(_wrapped)
+    awaited_imports.clear()
 
 
 # Executor → the scope that made it. A pool of the host's is not in here.
-_makers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_makers: weakref.WeakKeyDictionary[Any, Scope] = weakref.WeakKeyDictionary()
 
 
-def _own(kind: type[OwnedResource], thing: Any, **attributes: Any) -> None:
-    """Add *thing* to what the present owner owns, where there is one."""
-    owner = find_owner()
+def _own(owner: Scope | None, kind: type[OwnedResource], *of: Any, **more: Any) -> None:
+    """Add what has been started to what *owner* owns, where there is one."""
     if owner is not None:
-        owner.adopt(kind(thing, **attributes))
+        owner.adopt(kind(*of, **more))
 
 
 def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: threading.Thread) -> None:
-        owner = find_owner()
-        if owner is None or _serves_a_loop(self):
+        owner = _owner_of_thread(self)
+        if owner is None:
             start(self)
             return
-        own_thread(self, owner)
         owned = OwnedThread(self, tell=owner.tell)
         self.run = functools.partial(owned.run_until_halted, self.run)  # type: ignore[method-assign]
         # Owned before it runs: a scope that closes meanwhile must not miss it.
@@ -158,21 +160,21 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _serves_a_loop(thread: threading.Thread) -> bool:
-    """Whether *thread* is of the executor that an event loop makes for itself.
-
-    The photon that is the first to need one may also be the first to import the module
-    of executors, so the executor itself has not been seen.
-    """
+def _owner_of_thread(thread: Any) -> Scope | None:
     target = getattr(thread, "_target", None)
-    if getattr(target, "__module__", None) != "concurrent.futures.thread":
-        return False
-    return thread.name.startswith("asyncio_")
+    args = getattr(thread, "_args", ())
+    module = getattr(target, "__module__", None)
+    if module == "concurrent.futures.thread" and args:
+        # A worker is the executor's, whoever submits the work for which it is started.
+        executor = args[0]() if type(args[0]) is weakref.ref else None
+        return _makers.get(executor) if executor is not None else None
+    run = vars(thread).get("run", type(thread).run)
+    return find_owner(run, called(target, args), getattr(thread, "function", None))
 
 
 def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(function: Any, args: Any, *rest: Any) -> Any:
-        owner = find_owner()
+        owner = find_owner(function)
         if owner is None:
             return start(function, args, *rest)
         raw = OwnedRawThread(function, tell=owner.tell)
@@ -185,9 +187,10 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
 
 def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, coro: Any, **kwargs: Any) -> Any:
-        task = create(self, coro, **kwargs)
-        owner = find_owner()
-        if owner is not None:
+        owner = find_owner(coro)
+        with by_rule():  # an eager task runs at once
+            task = create(self, coro, **kwargs)
+        if owner is not None and not task.done():
             owner.adopt_task(task)
         return task
 
@@ -195,36 +198,43 @@ def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _call_at(call: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        handle = call(self, *args, **kwargs)
-        # asyncio's own calls (`sleep`, time-outs) and ours end with the task or the
-        # step that made them.
-        if not _is_of_machinery(args[1]):
-            _own(OwnedHandle, handle)
+    def wrapper(self: Any, when: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        handle = call(self, when, callback, *args, **kwargs)
+        # asyncio's own calls (`sleep`, time-outs) end with the task that made them.
+        owner = find_owner(callback, is_direct=True)
+        if owner is not None and hasattr(handle, "when"):  # else it runs at once
+            owner.adopt(OwnedHandle(handle, loop=self))
         return handle
 
     return wrapper
 
 
-def _is_of_machinery(callback: Any) -> bool:
-    module = getattr(callback, "__module__", None) or ""
-    return module.partition(".")[0] in {"asyncio", "_asyncio", "luminal"}
+def _loop_executor(run: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, executor: Any, func: Any, *args: Any) -> Any:
+        # Where this makes the loop's default executor, that belongs to the loop.
+        with unowned():
+            return run(self, executor, func, *args)
+
+    return wrapper
 
 
 def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        _own(OwnedProcess, self)
+        _own(find_owner(), OwnedProcess, self)
 
     return wrapper
 
 
 def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any) -> None:
-        start(self)
+        owner = None
         # The workers of a pool belong to the pool, which would replace them.
         if "Pool" not in self.name:
-            _own(OwnedProcess, self)
+            run = vars(self).get("run", type(self).run)
+            owner = find_owner(run, self._target)
+        start(self)
+        _own(owner, OwnedProcess, self)
 
     return wrapper
 
@@ -232,7 +242,7 @@ def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
 def _pool_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        _own(OwnedPool, self)
+        _own(find_owner(), OwnedPool, self)
 
     return wrapper
 
@@ -241,9 +251,7 @@ def _executor_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         owner = find_owner()
-        # A loop's default executor belongs to the loop, not to its first user.
-        prefix = getattr(self, "_thread_name_prefix", "")
-        if owner is not None and prefix != "asyncio":
+        if owner is not None:
             _makers[self] = owner
             owner.adopt(OwnedExecutor(self))
 
@@ -252,33 +260,42 @@ def _executor_init(init: Callable[..., Any]) -> Callable[..., Any]:
 
 def _submit(submit: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        owner = find_owner()
-        if owner is None:
-            return submit(self, fn, *args, **kwargs)
-        # The worker that this may start is the maker's, the work is the caller's.
-        token = current_owner.set(_makers.get(self))
-        try:
-            if not hasattr(self, "_threads"):
-                return submit(self, fn, *args, **kwargs)
-            return submit(self, _owned_call, owner, fn, *args, **kwargs)
-        finally:
-            current_owner.reset(token)
+        maker = _makers.get(self)
+        # The worker that this may start is the maker's, the work is the photon's.
+        with started_for(maker):
+            future = submit(self, fn, *args, **kwargs)
+        if maker is None:
+            owner = owner_by_rule(called(fn, args))
+            if owner is not None:
+                owner.adopt_work(future, fn)
+        return future
 
     return wrapper
 
 
-def _owned_call(owner: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-    token = current_owner.set(owner)
-    try:
-        return fn(*args, **kwargs)
-    finally:
-        current_owner.reset(token)
+def _late_executors(get: Callable[[str], Any]) -> Callable[[str], Any]:
+    def wrapper(name: str) -> Any:
+        value = get(name)  # it imports what makes the executor
+        refresh()
+        return value
+
+    return wrapper
+
+
+def _late_pool(make: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        import multiprocessing.pool  # noqa: F401 - as the original will
+
+        refresh()
+        return make(*args, **kwargs)
+
+    return wrapper
 
 
 def _atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         # Those of the standard library must outlive the photon.
-        owner = None if _is_of_library(function) else find_owner()
+        owner = find_owner(function, is_direct=True)
         if owner is None:
             return register(function, *args, **kwargs)
         own = ExitFunction(function)
@@ -289,21 +306,10 @@ def _atexit_register(register: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _is_of_library(function: Any) -> bool:
-    module = getattr(function, "__module__", None) or ""
-    return module.partition(".")[0] in {
-        "concurrent",
-        "logging",
-        "luminal",
-        "multiprocessing",
-        "weakref",
-    }
-
-
 def _add_handler(add: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: logging.Logger, hdlr: logging.Handler) -> None:
         add(self, hdlr)
-        _own(OwnedLogHandler, hdlr, logger=self)
+        _own(find_owner(hdlr), OwnedLogHandler, hdlr, logger=self)
 
     return wrapper
 
@@ -343,7 +349,9 @@ def _note_opened(thing: Any) -> None:
 def _set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(signalnum: int, handler: Any) -> Any:
         before = set_(signalnum, handler)
-        _own(OwnedSignal, handler, number=signalnum, before=before)
+        # asyncio's own serve the loop, and are taken back with it.
+        owner = find_owner(handler, is_direct=True)
+        _own(owner, OwnedSignal, handler, number=signalnum, before=before)
         return before
 
     return wrapper
@@ -354,11 +362,18 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("_thread", "start_new_thread", _raw_start),
     ("asyncio", "BaseEventLoop.create_task", _create_task),
     ("asyncio", "BaseEventLoop.call_at", _call_at),
+    ("asyncio", "BaseEventLoop.run_in_executor", _loop_executor),
+    ("uvloop", "Loop.create_task", _create_task),
+    ("uvloop", "Loop.call_later", _call_at),  # its `call_at` calls this
+    ("uvloop", "Loop.run_in_executor", _loop_executor),
+    ("concurrent.futures", "__getattr__", _late_executors),
     ("asyncio", "Server.__init__", _server_init),
     ("socket", "socket.__init__", _socket_init),
     ("socket", "socket.bind", _socket_bind),
     ("subprocess", "Popen.__init__", _popen_init),
     ("multiprocessing.process", "BaseProcess.start", _process_start),
+    ("multiprocessing", "Pool", _late_pool),
+    ("multiprocessing.context", "BaseContext.Pool", _late_pool),
     ("multiprocessing.pool", "Pool.__init__", _pool_init),
     ("concurrent.futures.thread", "ThreadPoolExecutor.__init__", _executor_init),
     ("concurrent.futures.process", "ProcessPoolExecutor.__init__", _executor_init),

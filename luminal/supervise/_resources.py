@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
-from luminal.supervise._ownership import unowned
+from luminal.supervise._ownership import unowned, user_frame
 from luminal.supervise._waits import begin_noting, end_noting
 
 if TYPE_CHECKING:
@@ -40,23 +40,17 @@ __all__ = [
     "OwnedSignal",
     "OwnedTask",
     "OwnedThread",
+    "OwnedWork",
     "started_at",
 ]
 
-_HERE = __file__.rpartition("/")[0].rpartition("/")[0] + "/"
-_MACHINERY = ("/threading.py", "/asyncio/", "/concurrent/", "/multiprocessing/")
-
 
 def started_at() -> str:
-    """Return ``file:line in function`` of the code that called this package."""
-    # Not `walk_stack(None)`: it begins somewhere else from Python 3.14 on.
-    for frame, line in traceback.walk_stack(sys._getframe(1)):  # noqa: SLF001
-        file = frame.f_code.co_filename
-        if not file.startswith((_HERE, "<attrs ")) and not any(
-            m in file for m in _MACHINERY
-        ):
-            return f"{file}:{line} in {frame.f_code.co_name}"
-    return ""
+    """Return ``file:line in function`` of the code that starts something."""
+    frame = user_frame()
+    if frame is None:
+        return ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def _is_waiting(thread: threading.Thread) -> bool:
@@ -73,6 +67,7 @@ class OwnedResource:
         thing: The thing itself.
         where: ``file:line in function`` that started it.
         wake: Ends what its owner owns and it may wait for.
+        is_shared: It may be another photon's of the same file.
     """
 
     kind = "thing"
@@ -81,6 +76,7 @@ class OwnedResource:
     thing: Any
     where: str = attrs.field(factory=started_at)
     wake: Callable[[], bool] = attrs.field(default=bool, kw_only=True)
+    is_shared: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -276,23 +272,59 @@ class OwnedTask(OwnedResource):
         self.cancel()
 
 
+# How late an event loop may be with a call.
+_LATE_SECONDS = 10.0
+
+
 @attrs.define(eq=False)
 class OwnedHandle(OwnedResource):
     """A call that an event loop will make later."""
 
     kind = "timer"
+    loop: Any = attrs.field(kw_only=True)
 
     def is_alive(self) -> bool:
         """Whether it may still be called."""
-        loop = self.thing._loop  # noqa: SLF001
-        return (
-            not self.thing.cancelled()
-            and not loop.is_closed()
-            and self.thing._scheduled  # noqa: SLF001
-        )
+        if self.thing.cancelled() or self.loop.is_closed():
+            return False
+        # uvloop's do not tell. To cancel one that was called does nothing.
+        is_due = self.thing.when() + _LATE_SECONDS < self.loop.time()
+        return bool(getattr(self.thing, "_scheduled", not is_due))
 
     def cancel(self) -> None:
-        """Cancel it."""
+        """Cancel it, on its own loop's thread while that runs."""
+        import asyncio
+
+        is_here = self.loop is asyncio._get_running_loop()  # noqa: SLF001 - documented
+        if is_here or not self.loop.is_running():
+            self.thing.cancel()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+            self.loop.call_soon_threadsafe(self.thing.cancel)
+
+
+@attrs.define(eq=False)
+class OwnedWork(OwnedResource):
+    """A call that an executor of somebody else makes, as a future."""
+
+    kind = "call"
+    why = "it runs on a thread or in a process that the photon does not own"
+    function: Any = attrs.field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        return getattr(function, "__qualname__", repr(function))
+
+    def is_alive(self) -> bool:
+        """Whether it waits, or runs."""
+        return not self.thing.done()
+
+    def cancel(self) -> None:
+        """Cancel it, where it has not begun."""
         self.thing.cancel()
 
 
@@ -514,7 +546,8 @@ class OwnedSignal(OwnedResource):
             handlers[handlers.index(self) + 1].before = self.before
         elif signal.getsignal(self.number) is self.thing:
             try:
-                signal.signal(self.number, self.before)
+                with unowned():
+                    signal.signal(self.number, self.before)
             except ValueError:  # not in the main thread
                 return
         handlers.remove(self)

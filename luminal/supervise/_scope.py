@@ -25,15 +25,18 @@ from luminal.supervise import _patches
 from luminal.supervise._entries import Entries, put_entry
 from luminal.supervise._halting import Leftover
 from luminal.supervise._ownership import (
-    current_owner,
-    find_owner,
-    owned_by,
+    Code,
+    in_step,
+    is_shared,
+    started_for,
+    step_owner,
     unowned,
 )
 from luminal.supervise._resources import (
     OwnedLoop,
     OwnedTask,
     OwnedThread,
+    OwnedWork,
     is_unretrieved,
     started_at,
 )
@@ -52,12 +55,13 @@ if TYPE_CHECKING:
         MutableMapping,
         Sequence,
     )
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from contextlib import AbstractContextManager
 
     from luminal.supervise._loops import SuperLoop
     from luminal.supervise._resources import OwnedResource
 
-__all__ = ["Scope", "own_thread_of_step"]
+__all__ = ["Scope", "own_task_of_step", "own_thread_of_step", "started_for_step"]
 
 _logger = logging.getLogger("luminal.supervise")
 
@@ -235,8 +239,9 @@ async def _call_in_thread(
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(done.set)
 
-    thread = TracedThread(target=call, name=f"{scope.name}-close", daemon=True)
-    thread.start()
+    with unowned():
+        thread = TracedThread(target=call, name=f"{scope.name}-close", daemon=True)
+        thread.start()
     try:
         await asyncio.wait_for(done.wait(), deadline)
     except TimeoutError:
@@ -288,6 +293,8 @@ class Scope:
 
     Args:
         name: Name of the photon.
+        code: Its code, by which it is found what the photon starts without its
+            context; None where that is nobody's.
         report: Called with what its code has raised and nobody else is told of: what
             it was (a value of `luminal.model.FailureKind`), the exception, and the name
             of the task, thread or function. By default it is logged.
@@ -299,6 +306,7 @@ class Scope:
     """
 
     name: str
+    code: Code | None = None
     report: Callable[[str, BaseException, str], object] | None = None
     has_started: bool = attrs.field(default=False, init=False)
     is_closed: bool = attrs.field(default=False, init=False)
@@ -340,6 +348,7 @@ class Scope:
     def adopt(self, resource: OwnedResource) -> None:
         """Own *resource* from now on; after `close`, end it at once."""
         resource.wake = self.shut_sockets
+        resource.is_shared = is_shared(self)
         with self._lock:
             if len(self._owned) > self._most_owned:
                 self._forget_ended()
@@ -389,6 +398,22 @@ class Scope:
                 "photon %r: %s %r raised", self.name, kind, name, exc_info=error
             )
 
+    def adopt_work(self, future: Future[Any], function: Any) -> None:
+        """Own a call of *function* by an executor of somebody else, until it is done.
+
+        Args:
+            future: Stands for the call.
+            function: What is called.
+        """
+        owned = OwnedWork(future, function=function)
+        self.adopt(owned)
+
+        def forget(_: Future[Any]) -> None:
+            with self._lock:
+                self._owned.pop(owned, None)
+
+        future.add_done_callback(forget)
+
     def note_opened(self, thing: Any) -> None:
         """Close *thing* at the end, unless the photon has started by then.
 
@@ -436,15 +461,21 @@ class Scope:
                 hint="start it before `finalize` returns",
             )
 
-    def owning(self) -> owned_by:
-        """Attribute to this scope what is started within the ``with`` block.
+    def in_step(self) -> in_step:
+        """Run a life-cycle step of the photon in the ``with`` block.
 
         Raises:
             PhotonStateError: The scope has been closed.
         """
         self._check_open()
         _patches.refresh()
-        return owned_by(self)
+        return in_step(self)
+
+    def _starting(self) -> Any:
+        """Own what Luminal starts within the ``with`` block on the photon's behalf."""
+        self._check_open()
+        _patches.refresh()
+        return started_for(self)
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None
@@ -465,15 +496,21 @@ class Scope:
 
         if self.is_closed:
             coroutine.close()  # it will never be awaited
-        with self.owning():
+        with self._starting():
             try:
                 running = asyncio.get_running_loop()
             except RuntimeError:
                 return self._spawn_on_own_loop(coroutine, name)
             task = running.create_task(coroutine, name=name)
-        if not _patches.sees_tasks_of(running):
+        if not task.done() and not self._owns_latest(task):
             self.adopt_task(task)
         return task
+
+    def _owns_latest(self, thing: Any) -> bool:
+        """Whether *thing* is the latest that was adopted: a wrapper has seen it."""
+        with self._lock:
+            latest = next(reversed(self._owned), None)
+            return latest is not None and latest.thing is thing
 
     def _spawn_on_own_loop(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None
@@ -496,9 +533,9 @@ class Scope:
             if task is not None:
                 if name:
                     task.set_name(name)
-                self.adopt_task(task, where)
+                with started_for(self):
+                    self.adopt_task(task, where)
             is_owned.set()
-            current_owner.set(self)
             return await coroutine
 
         future = asyncio.run_coroutine_threadsafe(run(), loop)
@@ -510,7 +547,7 @@ class Scope:
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> TracedThread:
         """Start *function* on a thread that can be halted, and return the thread."""
-        with self.owning():
+        with self._starting():
             thread = TracedThread(
                 target=function,
                 args=args,
@@ -525,14 +562,16 @@ class Scope:
         """Start *command* as a child; *options* are those of `subprocess.Popen`."""
         import subprocess
 
-        with self.owning():
+        with self._starting():
             return subprocess.Popen(command, **options)  # noqa: S603 - the photon's
 
     def loop(self, loop: SuperLoop) -> SuperLoop:
         """Start *loop*, and stop it with the photon."""
-        with self.owning():
+        self._check_open()
+        _patches.refresh()
+        with started_for(self):
             self.adopt(OwnedLoop(loop))
-            loop.start()
+        loop.start()
         return loop
 
     def every(self, seconds: float, function: Callable[[], Any]) -> TracedThread:
@@ -553,7 +592,7 @@ class Scope:
         """Return a new thread pool, shut down with the photon."""
         from concurrent.futures import ThreadPoolExecutor
 
-        with self.owning():
+        with self._starting():
             return ThreadPoolExecutor(max_workers, thread_name_prefix=self.name)
 
     # Give things back -----------------------------------------------------------
@@ -656,6 +695,7 @@ class Scope:
             if late is not None:
                 left.append(late)
         self._close_opened()
+        self._hand_over()
         started = time.monotonic()
         budget = max(0.2, begun + deadline - started)
         steps = list(_ESCALATION)
@@ -689,6 +729,17 @@ class Scope:
             except Exception as error:  # noqa: BLE001 - the others are closed
                 self.errors.append(error)
 
+    def _hand_over(self) -> None:
+        """Leave what may be another photon's to that one, which has the same code."""
+        others = self.code.scopes if self.code is not None else ()
+        heir = next((one for one in others if not one.is_closed), None)
+        if heir is not None:
+            for one in self.living():
+                if one.is_shared:
+                    with self._lock:
+                        self._owned.pop(one, None)
+                    heir.adopt(one)
+
     def _not_mine(self) -> list[OwnedResource]:
         import asyncio
 
@@ -713,6 +764,7 @@ class Scope:
     def _release(self) -> None:
         """Attribute nothing to this scope any more, and give the own loop back."""
         _patches.leave(self)
+        self.code = None  # contexts of tasks may refer to this for long
         with self._lock:
             borrowed, self._borrowed = self._borrowed, 0
         for _ in range(borrowed):
@@ -728,17 +780,30 @@ class Scope:
             result.append(asyncio.run(self.close(deadline)))
 
         thread = threading.Thread(target=run, name=f"{self.name}-close", daemon=True)
-        thread.start()
+        with unowned():
+            thread.start()
         thread.join(deadline + 1.0)
         return result[0] if result else ()
 
 
 def own_thread_of_step(thread: threading.Thread) -> None:
-    """Let *thread*, which does not end, be ended with the photon whose code this is.
+    """Let *thread*, which does not end, be ended with the photon whose step it runs.
 
     Args:
-        thread: It runs a step of the photon, and was started for another purpose.
+        thread: It was started for another purpose.
     """
-    owner = find_owner()
+    owner = step_owner.get()
     if owner is not None:
         owner.adopt(OwnedThread(thread))
+
+
+def own_task_of_step(task: Task[Any]) -> None:
+    """Let *task* be ended with the photon whose step it runs."""
+    owner = step_owner.get()
+    if owner is not None:
+        owner.adopt_task(task)
+
+
+def started_for_step() -> AbstractContextManager[None]:
+    """Let what Luminal starts in the ``with`` block end with the step's photon."""
+    return started_for(step_owner.get())

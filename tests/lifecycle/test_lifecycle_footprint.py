@@ -166,7 +166,7 @@ HABITS = {
     "contextvar": "host['variable'].set(Thing())",
     "threading.local": "host['local'].kept = Thing()",
     "copyreg": "copyreg.dispatch_table[Thing] = function",
-    "task": "host['task'] = asyncio.create_task(wait(), name='pending')",
+    "task": "asyncio.create_task(wait(), name='pending')",
     "hook": "warnings.showwarning = function",
     "weakref.finalize": "host['final'] = weakref.finalize(host['thing'], function)",
     "attribute ": "logging.luminal_test_mark = Thing()",
@@ -204,6 +204,7 @@ class Thing:
 
 
 TAKEN_BACK = {"atexit", "logging", "signal", "finder", "copyreg", "hook"}
+TAKEN_BACK |= {"thread", "task"}  # they are ended
 
 
 @pytest.mark.fault(26)

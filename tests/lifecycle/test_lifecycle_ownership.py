@@ -243,7 +243,7 @@ async def test_what_serves_the_host_is_nobodys(tmp_path: Path) -> None:
     loader = luminal.Loader()
     await (await loader.load_photon(tmp_path / "asking.py")).start()
     scope = loader.photons["asking"].context.scope
-    with scope.owning():
+    with scope.in_step():
         await loader.load_photon(tmp_path / "other.py")
         await loader.watch_photons(watched)
     assert scope.living() == []

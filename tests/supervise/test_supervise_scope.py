@@ -22,6 +22,7 @@ import pytest
 
 from luminal.errors import PhotonStateError
 from luminal.supervise import Scope, SuperLoop, _patches, unowned
+from luminal.supervise._ownership import started_for
 from tests.waiting import DEADLINE, brief, wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -34,6 +35,22 @@ POINTS = [
     (logging.Logger, "addHandler"),
     (signal, "signal"),
 ]
+
+
+class Here:
+    """The code of a photon: what is in this file."""
+
+    scopes = ()
+    borrowed = True
+
+    def holds(self, space):
+        return space is globals()
+
+    def uses(self, other):
+        return False
+
+
+HERE = Here()
 
 
 class Ticking(SuperLoop):
@@ -103,10 +120,9 @@ async def test_what_is_started_without_the_context_is_attributed_and_ended():
     """Threads of all kinds, tasks, timers, children, registrations are found."""
     before_signal = signal.getsignal(signal.SIGUSR2)
 
-    scope = Scope("behind")
+    scope = Scope("behind", HERE)
     kept = []
-    with scope.owning():
-        without_context(kept)
+    without_context(kept)
     kinds = sorted(one.kind for one in scope.living())
     left = await scope.close(brief(5))
     assert kinds == sorted(
@@ -121,9 +137,8 @@ async def test_what_is_started_without_the_context_is_attributed_and_ended():
 @pytest.mark.slow
 async def test_a_multiprocessing_pool_is_ended_as_a_whole():
     """Its workers are not replaced behind our back."""
-    scope = Scope("pool")
-    with scope.owning():
-        pool = multiprocessing.get_context("spawn").Pool(1)
+    scope = Scope("pool", HERE)
+    pool = multiprocessing.get_context("spawn").Pool(1)
     workers = list(pool._pool)
     left = await scope.close(brief(5))
     assert left == ()
@@ -161,24 +176,22 @@ def test_the_hosts_own_things_are_nobodys():
 def test_a_pool_of_the_hosts_stays_the_hosts():
     """A photon that submits to it does not become the owner of its workers."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        scope = Scope("user")
-        with scope.owning():
-            assert pool.submit(lambda: 1).result(DEADLINE) == 1
+        scope = Scope("user", HERE)
+        assert pool.submit(lambda: 1).result(DEADLINE) == 1
         scope.close_sync(1)
         assert pool.submit(lambda: 2).result(DEADLINE) == 2
 
 
 def test_threads_started_by_threads_are_attributed():
     """The owner follows from a thread to those it starts."""
-    scope = Scope("deep")
+    scope = Scope("deep", HERE)
     inner = threading.Event()
 
     def outer():
         threading.Thread(target=lambda: (inner.set(), spin()), daemon=True).start()
         spin()
 
-    with scope.owning():
-        threading.Thread(target=outer, daemon=True).start()
+    threading.Thread(target=outer, daemon=True).start()
     assert inner.wait(DEADLINE)
     assert [one.kind for one in scope.living()] == ["thread", "thread"]
     assert scope.close_sync(3) == ()
@@ -237,27 +250,6 @@ def test_nothing_is_started_for_a_life_that_has_ended():
         scope.thread(spin)
 
 
-def test_what_a_survivor_starts_is_ended_at_once():
-    """A thread that outlives its scope cannot leave another behind."""
-    other = Scope("other")
-    scope = Scope("survivor")
-    lock = threading.Lock()
-    lock.acquire()
-    second = []
-
-    def survive():
-        lock.acquire()
-        second.append(threading.Thread(target=spin, daemon=True))
-        second[0].start()
-
-    scope.thread(survive)
-    assert len(scope.close_sync(0.3)) == 1
-    lock.release()
-    wait_until(lambda: scope.living() == [])
-    assert not second or not second[0].is_alive()
-    other.close_sync(1)
-
-
 def test_spawn_without_a_running_loop_uses_one_of_its_own():
     """The coroutine runs, its value comes back, and the loop ends with the scope."""
     scope = Scope("apart")
@@ -288,9 +280,9 @@ def test_every_calls_again_and_again_and_goes_on_after_an_error():
 
 def test_luminals_own_threads_belong_to_nobody():
     """What a photon was the first to need is not ended with that photon."""
-    scope = Scope("first")
+    scope = Scope("first", HERE)
     done = threading.Event()
-    with scope.owning(), unowned():
+    with unowned():
         thread = threading.Thread(target=done.wait, args=(DEADLINE,))
         thread.start()
     assert scope.living() == []
@@ -309,13 +301,12 @@ async def test_after_ten_generations_exactly_one_of_each_lives(through):
     old = None
     threads = threading.active_count()
     for _ in range(10):
-        scope = Scope("reloaded")
+        scope = Scope("reloaded", Here())
         kept = []
         if through:
             with_context(scope)
         else:
-            with scope.owning():
-                without_context(kept)
+            without_context(kept)
         await asyncio.sleep(0)
         if old is not None:
             assert await old.close(brief(5)) == ()
@@ -477,7 +468,7 @@ def handling(name):
     def handler(*_):
         """Do nothing."""
 
-    with scope.owning():
+    with started_for(scope):
         signal.signal(signal.SIGUSR1, handler)
     return scope, handler
 
