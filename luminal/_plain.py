@@ -3,19 +3,44 @@
 A photon's exception, class or name is asked for its text by its own code, which may
 raise anything, and return anything of any length. What the functions of this module
 return is exactly a `str`, bounded, and without characters that control a terminal.
+
+`static_of` and the like look at classes and objects without any code of theirs.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING
+from types import (
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    WrapperDescriptorType,
+)
+from typing import TYPE_CHECKING, Any
+
+from luminal.errors import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType, TracebackType
 
-__all__ = ["class_name", "error_text", "escaped", "plain", "repr_of", "steps_of"]
+__all__ = [
+    "attribute_of",
+    "class_name",
+    "error_text",
+    "has_simple_text",
+    "mro_of",
+    "name_of_class",
+    "names_of",
+    "namespace_of",
+    "note_text",
+    "own_values_of",
+    "plain",
+    "repr_of",
+    "static_of",
+    "steps_of",
+    "to_json",
+]
 
 MOST = 2000
 """Characters that are kept of a text."""
@@ -23,28 +48,74 @@ MOST = 2000
 _FIRST, _LAST = 100, 400
 """Steps of a long traceback that are looked at: at its beginning and at its end."""
 
-_KEPT = "\n\t\xa0"
-"""Characters that are not printable, and harmless."""
+_TEXT = "__luminal_text__"
+"""Where the text of an exception is kept, once it was read."""
 
-_name_of_class = type.__dict__["__name__"].__get__
+# A module has a member, instances of a class have a descriptor that computes it.
+_DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
+
+_SIMPLE = frozenset({str, int, float, bool, bytes, type(None)})
+"""Classes whose objects are shown by no code of anybody else's."""
+
+# A metaclass may define all of these for its classes, and a class for its objects.
+mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+namespace_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
+_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_values_of_error: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__[
+    "__dict__"
+].__get__
+_args_of_error: Callable[[BaseException], tuple[Any, ...]] = BaseException.__dict__[
+    "args"
+].__get__
 
 
-def escaped(text: str, kept: str = _KEPT) -> str:
-    """Return *text* with a backslash escape for each character that is not printable.
+def static_of(cls: type, name: str, default: Any = None) -> Any:
+    """Return what *cls* or a base of it defines as *name*; none of their code runs."""
+    for part in mro_of(cls):
+        values = namespace_of(part)
+        if name in values:
+            return values[name]
+    return default
 
-    Those are control characters, those that change the direction of a text, and lone
-    surrogates, which no encoding of Unicode can represent.
+
+def attribute_of(thing: object, name: str, default: Any = None) -> Any:
+    """Return what *thing* or its class has as *name*; none of their code runs.
 
     Args:
-        text: Any text.
-        kept: Characters that stay as they are.
+        thing: A class, a module or an instance.
+        name: Name of the attribute. What a descriptor would return is not known: it is
+            returned itself.
+        default: Returned where there is none.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
-        for c in text
+    if issubclass(type(thing), type):
+        return static_of(thing, name, default)  # type: ignore[arg-type]
+    own = own_values_of(thing)
+    return own[name] if name in own else static_of(type(thing), name, default)
+
+
+def own_values_of(instance: object) -> dict[str, Any]:
+    """Return the ``__dict__`` of *instance*, empty where it has none."""
+    descriptor = next(
+        (
+            found
+            for part in mro_of(type(instance))
+            if type(found := namespace_of(part).get("__dict__")) in _DESCRIPTORS
+        ),
+        None,
     )
+    values = descriptor.__get__(instance) if descriptor is not None else {}
+    return values if type(values) is dict else {}
+
+
+def names_of(value: object) -> set[str]:
+    """Return the names of the attributes of *value*; none of its code runs."""
+    if issubclass(type(value), type):
+        classes = mro_of(value)  # type: ignore[arg-type]
+        return {name for part in classes for name in namespace_of(part)}
+    return {
+        *own_values_of(value),
+        *(n for part in mro_of(type(value)) for n in namespace_of(part)),
+    }
 
 
 def plain(value: object, most: int = MOST) -> str:
@@ -56,7 +127,11 @@ def plain(value: object, most: int = MOST) -> str:
         most: Characters that are kept: of a longer text, the beginning and the end.
     """
     try:
-        text = value if issubclass(type(value), str) else str(value)
+        text: Any = value
+        if issubclass(type(value), BaseException):
+            text = _noted(text)
+        elif not issubclass(type(value), str):
+            text = str(value)
         text = str.__str__(text)  # of a subclass, the characters alone
     except BaseException:  # noqa: BLE001 - the code of a photon may raise anything
         text = f"<{class_name(value)}, whose text cannot be read>"
@@ -76,9 +151,42 @@ def repr_of(value: object, most: int = 200) -> str:
     return plain(text, most)
 
 
+def _noted(error: BaseException) -> str:
+    text = _values_of_error(error).get(_TEXT)
+    return text if type(text) is str else str(error)
+
+
+def note_text(error: BaseException, text: str | None = None) -> None:
+    """Read the text of *error* now, and keep it with the exception.
+
+    For threads that may be given up if that does not return. From then on no code of
+    the exception runs where its text is needed.
+
+    Args:
+        error: Anything that was raised.
+        text: What to keep instead, where it cannot be read.
+    """
+    if not has_simple_text(error):
+        _values_of_error(error)[_TEXT] = plain(error) if text is None else text
+
+
+def has_simple_text(error: BaseException) -> bool:
+    """Whether to read the text of *error* runs nobody's code."""
+    if _TEXT in _values_of_error(error):
+        return True
+    text = static_of(type(error), "__str__")
+    is_builtin = type(text) is WrapperDescriptorType
+    return is_builtin and all(type(arg) in _SIMPLE for arg in _args_of_error(error))
+
+
 def class_name(value: object) -> str:
     """Return the name of the class of *value*; none of its code runs."""
-    return plain(_name_of_class(type(value)), 200)
+    return plain(name_of_class(type(value)), 200)
+
+
+def name_of_class(cls: type) -> str:
+    """Return the name of *cls* as it is, a `str`; none of its code runs."""
+    return str.__str__(_name(cls))
 
 
 def error_text(error: BaseException, most: int = MOST) -> str:
@@ -108,3 +216,24 @@ def _steps(step: TracebackType | None) -> Iterator[TracebackType]:
     while step is not None:
         yield step
         step = step.tb_next
+
+
+def to_json(document: object, **options: Any) -> str:
+    """Return *document* as JSON that every reader accepts.
+
+    A path may hold bytes that are no text, which Python keeps as lone surrogates. JSON
+    has none: they are written as backslash escapes.
+
+    Args:
+        document: What `json.dumps` takes.
+        **options: Its arguments.
+    """
+    import json
+    import re
+
+    text = json.dumps(document, **options)
+    if "\\ud" not in text:
+        return text
+    whole = json.dumps(document, **{**options, "ensure_ascii": False})
+    whole = re.sub("[\ud800-\udfff]", lambda m: f"\\\\u{ord(m[0]):04x}", whole)
+    return json.dumps(json.loads(whole), indent=options.get("indent"))

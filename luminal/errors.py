@@ -120,7 +120,7 @@ class LuminalError(Exception):
         ):
             if value:
                 text += f"\n  {label}: {value}"
-        return text
+        return escaped(text)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from ``args`` alone; the rest is restored as state.
@@ -364,6 +364,32 @@ class HostNotRunningError(LuminalError, ConnectionError):
     """No host runs at that address, or it does not answer."""
 
     code = "LUM403"
+
+
+_KEPT = "\t\xa0"
+"""Characters that are not printable, and harmless."""
+
+
+def escaped(text: str) -> str:
+    """Return *text* with a backslash escape for each character that is not printable.
+
+    Those are control characters but line ends and tabs, those that change the direction
+    of a text, and lone surrogates, which no encoding of Unicode can represent.
+
+    Args:
+        text: Any text.
+    """
+    if text.isprintable():
+        return text
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(
+            c if c.isprintable() or c in _KEPT else c.encode("unicode_escape").decode()
+            for c in line
+        )
+        for line in text.split("\n")
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

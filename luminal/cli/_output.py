@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from luminal._plain import to_json
 from luminal.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -181,12 +182,10 @@ def print_json(
         stream: Where it is printed, by default standard output.
         **data: Values of JSON, and attrs records.
     """
-    import json
-
     head = {"schema": SCHEMA, "command": command, "exit": int(code)}
     indent = None if command in _ONE_LINE_EACH else 2
     document = {**head, **_without_own_frames(data)}
-    click.echo(json.dumps(document, indent=indent, default=_plain), file=stream)
+    click.echo(to_json(document, indent=indent, default=_plain), file=stream)
 
 
 def _plain(value: object) -> object:

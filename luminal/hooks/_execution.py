@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pluggy
 
+from luminal._plain import error_text
 from luminal.errors import PhotonTimeoutError
 from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED, leave_out
 
@@ -374,7 +375,7 @@ def as_new_style(
             pluggy.PluggyTeardownRaisedWarning(
                 "A plugin raised an exception during an old-style hookwrapper "
                 f"teardown.\nPlugin: {impl.photon}, Hook: {hook}\n"
-                f"{type(error).__name__}: {error}\n"
+                f"{error_text(error)}\n"
                 "Raise it through result.force_exception(), or use wrapper=True."
             ),
             stacklevel=outer_stacklevel(),

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from luminal._plain import mro_of, namespace_of, own_values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -254,10 +256,12 @@ def find_function(plugin: object, name: str) -> Any:
 
 def _functions(plugin: object) -> Iterator[tuple[str, Any, bool]]:
     """Yield (name, function, whether an instance's class has it) of *plugin*."""
-    if isinstance(plugin, types.ModuleType):
+    # Not `isinstance`: it would ask the plugin for its class.
+    is_class = issubclass(type(plugin), type)
+    if issubclass(type(plugin), types.ModuleType):
         own, of_class = dict(vars(plugin)), {}
-    elif isinstance(plugin, type):
-        own, of_class = {}, _class_values(plugin)
+    elif is_class:
+        own, of_class = {}, _class_values(cast("type", plugin))
     else:
         of_class = _class_values(type(plugin))
         own = _instance_values(plugin, of_class)
@@ -266,23 +270,19 @@ def _functions(plugin: object) -> Iterator[tuple[str, Any, bool]]:
             yield name, value, False
     for name, value in of_class.items():
         if type(value) in _MARKABLE and name not in own:
-            yield name, value, not isinstance(plugin, type)
+            yield name, value, not is_class
 
 
 def _class_values(owner: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for part in reversed(type.__getattribute__(owner, "__mro__")[:-1]):
-        found.update(type.__getattribute__(part, "__dict__"))
+    for part in reversed(mro_of(owner)[:-1]):
+        found.update(namespace_of(part))
     return found
 
 
 def _instance_values(plugin: object, of_class: Mapping[str, Any]) -> dict[str, Any]:
     """Return what *plugin* holds itself, in its ``__dict__`` or in slots."""
-    try:
-        values = object.__getattribute__(plugin, "__dict__")
-    except AttributeError:
-        values = {}
-    found = dict(values) if isinstance(values, dict) else {}
+    found = dict(own_values_of(plugin))
     for name, value in of_class.items():
         if type(value) is types.MemberDescriptorType and name not in found:
             try:
@@ -297,7 +297,8 @@ def _bind(value: Any, plugin: object, is_method: bool) -> Any:
     if type(value) is staticmethod:
         return value.__func__
     if type(value) is classmethod:
-        return value.__get__(None, plugin if isinstance(plugin, type) else type(plugin))
+        is_class = issubclass(type(plugin), type)
+        return value.__get__(None, cast("type", plugin) if is_class else type(plugin))
     if is_method and type(value) is types.FunctionType:
         return types.MethodType(value, plugin)
     return value

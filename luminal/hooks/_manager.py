@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pluggy
 
@@ -1078,8 +1078,8 @@ class PluginManager(pluggy.PluginManager):
 
     def _registered(self, plugin_or_name: object) -> Registration:
         plugin = plugin_or_name
-        if isinstance(plugin_or_name, str):
-            plugin = self._name2plugin.get(plugin_or_name, plugin_or_name)
+        if issubclass(type(plugin_or_name), str):
+            plugin = self._name2plugin.get(cast("str", plugin), plugin)
         registration = self._by_id.get(id(plugin))
         if registration is None:
             raise ValueError(f"plugin {plugin_or_name!r} is not registered")

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from types import MappingProxyType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._plain import (
+    attribute_of,
+    class_name,
+    name_of_class,
+    namespace_of,
+    plain,
+    repr_of,
+)
 from luminal.discovery import fits, fold, split_requirement
 from luminal.errors import (
     LuminalError,
@@ -140,7 +148,9 @@ def _unmet(requirement: str, registry: Registry, accepted: Accepted) -> str:
 def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
     """Return the version of an accepted photon; empty where it has none."""
     versions = [c.version for c in candidates if fold(c.name) == key and c.version]
-    return versions[0] if versions else str(getattr(chosen.obj, "photon_version", ""))
+    if versions:
+        return versions[0]
+    return plain(attribute_of(chosen.obj, "photon_version", ""))
 
 
 _OUR_GROUP = "luminal.photons"
@@ -190,7 +200,7 @@ def check_objects(
                 f"{base.__qualname__!r} and has no hook implementation",
                 hint="name a photon there, or mark its methods with hookimpl",
             )
-        said = type.__getattribute__(obj, "__dict__") if is_class else {}
+        said = namespace_of(obj) if is_class else {}
         for attribute in ("name", "version"):
             value = said.get(f"photon_{attribute}")
             known = getattr(candidate, attribute)
@@ -209,21 +219,29 @@ def check_objects(
 
 def _kind_of(obj: object) -> str:
     if issubclass(type(obj), type):
-        return f"the class {type.__getattribute__(obj, '__name__')!r}"
-    if isinstance(obj, ModuleType):
-        return f"the module {obj.__name__!r}"
-    return f"an object of type {type(obj).__name__!r}"
+        return f"the class {plain(name_of_class(obj))!r}"  # type: ignore[arg-type]
+    if issubclass(type(obj), ModuleType):
+        return f"the module {plain(vars(obj).get('__name__'))!r}"
+    return f"an object of type {class_name(obj)!r}"
 
 
 def _shown(value: object) -> str:
-    return repr(value) if type(value) is str else f"of type {type(value).__name__!r}"
+    return repr_of(value) if type(value) is str else f"of type {class_name(value)!r}"
+
+
+def _name_of(obj: object) -> str:
+    """Return the name of a class, a function or a module; empty for other objects."""
+    if issubclass(type(obj), type):
+        return name_of_class(obj)  # type: ignore[arg-type]
+    name = obj.__name__ if type(obj) is FunctionType else attribute_of(obj, "__name__")
+    return name if type(name) is str else ""
 
 
 def candidate_of(chosen: Selected, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return what discovery knows of a photon, None if it could not see it."""
-    target = getattr(chosen.obj, "__name__", None)
+    target = _name_of(chosen.obj)
     for candidate in candidates:
-        if candidate.target == target:
+        if target and candidate.target == target:
             return candidate
     return next((c for c in candidates if c.name == chosen.name), None)
 
@@ -325,8 +343,8 @@ class _Unit:
         if found is not None:
             return found
         # A photon that discovery could not see: a class made by a call, say.
-        target = getattr(chosen.obj, "__name__", None)
-        return attrs.evolve(self.candidates[0], name=chosen.name, target=target or "")
+        target = _name_of(chosen.obj)
+        return attrs.evolve(self.candidates[0], name=chosen.name, target=target)
 
 
 @attrs.define(eq=False)

@@ -14,7 +14,7 @@ import sys
 from inspect import signature
 from typing import TYPE_CHECKING, cast
 
-from luminal._plain import error_text, plain, steps_of
+from luminal._plain import error_text, names_of, namespace_of, plain, steps_of
 from luminal.errors import (
     LuminalError,
     PhotonConflictError,
@@ -125,26 +125,34 @@ def suggestion(error: BaseException, before: str = "") -> str:
         name, known = _missing_name(error)
         # A private name is hardly what was meant.
         public = [each for each in map(plain, known) if not each.startswith("_")]
-        return did_you_mean(plain(name, _WIDTH), public, before)
+        return did_you_mean(name, public, before)
     except BaseException:  # noqa: BLE001 - a photon's own class may do anything
         return ""
 
 
 def _missing_name(error: BaseException) -> tuple[str, Iterable[str]]:
     """Return the name that was not found, and those that were there."""
-    match error:
-        case NameError(name=str(name)):
-            return name, _visible_names(error)
-        case AttributeError(name=str(name)):
-            return name, dir(error.obj)
-        case ModuleNotFoundError(name=str(name)):
-            return name, {*sys.stdlib_module_names, *sys.modules}
-        case ImportError(name=str(module)):
-            found = _IMPORT.search(str(error))
-            return found[1] if found else "", dir(sys.modules.get(module))
-        case TypeError():
-            return _option(str(error))
-    return "", ()
+    # Nothing is asked that the class of the exception may define itself.
+    kind = type(error)
+    if issubclass(kind, NameError):
+        return _field(NameError, "name", error), _visible_names(error)
+    if issubclass(kind, AttributeError):
+        of = vars(AttributeError)["obj"].__get__(error)
+        return _field(AttributeError, "name", error), names_of(of)
+    if issubclass(kind, ModuleNotFoundError):
+        known = {*sys.stdlib_module_names, *sys.modules}
+        return _field(ImportError, "name", error), known
+    if issubclass(kind, ImportError):
+        found = _IMPORT.search(plain(error))
+        module = sys.modules.get(_field(ImportError, "name", error))
+        return found[1] if found else "", names_of(module)
+    return _option(plain(error)) if issubclass(kind, TypeError) else ("", ())
+
+
+def _field(cls: type[BaseException], name: str, error: BaseException) -> str:
+    """Return the text that *cls*, a class of Python's own, keeps as *name*."""
+    value = vars(cls)[name].__get__(error)
+    return plain(value, _WIDTH) if issubclass(type(value), str) else ""
 
 
 def _visible_names(error: BaseException) -> set[str]:
@@ -206,7 +214,8 @@ def load_failure(
         location: Its file.
     """
     if _is_complete(cause, photon, location, NOT_LOADED):
-        phase = next((p for kind, p in _PHASES if isinstance(cause, kind)), "import")
+        kind = type(cause)
+        phase = next((p for of, p in _PHASES if issubclass(kind, of)), "import")
         return cause, phase
     file, line = error_position(cause, location)
     why = error_text(cause)
@@ -240,22 +249,23 @@ def _is_complete(
 ) -> TypeGuard[LuminalError]:
     """Whether *cause* is an error of ours; what it does not say is added.
 
-    A photon may raise one too, with anything in it.
+    A photon may raise one too, with anything in it, and derive a class from ours that
+    does anything; such a class is none of ours.
     """
-    if not issubclass(type(cause), LuminalError):
+    if not issubclass(type(cause), LuminalError) or (
+        namespace_of(type(cause)).get("__module__") != LuminalError.__module__
+    ):
         return False
     error = cast("LuminalError", cause)
-    try:
-        error.what = plain(error.what)
-        error.why = plain(error.why) if error.why is not None else None
-        error.hint = plain(error.hint) if error.hint is not None else None
-        error.photon = plain(error.photon or photon or "") or None
-        if photon is not None:
-            error.file = error.file or file
-        error.consequence = error.consequence or consequence
-        error.frames = error.frames or frames_of(error, file)
-    except BaseException:  # noqa: BLE001 - a class that derives from ours
-        return False
+    error.what = plain(error.what)
+    for name in ("why", "hint", "photon", "file", "consequence"):
+        value = getattr(error, name)
+        setattr(error, name, None if value is None else plain(value) or None)
+    error.photon = error.photon or photon
+    if photon is not None:
+        error.file = error.file or file
+    error.consequence = error.consequence or consequence
+    error.frames = error.frames or frames_of(error, file)
     return True
 
 
@@ -263,8 +273,7 @@ def _missing_module(cause: BaseException) -> str:
     """Return the name of the module that was not found, or an empty string."""
     if not issubclass(type(cause), ModuleNotFoundError):
         return ""
-    name = vars(ImportError)["name"].__get__(cause)
-    return plain(name, _WIDTH) if name else ""
+    return _field(ImportError, "name", cause)
 
 
 def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalError:

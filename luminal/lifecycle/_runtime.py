@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import static_of
 from luminal.discovery import fold, split_requirement
 from luminal.errors import (
     PhotonDependencyError,
@@ -216,11 +217,8 @@ def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
 
 def _declared(factory: Any) -> Any:
     """Look ``photon_settings`` up; a metaclass of the photon's does not get to run."""
-    if isinstance(factory, type):
-        for cls in type.__getattribute__(factory, "__mro__"):
-            values = type.__getattribute__(cls, "__dict__")
-            if "photon_settings" in values:
-                return values["photon_settings"]
+    if issubclass(type(factory), type):
+        return static_of(factory, "photon_settings")
     return None
 
 

@@ -10,10 +10,20 @@ from __future__ import annotations
 import dis
 import signal
 import threading
+from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import (
+    class_name,
+    has_simple_text,
+    mro_of,
+    note_text,
+    own_values_of,
+    static_of,
+)
 from luminal.errors import PhotonTimeoutError
 from luminal.interfaces import IPhoton, hookimpl
 from luminal.loading import Result, describe_position, reach_loop, run_in_thread
@@ -35,6 +45,9 @@ __all__ = [
     "run_step",
 ]
 
+_TEXT_SECONDS = 0.1
+"""Seconds for the text of an exception where no time is left of a deadline."""
+
 GRACE = 1.0
 """Seconds that a coroutine has to end after it was cancelled."""
 
@@ -48,7 +61,7 @@ def is_real_interrupt(error: BaseException) -> bool:
     A signal interrupts the main thread at any instruction; a photon's own statement
     is at a ``raise``.
     """
-    if not isinstance(error, KeyboardInterrupt):
+    if not issubclass(type(error), KeyboardInterrupt):
         return False
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -67,7 +80,9 @@ def is_containable(error: BaseException) -> bool:
     """Whether *error* is the photon's own failure, not a cancellation or a Ctrl-C."""
     from asyncio import CancelledError
 
-    return not isinstance(error, CancelledError) and not is_real_interrupt(error)
+    # Not `isinstance`, here and below: it would ask the exception for its class.
+    is_cancelled = issubclass(type(error), CancelledError)
+    return not is_cancelled and not is_real_interrupt(error)
 
 
 async def run_step(
@@ -122,7 +137,16 @@ async def _await_until(
             why=f"it was {where}",
             hint="do less there, or give it a longer deadline",
         )
-    return _value_of(task.result())
+    result = task.result()
+    if result.error is not None and not has_simple_text(result.error):
+        await _read_text(result.error, max(until - monotonic(), _TEXT_SECONDS), name)
+    return _value_of(result)
+
+
+async def _read_text(error: BaseException, deadline: float, name: str) -> None:
+    """Read the text of *error* on a thread: that is code of a photon, and may hang."""
+    await run_in_thread(lambda: note_text(error), deadline, name, is_owned=True)
+    note_text(error, f"<{class_name(error)}, whose text was not read in time>")
 
 
 def _value_of(result: Result[Any]) -> Any:
@@ -136,8 +160,8 @@ def _value_of(result: Result[Any]) -> Any:
         return result.value
     from asyncio import CancelledError
 
-    if isinstance(error, CancelledError | StopIteration):
-        disguised = RuntimeError(f"it raised {type(error).__name__}")
+    if issubclass(type(error), CancelledError | StopIteration):
+        disguised = RuntimeError(f"it raised {class_name(error)}")
         raise disguised.with_traceback(error.__traceback__) from error
     raise error
 
@@ -199,26 +223,29 @@ class DefaultLifecycle:
         if handler.factory is None:
             return handler.instance
         factory = handler.factory
-        if type(factory).__call__ is not type.__call__:  # a metaclass creates it
+        # On the loop, nothing is asked that the class or its metaclass may define.
+        if static_of(type(factory), "__call__") is not vars(type)["__call__"]:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
             _set_context(created, handler)
             return created
-        is_plain = factory.__init__ is object.__init__
-        is_async = not is_plain and iscoroutinefunction(factory.__init__)
+        init, new = static_of(factory, "__init__"), static_of(factory, "__new__")
+        is_plain = init is vars(object)["__init__"]
+        is_async = type(init) is FunctionType and iscoroutinefunction(init)
 
         def create() -> object:
-            instance = factory.__new__(factory)
-            if isinstance(instance, factory):
+            instance = object.__new__(factory) if is_new else factory.__new__(factory)
+            if _is_of(instance, factory):
                 _set_context(instance, handler)
-                if not is_async:
+                if not is_async and not is_plain:
                     instance.__init__()
             return instance
 
-        if is_plain and factory.__new__ is object.__new__:
+        is_new = new is vars(object)["__new__"]
+        if is_plain and is_new:
             return create()  # nothing of the author's runs
         created = await self._run(handler, create)
-        if is_async and isinstance(created, factory):
-            await self._run(handler, created.__init__)
+        if is_async and _is_of(created, factory):
+            await self._run(handler, MethodType(init, created))
         return created
 
     @hookimpl(trylast=True)
@@ -249,7 +276,9 @@ class DefaultLifecycle:
         deadline = handler.deadlines.finalize
         name = f"finalize {handler.name}"
         went_well = await run_step(finalize, deadline=deadline, name=name)
-        return went_well is None or bool(went_well)
+        if type(went_well) in _PLAIN_ANSWERS:
+            return went_well is None or bool(went_well)
+        return await run_step(lambda: bool(went_well), deadline=deadline, name=name)
 
     @staticmethod
     async def _run(
@@ -267,21 +296,55 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     names, say) has no lifecycle. A method that implements a hook does not count.
     """
     instance = handler.instance
-    if handler.factory is None and not isinstance(instance, IPhoton):
+    cls = type(instance)
+    if handler.factory is None and not issubclass(cls, IPhoton):
         return None
-    method = getattr(instance, name, None)
+    own = own_values_of(instance)
+    value = own[name] if name in own else static_of(cls, name)
+    if value is None:
+        return None
+    function = value.__func__ if type(value) in _METHODS else value
+    if type(function) is not FunctionType:
+        kind = type(value)
+        if static_of(kind, "__get__") is None and static_of(kind, "__call__") is None:
+            return None  # no method at all
+        return partial(_look_up_and_call, instance, name)
     # The marker of any pluggy project NAME sets ``NAME_impl`` to a dict.
-    marks = getattr(method, "__dict__", {}).items()
-    is_hook = any(m.endswith("_impl") and isinstance(opts, dict) for m, opts in marks)
-    return method if callable(method) and not is_hook else None
+    marks = function.__dict__.items()
+    if any(m.endswith("_impl") and isinstance(opts, dict) for m, opts in marks):
+        return None
+    method: Callable[..., Any] = value
+    if type(value) in _BOUND:
+        method = value.__get__(instance, cls)
+    elif name not in own and value is function:
+        method = MethodType(function, instance)
+    return method
+
+
+def _look_up_and_call(instance: object, name: str, *args: object) -> object:
+    """Call what a photon has as *name*: to look a descriptor up is code of it too."""
+    method = getattr(instance, name)
+    return method(*args) if callable(method) else None
+
+
+_NOTHING = object()
+
+_BOUND = (staticmethod, classmethod)
+_METHODS = (*_BOUND, MethodType)
+
+_PLAIN_ANSWERS = (type(None), bool, int, str)
+"""Classes of which the truth is known without any code of a photon's."""
+
+
+def _is_of(instance: object, cls: type) -> bool:
+    """Whether *instance* is one of *cls*; no metaclass is asked."""
+    return any(part is cls for part in mro_of(type(instance)))
 
 
 def _set_context(instance: object, handler: Subject) -> None:
     """Set ``context``, unless the photon's class defines that name itself."""
-    # Without the photon's metaclass, which may do anything.
-    for cls in type.__getattribute__(type(instance), "__mro__"):
-        if "context" in type.__getattribute__(cls, "__dict__"):
-            return
+    if static_of(type(instance), "context", _NOTHING) is not _NOTHING:
+        return
     try:
         # Without the author's __setattr__, which may expect a finished instance.
         object.__setattr__(instance, "context", handler.context)

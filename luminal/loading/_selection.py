@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import (
+    error_text,
+    name_of_class,
+    namespace_of,
+    plain,
+    repr_of,
+)
 from luminal.errors import PhotonValidationError
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Selected", "select_classes", "select_target"]
 
+_flags_of = type.__dict__["__flags__"].__get__
 _IS_ABSTRACT = 1 << 20  # Py_TPFLAGS_IS_ABSTRACT, what `inspect.isabstract` looks at
 
 
@@ -138,30 +146,30 @@ def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterato
         # Not `isinstance`: it would ask a photon's own objects for `__class__`.
         if not issubclass(type(value), type) or value is base:
             continue
-        home = type.__getattribute__(value, "__dict__").get("__module__", "")
-        if home != unit and not str(home).startswith(unit + "."):
+        home = plain(namespace_of(value).get("__module__", ""))
+        if home != unit and not home.startswith(unit + "."):
             continue
         try:
             if issubclass(value, base):
                 yield value
-        except Exception as error:
+        except BaseException as error:
             raise PhotonValidationError(
                 "has a class that cannot be looked at",
                 file=module.__file__,
-                why=f"{type(error).__name__}: {error}",
+                why=error_text(error),
                 hint="correct the metaclass",
             ) from error
 
 
 def _is_only_a_base(cls: type, found: dict[type, None]) -> bool:
-    if not type.__getattribute__(cls, "__flags__") & _IS_ABSTRACT:
+    if not _flags_of(cls) & _IS_ABSTRACT:
         return False
     if any(other is not cls and issubclass(other, cls) for other in found):
         return True
     missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
     raise PhotonValidationError(
         "is abstract",
-        photon=cls.__name__,
+        photon=name_of_class(cls),
         why=f"it does not implement {missing}",
         hint="implement what is missing, or derive the photon from it",
     )
@@ -169,15 +177,14 @@ def _is_only_a_base(cls: type, found: dict[type, None]) -> bool:
 
 def _name_of(cls: type, module: ModuleType) -> str:
     """Return ``photon_name``, or what stands for it where a class sets none."""
-    name = type.__getattribute__(cls, "__dict__").get("photon_name")
+    name, own = namespace_of(cls).get("photon_name"), name_of_class(cls)
     if name is None:
         # A class called just "Photon" is named after its file.
-        is_plain = cls.__name__ == "Photon"
-        return module.__name__.rpartition(".")[2] if is_plain else cls.__name__
+        name = own if own != "Photon" else module.__name__.rpartition(".")[2]
     if type(name) is not str or not name.strip() or not name.isprintable():
         raise PhotonValidationError(
-            f"has an unusable photon_name {name!r}",
-            photon=cls.__name__,
+            f"has an unusable photon_name {repr_of(name)}",
+            photon=own,
             file=module.__file__,
             hint="set photon_name to a non-empty printable string, a plain str",
         )
@@ -204,7 +211,7 @@ def select_target(generation: Generation, target: str, name: str) -> Selected:
             raise PhotonValidationError(
                 f"its entry point {target!r} leads to nothing",
                 photon=name,
-                why=str(error),
+                why=error_text(error),
                 hint="correct the entry point in the distribution's pyproject.toml",
             ) from error
     return Selected(name, obj, generation)

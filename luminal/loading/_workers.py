@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from luminal._plain import note_text
 from luminal.errors import PhotonTimeoutError
 from luminal.supervise import (
     noting_waits,
@@ -152,6 +153,7 @@ def _capture(
     try:
         return Result(job() if context is None else context.run(job))
     except BaseException as error:  # noqa: BLE001 - also SystemExit is only a failure
+        note_text(error)  # here, where it may hang until the deadline
         return Result(error=error)
 
 

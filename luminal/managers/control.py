@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import to_json
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers._client import socket_directory, socket_of, speak
 from luminal.managers.status import report_of, status_of
@@ -132,7 +133,7 @@ class Control:
                 answer = self._answer(json.loads(line))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 answer = {"refused": f"not understood: {error}"}
-            connection.sendall(json.dumps(answer).encode() + b"\n")
+            connection.sendall(to_json(answer).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         ask = request.get("ask")

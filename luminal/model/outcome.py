@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from luminal._plain import to_json
 from luminal.model.candidate import Problem  # noqa: TC001 - attrs resolves it
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as one JSON object, keys as the attributes are named."""
-        import json
-
-        return json.dumps(
+        return to_json(
             {
                 "schema": 1,
                 "photons": [attrs.asdict(outcome) for outcome in self.outcomes],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._plain import attribute_of, plain
 from luminal.discovery import discover, fits, fold, split_requirement
 from luminal.errors import (
     LuminalError,
@@ -527,9 +528,9 @@ class _After:
 
 def _update_requirements(new: Handler) -> bool:
     """Note what the new class requires; return whether there is anything."""
-    asked = getattr(new.factory, "photon_requires", None)
-    if new.candidate is not None and isinstance(asked, list | tuple):
-        said = tuple(str(each) for each in asked)
+    asked = attribute_of(new.factory, "photon_requires")
+    if new.candidate is not None and type(asked) in (list, tuple):
+        said = tuple(plain(each) for each in asked if issubclass(type(each), str))
         if said != new.candidate.requirements and (said or not new.candidate.group):
             new._life.candidate = attrs.evolve(new.candidate, requirements=said)
     return bool(_requirements(new.candidate))

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import dis
 import inspect
-from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import mro_of, namespace_of, steps_of
 from luminal.errors import LuminalError, PhotonStateError
 from luminal.loading import namespaces_of
 from luminal.model import Problem, State
@@ -56,9 +56,9 @@ def repeated_registration(
         cause: What was raised while new generations were staged.
         before: The generations that they were to replace.
     """
-    if isinstance(cause, LuminalError | ImportError | NameError | SyntaxError):
+    if issubclass(type(cause), LuminalError | ImportError | NameError | SyntaxError):
         return None
-    frames = [(f, line or 0) for f, line in walk_tb(cause.__traceback__)]
+    frames = list(steps_of(cause))
     known = {path: g for g in before for path in g.sources}
     own = [at for at, (f, _) in enumerate(frames) if f.f_code.co_filename in known]
     runs_on_import = [at for at in own if _is_of_body(frames[at][0])]
@@ -183,8 +183,8 @@ def registration_error(registered: Leftover) -> PhotonStateError:
 def _ending_codes(instance: object) -> list[CodeType]:
     """Return the code of what runs at the end of *instance*, without running any."""
     functions: dict[str, Any] = {}
-    for cls in type.__getattribute__(type(instance), "__mro__"):
-        values = type.__getattribute__(cls, "__dict__")
+    for cls in mro_of(type(instance)):
+        values = namespace_of(cls)
         for name in values.keys() & _ENDING:
             if inspect.iscode(getattr(values[name], "__code__", None)):
                 functions.setdefault(name, values[name].__code__)

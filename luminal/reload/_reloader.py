@@ -321,7 +321,9 @@ class Reloader:
     def _reject(self, swap: Swap, cause: BaseException) -> Reloaded:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
-        blamed = getattr(cause, "photon", None)
+        blamed = None
+        if issubclass(type(cause), LuminalError):
+            blamed = vars(cause).get("photon")
         failed = [] if blamed else self.registry.of_units([swap.failed_unit])
         repeated = repeated_registration(cause, swap.before.values())
         for handler in swap.concerned:

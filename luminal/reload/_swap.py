@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from luminal._plain import attribute_of, error_text, plain
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonConflictError, PhotonReloadError
 from luminal.lifecycle import (
@@ -103,7 +104,8 @@ class Pair:
         """Whether the old photon must stop before the new one can start."""
         if self.old is None or self.state is not State.RUNNING:
             return False
-        return bool(getattr(self.old.instance, "photon_exclusive", False))
+        value = attribute_of(self.old.instance, "photon_exclusive", False)
+        return type(value) in (bool, int) and bool(value)
 
 
 def pair_up(
@@ -174,12 +176,13 @@ def _updated(
     if filepath != candidate.location and candidate.location:
         metadata["location"] = filepath
     for key in ("author", "version", "description"):
-        value = getattr(chosen.obj, f"photon_{key}", None)
-        if isinstance(value, str) and value:
-            metadata[key] = value
-    tags = getattr(chosen.obj, "photon_tags", ())
-    if isinstance(tags, list | tuple):
-        metadata["tags"] = tuple(str(tag) for tag in tags)
+        value = attribute_of(chosen.obj, f"photon_{key}")
+        if issubclass(type(value), str) and (text := plain(value)):
+            metadata[key] = text
+    tags = attribute_of(chosen.obj, "photon_tags", ())
+    if type(tags) in (list, tuple):
+        texts = (plain(tag) for tag in tags if issubclass(type(tag), str))
+        metadata["tags"] = tuple(texts)
     return attrs.evolve(candidate, name=chosen.name, **metadata)
 
 
@@ -204,7 +207,7 @@ class Previous:
     data: Mapping[str, Any]
 
 
-def hand_over(old: Handler, new: Handler) -> Previous:
+async def hand_over(old: Handler, new: Handler) -> Previous:
     """Copy the data of *old* to *new*, and return the argument of ``on_reload``.
 
     The data is copied so that the new photon cannot change what the old one has.
@@ -216,17 +219,22 @@ def hand_over(old: Handler, new: Handler) -> Previous:
     Raises:
         PhotonReloadError: The data cannot be copied.
     """
-    try:
-        data = deepcopy(old.context.data)
-    except Exception as error:
-        raise PhotonReloadError(
-            "its data cannot be handed over",
-            photon=old.name,
-            file=old.filepath,
-            why=f"{type(error).__name__}: {error}",
-            hint="keep in 'context.data' only what 'copy.deepcopy' can copy",
-        ) from error
-    new.context.data.update(data)
+    data = old.context.data
+    if type(data) is not dict or data:
+        # Objects in it may say themselves how they are copied.
+        copied = await run_in_thread(
+            lambda: new.context.data.update(deepcopy(data)),
+            new.deadlines.start,
+            f"copy data of {old.name}",
+        )
+        if copied.error is not None:
+            raise PhotonReloadError(
+                "its data cannot be handed over",
+                photon=old.name,
+                file=old.filepath,
+                why=error_text(copied.error),
+                hint="keep in 'context.data' only what 'copy.deepcopy' can copy",
+            ) from copied.error
     new.context.shared = old.context.shared
     version = old.candidate.version if old.candidate is not None else ""
     return Previous(version, old.number, old.instance, new.context.data)
@@ -430,7 +438,7 @@ def _not_cancelled(error: BaseException) -> BaseException:
     """Return *error* of an import, but never a cancellation of the caller."""
     from asyncio import CancelledError
 
-    if not isinstance(error, CancelledError):
+    if not issubclass(type(error), CancelledError):
         return error
     replaced = RuntimeError("it raised CancelledError")
     replaced.__cause__ = error
@@ -666,7 +674,7 @@ class Swap:
 
         previous: Any = None
         if old is not None:
-            previous = hand_over(old, new)
+            previous = await hand_over(old, new)
             pair.warnings = own_instances(old)
         with self.stage.entered(self._attempt):
             await new._start(prepare=prepare)

@@ -197,7 +197,8 @@ class Transaction:
 
         Two files may exchange their photons. Then both are replaced by one swap.
         """
-        taken = error.photon if isinstance(error, PhotonConflictError) else None
+        is_conflict = issubclass(type(error), PhotonConflictError)
+        taken = getattr(error, "photon", None) if is_conflict else None
         holder = self.registry.get(taken) if taken else None
         if holder is None or holder.generation is None or holder in failed.concerned:
             return set()

@@ -12,7 +12,7 @@ import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from luminal.errors import MissingExtraError
+from luminal.errors import MissingExtraError, escaped
 from luminal.managers.excerpt import lines_of
 from luminal.model import EventKind
 
@@ -160,8 +160,8 @@ def _template() -> Any:
 
 
 def _encodable(html: str) -> str:
-    """Escape lone surrogates: the name of a file may hold bytes that are no text."""
-    return html.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Escape control characters, and bytes of a file's name that are no text."""
+    return escaped(html)
 
 
 def _short_path(path: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from luminal._plain import error_text, plain, repr_of, steps_of
+from luminal import Loader, discover
+from luminal._plain import error_text, plain, repr_of, steps_of, to_json
+from luminal.managers.status import report_of
+from luminal.web import render_page, snapshot_of
 
 if TYPE_CHECKING:
-    pass
-
-pytestmark = pytest.mark.anyio
+    from tests.conftest import Photons
 
 
 class Loud(str):
@@ -98,3 +100,39 @@ def test_an_endless_recursion_costs_no_second() -> None:
     assert 100 < len(steps) <= 500
     assert steps[0].startswith("test_")
     assert steps[-1] == "deeper"
+
+
+def test_json_holds_no_lone_surrogates() -> None:
+    """Other readers than Python refuse them; what was there stays to be read."""
+    document = {"path": "caf\udce9", "ok": "caf\u00e9 \U0001f600", "said": "\\udce9"}
+    text = to_json(document)
+    assert text.isascii()
+    read = json.loads(text)
+    assert read == {**document, "path": "caf\\udce9"}
+    json.dumps(read, ensure_ascii=False).encode()
+
+
+HOSTILE = "\\x1b]0;owned\\x07 <script> \\u202e"
+
+
+@pytest.mark.anyio
+async def test_what_a_photon_says_is_escaped_wherever_it_is_shown(
+    photons: Photons, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Terminal, HTML and JSON show no control character of a photon's."""
+    photons.photon("bad", f"photon_description = '{HOSTILE}'\n"
+                   f"def start(self):\n    raise OSError('{HOSTILE}')")  # fmt: skip
+    photons.write("worse.py", f"raise OSError('{HOSTILE}')")
+    async with Loader(logging=True) as loader:
+        await loader.load(discover(photons.path, group=None))
+        await loader.start()
+        shown = [
+            render_page(snapshot_of(loader)),
+            str(loader.report),
+            *map(str, loader.events.journal),
+            *(record.getMessage() for record in caplog.records),
+        ]
+        assert any("\\x1b" in text for text in shown)
+        assert "<script> " not in shown[0]
+        for text in (*shown, to_json(report_of(loader)), loader.report.to_json()):
+            assert not {"\x1b", "\x07", "\u202e"} & set(text)
