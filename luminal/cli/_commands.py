@@ -296,6 +296,7 @@ def _hook_order(found: Sequence[Candidate], name: str, as_json: bool) -> Exit:
 
 _STATES = {
     OutcomeResult.LOADED: "ok",
+    OutcomeResult.STARTED: "ok",
     OutcomeResult.SKIPPED: "disabled",
     OutcomeResult.FAILED: "failed",
 }
@@ -416,7 +417,7 @@ def _print_check(
     rows = []
     for outcome in outcomes:
         found = issues[outcome.photon]
-        safe = "yes" if outcome.result is OutcomeResult.LOADED else ""
+        safe = "yes" if outcome.result is not OutcomeResult.FAILED else ""
         if found:
             safe = f"no: line {found[0].line}"
         state = _STATES[outcome.result]

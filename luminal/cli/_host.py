@@ -66,6 +66,9 @@ _NO_FAILURES = (
 )
 """Events with a problem that does not keep the photon from running."""
 
+_NEWS = (EventKind.SWAPPED, EventKind.ROLLED_BACK, EventKind.RECOVERED)
+"""Events without a problem that are told once all have been started."""
+
 # --- Commands ------------------------------------------------------------------------
 
 _page_option = click.option(
@@ -220,6 +223,7 @@ def _watches(
 
 _STATES = {
     OutcomeResult.LOADED: "running",
+    OutcomeResult.STARTED: "running",
     OutcomeResult.SKIPPED: "skipped",
     OutcomeResult.FAILED: "failed",
 }
@@ -332,7 +336,7 @@ class _Reporter:
             if self._printed.get(event.photon) == event.problem:
                 return
             self._printed[event.photon] = event.problem
-        elif event.kind in (EventKind.SWAPPED, EventKind.STARTED):
+        elif event.kind in (*_NEWS, EventKind.STARTED):
             self._printed.pop(event.photon, None)
         if self.has_events:
             self._line(event)
@@ -344,7 +348,7 @@ class _Reporter:
             print_problem(event.photon, event.problem)
             if states := self._states():
                 print_message(states)
-        elif event.kind in (EventKind.SWAPPED, EventKind.ROLLED_BACK):
+        elif event.kind in _NEWS:
             print_message(str(event))
 
     def _states(self) -> str:
@@ -440,7 +444,7 @@ class _Host:
     def _note_failure(self, event: Event) -> None:
         if event.problem is not None and event.kind not in _NO_FAILURES:
             self.failures[event.photon] = event
-        elif event.kind is EventKind.SWAPPED:
+        elif event.kind in (EventKind.SWAPPED, EventKind.RECOVERED):
             self.failures.pop(event.photon, None)
 
     # Signals.

@@ -50,6 +50,7 @@ _USAGE = """%photon list [PATH ...]    list loaded photons, or those found at pa
 _PRINTED = frozenset(
     {
         EventKind.REJECTED,
+        EventKind.RECOVERED,
         EventKind.STARTED,
         EventKind.FAILED,
         EventKind.RAISED,

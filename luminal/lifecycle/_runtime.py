@@ -525,6 +525,7 @@ class Runtime:
         *,
         seconds: float = 0.0,
         problem: Problem | None = None,
+        number: int | None = None,
     ) -> None:
         """Emit an event about a loaded photon.
 
@@ -533,11 +534,12 @@ class Runtime:
             handler: The photon's.
             seconds: How long it took.
             problem: What went wrong.
+            number: Of the generation that it concerns; by default the present one.
         """
+        if number is None:
+            number = handler.number
         self.events.emit(
-            Event(
-                kind, handler.name, handler.number, handler.filepath, seconds, problem
-            )
+            Event(kind, handler.name, number, handler.filepath, seconds, problem)
         )
         if kind is EventKind.UNLOADED:
             self.failures.forget(handler.name)

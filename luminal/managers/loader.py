@@ -140,7 +140,7 @@ async def start_all(handlers: Iterable[Handler]) -> Report:
     for handler in handlers:
         error = errors.get(handler.name)
         if error is None:
-            outcomes.append(handler._outcome())
+            outcomes.append(handler._outcome(OutcomeResult.STARTED))
         else:
             problem = Problem.of(error, "start")
             outcomes.append(handler._outcome(OutcomeResult.FAILED, problem))

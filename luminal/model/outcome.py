@@ -36,6 +36,7 @@ class OutcomeResult(enum.StrEnum):
     """What happened to one photon of a batch."""
 
     LOADED = "loaded"
+    STARTED = "started"
     SKIPPED = "skipped"
     FAILED = "failed"
 
@@ -46,11 +47,11 @@ class Outcome:
 
     Attributes:
         photon: Its name.
-        result: Loaded, skipped or failed.
+        result: Loaded, started, skipped or failed.
         origin: Where it came from, see `luminal.model.Candidate`.
         file: The file that holds it, or an empty string.
         generation: Number of the generation that serves, 0 where none does.
-        problem: Why it was skipped or failed; None where it was loaded.
+        problem: Why it was skipped or failed; None where it was loaded or started.
         warnings: What is wrong though it was loaded.
     """
 
@@ -75,13 +76,18 @@ class Report:
     def __len__(self) -> int:
         return len(self.outcomes)
 
-    def _of(self, result: OutcomeResult) -> tuple[Outcome, ...]:
-        return tuple(o for o in self.outcomes if o.result is result)
+    def _of(self, *results: OutcomeResult) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.result in results)
 
     @property
     def loaded(self) -> tuple[Outcome, ...]:
-        """Outcomes of the photons that are loaded now."""
-        return self._of(OutcomeResult.LOADED)
+        """Outcomes of the photons that are loaded now, started or not."""
+        return self._of(OutcomeResult.LOADED, OutcomeResult.STARTED)
+
+    @property
+    def started(self) -> tuple[Outcome, ...]:
+        """Outcomes of the photons that were started."""
+        return self._of(OutcomeResult.STARTED)
 
     @property
     def skipped(self) -> tuple[Outcome, ...]:
@@ -116,8 +122,12 @@ class Report:
         )
 
     def __str__(self) -> str:
-        counts = (len(self.loaded), len(self.skipped), len(self.failed))
-        lines = ["{} loaded, {} skipped, {} failed".format(*counts)]
+        done = [f"{len(self.started)} started"] if self.started else []
+        loaded = len(self.loaded) - len(self.started)
+        if loaded or not done:
+            done.append(f"{loaded} loaded")
+        counts = f"{len(self.skipped)} skipped, {len(self.failed)} failed"
+        lines = [", ".join([*done, counts])]
         for outcome in (*self.skipped, *self.failed):
             lines.append(f"{outcome.result}: {outcome.photon}")
             if outcome.problem is not None:
@@ -152,6 +162,10 @@ class EventKind(enum.StrEnum):
     REJECTED = (
         "rejected",
         "it, or its new generation, was rejected; an old one keeps running",
+    )
+    RECOVERED = (
+        "recovered",
+        "the save that was rejected has been undone; it runs what its files say",
     )
     STARTED = "started", "it runs"
     FAILED = "failed", "it could not be loaded, started or finalized; see the problem"

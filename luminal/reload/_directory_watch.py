@@ -245,6 +245,12 @@ class WatchLog:
         args = problem.what, problem.consequence, problem.why, problem.hint
         _log.warning(line, path, *args)
 
+    def recovered(self, handler: Handler) -> None:
+        """Log that a rejected save was undone."""
+        self._logged.pop(handler.name, None)
+        path, number = self._short(handler.filepath), handler.number
+        _log.info("%s: %r is as generation %d again", path, handler.name, number)
+
     def unloaded(self, path: str, handlers: Iterable[Handler]) -> None:
         """Log that the photons of a file are unloaded."""
         names = ", ".join(repr(handler.name) for handler in handlers)
@@ -273,7 +279,7 @@ class WatchLog:
         self._logged[outcome.photon] = problem
         path = self._short(problem.file or outcome.file)
         place = f"{path}:{problem.line}" if problem.line else path
-        running = f"still running generation {before}" if before else "not loaded"
+        running = problem.consequence or "not loaded"
         # A rejected photon is tried again with every change. Its error is logged once.
         level = logging.DEBUG if logged == problem else logging.ERROR
         line = "%s: %r %s: %s; %s"
@@ -508,6 +514,9 @@ class DirectoryWatch:
         new = {path for path in paths - known - deleted if _may_be_photon(path)}
         self._delay_self_writers(change, new)
         is_new = is_new or bool(new)
+        if not change.units:
+            for handler in self.reloader.end_undone(paths):
+                self._watch_log.recovered(handler)
         if change.units or deleted or is_new:
             self._storms.begin()
             served = self.batch_loader.world.generations.keys()

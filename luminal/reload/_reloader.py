@@ -42,6 +42,7 @@ from luminal.reload._transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, World
@@ -50,6 +51,15 @@ if TYPE_CHECKING:
     from luminal.reload._swap import Pair, Swap
 
 __all__ = ["Policy", "Reloaded", "Reloader"]
+
+
+def _what_is_kept(handler: Handler) -> str:
+    """Return what becomes of a photon whose new generation is rejected."""
+    if handler.state is State.RUNNING:
+        return f"still running generation {handler.number}"
+    if handler.state is State.STAGED:
+        return f"still loaded: generation {handler.number}"
+    return f"its state is {str(handler.state)!r}"
 
 
 @attrs.frozen
@@ -116,6 +126,8 @@ class Reloader:
     # Swaps on probation.
     _provisional: list[ProvisionalSwap] = attrs.Factory(list)
     _history: History = attrs.Factory(History)
+    # Units whose latest change was rejected, those of one swap together.
+    _rejected: set[frozenset[str]] = attrs.Factory(set)
 
     def __attrs_post_init__(self) -> None:
         self.retirements = Retirements(self.runtime, self.world.worker)
@@ -196,6 +208,7 @@ class Reloader:
             swaps: They return to the earlier generations together.
         """
         before = {u: g for swap in swaps for u, g in swap.before.items()}
+        self._rejected = {of for of in self._rejected if of.isdisjoint(before)}
         pairs = [pair for swap in swaps for pair in swap.pairs]
         earlier_files = self._history.note({u: Pinned.of(g) for u, g in before.items()})
         # A photon has at most two generations: this swap ends the probation of the one
@@ -321,6 +334,7 @@ class Reloader:
     def _reject(self, swap: Swap, cause: BaseException) -> Reloaded:
         """Report why the old generations were kept."""
         outcomes, errors = [], []
+        self._rejected.add(frozenset(swap.units))
         blamed = None
         if issubclass(type(cause), LuminalError):
             blamed = vars(cause).get("photon")
@@ -337,17 +351,47 @@ class Reloader:
                     "still stands; do it in start, with context.put or "
                     "context.on_close, or once in a module of the host"
                 )
-            is_running = handler.state is State.RUNNING
-            kept = "still running" if is_running else "still loaded:"
-            error.consequence = f"{kept} generation {handler.number}"
+            error.consequence = _what_is_kept(handler)
             errors.append(error)
-            problem = Problem.of(error, phase)
-            self.runtime.emit(EventKind.REJECTED, handler, problem=problem)
+            problem = handler.problem = Problem.of(error, phase)
+            unit = handler.generation.unit if handler.generation is not None else ""
+            number = self.world.numbers.get(unit, handler.number) + 1
+            self.runtime.emit(
+                EventKind.REJECTED, handler, problem=problem, number=number
+            )
             outcome = handler._outcome(OutcomeResult.FAILED, problem)
             outcomes.append(attrs.evolve(outcome, warnings=swap.outdated))
             for each in swap.outdated:
                 self.runtime.emit(EventKind.OUTDATED, handler, problem=each)
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
+
+    def end_undone(self, paths: AbstractSet[str]) -> list[Handler]:
+        """Note of rejected saves whether they have been undone: nothing is swapped.
+
+        Args:
+            paths: Of files that have just been written.
+
+        Returns:
+            The Handlers of photons that have no problem any more.
+        """
+        recovered: list[Handler] = []
+        for units in list(self._rejected):
+            known = [self.world.generations.get(unit) for unit in units]
+            serving = [generation for generation in known if generation is not None]
+            if not any(paths & generation.files.keys() for generation in serving):
+                continue
+            change = Change()
+            for generation in serving:
+                for path, source in generation.files.items():
+                    change.compare(generation.unit, path, source)
+            if not change.units:
+                self._rejected.discard(units)
+                recovered += self.registry.of_units(units)
+        recovered = [h for h in recovered if h.problem and h.state is State.RUNNING]
+        for handler in recovered:
+            handler.problem = None
+            self.runtime.emit(EventKind.RECOVERED, handler)
+        return recovered
 
     async def roll_back(self, handler: Handler) -> Reloaded:
         """Return to the files of the earlier generation, as a new generation.

@@ -35,6 +35,7 @@ _MOST_EVENTS = 100
 
 EVENT_STYLES = {
     EventKind.REJECTED: "bad",
+    EventKind.RECOVERED: "good",
     EventKind.STARTED: "good",
     EventKind.FAILED: "bad",
     EventKind.RAISED: "bad",

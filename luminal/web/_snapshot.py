@@ -32,6 +32,9 @@ _MOST_FAILURES = 50
 """Number of failures in a snapshot; older ones are left out."""
 
 
+_IS_LOADED = (OutcomeResult.LOADED, OutcomeResult.STARTED)
+
+
 @attrs.frozen
 class PhotonSnapshot:
     """One photon at one moment.
@@ -181,13 +184,10 @@ def _photons(
     fields = attrs.fields_dict(PhotonSnapshot)
     for row in status["photons"]:
         known = {key: value for key, value in row.items() if key in fields}
-        problem = _problem(row)
-        outcome = by_name.pop(row["name"], None)
-        if problem is None and outcome is not None:
-            problem = outcome.problem
-        yield PhotonSnapshot(**{**known, "problem": problem})
+        by_name.pop(row["name"], None)
+        yield PhotonSnapshot(**{**known, "problem": _problem(row)})
     for outcome in by_name.values():
-        if outcome.problem is not None or outcome.result is not OutcomeResult.LOADED:
+        if outcome.problem is not None or outcome.result not in _IS_LOADED:
             yield PhotonSnapshot(
                 outcome.photon,
                 str(outcome.result),

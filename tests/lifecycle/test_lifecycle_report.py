@@ -65,7 +65,7 @@ async def test_the_loaders_report_has_the_latest_outcome_of_every_photon(
         assert [o.photon for o in started.failed] == ["fails"]
         verdicts = {o.photon: str(o.result) for o in loader.report}
         assert verdicts == {
-            "good": "loaded",
+            "good": "started",
             "fails": "failed",
             "lonely": "failed",
             "off": "skipped",
