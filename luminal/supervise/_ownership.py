@@ -221,13 +221,22 @@ def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
 
 def _code_of(space: dict[str, Any]) -> Code | None:
     """Return the generation whose module has the namespace *space*."""
-    generation: Any = getattr(space.get("__loader__"), "generation", None)
-    if generation is None and _borrowed:
-        for code in _borrowed:
-            if code.holds(space):
-                return code
-    found: Code | None = generation
-    return found
+    loader: Any = space.get("__loader__")
+    kind = type(loader)
+    has_generation = _kinds.get(kind)
+    if has_generation is None:  # to ask each loader would take most of the time
+        has_generation = _kinds[kind] = hasattr(kind, "generation")
+    if has_generation:
+        code: Code | None = loader.generation
+        return code
+    for code in _borrowed:
+        if code.holds(space):
+            return code
+    return None
+
+
+# Class of loaders → whether they are a generation's.
+_kinds: dict[type, bool] = {}
 
 
 def _choose(scopes: tuple[Scope, ...]) -> Scope:
