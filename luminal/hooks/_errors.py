@@ -70,7 +70,8 @@ def _generated(code: types.CodeType) -> types.CodeType:
     )
     name = code.co_filename
     if "__tracebackhide__" in code.co_varnames:
-        name = f"{COMPILED}{os.path.basename(name)}>"
+        # Not ``<…>`` as a whole: for that, `linecache` would ask no loader for lines.
+        name = f"{COMPILED}engine>/{os.path.basename(name)}"
     return code.replace(co_consts=constants, co_filename=name)
 
 
