@@ -524,8 +524,7 @@ class ReplaceableFunction:
         self.function = types.FunctionType(
             cold, globals(), "__call__", None, (self._box,)
         )
-        # As a call of pluggy's caller with wrong arguments says.
-        self.function.__qualname__ = "HookCaller.__call__"
+        self.function.__qualname__ = f"HookCaller({caller.name!r}).__call__"
 
     @property
     def is_cold(self) -> bool:
