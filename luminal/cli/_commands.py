@@ -44,6 +44,7 @@ from luminal.discovery.lint import (
     declared_hooks,
     dependencies,
     dependents,
+    find_data_files,
     reload_issues,
 )
 from luminal.errors import (
@@ -203,6 +204,7 @@ def _print_candidate(candidate: Candidate, required_by: Sequence[str]) -> None:
         "after": ", ".join(candidate.after),
         "host's API": candidate.api,
         "hooks": ", ".join(hooks),
+        "data files": ", ".join(_data_files(candidate)),
         "sha512": candidate.checksum[:16] + "..." if candidate.checksum else "",
     }
     print_message(clean(candidate.name), err=False, bold=True)
@@ -211,6 +213,14 @@ def _print_candidate(candidate: Candidate, required_by: Sequence[str]) -> None:
             click.echo(f"  {label:<11}  {clean(value)}")
     if candidate.problem is not None:
         print_problem(candidate.name, candidate.problem)
+
+
+def _data_files(candidate: Candidate) -> list[str]:
+    """Return each pattern of data files, and how many files it matches."""
+    return [
+        f"{pattern} ({len(find_data_files(candidate.location, pattern))})"
+        for pattern in candidate.files
+    ]
 
 
 def _options_of(hook: DeclaredHook, *but: str) -> list[str]:

@@ -230,7 +230,7 @@ def _check(definition: Definition, name: str) -> None:
 _FIELDS = frozenset(
     {
         "author", "version", "description", "tags", "before", "after", "api", "owns",
-        "enabled",
+        "files", "enabled",
     }
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovered", "Index"]
 
-_FORMAT = 5
+_FORMAT = 6
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
 

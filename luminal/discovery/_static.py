@@ -195,9 +195,9 @@ def _check_encoding(data: bytes, path: str) -> None:
 
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
-_LISTS = frozenset({"tags", "requires", "before", "after", "owns"})
+_LISTS = frozenset({"tags", "requires", "before", "after", "owns", "files"})
 _BINDERS = re.compile(rb"exec|globals|locals|vars|setattr|__dict__")
-_OF_THE_CLASS = frozenset({"exclusive", "files", "settings"})
+_OF_THE_CLASS = frozenset({"exclusive", "settings"})
 """What only the class itself is asked for, when it has been loaded."""
 ATTRIBUTES = _TEXTS | _LISTS | _OF_THE_CLASS | {"enabled"}
 """Metadata of photons, without the prefix; see `luminal.interfaces.IPhoton`."""

@@ -139,7 +139,7 @@ class Generation:
             nothing has imported so far.
         locations: Full name → where its module was found.
         data: Path → digest of the data files that it has read or declares.
-        patterns: Directory and pattern of the data files that it declares.
+        patterns: File of a photon, and a pattern of data files that it declares.
         late_units: Other unit → its files, as an import statement in one of the
             functions is to find them.
         photons: Names of the photons that were chosen from it.
@@ -229,9 +229,9 @@ class Generation:
     def note_data(self, path: str) -> None:
         """Note that the data file at *path* is about to be read."""
         if path not in self.data:
-            from luminal.loading._resources import digest_of_data, is_data
+            from luminal.loading._resources import digest_of_data
 
-            source = digest_of_data(path) if is_data(path) else None
+            source = digest_of_data(path)
             if source is not None:
                 self.data[path] = source
                 self.host.imports_changed(self)
@@ -242,20 +242,18 @@ class Generation:
         Args:
             pattern: Relative to the folder of the unit's file.
         """
-        from luminal.loading._resources import find_data
+        from luminal.discovery.lint import find_data_files
 
-        folder = os.path.dirname(self.locations[self.unit].path)
-        self.patterns.add((folder, pattern))
-        for path in find_data(folder, pattern):
+        location = self.locations[self.unit].path
+        self.patterns.add((location, pattern))
+        for path in find_data_files(location, pattern):
             self.note_data(path)
 
     def matches(self, path: str) -> bool:
         """Whether the file at *path* is one of those that it declares."""
-        from luminal.loading._resources import find_data
+        from luminal.discovery.lint import find_data_files
 
-        return any(
-            path in find_data(folder, pattern) for folder, pattern in self.patterns
-        )
+        return any(path in find_data_files(*each) for each in self.patterns)
 
     def take(self, files: Pinned) -> None:
         """Use *files* instead of those on disk."""

@@ -7,48 +7,33 @@ used to open it, whoever does that.
 
 from __future__ import annotations
 
-import glob
 import os
 import pathlib
 import weakref
 from importlib.readers import FileReader
 from typing import TYPE_CHECKING, Any, cast
 
+from luminal.discovery.lint import is_data
 from luminal.errors import PhotonUnreadableError
 from luminal.loading._source import SourceFile, read_source
 
 if TYPE_CHECKING:
     from luminal.loading._generation import Generation
 
-__all__ = ["ResourceReader", "digest_of_data", "find_data", "is_data"]
-
-
-def is_data(path: str) -> bool:
-    """Whether *path* is no module: these are known otherwise."""
-    return not path.endswith((".py", ".pyc", ".pyo"))
+__all__ = ["ResourceReader", "digest_of_data"]
 
 
 def digest_of_data(path: str) -> SourceFile | None:
     """Return the digest of the file at *path*, without its bytes.
 
-    None where it cannot be read, or is too large for that.
+    None for a module, and where it cannot be read or is too large for that.
     """
+    if not is_data(path):
+        return None
     try:
         return SourceFile(path, b"", read_source(path).checksum)
     except PhotonUnreadableError:
         return None
-
-
-def find_data(folder: str, pattern: str) -> list[str]:
-    """Return the files that *pattern* matches, as absolute paths.
-
-    Args:
-        folder: What it is relative to.
-        pattern: As for `glob.glob`; ``**`` matches directories.
-    """
-    found = glob.iglob(pattern, root_dir=folder, recursive=True)
-    paths = {os.path.normpath(os.path.join(folder, each)) for each in found}
-    return sorted(path for path in paths if is_data(path) and os.path.isfile(path))
 
 
 def _path_class(generation: Generation) -> type[pathlib.Path]:

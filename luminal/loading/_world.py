@@ -163,6 +163,11 @@ def _is_below(fullname: str, packages: Container[str]) -> bool:
     return bool(fullname)
 
 
+def _folders(generation: Generation) -> set[str]:
+    """Return where the data files are that *generation* declares."""
+    return {os.path.dirname(location) for location, _ in tuple(generation.patterns)}
+
+
 @attrs.define(eq=False)
 class Edges:
     """Which units import from a unit, and which were read from a file.
@@ -190,7 +195,7 @@ class Edges:
             self.users.setdefault(needed, set()).add(unit)
         for path in tuple(generation.files):
             self.readers.setdefault(path, set()).add(unit)
-        for folder, _ in tuple(generation.patterns):
+        for folder in _folders(generation):
             self.declarers.setdefault(folder, set()).add(unit)
 
     def drop(self, generation: Generation) -> None:
@@ -199,7 +204,7 @@ class Edges:
             (generation.needs, self.users),
             (generation.late_units, self.users),
             (generation.files, self.readers),
-            ({folder for folder, _ in generation.patterns}, self.declarers),
+            (_folders(generation), self.declarers),
         )
         for names, backwards in edges:
             for name in tuple(names):

@@ -153,6 +153,7 @@ class Candidate:
             directory.
         owns: Names of libraries that are the photon's own: replaced with it, and seen
             by no one else.
+        files: Patterns of its data files, relative to the folder of *location*.
         roots: Absolute paths of further directories whose modules are the photons' own,
             as the host has declared them.
         distribution: Normalised name of the distribution (PEP 503); empty for a
@@ -180,6 +181,7 @@ class Candidate:
     api: str = ""
     group: str = ""
     owns: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     distribution: str = ""
     metadata: str = ""

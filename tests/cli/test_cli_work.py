@@ -68,6 +68,30 @@ def test_check_strict_refuses_what_is_not_reload_safe(terminal: Terminal) -> Non
     assert terminal.luminal("check", "photons/good.py", "--strict").code == 0
 
 
+def test_data_files_are_listed_and_patterns_without_any_are_named(
+    terminal: Terminal,
+) -> None:
+    data = '    photon_files = ["*.yaml", "conf/**/*.json"]\n'
+    terminal.write(
+        {
+            "photons/good.py": GOOD + data,
+            "photons/a.yaml": "a: 1",
+            "photons/b.yaml": "b: 1",
+        }
+    )
+    shown = terminal.luminal("inspect", *WHERE)
+    assert "*.yaml (2), conf/**/*.json (0)" in shown.out
+    (photon,) = terminal.luminal("inspect", *WHERE, "--json").json()["photons"]
+    assert photon["files"] == ["*.yaml", "conf/**/*.json"]
+    (checked,) = terminal.luminal("check", *WHERE, "--json").json()["photons"]
+    (issue,) = checked["reload_issues"]
+    assert "'conf/**/*.json'" in issue["why"]
+    assert issue["hint"]
+    assert terminal.luminal("check", *WHERE, "--strict").code == 4
+    terminal.write({"photons/conf/deep/a.json": "{}"})
+    assert terminal.luminal("check", *WHERE, "--strict").code == 0
+
+
 def test_check_takes_what_is_required_from_elsewhere(terminal: Terminal) -> None:
     needy = GOOD.replace("Good", "Needy").replace("good", "needy")
     needy += '    photon_requires = ("good",)\n'
