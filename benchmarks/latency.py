@@ -56,7 +56,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 BY_HAND = (0.03, 0.06)  # seconds between saves that are timed
-AT_ONCE = (0.0, 0.004)  # between those that are only counted
+AT_ONCE = (0.0, 0.004)  # between those that are only counted: 20 swaps a second
 
 
 def row(name: str, way: str, times: list[float], missed: int, base: float) -> float:
