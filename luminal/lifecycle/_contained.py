@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal._plain import class_name, error_text, plain
+from luminal._plain import class_name, error_text, plain, steps_of
 from luminal.errors import PhotonQuarantinedError, PhotonRaisedError
 from luminal.lifecycle._failures import error_position, frames_of, suggestion
+from luminal.loading import PhotonLoader
 from luminal.model import Event, EventKind, Failure, FailureKind, Problem
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
-    from types import TracebackType
+    from types import FrameType
 
     from luminal.errors import LuminalError
     from luminal.hooks.records import HookFailure
@@ -38,8 +39,8 @@ INTERVAL = 60.0
 _MOST = 500
 """Kinds and places that are remembered; of more, the oldest are forgotten."""
 
-_MOST_STEPS = 50
-"""Steps of a traceback that are logged, the innermost ones."""
+_ERROR = 40
+"""`logging.ERROR`, without importing logging."""
 
 # What raised in one place: photon, generation, kind, hook, class of the error, file
 # and line.
@@ -255,27 +256,43 @@ def _log(failure: Failure, error: BaseException) -> None:
         else f"the next ones are logged once in {INTERVAL:.0f} seconds at most"
     )
     generation = f" (generation {failure.generation})" if failure.generation else ""
-    problem = failure.problem
-    _logger().error(
-        "photon %r%s: %s at %s:%d: %s; %s",
-        failure.photon,
-        generation,
-        problem.what,
-        problem.file,
-        problem.line,
-        problem.why,
-        said,
-        exc_info=(type(error), error, _end_of(error.__traceback__)),
-    )
+    problem, logger = failure.problem, _logger()
+    if not logger.isEnabledFor(_ERROR):
+        return
+    text = "photon %r%s: %s at %s:%d: %s; %s"
+    place = problem.what, problem.file, problem.line, problem.why
+    args = (failure.photon, generation, *place, said)
+    record = logger.makeRecord(logger.name, _ERROR, __file__, 0, text, args, None)
+    # Not the exception itself: whoever keeps the record would keep old code with it.
+    record.exc_text = _traceback_text(error)
+    logger.handle(record)
 
 
-def _end_of(trace: TracebackType | None) -> TracebackType | None:
-    """Return the innermost steps of *trace*: there may be a million."""
-    end = trace
-    for _ in range(_MOST_STEPS):
-        if end is None:
-            return trace
-        end = end.tb_next
-    while end is not None and trace is not None:
-        trace, end = trace.tb_next, end.tb_next
-    return trace
+def _traceback_text(error: BaseException) -> str:
+    import traceback
+
+    steps = [
+        traceback.FrameSummary(
+            frame.f_code.co_filename,
+            line,
+            frame.f_code.co_qualname,
+            lookup_line=False,
+            line=_line_of(frame, line),
+        )
+        for frame, line in steps_of(error)
+    ]
+    head = "Traceback (most recent call last):\n"
+    return f"{head}{''.join(traceback.format_list(steps))}{error_text(error)}"
+
+
+def _line_of(frame: FrameType, line: int) -> str | None:
+    """Return a line of a photon's code as it was compiled; None: `linecache` has it.
+
+    `linecache` has the lines of the generation that serves.
+    """
+    loader = frame.f_globals.get("__loader__")
+    if type(loader) is not PhotonLoader:
+        return None
+    source = loader.generation.sources.get(loader.path)
+    lines = source.text.splitlines() if source is not None else []
+    return lines[line - 1] if 0 < line <= len(lines) else ""

@@ -12,6 +12,7 @@ from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.loading._generation import Generation as Generation
+    from luminal.loading._importer import PhotonLoader as PhotonLoader
     from luminal.loading._origin import DirectoryOrigin as DirectoryOrigin
     from luminal.loading._origin import DistributionOrigin as DistributionOrigin
     from luminal.loading._origin import ModuleLocation as ModuleLocation
@@ -51,6 +52,7 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "_generation": ("Generation",),
+        "_importer": ("PhotonLoader",),
         "_origin": (
             "DirectoryOrigin",
             "DistributionOrigin",
