@@ -433,7 +433,7 @@ class PluginManager(pluggy.PluginManager):
             is_known = caller is not None and caller.has_spec()
             is_known = is_known or name in self._delegated
             if not (is_known or options.get("optionalhook")):
-                found.append((name, function, nearest(name, self._specified())))
+                found.append((name, function, nearest(name, self._suggested(name))))
         return found
 
     def has_others(self, hook: str, plugin: type) -> bool:
@@ -448,7 +448,6 @@ class PluginManager(pluggy.PluginManager):
         Raises:
             pluggy.PluginValidationError: There is one: where, and which hook is near.
         """
-        known = self._specified()
         for caller in self._all_callers():
             if caller.has_spec() or caller.name.startswith("_"):
                 continue
@@ -459,12 +458,24 @@ class PluginManager(pluggy.PluginManager):
                 text = f"unknown hook {caller.name!r} in plugin {hookimpl.plugin!r}"
                 text += f"\n  at: {where}" if where else ""
                 text += "\n  try: specify it, or mark it 'optionalhook'"
-                text += did_you_mean(caller.name, known, "; ")
+                text += did_you_mean(caller.name, self._suggested(caller.name), "; ")
                 raise pluggy.PluginValidationError(hookimpl.plugin, text)
 
     def _specified(self) -> list[str]:
         known = [caller.name for caller in self._all_callers() if caller.has_spec()]
         return [*known, *sorted(self._delegated)]
+
+    def _suggested(self, name: str) -> list[str]:
+        """Return the hooks that *name* may be meant for.
+
+        A host's hook ``on_start`` is no misspelt ``photon_start``.
+        """
+        is_of_life = name.startswith("photon_")
+        return [
+            known
+            for known in self._specified()
+            if is_of_life or not known.startswith("photon_")
+        ]
 
     # Plugins.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._lock import forked_while_busy as forked_while_busy
     from luminal.lifecycle._runtime import Events as Events
     from luminal.lifecycle._runtime import Runtime as Runtime
+    from luminal.lifecycle._runtime import UnknownHooks as UnknownHooks
     from luminal.lifecycle._steps import is_containable as is_containable
     from luminal.lifecycle._steps import method_of as method_of
     from luminal.lifecycle._steps import run_step as run_step
@@ -49,7 +50,7 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_handler": ("Handler",),
         "_lock": ("CrossLoopLock", "forked_while_busy"),
-        "_runtime": ("Events", "Runtime"),
+        "_runtime": ("Events", "Runtime", "UnknownHooks"),
         "_steps": ("is_containable", "method_of", "run_step"),
     },
 )

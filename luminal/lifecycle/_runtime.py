@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 import types
+import warnings
 import weakref
 from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from luminal._plain import static_of
 from luminal.discovery import fold, split_requirement
 from luminal.errors import (
+    LuminalWarning,
     PhotonDependencyError,
     PhotonNotFoundError,
     PhotonSettingsError,
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
     from luminal.model import Candidate
 
-__all__ = ["Events", "Runtime", "settings_for"]
+__all__ = ["Events", "Runtime", "UnknownHooks", "settings_for"]
+
+UnknownHooks = Literal["warn", "error", "ignore"]
 
 
 @attrs.define(eq=False)
@@ -280,8 +284,9 @@ class Runtime:
         events: Passes events to subscribers.
         interpreter_policy: What is done about changes of the interpreter's shared
             state; None where they are not looked at.
-        knows_all_hooks: Whether no hooks are specified later, so that a photon must
-            not implement any other.
+        unknown_hooks: What is done about a photon that implements a hook which is not
+            specified: ``error``, ``warn`` or ``ignore``. None refuses only those whose
+            names are nearly that of a hook.
         host: What photons find as ``context.host``.
         registry: The loaded photons; None where the host has no Loader.
         survivors: Reports ended generations that stay in memory.
@@ -293,7 +298,7 @@ class Runtime:
     deadlines: Deadlines = attrs.Factory(Deadlines)
     events: Events = attrs.Factory(Events)
     interpreter_policy: InterpreterPolicy | None = None
-    knows_all_hooks: bool = False
+    unknown_hooks: UnknownHooks | None = None
     host: Any = None
     registry: Registry | None = None
     # Of the hosts that use the manager.
@@ -436,15 +441,16 @@ class Runtime:
         """Refuse a photon that implements a hook which the host does not have.
 
         Raises:
-            PhotonValidationError: It does, and the host knows all its hooks, or has
-                one of nearly that name.
+            PhotonValidationError: It does, see `unknown_hooks`.
         """
+        if self.unknown_hooks == "ignore":
+            return
         for name, function, nearest in self.plugins.unspecified(handler.instance):
-            if not (self.knows_all_hooks or nearest):
+            if self.unknown_hooks is None and not nearest:
                 continue
             code = getattr(function, "__code__", None)
             meant = f"did you mean {nearest!r}? " if nearest else ""
-            raise PhotonValidationError(
+            unknown = PhotonValidationError(
                 f"implements the hook {name!r}, which the host does not have",
                 photon=handler.name,
                 file=code.co_filename if code else handler.filepath,
@@ -452,6 +458,9 @@ class Runtime:
                 why="it would never be called",
                 hint=f"{meant}correct the name, or mark it 'optionalhook'",
             )
+            if self.unknown_hooks != "warn":
+                raise unknown
+            warnings.warn(LuminalWarning(str(unknown)), stacklevel=2)
 
     async def start(self, handler: Subject) -> None:
         """Start the photon."""

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from luminal.lifecycle import UnknownHooks
     from luminal.model import Candidate, Event
     from luminal.reload import DirectoryWatch, DistributionWatch, Policy, Reloaded
 
@@ -157,8 +158,12 @@ class Loader:
         logging: Whether each operation is logged, by the logger ``luminal.loader``.
         suppress_errors: Whether the error of a photon that cannot be loaded or started
             is logged instead of raised.
-        hookspecs: Classes or modules with the host's hook specifications. With any, a
-            photon must not implement a hook that none of them specifies.
+        hookspecs: Classes or modules with the host's hook specifications.
+        unknown_hooks: What is done about a photon that implements a hook which is not
+            specified: ``error`` refuses the photon, ``warn`` issues a
+            `LuminalWarning`, ``ignore`` lets it be. The default is ``error`` with
+            *hookspecs*, and ``ignore`` without. A host that adds its specifications
+            later, to *plugins*, is told of names that nearly are those of its hooks.
         project: Name of the pluggy project whose markers the host and its photons use.
         group: Entry-point group of the host's photons, for `load`.
         plugins: Where hooks are registered; by default a new manager of *project*.
@@ -186,6 +191,7 @@ class Loader:
         suppress_errors: bool = False,
         *,
         hookspecs: Iterable[object] = (),
+        unknown_hooks: UnknownHooks | None = None,
         project: str = "luminal",
         group: str = "luminal.photons",
         plugins: PluginManager | None = None,
@@ -217,9 +223,14 @@ class Loader:
         if as_quarantine(quarantine) is not None:
             self.plugins.set_quarantine(quarantine)
         self.plugins.list_installed(self._installed)
+        if unknown_hooks not in (None, "warn", "error", "ignore"):
+            raise ValueError(
+                f"unknown_hooks={unknown_hooks!r} is none of 'warn', 'error', 'ignore'"
+            )
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
-            self._runtime.knows_all_hooks = True
+            unknown_hooks = unknown_hooks or "error"
+        self._runtime.unknown_hooks = unknown_hooks
         self._group = group
         self._runtime.interpreter_policy = InterpreterPolicy.of(
             footprint, self._runtime.events

@@ -219,5 +219,13 @@ def test_demo_keeps_its_photons_but_writes_over_nothing(terminal: Terminal) -> N
     said = terminal.luminal("list", "--no-installed", "mine")
     assert re.search(r"^mean +2\.1", said.out, re.MULTILINE)
     kept = (terminal.place / "mine" / "mean.py").read_bytes()
+    said = terminal.luminal("run", "--no-installed", "--once", "--json", "mine")
+    photons = json.loads(said.out.splitlines()[0])["photons"]
+    running = {p["photon"] for p in photons if p["state"] == "running"}
+    assert running == {
+        "fahrenheit",
+        "mean",
+        "alarm",
+    }  # the others are broken on purpose
     assert terminal.luminal("demo", "--keep", "mine").code == 4
     assert (terminal.place / "mine" / "mean.py").read_bytes() == kept

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 
 import pluggy
 import pytest
 
 import luminal
-from luminal.errors import LuminalError, PhotonValidationError
+from luminal.errors import LuminalError, LuminalWarning, PhotonValidationError
 
 shop_spec = pluggy.HookspecMarker("shop")
 
@@ -152,3 +153,46 @@ async def test_a_host_that_specifies_nothing_takes_any_hook(tmp_path):
         await (await loader.load_photons(tmp_path)).start()
         assert loader.hook.whatever() == [1]
         assert not isinstance(loader.report, LuminalError)
+
+
+@pytest.mark.parametrize("has_specs", [True, False])
+@pytest.mark.parametrize("unknown", ["warn", "error", "ignore", None])
+async def test_unknown_hooks_are_refused_warned_of_or_ignored(
+    tmp_path, unknown, has_specs
+):
+    """By default, refused where the host has said which hooks it has."""
+    write(tmp_path, "a", "    @hookimpl\n    def nonsense(self): return 1")
+    options = {"hookspecs": [Specs]} if has_specs else {}
+    if unknown is not None:
+        options["unknown_hooks"] = unknown
+    is_refused = unknown == "error" or (unknown is None and has_specs)
+    async with luminal.Loader(cache=False, suppress_errors=True, **options) as loader:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await (await loader.load_photons(tmp_path)).start()
+        warned = [str(w.message) for w in caught if w.category is LuminalWarning]
+        assert str(loader.photons["A"].state) == ("failed" if is_refused else "running")
+        assert len(warned) == (unknown == "warn")
+        assert all("'nonsense'" in text and "a.py:3" in text for text in warned)
+
+
+@pytest.mark.parametrize(
+    "name", ["on_reading", "on_start", "on_record", "on_reload", "finalize_it"]
+)
+async def test_hooks_of_a_host_without_specs_are_no_misspelt_ones(tmp_path, name):
+    write(tmp_path, "a", f"    @hookimpl\n    def {name}(self): return 1")
+    async with luminal.Loader(cache=False) as loader:
+        await (await loader.load_photons(tmp_path)).start()
+        assert getattr(loader.hook, name)() == [1]
+
+
+async def test_a_misspelt_hook_of_the_life_cycle_is_told(tmp_path):
+    write(tmp_path, "a", "    @hookimpl\n    def photon_strat(self, handler): ...")
+    async with luminal.Loader(cache=False) as loader:
+        with pytest.raises(PhotonValidationError, match="photon_start"):
+            await (await loader.load_photons(tmp_path)).start()
+
+
+def test_unknown_hooks_takes_three_words():
+    with pytest.raises(ValueError, match="unknown_hooks='warning'"):
+        luminal.Loader(unknown_hooks="warning")
