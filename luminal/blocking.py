@@ -237,6 +237,19 @@ class Loader:
         """The host's events: to subscribe to, and a journal of the latest."""
         return self.loader.events
 
+    def on_hooks_changed(
+        self, callback: Callable[[frozenset[str]], object]
+    ) -> Callable[[], None]:
+        """Call *callback* when implementations of hooks have changed.
+
+        Args:
+            callback: As for `luminal.Loader`.
+
+        Returns:
+            A function without arguments that ends this.
+        """
+        return self.loader.on_hooks_changed(callback)
+
     load = blocking_method(AsyncLoader.load)
     load_photon = _loading_method(AsyncLoader.load_photon)
     load_photons = _loading_method(AsyncLoader.load_photons)

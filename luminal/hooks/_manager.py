@@ -166,9 +166,12 @@ class _IdentitySet(AbstractSet[Any]):
         return repr([*self])
 
 
+_PRESENCE = "_luminal_presence_"
+
+
 def _presence_hook(name: str) -> str:
     """Return the name of the hook that plugin *name* alone implements."""
-    return f"_luminal_presence_{name}"
+    return f"{_PRESENCE}{name}"
 
 
 def _be_there() -> None:
@@ -270,8 +273,7 @@ class PluginManager(pluggy.PluginManager):
 
     def _listed(self) -> list[Caller]:
         """Return the callers of all hooks but those of `follow`."""
-        followed = set(map(_presence_hook, self._followed))
-        return [c for c in self._all_callers() if c.name not in followed]
+        return [c for c in self._all_callers() if not c.name.startswith(_PRESENCE)]
 
     def _renew(self, callers: Iterable[Caller]) -> None:
         with self._policy.lock:
@@ -855,6 +857,17 @@ class PluginManager(pluggy.PluginManager):
         if not registration.delegated:
             return []
         return [o for o in self._delegates if o.is_registered(registration.plugin)]
+
+    def hook_names(self, plugin: object) -> tuple[str, ...]:
+        """Return the names of the hooks that *plugin* implements, sorted.
+
+        Empty where it is not registered.
+        """
+        registration = self._by_id.get(id(plugin))
+        callers = registration.callers() if registration is not None else ()
+        return tuple(
+            sorted(c.name for c in callers if not c.name.startswith(_PRESENCE))
+        )
 
     # Swaps.
 

@@ -334,7 +334,10 @@ class Handler:
             self._go(Step.STARTED)
             self.problem = None
             self._runtime.emit(
-                EventKind.STARTED, self, seconds=time.perf_counter() - began
+                EventKind.STARTED,
+                self,
+                seconds=time.perf_counter() - began,
+                hooks=self._runtime.plugins.hook_names(self.instance),
             )
 
     def _begin(self) -> Scope:
@@ -392,6 +395,7 @@ class Handler:
                 return self.state is State.STOPPED
             self._go(Step.STOP)
             problem: Problem | None = None
+            hooks = self._runtime.plugins.hook_names(self.instance)
             try:
                 if self._runtime.unregister(self) and not force_stop:
                     await self._runtime.drain(self)
@@ -402,16 +406,22 @@ class Handler:
                 raise
             finally:
                 step = Step.FAIL if problem is not None else Step.STOPPED
-                self._finish(step, EventKind.FINALIZED, problem)
+                self._finish(step, EventKind.FINALIZED, problem, hooks)
             return problem is None
 
-    def _finish(self, step: Step, kind: EventKind, problem: Problem | None) -> None:
+    def _finish(
+        self,
+        step: Step,
+        kind: EventKind,
+        problem: Problem | None,
+        hooks: tuple[str, ...] = (),
+    ) -> None:
         """Note that the photon runs no more, however that came about."""
         if self.factory is not None:
             self._life.instance = None
         self.problem = problem
         self._go(step)
-        self._runtime.emit(kind, self, problem=problem)
+        self._runtime.emit(kind, self, problem=problem, hooks=hooks)
 
     async def _end(self, is_forced: bool) -> Problem | None:
         """Finalize the photon and close its scope; return what went wrong.

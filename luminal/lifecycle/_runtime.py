@@ -535,6 +535,7 @@ class Runtime:
         seconds: float = 0.0,
         problem: Problem | None = None,
         number: int | None = None,
+        hooks: tuple[str, ...] = (),
     ) -> None:
         """Emit an event about a loaded photon.
 
@@ -544,11 +545,20 @@ class Runtime:
             seconds: How long it took.
             problem: What went wrong.
             number: Of the generation that it concerns; by default the present one.
+            hooks: Names of the hooks whose implementations have changed.
         """
         if number is None:
             number = handler.number
         self.events.emit(
-            Event(kind, handler.name, number, handler.filepath, seconds, problem)
+            Event(
+                kind,
+                handler.name,
+                number,
+                handler.filepath,
+                seconds,
+                problem,
+                hooks=hooks,
+            )
         )
         if kind is EventKind.UNLOADED:
             self.failures.forget(handler.name)

@@ -311,6 +311,29 @@ class Loader:
         """The journal of events, and where to subscribe to them."""
         return self._runtime.events
 
+    def on_hooks_changed(
+        self, callback: Callable[[frozenset[str]], object]
+    ) -> Callable[[], None]:
+        """Call *callback* with the names of hooks whose implementations have changed.
+
+        So a host can call again what it has called once, such as a hook that returns
+        routes. It is called for each photon that was started, swapped or stopped, when
+        calls already reach the new implementations, on the thread that has done this.
+        What it raises is logged.
+
+        Args:
+            callback: Takes the names. It must not wait for the Loader.
+
+        Returns:
+            A function without arguments that ends this.
+        """
+
+        def pass_on(event: Event) -> None:
+            if event.hooks:
+                callback(frozenset(event.hooks))
+
+        return self.events.subscribe(pass_on)
+
     async def load(
         self,
         candidates: Iterable[Candidate] | None = None,

@@ -271,6 +271,7 @@ class Event:
         seconds: How long the step took, 0 where that says nothing.
         problem: Why, where something went wrong.
         at: Wall-clock time in seconds since the epoch, for people.
+        hooks: Names of the hooks whose implementations have changed with it.
     """
 
     kind: EventKind
@@ -280,6 +281,7 @@ class Event:
     seconds: float = 0.0
     problem: Problem | None = None
     at: float = attrs.Factory(time.time)
+    hooks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"photon {self.photon!r} {self.kind}"

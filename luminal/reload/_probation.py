@@ -170,12 +170,19 @@ class ProvisionalSwap:
         ]
         stopped = [h for h, _, _ in back if h.state is not State.RUNNING]
         number = min((before.number for _, _, before in back), default=0)
+        hooks = {h: set(plugins.hook_names(new.instance)) for h, new, _ in back}
         plugins.swap_many(replacements, generation=number, owners=self.before.values())
         reverted = [self.world.generations[unit] for unit in self.before]
         self.world.accept(self.before)
         for handler, _, before in back:
             handler._adopt(before)
-            self.runtime.emit(EventKind.ROLLED_BACK, handler, problem=problem)
+            changed = hooks[handler].union(plugins.hook_names(before.instance))
+            self.runtime.emit(
+                EventKind.ROLLED_BACK,
+                handler,
+                problem=problem,
+                hooks=tuple(sorted(changed)),
+            )
         self.retirements.begin([new for _, new, _ in back], reverted)
         for handler in stopped:  # what the host has stopped stays stopped
             await handler.stop()

@@ -247,6 +247,7 @@ class Placeholder:
     Attributes:
         handler: Of the photon.
         data: Its ``context.data``.
+        hooks: Names of the hooks that it implements.
     """
 
     is_placeholder = True
@@ -254,11 +255,13 @@ class Placeholder:
 
     handler: Handler
     data: dict[str, Any]
+    hooks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, handler: Handler) -> Placeholder:
         """Return a placeholder for the photon of *handler*."""
-        return cls(handler, handler.context.data)
+        hooks = handler._runtime.plugins.hook_names(handler.instance)
+        return cls(handler, handler.context.data, hooks)
 
 
 async def stop_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:

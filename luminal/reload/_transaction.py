@@ -340,6 +340,7 @@ class Exchange:
         Args:
             registry: The Handlers of the host.
         """
+        self._hooks = [self._hooks_of(pair.registered) for pair in self._pairs]
         for pair in self._pairs:
             if pair.old is not None:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
@@ -371,11 +372,18 @@ class Exchange:
             if pair.old is not None and pair.new is not None:
                 pair.old._adopt(pair.new)
 
+    def _hooks_of(self, registered: object) -> tuple[str, ...]:
+        if isinstance(registered, Placeholder):
+            return registered.hooks
+        return self._runtime.plugins.hook_names(registered)
+
     def _emit_results(self) -> None:
-        for pair in self._pairs:
+        for pair, before in zip(self._pairs, self._hooks, strict=True):
+            after = self._hooks_of(pair.new.instance) if pair.new else ()
+            hooks = tuple(sorted({*before, *after}))
             if pair.old is None and pair.new is not None:
-                self._runtime.emit(EventKind.LOADED, pair.new)
+                self._runtime.emit(EventKind.LOADED, pair.new, hooks=hooks)
             elif pair.new is None and pair.old is not None:
-                self._runtime.emit(EventKind.UNLOADED, pair.old)
+                self._runtime.emit(EventKind.UNLOADED, pair.old, hooks=hooks)
             elif pair.old is not None:
-                self._runtime.emit(EventKind.SWAPPED, pair.old)
+                self._runtime.emit(EventKind.SWAPPED, pair.old, hooks=hooks)

@@ -144,6 +144,7 @@ def snapshot_of_status(status: Mapping[str, Any]) -> HostSnapshot:
                 **row,
                 "kind": EventKind(row["kind"]),
                 "problem": _problem(row),
+                "hooks": tuple(row.get("hooks", ())),
             }
         )
         for row in status["events"]
