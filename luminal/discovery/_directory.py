@@ -68,7 +68,7 @@ def read_unit(
         resolver = Resolver(files, root, base, (origin, *roots))
         found = _photons(resolver, path, facts, is_package)
         files.note_classes(path, facts, [f[2].facts for f in found])
-        if not found and not asked_for:
+        if not found and not asked_for and not facts.hook_line:
             return []
     known: dict[str, Any] = {
         "name": printable(stem),
@@ -79,7 +79,7 @@ def read_unit(
         "roots": roots,
         "problem": facts.problem,
     }
-    if not found:
+    if not found and not facts.hook_line:
         known["problem"] = facts.problem or _no_photon(path, base)
         return [Candidate(**known)]
     defaults: dict[str, object] = {}
@@ -88,6 +88,8 @@ def read_unit(
         defaults = _table(files, path) if is_package else {}
     except LuminalError as error:
         known["problem"] = _problem(error)
+    if not found:  # the module itself is the plugin
+        return [Candidate(**known, target=stem, line=facts.hook_line)]
     if len(found) > 1:
         defaults.pop("name", None)  # one name cannot serve several photons
     return [

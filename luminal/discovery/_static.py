@@ -86,6 +86,7 @@ class ModuleFacts(NamedTuple):
         stars: References of modules that everything is imported from.
         bound: Every name that is bound at the top.
         is_dynamic: Whether names may be bound in ways that the tree does not show.
+        hook_line: Line of the first function that is marked ``hookimpl``, else 0.
     """
 
     checksum: str = ""
@@ -95,6 +96,7 @@ class ModuleFacts(NamedTuple):
     stars: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     is_dynamic: bool = False
+    hook_line: int = 0
 
     def serialize(self) -> tuple[object, ...]:
         """Return the facts as values that the index can keep."""
@@ -106,6 +108,7 @@ class ModuleFacts(NamedTuple):
             self.stars,
             self.bound,
             self.is_dynamic,
+            self.hook_line,
         )
 
     @classmethod
@@ -262,6 +265,7 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
     imports: dict[str, tuple[str, int]] = {}
     stars: list[str] = []
     bound: dict[str, None] = {}
+    hook_line = 0
     # What runs at the module's top, in order: branches too, but no nested scope.
     waiting: list[ast.AST] = tree.body[::-1]  # type: ignore[assignment]
     while waiting:
@@ -283,6 +287,9 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
                 bound[name] = None
         elif kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
             bound[node.name] = None  # type: ignore[attr-defined]
+            for decorator in node.decorator_list:  # type: ignore[attr-defined]
+                if _marker(decorator).endswith("hookimpl"):
+                    hook_line = hook_line or node.lineno  # type: ignore[attr-defined]
         elif kind is not ast.Expr or _may_bind(node):
             for part in ast.walk(node):
                 if type(part) is ast.Name and type(part.ctx) is ast.Store:
@@ -293,8 +300,21 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
                     waiting += inner[::-1]
     is_dynamic = bool(stars) or "__getattr__" in bound
     return ModuleFacts(
-        checksum, None, classes, imports, tuple(stars), tuple(bound), is_dynamic
+        checksum,
+        None,
+        classes,
+        imports,
+        tuple(stars),
+        tuple(bound),
+        is_dynamic,
+        hook_line,
     )
+
+
+def _marker(decorator: ast.expr) -> str:
+    """Return the last part of the name of a decorator, called or not."""
+    called = decorator.func if type(decorator) is ast.Call else decorator
+    return (_dotted(called) or "").rpartition(".")[2]
 
 
 def _may_bind(node: ast.AST) -> bool:
@@ -324,8 +344,7 @@ def _class_facts(node: ast.ClassDef) -> ClassFacts:
         kind = type(statement)
         if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
             for decorator in statement.decorator_list:  # type: ignore[attr-defined]
-                called = decorator.func if type(decorator) is ast.Call else decorator
-                marker = (_dotted(called) or "").rpartition(".")[2]
+                marker = _marker(decorator)
                 is_abstract = is_abstract or marker.startswith("abstract")
                 has_hooks = has_hooks or marker.endswith("hookimpl")
             continue

@@ -95,7 +95,8 @@ class DeclaredHook:
 def declared_hooks(candidate: Candidate) -> tuple[DeclaredHook, ...]:
     """Return the hooks that *candidate* implements, in the order of their lines.
 
-    Methods of base classes in the same file count; those of imported bases do not.
+    Methods of base classes in the same file count; those of imported bases do not. Of a
+    module that is a plugin itself, they are its functions.
     """
     target = candidate.target.rpartition(":")[2]
     for path in _source_files(candidate.location):
@@ -107,6 +108,10 @@ def declared_hooks(candidate: Candidate) -> tuple[DeclaredHook, ...]:
                 hook.hook: hook for hook in _inherited(classes, target, path, set())
             }
             return tuple(sorted(found.values(), key=lambda hook: hook.line))
+        if path == candidate.location:
+            functions = tuple(_marked(body, path))
+            if functions and target == candidate.name:
+                return functions
     return ()
 
 
@@ -120,7 +125,12 @@ def _inherited(
     for base in classes[name].bases:
         if isinstance(base, ast.Name):
             yield from _inherited(classes, base.id, path, seen)
-    for node in classes[name].body:
+    yield from _marked(classes[name].body, path)
+
+
+def _marked(body: Iterable[ast.stmt], path: str) -> Iterator[DeclaredHook]:
+    """Yield the functions of *body* that are marked as hook implementations."""
+    for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for decorator in node.decorator_list:

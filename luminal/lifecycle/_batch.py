@@ -200,6 +200,19 @@ def check_objects(
                 f"{base.__qualname__!r} and has no hook implementation",
                 hint="name a photon there, or mark its methods with hookimpl",
             )
+        if (
+            candidate.source is Source.DIRECTORY
+            and isinstance(obj, ModuleType)
+            and not plugins.implements_any(obj)
+        ):
+            raise PhotonValidationError(
+                "its functions are marked for another host",
+                photon=candidate.name,
+                file=candidate.location,
+                line=candidate.line or None,
+                why=f"this host's project is {plugins.project_name!r}",
+                hint=f"mark them with HookimplMarker({plugins.project_name!r})",
+            )
         said = namespace_of(obj) if is_class else {}
         for attribute in ("name", "version"):
             value = said.get(f"photon_{attribute}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -105,7 +106,8 @@ def select_classes(
     """Return the photons of a unit, in the order in which they are defined.
 
     A class counts where it derives from *base* and is defined in the unit; what is
-    imported from elsewhere belongs to its own file.
+    imported from elsewhere belongs to its own file. Where there is none, the module
+    itself counts if it defines hook implementations, as pluggy's plugins do.
 
     Args:
         generation: Its root module is looked at.
@@ -128,6 +130,9 @@ def select_classes(
             )
         found[extra] = None
     chosen = [cls for cls in found if not _is_only_a_base(cls, found)]
+    if not chosen and _has_implementations(module):
+        name = module.__name__.rpartition(".")[2]
+        return [Selected(name, module, generation)]
     if not chosen:
         raise PhotonValidationError(
             "holds no photon",
@@ -136,6 +141,17 @@ def select_classes(
             hint=f"derive a class from {base.__module__}.{base.__qualname__}",
         )
     return [Selected(_name_of(cls, module), cls, generation) for cls in chosen]
+
+
+def _has_implementations(module: ModuleType) -> bool:
+    """Whether a function of the module is marked as a hook implementation."""
+    for value in list(vars(module).values()):
+        if type(value) is FunctionType and value.__module__ == module.__name__:
+            # The marker of any pluggy project NAME sets ``NAME_impl`` to a dict.
+            for mark, options in vars(value).items():
+                if mark.endswith("_impl") and isinstance(options, dict):
+                    return True
+    return False
 
 
 def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterator[type]:
