@@ -237,6 +237,14 @@ class Loader:
         """The host's events: to subscribe to, and a journal of the latest."""
         return self.loader.events
 
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of ``hookspecs``; its ``async def`` are for `call`.
+        """
+        return self.loader.hooks(specs)
+
     def on_hooks_changed(
         self, callback: Callable[[frozenset[str]], object]
     ) -> Callable[[], None]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
-from luminal.discovery import Discovered, absolute_roots, discover, discover_file
+from luminal.discovery import (
+    Discovered,
+    absolute_roots,
+    discover,
+    discover_file,
+    fold,
+)
 from luminal.errors import (
     LuminalError,
     LuminalWarning,
@@ -51,13 +57,21 @@ from luminal.model import (
     Problem,
     Quarantine,
     Report,
+    State,
     as_quarantine,
 )
 from luminal.reload import Reloader
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
     from types import TracebackType
 
     from luminal.lifecycle import UnknownHooks
@@ -89,13 +103,19 @@ class Handlers(list["Handler"]):
     Args:
         handlers: In load order.
         suppress_errors: Whether `start` logs failures instead of raising them.
+        must_have: Folded names of photons whose failures it raises all the same.
     """
 
     def __init__(
-        self, handlers: Iterable[Handler] = (), *, suppress_errors: bool = False
+        self,
+        handlers: Iterable[Handler] = (),
+        *,
+        suppress_errors: bool = False,
+        must_have: Collection[str] = (),
     ) -> None:
         super().__init__(handlers)
         self._suppress_errors = suppress_errors
+        self._must_have = must_have
 
     async def start(self) -> None:
         """Start all of them in order. When one fails, the others are still started.
@@ -109,14 +129,17 @@ class Handlers(list["Handler"]):
         if not errors:
             return
         if self._suppress_errors:
-            for error in errors.values():
-                _logger.error("%s", error)
-        elif len(errors) == 1:
+            for name, error in list(errors.items()):
+                if fold(name) not in self._must_have:
+                    _logger.error("%s", error)
+                    del errors[name]
+        if not errors:
+            return
+        if len(errors) == 1:
             raise next(iter(errors.values()))
-        else:
-            raise PhotonBatchError(
-                "several photons could not be started", [*errors.values()]
-            )
+        raise PhotonBatchError(
+            "several photons could not be started", [*errors.values()]
+        )
 
 
 async def _start_each(handlers: Iterable[Handler]) -> dict[str, LuminalError]:
@@ -168,6 +191,9 @@ class Loader:
         group: Entry-point group of the host's photons, for `load`.
         plugins: Where hooks are registered; by default a new manager of *project*.
         settings: Photon name → what it finds in ``self.context.settings``.
+        must_have: Names of photons without which the host cannot work. Where one could
+            not be loaded, `load` raises its error; where one does not run, `start`
+            does; also with *suppress_errors*. The other photons are loaded and started.
         deadlines: How long photons may take.
         probation: When a new generation is rolled back automatically, or for how many
             seconds it is watched; 0 for swaps that are final at once.
@@ -196,6 +222,7 @@ class Loader:
         group: str = "luminal.photons",
         plugins: PluginManager | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        must_have: Iterable[str] = (),
         deadlines: Deadlines | None = None,
         probation: Probation | float = 0.0,
         quarantine: Quarantine | int | None = None,
@@ -232,6 +259,9 @@ class Loader:
             unknown_hooks = unknown_hooks or "error"
         self._runtime.unknown_hooks = unknown_hooks
         self._group = group
+        if isinstance(must_have, str):
+            raise TypeError(f"must_have={must_have!r} is not a list of names")
+        self._must_have = {fold(name): name for name in must_have}
         self._runtime.interpreter_policy = InterpreterPolicy.of(
             footprint, self._runtime.events
         )
@@ -311,6 +341,15 @@ class Loader:
         """The journal of events, and where to subscribe to them."""
         return self._runtime.events
 
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of ``hookspecs``. Its ``def`` are called, its ``async def``
+                are awaited; all with keywords.
+        """
+        return self.plugins.hooks(specs)
+
     def on_hooks_changed(
         self, callback: Callable[[frozenset[str]], object]
     ) -> Callable[[], None]:
@@ -350,6 +389,9 @@ class Loader:
 
         Returns:
             The outcome of each of these photons; `report` has all photons.
+
+        Raises:
+            LuminalError: A photon of ``must_have`` could not be loaded.
         """
         if candidates is None:
             candidates = await self._find(lambda: discover(group=self._group))
@@ -360,9 +402,23 @@ class Loader:
 
         Returns:
             The outcome of each one. When one fails, the others are still started.
+
+        Raises:
+            LuminalError: A photon of ``must_have`` does not run; what it raised.
+            PhotonNotFoundError: One is not loaded.
         """
         report = await start_all(self._registry.all().values())
         self._remember(report)
+        for name in self._must_have.values():
+            handler = self._registry.get(name)
+            if handler is None:
+                raise PhotonNotFoundError(
+                    "is not loaded, and the host cannot work without it",
+                    photon=name,
+                    hint="install it, or correct 'must_have' of the Loader",
+                )
+            if handler.problem is not None and handler.state is not State.RUNNING:
+                raise handler.problem.error(handler.name)
         return report
 
     async def load_photon(
@@ -775,13 +831,20 @@ class Loader:
         async with self._free_lock():
             batch = await self._batch_loader.load_batch(candidates, base, others)
         self._remember(batch.report)
+        for outcome in batch.report.failed:
+            if fold(outcome.photon) in self._must_have and outcome.problem is not None:
+                raise outcome.problem.error(outcome.photon)
         return batch
 
     def _handlers(self, batch: BatchResult) -> Handlers:
         error = batch.error()
         if error is not None:
             self._raise(error)
-        return Handlers(batch.handlers, suppress_errors=self.suppress_errors)
+        return Handlers(
+            batch.handlers,
+            suppress_errors=self.suppress_errors,
+            must_have=self._must_have.keys(),
+        )
 
     def _raise(self, error: LuminalError) -> None:
         """Raise *error*, or log it with ``suppress_errors``."""
