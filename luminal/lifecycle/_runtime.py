@@ -426,7 +426,7 @@ class Runtime:
 
         def find() -> object:
             found = self.plugins.seen(self._name_of(name))
-            if found is None or getattr(type(found), "is_placeholder", False):
+            if found is None or static_of(type(found), "is_placeholder"):
                 raise PhotonNotFoundError(
                     "is not running",
                     photon=name,

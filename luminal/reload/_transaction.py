@@ -373,7 +373,7 @@ class Exchange:
                 pair.old._adopt(pair.new)
 
     def _hooks_of(self, registered: object) -> tuple[str, ...]:
-        if isinstance(registered, Placeholder):
+        if type(registered) is Placeholder:
             return registered.hooks
         return self._runtime.plugins.hook_names(registered)
 
