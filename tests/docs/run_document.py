@@ -35,7 +35,7 @@ FENCE = re.compile(
     r"(?P<body>.*?)^(?P=indent)(?P=ticks) *$",
     re.MULTILINE | re.DOTALL,
 )
-NOT_RUN = re.compile(r"<!-- not run: .+? -->\s*\Z", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: (?:(?!-->).)+-->\s*\Z", re.DOTALL)
 NEEDS = re.compile(r"<!-- needs: (?P<name>[\w-]+) -->\s*\Z")
 PATH = re.compile(r"# (?P<path>[\w./-]+\.(?:py|toml|csv|log|txt))\n")
 WRITTEN = ("python", "toml", "csv", "text")

@@ -82,6 +82,7 @@ def test_examples_in_docstrings_do_what_they_say(module: str) -> None:
         ("<!-- not run: it fails -->\n```python\nraise ValueError\n```\n", True),
         ("<!-- needs: nobody_has_it -->\n```python\nraise ValueError\n```\n", True),
         ("<!-- needs: json -->\n```python\nraise ValueError\n```\n", False),
+        ("<!-- not run: 1 -->\n<!-- needs: json -->\n```python\n1 / 0\n```\n", False),
         ("```console\n$ echo one; echo two\none\n...\n```\n", True),
         ("```console\n$ echo one\ntwo\n```\n", False),
         ("```console\n$ false\n```\n", False),
