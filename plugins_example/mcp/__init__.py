@@ -1,0 +1,1 @@
+"""An MCP server whose tools are photons, which can be edited while it runs."""
