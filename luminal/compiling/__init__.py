@@ -16,19 +16,14 @@ from luminal._lazy import lazy_attributes
 if TYPE_CHECKING:
     from luminal.compiling._process import CompilerCrashedError as CompilerCrashedError
     from luminal.compiling._process import NoCompilerError as NoCompilerError
-    from luminal.compiling._process import is_large as is_large
     from luminal.compiling._process import run_in_compiler as run_in_compiler
     from luminal.compiling._text import compile_text as compile_text
+    from luminal.compiling._text import is_large as is_large
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_process": (
-            "CompilerCrashedError",
-            "NoCompilerError",
-            "is_large",
-            "run_in_compiler",
-        ),
-        "_text": ("compile_text",),
+        "_process": ("CompilerCrashedError", "NoCompilerError", "run_in_compiler"),
+        "_text": ("compile_text", "is_large"),
     },
 )

@@ -24,16 +24,10 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 __all__ = [
-    "LARGE",
     "CompilerCrashedError",
     "NoCompilerError",
-    "is_large",
     "run_in_compiler",
 ]
-
-LARGE = 32_000
-"""Bytes of text from which on it is worth a process. Parsing or compiling as many takes
-7 to 30 ms, by how dense the text is; a round trip to the process takes 0.2 ms."""
 
 KEPT = 30.0
 """Seconds without a request after which the process is ended."""
@@ -59,14 +53,6 @@ class NoCompilerError(Exception):
 
 class CompilerCrashedError(NoCompilerError):
     """A text has crashed the compiler process, and would crash this one as well."""
-
-
-def is_large(data: bytes) -> bool:
-    """Whether reading the text *data* would stop other threads for long.
-
-    Where this is the only thread, there is nobody to be stopped.
-    """
-    return len(data) >= LARGE and threading.active_count() > 1
 
 
 def run_in_compiler(function: str, data: bytes, *arguments: object) -> object:
