@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -144,6 +145,9 @@ def test_watch(
     seen = []
     with terminal.start(*arguments) as process:
         assert process.stdout is not None
+        late = threading.Timer(DEADLINE, process.kill)  # else `until` reads on for ever
+        late.daemon = True
+        late.start()
 
         def until(kind: str, number: int) -> None:
             """Read on until geo's generation *number* has done that."""
@@ -170,7 +174,7 @@ def test_watch(
         terminal.write({"a/geo.py": geo("two")})
         until("finalized", 1)
         terminal.write({"a/geo.py": BROKEN})
-        until("rejected", 2)
+        until("rejected", 3)
         terminal.write({"a/geo.py": geo("three")})
         until("finalized", 2)
         terminal.write({"a/new.py": GEO.replace("geo", "new")})
@@ -179,6 +183,7 @@ def test_watch(
         until("unloaded", 1)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE)
+        late.cancel()
     seen += [line for line in out.splitlines(keepends=True) if "says" not in line]
     # When an old generation is collected is the collector's affair.
     seen = [line for line in seen if "retired" not in line]
