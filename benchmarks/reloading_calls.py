@@ -142,6 +142,7 @@ async def by_watch(calls: Calls, reloads: int) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=("small", "medium", "full"), default="full")
     parser.add_argument("--reloads", type=int, default=5)
     parser.add_argument("--most", type=int, default=40, help="functions to show")
     parser.add_argument("--callers", default="", help="whose callers to show")

@@ -77,18 +77,19 @@ _NOBODY: Any = object()
 # What Luminal starts just now in this thread, and for whom.
 _explicit = threading.local()
 
+# A dictionary for its order: one scope comes or goes whatever the number of others.
+_scopes: dict[Scope, None] = {}
 # Replaced as a whole, so that a lookup needs no lock.
-_scopes: tuple[Scope, ...] = ()
 _borrowed: tuple[Code, ...] = ()
 _lock = threading.Lock()
 
 
 def add_scope(scope: Scope) -> None:
     """Let *scope* own from now on what its code starts."""
-    global _borrowed, _scopes
+    global _borrowed
     code = scope.code
     with _lock:
-        _scopes = (*_scopes, scope)
+        _scopes[scope] = None
         if code is None:
             return
         code.scopes = (*(s for s in code.scopes if not s.is_closed), scope)
@@ -101,10 +102,10 @@ def remove_scope(scope: Scope) -> None:
 
     Modules that the host uses as well are the host's alone from now on.
     """
-    global _borrowed, _scopes
+    global _borrowed
     code = scope.code
     with _lock:
-        _scopes = tuple(s for s in _scopes if s is not scope)
+        _scopes.pop(scope, None)
         if code is not None and code.borrowed:
             code.scopes = tuple(s for s in code.scopes if s is not scope)
             if not code.scopes:
@@ -215,7 +216,9 @@ def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
         frame = frame.f_back
     if shared is None:
         return None
-    users = tuple(s for s in _scopes if s.code is not None and s.code.uses(shared))
+    users = tuple(
+        s for s in list(_scopes) if s.code is not None and s.code.uses(shared)
+    )
     return _choose(users) if users else None
 
 

@@ -264,7 +264,8 @@ def _submit(submit: Callable[..., Any]) -> Callable[..., Any]:
         # The worker that this may start is the maker's, the work is the photon's.
         with started_for(maker):
             future = submit(self, fn, *args, **kwargs)
-        if maker is None:
+        # A child process runs what was sent to it, whatever is loaded here.
+        if maker is None and not hasattr(self, "_processes"):
             owner = owner_by_rule(called(fn, args))
             if owner is not None:
                 owner.adopt_work(future, fn)

@@ -28,7 +28,7 @@ def test_watch_tells_swaps_refusals_arrivals_and_departures(
         terminal.write({"a/geo.py": BROKEN})
         refused = host.until(event="rejected")
         assert refused["problem"]["code"] == "LUM104"
-        assert refused["generation"] == 2
+        assert refused["generation"] == 3
         terminal.write({"a/geo.py": geo("three")})
         assert host.until(event="swapped")["generation"] == 3
         terminal.write({"b/new.py": GEO.replace("geo", "new").replace("Geo", "New")})

@@ -106,7 +106,7 @@ def test_broken_photon_is_named_with_file_line_and_cause(small_run: str) -> None
 
 def test_photons_of_a_directory_take_part(small_run: str) -> None:
     taking_part = re.findall(
-        r"^  (\S+) +\S+ +directory +loaded$", small_run, re.MULTILINE
+        r"^  (\S+) +\S+ +directory +started$", small_run, re.MULTILINE
     )
     assert " ".join(taking_part) == (
         "agents bots combined health-checks latency static-assets suspects traffic"
@@ -115,7 +115,7 @@ def test_photons_of_a_directory_take_part(small_run: str) -> None:
 
 def test_photons_of_an_installed_distribution_take_part(small_run: str) -> None:
     for name in ("json-lines", "networks"):
-        assert re.search(rf"{name} +1\.4\.0 +distribution +loaded", small_run)
+        assert re.search(rf"{name} +1\.4\.0 +distribution +started", small_run)
     assert "the large access provider" in small_run
 
 

@@ -94,7 +94,7 @@ def test_photons_are_loaded_listed_reloaded_and_unloaded(shell: Shell) -> None:
         "print('then', photon_loader.photons)",
     )
     assert "greets <everybody>" in said
-    assert "hello   loaded  1" in said
+    assert "hello   started  1" in said
     assert "hello   running  1" in said
     assert "['hello you']" in said
     assert "hello   running  2" in said

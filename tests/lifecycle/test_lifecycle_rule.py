@@ -15,6 +15,7 @@ import pytest
 
 import luminal
 import luminal.blocking
+from luminal.lifecycle import _survivors
 from tests.distributions import put
 from tests.waiting import DEADLINE, async_wait_until, brief
 
@@ -291,6 +292,12 @@ def run_on(kind: str, main: Callable[[], Any]) -> None:
         factory = pytest.importorskip("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
+
+
+@pytest.fixture(autouse=True)
+def look_for_survivors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collect garbage to find what lives on, in a process of any size."""
+    monkeypatch.setattr(_survivors, "_SMALL", sys.maxsize)
 
 
 def new_loader() -> luminal.Loader:
