@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 from types import (
+    BuiltinFunctionType,
+    FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
+    MethodType,
     WrapperDescriptorType,
 )
 from typing import TYPE_CHECKING, Any
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 __all__ = [
+    "SIMPLE",
     "attribute_of",
     "class_name",
     "error_text",
     "has_simple_text",
+    "module_of",
     "mro_of",
     "name_of_class",
     "names_of",
@@ -36,6 +41,7 @@ __all__ = [
     "note_text",
     "own_values_of",
     "plain",
+    "qualname_of",
     "repr_of",
     "static_of",
     "steps_of",
@@ -54,13 +60,15 @@ _TEXT = "__luminal_text__"
 # A module has a member, instances of a class have a descriptor that computes it.
 _DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
 
-_SIMPLE = frozenset({str, int, float, bool, bytes, type(None)})
+SIMPLE = frozenset({str, int, float, bool, bytes, type(None)})
 """Classes whose objects are shown by no code of anybody else's."""
 
 # A metaclass may define all of these for its classes, and a class for its objects.
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 namespace_of: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
 _name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
 _values_of_error: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__[
     "__dict__"
 ].__get__
@@ -176,7 +184,7 @@ def has_simple_text(error: BaseException) -> bool:
         return True
     text = static_of(type(error), "__str__")
     is_builtin = type(text) is WrapperDescriptorType
-    return is_builtin and all(type(arg) in _SIMPLE for arg in _args_of_error(error))
+    return is_builtin and all(type(arg) in SIMPLE for arg in _args_of_error(error))
 
 
 def class_name(value: object) -> str:
@@ -198,6 +206,38 @@ def error_text(error: BaseException, most: int = MOST) -> str:
     """
     text = plain(error, most)
     return f"{class_name(error)}: {text}" if text else class_name(error)
+
+
+def qualname_of(thing: object) -> str:
+    """Return the qualified name of a function or class, or of the class of *thing*.
+
+    None of their code runs.
+    """
+    while type(thing) is MethodType:
+        thing = thing.__func__
+    if type(thing) is FunctionType or type(thing) is BuiltinFunctionType:
+        return str.__str__(thing.__qualname__)
+    cls = thing if issubclass(type(thing), type) else type(thing)
+    return str.__str__(_qualname(cls))  # type: ignore[arg-type]
+
+
+def module_of(thing: object) -> str:
+    """Return the name of the module that a function, a class or an object is from.
+
+    None of their code runs. Where it is no text, the name is empty.
+    """
+    while type(thing) is MethodType:
+        thing = thing.__func__
+    if type(thing) is FunctionType or type(thing) is BuiltinFunctionType:
+        name: object = thing.__module__
+    else:
+        cls = thing if issubclass(type(thing), type) else type(thing)
+        name = own_values_of(thing).get("__module__")
+        try:
+            name = name or _module(cls)  # type: ignore[arg-type]
+        except AttributeError:  # somebody has deleted it
+            return ""
+    return name if type(name) is str else ""
 
 
 def steps_of(error: BaseException) -> Iterator[tuple[FrameType, int]]:

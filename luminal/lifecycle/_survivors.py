@@ -112,9 +112,9 @@ class Survivors:
 
     def _look(self, wait: float, delay: float) -> None:
         time.sleep(wait)
-        if not self._look_once():
+        if not self._look_once(is_last=delay >= _LONGEST):
             return
-        # Python's own collection is waited for: on the loop, or for the next end.
+        # It is looked at again: from the loop, or at the next end of a generation.
         again = functools.partial(self._begin, 0.0, min(2 * delay, _LONGEST))
         try:
             if self._loop is None:
@@ -124,8 +124,12 @@ class Survivors:
         except RuntimeError:  # the loop was closed
             self._is_due = False
 
-    def _look_once(self) -> bool:
-        """Report what a full collection has left; return whether any waits for one."""
+    def _look_once(self, *, is_last: bool = False) -> bool:
+        """Report what a full collection has left; return whether to look again.
+
+        Args:
+            is_last: Report also that of which nothing is found that refers to it.
+        """
         with self._lock:
             ended, self._ended = self._ended, []
         alive = _alive(ended)
@@ -145,19 +149,25 @@ class Survivors:
                 with self._lock:
                     self._ended.append(one)
         for of_one in by_photon.values():
-            self._report(of_one, _referrers_of(of_one))
+            referrers = _referrers_of(of_one)
+            if referrers or is_last:
+                self._report(of_one, referrers)
+            else:  # code of it may just be running
+                with self._lock:
+                    self._ended += of_one
         with self._lock:
             self._is_due = bool(self._ended)
             return self._is_due
 
     def _report(self, alive: list[_Ended], referrers: tuple[Leftover, ...]) -> None:
-        if not referrers or all(one.generation() is None for one in alive):
+        if all(one.generation() is None for one in alive):
             return
         import logging
 
         first = alive[0]
-        what = "; ".join(map(str, referrers))
-        file, _, line = referrers[0].where.rpartition(":")
+        what = "; ".join(map(str, referrers)) or "what refers to it was not found"
+        where = referrers[0].where if referrers else ""
+        file, _, line = where.rpartition(":")
         logging.getLogger("luminal.footprint").warning(
             "photon %r: code of generation %s is kept alive: %s",
             first.photon,

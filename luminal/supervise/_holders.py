@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import sys
 import types
 from collections import Counter, deque
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import SIMPLE, module_of, own_values_of, qualname_of
 from luminal.supervise._old_code import OldCode, line_of, place_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ _CONTAINERS = frozenset(
         ModuleSpec,
     }
 )
+_FILES = (__file__, os.path.join(os.path.dirname(__file__), "_referrers.py"))
 _RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
 
@@ -90,12 +93,11 @@ def _is_inner(thing: Any, code: OldCode) -> bool:
         return "__name__" not in thing or "__spec__" not in thing
     if kind in _CONTAINERS:
         return True
-    if kind.__module__.startswith("luminal.loading"):
-        modules = getattr(thing, "modules", None)
-        if modules is not None:  # a generation
+    if module_of(kind).startswith("luminal.loading."):
+        if qualname_of(kind) == "Generation":
             spaces = code.namespaces
-            return any(id(vars(m)) in spaces for m in list(modules.values()))
-        return kind.__name__ == "PhotonLoader"
+            return any(id(vars(m)) in spaces for m in list(thing.modules.values()))
+        return qualname_of(kind) == "PhotonLoader"
     return False
 
 
@@ -160,9 +162,8 @@ def find_holders(
     if not seen and not is_known:
         things = [inner[key] for key in held if type(inner[key]) not in _CONTAINERS]
         for thing in things[:1]:
-            name = getattr(thing, "__qualname__", None) or type(thing).__qualname__
-            text = f"{name}, by something that the garbage collector cannot see"
-            yield text, place_of(thing), False
+            unseen = "something that the garbage collector cannot see"
+            yield f"{qualname_of(thing)}, by {unseen}", place_of(thing), False
 
 
 class _Walk:
@@ -191,11 +192,10 @@ class _Walk:
             return True
         if type(thing) is tuple and len(thing) == 2 and type(thing[1]) is int:
             return id(thing[0]) in self.seen  # an entry of the table
-        if isinstance(thing, types.GeneratorType):  # from Python 3.14 on
+        if type(thing) is types.GeneratorType:  # from Python 3.14 on
             return thing.gi_code.co_filename == __file__
-        if isinstance(thing, types.FrameType):
-            space = thing.f_globals.get("__name__")
-            return space in (__name__, "luminal.supervise._referrers")
+        if type(thing) is types.FrameType:
+            return thing.f_code.co_filename in _FILES
         return False
 
     def holders_of(self, key: int) -> Iterator[tuple[str, str, bool]]:
@@ -232,15 +232,16 @@ class _Walk:
 
     def _root(self, thing: Any, child: int) -> tuple[str, str, bool] | None:
         """Return what is said of *thing*, if nothing further back says more."""
-        if isinstance(thing, types.FrameType) and id(thing) in self.calls:
+        if type(thing) is types.FrameType and id(thing) in self.calls:
             where = f"{thing.f_code.co_filename}:{thing.f_lineno}"
             return f"a call of {thing.f_code.co_qualname}", where, False
         if type(thing) is dict and "__name__" in thing and "__spec__" in thing:
             name = self._path(child, thing)
             key = name[1:].partition(".")[0].partition("[")[0]
             line = line_of(thing, key)
-            file = str(thing.get("__file__") or "")
-            module = str(thing["__name__"])
+            file, module = thing.get("__file__"), thing["__name__"]
+            file = file if type(file) is str else ""
+            module = module if type(module) is str else "a module"
             is_library = module.partition(".")[0] in sys.stdlib_module_names
             is_library = is_library and module != "__main__"
             where = f"{file}:{line}" if line else file
@@ -262,15 +263,15 @@ class _Walk:
         """Return what is said of the outermost object with a name on this way."""
         while number in self.seen:
             thing, child = self.seen[number]
-            if isinstance(thing, _RUNNING):
+            kind = type(thing)
+            if kind in _RUNNING:
                 name, where = _place_of_running(thing)
-                return f"a suspended {type(thing).__name__} of {name}", where, False
-            if type(thing).__module__ == "builtins":
+                return f"a suspended {kind.__name__} of {name}", where, False
+            if module_of(kind) == "builtins":
                 number = child
                 continue
-            kind = type(thing)
             path = self._path(child, thing)
-            name = f"{kind.__module__}.{kind.__qualname__} object{path}"
+            name = f"{module_of(kind)}.{qualname_of(kind)} object{path}"
             return name[:200], place_of(thing), False
         return None
 
@@ -287,26 +288,25 @@ def _place_of_running(thing: Any) -> tuple[str, str]:
 
 def _is_attributes(holder: Any, thing: Any) -> bool:
     """Whether *thing* is where *holder* has its attributes."""
-    return type(thing) is dict and getattr(holder, "__dict__", None) is thing
+    return type(thing) is dict and own_values_of(holder) is thing
 
 
 def _step(holder: Any, thing: Any) -> str:
     """Return how *holder* refers to *thing*, or an empty string."""
-    try:
-        if type(holder) is dict:
-            is_module = "__name__" in holder and "__spec__" in holder
-            for key, value in list(holder.items()):
-                if value is thing or key is thing:
-                    is_name = isinstance(key, str) and key.isidentifier()
-                    return f".{key}" if is_module or is_name else f"[{key!r:.40}]"
-        elif isinstance(holder, list | tuple):
-            return f"[{next(n for n, value in enumerate(holder) if value is thing)}]"
-        elif isinstance(holder, types.MethodType | types.CellType):
-            return ""
-        else:
-            for name, value in list(vars(holder).items()):
-                if value is thing:
-                    return f".{name}"
-    except Exception:  # noqa: BLE001 - an object of somebody else
-        return ""
+    kind = type(holder)
+    if issubclass(kind, dict):
+        is_module = "__name__" in holder and "__spec__" in holder
+        for key, value in list(dict.items(holder)):
+            if value is thing or key is thing:
+                if type(key) is str and (is_module or key.isidentifier()):
+                    return f".{key}"
+                is_simple = type(key) in SIMPLE  # another's text is somebody's code
+                return f"[{repr(key) if is_simple else qualname_of(key):.40}]"
+    elif issubclass(kind, list | tuple):
+        values = (list if issubclass(kind, list) else tuple).__iter__(holder)
+        return "".join(f"[{n}]" for n, value in enumerate(values) if value is thing)
+    else:
+        for name, value in list(own_values_of(holder).items()):
+            if value is thing:
+                return f".{name}"
     return ""

@@ -10,6 +10,14 @@ import re
 import types
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import (
+    module_of,
+    name_of_class,
+    namespace_of,
+    own_values_of,
+    qualname_of,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,9 +46,11 @@ class OldCode:
         spaces = self.namespaces.values()
         self.loaders = {id(loader) for s in spaces if (loader := s.get("__loader__"))}
         # Several generations of a photon have modules of one name.
-        self.by_name: dict[Any, list[dict[str, Any]]] = {}
+        self.by_name: dict[str, list[dict[str, Any]]] = {}
         for space in spaces:
-            self.by_name.setdefault(space.get("__name__"), []).append(space)
+            name = space.get("__name__")
+            if type(name) is str:
+                self.by_name.setdefault(name, []).append(space)
         self.names = {*self.by_name, "functools"}
 
     def owns(self, thing: Any) -> bool:
@@ -69,11 +79,10 @@ class OldCode:
         return True
 
     def _owns_class(self, cls: Any) -> bool:
-        own = type.__getattribute__(cls, "__dict__")
-        spaces = self.by_name.get(own.get("__module__"))
+        spaces = self.by_name.get(module_of(cls))
         if spaces is None:
             return False
-        path = type.__getattribute__(cls, "__qualname__")
+        own, path = namespace_of(cls), qualname_of(cls)
         if any(_found(space, path) is cls for space in spaces):
             return True
         # One that a function has made. What it has of functions says whose it is.
@@ -93,9 +102,9 @@ def _found(space: Any, path: str) -> object:
     found: object = None
     for name in path.split("."):
         found = space.get(name)
-        if not isinstance(found, type):
+        if not issubclass(type(found), type):
             return None
-        space = type.__getattribute__(found, "__dict__")
+        space = namespace_of(found)  # type: ignore[arg-type]
     return found
 
 
@@ -106,36 +115,36 @@ def place_of(thing: Any) -> str:
         thing: A function or a class, or an object made of one.
     """
     while True:
-        if isinstance(thing, types.MethodType):
+        kind = type(thing)
+        if kind is types.MethodType:
             thing = thing.__func__
-        elif isinstance(thing, functools.partial):
+        elif kind is functools.partial:
             thing = thing.func
-        elif isinstance(thing, _WRAPPERS):
+        elif kind in _WRAPPERS:
             thing = thing.__wrapped__
-        elif isinstance(thing, property):
+        elif kind is property:
             thing = thing.fget
-        elif isinstance(thing, types.FunctionType) and "__wrapped__" in vars(thing):
-            thing = vars(thing)["__wrapped__"]
+        elif kind is types.FunctionType and "__wrapped__" in thing.__dict__:
+            thing = thing.__dict__["__wrapped__"]
         else:
             break
-    code = getattr(thing, "__code__", None) if callable(thing) else None
-    if isinstance(code, types.CodeType):
-        return f"{code.co_filename}:{code.co_firstlineno}"
-    return _place_of_class(thing if isinstance(thing, type) else type(thing))
+    if kind is types.FunctionType:
+        return f"{thing.__code__.co_filename}:{thing.__code__.co_firstlineno}"
+    return _place_of_class(thing if issubclass(kind, type) else kind)
 
 
 def _place_of_class(cls: type) -> str:
     import sys
 
-    own = type.__getattribute__(cls, "__dict__")
+    own, module = namespace_of(cls), module_of(cls)
     functions = [v for v in own.values() if type(v) is types.FunctionType]
     spaces = [function.__globals__ for function in functions]
     # First the module that it was made in: another may have the name by now.
-    spaces += [vars(sys.modules.get(str(own.get("__module__"))) or types)]
+    spaces += [own_values_of(sys.modules.get(module))]
     for space in spaces:
-        file = space.get("__file__")
-        if space.get("__name__") == own.get("__module__") and isinstance(file, str):
-            line = own.get("__firstlineno__") or line_of(space, cls.__name__)
+        name, file = space.get("__name__"), space.get("__file__")
+        if type(name) is str and name == module and type(file) is str:
+            line = own.get("__firstlineno__") or line_of(space, name_of_class(cls))
             return f"{file}:{line}" if line else file
     return ""
 
@@ -152,7 +161,7 @@ def line_of(space: dict[str, Any], name: str) -> int:
     try:
         loader: Any = space["__loader__"]
         text = loader.get_source(space["__name__"]) or ""
-    except Exception:  # noqa: BLE001 - a loader of somebody else
+    except BaseException:  # noqa: BLE001 - a loader of somebody else
         text = "".join(linecache.getlines(str(space.get("__file__"))))
     given = rf"^[ \t]*(?:(?:async\s+)?def|class)\s+{name}\b|^{name}\s*(?::[^=]*)?="
     found = re.search(given, text, re.MULTILINE) if name.isidentifier() else None

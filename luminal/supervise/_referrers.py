@@ -15,6 +15,15 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import (
+    class_name,
+    module_of,
+    namespace_of,
+    own_values_of,
+    qualname_of,
+    repr_of,
+    static_of,
+)
 from luminal.supervise._halting import Leftover
 from luminal.supervise._holders import find_holders, find_own
 from luminal.supervise._old_code import OldCode, line_of, place_of
@@ -36,50 +45,46 @@ _HOOKS = (
 )
 
 
+_traceback_of: Callable[[Any], types.TracebackType | None]
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
+
 # Name of what was found, and whose place is given: code, a function or class, an
 # object of one; or a module's dictionary and a name in it.
 _Found = tuple[str, Any]
 
 
-def _name(thing: Any) -> str:
-    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
-    return str(name or type(thing).__qualname__)
-
-
 def _atexit(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for thing in exit_functions():
         if code.owns(thing):
-            yield _name(thing), thing
+            yield qualname_of(thing), thing
 
 
 def _log_handlers(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     import logging
 
     for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
-        if isinstance(logger, logging.Logger):
-            for thing in [*logger.handlers, *logger.filters]:
-                parts = [thing, getattr(thing, "formatter", None)]
-                parts += getattr(thing, "filters", [])
-                own = [part for part in parts if code.owns(part)]
-                if own:
-                    yield f"{_name(thing)} of logger {logger.name!r}", own[0]
+        values = own_values_of(logger)
+        for thing in [*values.get("handlers", ()), *values.get("filters", ())]:
+            inner = own_values_of(thing)
+            parts = [thing, inner.get("formatter"), *inner.get("filters", ())]
+            own = [part for part in parts if code.owns(part)]
+            if own:
+                name = repr_of(values.get("name"))
+                yield f"{qualname_of(thing)} of logger {name}", own[0]
 
 
 def _threads(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     frames = sys._current_frames()  # noqa: SLF001 - the documented way
     for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0)
-        held = [
-            thread,
-            getattr(thread, "_target", None),
-            getattr(thread, "function", 0),
-        ]
+        values = own_values_of(thread)
+        frame = frames.get(values.get("_ident") or 0)
+        held = [thread, values.get("_target"), values.get("function")]
         own: Any = next((thing for thing in held if code.owns(thing)), None)
         while frame is not None and own is None:
             own = frame.f_code if code.runs(frame) else None
             frame = frame.f_back
         if own is not None and thread is not threading.current_thread():
-            yield thread.name, own
+            yield values.get("_name", ""), own
 
 
 def _singledispatch(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
@@ -90,7 +95,7 @@ def _singledispatch(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
             for klass, target in function.registry.items():
                 own = next((x for x in (target, klass) if code.owns(x)), None)
                 if own is not None:
-                    yield f"{_name(function)} for {_name(klass)}", own
+                    yield f"{qualname_of(function)} for {qualname_of(klass)}", own
 
 
 def _signals(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
@@ -104,31 +109,31 @@ def _finders(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for place in ("meta_path", "path_hooks"):
         for thing in getattr(sys, place):
             if code.owns(thing):
-                yield f"{_name(thing)} in sys.{place}", thing
+                yield f"{qualname_of(thing)} in sys.{place}", thing
 
 
 def _attributes(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     hooks = set(_HOOKS)
     for name, module in list(sys.modules.items()):
-        space = getattr(module, "__dict__", None)
-        if not isinstance(space, dict) or id(space) in code.namespaces:
+        space = own_values_of(module)
+        if id(space) in code.namespaces:
             continue
         for key, value in list(space.items()):
             if code.owns(value) and (name, key) not in hooks:
                 yield f"{name}.{key}", (space, key)
-            elif isinstance(value, type) and value.__module__ == name:
-                for member, held in list(vars(value).items()):
+            elif issubclass(type(value), type) and module_of(value) == name:
+                for member, held in list(namespace_of(value).items()):
                     if code.owns(held):
                         yield f"{name}.{key}.{member}", (space, key)
 
 
 def _tracebacks(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     for thing in objects:
-        if isinstance(thing, BaseException):
-            trace = thing.__traceback__
+        if issubclass(type(thing), BaseException):
+            trace = _traceback_of(thing)
             while trace is not None:
                 if code.runs(trace.tb_frame):
-                    name = f"{type(thing).__name__} raised at line {trace.tb_lineno}"
+                    name = f"{class_name(thing)} raised at line {trace.tb_lineno}"
                     yield name, trace.tb_frame.f_code
                     break
                 trace = trace.tb_next
@@ -144,8 +149,14 @@ def _context_variables(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
 
 def _thread_locals(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     for thing in objects:
-        if isinstance(thing, threading.local):
-            for key, value in vars(thing).items():
+        kind = type(thing)
+        # One with `__init__` calls it in every thread that looks at it first.
+        if (
+            issubclass(kind, threading.local)
+            and static_of(kind, "__init__") is object.__init__
+        ):
+            values = threading.local.__getattribute__(thing, "__dict__")
+            for key, value in values.items():
                 if code.owns(value):
                     yield f"local.{key}", value
 
@@ -155,7 +166,7 @@ def _copyreg(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
 
     for klass, reduce in copyreg.dispatch_table.items():
         if code.owns(klass) or code.owns(reduce):
-            yield _name(klass), klass
+            yield qualname_of(klass), klass
 
 
 def _tasks(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
@@ -163,10 +174,10 @@ def _tasks(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
     if asyncio is None:
         return
     for thing in objects:
-        if isinstance(thing, asyncio.Task) and not thing.done():
-            coroutine = thing.get_coro()
-            if code.runs(getattr(coroutine, "cr_frame", None)):
-                yield thing.get_name(), coroutine.cr_code
+        if issubclass(type(thing), asyncio.Task) and not asyncio.Task.done(thing):
+            coroutine = asyncio.Task.get_coro(thing)
+            if type(coroutine) is types.CoroutineType and code.runs(coroutine.cr_frame):
+                yield asyncio.Task.get_name(thing), coroutine.cr_code
 
 
 def _hooks(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
@@ -186,18 +197,26 @@ def _finalizers(code: OldCode, _objects: list[Any]) -> Iterator[_Found]:
     for info in list(registry.values()):
         held = [info.func, *(info.args or ())]
         if any(code.owns(thing) for thing in held):
-            yield _name(info.func), info.func
+            yield qualname_of(info.func), info.func
 
 
 def _typing(code: OldCode, objects: list[Any]) -> Iterator[_Found]:
+    typing = own_values_of(sys.modules.get("typing"))
+    kinds = {each for each in typing.values() if type(each) is type}
     for thing in objects:
-        if type(thing).__module__ == "typing" or type(thing) is types.GenericAlias:
-            arguments = getattr(thing, "__args__", None)
-            if isinstance(arguments, tuple):
-                for argument in arguments:
-                    if code.owns(argument):
-                        yield repr(thing), argument
-                        break
+        kind = type(thing)
+        if kind is types.GenericAlias:
+            name, arguments = f"{qualname_of(thing.__origin__)}", thing.__args__
+        elif kind in kinds:
+            values = own_values_of(thing)
+            name, arguments = f"typing.{values.get('_name')}", values.get("__args__")
+        else:
+            continue
+        for argument in arguments or ():
+            if code.owns(argument):
+                inner = (f"{module_of(each)}.{qualname_of(each)}" for each in arguments)
+                yield f"{name}[{', '.join(inner)}]", argument
+                break
 
 
 _PLACES: tuple[tuple[str, Callable[[OldCode, list[Any]], Iterator[_Found]]], ...] = (
@@ -247,8 +266,8 @@ def find_referrers(
             for name, thing in look(code, objects):
                 found.setdefault((kind, name), _where(thing))
                 thing = None  # noqa: PLW2901 - or it would seem to be held by us
-        except Exception as error:  # noqa: BLE001 - a strange object hides one kind only
-            found[kind, f"(could not be read: {error!r})"] = ""
+        except BaseException as error:  # noqa: BLE001 - one kind only is hidden
+            found[kind, f"(could not be read: {repr_of(error)})"] = ""
     own = find_own(code, objects) if is_thorough else []
     del objects
     is_known = bool(found)
@@ -268,7 +287,8 @@ def find_referrers(
 def _where(thing: Any) -> str:
     if isinstance(thing, tuple):
         space, name = thing
-        file = str(space.get("__file__") or "")
+        file = space.get("__file__")
+        file = file if type(file) is str else ""
         line = line_of(space, name)
         return f"{file}:{line}" if line else file
     if isinstance(thing, types.CodeType):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import module_of, namespace_of, own_values_of, qualname_of, repr_of
 from luminal.supervise._halting import Leftover
 from luminal.supervise._interpreter_state import SIGNALS, handler_of
 from luminal.supervise._old_code import OldCode, place_of
@@ -120,7 +121,7 @@ def _is_old(code: OldCode, thing: Any) -> bool:
     if type(thing) is tuple or type(thing) is list:
         return any(_is_old(code, part) for part in thing)
     # Nearly always the name says no, and this is asked at each swap.
-    return getattr(thing, "__module__", None) in code.names and code.owns(thing)
+    return module_of(thing) in code.names and code.owns(thing)
 
 
 def _may_be_old(code: OldCode, things: Iterable[Any]) -> bool:
@@ -128,7 +129,7 @@ def _may_be_old(code: OldCode, things: Iterable[Any]) -> bool:
     names = code.names
     for thing in things:
         for part in thing if type(thing) in (tuple, list) else (thing,):
-            if getattr(part, "__module__", None) in names:
+            if module_of(part) in names:
                 return True
     return False
 
@@ -201,10 +202,10 @@ def _reference(value: Any) -> Callable[[], Any]:
 
 
 def _is_photons(value: Any) -> bool:
-    space = getattr(value, "__globals__", {})
-    if type(space) is dict and hasattr(space.get("__loader__"), "generation"):
+    space = value.__globals__ if type(value) is types.FunctionType else {}
+    if hasattr(space.get("__loader__"), "generation"):
         return True
-    module = sys.modules.get(str(getattr(value, "__module__", "")))
+    module = sys.modules.get(module_of(value))
     return hasattr(getattr(module, "__loader__", None), "generation")
 
 
@@ -265,7 +266,8 @@ def _log_handlers(code: OldCode) -> Iterator[_Entry]:
         handler = ref()
         if handler is None:
             continue
-        parts = [handler, handler.formatter, *handler.filters]
+        values = own_values_of(handler)
+        parts = [handler, values.get("formatter"), *values.get("filters", ())]
         if any(part is not None and code.owns(part) for part in parts):
             yield _Entry(
                 "logging", handler, functools.partial(_remove_handler, handler)
@@ -283,10 +285,10 @@ def generic_functions(thing: Any) -> Iterator[Any]:
     if type(thing) is functools.singledispatchmethod:
         thing = thing.dispatcher
     if type(thing) is types.FunctionType and "registry" in thing.__dict__:
-        if isinstance(thing.__dict__["registry"], types.MappingProxyType):
+        if type(thing.__dict__["registry"]) is types.MappingProxyType:
             yield thing
-    elif isinstance(thing, type):
-        for member in list(type.__getattribute__(thing, "__dict__").values()):
+    elif issubclass(type(thing), type):
+        for member in list(namespace_of(thing).values()):
             if type(member) is functools.singledispatchmethod:
                 yield from generic_functions(member)
 
@@ -313,9 +315,9 @@ def _used_by(code: OldCode) -> Iterator[dict[str, Any]]:
     for space in code.namespaces.values():
         yield space
         for value in list(space.values()):
-            home = value if isinstance(value, types.ModuleType) else None
-            name = home.__name__ if home else getattr(value, "__module__", None)
-            if isinstance(name, str):
+            is_module = type(value) is types.ModuleType
+            name = value.__dict__["__name__"] if is_module else module_of(value)
+            if type(name) is str:
                 tops.add(name.partition(".")[0])
     tops -= sys.stdlib_module_names
     tops |= {"__main__"}
@@ -487,6 +489,8 @@ class ExitFunction:
         """Whether *other* is this, or the function."""
         if type(other) is ExitFunction:
             return self is other
+        if type(other) is _Probe:
+            return other == self
         return bool(self._function == other)
 
     def __hash__(self) -> int:
@@ -656,8 +660,8 @@ def take_back(
     for source in _SOURCES if is_searched else ():
         try:
             entries = list(source(code))
-        except Exception as error:  # noqa: BLE001 - a strange object hides one kind
-            _logger.debug("a registry cannot be read: %r", error)
+        except BaseException as error:  # noqa: BLE001 - a strange object hides one kind
+            _logger.debug("a registry cannot be read: %s", repr_of(error))
             continue
         for entry in entries:
             try:
@@ -682,5 +686,4 @@ def _take_back_records(code: OldCode) -> None:
 
 
 def _leftover(kind: str, thing: Any, why: str) -> Leftover:
-    name = getattr(thing, "__qualname__", None) or type(thing).__qualname__
-    return Leftover(kind, str(name), where=place_of(thing), why=why)
+    return Leftover(kind, qualname_of(thing), where=place_of(thing), why=why)

@@ -212,7 +212,7 @@ def recorder(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
     """A module of the host's, in which traps say where they were sprung."""
     module: Any = types.ModuleType("hostile_recorder")
     module.on_loop = []
-    loop_thread = threading.current_thread()
+    loop_thread, is_over = threading.current_thread(), threading.Event()
     raised, hang = getattr(request, "param", ("ValueError()", False))
 
     def sprung(what: str) -> None:
@@ -223,12 +223,13 @@ def recorder(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
             if hang:
                 raise ValueError(what)  # the test fails, and ends
         if hang:
-            threading.Event().wait()
+            is_over.wait()
         raise eval(raised)
 
     module.sprung = sprung
     sys.modules[module.__name__] = module
     yield module
+    is_over.set()
     del sys.modules[module.__name__]
 
 
@@ -248,6 +249,15 @@ async def live(photons: Photons, loader: Loader) -> None:
     await loader.close()
 
 
+def write(photons: Photons, case: str) -> None:
+    """Write a photon of that kind, and one that is well."""
+    photons.write("hostile.py", TRAPS + CASES[case])
+    photons.photon(
+        "good", "@hookimpl\ndef on_message(self):\n    return 'good'",
+        "from luminal import hookimpl",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     "recorder", [(text, False) for text in RAISES.values()], indirect=True, ids=RAISES
@@ -256,11 +266,7 @@ async def test_what_photons_define_runs_on_no_loop_and_raises_nowhere(
     case: str, recorder: Any, photons: Photons
 ) -> None:
     """Nothing leaves the Loader but its own errors, and the others are well."""
-    photons.write("hostile.py", TRAPS + CASES[case])
-    photons.photon(
-        "good", "@hookimpl\ndef on_message(self):\n    return 'good'",
-        "from luminal import hookimpl",
-    )  # fmt: skip
+    write(photons, case)
     async with asyncio.timeout(DEADLINE):
         await live(photons, Loader(hookspecs=[Specs]))
     assert recorder.on_loop == []
@@ -272,11 +278,7 @@ async def test_what_photons_define_may_hang(
     case: str, recorder: Any, photons: Photons
 ) -> None:
     """The deadline of the step ends it, and the loop goes on."""
-    photons.write("hostile.py", TRAPS + CASES[case])
-    photons.photon(
-        "good", "@hookimpl\ndef on_message(self):\n    return 'good'",
-        "from luminal import hookimpl",
-    )  # fmt: skip
+    write(photons, case)
     limits = Deadlines(load=0.3, start=0.3, finalize=0.3, close=0.3)
     loader = Loader(hookspecs=[Specs], deadlines=limits)
     async with asyncio.timeout(brief(10)):

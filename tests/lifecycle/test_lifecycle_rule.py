@@ -678,7 +678,7 @@ schedulers = []
 """
 
 
-@pytest.mark.parametrize("is_given_back", [True])
+@pytest.mark.parametrize("is_given_back", [True, False])
 async def test_a_scheduler_out_of_a_library_is_given_back_or_named(
     host: Any,
     tmp_path: Path,

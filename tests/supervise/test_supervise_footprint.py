@@ -282,3 +282,68 @@ def test_a_directory_that_is_gone_and_an_object_that_cannot_be_shown(
     before = Footprint.take()
     sys.path_hooks.append(Shy())
     assert "Shy" in "".join(map(str, Footprint.take().since(before)))
+
+
+HOSTILE = """
+import threading, logging
+sprung = []
+def trap(what):
+    def spring(*args, **kwargs):
+        sprung.append(what)
+        raise SystemExit(what)
+    return spring
+
+ASKED = {f"__{name}__": trap(name) for name in (
+    "getattribute", "getattr", "eq", "hash", "bool", "repr", "str", "len", "iter",
+    "contains", "getitem", "instancecheck", "subclasscheck", "call")}
+SHOWN = {f"__{name}__": property(trap(name)) for name in (
+    "class", "dict", "module", "name", "wrapped", "args", "traceback",
+    "code", "func", "self", "origin")}
+
+class Meta(type):
+    locals().update({**ASKED, **SHOWN})
+    __call__, __hash__ = type.__call__, type.__hash__
+
+class Thing(metaclass=Meta):
+    locals().update({**ASKED, **SHOWN})
+
+class Error(BaseException):
+    locals().update({**ASKED, **SHOWN})
+
+class Local(threading.local):
+    __init__ = trap("init")
+
+class Names(list):
+    locals().update(ASKED)
+
+class Name(str):
+    locals().update(ASKED)
+    __hash__ = str.__hash__
+
+class Thread(threading.Thread):
+    locals().update({**ASKED, **SHOWN})
+    __hash__ = threading.Thread.__hash__
+"""
+
+
+def search_beside_hostile_code(*, is_own):
+    """Return which traps were sprung, and the names of what was found."""
+    p = types.ModuleType("retired_hostile")
+    exec(compile(HOSTILE, "hostile.py", "exec"), vars(p))
+    thing, error = p.Thing(), p.Error()
+    local = threading.local.__new__(p.Local)
+    old = p if is_own else photon()
+    kept = [error, local, p.Names([thing, error]), {p.Name("x"): thing}]
+    kept += [] if is_own else [old.Thing()]
+    p.sprung.clear()
+    found = find_referrers([vars(old)], photon="p", is_thorough=True)
+    kept.clear()
+    return list(p.sprung), [one.name for one in found]
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_no_code_of_photons_runs_while_referrers_are_searched(is_own):
+    """Neither that of the old code itself nor of what else is alive."""
+    sprung, names = search_beside_hostile_code(is_own=is_own)
+    assert sprung == []
+    assert not [name for name in names if "could not be read" in name]
