@@ -37,6 +37,7 @@ from luminal.cli._output import (
     run_async,
     short,
 )
+from luminal.discovery import find_data_files
 from luminal.discovery.lint import (
     DeclaredHook,
     ReloadIssue,
@@ -44,7 +45,6 @@ from luminal.discovery.lint import (
     declared_hooks,
     dependencies,
     dependents,
-    find_data_files,
     reload_issues,
 )
 from luminal.errors import (

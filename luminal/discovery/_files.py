@@ -31,8 +31,10 @@ __all__ = [
     "Stamp",
     "StatRecords",
     "are_unchanged",
+    "find_data_files",
     "is_as_before",
     "is_checkers_copy",
+    "is_data",
     "list_directory",
     "read_bytes",
     "settled",
@@ -435,3 +437,28 @@ def _has_digest(path: str, stamp: Stamp, digest: str) -> bool:
     except OSError:
         return False
     return seen == stamp and hashlib.sha512(data).hexdigest() == digest
+
+
+def find_data_files(location: str, pattern: str) -> list[str]:
+    """Return the data files that a pattern of ``photon_files`` matches.
+
+    Modules are none: they are watched anyway.
+
+    Args:
+        location: File of the photon; the pattern is relative to its folder.
+        pattern: As for `glob.glob`; ``**`` matches directories.
+
+    Returns:
+        Absolute paths, in their order.
+    """
+    import glob  # few photons declare any
+
+    folder = os.path.dirname(location)
+    found = glob.iglob(pattern, root_dir=folder, recursive=True)
+    paths = {os.path.normpath(os.path.join(folder, each)) for each in found}
+    return sorted(path for path in paths if is_data(path) and os.path.isfile(path))
+
+
+def is_data(path: str) -> bool:
+    """Whether the file at *path* is no module."""
+    return not path.endswith((".py", ".pyc", ".pyo"))

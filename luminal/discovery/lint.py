@@ -8,13 +8,13 @@ make a reload unsafe. What a decorator or a library does at run time is not seen
 from __future__ import annotations
 
 import ast
-import glob
 import os
 import stat
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.discovery._files import find_data_files
 from luminal.discovery._names import fold, split_requirement
 from luminal.discovery._static import parse
 from luminal.errors import LuminalError
@@ -32,7 +32,6 @@ __all__ = [
     "declared_hooks",
     "dependencies",
     "dependents",
-    "find_data_files",
     "reload_issues",
 ]
 
@@ -316,29 +315,6 @@ def reload_issues(candidate: Candidate) -> list[ReloadIssue]:
             hint = "correct the pattern, or add the file"
             found.append(ReloadIssue(candidate.location, candidate.line, why, hint))
     return found
-
-
-def find_data_files(location: str, pattern: str) -> list[str]:
-    """Return the data files that a pattern of ``photon_files`` matches.
-
-    Modules are none: they are watched anyway.
-
-    Args:
-        location: File of the photon; the pattern is relative to its folder.
-        pattern: As for `glob.glob`; ``**`` matches directories.
-
-    Returns:
-        Absolute paths, in their order.
-    """
-    folder = os.path.dirname(location)
-    found = glob.iglob(pattern, root_dir=folder, recursive=True)
-    paths = {os.path.normpath(os.path.join(folder, each)) for each in found}
-    return sorted(path for path in paths if is_data(path) and os.path.isfile(path))
-
-
-def is_data(path: str) -> bool:
-    """Whether the file at *path* is no module."""
-    return not path.endswith((".py", ".pyc", ".pyo"))
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:

@@ -242,7 +242,7 @@ class Generation:
         Args:
             pattern: Relative to the folder of the unit's file.
         """
-        from luminal.discovery.lint import find_data_files
+        from luminal.discovery import find_data_files
 
         location = self.locations[self.unit].path
         self.patterns.add((location, pattern))
@@ -251,7 +251,7 @@ class Generation:
 
     def matches(self, path: str) -> bool:
         """Whether the file at *path* is one of those that it declares."""
-        from luminal.discovery.lint import find_data_files
+        from luminal.discovery import find_data_files
 
         return any(path in find_data_files(*each) for each in self.patterns)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BYTES", "MOST_FILES", "Directory", "read_late_units", "read_unit"]
 
 MOST_FILES = 500
-"""Files of one unit that are read before they are imported.
+"""Files of one unit that are read before they are imported, and folders looked into.
 
 To read 500 takes some 20 ms. A larger package is likely to hold something that is not
 its code, an environment or a data set.
@@ -131,9 +131,13 @@ def _modules(
     if location.kind not in ("module", "package"):
         return
     yield unit, location
-    packages = [(unit, location.directory)]
-    while packages:
-        package, directory = packages.pop()
+    # Folders without an `__init__.py` may hold modules, or a tree of data: they are
+    # looked into last, and into so many folders only.
+    packages, folders = [(unit, location.directory)], list[tuple[str, str | None]]()
+    for _ in range(MOST_FILES):
+        if not packages and not folders:
+            return
+        package, directory = (packages or folders).pop()
         if directory is None:
             continue
         try:
@@ -152,6 +156,8 @@ def _modules(
                 if os.path.isfile(init):
                     yield fullname, ModuleLocation("package", init, unit)
                     packages.append((fullname, path))
+                elif stem != "__pycache__" and os.path.isdir(path):
+                    folders.append((fullname, path))
             elif (
                 stem != "__init__"
                 # A compiled module or a package of the same name hides it.

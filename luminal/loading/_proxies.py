@@ -82,12 +82,16 @@ class ModuleProxy(ModuleType):
     Args:
         name: Full name of the module.
         unit: Unit that it belongs to.
-        serving: What was in `sys.modules`.
+        serving: What was in `sys.modules`; None for a name that leads nowhere by now.
         attempt: The `Attempt` that stages the new generation; None once it serves.
     """
 
     def __init__(
-        self, name: str, unit: str, serving: ModuleType, attempt: Attempt | None
+        self,
+        name: str,
+        unit: str,
+        serving: ModuleType | None,
+        attempt: Attempt | None,
     ) -> None:
         super().__init__(name)
         own = _own(self, "__dict__")
@@ -103,7 +107,7 @@ class ModuleProxy(ModuleType):
                 return _own(self, name)
             if own["_earlier"]:
                 known = _of_caller(own, is_asked=False) or own["_module"]
-                if type(known) is Generation:
+                if known is None or type(known) is Generation:
                     return _own(self, name)
                 return getattr(known, name)
         # Every import asks for `__spec__`, in Python and in C. Whatever is raised here
@@ -156,6 +160,9 @@ def resolve(module: Any, *, is_import: bool = False) -> Any:
         earlier = _of_caller(own)
         if earlier is not None:
             return earlier
+    if found is None:
+        fullname = own["__name__"]
+        raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
     return found.require(own["__name__"]) if type(found) is Generation else found
 
 

@@ -13,7 +13,7 @@ import weakref
 from importlib.readers import FileReader
 from typing import TYPE_CHECKING, Any, cast
 
-from luminal.discovery.lint import is_data
+from luminal.discovery import is_data
 from luminal.errors import PhotonUnreadableError
 from luminal.loading._source import SourceFile, read_source
 

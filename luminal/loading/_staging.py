@@ -421,11 +421,10 @@ class Attempt:
             old = self.stage.earlier.get(unit)
             if old is not None and generation is not None:
                 stand_in(proxy, old)
+            elif old is not None:  # no new code has imported it
+                stand_in(ModuleProxy(fullname, unit, None, None), old)
             elif module is None and sys.modules.get(fullname) is proxy:
-                if unit in self.stage.replacing:  # no new code has imported it
-                    del sys.modules[fullname]
-                else:
-                    sys.modules[fullname] = serving
+                sys.modules[fullname] = serving
         for fullname, module in self._staged.items():
             taken.pop(fullname, None)
             publish(module)

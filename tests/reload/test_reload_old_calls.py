@@ -251,6 +251,90 @@ async def test_a_module_that_one_generation_has_not_imported(
         assert (part in sys.modules) is not new.startswith("part")
 
 
+HELPED = """
+import pickle
+from luminal import IPhoton, hookimpl
+{head}
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        return pickle.loads(pickle.dumps(Row())).number
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "files"),
+    [
+        ("class Row: number = 2", {}),
+        ("from .other import Row", {"other.py": "class Row: number = 2"}),
+        ("from .helper import Row", {"helper/__init__.py": "class Row: number = 2"}),
+    ],
+    ids=["dropped", "renamed", "a package"],
+)
+async def test_a_helper_that_new_code_does_without(make_host, photons, head, files):
+    """An old call finds it, nobody else does, and its name is free at the end."""
+    inside, leave, found = threading.Event(), threading.Event(), []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    helper = photons.write("helper.py", "class Row: number = 1\n")
+    path = photons.write("a.py", HELPED.format(head="from .helper import Row"))
+    async with make_host() as host:
+        (a,) = await host.run(path)
+        name = a.generation.unit.rpartition(".")[0] + ".helper"
+        thread = threading.Thread(target=lambda: found.extend(host.hook.visit(go=go)))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        helper.unlink()
+        for file, text in files.items():
+            photons.write(file, text)
+        photons.write("a.py", HELPED.format(head=head))
+        await host.reload_photon(a)
+        assert host.hook.visit(go=int) == [2]
+        is_there = "helper/__init__.py" in files
+        if is_there:
+            assert importlib.import_module(name).Row.number == 2
+        else:
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(name)
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [1]
+        await host.until(lambda: type(sys.modules.get(name)) is not ModuleProxy)
+        assert (name in sys.modules) is is_there
+
+
+async def test_a_late_module_of_a_folder_without_init(make_host, photons):
+    """It is a part of the package, and is read with it."""
+    inside, leave, found = threading.Event(), threading.Event(), []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    body = "return importlib.import_module('.plain.part', __name__).NUMBER"
+    photons.write("a/plain/part.py", "NUMBER = 1\n")
+    path = photons.write("a/__init__.py", LATE.format(head="", body=body))
+    async with make_host() as host:
+        (a,) = await host.run(path)
+        thread = threading.Thread(target=lambda: found.extend(host.hook.visit(go=go)))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        photons.write("a/plain/part.py", "NUMBER = 2\n")
+        photons.write("a/__init__.py", LATE.format(head="X = 2", body=body))
+        await host.reload_photon(a)
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [1]
+        assert host.hook.visit(go=int) == [2]
+
+
 async def test_a_module_of_a_photon_can_be_run_by_name(make_host, photons):
     """As `runpy` does, which asks its loader for the code."""
     photons.write("a/part.py", "NUMBER = 1\n")
