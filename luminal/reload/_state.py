@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from luminal._plain import name_of_class, repr_of, static_of
 from luminal.errors import PhotonStateError
 from luminal.model import Problem
 
@@ -52,9 +53,9 @@ def _own(data: dict[str, Any], modules: Iterable[str]) -> Iterator[tuple[str, st
     seen = {id(data)}
     for place, value in queue:
         for at, each in _items(value):
-            cls = each if isinstance(each, type) else type(each)
-            if getattr(cls, "__module__", None) in names:
-                yield place + at, cls.__qualname__
+            cls: Any = each if issubclass(type(each), type) else type(each)
+            if static_of(cls, "__module__") in names:
+                yield place + at, name_of_class(cls)
             elif id(each) not in seen and len(seen) < _MOST:
                 seen.add(id(each))
                 queue.append((place + at, each))
@@ -67,8 +68,8 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
         return
     if isinstance(value, dict):
         for key, each in list(value.items()):
-            yield f"[{key!r}]", each
-            yield f" key {key!r}", key
+            yield f"[{repr_of(key)}]", each
+            yield f" key {repr_of(key)}", key
     elif isinstance(value, list | tuple | set | frozenset) or kind.__name__ == "deque":
         for number, each in enumerate(list(value)):
             yield f"[{number}]", each

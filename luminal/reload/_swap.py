@@ -207,8 +207,8 @@ class Previous:
     data: Mapping[str, Any]
 
 
-async def hand_over(old: Handler, new: Handler) -> Previous:
-    """Copy the data of *old* to *new*, and return the argument of ``on_reload``.
+async def hand_over(old: Handler, new: Handler) -> tuple[Previous, tuple[Problem, ...]]:
+    """Copy the data of *old* to *new*.
 
     The data is copied so that the new photon cannot change what the old one has.
 
@@ -216,16 +216,23 @@ async def hand_over(old: Handler, new: Handler) -> Previous:
         old: Handler of the old photon.
         new: Handler of the new photon, which is not started yet.
 
+    Returns:
+        The argument of ``on_reload``, and what is wrong with the data all the same.
+
     Raises:
         PhotonReloadError: The data cannot be copied.
     """
     data = old.context.data
+
+    def copy() -> tuple[Problem, ...]:
+        new.context.data.update(deepcopy(data))
+        return own_instances(old)
+
+    warnings: tuple[Problem, ...] = ()
     if type(data) is not dict or data:
         # Objects in it may say themselves how they are copied.
         copied = await run_in_thread(
-            lambda: new.context.data.update(deepcopy(data)),
-            new.deadlines.start,
-            f"copy data of {old.name}",
+            copy, new.deadlines.start, f"copy data of {old.name}"
         )
         if copied.error is not None:
             raise PhotonReloadError(
@@ -235,9 +242,13 @@ async def hand_over(old: Handler, new: Handler) -> Previous:
                 why=error_text(copied.error),
                 hint="keep in 'context.data' only what 'copy.deepcopy' can copy",
             ) from copied.error
+        warnings = copied.value or ()
     new.context.shared = old.context.shared
     version = old.candidate.version if old.candidate is not None else ""
-    return Previous(version, old.number, old.instance, new.context.data)
+    return (
+        Previous(version, old.number, old.instance, new.context.data),
+        warnings,
+    )
 
 
 @attrs.define(eq=False)
@@ -677,8 +688,7 @@ class Swap:
 
         previous: Any = None
         if old is not None:
-            previous = await hand_over(old, new)
-            pair.warnings = own_instances(old)
+            previous, pair.warnings = await hand_over(old, new)
         with self.stage.entered(self._attempt):
             await new._start(prepare=prepare)
 
