@@ -261,6 +261,8 @@ async def by_watch(reloads: Reloads) -> AsyncIterator[None]:
                     await is_running.wait()
 
                 async def reload(text: str) -> None:
+                    # A save right after a reload is taken for one of a storm.
+                    await asyncio.sleep(0.06)
                     has_ended.clear()
                     file.write_text(text)
                     await asyncio.to_thread(has_ended.wait)

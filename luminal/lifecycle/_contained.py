@@ -39,8 +39,6 @@ INTERVAL = 60.0
 _MOST = 500
 """Kinds and places that are remembered; of more, the oldest are forgotten."""
 
-_ERROR = 40
-"""`logging.ERROR`, without importing logging."""
 
 # What raised in one place: photon, generation, kind, hook, class of the error, file
 # and line.
@@ -250,6 +248,8 @@ def _logger() -> logging.Logger:
 
 
 def _log(failure: Failure, error: BaseException) -> None:
+    import logging
+
     said = (
         f"{failure.count} so far"
         if failure.count > 1
@@ -257,12 +257,14 @@ def _log(failure: Failure, error: BaseException) -> None:
     )
     generation = f" (generation {failure.generation})" if failure.generation else ""
     problem, logger = failure.problem, _logger()
-    if not logger.isEnabledFor(_ERROR):
+    if not logger.isEnabledFor(logging.ERROR):
         return
     text = "photon %r%s: %s at %s:%d: %s; %s"
     place = problem.what, problem.file, problem.line, problem.why
     args = (failure.photon, generation, *place, said)
-    record = logger.makeRecord(logger.name, _ERROR, __file__, 0, text, args, None)
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, text, args, None
+    )
     # Not the exception itself: whoever keeps the record would keep old code with it.
     record.exc_text = _traceback_text(error)
     logger.handle(record)

@@ -22,6 +22,28 @@ PATIENT = Deadlines(DEADLINE, DEADLINE, DEADLINE, DEADLINE, DEADLINE)
 """Only a hang lasts as long; tests of hangs set shorter ones."""
 
 
+def text(name: str, number: int, head: str = "", body: str = "pass") -> str:
+    """Return a file with one photon that answers with its name and a number.
+
+    Args:
+        name: Its name.
+        number: The number.
+        head: Lines of the module.
+        body: A line of the class.
+    """
+    return (
+        "import asyncio\n"
+        "from luminal import IPhoton, hookimpl\n"
+        f"{head}\n"
+        "class Photon(IPhoton):\n"
+        f"    photon_name = {name!r}\n"
+        f"    {body}\n"
+        "    @hookimpl\n"
+        "    def who(self):\n"
+        f"        return ({name!r}, {number})\n"
+    )
+
+
 class Specs:
     """The hooks of the test host."""
 

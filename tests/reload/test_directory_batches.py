@@ -10,20 +10,8 @@ import pytest
 
 from luminal.errors import LuminalError
 from luminal.model import Deadlines, EventKind, Probation, State
+from tests.reload.conftest import text
 from tests.waiting import DEADLINE
-
-
-def text(name, number, head="", body=""):
-    return (
-        "from luminal import IPhoton, hookimpl\n"
-        f"{head}\n"
-        "class Photon(IPhoton):\n"
-        f"    photon_name = {name!r}\n"
-        f"    {body}\n"
-        "    @hookimpl\n"
-        "    def who(self):\n"
-        f"        return ({name!r}, {number})\n"
-    )
 
 
 class Batch:

@@ -20,23 +20,8 @@ from luminal.errors import (
 )
 from luminal.model import EventKind
 from luminal.reload.watching import Timing, _watcher
-from tests.reload.conftest import PATIENT, Specs
+from tests.reload.conftest import PATIENT, Specs, text
 from tests.waiting import DEADLINE, async_wait_until, brief, tasks_left, wait_until
-
-
-def text(name, number, head="", body="pass"):
-    return (
-        "import asyncio\n"
-        "from luminal import IPhoton, hookimpl\n"
-        f"{head}\n"
-        "class Photon(IPhoton):\n"
-        f"    photon_name = {name!r}\n"
-        f"    {body}\n"
-        "    @hookimpl\n"
-        "    def who(self):\n"
-        f"        return ({name!r}, {number})\n"
-    )
-
 
 SLOW = "async def start(self): await asyncio.sleep(0.05)"
 
