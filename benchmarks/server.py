@@ -84,25 +84,28 @@ def get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
 
 
 class Editor(threading.Thread):
-    """Saves the route's package ten times a second, every fifth time broken."""
+    """Saves the route's package ten times a second, every fifth time broken.
+
+    The last save is a good one: one that a broken save follows at once need not be live.
+    """
 
     def __init__(self, package: Path) -> None:
         super().__init__()
         self.package = package
         self.is_over = threading.Event()
         self.edits = 0
-        self.latest = 1
+        self.latest = 0
 
     def run(self) -> None:
-        """Save until `stop` is set."""
+        """Save until `is_over` is set."""
         file = self.package / "edition.py"
-        while not self.is_over.wait(EDIT_EVERY):
+        is_over = False
+        while not is_over:
+            is_over = self.is_over.wait(EDIT_EVERY)
             self.edits += 1
-            if self.edits % 5 == 0:
-                file.write_text(f"EDITION = {self.edits} +\n")
-            else:
-                file.write_text(f"EDITION = {self.edits}\n")
-                self.latest = self.edits
+            is_broken = self.edits % 5 == 0 and not is_over
+            file.write_text(f"EDITION = {self.edits}{' +' if is_broken else ''}\n")
+        self.latest = self.edits
 
 
 class Checker(threading.Thread):
@@ -219,7 +222,7 @@ def run(seconds: int) -> dict[str, Any]:
 
 
 def _shows(connection: http.client.HTTPConnection, edition: int) -> bool:
-    """Wait until responses have *edition*, the last one that was not broken."""
+    """Wait until responses have *edition*, the last one."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if set(json.loads(get(connection, "/whole")[1])["editions"]) == {edition}:
