@@ -127,7 +127,6 @@ def main() -> int:
         "format": [python, "-m", "ruff", "format", "--check"],
         "mypy": [python, "-m", "mypy"],
         "imports": [python.with_name("lint-imports")],
-        "benchmarks": [python, "-m", "benchmarks", "--size", "small"],
         "docs": [python, "-m", "sphinx", "-qEnW", "docs", "docs/_build/html"],
         "pytest": [*pytest, "--junitxml", ".dev/last-run.xml"],  # for the next docs
     }

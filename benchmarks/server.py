@@ -86,7 +86,7 @@ def get(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
 class Editor(threading.Thread):
     """Saves the route's package ten times a second, every fifth time broken.
 
-    The last save is a good one: one that a broken save follows at once need not be live.
+    The last save is a good one: what a broken save follows at once need not be live.
     """
 
     def __init__(self, package: Path) -> None:

@@ -186,3 +186,12 @@ def test_pins_are_those_of_uv_and_fit_what_is_asked_for() -> None:
             versions = [str(p.specifier)[2:] for p in pins if p.name == wanted.name]
             assert versions, entry
             assert all(version in wanted.specifier for version in versions), entry
+
+
+def test_every_benchmark_can_be_imported() -> None:
+    """They use names of the package that no other test uses; to run them takes long."""
+    topics = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+    lines = [f"import benchmarks.{topic}" for topic in topics]
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], check=True, cwd=ROOT, timeout=100
+    )
