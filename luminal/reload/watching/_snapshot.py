@@ -482,7 +482,9 @@ class Tracker:
         # event of a name must not override it. Locks last: they end event came before.
         for path, event in sorted(events.items(), key=_rank):
             if event is FileEvent.LOCKED:
-                self.settle.add_lock(path, self.clock())
+                # A known one was deleted, and made again before this was read.
+                self._hold(path, is_held=False)
+                self._hold(path, is_held=True)
             elif event is FileEvent.UNLOCKED:
                 self.settle.remove_lock(path, self.clock())
             elif event is FileEvent.RELIST or event is FileEvent.RELINKED:
