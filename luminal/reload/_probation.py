@@ -134,7 +134,7 @@ class ProvisionalSwap:
             if pair.new is not None:
                 self.runtime.emit(EventKind.CONFIRMED, pair.new)
         retiring = [p.retiring for p in self.pairs if p.retiring]
-        self.retirements.begin(retiring, self.before.values())
+        await self.retirements.begin(retiring, self.before.values()).ensure_begun()
         await self.when_over(self)
 
     async def revert(self, failed: Handler, why: str) -> None:
@@ -183,7 +183,8 @@ class ProvisionalSwap:
                 problem=problem,
                 hooks=tuple(sorted(changed)),
             )
-        self.retirements.begin([new for _, new, _ in back], reverted)
+        retiring = [new for _, new, _ in back]
+        await self.retirements.begin(retiring, reverted).ensure_begun()
         for handler in stopped:  # what the host has stopped stays stopped
             await handler.stop()
         for handler, _, _ in back:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -49,6 +48,9 @@ class Retirement:
         runtime: The connections of photons to the host.
         worker: Emits events where no event loop runs.
         until: `time.monotonic()` until which their calls are waited for.
+
+    Attributes:
+        is_over: Whether Luminal refers no more to the old generation.
     """
 
     handlers: list[Handler]
@@ -56,25 +58,24 @@ class Retirement:
     runtime: Runtime
     worker: WorkerThread
     until: float
-    # It belongs to no loop, as waiters may be on other ones.
-    _ended: Future[None] = attrs.Factory(Future)
+    is_over: bool = False
+    # Wake those that wait for the end, on whatever loop; guarded, as threads add to it.
+    _waiting: list[Callable[[], object]] = attrs.Factory(list)
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
     # None before it has begun, and once a thread of its own has taken over.
     _task: asyncio.Task[None] | None = None
     _is_drained: bool = False
+    # There is nothing to wait for: it is carried out by who waits for it, in no task.
+    _is_short: bool = False
     # Whoever takes the only item carries it out.
     _unbegun: list[None] = attrs.Factory(lambda: [None])
 
-    @property
-    def is_over(self) -> bool:
-        """Whether Luminal refers no more to the old generation."""
-        return self._ended.done()
-
-    def __attrs_post_init__(self) -> None:
-        self._ended.set_running_or_notify_cancel()  # no waiter can cancel it
-
     def begin(self) -> None:
         """Start on the running loop; where none runs, see `ensure_begun`."""
-        if not has_loop() or not self._take():
+        if not has_loop():
+            return
+        self._is_short = self._has_nothing_to_do()
+        if self._is_short or not self._take():
             return
         import asyncio
 
@@ -93,16 +94,20 @@ class Retirement:
         """Begin, where that could not be done; at once, where there is little to do."""
         if not self._unbegun:
             return
-        if all(map(self._has_nothing_to_do, self.handlers)):
+        if self._is_short or self._has_nothing_to_do():
             if self._take():
                 await self._carry_out(is_idle=True)
         else:
             await reach_loop()
             self.begin()
 
-    def _has_nothing_to_do(self, handler: Handler) -> bool:
+    def _has_nothing_to_do(self) -> bool:
+        """Whether there is nothing to wait for, and nothing of a photon's to call."""
         in_flight = self.runtime.plugins.in_flight
-        return handler._has_no_end and not in_flight(handler.instance)
+        return all(
+            handler._has_no_end and not in_flight(handler.instance)
+            for handler in self.handlers
+        )
 
     def shorten(self, seconds: float = 0.0) -> None:
         """Wait for calls at most *seconds* from now; may be called in any thread."""
@@ -135,7 +140,7 @@ class Retirement:
         loop = self._task.get_loop() if self._task is not None else None
         if loop is not None and not loop.is_running() and not self.is_over:
             await self._carry_out()
-        return await self._wait(seconds)
+        return self.is_over or await self._wait(seconds)
 
     def report_late(self) -> None:
         """Report that a third generation is committed before this one has ended."""
@@ -150,8 +155,6 @@ class Retirement:
     async def _wait(self, seconds: float | None) -> bool:
         import asyncio
 
-        if self.is_over:
-            return True
         loop = await reach_loop()
         ended = loop.create_future()
 
@@ -159,7 +162,7 @@ class Retirement:
             if not ended.done():
                 ended.set_result(None)
 
-        def end(_: object) -> None:
+        def end() -> None:
             with suppress(RuntimeError):  # no loop runs here, or ours is closed
                 if asyncio.get_running_loop() is loop:
                     wake()  # without the loop's own socket
@@ -167,7 +170,10 @@ class Retirement:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(wake)
 
-        self._ended.add_done_callback(end)
+        with self._lock:
+            if self.is_over:
+                return True
+            self._waiting.append(end)
         timer = loop.call_later(seconds, wake) if seconds is not None else None
         try:
             await ended
@@ -200,8 +206,11 @@ class Retirement:
                 handler._release()
                 report_referrers(handler, namespaces)
         finally:
-            if not self.is_over:
-                self._ended.set_result(None)
+            with self._lock:
+                self.is_over = True
+                waiting, self._waiting = self._waiting, []
+            for wake in waiting:
+                wake()
 
     def _report_left(self, registered: Iterable[Leftover]) -> None:
         """Emit an event for each registration that could not be taken back."""
