@@ -264,15 +264,19 @@ class Handler:
         self,
         result: OutcomeResult = OutcomeResult.LOADED,
         problem: Problem | None = None,
+        warnings: tuple[Problem, ...] = (),
     ) -> Outcome:
         """Return what became of the photon, as a value for reports.
 
         Args:
             result: Loaded or failed.
             problem: Why it failed.
+            warnings: What is wrong all the same.
         """
         origin = self.candidate.origin if self.candidate is not None else ""
-        return Outcome(self.name, result, origin, self.filepath, self.number, problem)
+        return Outcome(
+            self.name, result, origin, self.filepath, self.number, problem, warnings
+        )
 
     async def start(self) -> None:
         """Create the photon, start it, and register its hooks; done once only.

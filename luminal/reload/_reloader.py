@@ -7,6 +7,8 @@ retired, or kept for the time of probation.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -194,12 +196,9 @@ class Reloader:
             self.retirements.retire_earlier,
         )
         await transaction.run()
-        done = Reloaded()
-        for swaps in transaction.connected:
-            done += await self._accept(swaps)
-        for swap, cause in transaction.rejected:
-            done += self._reject(swap, cause)
-        return done
+        done = [await self._accept(swaps) for swaps in transaction.connected]
+        done += [self._reject(swap, cause) for swap, cause in transaction.rejected]
+        return functools.reduce(operator.add, done) if done else Reloaded()
 
     async def _accept(self, swaps: list[Swap]) -> Reloaded:
         """Report what was replaced, and retire it now or after probation.
@@ -256,7 +255,6 @@ class Reloader:
             outdated: What it uses, and no reload renews.
         """
         handler: Any = pair.old or pair.new
-        outcome: Outcome = handler._outcome()
         changed = stays + pair.warnings
         if pair.retiring:
             changed += entries_taken_away(pair.retiring)
@@ -265,7 +263,8 @@ class Reloader:
         copies = self.world.copies_of_host(handler.generation.unit)
         for problem in outdated:
             self.runtime.emit(EventKind.OUTDATED, handler, problem=problem)
-        return attrs.evolve(outcome, warnings=(*changed, *outdated, *copies))
+        outcome: Outcome = handler._outcome(warnings=(*changed, *outdated, *copies))
+        return outcome
 
     async def _conclude(
         self,
@@ -359,8 +358,9 @@ class Reloader:
             self.runtime.emit(
                 EventKind.REJECTED, handler, problem=problem, number=number
             )
-            outcome = handler._outcome(OutcomeResult.FAILED, problem)
-            outcomes.append(attrs.evolve(outcome, warnings=swap.outdated))
+            outcomes.append(
+                handler._outcome(OutcomeResult.FAILED, problem, swap.outdated)
+            )
             for each in swap.outdated:
                 self.runtime.emit(EventKind.OUTDATED, handler, problem=each)
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
@@ -426,8 +426,12 @@ class Reloader:
         Args:
             *earlier: Generations that were replaced.
         """
+        is_wanted = self.registry.has_unit
         units = {unit for g in earlier for unit in (g.unit, *g.needs, *g.late_units)}
-        ended = self.world.retire(units, self.registry.has_unit)
+        units = {unit for unit in units if not is_wanted(unit)}
+        if not units:
+            return
+        ended = self.world.retire(units, is_wanted)
         self.runtime.plugins.forget_specs(ended)
         for generation in ended:
             self._history.forget(generation.unit)

@@ -8,7 +8,7 @@ leaves the host as it was.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         Coroutine,
         Iterable,
-        Iterator,
         Mapping,
         Sequence,
     )
@@ -63,6 +62,9 @@ __all__ = [
     "shield_until_done",
     "stop_exclusive",
 ]
+
+
+_FACTS = tuple(attribute.name for attribute in attrs.fields(Candidate))
 
 
 @attrs.define(eq=False)
@@ -183,7 +185,9 @@ def _updated(
     if type(tags) in (list, tuple):
         texts = (plain(tag) for tag in tags if issubclass(type(tag), str))
         metadata["tags"] = tuple(texts)
-    return attrs.evolve(candidate, name=chosen.name, **metadata)
+    # `attrs.evolve` takes three times as long, in each reload.
+    known = {name: getattr(candidate, name) for name in _FACTS}
+    return Candidate(**{**known, "name": chosen.name, **metadata})
 
 
 @attrs.frozen
@@ -369,14 +373,6 @@ class LateDependencies:
             for generation in list(staged.values()):
                 self.found |= self.others & generation.needs
 
-    @contextmanager
-    def collecting(self, attempt: Attempt) -> Iterator[None]:
-        """Do so at the end of the block, also when an import in it fails."""
-        try:
-            yield
-        finally:
-            self.collect(attempt.pending)
-
     def check(self, staged: Mapping[str, Generation]) -> None:
         """Reject new code that would be linked to an earlier generation.
 
@@ -494,6 +490,8 @@ class Swap:
     failed_unit: str = ""
     # What the photons use, and is different on disk by now, though no reload renews it.
     outdated: tuple[Problem, ...] = ()
+    # Unit → how its photons are chosen, where it has any.
+    _chosen_by: dict[str, Choice | None] = attrs.field(init=False)
     _attempt: Attempt | None = None
     # Unit → what its import has changed, until its photons are known.
     _import_changes: dict[str, InterpreterChanges] = attrs.Factory(dict)
@@ -502,11 +500,11 @@ class Swap:
 
     def __attrs_post_init__(self) -> None:
         self.before = {unit: self.world.generations[unit] for unit in self.units}
-        self.concerned = self.handlers()
-
-    def handlers(self) -> list[Handler]:
-        """Return the Handlers of the photons that are to be replaced."""
-        return self.registry.of_units(self.units)
+        # The host's lock is held until the swap is over: none is added or removed.
+        self.concerned = self.registry.of_units(self.units)
+        self._chosen_by = {
+            h.generation.unit: h._choice for h in self.concerned if h.generation
+        }
 
     @property
     def staged(self) -> dict[str, Generation]:
@@ -530,13 +528,13 @@ class Swap:
     async def _prepare(self) -> None:
         """Stage the new photons, and start them beside the old ones."""
         selected = await self._select()
-        while unstable := [h for h in self.handlers() if _is_in_between(h)]:
+        while unstable := [h for h in self.concerned if _is_in_between(h)]:
             async with unstable[0]._lock:
                 pass
         self._check_each_once(selected)
         known = [c for r in self.change.upgrades.values() for c in r.candidates]
         known += self.change.candidates
-        self.pairs = pair_up(selected, self.handlers(), self.runtime, known)
+        self.pairs = pair_up(selected, self.concerned, self.runtime, known)
         self._check_names()
         self.late.check_requirements(self.pairs, self.registry, self.prepared)
         for pair in self.pairs:
@@ -549,56 +547,13 @@ class Swap:
 
     async def _select(self) -> list[Selected]:
         """Stage the units, and choose their photons."""
-        chosen_by = {
-            h.generation.unit: h._choice for h in self.handlers() if h.generation
-        }
-        began, at = time.perf_counter(), ""
-
-        def stage() -> list[Selected]:
-            nonlocal at
-            selected: list[Selected] = []
-            world = self.world
-            self.outdated = world.outside.changes(world.with_needs(self.units))
-            own = frozenset(self.units)
-            with self.stage.attempt(own) as attempt, self.late.collecting(attempt):
-                self._attempt = attempt
-                for unit in self.units:
-                    upgrade = self.change.upgrades.get(unit)
-                    if upgrade is None and unit not in chosen_by:
-                        # A helper. Whoever imports it brings it; it may have gone.
-                        continue
-                    at = unit
-                    running = self.world.generations[unit]
-                    if unit in self.change.moves:
-                        selected += self._move(unit, attempt, chosen_by[unit])
-                    if unit in self.change.gone:
-                        continue
-                    with self._tracking(unit):
-                        if upgrade is not None:
-                            generation = attempt.provide(unit, upgrade.origin)
-                        else:
-                            is_pinned = unit in self.change.pinned
-                            known = None if is_pinned else running.locations.get(unit)
-                            generation = attempt.provide(unit, running.origin, known)
-                    choice = upgrade.choice if upgrade else chosen_by.get(unit)
-                    if choice is not None:
-                        chosen = choice.select(generation)
-                        if upgrade is not None:
-                            check_objects(
-                                chosen,
-                                upgrade.candidates,
-                                choice.base,
-                                self.runtime.plugins,
-                            )
-                        selected += chosen
-            return selected
-
+        began = time.perf_counter()
         result = await run_in_thread(
-            stage, self.runtime.deadlines.load, "luminal-stage"
+            self._stage_all, self.runtime.deadlines.load, "luminal-stage"
         )
         if result.error is not None:
-            self.failed_unit = at  # the only trace of it where the limit was exceeded
             raise _not_cancelled(result.error)
+        self.failed_unit = ""
         self.late.check(self.staged)
         seconds = time.perf_counter() - began
         selected = result.value or []
@@ -606,6 +561,51 @@ class Swap:
             number = chosen.generation.number
             event = Event(EventKind.STAGED, chosen.name, number, seconds=seconds)
             self.runtime.events.emit(event)
+        return selected
+
+    def _stage_all(self) -> list[Selected]:
+        """Stage the units as one attempt; in a thread."""
+        world = self.world
+        self.outdated = world.outside.changes(world.with_needs(self.units))
+        with self.stage.attempt(frozenset(self.units)) as attempt:
+            self._attempt = attempt
+            try:
+                return [
+                    chosen
+                    for unit in self.units
+                    for chosen in self._stage_unit(unit, attempt)
+                ]
+            finally:
+                self.late.collect(attempt.pending)
+
+    def _stage_unit(self, unit: str, attempt: Attempt) -> list[Selected]:
+        """Stage one unit; return its photons, and those that have moved from it."""
+        upgrade = self.change.upgrades.get(unit)
+        if upgrade is None and unit not in self._chosen_by:
+            # A helper. Whoever imports it brings it; it may have gone.
+            return []
+        self.failed_unit = unit  # the only trace of it where the limit is exceeded
+        running = self.before[unit]
+        selected: list[Selected] = []
+        if unit in self.change.moves:
+            selected += self._move(unit, attempt, self._chosen_by[unit])
+        if unit in self.change.gone:
+            return selected
+        with self._tracking(unit):
+            if upgrade is not None:
+                generation = attempt.provide(unit, upgrade.origin)
+            else:
+                is_pinned = unit in self.change.pinned
+                known = None if is_pinned else running.locations.get(unit)
+                generation = attempt.provide(unit, running.origin, known)
+        choice = upgrade.choice if upgrade else self._chosen_by.get(unit)
+        if choice is not None:
+            chosen = choice.select(generation)
+            if upgrade is not None:
+                check_objects(
+                    chosen, upgrade.candidates, choice.base, self.runtime.plugins
+                )
+            selected += chosen
         return selected
 
     def _move(
@@ -637,7 +637,9 @@ class Swap:
         Raises:
             PhotonConflictError: Names both files; the one that had it before keeps it.
         """
-        had = {fold(h.name): h.generation.unit for h in self.handlers() if h.generation}
+        if len(selected) < 2:
+            return
+        had = {fold(h.name): h.generation.unit for h in self.concerned if h.generation}
         known: dict[str, Selected] = {}
         for chosen in selected:
             key = fold(chosen.name)

@@ -187,6 +187,8 @@ class Transaction:
 
     def _connected(self) -> list[list[Swap]]:
         """Return the prepared swaps in groups, see `connected`."""
+        if len(self.prepared) == 1:
+            return [self.prepared[:]]
         swaps = {swap.units[0]: swap for swap in self.prepared}
         needed = _dependencies(self.prepared)
         groups = components(swaps.keys(), needed.__getitem__)
