@@ -143,7 +143,10 @@ class CallSnapshot:
 
     def has(self, plugin: object) -> bool:
         """Return whether *plugin* is among the implementations."""
-        return any(impl.plugin is plugin for impl in self.implementations)
+        for impl in self.implementations:  # noqa: SIM110 - asked in each reload
+            if impl.plugin is plugin:
+                return True
+        return False
 
     def again(self) -> CallSnapshot:
         """Return a snapshot of the same implementations, of which no call knows."""

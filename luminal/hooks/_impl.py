@@ -238,8 +238,8 @@ def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any
     found = []
     for name, value, is_method in _functions(plugin):
         options = getattr(value, mark, None)
-        if options is None:
-            options = getattr(getattr(value, "__func__", None), mark, None)
+        if options is None and type(value) is not types.FunctionType:
+            options = getattr(value.__func__, mark, None)
         if isinstance(options, dict):
             found.append((name, _bind(value, plugin, is_method), options))
     found.sort(key=lambda item: item[0])

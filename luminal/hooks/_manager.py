@@ -442,7 +442,10 @@ class PluginManager(pluggy.PluginManager):
         """Whether *hook* has implementations of more than one *plugin*'s class."""
         caller = self._callers.get(hook)
         implementations = caller.snapshot.implementations if caller is not None else ()
-        return any(type(impl.plugin) is not plugin for impl in implementations)
+        for impl in implementations:  # noqa: SIM110 - asked in each reload
+            if type(impl.plugin) is not plugin:
+                return True
+        return False
 
     def check_pending(self) -> None:
         """Raise for an implementation of a hook without a specification.

@@ -656,7 +656,10 @@ class Registry:
 
     def in_order(self, handlers: Iterable[Handler]) -> list[Handler]:
         """Return *handlers* in the order of loading; what is not loaded first."""
-        return sorted(handlers, key=lambda h: self._entries.get(h, _NO_ENTRY)[0])
+        found = list(handlers)
+        if len(found) > 1:
+            found.sort(key=lambda h: self._entries.get(h, _NO_ENTRY)[0])
+        return found
 
     def files(self) -> list[str]:
         """Return the files that photons were loaded from, in the order of loading."""
@@ -701,7 +704,7 @@ class Registry:
         Raises:
             PhotonNotFoundError: It is not loaded.
         """
-        if isinstance(photon, str | os.PathLike):
+        if not isinstance(photon, Handler):
             known = self.get(os.fspath(photon))
             path = os.path.abspath(photon) if known is None else known.filepath
             found = self.of_file(path) or self.of_file(os.path.realpath(path))

@@ -117,8 +117,11 @@ class CrossLoopLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        own = self._holder
-        _holders.set(tuple(h for h in _holders.get() if h is not own))
+        inside, own = _holders.get(), self._holder
+        if inside and inside[-1] is own:
+            _holders.set(inside[:-1])
+        else:
+            _holders.set(tuple(h for h in inside if h is not own))
         self._pass_on()
 
     def _pass_on(self) -> None:

@@ -600,9 +600,8 @@ def add_to_finder(world: World) -> None:
     ours is put over that one. It is a new one each time, so that none calls itself.
     """
     global _worlds
-    is_known = any(known is world for known in _worlds)
     is_on_top = all(place.is_taken for place in _places)
-    if is_known and is_on_top and _PhotonFinder in sys.meta_path:
+    if world in _worlds and is_on_top and _PhotonFinder in sys.meta_path:
         return
     with _lock:
         if world not in _worlds:

@@ -22,7 +22,8 @@ import attrs
 from luminal._plain import note_text
 from luminal.errors import PhotonTimeoutError
 from luminal.supervise import (
-    noting_waits,
+    begin_noting,
+    end_noting,
     own_thread_of_step,
     started_for_step,
     unowned,
@@ -586,8 +587,12 @@ class _Running:
 def _serve(work: SimpleQueue[_Work | None]) -> None:
     while (given := work.get()) is not None:
         job, done = given
-        with noting_waits():  # it may hang, and is halted then
+        is_new = begin_noting()  # it may hang, and is halted then
+        try:
             job()
+        finally:
+            if is_new:
+                end_noting()
         # No reference to the photon remains here when its reload goes on. What it has
         # put into a `threading.local` belongs to that object, not to the thread.
         del job, given

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from luminal.supervise._threads import TracedThread as TracedThread
     from luminal.supervise._threads import checkpoint as checkpoint
     from luminal.supervise._threads import sleep as sleep
-    from luminal.supervise._waits import noting_waits as noting_waits
+    from luminal.supervise._waits import begin_noting as begin_noting
+    from luminal.supervise._waits import end_noting as end_noting
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
@@ -115,6 +116,6 @@ __getattr__, __dir__ = lazy_attributes(
             "checkpoint",
             "sleep",
         ),
-        "_waits": ("noting_waits",),
+        "_waits": ("begin_noting", "end_noting"),
     },
 )

@@ -341,7 +341,8 @@ class Scope:
 
     def _forget_ended(self) -> None:
         """Refer no more to what has ended; it may hold things of other generations."""
-        self._owned = {one: None for one in self._owned if one.is_alive()}
+        if self._owned:
+            self._owned = {one: None for one in self._owned if one.is_alive()}
         # Looking at thousands that live takes its time: not again for each new one.
         self._most_owned = max(32, 2 * len(self._owned))
 
@@ -741,13 +742,16 @@ class Scope:
                     heir.adopt(one)
 
     def _not_mine(self) -> list[OwnedResource]:
+        living = self.living()
+        if not living:
+            return living
         import asyncio
 
         try:
             mine = {asyncio.current_task(), threading.current_thread()}
         except RuntimeError:
             mine = {None, threading.current_thread()}
-        return [one for one in self.living() if one.thing not in mine]
+        return [one for one in living if one.thing not in mine]
 
     def _end_each(self, alive: list[OwnedResource], how: str) -> None:
         for one in reversed(alive):

@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import threading
 from _thread import allocate_lock, get_ident
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 __all__ = [
     "begin_noting",
     "end_noting",
     "forget_waits",
-    "noting_waits",
     "waiter_of",
 ]
 
@@ -66,17 +61,6 @@ def end_noting() -> None:
         # Where somebody else has replaced ours since, it stays and only passes on.
         if not _waiters and threading._allocate_lock is _allocate_lock:  # type: ignore[attr-defined]  # noqa: SLF001
             threading._allocate_lock = _before  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-@contextmanager
-def noting_waits() -> Iterator[None]:
-    """Note in a block what the current thread waits on: it may be halted."""
-    is_new = begin_noting()
-    try:
-        yield
-    finally:
-        if is_new:
-            end_noting()
 
 
 def waiter_of(ident: int) -> Any:
