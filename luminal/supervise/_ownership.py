@@ -14,6 +14,7 @@ import functools
 import sys
 import threading
 import types
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -72,10 +73,20 @@ awaited_imports: set[str] = set()
 """First part of the names of modules that are to be wrapped when they are imported."""
 
 _MACHINERY = sys.stdlib_module_names | {"luminal"}
+"""Whose frames do not decide who starts something."""
+_LOOPS_OWN = frozenset({"luminal", "asyncio.base_events"})
+"""Likewise, where what the standard library starts is nobody's."""
 # The value for: no owner, whatever the rule says.
 _NOBODY: Any = object()
-# What Luminal starts just now in this thread, and for whom.
-_explicit = threading.local()
+
+
+class _Explicit(threading.local):
+    """For whom Luminal starts something just now in this thread; None: see the rule."""
+
+    owner: Any = None
+
+
+_explicit = _Explicit()
 
 # A dictionary for its order: one scope comes or goes whatever the number of others.
 _scopes: dict[Scope, None] = {}
@@ -124,7 +135,7 @@ class _set_for_thread:  # noqa: N801 - used as a function, in a ``with`` stateme
         self._owner = owner
 
     def __enter__(self) -> None:
-        self._before = getattr(_explicit, "owner", None)
+        self._before = _explicit.owner
         _explicit.owner = self._owner
 
     def __exit__(self, *_: object) -> None:
@@ -139,9 +150,12 @@ def started_for(owner: Scope | None) -> _set_for_thread:
     return _set_for_thread(owner if owner is not None else _NOBODY)
 
 
-def by_rule() -> _set_for_thread:
+def by_rule() -> _set_for_thread | nullcontext[None]:
     """Let the rule decide within the ``with`` block: code of others may run there."""
-    return _set_for_thread(None)
+    return _BY_RULE if _explicit.owner is None else _set_for_thread(None)
+
+
+_BY_RULE = nullcontext()
 
 
 def unowned() -> _set_for_thread:
@@ -171,22 +185,27 @@ class in_step:  # noqa: N801 - used as a function, in a ``with`` statement
 # The rule -----------------------------------------------------------------------------
 
 
+def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
+    """Do what `find_owner` does, whatever Luminal is starting just now."""
+    with by_rule():
+        return find_owner(*runs, is_direct=is_direct)
+
+
 def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
     """Return the owner of what is being started, or None.
+
+    Only wrappers of Luminal's own call this: the frame that has called one is looked at
+    first.
 
     Args:
         *runs: What will be called: functions, coroutines, objects of any kind.
         is_direct: What the standard library starts for itself is nobody's, also where
             a photon has called it.
     """
-    owner = getattr(_explicit, "owner", None)
+    # The host's own tasks and timers pay for this, so it calls little.
+    owner = _explicit.owner
     if owner is not None:
         return None if owner is _NOBODY else owner
-    return owner_by_rule(*runs, is_direct=is_direct)
-
-
-def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
-    """Do what `find_owner` does, whatever Luminal is starting just now."""
     if not _scopes:
         return None
     shared: Code | None = None
@@ -195,23 +214,34 @@ def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
         # threads are those of public classes, or `unowned`.
         is_luminals = is_direct or type(thing) is types.CoroutineType
         for space in _spaces_of(thing):
-            code = _code_of(space)
-            if code is not None:
-                if code.scopes:
-                    return _choose(code.scopes)
-                shared = shared or code
-            elif is_luminals and str(space.get("__name__")).startswith("luminal."):
+            if _borrowed or _kinds[type(space.get("__loader__"))]:
+                code = _code_of(space)
+                if code is not None:
+                    if code.scopes:
+                        return _choose(code.scopes)
+                    shared = shared or code
+                    continue
+            if is_luminals and str(space.get("__name__")).startswith("luminal."):
                 return None
-    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    passed_over = _LOOPS_OWN if is_direct else _MACHINERY
+    frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:
         space = frame.f_globals
-        code = _code_of(space)
+        name = space.get("__name__")  # generated code has none
+        code = None
+        if _borrowed or _kinds[type(space.get("__loader__"))]:
+            code = _code_of(space)
         if code is not None:
             if code.scopes:
                 return _choose(code.scopes)
             # A module that photons share: the one that has called it decides.
             shared = shared or code
-        elif shared is None and not _is_passed_over(space, is_direct):
+        elif (
+            shared is None
+            and type(name) is str
+            and name not in passed_over
+            and name.partition(".")[0] not in passed_over
+        ):
             return None
         frame = frame.f_back
     if shared is None:
@@ -225,11 +255,7 @@ def owner_by_rule(*runs: Any, is_direct: bool = False) -> Scope | None:
 def _code_of(space: dict[str, Any]) -> Code | None:
     """Return the generation whose module has the namespace *space*."""
     loader: Any = space.get("__loader__")
-    kind = type(loader)
-    has_generation = _kinds.get(kind)
-    if has_generation is None:  # to ask each loader would take most of the time
-        has_generation = _kinds[kind] = hasattr(kind, "generation")
-    if has_generation:
+    if _kinds[type(loader)]:
         code: Code | None = loader.generation
         return code
     for code in _borrowed:
@@ -238,8 +264,15 @@ def _code_of(space: dict[str, Any]) -> Code | None:
     return None
 
 
-# Class of loaders → whether they are a generation's.
-_kinds: dict[type, bool] = {}
+class _Kinds(dict[type, bool]):
+    """Class of loaders → whether they are a generation's."""
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = found = hasattr(kind, "generation")
+        return found
+
+
+_kinds = _Kinds()
 
 
 def _choose(scopes: tuple[Scope, ...]) -> Scope:
@@ -257,24 +290,9 @@ def _choose(scopes: tuple[Scope, ...]) -> Scope:
 
 def is_shared(owner: Scope) -> bool:
     """Whether what is being started may be another photon's of the same code."""
-    if getattr(_explicit, "owner", None) is owner or step_owner.get() is owner:
+    if _explicit.owner is owner or step_owner.get() is owner:
         return False
     return owner.code is not None and len(owner.code.scopes) > 1
-
-
-def _is_passed_over(space: dict[str, Any], is_direct: bool) -> bool:
-    """Whether a frame with these globals does not decide who starts something.
-
-    Those are frames of the standard library, of Luminal, and of generated code, which
-    has no name.
-    """
-    name = space.get("__name__")
-    if type(name) is not str:
-        return True
-    top = name.partition(".")[0]
-    if is_direct:
-        return top == "luminal" or name == "asyncio.base_events"
-    return top in _MACHINERY
 
 
 def _spaces_of(thing: Any) -> Iterable[dict[str, Any]]:
@@ -284,6 +302,10 @@ def _spaces_of(thing: Any) -> Iterable[dict[str, Any]]:
         return ()
     if kind is types.CoroutineType:
         return (thing.cr_frame.f_globals,) if thing.cr_frame is not None else ()
+    if kind is types.FunctionType and not thing.__dict__:
+        return (thing.__globals__,)
+    if kind is type:
+        return _spaces_of_class(thing)
     return _spaces_below(thing)
 
 
@@ -328,25 +350,35 @@ _CACHED = type(functools.lru_cache(int))
 _OPAQUE = {types.BuiltinMethodType, types.MethodWrapperType, types.NoneType}
 
 
-def _spaces_of_class(cls: type) -> Iterator[dict[str, Any]]:
-    """Yield the globals of one method of *cls*, and one of each of its bases."""
-    # Without the author's metaclass, which may do anything.
-    for base in type.__dict__["__mro__"].__get__(cls):
-        if not type.__dict__["__flags__"].__get__(base) & _IN_PYTHON:
+def _spaces_of_class(cls: type) -> list[dict[str, Any]]:
+    """Return the globals of one method of *cls*, and one of each of its bases."""
+    found: list[dict[str, Any]] = []
+    for base in _mro_of(cls):
+        if not _flags_of(base) & _IN_PYTHON:
             continue
-        for value in type.__dict__["__dict__"].__get__(base).values():
+        for value in _values_of(base).values():
             is_function = type(value) is types.FunctionType
             if is_function and "__name__" in value.__globals__:
                 while type(value) is types.FunctionType:
-                    yield value.__globals__
+                    found.append(value.__globals__)
                     value = value.__dict__.get("__wrapped__")  # noqa: PLW2901
                 break
+    return found
+
+
+# Without the author's metaclass, which may do anything.
+_mro_of = type.__dict__["__mro__"].__get__
+_flags_of = type.__dict__["__flags__"].__get__
+_values_of = type.__dict__["__dict__"].__get__
 
 
 def user_frame() -> types.FrameType | None:
     """Return the nearest frame outside of the standard library and Luminal."""
     frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
-    while frame is not None and _is_passed_over(frame.f_globals, is_direct=False):
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if type(name) is str and name.partition(".")[0] not in _MACHINERY:
+            break
         frame = frame.f_back
     return frame
 
