@@ -103,16 +103,12 @@ def attribute_of(thing: object, name: str, default: Any = None) -> Any:
 
 def own_values_of(instance: object) -> dict[str, Any]:
     """Return the ``__dict__`` of *instance*, empty where it has none."""
-    descriptor = next(
-        (
-            found
-            for part in mro_of(type(instance))
-            if type(found := namespace_of(part).get("__dict__")) in _DESCRIPTORS
-        ),
-        None,
-    )
-    values = descriptor.__get__(instance) if descriptor is not None else {}
-    return values if type(values) is dict else {}
+    for part in mro_of(type(instance)):
+        found: Any = namespace_of(part).get("__dict__")
+        if type(found) in _DESCRIPTORS:
+            values = found.__get__(instance)
+            return values if type(values) is dict else {}
+    return {}
 
 
 def names_of(value: object) -> set[str]:

@@ -143,7 +143,9 @@ class CallSnapshot:
 
     def has(self, plugin: object) -> bool:
         """Return whether *plugin* is among the implementations."""
-        for impl in self.implementations:  # noqa: SIM110 - asked in each reload
+        known = self._implementations
+        # Not `any`: it is asked in each reload.
+        for impl in self.implementations if known is None else known:
             if impl.plugin is plugin:
                 return True
         return False

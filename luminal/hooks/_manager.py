@@ -107,6 +107,8 @@ class Registration:
 
     def callers(self) -> list[Caller]:
         """Return the callers of the hooks that the plugin implements, each once."""
+        if not self.positions:
+            return []
         return list(dict.fromkeys(caller for caller, _ in self.positions))
 
 
@@ -868,6 +870,8 @@ class PluginManager(pluggy.PluginManager):
         """
         registration = self._by_id.get(id(plugin))
         callers = registration.callers() if registration is not None else ()
+        if not callers:
+            return ()
         return tuple(
             sorted(c.name for c in callers if not c.name.startswith(_PRESENCE))
         )
@@ -904,14 +908,13 @@ class PluginManager(pluggy.PluginManager):
             prepared.commit()
         return [old.name for old, _ in prepared.changes]
 
-    @contextmanager
     def swapping(
         self,
         pairs: Iterable[tuple[object, object]],
         *,
         generation: int | None = None,
         owners: Iterable[Any] = (),
-    ) -> Iterator[PreparedSwap]:
+    ) -> AbstractContextManager[PreparedSwap]:
         """Prepare what `swap_many` does, for a block that commits it.
 
         Args:
@@ -920,9 +923,10 @@ class PluginManager(pluggy.PluginManager):
             owners: Generations of photons' code that come with it, see `owner_of`. The
                 specifications that they have brought come into force.
 
-        Yields:
-            The prepared swap; its ``commit()`` takes some microseconds. A block that
-            ends without having called it leaves everything as it was.
+        Returns:
+            Gives the prepared swap to the block; its ``commit()`` takes some
+            microseconds. A block that ends without having called it leaves everything
+            as it was.
 
         Raises:
             ValueError: As for `swap`.
@@ -935,8 +939,7 @@ class PluginManager(pluggy.PluginManager):
                 why="this is not tested enough on free-threaded builds",
                 hint="set PYTHON_GIL=1, or LUMINAL_SWAP_WITHOUT_GIL=1 to try it",
             )
-        with self._swapping(pairs, generation, tuple(owners), {}) as prepared:
-            yield prepared
+        return self._swapping(pairs, generation, tuple(owners), {})
 
     @contextmanager
     def _swapping(
@@ -1002,14 +1005,13 @@ class PluginManager(pluggy.PluginManager):
         self, changes: Sequence[tuple[Registration, Registration]]
     ) -> Iterator[AbstractContextManager[PreparedSwap]]:
         """Yield the swaps of delegated implementations that *changes* need."""
-        for _, new in changes:
+        delegating = [pair for pair in changes if pair[1].delegated]
+        if not delegating:
+            return
+        for _, new in delegating:
             self._check_delegated(new)
         for other in tuple(self._delegates):
-            chosen = [
-                (old, new)
-                for old, new in changes
-                if new.delegated and other in self._having(old)
-            ]
+            chosen = [(o, n) for o, n in delegating if other in self._having(o)]
             if chosen:
                 yield other._swapping(
                     [(old.plugin, new.plugin) for old, new in chosen],
@@ -1118,8 +1120,11 @@ class PluginManager(pluggy.PluginManager):
         """Return how many calls under way may be in *plugin*, registered or not."""
         from luminal.hooks._swap import calls_in
 
-        own = calls_in(self._policy, self._all_callers(), plugin)[0]
-        return own + sum(other.in_flight(plugin) for other in self._delegates)
+        count = calls_in(self._policy, self._all_callers(), plugin)[0]
+        if self._delegates:
+            for other in tuple(self._delegates):
+                count += other.in_flight(plugin)
+        return count
 
     def wait_until_idle(self, plugin: object, deadline: float) -> bool:
         """Wait until no call may be in *plugin*.

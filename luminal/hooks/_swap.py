@@ -322,7 +322,7 @@ _LONGEST_PAUSE: Final = 0.01
 def _snapshots(policy: Policy, callers: Iterable[Caller]) -> list[CallSnapshot]:
     """Return every snapshot of which calls may be under way, once."""
     with policy.lock:
-        return [*policy.replaced, *(caller.snapshot for caller in callers)]
+        return policy.replaced + [caller.snapshot for caller in callers]
 
 
 def calls_in(
@@ -340,13 +340,13 @@ def calls_in(
     """
     with policy.lock:  # so no swap is half done
         barriers = [b for caller in callers if (b := caller.barrier) is not None]
-        last = max((barrier.last_epoch_of(plugin) for barrier in barriers), default=-1)
+        last = max([barrier.last_epoch_of(plugin) for barrier in barriers], default=-1)
         reaching = [
             snapshot
             for snapshot in _snapshots(policy, callers)
             if (snapshot.is_gone and snapshot.until <= last) or snapshot.has(plugin)
         ]
-        count = sum(snapshot.under_way for snapshot in reaching)
+        count = sum([snapshot.under_way for snapshot in reaching])
         if not count:
             # No call needs the old generation: free it now and not at the next call.
             for barrier in barriers:

@@ -21,7 +21,7 @@ from luminal.lifecycle._failures import finalize_failure, start_failure
 from luminal.lifecycle._footprint import InterpreterChanges
 from luminal.lifecycle._lock import CrossLoopLock
 from luminal.lifecycle._runtime import Runtime
-from luminal.lifecycle._steps import is_containable, method_of
+from luminal.lifecycle._steps import is_containable
 from luminal.loading import reach_loop
 from luminal.model import (
     EventKind,
@@ -438,7 +438,10 @@ class Handler:
         scope = self._life.scope
         has_started = scope is not None and scope.has_started
         try:
-            if has_started and not is_forced and not await self._finalize():
+            is_called = (
+                has_started and not is_forced and self._runtime.needs_finalize(self)
+            )
+            if is_called and not await self._finalize():
                 refusal = PhotonFinalizeError("'finalize' returned a false value")
                 problem = Problem.of(refusal, "finalize")
         except BaseException as error:
@@ -463,11 +466,11 @@ class Handler:
         scope, life.scope = life.scope, None
         if scope is None:
             return None
-        if not scope.is_empty:
+        if not scope.close_empty():
             await reach_loop()
-        life.leftovers = await scope.close(
-            FORCED_CLOSE if is_forced else self.deadlines.close
-        )
+            life.leftovers = await scope.close(
+                FORCED_CLOSE if is_forced else self.deadlines.close
+            )
         life.context.scope = None
         for raised in scope.errors:
             scope.tell("on_close", raised, "")
@@ -490,7 +493,7 @@ class Handler:
         """Whether to stop it calls nothing of the photon, and ends nothing."""
         scope = self._life.scope
         is_empty = scope is None or scope.is_empty
-        return is_empty and method_of(self, "finalize") is None
+        return is_empty and not self._runtime.needs_finalize(self)
 
     def _release(self) -> None:
         """Let go of the photon's class and modules, so that they can be collected."""
@@ -503,7 +506,8 @@ class Handler:
         The name stays, and so does the Handler that the host has.
         """
         self._life = other._life
-        self._changes.absorb(other._changes)
+        if self._runtime.interpreter_policy is not None:
+            self._changes.absorb(other._changes)
 
     def _detached(self) -> Handler:
         """Return another Handler of the same life, which retires it after a swap."""

@@ -31,11 +31,15 @@ _holders: ContextVar[tuple[object, ...]] = ContextVar("luminal_holders", default
 _Waiter = tuple["asyncio.AbstractEventLoop", "asyncio.Future[None]"]
 
 
-@attrs.frozen(eq=False)
 class _Holder:
-    """Who holds a lock, one object each time."""
+    """Who holds a lock, one object each time.
 
-    forks: int = attrs.Factory(lambda: _forks)
+    Attributes:
+        forks: How often the process had been forked by then, see `_forks`.
+    """
+
+    __slots__ = ("forks",)
+    forks: int
 
 
 _forks = 0
@@ -85,6 +89,7 @@ class CrossLoopLock:
         with self._lock:
             if self._holder is None:
                 self._holder = _Holder()
+                self._holder.forks = _forks
                 return True
             if self._holder.forks != _forks:
                 raise forked_while_busy()
@@ -132,6 +137,7 @@ class CrossLoopLock:
                     self._holder = None
                     return
                 self._holder = _Holder()
+                self._holder.forks = _forks
                 loop, arrived = self._waiting.popleft()
             try:
                 loop.call_soon_threadsafe(_wake, arrived)

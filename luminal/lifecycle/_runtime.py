@@ -32,7 +32,7 @@ from luminal.errors import (
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._contained import Failures
-from luminal.lifecycle._steps import DefaultLifecycle, is_real_interrupt
+from luminal.lifecycle._steps import DefaultLifecycle, is_real_interrupt, method_of
 from luminal.lifecycle._survivors import Survivors
 from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from luminal.model import Candidate
 
 __all__ = ["Events", "Runtime", "UnknownHooks", "settings_for"]
+
+_NOTHING = nullcontext()
+_OWN = DefaultLifecycle()
 
 UnknownHooks = Literal["warn", "error", "ignore"]
 
@@ -113,7 +116,10 @@ class Events:
                 return
         if self._deferred:
             self._emit_deferred()
-        self._emit(event)
+        if self._subscribers:
+            self._emit(event)
+        else:
+            self.journal.append(event)
 
     @contextmanager
     def holding(self) -> Iterator[list[Event]]:
@@ -322,7 +328,7 @@ class Runtime:
         _mark_for(project)
         self.lifecycle = PluginManager(project)
         self.lifecycle.add_hookspecs(LifecycleSpecs)
-        self.lifecycle.register(DefaultLifecycle(), "luminal.lifecycle")
+        self.lifecycle.register(_OWN, "luminal.lifecycle")
         self.plugins.delegate(self.lifecycle)
 
     def _subscriber_failed(self, subscriber: Any, error: BaseException) -> None:
@@ -367,7 +373,7 @@ class Runtime:
     ) -> AbstractContextManager[None]:
         """Add to *changes* what a photon changes within a ``with`` block."""
         if self.interpreter_policy is None:
-            return nullcontext()
+            return _NOTHING
         return self.interpreter_policy.tracking(changes, photon, file)
 
     def new_context(self, name: str) -> PhotonContext:
@@ -384,9 +390,7 @@ class Runtime:
         table = self.settings.get(handler.name, {})
         handler.context.settings = settings_for(handler.name, handler.factory, table)
         self._follow_required(handler)
-        if self._has_others("photon_create"):
-            await reach_loop()
-        return await self.lifecycle.ahook.photon_create(handler=handler)
+        return await self._step("photon_create", handler)
 
     def _follow_required(self, handler: Subject) -> None:
         """Let calls of a photon see one generation of each photon that it requires."""
@@ -464,28 +468,32 @@ class Runtime:
 
     async def start(self, handler: Subject) -> None:
         """Start the photon."""
-        if self._has_others("photon_start"):
-            await reach_loop()
-        await self.lifecycle.ahook.photon_start(handler=handler)
+        await self._step("photon_start", handler)
 
     async def reload(self, handler: Subject, previous: object) -> None:
         """Pass what the generation before has left to the photon."""
-        if self._has_others("photon_reload"):
-            await reach_loop()
-        await self.lifecycle.ahook.photon_reload(handler=handler, previous=previous)
+        await self._step("photon_reload", handler, previous=previous)
 
     async def finalize(self, handler: Subject) -> object:
         """Finalize the photon; return whether that went well."""
-        if self._has_others("photon_finalize"):
+        return await self._step("photon_finalize", handler)
+
+    def needs_finalize(self, handler: Subject) -> bool:
+        """Whether there is anything to call when the photon ends."""
+        return (
+            method_of(handler, "finalize") is not None
+            or len(self.lifecycle._name2plugin) > 1  # noqa: SLF001 - pluggy's
+        )
+
+    async def _step(self, hook: str, handler: Subject, **given: object) -> Any:
+        """Call a hook of the lifecycle."""
+        # Most hosts have no other plugin there: then nothing is asked of the hook.
+        if len(self.lifecycle._name2plugin) == 1:  # noqa: SLF001 - pluggy's
+            return await getattr(_OWN, hook)(handler, **given)
+        # Others may need a loop. Luminal's own needs one only for ``async`` methods.
+        if self.lifecycle.has_others(hook, DefaultLifecycle):
             await reach_loop()
-        return await self.lifecycle.ahook.photon_finalize(handler=handler)
-
-    def _has_others(self, hook: str) -> bool:
-        """Whether others implement a hook of the lifecycle; they may need a loop.
-
-        Luminal's own implementation needs one only for ``async`` methods.
-        """
-        return self.lifecycle.has_others(hook, DefaultLifecycle)
+        return await getattr(self.lifecycle.ahook, hook)(handler=handler, **given)
 
     def register(self, handler: Subject) -> None:
         """Let the photon's hook implementations be called from now on."""

@@ -15,15 +15,13 @@ import io
 import linecache
 from collections import UserList
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from luminal.errors import LuminalError
 from luminal.loading._source import SourceFile, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from luminal.loading._generation import Generation
 
 __all__ = ["end_lines", "show_late_lines", "show_lines"]
@@ -133,7 +131,7 @@ def _show(generation: Generation, source: SourceFile, *, is_current: bool) -> No
         lines = _shown.setdefault(path, _Lines(path))
     lines.add(generation, source, is_current=is_current)
     # An entry without a modification time is never compared with the file.
-    shown = cast("list[str]", lines)
+    shown: Any = lines
     linecache.cache[path] = (len(source.data), None, shown, path)
 
 
@@ -147,13 +145,15 @@ def end_lines(generation: Generation) -> None:
                 lines.current = None
 
 
-def _executed(generation: Generation) -> Iterator[SourceFile]:
-    """Yield the sources of the modules that have been executed."""
+def _executed(generation: Generation) -> list[SourceFile]:
+    """Return the sources of the modules that have been executed."""
+    found = []
     for fullname in tuple(generation.modules):
         location = generation.locations.get(fullname)
         source = generation.sources.get(location.path) if location else None
         if source is not None:
-            yield source
+            found.append(source)
+    return found
 
 
 def lines_of(text: str) -> list[str]:

@@ -446,7 +446,7 @@ class Attempt:
     @property
     def added(self) -> int:
         """How many names it has added to `sys.modules`."""
-        return sum(present is None for _, present in self._replaced)
+        return [present for _, present in self._replaced].count(None)
 
     def forget(self) -> None:
         """Keep nothing in memory: tasks that still run may keep our context."""
@@ -518,6 +518,21 @@ def is_in_transaction() -> bool:
     return current_attempt() is not None
 
 
+class _Within:
+    """Runs a ``with`` block as part of *attempt*."""
+
+    __slots__ = ("_attempt", "_token")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        self._token = staging_context.set(self._attempt)
+
+    def __exit__(self, *_: object) -> None:
+        staging_context.reset(self._token)
+
+
 @attrs.define(eq=False, slots=False)
 class Stage:
     """What is to be committed together.
@@ -581,10 +596,13 @@ class Stage:
         Args:
             staged: The new code.
         """
+        late = [generation for generation in staged if generation.late_units]
+        if not late:
+            return set()
         serving = self.world.generations
         return {
             unit
-            for generation in staged
+            for generation in late
             for unit, files in tuple(generation.late_units.items())
             if unit in serving
             and unit not in self.ready
@@ -592,18 +610,13 @@ class Stage:
             and not is_same(files.sources, serving[unit].sources)
         }
 
-    @contextmanager
-    def entered(self, attempt: Attempt | None) -> Iterator[None]:
+    def entered(self, attempt: Attempt | None) -> _Within:
         """Run a block as part of the transaction: it sees what is ready.
 
         Args:
             attempt: What it imports is staged as part of this one.
         """
-        token = staging_context.set(attempt or Attempt(self))
-        try:
-            yield
-        finally:
-            staging_context.reset(token)
+        return _Within(attempt or Attempt(self))
 
     @contextmanager
     def attempt(self, replacing: AbstractSet[str] = frozenset()) -> Iterator[Attempt]:

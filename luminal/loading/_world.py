@@ -163,8 +163,10 @@ def _is_below(fullname: str, packages: Container[str]) -> bool:
     return bool(fullname)
 
 
-def _folders(generation: Generation) -> set[str]:
+def _folders(generation: Generation) -> AbstractSet[str]:
     """Return where the data files are that *generation* declares."""
+    if not generation.patterns:
+        return frozenset()
     return {os.path.dirname(location) for location, _ in tuple(generation.patterns)}
 
 
@@ -303,6 +305,8 @@ class World:
     def users(self, unit: str) -> set[str]:
         """Return the units that import from *unit*."""
         known = tuple(self.edges.users.get(unit, ()))
+        if not known:
+            return set()
         return {user for user in known if unit in self.needs(user)}
 
     def readers(self, path: str) -> set[str]:
@@ -559,12 +563,10 @@ def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
     own = [generation for generation in ended if not generation.borrowed]
     for generation in own:
         _end_stand_ins(generation)
-        forget_overloads(registry, generation)
-    is_searched = any(
-        may_register(source.data)
-        for generation in own
-        for source in list(generation.sources.values())
-    )
+        if registry:
+            forget_overloads(registry, generation)
+    texts = [s.data for each in own for s in list(each.sources.values())]
+    is_searched = any(map(may_register, texts))
     return take_back(namespaces_of(own), is_searched=is_searched)
 
 

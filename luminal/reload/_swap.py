@@ -64,6 +64,7 @@ __all__ = [
 ]
 
 
+_NOTHING = nullcontext()
 _FACTS = tuple(attribute.name for attribute in attrs.fields(Candidate))
 
 
@@ -369,9 +370,8 @@ class LateDependencies:
 
     def collect(self, staged: Mapping[str, Generation]) -> None:
         """Note what the generations in *staged* have imported from so far."""
-        if self.others:
-            for generation in list(staged.values()):
-                self.found |= self.others & generation.needs
+        for generation in list(staged.values()):
+            self.found |= self.others & generation.needs
 
     def check(self, staged: Mapping[str, Generation]) -> None:
         """Reject new code that would be linked to an earlier generation.
@@ -537,13 +537,17 @@ class Swap:
         self.pairs = pair_up(selected, self.concerned, self.runtime, known)
         self._check_names()
         self.late.check_requirements(self.pairs, self.registry, self.prepared)
-        for pair in self.pairs:
+        for pair in self.pairs if self._import_changes else ():
             if pair.new is not None and pair.new.generation is not None:
                 changes = self._import_changes.get(pair.new.generation.unit)
                 pair.new._changes.absorb(changes or InterpreterChanges())
         for pair in self.pairs:
             await self._start(pair)
-        self.late.check(self.staged)
+        self._check_late()
+
+    def _check_late(self) -> None:
+        if self.late.others:
+            self.late.check(self.staged)
 
     async def _select(self) -> list[Selected]:
         """Stage the units, and choose their photons."""
@@ -554,7 +558,7 @@ class Swap:
         if result.error is not None:
             raise _not_cancelled(result.error)
         self.failed_unit = ""
-        self.late.check(self.staged)
+        self._check_late()
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
@@ -576,7 +580,8 @@ class Swap:
                     for chosen in self._stage_unit(unit, attempt)
                 ]
             finally:
-                self.late.collect(attempt.pending)
+                if self.late.others:
+                    self.late.collect(attempt.pending)
 
     def _stage_unit(self, unit: str, attempt: Attempt) -> list[Selected]:
         """Stage one unit; return its photons, and those that have moved from it."""
@@ -624,9 +629,9 @@ class Swap:
 
     def _tracking(self, unit: str) -> AbstractContextManager[None]:
         """Note what the import of *unit* changes, for its first photon."""
-        changes = self._import_changes[unit] = InterpreterChanges()
         if self.runtime.interpreter_policy is None:
-            return nullcontext()
+            return _NOTHING
+        changes = self._import_changes[unit] = InterpreterChanges()
         of = self.registry.of_units([unit])
         name = (of[0].name, of[0].filepath) if of else (unit, "")
         return self.runtime.tracking_changes(changes, *name)

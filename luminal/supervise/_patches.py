@@ -85,6 +85,8 @@ def refresh() -> None:
             _missing.clear()
             for patch in _PATCHES:
                 _missing.setdefault(patch[0], []).append(patch)
+        elif _missing.keys().isdisjoint(sys.modules.keys()):
+            return
         # Called for each life that begins: what is wrapped is not looked at again.
         for module in _missing.keys() & sys.modules.keys():
             left = [patch for patch in _missing.pop(module) if not _wrap(*patch)]

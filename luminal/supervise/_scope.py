@@ -763,7 +763,20 @@ class Scope:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to end, so that `close` needs no event loop."""
-        return not (self._closers or self._opened or self.living())
+        return not (self._closers or self._opened or (self._owned and self.living()))
+
+    def close_empty(self) -> bool:
+        """Do what `close` does if there is nothing to end; return whether it is so."""
+        with self._lock:
+            if self._closers or self._opened:
+                return False
+            if self._owned:
+                self._forget_ended()
+            if self._owned:
+                return False
+            self.is_closed = True
+        self._release()
+        return True
 
     def _release(self) -> None:
         """Attribute nothing to this scope any more, and give the own loop back."""
