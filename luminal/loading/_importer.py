@@ -30,7 +30,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from luminal.supervise import awaited_imports, record, refresh, stop_recording
+from luminal.supervise import (
+    awaited_imports,
+    code_of_thread,
+    record,
+    refresh,
+    stop_recording,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -484,14 +490,18 @@ class _LateLoader:
 
 
 def importing_generation() -> Generation | None:
-    """Return the generation whose code imports a module, if one does."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
+    """Return the generation whose code imports a module, if one does.
+
+    It is on the stack; or the thread belongs to it: a pool's runs what it is given.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
     while frame is not None:
         loader = frame.f_globals.get("__loader__")
         if type(loader) is PhotonLoader:
             return loader.generation
         frame = frame.f_back
-    return None
+    generation = cast("Generation | None", code_of_thread())
+    return None if generation is None or generation.borrowed else generation
 
 
 def is_superseded(generation: Generation) -> bool:

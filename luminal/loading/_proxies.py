@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from luminal.loading._generation import Generation
 from luminal.loading._importer import (
-    PhotonLoader,
     importing_generation,
     is_superseded,
     staging_context,
@@ -28,8 +27,6 @@ from luminal.loading._importer import (
 )
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from luminal.loading._staging import Attempt, Stage
 
 __all__ = [
@@ -62,13 +59,8 @@ def is_inside(stage: Stage) -> bool:
     attempt = staging_context.get()
     if attempt is not None and not attempt.stage.is_over:
         return attempt.stage is stage
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
-    while frame is not None:
-        loader = frame.f_globals.get("__loader__")
-        if type(loader) is PhotonLoader:
-            return getattr(loader.generation.host, "stage", None) is stage
-        frame = frame.f_back
-    return False
+    generation = importing_generation()
+    return generation is not None and getattr(generation.host, "stage", None) is stage
 
 
 class ModuleProxy(ModuleType):

@@ -28,6 +28,7 @@ __all__ = [
     "awaited_imports",
     "by_rule",
     "called",
+    "code_of_thread",
     "find_owner",
     "has_scopes",
     "in_step",
@@ -35,6 +36,7 @@ __all__ = [
     "owner_by_rule",
     "owner_name",
     "remove_scope",
+    "running_for",
     "started_for",
     "step_owner",
     "unowned",
@@ -81,9 +83,13 @@ _NOBODY: Any = object()
 
 
 class _Explicit(threading.local):
-    """For whom Luminal starts something just now in this thread; None: see the rule."""
+    """For whom Luminal starts something just now in this thread; None: see the rule.
+
+    And whose the thread is.
+    """
 
     owner: Any = None
+    code: Code | None = None
 
 
 _explicit = _Explicit()
@@ -180,6 +186,27 @@ class in_step:  # noqa: N801 - used as a function, in a ``with`` statement
 
     def __exit__(self, *_: object) -> None:
         step_owner.reset(self._token)
+
+
+class running_for:  # noqa: N801 - used as a function, in a ``with`` statement
+    """Let the current thread be that of *code* within the ``with`` block."""
+
+    __slots__ = ("_before", "_code")
+
+    def __init__(self, code: Code | None) -> None:
+        self._code = code
+
+    def __enter__(self) -> None:
+        self._before = code_of_thread()
+        _explicit.code = self._code
+
+    def __exit__(self, *_: object) -> None:
+        _explicit.code = self._before
+
+
+def code_of_thread() -> Code | None:
+    """Return the generation that owns the current thread, or what it works on."""
+    return _explicit.code
 
 
 # The rule -----------------------------------------------------------------------------

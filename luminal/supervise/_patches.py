@@ -23,6 +23,7 @@ from luminal.supervise._ownership import (
     has_scopes,
     owner_by_rule,
     remove_scope,
+    running_for,
     started_for,
     unowned,
 )
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
+    from luminal.supervise._ownership import Code
     from luminal.supervise._scope import Scope
 
 __all__ = ["enter", "is_installed", "leave", "refresh"]
@@ -146,7 +148,7 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
         if owner is None:
             start(self)
             return
-        owned = OwnedThread(self, tell=owner.tell)
+        owned = OwnedThread(self, tell=owner.tell, code=owner.code)
         self.run = functools.partial(owned.run_until_halted, self.run)  # type: ignore[method-assign]
         # Owned before it runs: a scope that closes meanwhile must not miss it.
         owned.is_starting = True
@@ -179,7 +181,7 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
         owner = find_owner(function)
         if owner is None:
             return start(function, args, *rest)
-        raw = OwnedRawThread(function, tell=owner.tell)
+        raw = OwnedRawThread(function, tell=owner.tell, code=owner.code)
         ident = start(raw.run, args, *rest)
         owner.adopt(raw)
         return ident
@@ -260,17 +262,26 @@ def _executor_init(init: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _run_for(code: Code | None, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Call *function* in a thread of the host, for a generation that wants it."""
+    with running_for(code):
+        return function(*args, **kwargs)
+
+
 def _submit(submit: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         maker = _makers.get(self)
-        # The worker that this may start is the maker's, the work is the photon's.
-        with started_for(maker):
-            future = submit(self, fn, *args, **kwargs)
+        owner, run = None, fn
         # A child process runs what was sent to it, whatever is loaded here.
         if maker is None and not hasattr(self, "_processes"):
             owner = owner_by_rule(called(fn, args))
             if owner is not None:
-                owner.adopt_work(future, fn)
+                run = functools.partial(_run_for, owner.code, fn)
+        # The worker that this may start is the maker's, the work is the photon's.
+        with started_for(maker):
+            future = submit(self, run, *args, **kwargs)
+        if owner is not None:
+            owner.adopt_work(future, fn)
         return future
 
     return wrapper

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
-from luminal.supervise._ownership import unowned, user_frame
+from luminal.supervise._ownership import running_for, unowned, user_frame
 from luminal.supervise._waits import begin_noting, end_noting
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+
+    from luminal.supervise._ownership import Code
 
 __all__ = [
     "OwnedExecutor",
@@ -116,12 +118,14 @@ class OwnedThread(OwnedResource):
         is_starting: It is about to run.
         is_halted: Its halt has begun.
         tell: See `Scope.tell`.
+        code: The generation that has started it.
     """
 
     kind = "thread"
     is_starting: bool = False
     is_halted: bool = False
     tell: Callable[[str, BaseException, str], object] | None = None
+    code: Code | None = None
     _halt: Halt | None = None
 
     def is_alive(self) -> bool:
@@ -141,7 +145,8 @@ class OwnedThread(OwnedResource):
         vars(self.thing).pop("run", None)  # a method again, no reference to itself
         is_noting = begin_noting()
         try:
-            run()
+            with running_for(self.code):
+                run()
         except BaseException as error:
             if not isinstance(error, SystemExit) and not self.is_halted:
                 self.tell_of(error)
@@ -203,7 +208,8 @@ class OwnedRawThread(OwnedThread):
         self._ident = threading.get_ident()
         is_noting = begin_noting()
         try:
-            self.thing(*args, **kwargs)
+            with running_for(self.code):
+                self.thing(*args, **kwargs)
         except SystemExit:
             pass  # as `_thread` itself would do
         except BaseException as error:

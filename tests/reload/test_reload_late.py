@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -40,14 +41,18 @@ def photon(photons, number, body=LATE, name="pk/__init__.py"):
     return photons.write(name, HEAD.format(number=number, body=body))
 
 
-async def call_across(host, change):
-    """Return what a call returns, or raises, during which *change* is awaited."""
+async def call_across(host, change, given=None):
+    """Return what a call returns, or raises, during which *change* is awaited.
+
+    The call gets *given* from the function that waits for the change.
+    """
     inside, leave = threading.Event(), threading.Event()
     found = []
 
     def go(_photon):
         inside.set()
         assert leave.wait(DEADLINE)
+        return given
 
     def call():
         try:
@@ -89,6 +94,62 @@ async def test_a_module_of_the_package_is_the_one_that_was_staged(make_host, pho
         # What the old call imported is nowhere else.
         name = type(p.instance).__module__ + ".late"
         assert sys.modules[name].L == 2
+
+
+POOLS = """
+import functools, importlib, pkgutil, threading
+from concurrent.futures import ThreadPoolExecutor
+from luminal import IPhoton, hookimpl
+NAME, TEXT = __name__, {number}
+
+class Photon(IPhoton):
+    photon_name = "p"
+
+    def start(self):
+        self.pool = ThreadPoolExecutor(1)
+        self.pool.submit(int).result()
+        if TEXT == 2:  # it is being staged, and the serving one has no such module
+            fresh = self.pool.submit(importlib.import_module, ".fresh", NAME)
+            assert fresh.result().F == 2
+
+    @hookimpl
+    def visit(self, go):
+        host_pool = go(self)
+        found = []
+        for pool in (self.pool, host_pool):
+            late = pool.submit(importlib.import_module, ".late", NAME)
+            found.append(late.result().L)
+            found.append(pool.submit(pkgutil.resolve_name, NAME + ":TEXT").result())
+        target = functools.partial(importlib.import_module, NAME + ".later")
+        thread = threading.Thread(target=target, name="imports")
+        thread.start()
+        thread.join()
+        return found, importlib.import_module(".later", NAME).IN
+"""
+
+
+async def test_threads_of_old_code_that_run_none_of_it(make_host, photons):
+    """A pool's thread is the generation's that made the pool, or submits to it."""
+    path = photons.write("pk/__init__.py", POOLS.format(number=1))
+    late = photons.write("pk/late.py", "L = 1\n")
+    later = "import threading\nIN = {}, threading.current_thread().name\n"
+    photons.write("pk/later.py", later.format(1))
+    pool = ThreadPoolExecutor(1)
+    pool.submit(int).result()
+    async with make_host() as host:
+        (p,) = await host.run(path)
+
+        async def change():
+            photons.write("pk/__init__.py", POOLS.format(number=2))
+            photons.write("pk/later.py", later.format(2))
+            photons.write("pk/fresh.py", "F = 2\n")
+            late.write_text("L = 2\n")
+            await host.reload_photon(p)
+
+        assert await call_across(host, change, pool) == ([1, 1, 1, 1], (1, "imports"))
+        found, (number, _) = host.hook.visit(go=lambda _: pool)[0]
+        assert (found, number) == ([2, 2, 2, 2], 2)
+    pool.shutdown()
 
 
 @pytest.mark.parametrize("how", ["deleted", "package", "renamed"])

@@ -156,6 +156,23 @@ V = sys.modules[__name__ + ".sub.deep"].V
 """,
         "self.V",
     ),
+    "a pool's thread, which runs no code of the photon": (
+        """
+import importlib, pkgutil, sys
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
+NAME = __name__
+""",
+        """
+    def start(self):
+        with ThreadPoolExecutor(1) as pool:
+            one = pool.submit(importlib.import_module, '.one', NAME).result()
+            deep = pool.submit(pkgutil.resolve_name, NAME + '.sub.deep:V').result()
+            this = pool.submit(attrgetter("NAME"), sys.modules[NAME]).result()
+        self.V = one.V if (one.V, NAME) == (deep, this) else (one.V, deep, this)
+""",
+        "self.V",
+    ),
     "import_module in on_reload": (
         "import importlib\nNAME = __name__",
         """
