@@ -66,7 +66,12 @@ _NO_FAILURES = (
 )
 """Events with a problem that does not keep the photon from running."""
 
-_NEWS = (EventKind.SWAPPED, EventKind.ROLLED_BACK, EventKind.RECOVERED)
+_NEWS = (
+    EventKind.SWAPPED,
+    EventKind.ROLLED_BACK,
+    EventKind.RECOVERED,
+    EventKind.UNCHANGED,
+)
 """Events without a problem that are told once all have been started."""
 
 # --- Commands ------------------------------------------------------------------------
@@ -367,6 +372,8 @@ class _Reporter:
             words.append(f"#{event.generation}")
         if event.seconds:
             words.append(f"{event.seconds * 1000:.1f} ms")
+        if event.kind is EventKind.UNCHANGED:
+            words.append("no code changed")
         if event.problem is not None:
             problem = event.problem
             place = f"{short(problem.file)}:{problem.line}" if problem.line else ""

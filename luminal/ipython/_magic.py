@@ -51,6 +51,7 @@ _PRINTED = frozenset(
     {
         EventKind.REJECTED,
         EventKind.RECOVERED,
+        EventKind.UNCHANGED,
         EventKind.STARTED,
         EventKind.FAILED,
         EventKind.RAISED,

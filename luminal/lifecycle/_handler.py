@@ -163,6 +163,12 @@ class Handler:
         """SHA-512 of the bytes that were compiled, as a hex digest."""
         return self._life.checksum
 
+    def _take_text(self, checksum: str) -> None:
+        """Note that its file has another text of the code that runs."""
+        self._life.checksum = checksum
+        if self._life.candidate is not None:
+            self._life.candidate = attrs.evolve(self._life.candidate, checksum=checksum)
+
     @property
     def instance(self) -> Any:
         """The photon; None before it is created."""

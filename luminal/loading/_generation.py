@@ -262,6 +262,14 @@ class Generation:
         self.late_units.update(files.late_units)
         self.owned = files.owned
 
+    def take_texts(self, texts: Mapping[str, SourceFile]) -> None:
+        """Use other texts of the same code: path → what the file there is now."""
+        self.sources.update({p: s for p, s in texts.items() if p in self.sources})
+        for unit, files in tuple(self.late_units.items()):
+            if texts.keys() & files.sources.keys():
+                read = {p: texts.get(p, s) for p, s in files.sources.items()}
+                self.late_units[unit] = attrs.evolve(files, sources=read)
+
     def late_location(self, fullname: str) -> ModuleLocation | None:
         """Return where a module of another unit lay when it was read ahead."""
         for files in tuple(self.late_units.values()):

@@ -380,6 +380,18 @@ class World:
             return module
         return sys.modules.get(fullname) or module
 
+    def take_texts(
+        self, generation: Generation, texts: Mapping[str, SourceFile]
+    ) -> None:
+        """Let a generation that serves go on with other texts of the same code.
+
+        Args:
+            generation: It.
+            texts: Path → a text that compiles to the code of the file that it has read.
+        """
+        generation.take_texts(texts)
+        show_lines(generation)
+
     def show_lines(self, generation: Generation, source: SourceFile) -> None:
         """Let tracebacks show the lines of a module that is imported late."""
         show_late_lines(generation, source, is_current=True)

@@ -167,6 +167,10 @@ class EventKind(enum.StrEnum):
         "recovered",
         "the save that was rejected has been undone; it runs what its files say",
     )
+    UNCHANGED = (
+        "unchanged",
+        "a file of it was saved without a change of code, so it runs on as it is",
+    )
     STARTED = "started", "it runs"
     FAILED = "failed", "it could not be loaded, started or finalized; see the problem"
     RAISED = (

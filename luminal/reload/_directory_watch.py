@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle import BatchLoader, CrossLoopLock, Handler, Registry, Runtime
     from luminal.model import Candidate, Event, Outcome
     from luminal.reload._pace import Delay
+    from luminal.reload._plan import SameCode
     from luminal.reload._reloader import Reloader
     from luminal.reload.watching import Note
 
@@ -237,6 +238,12 @@ class WatchLog:
     def failed(self, path: str, why: str) -> None:
         """Log that the photon of a new file could not be started."""
         _log.error("%s: %s", self._short(path), why)
+
+    def unchanged(self, handler: Handler) -> None:
+        """Log that a photon runs on, as no code has changed."""
+        path, number = self._short(handler.filepath), handler.number
+        line = "%s: %r no code changed, generation %d runs on"
+        _log.info(line, path, handler.name, number)
 
     def throttled(self, path: str, problem: Problem) -> None:
         """Log that a file is not followed for now, as a photon has written it."""
@@ -510,6 +517,8 @@ class DirectoryWatch:
             if is_same or time.monotonic() > until:
                 break
         deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
+        same = change.take_same_code(self.batch_loader.world)
+        change.units |= self._unstarted
         self._forget_rejections(self._rejected - change.units)
         new = {path for path in paths - known - deleted if _may_be_photon(path)}
         self._delay_self_writers(change, new)
@@ -517,11 +526,11 @@ class DirectoryWatch:
         if not change.units:
             for handler in self.reloader.end_undone(paths):
                 self._watch_log.recovered(handler)
-        if change.units or deleted or is_new:
+        if change.units or deleted or is_new or same:
             self._storms.begin()
             served = self.batch_loader.world.generations.keys()
             is_new = self._runner.run_on_worker(
-                lambda: self._act(batch, change, deleted, is_new),
+                lambda: self._act(batch, change, deleted, is_new, same),
                 self.batch_loader.world.worker,
                 self.batch_loader.runtime.deadlines.shortest,
             )
@@ -650,7 +659,12 @@ class DirectoryWatch:
             )
 
     async def _act(
-        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
+        self,
+        batch: Batch,
+        change: Change,
+        deleted: set[str],
+        is_new: bool,
+        same: Sequence[SameCode] = (),
     ) -> bool:
         """Do what *batch* asks for, and keep its failures back for a while.
 
@@ -659,7 +673,7 @@ class DirectoryWatch:
         """
         events = self.batch_loader.runtime.events
         with events.holding() as held:
-            is_new = await self._apply(batch, change, deleted, is_new)
+            is_new = await self._apply(batch, change, deleted, is_new, same)
         for event in held:
             failure = self._failures.get((event.file, event.photon))
             handler = self.batch_loader.registry.get(event.photon)
@@ -671,7 +685,12 @@ class DirectoryWatch:
         return is_new
 
     async def _apply(
-        self, batch: Batch, change: Change, deleted: set[str], is_new: bool
+        self,
+        batch: Batch,
+        change: Change,
+        deleted: set[str],
+        is_new: bool,
+        same: Sequence[SameCode],
     ) -> bool:
         began = time.perf_counter()
         if deleted or is_new or self._is_waiting:
@@ -685,6 +704,7 @@ class DirectoryWatch:
             change.drop_unchanged(self.batch_loader.world.generations)
             if change.units:
                 done = await self._reload(change)
+            self._take_texts(same, {outcome.photon for outcome in done.report})
             if moved:
                 self._end_moves(moved)
                 # What could not move goes.
@@ -696,6 +716,31 @@ class DirectoryWatch:
         await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
         return is_new or is_loaded
+
+    def _take_texts(self, same: Sequence[SameCode], reported: AbstractSet[str]) -> None:
+        """Go on with other texts of the code that runs: nothing is started.
+
+        Args:
+            same: The texts.
+            reported: Names of photons of which something else is reported already.
+        """
+        world, registry = self.batch_loader.world, self.batch_loader.registry
+        for each in same:
+            unit = each.generation.unit
+            if world.generations.get(unit) is not each.generation:
+                continue  # something that it imports from was replaced, and so was it
+            world.take_texts(each.generation, each.texts)
+            for handler in registry.of_units([unit]):
+                text = each.texts.get(handler.filepath)
+                if text is not None:
+                    handler._take_text(text.checksum)  # noqa: SLF001 - our own
+            recovered = self.reloader.end_undone(each.texts.keys())
+            for handler in recovered:
+                self._watch_log.recovered(handler)
+            for handler in registry.of_units(reachable([unit], world.users)):
+                if handler not in recovered and handler.name not in reported:
+                    self.batch_loader.runtime.emit(EventKind.UNCHANGED, handler)
+                    self._watch_log.unchanged(handler)
 
     async def _find_moves(
         self, deleted: set[str], paths: AbstractSet[str], change: Change

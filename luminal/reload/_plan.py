@@ -13,7 +13,9 @@ an incomplete installation nor a mixture of two versions is ever executed.
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
+from types import CodeType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         Origin,
         Pinned,
         SourceFile,
+        World,
     )
     from luminal.model import Candidate
     from luminal.reload._swap import Pair
@@ -56,6 +59,7 @@ __all__ = [
     "Change",
     "EarlierFiles",
     "History",
+    "SameCode",
     "Unmet",
     "Upgrade",
     "components",
@@ -163,6 +167,31 @@ class Upgrade:
         return {path: source.checksum for path, source in sources.items()}
 
 
+def _is_same_code(one: object, other: object) -> bool:
+    """Whether two code objects do the same, with the same lines and columns."""
+    if not isinstance(one, CodeType) or not isinstance(other, CodeType):
+        return True  # a constant, which was compared with the code around it
+    return (
+        one == other
+        and one.co_linetable == other.co_linetable
+        and one.co_exceptiontable == other.co_exceptiontable
+        and all(map(_is_same_code, one.co_consts, other.co_consts))
+    )
+
+
+@attrs.frozen(eq=False)
+class SameCode:
+    """Texts that compile to the code of a generation that runs.
+
+    Attributes:
+        generation: The generation.
+        texts: Path → the text.
+    """
+
+    generation: Generation
+    texts: Mapping[str, SourceFile]
+
+
 @attrs.define(eq=False)
 class Change:
     """The units that are to be replaced, and by what.
@@ -170,6 +199,7 @@ class Change:
     Attributes:
         units: Units whose files have changed, or that are to be replaced anyway.
         snapshot: Path → bytes that have been read already.
+        edited: Unit → its files that are not as they were.
         pinned: Unit → files to be used instead of those on disk.
         upgrades: Unit of a distribution → its installed version.
         moves: Unit that is loaded → new units that photons of it have moved to.
@@ -180,6 +210,7 @@ class Change:
 
     units: set[str] = attrs.Factory(set)
     snapshot: dict[str, SourceFile] = attrs.Factory(dict)
+    edited: dict[str, set[str]] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
     moves: dict[str, dict[str, ModuleLocation]] = attrs.Factory(dict)
@@ -249,11 +280,39 @@ class Change:
         try:
             source = read_source(path)
         except LuminalError:
-            self.units.add(unit)  # staging reports what is wrong
-            return
-        if source.checksum != known.checksum:
-            self.units.add(unit)
+            pass  # staging reports what is wrong
+        else:
+            if source.checksum == known.checksum:
+                return
             self.snapshot[path] = source
+        self.units.add(unit)
+        self.edited.setdefault(unit, set()).add(path)
+
+    def take_same_code(self, world: World) -> list[SameCode]:
+        """Take out units whose files have other texts of the code that runs.
+
+        A comment at the end of a line changes no code, for instance. One above a
+        function does: it moves the lines that tracebacks name.
+        """
+        found = []
+        for unit, paths in self.edited.items():
+            generation = world.generations.get(unit)
+            if generation is None or unit in self.extended or unit not in self.units:
+                continue
+            texts = {p: self.snapshot[p] for p in paths if p in self.snapshot}
+            if len(texts) == len(paths) and paths.isdisjoint(generation.data):
+                files = generation.files
+                with suppress(LuminalError):  # staging reports what is wrong
+                    if all(
+                        _is_same_code(
+                            world.codes.compile(source, is_new=True),
+                            world.codes.compile(files[path]),
+                        )
+                        for path, source in texts.items()
+                    ):
+                        found.append(SameCode(generation, texts))
+        self.units.difference_update(each.generation.unit for each in found)
+        return found
 
 
 def distribution_of(handler: Handler) -> str:

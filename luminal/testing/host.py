@@ -539,7 +539,7 @@ class _EventLog:
         return PhotonTimeoutError(
             f"{what} within {deadline:g} seconds",
             why=f"events since the latest edit: {events or 'none'}",
-            hint="check that the new text differs from the old one, "
+            hint="check that the new text has other code than the old one, "
             "and that the host watches",
         )
 

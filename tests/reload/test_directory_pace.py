@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__)
 def write(path):
     \"\"\"Write another text each time.\"\"\"
     text = path.read_text() if path.exists() else ""
-    mark = "#" * 9
+    mark = "AT" + " = "
     text = text.partition(mark)[0] + f"{{mark}}{{time.time_ns()}}\\n"
     {way}
 

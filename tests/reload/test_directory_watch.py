@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import inspect
 import logging
 import os
 import shutil
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -32,6 +35,10 @@ def text(name, number, head=""):
         "    def visit(self, go):\n"
         "        return go()\n"
     )
+
+
+def digest(content):
+    return hashlib.sha512(content.encode()).hexdigest()
 
 
 def saves(how):
@@ -153,6 +160,49 @@ async def test_what_does_not_change_the_bytes_changes_nothing(make_host, photons
         photons.write("b.py", text("b", 2))
         await watched.show(("a", 1), ("b", 2))
         assert watched.swaps() == 1
+
+
+async def test_a_save_that_changes_no_code_changes_only_the_text(make_host, photons):
+    """A comment at the end of a line: no start, no finalize, and the text is shown."""
+    helper = photons.write("helper.py", "NUMBER = 1\n")
+    async with make_host() as host:
+        await watching(host, photons, b=1)
+        photons.write("a.py", text("a", 1, "import helper"))
+        await host.until(lambda: host.happened(EventKind.STARTED, "a"))
+        handler, instance = host.photons["a"], host.photons["a"].instance
+        new = text("a", 1, "import helper").replace("return go()", "return go()  # now")
+        (photons.path / "a.py").write_text(new + "\n\n# the end\n")
+        (event,) = await host.until(lambda: host.happened(EventKind.UNCHANGED))
+        assert (event.photon, event.generation) == ("a", 1)
+        assert handler.checksum == digest(new + "\n\n# the end\n")
+        assert handler.instance is instance
+        assert inspect.getsource(type(instance).visit).endswith("go()  # now\n")
+        with pytest.raises(ZeroDivisionError) as caught:
+            host.hook.visit(go=lambda: 1 / 0)
+        lines = [f.line for f in traceback.extract_tb(caught.value.__traceback__)]
+        assert "return go()  # now" in lines
+        # Nor does one in a helper.
+        helper.write_text("NUMBER = 1  # one\n")
+        await host.until(lambda: len(host.happened(EventKind.UNCHANGED, "a")) == 2)
+        # A line above moves those that tracebacks name: that is a swap.
+        (photons.path / "a.py").write_text("# first\n" + new)
+        await host.until(lambda: host.happened(EventKind.SWAPPED, "a"))
+        assert type(handler.instance).visit.__code__.co_firstlineno == 9
+        # A rejected save is undone by one that has another comment.
+        (photons.path / "b.py").write_text("1 / 0\n")
+        await host.until(lambda: host.happened(EventKind.REJECTED, "b"))
+        (photons.path / "b.py").write_text(text("b", 1) + "# end\n")
+        await host.until(lambda: host.happened(EventKind.RECOVERED, "b"))
+        assert host.photons["b"].problem is None
+        # Data and code of the other photon: the text of this one goes along.
+        helper.write_text("NUMBER = 2\n")
+        (photons.path / "a.py").write_text("# first\n" + new + "# last\n")
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED, "a")) == 2)
+        await host.until(lambda: handler.checksum == digest(f"# first\n{new}# last\n"))
+        # Asked for by name, it is reloaded.
+        await host.reload_photon("a")
+        assert handler.number == 4
+        assert host.photons["b"].number == 1
 
 
 COUNTER = """
@@ -570,7 +620,7 @@ async def main():
             target=lambda: loader.hook.visit(go=lambda: time.sleep(0.2)), daemon=True
         ).start()
     for number in range(20):
-        (root / "a.py").write_text(text + f"# {number}\\n")
+        (root / "a.py").write_text(text + f"NUMBER = {number}\\n")
         await asyncio.sleep(0.003)
 
 asyncio.run(main())

@@ -199,7 +199,7 @@ def test_photon_that_starts_much_leaves_nothing(tmp_path: Path) -> None:
             """,
         )
         host.watch()
-        host.edit("pack/work.py", lambda text: text + "\n")
+        host.edit("pack/work.py", lambda text: text + "CHANGED = True\n")
         host.reloaded("Busy")
         host.assert_no_leaks()
 
