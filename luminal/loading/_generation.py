@@ -138,7 +138,8 @@ class Generation:
         sources: Path → the bytes that are compiled; also of modules of the unit that
             nothing has imported so far.
         locations: Full name → where its module was found.
-        data: Path → digest of the data files that it has read or declares.
+        data: Path → the data files that it has read or declares; of large ones only
+            the digest.
         patterns: File of a photon, and a pattern of data files that it declares.
         late_units: Other unit → its files, as an import statement in one of the
             functions is to find them.
@@ -231,7 +232,7 @@ class Generation:
         if path not in self.data:
             from luminal.loading._resources import digest_of_data
 
-            source = digest_of_data(path)
+            source = digest_of_data(path, self.data.values())
             if source is not None:
                 self.data[path] = source
                 self.host.imports_changed(self)

@@ -111,6 +111,11 @@ class PhotonLoader:
 
     def get_data(self, path: str) -> bytes:
         """Return the bytes of a file beside the module; `pkgutil.get_data` asks."""
+        from luminal.loading._resources import superseded_data
+
+        known = superseded_data(self.generation, os.path.abspath(path))
+        if known is not None:
+            return known
         self.generation.note_data(os.path.abspath(path))
         with open(path, "rb") as file:
             return file.read()

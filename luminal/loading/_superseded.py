@@ -147,18 +147,22 @@ class Superseded:
         """
         source = read_source(path)
         # Looked at after it was read, so that it has not changed in between either.
-        directory = self.generation.seen
-        if directory is None or not directory.is_unchanged(path):
+        if not self.is_unchanged(path):
             raise self.refusal(path)
         return source
+
+    def is_unchanged(self, path: str) -> bool:
+        """Whether the file at *path* is certainly what it was at the staging."""
+        directory = self.generation.seen
+        return directory is not None and directory.is_unchanged(path)
 
     def refusal(self, path: str) -> ImportError:
         """Return the error that says why the file at *path* is not imported."""
         old = self.generation
         names = ", ".join(map(repr, old.photons)) or repr(old.unit.rpartition(".")[2])
         return ImportError(
-            f"{path} is not imported for photon {names}, generation {old.number}, "
+            f"{path} is not read for photon {names}, generation {old.number}, "
             f"which serves no more: the file has changed since, or may have, and was "
-            f"not read when that generation was loaded",
+            f"not read or kept when that generation was loaded",
             path=path,
         )

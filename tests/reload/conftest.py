@@ -213,3 +213,39 @@ def unchanged_fixture() -> Any:
 def make_host() -> Callable[..., Host]:
     """Makes hosts."""
     return Host
+
+
+async def call_across(host, change, given=None):
+    """Return what a call returns, or raises, during which *change* is awaited.
+
+    The call gets *given* from the function that waits for the change.
+    """
+    inside, leave = threading.Event(), threading.Event()
+    found = []
+
+    def go(_photon):
+        inside.set()
+        assert leave.wait(DEADLINE)
+        return given
+
+    def call():
+        try:
+            found.extend(host.hook.visit(go=go))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    await asyncio.to_thread(inside.wait, DEADLINE)
+    try:
+        await change()
+    finally:
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+    (result,) = found
+    return result
+
+
+def grow_old():
+    """Wait until files that have just been written are older than what is loaded."""
+    time.sleep(0.03)

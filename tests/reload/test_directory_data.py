@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 
 import pytest
 
 from luminal.model import EventKind
+from tests.reload.conftest import call_across, grow_old
 
 
 def text(value, head="", body="", start="pass", name="p"):
@@ -169,3 +171,60 @@ async def test_paths_of_resources_are_paths(make_host, photons):
         assert path.read_text() == "1"
         assert repr(path) == repr(plain)
     assert path.read_text() == "1"
+
+
+OLD_READS = {
+    "read_text": "P.joinpath(name + '.txt').read_text()",
+    "open_binary": "read(P.joinpath(name + '.txt').open('rb')).decode()",
+    "open_text": "read((P / (name + '.txt')).open(encoding='utf-8'))",
+    "get_data": "pkgutil.get_data(__name__, name + '.txt').decode()",
+    "path": "read(open(P / (name + '.txt')))",
+}
+
+
+@pytest.mark.parametrize("way", OLD_READS)
+async def test_an_old_call_reads_the_old_data(make_host, photons, way):
+    """What was small and known; else the file if it has not changed, or an error."""
+    visit = f"""
+            @hookimpl
+            def visit(self, go):
+                go(self)
+                found = []
+                for name in {{}}:
+                    try:
+                        found.append({OLD_READS[way]})
+                    except OSError as error:
+                        found.append(error.errno)
+                return found
+"""
+    head = f"P = {FILES}; V = (P / 'read.txt').read_text(), (P / 'big.txt').read_text()"
+    declared = "photon_files = ['declared.txt']"
+    names = ["read", "declared", "same", "changed", "big"]
+    body = declared + visit.format(names)
+    photons.write("p/__init__.py", text("V", head, body))
+    folder = photons.path / "p"
+    for name in names:
+        (folder / f"{name}.txt").write_text("1")
+    (folder / "big.txt").write_text("1" * 70_000)
+    grow_old()
+    async with make_host() as host:
+        (p,) = await host.run(folder / "__init__.py")
+
+        async def change():
+            for name in ("read", "declared", "changed", "big"):
+                (folder / f"{name}.txt").write_text("2")
+            await host.reload_photon(p)
+            assert host.answers() == [("2", "2")]
+
+        found = await call_across(host, change)
+        stale = errno.ESTALE
+        if way == "path":  # the path that is opened is the file's
+            assert found == [stale, stale, "1", stale, stale]
+        else:
+            assert found == ["1", "1", "1", stale, stale]
+
+        async def nothing():
+            pass
+
+        found = await call_across(host, nothing)
+        assert found == ["2", "2", "1", "2", "2"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import shutil
 import sys
 import threading
-import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +14,7 @@ import pytest
 
 from luminal import discover
 from luminal.model import EventKind
-from tests.waiting import DEADLINE
+from tests.reload.conftest import call_across, grow_old
 
 HEAD = """
 from luminal import IPhoton, hookimpl
@@ -39,42 +37,6 @@ LATE = "from .late import L; return TEXT, L"
 
 def photon(photons, number, body=LATE, name="pk/__init__.py"):
     return photons.write(name, HEAD.format(number=number, body=body))
-
-
-async def call_across(host, change, given=None):
-    """Return what a call returns, or raises, during which *change* is awaited.
-
-    The call gets *given* from the function that waits for the change.
-    """
-    inside, leave = threading.Event(), threading.Event()
-    found = []
-
-    def go(_photon):
-        inside.set()
-        assert leave.wait(DEADLINE)
-        return given
-
-    def call():
-        try:
-            found.extend(host.hook.visit(go=go))
-        except BaseException as error:
-            found.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    await asyncio.to_thread(inside.wait, DEADLINE)
-    try:
-        await change()
-    finally:
-        leave.set()
-        await asyncio.to_thread(thread.join, DEADLINE)
-    (result,) = found
-    return result
-
-
-def grow_old():
-    """Wait until files that have just been written are older than what is loaded."""
-    time.sleep(0.03)
 
 
 async def test_a_module_of_the_package_is_the_one_that_was_staged(make_host, photons):
