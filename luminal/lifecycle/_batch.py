@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import nullcontext
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._collecting import collecting_rarely
 from luminal._plain import (
     attribute_of,
     class_name,
@@ -51,7 +53,6 @@ from luminal.loading import (
     Selected,
     Stage,
     World,
-    collecting_rarely,
     read_installed_files,
     run_each_in_thread,
     run_in_thread,
@@ -83,6 +84,10 @@ __all__ = [
     "check_names",
     "check_objects",
 ]
+
+
+_MANY = 100
+"""A load of fewer units does not touch the garbage collector."""
 
 
 def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
@@ -305,7 +310,6 @@ def check_names(
             )
 
 
-@attrs.define(eq=False)
 class BatchResult:
     """What became of a batch. Do not keep it: errors hold frames.
 
@@ -315,9 +319,10 @@ class BatchResult:
         errors: Why photons could not be loaded; one for each unit.
     """
 
-    handlers: list[Handler] = attrs.Factory(list)
-    outcomes: list[Outcome] = attrs.Factory(list)
-    errors: list[LuminalError] = attrs.Factory(list)
+    def __init__(self) -> None:
+        self.handlers: list[Handler] = []
+        self.outcomes: list[Outcome] = []
+        self.errors: list[LuminalError] = []
 
     @property
     def report(self) -> Report:
@@ -331,17 +336,24 @@ class BatchResult:
         return PhotonBatchError("several photons could not be loaded", [*self.errors])
 
 
-@attrs.define(eq=False)
 class _Unit:
     """The candidates of one unit, and where it is loaded from."""
 
-    name: str
-    origin: DirectoryOrigin | DistributionOrigin
-    location: ModuleLocation | None
-    choice: Choice
-    candidates: list[Candidate] = attrs.Factory(list)
-    attempt: Attempt | None = None
-    changes: InterpreterChanges = attrs.Factory(InterpreterChanges)
+    def __init__(
+        self,
+        name: str,
+        origin: DirectoryOrigin | DistributionOrigin,
+        location: ModuleLocation | None,
+        choice: Choice,
+        attempt: Attempt | None = None,
+    ) -> None:
+        self.name = name
+        self.origin = origin
+        self.location = location
+        self.choice = choice
+        self.candidates: list[Candidate] = []
+        self.attempt = attempt
+        self.changes: InterpreterChanges = InterpreterChanges()
 
     def final_choice(self) -> Choice:
         """Return how its photons are chosen, now that all candidates are known."""
@@ -360,7 +372,6 @@ class _Unit:
         return attrs.evolve(self.candidates[0], name=chosen.name, target=target)
 
 
-@attrs.define(eq=False)
 class BatchLoader:
     """Loads photons into one host, and unloads them.
 
@@ -371,10 +382,17 @@ class BatchLoader:
         is_logging: Whether what happens to the photons is logged.
     """
 
-    world: World
-    registry: Registry
-    runtime: Runtime
-    is_logging: bool = False
+    def __init__(
+        self,
+        world: World,
+        registry: Registry,
+        runtime: Runtime,
+        is_logging: bool = False,
+    ) -> None:
+        self.world = world
+        self.registry = registry
+        self.runtime = runtime
+        self.is_logging = is_logging
 
     async def load_batch(
         self,
@@ -391,7 +409,7 @@ class BatchLoader:
         """
         result = BatchResult()
         units = self._group(candidates, Choice(base, tuple(others)), result)
-        with collecting_rarely(len(units)):
+        with collecting_rarely() if len(units) >= _MANY else nullcontext():
             await self._load(units, result)
         self.world.codes.release()
         if self.world.codes.has_changed:
@@ -618,17 +636,17 @@ def _give_up(unit: _Unit) -> None:
 _NO_ENTRY = (0, "", "")
 
 
-@attrs.define(eq=False)
 class Registry:
     """The Handlers of one host, by name, by file and by unit."""
 
-    _by_name: dict[str, Handler] = attrs.Factory(dict)
-    _by_file: dict[str, list[Handler]] = attrs.Factory(dict)
-    _by_unit: dict[str, list[Handler]] = attrs.Factory(dict)
-    # Handler → what it is filed under: its number in the order of loading, its file
-    # and its unit.
-    _entries: dict[Handler, tuple[int, str, str]] = attrs.Factory(dict)
-    _count: int = 0
+    def __init__(self) -> None:
+        self._by_name: dict[str, Handler] = {}
+        self._by_file: dict[str, list[Handler]] = {}
+        self._by_unit: dict[str, list[Handler]] = {}
+        # Handler → what it is filed under: its number in the order of loading, its file
+        # and its unit.
+        self._entries: dict[Handler, tuple[int, str, str]] = {}
+        self._count: int = 0
 
     def __len__(self) -> int:
         return len(self._by_name)

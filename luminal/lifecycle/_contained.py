@@ -46,7 +46,6 @@ _MOST = 500
 _Key = tuple[str, int, FailureKind, str, str, str, int]
 
 
-@attrs.define(eq=False)
 class _Told:
     """What is known of one kind and place.
 
@@ -55,11 +54,11 @@ class _Told:
         at: Monotonic time of that report.
     """
 
-    failure: Failure
-    at: float
+    def __init__(self, failure: Failure, at: float) -> None:
+        self.failure = failure
+        self.at = at
 
 
-@attrs.define(eq=False)
 class Failures:
     """The exceptions of one host's photons that were contained.
 
@@ -71,10 +70,11 @@ class Failures:
             exact.
     """
 
-    events: Events
-    counts: Counter[tuple[str, FailureKind]] = attrs.Factory(Counter)
-    _told: dict[_Key, _Told] = attrs.Factory(dict)
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.counts: Counter[tuple[str, FailureKind]] = Counter()
+        self._told: dict[_Key, _Told] = {}
+        self._lock: threading.Lock = threading.Lock()
 
     def contain(
         self,

@@ -107,8 +107,9 @@ def _text(frame: FrameType, file: str, line: int) -> str:
         return linecache.getline(file, line).strip()[:_WIDTH]
 
 
-_OPTION = re.compile(r"(\w+)\.__call__\(\) got an unexpected keyword argument '(\w+)'")
-_IMPORT = re.compile(r"cannot import name '(\w+)'")
+# Compiled when something has failed, not at start-up.
+_OPTION = r"(\w+)\.__call__\(\) got an unexpected keyword argument '(\w+)'"
+_IMPORT = r"cannot import name '(\w+)'"
 
 
 def suggestion(error: BaseException, before: str = "") -> str:
@@ -143,7 +144,7 @@ def _missing_name(error: BaseException) -> tuple[str, Iterable[str]]:
         known = {*sys.stdlib_module_names, *sys.modules}
         return _field(ImportError, "name", error), known
     if issubclass(kind, ImportError):
-        found = _IMPORT.search(plain(error))
+        found = re.search(_IMPORT, plain(error))
         module = sys.modules.get(_field(ImportError, "name", error))
         return found[1] if found else "", names_of(module)
     return _option(plain(error)) if issubclass(kind, TypeError) else ("", ())
@@ -168,7 +169,7 @@ def _visible_names(error: BaseException) -> set[str]:
 
 def _option(text: str) -> tuple[str, Iterable[str]]:
     """Return the option that a marker does not have by *text*, and those it has."""
-    found = _OPTION.search(text)
+    found = re.search(_OPTION, text)
     for marker in (hookimpl, hookspec):
         if found and found[1] == type(marker).__name__:
             return found[2], signature(marker).parameters

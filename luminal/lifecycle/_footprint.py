@@ -14,18 +14,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-import attrs
-
 from luminal.errors import PhotonStateError
 from luminal.model import Event, EventKind, Problem
-from luminal.supervise import FACETS, Change, Footprint, Policy, find_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from luminal.lifecycle._handler import Handler
     from luminal.lifecycle._runtime import Events
-    from luminal.supervise import Leftover
+    from luminal.supervise import Change, Footprint, Leftover, Policy
 
 __all__ = [
     "Difference",
@@ -35,12 +32,10 @@ __all__ = [
     "report_referrers",
 ]
 
-_UNDONE = (Policy.RESTORE, Policy.REFUSE)
 # Stands for the facets that are not named.
 _EVERY = "*"
 
 
-@attrs.frozen
 class InterpreterPolicy:
     """What a host does about changes of the interpreter's shared state.
 
@@ -50,8 +45,9 @@ class InterpreterPolicy:
         events: Where a change is reported.
     """
 
-    facets: Mapping[str, Policy]
-    events: Events
+    def __init__(self, facets: Mapping[str, Policy], events: Events) -> None:
+        self.facets = facets
+        self.events = events
 
     @classmethod
     def of(
@@ -64,6 +60,8 @@ class InterpreterPolicy:
         """
         if asked is None:
             return None
+        from luminal.supervise import FACETS, Policy
+
         by_name = {_EVERY: asked} if isinstance(asked, str) else asked
         known = {facet.name for facet in FACETS} | {_EVERY}
         for name in by_name:
@@ -73,6 +71,8 @@ class InterpreterPolicy:
 
     def policy(self, change: Change) -> Policy:
         """Return what is done about *change*."""
+        from luminal.supervise import Policy
+
         return self.facets.get(change.facet, self.facets.get(_EVERY, Policy.ALLOW))
 
     @contextmanager
@@ -89,6 +89,8 @@ class InterpreterPolicy:
         Raises:
             PhotonStateError: A facet has changed that must not; it has been put back.
         """
+        from luminal.supervise import Footprint
+
         before = Footprint.take()
         difference: Difference | None = None
         try:
@@ -96,14 +98,14 @@ class InterpreterPolicy:
             difference = changes.note(before, self)
             self._refuse(difference, photon, file)
             for change in difference.changes:
-                if self.policy(change) is Policy.WARN:
+                if self.policy(change) == "warn":
                     self._warn(change, photon, file)
         except BaseException:
             changes.undo_one(difference or changes.note(before, self))
             raise
 
     def _refuse(self, difference: Difference, photon: str, file: str) -> None:
-        refused = [c for c in difference.changes if self.policy(c) is Policy.REFUSE]
+        refused = [c for c in difference.changes if self.policy(c) == "refuse"]
         if refused:
             raise PhotonStateError(
                 "changed what the host refuses to have changed",
@@ -132,17 +134,21 @@ _differences: WeakSet[Difference] = WeakSet()
 _lock = threading.Lock()
 
 
-@attrs.define(eq=False)
 class Difference:
     """The interpreter's state before and after some code ran, and what differs."""
 
-    before: Footprint
-    after: Footprint
-    changes: tuple[Change, ...]
-    # Facets that are put back.
-    undone: frozenset[str]
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(
+        self,
+        before: Footprint,
+        after: Footprint,
+        changes: tuple[Change, ...],
+        undone: frozenset[str],
+    ) -> None:
+        self.before = before
+        self.after = after
+        self.changes = changes
+        # Facets that are put back.
+        self.undone = undone
         if self.undone:
             with _lock:
                 _differences.add(self)
@@ -160,7 +166,6 @@ class Difference:
             other.before = other.before.without(self.before, self.after, self.undone)
 
 
-@attrs.define(eq=False)
 class InterpreterChanges:
     """What the code of one photon has changed.
 
@@ -169,8 +174,9 @@ class InterpreterChanges:
         referrers: What kept its code alive after it was unloaded.
     """
 
-    differences: list[Difference] = attrs.Factory(list)
-    referrers: tuple[Leftover, ...] = ()
+    def __init__(self, referrers: tuple[Leftover, ...] = ()) -> None:
+        self.differences: list[Difference] = []
+        self.referrers = referrers
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -181,10 +187,14 @@ class InterpreterChanges:
 
     def note(self, before: Footprint, policy: InterpreterPolicy) -> Difference:
         """Add what has changed since *before*, and return it."""
+        from luminal.supervise import Footprint
+
         after = Footprint.take()
         changes = after.since(before)
         undone = frozenset(
-            c.facet for c in changes if c.can_restore and policy.policy(c) in _UNDONE
+            change.facet
+            for change in changes
+            if change.can_restore and policy.policy(change) in ("restore", "refuse")
         )
         difference = Difference(before, after, changes, undone)
         if changes:
@@ -232,6 +242,8 @@ def report_referrers(handler: Handler, namespaces: list[dict[str, Any]]) -> None
     """
     if not namespaces:
         return
+    from luminal.supervise import find_referrers
+
     referrers = find_referrers(namespaces, photon=handler.name)
     handler._changes.referrers = referrers
     if not referrers:

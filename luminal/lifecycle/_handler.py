@@ -51,7 +51,7 @@ _SHARED = ("logging", "_name", "_life", "_runtime", "_choice", "_is_unloaded")
 """What two Handlers of one life have in common."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Life:
     """What a Handler has of one generation of its photon.
 

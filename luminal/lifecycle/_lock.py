@@ -13,8 +13,6 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import attrs
-
 from luminal.errors import PhotonStateError
 from luminal.loading import reach_loop
 
@@ -64,16 +62,16 @@ def forked_while_busy() -> PhotonStateError:
     )
 
 
-@attrs.define(eq=False)
 class CrossLoopLock:
     """``async with lock:`` runs one such block at a time, whatever loop it is on."""
 
-    # None where nobody holds the lock.
-    _holder: _Holder | None = None
-    # In order of arrival. A waiter that is not in here has been handed the lock.
-    _waiting: deque[_Waiter] = attrs.Factory(deque)
-    # Held for a few instructions only, never while anything is awaited.
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(self) -> None:
+        # None where nobody holds the lock.
+        self._holder: _Holder | None = None
+        # In order of arrival. A waiter that is not in here has been handed the lock.
+        self._waiting: deque[_Waiter] = deque()
+        # Held for a few instructions only, never while anything is awaited.
+        self._lock: threading.Lock = threading.Lock()
 
     async def __aenter__(self) -> None:
         inside = _holders.get()

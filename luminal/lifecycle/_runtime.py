@@ -55,16 +55,16 @@ _OWN = DefaultLifecycle()
 UnknownHooks = Literal["warn", "error", "ignore"]
 
 
-@attrs.define(eq=False)
 class _Held:
     """Failures that were not emitted, see `Events.holding`.
 
     A task that a photon has started meanwhile keeps the context after the end.
     """
 
-    owner: Events
-    events: list[Event] = attrs.Factory(list)
-    is_over: bool = False
+    def __init__(self, owner: Events, is_over: bool = False) -> None:
+        self.owner = owner
+        self.events: list[Event] = []
+        self.is_over = is_over
 
 
 _held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=None)
@@ -72,7 +72,6 @@ _held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=No
 _FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED})
 
 
-@attrs.define(eq=False)
 class Events:
     """Passes each event to all subscribers, in the thread in which it happens.
 
@@ -87,12 +86,17 @@ class Events:
         report_failure: Called with such a subscriber, and what it has raised.
     """
 
-    journal: deque[Event] = attrs.field(factory=lambda: deque(maxlen=1000))
-    failures: int = 0
-    report_failure: Callable[[Any, BaseException], object] | None = None
-    # Replaced as a whole, so that emitting needs no lock.
-    _subscribers: tuple[Callable[[Event], object], ...] = ()
-    _deferred: deque[Event] = attrs.Factory(deque)
+    def __init__(
+        self,
+        failures: int = 0,
+        report_failure: Callable[[Any, BaseException], object] | None = None,
+    ) -> None:
+        self.journal: deque[Event] = deque(maxlen=1000)
+        self.failures = failures
+        self.report_failure = report_failure
+        # Replaced as a whole, so that emitting needs no lock.
+        self._subscribers: tuple[Callable[[Event], object], ...] = ()
+        self._deferred: deque[Event] = deque()
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Call *subscriber* with each event from now on.
@@ -277,7 +281,7 @@ def _check_types(
             )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Runtime:
     """What all the photons of a host share.
 

@@ -16,12 +16,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from luminal.errors import PhotonStateError
 from luminal.loading import namespaces_of
 from luminal.model import Event, EventKind, Problem
-from luminal.supervise import find_referrers, unowned
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,7 +43,6 @@ def _full_collections() -> int:
     return int(gc.get_stats()[2]["collections"])
 
 
-@attrs.frozen(eq=False)
 class _Ended:
     """A generation that has ended.
 
@@ -55,14 +52,16 @@ class _Ended:
         collections: Number of full collections until its end.
     """
 
-    generation: weakref.ref[Generation]
-    photon: str
-    number: int
-    file: str
-    collections: int = attrs.Factory(_full_collections)
+    def __init__(
+        self, generation: weakref.ref[Generation], photon: str, number: int, file: str
+    ) -> None:
+        self.generation = generation
+        self.photon = photon
+        self.number = number
+        self.file = file
+        self.collections: int = _full_collections()
 
 
-@attrs.define(eq=False)
 class Survivors:
     """Looks after ended generations of one host until they are gone or reported.
 
@@ -70,11 +69,12 @@ class Survivors:
         events: Where it is reported.
     """
 
-    events: Events
-    _ended: list[_Ended] = attrs.Factory(list)
-    _is_due: bool = False
-    _loop: asyncio.AbstractEventLoop | None = None
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self._ended: list[_Ended] = []
+        self._is_due: bool = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: threading.Lock = threading.Lock()
 
     def watch(self, generation: Generation, photon: str, file: str) -> None:
         """Look at *generation* later; nothing of it is kept.
@@ -200,5 +200,7 @@ def _referrers_of(alive: list[_Ended]) -> tuple[Leftover, ...]:
     def namespaces() -> list[dict[str, Any]]:
         found = [one.generation() for one in alive]
         return namespaces_of([generation for generation in found if generation])
+
+    from luminal.supervise import find_referrers
 
     return find_referrers(namespaces(), photon=alive[0].photon, is_thorough=True)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from luminal.loading._staging import is_in_transaction as is_in_transaction
     from luminal.loading._workers import Result as Result
     from luminal.loading._workers import WorkerThread as WorkerThread
-    from luminal.loading._workers import collecting_rarely as collecting_rarely
     from luminal.loading._workers import describe_position as describe_position
     from luminal.loading._workers import has_loop as has_loop
     from luminal.loading._workers import reach_loop as reach_loop
@@ -81,7 +80,6 @@ __getattr__, __dir__ = lazy_attributes(
         "_workers": (
             "Result",
             "WorkerThread",
-            "collecting_rarely",
             "describe_position",
             "has_loop",
             "reach_loop",

@@ -11,7 +11,6 @@ one name.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import stat
@@ -201,7 +200,7 @@ def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | N
     return location
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class DirectoryOrigin:
     """A directory of photons.
 
@@ -298,7 +297,7 @@ def claimed_directories() -> set[str]:
     return {origin.directory for origin in set(_claimed)}
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, repr=False, slots=False)
 class DistributionOrigin:
     """The modules of one installed distribution, under their real names.
 
@@ -337,6 +336,8 @@ class DistributionOrigin:
         """
         if not self.metadata:
             return None
+        import csv
+
         try:
             with open(
                 os.path.join(self.metadata, "RECORD"),

@@ -51,17 +51,17 @@ class _Seen:
     libraries: dict[str, str]
 
 
-@attrs.define(eq=False)
 class Outside:
     """Remembers how the files were that photons have imported from other people's code.
 
     It is asked in threads, never on an event loop.
     """
 
-    # Full name of a module → its file.
-    _seen: dict[str, _Seen | None] = attrs.Factory(dict)
-    # Directory → (its modification time, what is installed in it).
-    _installed: dict[str, tuple[int, dict[str, str]]] = attrs.Factory(dict)
+    def __init__(self) -> None:
+        # Full name of a module → its file.
+        self._seen: dict[str, _Seen | None] = {}
+        # Directory → (its modification time, what is installed in it).
+        self._installed: dict[str, tuple[int, dict[str, str]]] = {}
 
     def note(self, generations: Iterable[Generation]) -> None:
         """Look at what *generations* have imported, where nobody did so before."""

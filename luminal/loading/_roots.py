@@ -69,7 +69,6 @@ class Root:
         return f"{self.fullname}.{rest}"
 
 
-@attrs.define(eq=False)
 class Roots:
     """The directories of one loader whose modules are the photons' own.
 
@@ -80,18 +79,19 @@ class Roots:
         declared: Absolute paths of further directories that the host has declared.
     """
 
-    owner: object
-    declared: tuple[str, ...] = ()
-    # Directory → the one origin that all of its units share.
-    _origins: dict[str, DirectoryOrigin] = attrs.Factory(dict)
-    # The same of declared directories in which no photons were looked for.
-    _declared_origins: dict[str, DirectoryOrigin] = attrs.Factory(dict)
-    # First part of a name → roots whose names begin so, the longest first. Replaced as
-    # a whole. The empty part is of those whose modules have no prefix.
-    _names: dict[str, list[Root]] = attrs.Factory(dict)
-    _entries: list[str] = attrs.Factory(list)
-    # What `_names` was made for: `sys.path`, how many origins, how many declared.
-    _made_for: object = None
+    def __init__(self, owner: object, declared: tuple[str, ...] = ()) -> None:
+        self.owner = owner
+        self.declared = declared
+        # Directory → the one origin that all of its units share.
+        self._origins: dict[str, DirectoryOrigin] = {}
+        # The same of declared directories in which no photons were looked for.
+        self._declared_origins: dict[str, DirectoryOrigin] = {}
+        # First part of a name → roots whose names begin so, the longest first.
+        # Replaced as a whole. The empty part is of those whose modules have no prefix.
+        self._names: dict[str, list[Root]] = {}
+        self._entries: list[str] = []
+        # What `_names` was made for: `sys.path`, how many origins, how many declared.
+        self._made_for: object = None
 
     def declare(self, directories: Iterable[str]) -> None:
         """Let modules of more directories be the photons' own.

@@ -114,7 +114,6 @@ def compile_source(source: SourceFile) -> tuple[CodeType, bytes | None]:
         ) from error
 
 
-@attrs.define(eq=False)
 class CodeCache:
     """Compiled code by path and digest, in memory and in sealed files on disk.
 
@@ -126,17 +125,18 @@ class CodeCache:
         limit: Most files whose code is kept in memory.
     """
 
-    store: SealedStore | None = None
-    limit: int = 20_000
-    # (path, digest) → code. The path is part of it: tracebacks name it.
-    _codes: dict[tuple[str, str], CodeType] = attrs.Factory(dict)
-    # Path → digests of its versions in `_codes` that were compiled here.
-    _versions: dict[str, list[str]] = attrs.Factory(dict)
-    # Directory → path → (digest, marshalled code), as on disk.
-    _kept: dict[str, _Kept] = attrs.Factory(dict)
-    _changed: set[str] = attrs.Factory(set)
-    # Late imports compile in any thread.
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(self, store: SealedStore | None = None, limit: int = 20_000) -> None:
+        self.store = store
+        self.limit = limit
+        # (path, digest) → code. The path is part of it: tracebacks name it.
+        self._codes: dict[tuple[str, str], CodeType] = {}
+        # Path → digests of its versions in `_codes` that were compiled here.
+        self._versions: dict[str, list[str]] = {}
+        # Directory → path → (digest, marshalled code), as on disk.
+        self._kept: dict[str, _Kept] = {}
+        self._changed: set[str] = set()
+        # Late imports compile in any thread.
+        self._lock: threading.Lock = threading.Lock()
 
     @property
     def has_changed(self) -> bool:

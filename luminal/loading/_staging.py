@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, repr=False, slots=False)
 class Attempt:
     """Units of a stage that are staged together, or not at all.
 
@@ -533,7 +533,7 @@ class _Within:
         staging_context.reset(self._token)
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, repr=False, slots=False)
 class Stage:
     """What is to be committed together.
 

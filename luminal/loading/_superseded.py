@@ -10,8 +10,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-import attrs
-
 from luminal.loading._generation import Generation
 from luminal.loading._lines import show_late_lines
 from luminal.loading._source import read_source
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Superseded"]
 
 
-@attrs.define(eq=False)
 class Superseded:
     """The host of a generation that served until a certain commit.
 
@@ -41,11 +38,18 @@ class Superseded:
             it since.
     """
 
-    world: World
-    generation: Generation
-    commit: int
-    linked: dict[str, Generation]
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(
+        self,
+        world: World,
+        generation: Generation,
+        commit: int,
+        linked: dict[str, Generation],
+    ) -> None:
+        self.world = world
+        self.generation = generation
+        self.commit = commit
+        self.linked = linked
+        self._lock: threading.Lock = threading.Lock()
 
     @classmethod
     def of(

@@ -7,13 +7,12 @@ loop, and an event loop waits for them only until their deadline.
 from __future__ import annotations
 
 import contextvars
-import gc
 import os
 import sys
 import threading
 import time
 import types
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -31,7 +30,7 @@ from luminal.supervise import (
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
     from types import FrameType
 
     _Work = tuple[Callable[[], object], Callable[[], object]]
@@ -41,7 +40,6 @@ __all__ = [
     "WorkerTask",
     "WorkerThread",
     "abandoned",
-    "collecting_rarely",
     "describe_position",
     "has_loop",
     "reach_loop",
@@ -67,14 +65,14 @@ class Result(Generic[T]):
     error: BaseException | None = None
 
 
-@attrs.define(eq=False)
 class _LoopEvent:
     """An event that a thread sets and a coroutine waits for."""
 
-    loop: AbstractEventLoop
-    is_set: bool = False
-    # The present wait, which ends when the event is set or the time is over.
-    _waiter: Future[None] | None = None
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = loop
+        self.is_set = False
+        # The present wait, which ends when the event is set or the time is over.
+        self._waiter: Future[None] | None = None
 
     def set(self) -> None:
         """Set the event; called in a thread."""
@@ -102,19 +100,25 @@ class _LoopEvent:
         return self.is_set
 
 
-@attrs.define(eq=False)
 class _JobQueue(Generic[T]):
     """Jobs that a thread runs in turn; the thread can be given up during each."""
 
-    jobs: Sequence[Callable[[], T]]
-    results: list[Result[T] | None]
-    done: _LoopEvent
-    position: int = 0
-    # `time.monotonic()` at which the present job began.
-    began: float = attrs.Factory(time.monotonic)
-    is_given_up: bool = False
-    # Guards position, results and is_given_up: a job's end and its deadline race.
-    lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(
+        self,
+        jobs: Sequence[Callable[[], T]],
+        results: list[Result[T] | None],
+        done: _LoopEvent,
+        position: int,
+    ) -> None:
+        self.jobs = jobs
+        self.results = results
+        self.done = done
+        self.position = position
+        # `time.monotonic()` at which the present job began.
+        self.began: float = time.monotonic()
+        self.is_given_up = False
+        # Guards position, results and is_given_up: a job's end and its deadline race.
+        self.lock: threading.Lock = threading.Lock()
 
     def run(self) -> None:
         """Run the jobs, and set the event; in the thread."""
@@ -292,14 +296,20 @@ async def reach_loop() -> AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-@attrs.define(eq=False)
 class _Call:
     """What a coroutine on a worker wants called."""
 
-    job: Callable[[], Any]
-    deadline: float
-    is_owned: bool
-    result: Result[Any] | None = None
+    def __init__(
+        self,
+        job: Callable[[], Any],
+        deadline: float,
+        is_owned: bool,
+        result: Result[Any] | None = None,
+    ) -> None:
+        self.job = job
+        self.deadline = deadline
+        self.is_owned = is_owned
+        self.result = result
 
 
 @types.coroutine
@@ -308,7 +318,7 @@ def _leave(call: _Call | None) -> Generator[_Call | None, None, None]:
     yield call
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WorkerTask(Generic[T]):
     """A coroutine that a worker's thread runs as far as it needs no event loop.
 
@@ -560,16 +570,15 @@ def _value_of(result: Result[T]) -> T:
     return result.value  # type: ignore[return-value]
 
 
-@attrs.define(eq=False)
 class _Running:
     """A thread and its queue of work; None is the end of it."""
 
-    work: SimpleQueue[_Work | None] = attrs.Factory(SimpleQueue)
-    thread: threading.Thread = attrs.field(init=False)
-    # What it executes may be halted, and the thread with it.
-    is_given_up: bool = False
+    thread: threading.Thread
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.work: SimpleQueue[_Work | None] = SimpleQueue()
+        # What it executes may be halted, and the thread with it.
+        self.is_given_up = False
         self.thread = threading.Thread(
             target=self._run, name="luminal-worker", daemon=True
         )
@@ -600,7 +609,6 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
         del done
 
 
-@attrs.define(eq=False)
 class WorkerThread:
     """The thread on which a host stages and starts the generations of its reloads.
 
@@ -608,8 +616,9 @@ class WorkerThread:
     long where each one starts a thread of its own.
     """
 
-    _running: _Running | None = None
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
+    def __init__(self) -> None:
+        self._running: _Running | None = None
+        self._lock: threading.Lock = threading.Lock()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
@@ -671,46 +680,3 @@ class WorkerThread:
 
 def _do_nothing() -> None:
     pass
-
-
-_MANY = 100
-"""A load of fewer modules does not touch the collector."""
-_NEW = 50_000
-"""New objects after which the collector runs during a load; the default is 700."""
-
-_lock = threading.Lock()
-# The setting is the process's, and several loaders may be at work.
-_users = 0
-_before = (0, 0, 0)
-
-
-@contextmanager
-def collecting_rarely(modules: int) -> Iterator[None]:
-    """Let the garbage collector run less often within a block.
-
-    A thousand modules start dozens of collections that find nothing and take a fifth
-    of the time of the load. The collector is not switched off, since photons' code
-    runs. Where the host has switched it off, or lets it run still less often, nothing
-    changes.
-
-    Args:
-        modules: How many are to be made; for a few nothing changes.
-    """
-    global _users, _before
-    if modules < _MANY:
-        yield
-        return
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _before = gc.get_threshold()
-            if 0 < _before[0] < _NEW:
-                gc.set_threshold(_NEW, *_before[1:])
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            is_ours = gc.get_threshold() == (_NEW, *_before[1:])
-            if _users == 0 and is_ours:
-                gc.set_threshold(*_before)

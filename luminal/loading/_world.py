@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import remove_from_finder
 from luminal.loading._late import read_unit
@@ -50,7 +48,6 @@ __all__ = [
 ]
 
 
-@attrs.frozen(eq=False)
 class Publication:
     """What is stored in `sys.modules` and elsewhere when some generations serve.
 
@@ -63,10 +60,11 @@ class Publication:
         leaves: (package, attribute, root module to set it to).
     """
 
-    generations: tuple[Generation, ...]
-    modules: dict[str, ModuleType] = attrs.Factory(dict)
-    gone: list[str] = attrs.Factory(list)
-    leaves: list[tuple[ModuleType, str, ModuleType]] = attrs.Factory(list)
+    def __init__(self, generations: tuple[Generation, ...]) -> None:
+        self.generations = generations
+        self.modules: dict[str, ModuleType] = {}
+        self.gone: list[str] = []
+        self.leaves: list[tuple[ModuleType, str, ModuleType]] = []
 
     @classmethod
     def of(
@@ -170,7 +168,6 @@ def _folders(generation: Generation) -> AbstractSet[str]:
     return {os.path.dirname(location) for location, _ in tuple(generation.patterns)}
 
 
-@attrs.define(eq=False)
 class Edges:
     """Which units import from a unit, and which were read from a file.
 
@@ -183,9 +180,10 @@ class Edges:
         declarers: Folder → units that declare data files in or below it, or did.
     """
 
-    users: dict[str, set[str]] = attrs.Factory(dict)
-    readers: dict[str, set[str]] = attrs.Factory(dict)
-    declarers: dict[str, set[str]] = attrs.Factory(dict)
+    def __init__(self) -> None:
+        self.users: dict[str, set[str]] = {}
+        self.readers: dict[str, set[str]] = {}
+        self.declarers: dict[str, set[str]] = {}
 
     def add(self, generation: Generation) -> None:
         """Add all edges of *generation*."""
@@ -216,7 +214,6 @@ class Edges:
                     backwards.pop(name, None)
 
 
-@attrs.define(eq=False, repr=False, slots=False)
 class World:
     """The serving generations of one loader.
 
@@ -234,22 +231,23 @@ class World:
         owned: Names of modules of libraries that some units own, or did.
     """
 
-    codes: CodeCache
-    generations: Mapping[str, Generation] = attrs.Factory(dict)
-    numbers: dict[str, int] = attrs.Factory(dict)
-    edges: Edges = attrs.Factory(Edges)
-    worker: WorkerThread = attrs.Factory(WorkerThread)
-    roots: Roots = attrs.Factory(Roots, takes_self=True)
-    outside: Outside = attrs.Factory(Outside)
-    owned: set[str] = attrs.Factory(set)
-    # One transaction at a time; re-entrant, for an import that asks for another.
-    lock: threading.RLock = attrs.Factory(threading.RLock)
-    # First part of a name → where names that begin so are looked for.
-    _origins: Mapping[str, Origin] = attrs.Factory(dict)
-    # Held while `generations` is replaced.
-    _commit_lock: threading.Lock = attrs.Factory(threading.Lock)
-    # How often what serves has been replaced.
-    _commits: int = 0
+    def __init__(self, codes: CodeCache) -> None:
+        self.codes = codes
+        self.generations: Mapping[str, Generation] = {}
+        self.numbers: dict[str, int] = {}
+        self.edges: Edges = Edges()
+        self.worker: WorkerThread = WorkerThread()
+        self.roots: Roots = Roots(self)
+        self.outside: Outside = Outside()
+        self.owned: set[str] = set()
+        # One transaction at a time; re-entrant, for an import that asks for another.
+        self.lock: threading.RLock = threading.RLock()
+        # First part of a name → where names that begin so are looked for.
+        self._origins: Mapping[str, Origin] = {}
+        # Held while `generations` is replaced.
+        self._commit_lock: threading.Lock = threading.Lock()
+        # How often what serves has been replaced.
+        self._commits: int = 0
 
     def __repr__(self) -> str:
         return f"<World generations={len(self.generations)}>"

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import attrs
 
 from luminal.discovery import (
     Discovered,
@@ -60,7 +59,6 @@ from luminal.model import (
     State,
     as_quarantine,
 )
-from luminal.reload import Reloader
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
@@ -76,7 +74,13 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import UnknownHooks
     from luminal.model import Candidate, Event
-    from luminal.reload import DirectoryWatch, DistributionWatch, Policy, Reloaded
+    from luminal.reload import (
+        DirectoryWatch,
+        DistributionWatch,
+        Policy,
+        Reloaded,
+        Reloader,
+    )
 
 __all__ = ["Handlers", "Loader"]
 
@@ -92,6 +96,9 @@ _LEVELS = {
     EventKind.FAILED: logging.ERROR,
 }
 """Level at which an event is logged, where it is not INFO."""
+
+# Held while the Reloader of a Loader is made.
+_making = threading.Lock()
 
 _LOGGED_AS_FAILURES = (EventKind.RAISED, EventKind.QUARANTINED, EventKind.RELEASED)
 """Events that the logger ``luminal.failures`` has already, with tracebacks."""
@@ -268,15 +275,10 @@ class Loader:
         self._batch_loader = BatchLoader(
             self._world, self._registry, self._runtime, logging
         )
-        self._reloader = Reloader(
-            self._world,
-            self._registry,
-            self._runtime,
-            self._lock,
-            probation
-            if isinstance(probation, Probation)
-            else Probation(float(probation)),
-        )
+        if not isinstance(probation, Probation):
+            probation = Probation(float(probation))
+        self._probation = probation
+        self._made_reloader: Reloader | None = None
         self._directory_watch: DirectoryWatch | None = None
         self._distribution_watch: DistributionWatch | None = None
         if logging:
@@ -529,7 +531,9 @@ class Loader:
                     self._raise(error)
                 else:
                     leaving[handlers[0].filepath] = handlers
-            await self._reloader.end_earlier([h for of in leaving.values() for h in of])
+            if self._made_reloader is not None:
+                handlers = [h for of in leaving.values() for h in of]
+                await self._made_reloader.end_earlier(handlers)
             await self._batch_loader.unload_batch(leaving, force_stop)
         return list(leaving)
 
@@ -712,7 +716,8 @@ class Loader:
         """
         await self.stop_watching_photons(force_stop)
         await self.stop_watching_distributions()
-        await self._reloader.retirements.end()
+        if self._made_reloader is not None:
+            await self._made_reloader.retirements.end()
         await self.unload_photons(self._registry.files(), force_stop)
 
     async def __aenter__(self) -> Self:
@@ -725,6 +730,22 @@ class Loader:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    @property
+    def _reloader(self) -> Reloader:
+        """What reloads; made for the first reload, as many hosts need none."""
+        from luminal.reload import Reloader
+
+        with _making:
+            if self._made_reloader is None:
+                self._made_reloader = Reloader(
+                    self._world,
+                    self._registry,
+                    self._runtime,
+                    self._lock,
+                    self._probation,
+                )
+            return self._made_reloader
 
     def _installed(self) -> list[tuple[object, Any]]:
         """Return (plugin, distribution) of the photons that distributions brought."""
@@ -864,7 +885,6 @@ class Loader:
             self._raise(done.errors[0])
 
 
-@attrs.define(eq=False)
 class Watches:
     """Keeps photons and several directories the same, as `Loader.watch_photons` does.
 
@@ -877,12 +897,21 @@ class Watches:
         polling: See `Loader.watch_photons`.
     """
 
-    loader: Loader
-    directories: Sequence[str]
-    recursive: bool = False
-    is_wanted: Callable[[Candidate], bool] = attrs.field(default=lambda _: True)
-    has_installed: bool = False
-    polling: bool | None = None
+    def __init__(
+        self,
+        loader: Loader,
+        directories: Sequence[str],
+        recursive: bool = False,
+        is_wanted: Callable[[Candidate], bool] = lambda _: True,
+        has_installed: bool = False,
+        polling: bool | None = None,
+    ) -> None:
+        self.loader = loader
+        self.directories = directories
+        self.recursive = recursive
+        self.is_wanted = is_wanted
+        self.has_installed = has_installed
+        self.polling = polling
 
     async def start(self) -> None:
         """Start watching; the threads continue when the running loop has ended."""

@@ -11,8 +11,6 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 if TYPE_CHECKING:
     from collections.abc import Hashable, MutableMapping
 
@@ -27,7 +25,6 @@ _lock = threading.RLock()
 _entries: dict[tuple[int, Hashable], list[Entry]] = {}
 
 
-@attrs.define(eq=False)
 class Entry:
     """What one photon has put under one key.
 
@@ -39,11 +36,19 @@ class Entry:
         stored: What the mapping returns for it.
     """
 
-    mapping: MutableMapping[Any, Any]
-    key: Hashable
-    value: Any
-    before: Any
-    stored: Any = _ABSENT
+    def __init__(
+        self,
+        mapping: MutableMapping[Any, Any],
+        key: Hashable,
+        value: Any,
+        before: Any,
+        stored: Any = _ABSENT,
+    ) -> None:
+        self.mapping = mapping
+        self.key = key
+        self.value = value
+        self.before = before
+        self.stored = stored
 
     def is_own(self, value: Any) -> bool:
         """Whether *value*, taken from the mapping, is what this entry has put there."""
@@ -94,14 +99,14 @@ def put_entry(mapping: MutableMapping[Any, Any], key: Hashable, value: Any) -> E
     return entry
 
 
-@attrs.define(eq=False, repr=False)
 class Entries:
     """Entries that a photon has put one after the other: one function to call.
 
     A photon may have hundreds, and the functions of its end run on a thread each.
     """
 
-    entries: list[Entry]
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
 
     def __repr__(self) -> str:
         return "what puts entries back"

@@ -103,7 +103,7 @@ _UNBLOCK_EVERY = 0.02
 _UNLUCKY_SECONDS = 0.001
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Halt:
     """The halt of one thread: what is known of it, and the next step.
 

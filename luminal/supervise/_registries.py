@@ -25,11 +25,8 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from luminal._plain import module_of, namespace_of, own_values_of, qualname_of, repr_of
 from luminal.supervise._halting import Leftover
-from luminal.supervise._interpreter_state import SIGNALS, handler_of
 from luminal.supervise._old_code import OldCode, place_of
 
 if TYPE_CHECKING:
@@ -50,7 +47,6 @@ __all__ = [
 ]
 
 
-@attrs.frozen(eq=False)
 class _Entry:
     """Something that old code has registered.
 
@@ -60,9 +56,10 @@ class _Entry:
         undo: Takes it back; raises or returns False where that is not possible.
     """
 
-    kind: str
-    thing: Any
-    undo: Callable[[], object]
+    def __init__(self, kind: str, thing: Any, undo: Callable[[], object]) -> None:
+        self.kind = kind
+        self.thing = thing
+        self.undo = undo
 
 
 # Lists, by module and path in it. What is a tuple is looked into.
@@ -229,6 +226,8 @@ def _values(code: OldCode) -> Iterator[_Entry]:
 def _signals(code: OldCode) -> Iterator[_Entry]:
     import signal
 
+    from luminal.supervise._interpreter_state import SIGNALS, handler_of
+
     for number in SIGNALS.values():
         handler = handler_of(number)
         if callable(handler) and _is_old(code, handler):
@@ -348,7 +347,6 @@ _SOURCES: tuple[Callable[[OldCode], Iterator[_Entry]], ...] = (
 # What cannot be looked through is noted when it is registered.
 
 
-@attrs.frozen(eq=False)
 class _Record:
     """A registration that a photon's code has made.
 
@@ -360,11 +358,19 @@ class _Record:
         is_permanent: What was registered cannot be removed, only be emptied.
     """
 
-    kind: str
-    thing: Callable[[], Any]
-    loader: weakref.ref[Any]
-    undo: Callable[[Any], object]
-    is_permanent: bool = False
+    def __init__(
+        self,
+        kind: str,
+        thing: Callable[[], Any],
+        loader: weakref.ref[Any],
+        undo: Callable[[Any], object],
+        is_permanent: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.thing = thing
+        self.loader = loader
+        self.undo = undo
+        self.is_permanent = is_permanent
 
     def is_of(self, code: OldCode) -> bool:
         return id(self.loader()) in code.loaders

@@ -61,7 +61,7 @@ def _is_waiting(thread: threading.Thread) -> bool:
     return frame is not None and frame.f_code.co_filename == threading.__file__
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedResource:
     """Something that a photon started or registered.
 
@@ -110,7 +110,7 @@ class OwnedResource:
         )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedThread(OwnedResource):
     """A thread of any kind.
 
@@ -185,7 +185,7 @@ class OwnedThread(OwnedResource):
         return attrs.evolve(record, why=why, stack=seen.stack)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedRawThread(OwnedThread):
     """A thread of `_thread.start_new_thread`, which has no object of its own.
 
@@ -249,9 +249,10 @@ def is_unretrieved(task: Any) -> bool:
     return task.done() and bool(getattr(task, "_log_traceback", False))
 
 
-@attrs.define(eq=False)
 class OwnedTask(OwnedResource):
     """An asyncio task, on any thread's event loop."""
+
+    __slots__ = ()
 
     kind = "task"
     why = "it swallows its cancellation, or its event loop does not run"
@@ -282,7 +283,7 @@ class OwnedTask(OwnedResource):
 _LATE_SECONDS = 10.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedHandle(OwnedResource):
     """A call that an event loop will make later."""
 
@@ -309,7 +310,7 @@ class OwnedHandle(OwnedResource):
             self.loop.call_soon_threadsafe(self.thing.cancel)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedWork(OwnedResource):
     """A call that an executor of somebody else makes, as a future."""
 
@@ -334,9 +335,10 @@ class OwnedWork(OwnedResource):
         self.thing.cancel()
 
 
-@attrs.define(eq=False)
 class OwnedProcess(OwnedResource):
     """A child process, of `subprocess` or of `multiprocessing`."""
+
+    __slots__ = ()
 
     kind = "process"
     why = "it does not end, even killed"
@@ -374,9 +376,10 @@ class OwnedProcess(OwnedResource):
             getattr(self.thing, how)()
 
 
-@attrs.define(eq=False)
 class OwnedLoop(OwnedResource):
     """A `SuperLoop`."""
+
+    __slots__ = ()
 
     kind = "loop"
     why = "its cycle does not return"
@@ -399,9 +402,10 @@ class OwnedLoop(OwnedResource):
         self.thing.halt()
 
 
-@attrs.define(eq=False)
 class OwnedExecutor(OwnedResource):
     """A thread or process pool of `concurrent.futures`."""
+
+    __slots__ = ()
 
     kind = "executor"
     why = "a worker does not end"
@@ -440,9 +444,10 @@ class OwnedExecutor(OwnedResource):
                 worker.kill()
 
 
-@attrs.define(eq=False)
 class OwnedPool(OwnedResource):
     """A pool of `multiprocessing`."""
+
+    __slots__ = ()
 
     kind = "pool"
 
@@ -464,7 +469,7 @@ class OwnedPool(OwnedResource):
             worker.kill()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedExitFunction(OwnedResource):
     """A function that was registered with `atexit`."""
 
@@ -486,7 +491,7 @@ class OwnedExitFunction(OwnedResource):
         self._is_there = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedLogHandler(OwnedResource):
     """A handler that was added to a logger."""
 
@@ -512,7 +517,7 @@ class OwnedLogHandler(OwnedResource):
 _handlers: dict[int, list[OwnedSignal]] = {}
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OwnedSignal(OwnedResource):
     """A handler of a signal, and the one that it replaced.
 

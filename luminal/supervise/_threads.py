@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import threading
 import time
-import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +182,7 @@ class ThreadManager:
     """
 
     def __init__(self, thread_limit: int = 0) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = os.urandom(16).hex()
         self.thread_limit = thread_limit
         # Guards the three below; notified when a thread ends, when one is queued
         # and when the manager stops.
