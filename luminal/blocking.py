@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks import PluginManager
     from luminal.lifecycle import Events, Handler
-    from luminal.model import Report
+    from luminal.model import Report, SwapChanges
     from luminal.reload import Policy
 
     Call = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -213,6 +213,16 @@ class Loader:
         return self.loader.failures_of(photon)
 
     @property
+    def changes(self) -> tuple[SwapChanges, ...]:
+        """Which files the latest 20 swaps have changed, oldest first."""
+        return self.loader.changes
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """Names of the photons that `disable_photons` has unloaded."""
+        return self.loader.disabled
+
+    @property
     def plugins(self) -> PluginManager:
         """The plugin manager that has the host's hook specifications."""
         return self.loader.plugins
@@ -262,6 +272,7 @@ class Loader:
     load_photon = _loading_method(AsyncLoader.load_photon)
     load_photons = _loading_method(AsyncLoader.load_photons)
     start = blocking_method(AsyncLoader.start)
+    enable_photons = _loading_method(AsyncLoader.enable_photons)
     watch_photons = blocking_method(AsyncLoader.watch_photons)
     stop_watching_photons = blocking_method(AsyncLoader.stop_watching_photons)
     pause_watching = blocking_method(AsyncLoader.pause_watching)
@@ -303,6 +314,20 @@ class Loader:
         """
         wanted = [_unwrapped(photon) for photon in photons]
         return self.call(self.loader.unload_photons(wanted, force_stop))
+
+    def disable_photons(
+        self, photons: Iterable[PlainHandler | Handler | _Path]
+    ) -> list[str]:
+        """Unload all photons of some files, and keep them unloaded.
+
+        Args:
+            photons: Handlers, names of photons, or files.
+
+        Returns:
+            The names of the photons that were unloaded.
+        """
+        wanted = [_unwrapped(photon) for photon in photons]
+        return self.call(self.loader.disable_photons(wanted))
 
     def reload_photon(
         self, photon: PlainHandler | Handler | _Path

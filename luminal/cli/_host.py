@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
@@ -30,6 +30,7 @@ from luminal.cli._output import (
     EXIT_TIMEOUT,
     Exit,
     clean,
+    clock,
     count_states,
     discard_output,
     exit_after_timeout,
@@ -41,6 +42,8 @@ from luminal.cli._output import (
     print_table,
     run_async,
     short,
+    short_names,
+    step_line,
     write_unbuffered,
 )
 from luminal.discovery.lint import dependents
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command", "watch_command"]
 
+_Lines = Literal["news", "saves", "steps"]
+
 _NO_FAILURES = (
     EventKind.SKIPPED,
     EventKind.OUTDATED,
@@ -65,6 +70,14 @@ _NO_FAILURES = (
     EventKind.THROTTLED,
 )
 """Events with a problem that does not keep the photon from running."""
+
+_SAID = {
+    EventKind.RECOVERED: "save undone",
+    EventKind.CONFIRMED: "confirmed",
+    EventKind.UNCHANGED: "no code changed",
+    EventKind.RELEASED: "out of quarantine",
+}
+"""Events without a problem that have a line of their own under a watch."""
 
 _NEWS = (
     EventKind.SWAPPED,
@@ -137,6 +150,9 @@ def run_command(
 
 
 @command("watch")
+@click.option(
+    "--events", is_flag=True, help="Print each step of each photon, not each save."
+)
 @_polling_option
 @_page_option
 @_quarantine_option
@@ -146,17 +162,20 @@ def watch_command(
     polling: bool | None,
     page: int | None,
     quarantine: int | None,
+    events: bool,
     as_json: bool,
 ) -> Exit:
-    """Run photons, reload what changes, and print each event in a line.
+    """Run photons, reload what changes, and print a line for each save.
 
     As `luminal run --watch`: PATHs are directories or files; what changes in them is
     reloaded, what appears is loaded, what is deleted is unloaded. A new generation
-    that does not work is rejected, and the old one keeps running.
+    that does not work is rejected, and the old one keeps running. A line has the time,
+    the file, the photons with their generations, how long it took, and why.
 
-    With --json, each line is a document.
+    With --json, each step of each photon is a line with a document.
     """
-    reporter = _Reporter("watch", as_json, has_events=True)
+    lines: _Lines = "steps" if as_json or events else "saves"
+    reporter = _Reporter("watch", as_json, lines=lines)
     return _run(options, reporter, page, polling, quarantine, is_watching=True)
 
 
@@ -264,7 +283,8 @@ class _Reporter:
         command: Name of the command.
         is_json: Whether it prints JSON.
         is_once: Whether the host stops as soon as all photons have been started.
-        has_events: Whether each event is printed, not only what concerns users.
+        lines: What has a line of its own: ``news`` for what concerns users, ``saves``,
+            or ``steps``.
         loader: What runs the photons; None until it is made.
         found: The candidates that it was given, in load order.
         page: Address of the page about the host; empty where there is none.
@@ -273,7 +293,7 @@ class _Reporter:
     command: str
     is_json: bool
     is_once: bool = False
-    has_events: bool = False
+    lines: _Lines = "news"
     loader: Loader | None = None
     found: Sequence[Candidate] = ()
     page: str = ""
@@ -284,6 +304,14 @@ class _Reporter:
     # Kept: with JSON, `sys.stdout` is redirected for what photons print.
     _out: TextIO = attrs.field(init=False, factory=lambda: sys.stdout)
     _has_started: bool = attrs.field(init=False, default=False)
+    # The host stops: what ends now is not told.
+    is_stopping: bool = attrs.field(init=False, default=False)
+    # Photon → its generation, as the lines of saves have said.
+    _numbers: dict[str, int] = attrs.field(init=False, factory=dict)
+    # Photons and generations that are being started beside old ones.
+    _staged: set[tuple[str, int]] = attrs.field(init=False, factory=set)
+    # Photons of one swap, until the last one.
+    _together: list[str] = attrs.field(init=False, factory=list)
     # Photon → its problem that was printed last; a rejected photon is retried often.
     _printed: dict[str, Problem] = attrs.field(init=False, factory=dict)
 
@@ -306,7 +334,7 @@ class _Reporter:
             code = Exit.FAILED if failed else Exit.FINE
             self._document(code, event="started", photons=photons)
             return
-        if not self.has_events:
+        if self.lines != "steps":
             rows = [(o.photon, short(o.origin), _STATES[o.result]) for o in outcomes]
             print_table(("NAME", "ORIGIN", "STATE"), rows)
         for outcome in failed:
@@ -343,10 +371,12 @@ class _Reporter:
             self._printed[event.photon] = event.problem
         elif event.kind in (*_NEWS, EventKind.STARTED):
             self._printed.pop(event.photon, None)
-        if self.has_events:
+        if self.lines == "steps":
             self._line(event)
         elif self.is_json:
             return
+        elif self.lines == "saves":
+            self._save(event)
         elif event.problem is not None and (
             self._has_started or event.kind is EventKind.FINALIZED
         ):
@@ -367,22 +397,79 @@ class _Reporter:
             del data["kind"]
             self._document(Exit.FINE, **data)
             return
-        words = [f"{event.kind!s:<11}", clean(event.photon)]
-        if event.generation:
-            words.append(f"#{event.generation}")
-        if event.seconds:
-            words.append(f"{event.seconds * 1000:.1f} ms")
-        if event.kind is EventKind.UNCHANGED:
-            words.append("no code changed")
-        if event.problem is not None:
-            problem = event.problem
-            place = f"{short(problem.file)}:{problem.line}" if problem.line else ""
-            why = f"{problem.what} [{problem.code}] {problem.why}"
-            words.append(" ".join(filter(None, (clean(why).strip(), place))))
-            if problem.consequence:
-                words.append(f"so: {problem.consequence}")
-        click.echo("  ".join(words), file=self._out)
+        click.echo(step_line(attrs.asdict(event)), file=self._out)
         self._out.flush()
+
+    def _save(self, event: Event) -> None:
+        """Print a line for a save, with the first or last event of it that tells all.
+
+        All photons of a swap are named in each of its events, and it is printed with
+        the last one, when the generations of all are known.
+        """
+        kind, name = event.kind, event.photon
+        before = self._numbers.get(name, 0)
+        if kind is EventKind.STAGED:
+            self._staged.add((name, event.generation))
+            return
+        is_told_later = (name, event.generation) in self._staged
+        if is_told_later and kind in (EventKind.STARTED, EventKind.FAILED):
+            return  # what becomes of it follows
+        if kind in (EventKind.STARTED, EventKind.SWAPPED, EventKind.ROLLED_BACK):
+            self._numbers[name] = event.generation
+        self._staged.discard((name, event.generation))
+        if not self._has_started or self.is_stopping:
+            return
+        photon, why, color = clean(name), "", ""
+        if kind is EventKind.SWAPPED:
+            self._together.append(f"{photon} {before} -> {event.generation}")
+            if event.photons and name != event.photons[-1]:
+                return
+            photon, self._together = short_names(self._together), []
+            why = self._why_swapped(event)
+        elif event.photons and name != event.photons[0]:
+            return
+        elif event.problem is not None:
+            problem = event.problem
+            photon = short_names([*map(clean, event.photons)]) or photon
+            photon += f" {before}" if before and len(event.photons) < 2 else ""
+            cause = f"{problem.what} [{problem.code}] {problem.why}"
+            why, color = f"{kind}: {clean(cause).strip()}", "red"
+        elif kind is EventKind.STARTED or (
+            kind is EventKind.LOADED and event.generation == before
+        ):
+            photon, why = f"{photon} {event.generation}", "new"
+        elif kind is EventKind.UNLOADED:
+            self._numbers.pop(name, None)
+            why = "unloaded" if os.path.lexists(event.file) else "deleted"
+        elif kind is EventKind.ROLLED_BACK:
+            photon, why = f"{photon} {before} -> {event.generation}", "rolled back"
+        elif kind in _SAID:
+            photon = short_names([*map(clean, event.photons)]) or photon
+            number = event.generation or before
+            photon += f" {number}" if len(event.photons) < 2 else ""
+            why = _SAID[kind]
+        else:
+            return
+        files = event.files or (event.file,)
+        if event.problem is not None and event.problem.line:
+            files = (f"{event.problem.file}:{event.problem.line}",)
+        took = f"{event.seconds * 1000:.1f} ms" if event.seconds else "-"
+        places = short_names([short(file) or "-" for file in files], 2)
+        cells = (clock(event.at), places, photon, took, why)
+        is_colored = color and self._out.isatty() and "NO_COLOR" not in os.environ
+        text = "  ".join(cells)
+        click.echo(click.style(text, fg=color) if is_colored else text, file=self._out)
+        self._out.flush()
+
+    def _why_swapped(self, event: Event) -> str:
+        """Return why a photon was swapped, in a few words."""
+        if not event.files:
+            return "reloaded on request"
+        handler = self.loader.photons.get(event.photon) if self.loader else None
+        candidate = handler.candidate if handler is not None else None
+        if candidate is not None and candidate.distribution:
+            return f"installed {candidate.version}".strip()
+        return "saved"
 
     @_stops_without_output
     def stopped(self, code: Exit, abandoned: list[str]) -> None:
@@ -550,6 +637,7 @@ class _Host:
 
     async def _close(self) -> list[str]:
         """Unload everything; return the photons that did not stop."""
+        self.reporter.is_stopping = True
         close = asyncio.create_task(self._finalize())
         if not await _first(close, self._force):
             close.cancel()

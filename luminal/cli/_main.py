@@ -28,7 +28,7 @@ __all__ = ["COMMANDS", "root", "run"]
 COMMANDS = {
     "list": "List photons, without importing them.",
     "run": "Load and start photons, and run until Ctrl-C.",
-    "watch": "Run photons, reload what changes, and print each event in a line.",
+    "watch": "Run photons, reload what changes, and print a line for each save.",
     "reload": "Reload photons of a running host, and print the result.",
     "top": "Show a running host live: photons, calls, time, threads, tasks.",
     "report": "Write the page about a host as one HTML file.",

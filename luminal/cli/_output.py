@@ -30,6 +30,7 @@ __all__ = [
     "SCHEMA",
     "Exit",
     "clean",
+    "clock",
     "count_states",
     "did_you_mean_path",
     "discard_output",
@@ -44,7 +45,9 @@ __all__ = [
     "print_table",
     "run_async",
     "short",
+    "short_names",
     "show_all_frames",
+    "step_line",
     "style_of",
     "write_new_files",
     "write_unbuffered",
@@ -99,6 +102,47 @@ def short(path: str) -> str:
     except OSError:  # it was removed
         return clean(path)
     return clean(path.removeprefix(os.path.join(here, "")))
+
+
+def short_names(names: Sequence[str], most: int = 3) -> str:
+    """Return *names* as one text, only the first few of many.
+
+    Args:
+        names: What to print.
+        most: How many are printed; of more, one less, and how many others there are.
+    """
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+
+
+def clock(at: float) -> str:
+    """Return the local time of day of *at*, seconds since the epoch."""
+    import time
+
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def step_line(event: Mapping[str, Any]) -> str:
+    """Return one step of one photon as a line, without its time.
+
+    Args:
+        event: The fields of a `luminal.model.Event`.
+    """
+    words = [f"{event['kind']!s:<11}", clean(event["photon"])]
+    if event["generation"]:
+        words.append(f"#{event['generation']}")
+    if event["seconds"]:
+        words.append(f"{event['seconds'] * 1000:.1f} ms")
+    if event["kind"] == "unchanged":
+        words.append("no code changed")
+    if problem := event["problem"]:
+        place = f"{short(problem['file'])}:{problem['line']}" if problem["line"] else ""
+        why = f"{problem['what']} [{problem['code']}] {problem['why']}"
+        words.append(" ".join(filter(None, (clean(why).strip(), place))))
+        if problem["consequence"]:
+            words.append(f"so: {problem['consequence']}")
+    return "  ".join(words)
 
 
 def print_message(text: str = "", *, err: bool = True, **style: Any) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from luminal.interfaces import Subject
     from luminal.lifecycle._batch import Registry
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
-    from luminal.model import Candidate
+    from luminal.model import Candidate, SwapChanges
 
 __all__ = ["Events", "Runtime", "UnknownHooks", "settings_for"]
 
@@ -301,6 +301,7 @@ class Runtime:
         registry: The loaded photons; None where the host has no Loader.
         survivors: Reports ended generations that stay in memory.
         failures: Reports what photons' code has raised and Luminal has contained.
+        changes: What the latest swaps have changed, oldest first.
     """
 
     plugins: PluginManager = attrs.Factory(lambda: PluginManager("luminal"))
@@ -311,6 +312,7 @@ class Runtime:
     unknown_hooks: UnknownHooks | None = None
     host: Any = None
     registry: Registry | None = None
+    changes: deque[SwapChanges] = attrs.field(factory=lambda: deque(maxlen=20))
     # Of the hosts that use the manager.
     _is_first: bool = attrs.field(init=False)
     survivors: Survivors = attrs.field(init=False)
@@ -548,6 +550,8 @@ class Runtime:
         problem: Problem | None = None,
         number: int | None = None,
         hooks: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
+        photons: tuple[str, ...] = (),
     ) -> None:
         """Emit an event about a loaded photon.
 
@@ -558,6 +562,8 @@ class Runtime:
             problem: What went wrong.
             number: Of the generation that it concerns; by default the present one.
             hooks: Names of the hooks whose implementations have changed.
+            files: Paths of the files that have changed.
+            photons: Names of the photons that the same step concerns.
         """
         if number is None:
             number = handler.number
@@ -570,6 +576,8 @@ class Runtime:
                 seconds,
                 problem,
                 hooks=hooks,
+                files=files,
+                photons=photons,
             )
         )
         if kind is EventKind.UNLOADED:

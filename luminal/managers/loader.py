@@ -6,6 +6,7 @@ what is installed up to date, for hosts that have more than one directory.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -27,6 +28,7 @@ from luminal.errors import (
     PhotonNotFoundError,
     PhotonReloadError,
     ThreadManagerAlreadyRunningError,
+    did_you_mean,
 )
 from luminal.hooks import PluginManager
 from luminal.interfaces import IPhoton
@@ -73,7 +75,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.lifecycle import UnknownHooks
-    from luminal.model import Candidate, Event
+    from luminal.model import Candidate, Event, SwapChanges
     from luminal.reload import (
         DirectoryWatch,
         DistributionWatch,
@@ -281,6 +283,8 @@ class Loader:
         self._made_reloader: Reloader | None = None
         self._directory_watch: DirectoryWatch | None = None
         self._distribution_watch: DistributionWatch | None = None
+        # Photon → its file, and what discovery knew of it; see `disable_photons`.
+        self._disabled: dict[str, tuple[str, Candidate | None]] = {}
         if logging:
             _log_events(self.events)
 
@@ -296,6 +300,11 @@ class Loader:
     def roots(self) -> tuple[str, ...]:
         """Absolute paths of the declared directories; see ``roots`` above."""
         return self._world.roots.declared
+
+    @property
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name of a photon → its settings, as the host has given them."""
+        return self._runtime.settings
 
     @property
     def report(self) -> Report:
@@ -342,6 +351,11 @@ class Loader:
     def events(self) -> Events:
         """The journal of events, and where to subscribe to them."""
         return self._runtime.events
+
+    @property
+    def changes(self) -> tuple[SwapChanges, ...]:
+        """Which files the latest 20 swaps have changed, oldest first."""
+        return tuple(self._runtime.changes)
 
     def hooks(self, specs: type[T]) -> T:
         """Return the hooks of *specs* as an object that type checkers know.
@@ -536,6 +550,78 @@ class Loader:
                 await self._made_reloader.end_earlier(handlers)
             await self._batch_loader.unload_batch(leaving, force_stop)
         return list(leaving)
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """Names of the photons that `disable_photons` has unloaded."""
+        return tuple(self._disabled)
+
+    async def disable_photons(self, photons: Iterable[Handler | _Path]) -> list[str]:
+        """Unload all photons of some files, and keep them unloaded.
+
+        No watch loads them again, whatever is saved, until `enable_photons` or the end
+        of the host.
+
+        Args:
+            photons: Handlers, paths of files, or names.
+
+        Returns:
+            The names of the photons that were unloaded.
+
+        Raises:
+            PhotonNotFoundError: One of them is not loaded; none is unloaded then.
+        """
+        found = {h.name: h for p in photons for h in self._registry.find(p)}
+        known = {name: (h.filepath, h.candidate) for name, h in found.items()}
+        self._disabled |= known  # before a watch can look
+        try:
+            await self.unload_photons(found)
+        except BaseException:
+            for name in known:
+                self._disabled.pop(name, None)
+            raise
+        return list(found)
+
+    async def enable_photons(self, names: Iterable[str]) -> list[Handler]:
+        """Load and start again what `disable_photons` has unloaded.
+
+        The photons of their files are loaded as the files are now.
+
+        Args:
+            names: Names of photons.
+
+        Returns:
+            Handlers of the photons that run again.
+
+        Raises:
+            PhotonNotFoundError: One is not disabled; none is enabled then.
+            LuminalError: One cannot be loaded or started. It is not disabled any more.
+        """
+        names = list(names)
+        for name in names:
+            if name not in self._disabled:
+                nearest = did_you_mean(name, self._disabled, "; ")
+                raise PhotonNotFoundError(
+                    "is not disabled",
+                    photon=name,
+                    hint=f"disabled: {', '.join(self._disabled) or 'none'}{nearest}",
+                )
+        places = {self._disabled[name][0]: self._disabled[name][1] for name in names}
+        back = {n for n, (path, _) in self._disabled.items() if path in places}
+        found: list[Candidate] = []
+        for path, known in places.items():
+            if known is not None and known.group:
+                find = functools.partial(discover, group=known.group)
+                found += [c for c in await self._find(find) if c.location == path]
+            else:
+                find = functools.partial(discover_file, path, roots=self.roots)
+                found += await self._find(find)
+        for name in back:
+            self._disabled.pop(name, None)
+        found = [each for each in found if each.name in back or each.problem]
+        handlers = self._handlers(await self._load(found, IPhoton, []))
+        await handlers.start()
+        return list(handlers)
 
     async def reload_photon(self, photon: Handler | _Path) -> Handler | list[Handler]:
         """Replace all photons of the file that *photon* came from, in one swap.
@@ -797,7 +883,7 @@ class Loader:
             self._reloader,
             self._lock,
             recursive,
-            is_wanted,
+            lambda c: c.name not in self._disabled and is_wanted(c),
             polling,
         )
         watch.start(asyncio.get_running_loop())

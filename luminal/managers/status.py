@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,10 +15,90 @@ import attrs
 from luminal.model import FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
 
-__all__ = ["report_of", "status_of"]
+__all__ = ["keep_records", "log_of", "report_of", "status_of"]
+
+_SECRET = ("password", "passwd", "secret", "token", "key", "credential", "auth")
+"""Parts of the names of settings whose values are not shown."""
+
+
+class _Records(logging.Handler):
+    """Keeps the latest records of the photons' own loggers, as values of JSON."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest: deque[dict[str, Any]] = deque(maxlen=500)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep *record*; what photons' code raises for it is the record's text."""
+        try:
+            text = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - an argument's own `__str__`
+            text = f"{record.msg!r}: {type(error).__name__}"
+        if not _has_handlers(logging.getLogger(record.name), self):
+            # Without this handler Python would have printed it.
+            last = logging.lastResort
+            if last is not None and record.levelno >= last.level:
+                last.handle(record)
+        self.latest.append(
+            {
+                "at": record.created,
+                "photon": record.name.removeprefix(f"{_LOGGER}."),
+                "level": record.levelname.lower(),
+                "text": text[:2000],
+            }
+        )
+
+
+def _has_handlers(logger: logging.Logger | None, but: logging.Handler) -> bool:
+    """Whether a record of *logger* reaches any handler but that one."""
+    while logger is not None:
+        if any(handler is not but for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+_LOGGER = "luminal.photon"
+
+_records: list[_Records] = []
+
+
+def keep_records() -> None:
+    """Keep the latest 500 records of the photons' loggers from now on.
+
+    Levels stay as the host has set them. The loggers are the process's, so all hosts
+    of a process share the records.
+    """
+    if not _records:
+        _records.append(_Records())
+        logging.getLogger(_LOGGER).addHandler(_records[0])
+
+
+def log_of(loader: Loader, photon: str = "") -> dict[str, Any]:
+    """Return what has happened to photons, and what they have logged.
+
+    Args:
+        loader: Of the host.
+        photon: Name of the only photon that is wanted; empty for all.
+
+    Returns:
+        ``events`` and ``records``, both oldest first, and ``known``: the names of the
+        photons that any of them is about.
+    """
+    events = tuple(loader.events.journal)
+    records = [*_records[0].latest] if _records else []
+    known = {event.photon for event in events} | {*loader.photons}
+    return {
+        "pid": os.getpid(),
+        "events": [attrs.asdict(e) for e in events if photon in ("", e.photon)],
+        "records": [r for r in records if photon in ("", r["photon"])],
+        "known": sorted(known),
+    }
 
 
 def status_of(loader: Loader) -> dict[str, Any]:
@@ -41,9 +123,14 @@ def status_of(loader: Loader) -> dict[str, Any]:
         "at": time.time(),
         "memory": _memory(),
         "threads": threading.active_count(),
+        "disabled": list(loader.disabled),
         "photons": [
             _with_failures(
-                {**_photon(handler), **counts.get(name, none)},
+                {
+                    **_photon(handler),
+                    **counts.get(name, none),
+                    "settings": _settings(loader.settings.get(name, {})),
+                },
                 loader.failures_of(name),
             )
             for name, handler in loader.photons.items()
@@ -65,14 +152,24 @@ def report_of(loader: Loader) -> dict[str, Any]:
 
     Returns:
         The status, and ``events`` (the journal, oldest first), ``hooks`` (the
-        statistics of each photon in each hook) and ``outcomes`` (the latest one of each
-        photon, those that are not loaded included).
+        statistics of each photon in each hook), ``outcomes`` (the latest one of each
+        photon, those that are not loaded included), ``records`` (see `log_of`) and
+        ``changes`` (the files that the latest swaps have changed, as unified diffs).
     """
     return {
         **status_of(loader),
         "events": [attrs.asdict(event) for event in tuple(loader.events.journal)],
         "hooks": [attrs.asdict(row) for row in loader.plugins.statistics()],
         "outcomes": [attrs.asdict(outcome) for outcome in loader.report],
+        "records": log_of(loader)["records"],
+        "changes": [
+            {
+                "at": change.at,
+                "generations": change.generations,
+                "files": [{"path": f.path, "diff": f.diff()} for f in change.files],
+            }
+            for change in loader.changes
+        ],
     }
 
 
@@ -90,7 +187,41 @@ def _photon(handler: Handler) -> dict[str, Any]:
         "processes": kinds.count("process"),
         "problem": attrs.asdict(handler.problem) if handler.problem else None,
         "quarantined": list(handler.quarantined),
+        **_facts(handler),
     }
+
+
+def _facts(handler: Handler) -> dict[str, Any]:
+    """Return what discovery, or the class, says of a photon."""
+    candidate = handler.candidate
+    if candidate is None:
+        return {}
+    return {
+        "version": candidate.version,
+        "description": candidate.description,
+        "source": str(candidate.source),
+        "origin": candidate.origin,
+        "requirements": list(candidate.requirements),
+        "line": candidate.line,
+    }
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return key → value as text; values that may be secret are not shown."""
+    return {str(key): _setting(str(key), value) for key, value in table.items()}
+
+
+def _setting(key: str, value: Any) -> str:
+    if any(word in key.lower() for word in _SECRET):
+        return "(not shown)"
+    if type(value) is dict:
+        inside = [f"{k}: {_setting(str(k), v)}" for k, v in value.items()]
+        return "{" + ", ".join(inside)[:200] + "}"
+    if type(value) in (list, tuple):
+        return "[" + ", ".join(_setting(key, each) for each in value)[:200] + "]"
+    if type(value) in (str, int, float, bool, type(None)):
+        return str(value)[:200]
+    return type(value).__name__
 
 
 def _command() -> list[str]:

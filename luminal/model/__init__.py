@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         EventKind,
         Failure,
         FailureKind,
+        FileChange,
         Outcome,
         OutcomeResult,
         Probation,
         Quarantine,
         Report,
+        SwapChanges,
         as_quarantine,
     )
     from luminal.model.states import TABLE, State, Step, advance
@@ -34,6 +36,7 @@ __all__ = [
     "EventKind",
     "Failure",
     "FailureKind",
+    "FileChange",
     "Frame",
     "Outcome",
     "OutcomeResult",
@@ -44,6 +47,7 @@ __all__ = [
     "Source",
     "State",
     "Step",
+    "SwapChanges",
     "advance",
     "as_quarantine",
 ]
@@ -63,11 +67,13 @@ __getattr__, __dir__ = lazy_attributes(
             "EventKind",
             "Failure",
             "FailureKind",
+            "FileChange",
             "Outcome",
             "OutcomeResult",
             "Probation",
             "Quarantine",
             "Report",
+            "SwapChanges",
             "as_quarantine",
         ),
         "states": (

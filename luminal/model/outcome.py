@@ -23,11 +23,13 @@ __all__ = [
     "EventKind",
     "Failure",
     "FailureKind",
+    "FileChange",
     "Outcome",
     "OutcomeResult",
     "Probation",
     "Quarantine",
     "Report",
+    "SwapChanges",
     "as_quarantine",
 ]
 
@@ -276,6 +278,9 @@ class Event:
         problem: Why, where something went wrong.
         at: Wall-clock time in seconds since the epoch, for people.
         hooks: Names of the hooks whose implementations have changed with it.
+        files: Of a swap, a rejection or its undoing: paths of the files that have
+            changed; empty where it was asked for without a change.
+        photons: Likewise: names of all photons of the same step.
     """
 
     kind: EventKind
@@ -286,6 +291,8 @@ class Event:
     problem: Problem | None = None
     at: float = attrs.Factory(time.time)
     hooks: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    photons: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"photon {self.photon!r} {self.kind}"
@@ -296,6 +303,64 @@ class Event:
         if self.problem is not None:
             text += f": {self.problem.error(self.photon)}"
         return text
+
+
+_LARGEST_TEXT = 2**18
+"""Bytes of a file whose text is kept to show what has changed."""
+
+
+def _kept(data: bytes | None) -> bytes | None:
+    return b"" if data is not None and len(data) > _LARGEST_TEXT else data
+
+
+@attrs.frozen
+class FileChange:
+    """A file that a swap has changed.
+
+    Attributes:
+        path: Its absolute path.
+        before: Its bytes in the old generation; None where it had none.
+        after: Its bytes in the new generation; None where it has it no more. Of large
+            files and of data files the bytes are not kept.
+        is_text: Whether `diff` can show it.
+    """
+
+    path: str
+    before: bytes | None = attrs.field(repr=False, converter=_kept)
+    after: bytes | None = attrs.field(repr=False, converter=_kept)
+    is_text: bool = True
+
+    def diff(self, most: int = 200) -> list[str]:
+        """Return what has changed as lines of a unified diff.
+
+        Args:
+            most: Number of lines at most; a last line says how many more there are.
+        """
+        import difflib
+
+        old, new = (
+            (data or b"").decode(errors="replace").splitlines()
+            for data in (self.before, self.after)
+        )
+        found = difflib.unified_diff(old, new, "before", "after", lineterm="")
+        lines = [line[:200] for line in found][2:]  # not the names of both
+        left = len(lines) - most
+        return [*lines[:most], f"({left} more lines)"] if left > 0 else lines
+
+
+@attrs.frozen
+class SwapChanges:
+    """What one swap has changed.
+
+    Attributes:
+        generations: Name of a photon → number of its new generation.
+        files: The files that differ.
+        at: Wall-clock time in seconds.
+    """
+
+    generations: dict[str, int]
+    files: tuple[FileChange, ...]
+    at: float = attrs.Factory(time.time)
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -195,9 +196,11 @@ class Reloader:
             list(spare),
             self.retirements.retire_earlier,
         )
+        began = time.perf_counter()
         await transaction.run()
+        seconds = time.perf_counter() - began
         done = [await self._accept(swaps) for swaps in transaction.connected]
-        done += [self._reject(swap, cause) for swap, cause in transaction.rejected]
+        done += [self._reject(s, cause, seconds) for s, cause in transaction.rejected]
         return functools.reduce(operator.add, done) if done else Reloaded()
 
     async def _accept(self, swaps: list[Swap]) -> Reloaded:
@@ -330,8 +333,22 @@ class Reloader:
         await self.confirm([h.generation.unit for h in handlers if h.generation])
         await self.retirements.end({handler.name for handler in handlers})
 
-    def _reject(self, swap: Swap, cause: BaseException) -> Reloaded:
-        """Report why the old generations were kept."""
+    def _reject(self, swap: Swap, cause: BaseException, seconds: float) -> Reloaded:
+        """Report why the old generations were kept.
+
+        Args:
+            swap: It was undone.
+            cause: Why.
+            seconds: How long the try took.
+        """
+        read = swap.change.snapshot
+        files = tuple(
+            path
+            for generation in swap.before.values()
+            for path, source in generation.files.items()
+            if path in read and read[path].checksum != source.checksum
+        )
+        names = tuple(handler.name for handler in swap.concerned)
         outcomes, errors = [], []
         self._rejected.add(frozenset(swap.units))
         blamed = None
@@ -356,7 +373,13 @@ class Reloader:
             unit = handler.generation.unit if handler.generation is not None else ""
             number = self.world.numbers.get(unit, handler.number) + 1
             self.runtime.emit(
-                EventKind.REJECTED, handler, problem=problem, number=number
+                EventKind.REJECTED,
+                handler,
+                seconds=seconds,
+                problem=problem,
+                number=number,
+                files=files,
+                photons=names,
             )
             outcomes.append(
                 handler._outcome(OutcomeResult.FAILED, problem, swap.outdated)
@@ -388,9 +411,10 @@ class Reloader:
                 self._rejected.discard(units)
                 recovered += self.registry.of_units(units)
         recovered = [h for h in recovered if h.problem and h.state is State.RUNNING]
+        names, files = tuple(h.name for h in recovered), tuple(sorted(paths))
         for handler in recovered:
             handler.problem = None
-            self.runtime.emit(EventKind.RECOVERED, handler)
+            self.runtime.emit(EventKind.RECOVERED, handler, files=files, photons=names)
         return recovered
 
     async def roll_back(self, handler: Handler) -> Reloaded:

@@ -9,6 +9,7 @@ old and new ones of them. What was replaced is retired afterwards, see
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import attrs
 from luminal.errors import PhotonConflictError
 from luminal.lifecycle import is_containable
 from luminal.loading import Stage, run_on_worker
-from luminal.model import EventKind, State
+from luminal.model import EventKind, FileChange, State, SwapChanges
 from luminal.reload._plan import components, in_order, reachable
 from luminal.reload._swap import LateDependencies, Placeholder, Swap, shield_until_done
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
         Container,
         Iterable,
         Iterator,
+        Mapping,
         Sequence,
     )
 
     from luminal.lifecycle import CrossLoopLock, Registry, Runtime
-    from luminal.loading import World
+    from luminal.loading import Generation, World
     from luminal.reload._plan import Change
 
 __all__ = ["Exchange", "Transaction"]
@@ -70,12 +72,15 @@ class Transaction:
     connected: list[list[Swap]] = attrs.Factory(list)
     rejected: list[tuple[Swap, BaseException]] = attrs.Factory(list)
     _stage: Stage = attrs.field(init=False)
+    # When it began, of the monotonic clock.
+    _began: float = attrs.field(init=False)
     # Units that change as well, and are not among those that are prepared.
     _apart: set[str] = attrs.field(init=False)
     # Units that were put back until it is known whether a name is free.
     _waiting: set[str] = attrs.Factory(set)
 
     def __attrs_post_init__(self) -> None:
+        self._began = time.perf_counter()
         self._apart = set().union(*self.groups, *self.spare)
         self._stage = Stage(
             self.world,
@@ -235,7 +240,10 @@ class Transaction:
                     return swap, error
             connected = self._connected()  # the stage forgets what it has committed
             try:
-                Exchange(self.prepared, self._stage, self.runtime).make(self.registry)
+                exchange = Exchange(
+                    self.prepared, self._stage, self.runtime, self._began
+                )
+                exchange.make(self.registry)
             except Exception as error:  # noqa: BLE001 - reported
                 return self._culprit(error)
             self.connected = connected
@@ -283,6 +291,37 @@ def _dependencies(swaps: Iterable[Swap]) -> dict[str, set[str]]:
     }
 
 
+def changed_files(
+    before: Mapping[str, Generation], after: Mapping[str, Generation]
+) -> tuple[FileChange, ...]:
+    """Return the files that differ between the generations of some units.
+
+    Data files are compared where both generations have read them; their bytes are not
+    kept.
+
+    Args:
+        before: Unit → what is replaced.
+        after: Unit → what replaces it.
+    """
+    old = {p: s for g in before.values() for p, s in g.sources.items()}
+    new = {p: s for g in after.values() for p, s in g.sources.items()}
+    changes = [
+        FileChange(path, a.data if a else None, b.data if b else None)
+        for path in dict.fromkeys((*old, *new))
+        if (a := old.get(path)) is not (b := new.get(path))
+        and (a is None or b is None or a.checksum != b.checksum)
+    ]
+    read = {p: s.checksum for g in before.values() for p, s in g.data.items()}
+    if read:
+        changes += [
+            FileChange(path, b"", b"", is_text=False)
+            for generation in after.values()
+            for path, source in generation.data.items()
+            if path in read and read[path] != source.checksum
+        ]
+    return tuple(changes)
+
+
 class Exchange:
     """Replaces hook implementations, modules and the lives of Handlers in one step.
 
@@ -290,7 +329,11 @@ class Exchange:
     its arrival or departure before the other changes.
     """
 
-    def __init__(self, swaps: Sequence[Swap], stage: Stage, runtime: Runtime) -> None:
+    def __init__(
+        self, swaps: Sequence[Swap], stage: Stage, runtime: Runtime, began: float = 0.0
+    ) -> None:
+        self._swaps = swaps
+        self._began = began
         self._stage = stage
         self._runtime = runtime
         self._owners = [g for swap in swaps for g in swap.staged.values()]
@@ -343,6 +386,8 @@ class Exchange:
             registry: The Handlers of the host.
         """
         self._hooks = [self._hooks_of(pair.registered) for pair in self._pairs]
+        # Now: the stage forgets what it has committed.
+        self._changes = [changed_files(s.before, s.staged) for s in self._swaps]
         for pair in self._pairs:
             if pair.old is not None:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
@@ -380,7 +425,17 @@ class Exchange:
         return self._runtime.plugins.hook_names(registered)
 
     def _emit_results(self) -> None:
+        seconds = time.perf_counter() - self._began
+        told: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        for swap, changes in zip(self._swaps, self._changes, strict=True):
+            names = tuple(p.old.name for p in swap.pairs if p.old and p.new)
+            paths = tuple(change.path for change in changes)
+            told |= dict.fromkeys(map(id, swap.pairs), (paths, names))
+            numbers = {p.old.name: p.old.number for p in swap.pairs if p.old and p.new}
+            if changes and numbers:
+                self._runtime.changes.append(SwapChanges(numbers, changes))
         for pair, before in zip(self._pairs, self._hooks, strict=True):
+            files, names = told[id(pair)]
             after = self._hooks_of(pair.new.instance) if pair.new else ()
             hooks = tuple(sorted({*before, *after}))
             if pair.old is None and pair.new is not None:
@@ -388,4 +443,11 @@ class Exchange:
             elif pair.new is None and pair.old is not None:
                 self._runtime.emit(EventKind.UNLOADED, pair.old, hooks=hooks)
             elif pair.old is not None:
-                self._runtime.emit(EventKind.SWAPPED, pair.old, hooks=hooks)
+                self._runtime.emit(
+                    EventKind.SWAPPED,
+                    pair.old,
+                    seconds=seconds,
+                    hooks=hooks,
+                    files=files,
+                    photons=names,
+                )

@@ -32,6 +32,9 @@ _MOST_FAILURES = 50
 """Number of failures in a snapshot; older ones are left out."""
 
 
+_NAMES = ("hooks", "files", "photons")
+"""Fields of events that are tuples of names."""
+
 _IS_LOADED = (OutcomeResult.LOADED, OutcomeResult.STARTED)
 
 
@@ -144,7 +147,7 @@ def snapshot_of_status(status: Mapping[str, Any]) -> HostSnapshot:
                 **row,
                 "kind": EventKind(row["kind"]),
                 "problem": _problem(row),
-                "hooks": tuple(row.get("hooks", ())),
+                **{key: tuple(row.get(key, ())) for key in _NAMES},
             }
         )
         for row in status["events"]

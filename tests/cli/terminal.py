@@ -96,6 +96,7 @@ _VARYING = (
     (r"/\S*/luminal-demo-\w+", "<demo>"),
     (r"\d+ (records fed|in Kelvin|in Fahrenheit)", r"<n> \1"),
     (r"\S*/lum-\w+", "<sockets>"),
+    (r"^\d\d:\d\d:\d\d", "<time>"),
     (r"\d+\.\d ms", "<n> ms"),
     (r"\b[0-9a-f]{128}\b", "<sha512>"),
     (r"\bhost \d+\b", "host <pid>"),

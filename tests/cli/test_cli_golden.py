@@ -149,38 +149,43 @@ def test_watch(
         late.daemon = True
         late.start()
 
-        def until(kind: str, number: int) -> None:
-            """Read on until geo's generation *number* has done that."""
+        def until(kind: str, number: int, text: str) -> None:
+            """Read on until geo's generation *number* has done that.
+
+            Args:
+                kind: Which event.
+                number: Which generation.
+                text: What the line of the save contains instead.
+            """
             assert process.stdout is not None
             for line in process.stdout:
                 if "says" in line:  # it prints beside the events
                     continue
                 seen.append(line)
-                words = line.split()
-                if form == "json":
-                    told = json.loads(line)
-                    words = [told["event"], "", f"#{told.get('generation')}"]
-                if words[0] == kind and words[2] == f"#{number}":
+                told = json.loads(line) if form == "json" else {}
+                if told and (told["event"], told.get("generation")) == (kind, number):
+                    return
+                if not told and text in line:
                     return
             raise AssertionError(f"{kind} never came: {seen}")
 
-        until("started", 1)
+        until("started", 1, "geo   a")
         if form == "json":
-            until("ready", None)  # type: ignore[arg-type]
+            until("ready", None, "")  # type: ignore[arg-type]
         else:
             assert process.stderr is not None
             while "running" not in process.stderr.readline():
                 assert process.poll() is None
         terminal.write({"a/geo.py": geo("two")})
-        until("finalized", 1)
+        until("finalized", 1, "geo 1 -> 2")
         terminal.write({"a/geo.py": BROKEN})
-        until("rejected", 3)
+        until("rejected", 3, "rejected: ")
         terminal.write({"a/geo.py": geo("three")})
-        until("finalized", 2)
+        until("finalized", 2, "geo 2 -> 3")
         terminal.write({"a/new.py": GEO.replace("geo", "new")})
-        until("started", 1)
+        until("started", 1, "new 1")
         (terminal.place / "a" / "new.py").unlink()
-        until("unloaded", 1)
+        until("unloaded", 1, "deleted")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE)
         late.cancel()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import stat
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def test_watch_tells_swaps_refusals_arrivals_and_departures(
 
 def test_watch_as_text_has_one_line_an_event(terminal: Terminal) -> None:
     terminal.write({"a/geo.py": geo("one")})
-    with terminal.start("watch", "--no-installed", "a") as process:
+    with terminal.start("watch", "--events", "--no-installed", "a") as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -296,3 +297,47 @@ def test_a_watch_that_waits_for_a_photon_can_be_stopped(terminal: Terminal) -> N
         terminal.write({"photons/other.py": text.replace('"geo"', '"other"')})
         host.until(event="loaded", photon="other")
         assert host.end() == 130
+
+
+def test_watch_has_one_line_a_save(terminal: Terminal) -> None:
+    """Of several photons too, whether they are swapped, rejected or left alone."""
+    text = "from helper import T\n" + GEO
+    both = {
+        "a/geo.py": text,
+        "a/rain.py": text.replace("geo", "rain"),
+    }
+    terminal.write({**both, "a/helper.py": "T = 1\n"})
+    with terminal.start("watch", "--no-installed", "a") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        limit = threading.Timer(DEADLINE, process.kill)
+        limit.start()
+        lines: list[str] = []
+
+        def until(text: str) -> None:
+            for line in process.stdout or ():
+                lines.append(line)
+                if text in line:
+                    return
+            raise AssertionError(f"{text!r} never came: {lines}")
+
+        while "press Ctrl-C" not in process.stderr.readline():
+            assert process.poll() is None
+        terminal.write({"a/helper.py": "T = 2\n"})
+        until("saved")
+        terminal.write({"a/helper.py": "T = = 2\n"})
+        until("rejected")
+        terminal.write({"a/helper.py": "T = 2\n"})
+        until("undone")
+        assert terminal.luminal("reload", "geo").code == 0
+        until("on request")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE)
+        limit.cancel()
+    told = [line.split("  ") for line in lines if ":" in line]
+    assert [(cells[1], cells[2]) for cells in told] == [
+        ("a/helper.py", "geo 1 -> 2, rain 1 -> 2"),
+        ("a/helper.py:1", "geo, rain"),
+        ("a/helper.py", "geo, rain"),
+        ("a/geo.py", "geo 2 -> 3"),
+    ]
