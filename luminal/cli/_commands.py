@@ -1,4 +1,4 @@
-"""The commands that answer and end: list, inspect, order, check, reload, report.
+"""The commands that answer and end: list, inspect, order, check, report.
 
 `list`, `inspect` and `order` import no photon. What only some of them need is imported
 when it is used, so that `luminal list` starts fast.
@@ -18,8 +18,8 @@ from luminal.cli._options import (
     DiscoveryOptions,
     ask_host,
     command,
+    complete_hook,
     complete_photon,
-    complete_running,
     discovery_options,
     host_option,
     state_of,
@@ -50,10 +50,9 @@ from luminal.discovery.lint import (
 from luminal.errors import (
     HostNotRunningError,
     LuminalError,
-    PhotonNotFoundError,
     did_you_mean,
 )
-from luminal.model import OutcomeResult, Problem, Source
+from luminal.model import OutcomeResult, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +65,6 @@ __all__ = [
     "inspect_command",
     "list_command",
     "order_command",
-    "reload_command",
     "report_command",
 ]
 
@@ -232,7 +230,12 @@ def _options_of(hook: DeclaredHook, *but: str) -> list[str]:
 
 
 @command("order")
-@click.option("--hook", metavar="NAME", help="Show the call order of this hook.")
+@click.option(
+    "--hook",
+    metavar="NAME",
+    shell_complete=complete_hook,
+    help="Show the call order of this hook.",
+)
 @discovery_options
 def order_command(options: DiscoveryOptions, hook: str | None, as_json: bool) -> Exit:
     """Show the load order, or the call order of a hook.
@@ -446,66 +449,6 @@ def _print_check(
             print_message(f"  try: {issue.hint}")
     if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
         print_message(f"\n{count_states(_STATES[o.result] for o in outcomes)}")
-
-
-# --- reload --------------------------------------------------------------------------
-
-
-@command("reload")
-@click.argument(
-    "photons", nargs=-1, metavar="[PHOTON]...", shell_complete=complete_running
-)
-@host_option
-def reload_command(photons: tuple[str, ...], host: int | None, as_json: bool) -> Exit:
-    """Reload photons of a running host, and print the result.
-
-    Named photons are swapped all or none; without a name, each that can be. Exit codes
-    of this command: 1 where a photon does not run afterwards, 4 where one was rejected
-    and still runs its old generation, 5 where no host runs.
-    """
-    answer = ask_host(host, {"ask": "reload", "photons": list(photons)}, None)
-    if answer.get("unknown"):
-        known = answer["known"]
-        name = next((name for name in photons if name not in known), "")
-        raise PhotonNotFoundError(
-            "does not run in this host",
-            photon=name,
-            hint=f"luminal top shows what runs{did_you_mean(name, known, '; ')}",
-        )
-    rows = answer.get("photons", [])
-    if answer.get("problem") and not rows:
-        raise Problem(**answer["problem"]).error("")
-    rejected = [row for row in rows if row["problem"]]
-    code = Exit.REFUSED if rejected else Exit.FINE
-    if any(row["state"] != "running" for row in rejected):
-        code = Exit.FAILED
-    if as_json:
-        print_json("reload", code, photons=rows)
-        return code
-    print_table(
-        ("NAME", "FILE", "GENERATION", "RESULT"),
-        [
-            (
-                row["photon"],
-                short(row["file"]),
-                str(row["generation"]),
-                "rejected" if row["problem"] else "reloaded",
-            )
-            for row in rows
-        ],
-    )
-    for row in rows:
-        for warning in row.get("warnings", ()):
-            print_message()
-            print_problem(row["photon"], Problem(**warning))
-    for row in rejected:
-        consequence = f"still running generation {row['generation']}"
-        if row["state"] != "running":
-            consequence = f"its state is {row['state']!r}"
-        problem = Problem(**{**row["problem"], "consequence": consequence})
-        print_message()
-        print_problem(row["photon"], problem)
-    return code
 
 
 # --- report --------------------------------------------------------------------------

@@ -513,6 +513,8 @@ class _Host:
     watches: Watches | None = None
     # Photon → its last failure, until it is swapped.
     failures: dict[str, Event] = attrs.field(init=False, factory=dict)
+    # Made before anything is loaded: it keeps what photons log.
+    _control: Control = attrs.field(init=False)
     # Signals that have come. Written by the handler only, in the main thread.
     _signals: list[int] = attrs.field(init=False, factory=list)
     _is_over: bool = attrs.field(init=False, default=False)
@@ -522,6 +524,9 @@ class _Host:
     _force: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
     # Reloads under way; the loop itself holds tasks only weakly.
     _reloads: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self._control = Control(self.loader)
 
     def run(self) -> Exit:
         """Run, and return the exit code.
@@ -617,7 +622,7 @@ class _Host:
 
     async def _stay(self) -> None:
         """Listen on the control socket, watch, and wait for the first signal."""
-        control = Control(self.loader)
+        control = self._control
         try:
             control.start(self._loop)
         except (OSError, AttributeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -41,6 +42,8 @@ __all__ = [
     "DiscoveryOptions",
     "ask_host",
     "command",
+    "complete_hook",
+    "complete_host",
     "complete_photon",
     "complete_running",
     "discovery_options",
@@ -426,6 +429,33 @@ def complete_photon(
     """Complete the name of a photon from what discovery finds on the typed paths."""
     from click.shell_completion import CompletionItem
 
+    return [
+        CompletionItem(candidate.name, help=candidate.description or None)
+        for candidate in _completed(ctx)
+        if candidate.name.startswith(incomplete)
+    ]
+
+
+def complete_hook(
+    ctx: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's
+    incomplete: str,
+) -> list[str]:
+    """Complete the name of a hook that photons on the typed paths implement."""
+    from luminal.discovery.lint import declared_hooks
+
+    return sorted(
+        {
+            hook.hook
+            for candidate in _completed(ctx)
+            for hook in declared_hooks(candidate)
+            if hook.hook.startswith(incomplete)
+        }
+    )
+
+
+def _completed(ctx: click.Context) -> Sequence[Candidate]:
+    """Return the photons on the typed paths; none where that fails."""
     has_installed = not ctx.params.get("no_installed")
     options = DiscoveryOptions(
         paths=_typed_paths(),
@@ -433,14 +463,9 @@ def complete_photon(
         recursive=bool(ctx.params.get("recursive")),
     )
     try:
-        found = options.find(may_appear=True)
+        return options.find(may_appear=True)
     except LuminalError:
-        return []
-    return [
-        CompletionItem(candidate.name, help=candidate.description or None)
-        for candidate in found
-        if candidate.name.startswith(incomplete)
-    ]
+        return ()
 
 
 _DISCOVERY: tuple[Callable[[Any], Any], ...] = (
@@ -539,10 +564,32 @@ def host_option(function: Callable[..., Exit]) -> Callable[..., Exit]:
         "--host",
         type=int,
         metavar="PID",
+        is_eager=True,
+        shell_complete=complete_host,
         help="The process to ask, where several hosts run.",
     )
     made: Callable[..., Exit] = option(function)
     return made
+
+
+def complete_host(
+    ctx: click.Context,  # noqa: ARG001 - click's
+    parameter: click.Parameter,  # noqa: ARG001 - click's
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Complete the process of a running host; its command line is the help."""
+    from click.shell_completion import CompletionItem
+
+    from luminal.managers import sockets, speak
+
+    found = []
+    for pid, path in sockets().items():
+        if str(pid).startswith(incomplete):
+            with contextlib.suppress(TimeoutError):
+                if (status := speak(path, {"ask": "status"}, 1.0)) is not None:
+                    words = " ".join(map(str, status.get("command", ())))
+                    found.append(CompletionItem(str(pid), help=words or None))
+    return found
 
 
 def ask_host(

@@ -210,6 +210,9 @@ def _headline(status: dict[str, Any]) -> str:
         f"{running} of {len(photons)} running",
         f"memory {memory:.0f} MiB" if memory else "",
         f"threads {status['threads']}",
+        f"disabled: {clean(', '.join(status['disabled']))}"
+        if status.get("disabled")
+        else "",
     ]
     return "  ".join(filter(None, parts))
 

@@ -1,7 +1,8 @@
 """`Control`: commands of the user reach a running host through a Unix socket.
 
 Each connection carries one request and one answer, each of them a line of JSON. The
-requests are ``status``, ``report`` and ``reload``. Only the user who runs the host can
+requests are ``status``, ``report``, ``log``, ``reload``, ``unload``, ``disable`` and
+``enable``. Only the user who runs the host can
 connect: the directory has mode 0700, the socket 0600. A request names photons; nothing
 of it is ever executed.
 """
@@ -20,7 +21,7 @@ import attrs
 from luminal._plain import to_json
 from luminal.errors import LuminalError, PhotonNotFoundError
 from luminal.managers._client import socket_directory, socket_of, speak
-from luminal.managers.status import report_of, status_of
+from luminal.managers.status import keep_records, log_of, report_of, status_of
 from luminal.model import Outcome, Problem
 from luminal.reload import LoopRunner
 from luminal.supervise import unowned
@@ -41,7 +42,9 @@ _DEADLINE = 10.0
 
 @attrs.define(eq=False)
 class Control:
-    """Answers ``luminal reload``, ``luminal top`` and ``luminal report``.
+    """Answers ``luminal top``, ``reload``, ``unload``, ``log`` and others.
+
+    As soon as it exists, the latest records of photons' loggers are kept for ``log``.
 
     Args:
         loader: Of the host.
@@ -53,6 +56,9 @@ class Control:
     _path: str = attrs.field(init=False, default="")
     _runner: LoopRunner = attrs.field(init=False, factory=LoopRunner)
     _thread: threading.Thread | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        keep_records()
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> str:
         """Listen, on a background thread.
@@ -145,7 +151,49 @@ class Control:
             names = [str(name) for name in request.get("photons", ())]
             answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
             return answer
+        if ask == "log":
+            return log_of(self.loader, str(request.get("photon") or ""))
+        if ask in ("unload", "disable", "enable"):
+            names = [str(name) for name in request.get("photons", ())]
+            changed: dict[str, Any] = self._runner.run(
+                lambda: self._switch(str(ask), names)
+            )
+            return changed
         return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
+
+    async def _switch(self, ask: str, names: list[str]) -> dict[str, Any]:
+        """Unload, disable or enable photons, and report."""
+        loader = self.loader
+        known = list(loader.disabled if ask == "enable" else loader.photons)
+        before = loader.photons
+        numbers = {name: handler.number for name, handler in before.items()}
+        problem: Problem | None = None
+        try:
+            if ask == "enable":
+                await loader.enable_photons(names or known)
+            elif ask == "disable":
+                await loader.disable_photons(names)
+            else:
+                await loader.unload_photons(names)
+        except PhotonNotFoundError as error:
+            unknown = _plain(Problem.of(error, ask))
+            return {"photons": [], "unknown": unknown, "known": known}
+        except LuminalError as error:
+            problem = Problem.of(error, ask)
+        after = loader.photons
+        changed = {n: h for n, h in {**before, **after}.items() if n not in before}
+        changed |= {name: h for name, h in before.items() if name not in after}
+        rows = [
+            {
+                "photon": name,
+                "file": handler.filepath,
+                "generation": numbers.get(name, handler.number),
+                "state": str(handler.state) if name in after else "unloaded",
+                "problem": _plain(handler.problem),
+            }
+            for name, handler in changed.items()
+        ]
+        return {"photons": rows, "problem": _plain(problem)}
 
     async def _reload(self, names: list[str]) -> dict[str, Any]:
         """Reload photons, or without names all of them, and report."""

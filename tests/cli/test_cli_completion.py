@@ -17,7 +17,8 @@ from tests.cli.terminal import Terminal
 PHOTONS = {
     f"photons/{name}.py": "import luminal\n\nopen('marker', 'w').close()\n\n\n"
     f"class {name.title()}(luminal.IPhoton):\n    photon_name = '{name}'\n"
-    f"    photon_description = 'Says {name}.'\n"
+    f"    photon_description = 'Says {name}.'\n\n"
+    "    @luminal.hookimpl\n    def locate(self): ...\n"
     for name in ("geo", "gauge", "rain")
 }
 
@@ -81,11 +82,12 @@ def test_a_shell_completes_commands_options_and_photons(
     """Without importing any photon: each would leave a marker."""
     need(shell)
     terminal.write(PHOTONS)
-    assert ask(terminal, "luminal l") == ["list"]
+    assert ask(terminal, "luminal li") == ["list"]
     assert "--only" in ask(terminal, "luminal list --o")
     names = ask(terminal, "luminal list photons --only g")
     assert sorted(names) == ["gauge", "geo"]
     assert sorted(ask(terminal, "luminal inspect photons -p ra")) == ["rain"]
+    assert ask(terminal, "luminal order photons --hook loc") == ["locate"]
     assert not (terminal.place / "marker").exists()
 
 
@@ -97,6 +99,9 @@ def test_a_shell_completes_the_photons_that_run(
     terminal.write({"a/geo.py": geo("one")})
     with running(terminal, "run", "a") as host:
         assert ask(terminal, "luminal reload g") == ["geo"]
+        pid = str(host.process.pid)
+        assert ask(terminal, f"luminal top --host {pid[:1]}") == [pid]
+        assert ask(terminal, f"luminal disable --host {pid} g") == ["geo"]
         host.end()
     assert ask(terminal, "luminal reload g") == []
 

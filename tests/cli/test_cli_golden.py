@@ -135,6 +135,34 @@ def test_top(terminal: Terminal, golden: Callable[..., Said]) -> None:
     golden("top-no-host-json", "top", "--json")
 
 
+def test_photons_are_unloaded_disabled_and_enabled(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    """A disabled one stays away, whatever is saved; an unloaded one comes back."""
+    rain = geo("x").replace("geo", "rain")
+    terminal.write({"a/geo.py": geo("one"), "a/rain.py": rain, "a/sun.py": BAD})
+    with running(terminal, "watch", "a") as host:
+        golden("unload", "unload", "rain")
+        golden("unload-unknown-json", "unload", "riad", "--json")
+        golden("disable", "disable", "geo")
+        terminal.write({"a/geo.py": geo("two"), "a/rain.py": rain + "\n"})
+        host.until(event="started", photon="rain")
+        status = terminal.luminal("top", "--json").json()
+        assert status["disabled"] == ["geo"]
+        assert "geo" not in [each["name"] for each in status["photons"]]
+        assert "disabled: geo" in terminal.luminal("top", "--once").err
+        golden("enable", "enable")
+        golden("enable-none", "enable")
+        golden("enable-unknown", "enable", "rain")
+        golden("disable-json", "disable", "geo", "--json")
+        terminal.write({"a/geo.py": geo("two").replace("print", "raise OSError")})
+        golden("enable-json", "enable", "geo", "--json")
+        golden("log-json", "log", "bad", "--json")
+        golden("log", "log", "bad", "-n", "2")
+        assert "goe" not in golden("log-unknown", "log", "goe").out
+        assert host.end() == 130
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_watch(
     form: str, terminal: Terminal, record: Callable[[str, str], None]

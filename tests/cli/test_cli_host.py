@@ -341,3 +341,22 @@ def test_watch_has_one_line_a_save(terminal: Terminal) -> None:
         ("a/helper.py", "geo, rain"),
         ("a/geo.py", "geo 2 -> 3"),
     ]
+
+
+def test_the_log_of_a_host_is_followed(terminal: Terminal) -> None:
+    """Its events, and what its photons log, until it ends."""
+    text = GEO.replace("print(", "self.context.logger.warning(")
+    text = text.replace(", flush=True", "")
+    terminal.write({"a/geo.py": text.format(word="one")})
+    with running(terminal, "run", "a") as host:
+        with terminal.start("log", "geo", "--follow") as follower:
+            assert follower.stdout is not None
+            while "geo says one" not in follower.stdout.readline():
+                assert follower.poll() is None
+            terminal.write({"a/geo.py": text.format(word="two")})
+            assert terminal.luminal("reload", "geo").code == 0
+            while "geo says two" not in follower.stdout.readline():
+                assert follower.poll() is None
+            host.end()
+            assert follower.wait(DEADLINE) == 0
+        assert terminal.luminal("log").code == 5
