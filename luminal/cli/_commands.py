@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
@@ -27,6 +27,7 @@ from luminal.cli._options import (
 from luminal.cli._output import (
     Exit,
     clean,
+    clock,
     count_states,
     exit_after_timeout,
     print_json,
@@ -57,6 +58,8 @@ from luminal.model import OutcomeResult, Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
     from luminal.model import Candidate, Outcome, Report
     from luminal.web import HostSnapshot
 
@@ -71,35 +74,146 @@ __all__ = [
 # --- list ----------------------------------------------------------------------------
 
 
+_FIELDS = (
+    *("name", "version", "source", "origin", "state", "description", "author"),
+    *("tags", "file", "requires", "required-by", "hooks"),
+)
+"""What ``list`` can show of photons that discovery finds."""
+
+_RUNNING_FIELDS = (
+    *("name", "version", "source", "origin", "state", "description", "generation"),
+    *("since", "calls", "errors", "seconds", "threads", "tasks", "file"),
+    *("requires", "hooks"),
+)
+"""What ``list --running`` can show."""
+
+_SHOWN = ("name", "version", "source", "origin", "state", "description")
+_SHOWN_RUNNING = ("name", "version", "state", "generation", "errors", "description")
+
+
+class _Fields(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Names of fields with commas between them; for ``--sort`` one, perhaps with -."""
+
+    name = "fields"
+
+    def __init__(self, *, is_one: bool = False) -> None:
+        self.is_one = is_one
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        words = [value] if self.is_one else [w.strip() for w in value.split(",")]
+        known = dict.fromkeys((*_FIELDS, *_RUNNING_FIELDS))
+        for word in words:
+            bare = word.removeprefix("-") if self.is_one else word
+            if bare not in known:
+                nearest = did_you_mean(bare, known, "; ")
+                self.fail(f"no field {bare!r}{nearest}: {', '.join(known)}", param, ctx)
+        return value if self.is_one else tuple(words)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's
+        param: click.Parameter,  # noqa: ARG002 - click's
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        before, comma, last = incomplete.rpartition(",")
+        known = dict.fromkeys((*_FIELDS, *_RUNNING_FIELDS))
+        return [
+            CompletionItem(before + comma + field)
+            for field in known
+            if field.startswith(last)
+        ]
+
+
 @command("list")
+@click.option(
+    "--fields",
+    type=_Fields(),
+    metavar="FIELD,...",
+    help="Show these columns, for example name,state,hooks; a wrong one lists all.",
+)
+@click.option(
+    "--sort",
+    type=_Fields(is_one=True),
+    metavar="FIELD",
+    help="Sort by this column; -FIELD sorts the other way round.",
+)
+@click.option("--hooks", is_flag=True, help="Show which hooks each implements.")
+@click.option("--running", is_flag=True, help="List the photons of a running host.")
+@host_option
 @discovery_options
-def list_command(options: DiscoveryOptions, as_json: bool) -> Exit:
+def list_command(
+    options: DiscoveryOptions,
+    fields: tuple[str, ...] | None,
+    sort: str | None,
+    hooks: bool,
+    running: bool,
+    host: int | None,
+    as_json: bool,
+) -> Exit:
     """List photons, without importing them.
 
     They are listed in load order. PATH is a directory or a file; installed photons are
-    listed as well. Without PATH, the directories in $LUMINAL_PATHS.
+    listed as well. Without PATH, the directories in $LUMINAL_PATHS. With --running, the
+    photons of a running host, in its order, and what they have done.
     """
+    known = _RUNNING_FIELDS if running else _FIELDS
+    shown = fields or (_SHOWN_RUNNING if running else _SHOWN)
+    if hooks and "hooks" not in shown:
+        shown = (*shown, "hooks")
+    by = (sort or "").removeprefix("-")
+    for field in filter(None, (*shown, by)):
+        if field not in known:
+            other = "without" if running else "with"
+            raise click.UsageError(f"field {field!r} is known {other} --running only")
+    if running:
+        source = click.get_current_context().get_parameter_source("paths")
+        if options.paths and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--running and PATH exclude each other")
+        return _list_running(shown, sort, host, as_json)
+    if host is not None:
+        raise click.UsageError("--host needs --running")
+    return _list_found(options, shown, sort, as_json)
+
+
+def _list_found(
+    options: DiscoveryOptions, shown: Sequence[str], sort: str | None, as_json: bool
+) -> Exit:
     found = options.find()
     code = Exit.FINE if found else Exit.NOTHING
     if any(candidate.problem for candidate in found):
         code = Exit.FAILED
     needed = dependents(found)
+    with_hooks = "hooks" in (*shown, (sort or "").removeprefix("-"))
+    hooks = {
+        candidate.name: [hook.hook for hook in declared_hooks(candidate)]
+        for candidate in (found if with_hooks else ())
+    }
+    cells = [
+        (candidate, _cells(candidate, needed, hooks.get(candidate.name, ())))
+        for candidate in found
+    ]
+    cells = _sorted(cells, sort)
     if as_json:
         photons = [
             {
                 **attrs.asdict(candidate),
                 "state": state_of(candidate),
                 "required_by": needed.get(candidate.name, []),
+                **({"hooks": hooks[candidate.name]} if with_hooks else {}),
             }
-            for candidate in found
+            for candidate, _ in cells
         ]
         print_json("list", code, photons=photons)
         return code
     if not found:
         print_no_photons()
         return code
-    print_table(("NAME", "VERSION", "SOURCE", "ORIGIN", "STATE"), [*map(_row, found)])
-    for candidate in found:
+    _print_fields(shown, [row for _, row in cells])
+    for candidate, _ in cells:
         if candidate.problem is not None:
             print_message()
             names = needed.get(candidate.name, ())
@@ -107,12 +221,95 @@ def list_command(options: DiscoveryOptions, as_json: bool) -> Exit:
     return code
 
 
-def _row(candidate: Candidate) -> tuple[str, ...]:
+def _cells(
+    candidate: Candidate, needed: dict[str, list[str]], hooks: Sequence[str]
+) -> dict[str, str]:
+    """Return field → text, of a photon that discovery has found."""
     state = state_of(candidate)
     if candidate.problem is not None:
         state += f" {candidate.problem.what}"
-    origin = short(candidate.origin)
-    return candidate.name, candidate.version, str(candidate.source), origin, state
+    return {
+        "name": candidate.name,
+        "version": candidate.version,
+        "source": str(candidate.source),
+        "origin": short(candidate.origin),
+        "state": state,
+        "description": candidate.description,
+        "author": candidate.author,
+        "tags": ", ".join(candidate.tags),
+        "file": short(candidate.location) if candidate.location else "",
+        "requires": ", ".join(candidate.requirements),
+        "required-by": ", ".join(needed.get(candidate.name, ())),
+        "hooks": ", ".join(dict.fromkeys(hooks)),
+    }
+
+
+def _list_running(
+    shown: Sequence[str], sort: str | None, host: int | None, as_json: bool
+) -> Exit:
+    with_hooks = "hooks" in (*shown, (sort or "").removeprefix("-"))
+    status = ask_host(host, {"ask": "report" if with_hooks else "status"})
+    hooks: dict[str, list[str]] = {}
+    for row in status.get("hooks", ()):
+        hooks.setdefault(row["photon"], []).append(row["hook"])
+    rows = [
+        (photon, _running_cells(photon, sorted(hooks.get(photon["name"], ()))))
+        for photon in status["photons"]
+    ]
+    rows = _sorted(rows, sort)
+    code = Exit.FINE if rows else Exit.NOTHING
+    if any(photon["state"] == "failed" for photon, _ in rows):
+        code = Exit.FAILED
+    if as_json:
+        photons = [
+            {**photon, **({"hooks": hooks.get(photon["name"], [])} if hooks else {})}
+            for photon, _ in rows
+        ]
+        print_json("list", code, pid=status["pid"], photons=photons)
+    elif rows:
+        _print_fields(shown, [cells for _, cells in rows])
+    else:
+        print_message(f"no photon is loaded in the host {status['pid']}")
+    return code
+
+
+def _running_cells(photon: dict[str, Any], hooks: Sequence[str]) -> dict[str, str]:
+    """Return field → text, of a photon that a host has loaded."""
+    return {
+        **{field: str(photon.get(field, "")) for field in _RUNNING_FIELDS},
+        "origin": short(photon.get("origin", "")),
+        "file": short(photon["file"]),
+        "since": clock(photon["since"]) if photon["since"] else "",
+        "seconds": f"{photon['seconds']:.3f}",
+        "requires": ", ".join(photon.get("requirements", ())),
+        "hooks": ", ".join(hooks),
+    }
+
+
+_T = TypeVar("_T")
+
+
+def _sorted(
+    rows: list[tuple[_T, dict[str, str]]], by: str | None
+) -> list[tuple[_T, dict[str, str]]]:
+    """Return *rows* sorted by a field: numbers by value, other texts by letters."""
+    if by is None:
+        return rows
+    field = by.removeprefix("-")
+
+    def key(row: tuple[_T, dict[str, str]]) -> tuple[float, str]:
+        text = row[1][field]
+        try:
+            return float(text), ""
+        except ValueError:
+            return float("inf"), text.casefold()
+
+    return sorted(rows, key=key, reverse=by.startswith("-"))
+
+
+def _print_fields(shown: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
+    headings = [field.upper().replace("-", " ") for field in shown]
+    print_table(headings, [[row[field] for field in shown] for row in rows])
 
 
 # --- inspect -------------------------------------------------------------------------

@@ -291,6 +291,11 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def _is_problem(cell: str) -> bool:
+    """Whether *cell* begins with the code of an error."""
+    return cell.startswith("LUM") and cell[3:6].isdecimal()
+
+
 def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -302,8 +307,9 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         # Text, not str: a name with brackets is no markup.
         cells = [Text(cell, style_of(cell)) for cell in row]
-        if row and row[-1].startswith("LUM"):
-            cells[-1].stylize("red")
+        for cell in cells:
+            if _is_problem(cell.plain):
+                cell.stylize("red")
         table.add_row(*cells)
     Console(highlight=False).print(table)
 

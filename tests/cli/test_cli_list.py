@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.cli.running import geo, running
 from tests.cli.terminal import Terminal
 from tests.waiting import DEADLINE
 
@@ -206,3 +207,60 @@ def test_a_reader_that_leaves_early_is_no_error(terminal: Terminal) -> None:
     assert said.returncode == 0
     assert "Traceback" not in said.stderr
     assert "BrokenPipe" not in said.stderr
+
+
+def test_columns_are_chosen_and_sorted(terminal: Terminal) -> None:
+    """By name, in both directions; a wrong one is refused with the right ones."""
+    described = PHOTONS["photons/geo.py"] + '    photon_description = "Where it is."\n'
+    hooked = described + "\n    @luminal.hookimpl\n    def locate(self): ...\n"
+    terminal.write({**PHOTONS, "photons/geo.py": hooked})
+    where = ("--no-installed", "photons")
+
+    def lines(*arguments: str) -> list[list[str]]:
+        said = terminal.luminal("list", *where, *arguments)
+        return [line.split() for line in said.out.splitlines()]
+
+    assert lines()[0][-1] == "DESCRIPTION"
+    assert lines()[1][-3:] == ["Where", "it", "is."]
+    named = lines("--fields", "state,name", "--sort", "name")
+    assert named[0] == ["STATE", "NAME"]
+    assert [line[-1] for line in named[1:]] == ["alarm", "geo", "old", "rain"]
+    assert lines("--fields=name", "--sort", "-name")[1:3] == [["rain"], ["old"]]
+    assert lines("--fields", "name", "--hooks")[:2] == [
+        ["NAME", "HOOKS"],
+        ["geo", "locate"],
+    ]
+    wrong = terminal.luminal("list", *where, "--fields", "name,stat")
+    assert wrong.code == 2
+    assert "did you mean 'state'?" in wrong.err
+    assert terminal.luminal("list", "--fields", "calls").code == 2
+    found = terminal.luminal("list", *where, "--hooks", "--sort", "name", "--json")
+    photons = found.json()["photons"]
+    assert [photon["hooks"] for photon in photons] == [[], ["locate"], [], []]
+
+
+def test_the_photons_of_a_running_host_are_listed(terminal: Terminal) -> None:
+    text = geo("one").replace("    def", '    photon_version = "1.2"\n\n    def', 1)
+    hook = "\n    @luminal.hookimpl\n    def locate(self): ...\n"
+    terminal.write({"a/geo.py": text + hook, "b/rain.py": "x"})
+    assert terminal.luminal("list", "--running").code == 5
+    with running(terminal, "run", "a") as host:
+        said = terminal.luminal("list", "--running", "--hooks")
+        assert said.code == 0
+        assert [line.split() for line in said.out.splitlines()] == [
+            [
+                "NAME",
+                "VERSION",
+                "STATE",
+                "GENERATION",
+                "ERRORS",
+                "DESCRIPTION",
+                "HOOKS",
+            ],
+            ["geo", "1.2", "running", "1", "0", "-", "locate"],
+        ]
+        found = terminal.luminal("list", "--running", "--json").json()
+        assert found["pid"] == host.process.pid
+        assert [photon["name"] for photon in found["photons"]] == ["geo"]
+        assert terminal.luminal("list", "--running", "b").code == 2
+        host.end()

@@ -39,8 +39,8 @@ PUBLIC = {
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
-    "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind FileChange "
-    "Frame Outcome OutcomeResult "
+    "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
+    "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "
     "SwapChanges TABLE advance as_quarantine",
     "luminal.sphinx": "setup",
