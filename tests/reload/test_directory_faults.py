@@ -273,7 +273,9 @@ async def main():
     told = sum("cannot be read" in line for line in said)
     print(json.dumps([during, unloaded, told]))
 
-_watcher.new_source().close()  # imports what nobody may read
+# Import what nobody may read.
+from luminal.reload import DirectoryWatch, Reloader
+_watcher.new_source().close()
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
@@ -364,7 +366,9 @@ async def main():
         await until(lambda: len(loader.hook.who()) == len(text.split()))
     print(json.dumps(before))
 
-_watcher.new_source().close()  # imports what nobody may read
+# Import what nobody may read.
+from luminal.reload import DirectoryWatch, Reloader
+_watcher.new_source().close()
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
