@@ -961,7 +961,9 @@ class PluginManager(pluggy.PluginManager):
 
         changing = self._specified_by(owners)
         changes = self._prepare_changes(pairs, generation, changing, marked)
-        with self._history_repeated(changes), ExitStack() as others:
+        self._repeat_history(changes)  # takes the lock
+        with ExitStack() as others:
+            others.callback(self._policy.lock.release)
             for old, _ in changes:
                 if old.is_gone:
                     raise ValueError(f"plugin {old.name!r} is not registered")
@@ -1075,35 +1077,31 @@ class PluginManager(pluggy.PluginManager):
             self._check_orders(changes)
         return changes
 
-    @contextmanager
-    def _history_repeated(
+    def _repeat_history(
         self, changes: Sequence[tuple[Registration, Registration]]
-    ) -> Iterator[None]:
-        """Hold the lock once all historic calls were repeated for the new plugins.
+    ) -> None:
+        """Repeat all historic calls for the new plugins, then take the lock.
 
         Calls that an old plugin made itself, or that hold it, are not repeated.
         """
         repeated: dict[Implementation, set[HistoricCall]] = {}
-
-        def historic() -> list[tuple[Caller, Implementation, object]]:
-            return [
-                (caller, impl, old.plugin)
-                for old, new in changes
-                for hook, impl, _ in new.implementations
-                if (caller := self._callers.get(hook)) is not None and caller.history
-            ]
-
         while True:
-            # This runs photons' code: without the lock, before anything is changed.
-            for caller, impl, leaving in historic():
-                caller.repeat(impl, repeated.setdefault(impl, set()), leaving)
             with self._policy.lock:
-                if not any(
-                    caller.has_more(repeated.get(impl, set()))
-                    for caller, impl, _ in historic()
-                ):
-                    yield
+                # Looked up each time: another hook may have become historic.
+                missing = [
+                    (caller, impl, old.plugin)
+                    for old, new in changes
+                    for hook, impl, _ in new.implementations
+                    if (caller := self._callers.get(hook)) is not None
+                    and caller.history
+                    and caller.has_more(repeated.get(impl, set()))
+                ]
+                if not missing:
+                    self._policy.lock.acquire()  # once more
                     return
+            # This runs photons' code: without the lock, before anything is changed.
+            for caller, impl, leaving in missing:
+                caller.repeat(impl, repeated.setdefault(impl, set()), leaving)
 
     def _registered(self, plugin_or_name: object) -> Registration:
         plugin = plugin_or_name

@@ -214,6 +214,8 @@ class Failures:
             generation: Which one is over; what was counted stays. None for all, and
                 what was counted.
         """
+        if not self._told and not self.counts:
+            return
         with self._lock:
             for key in [k for k in self._told if k[0] == photon]:
                 if generation is None or key[1] == generation:

@@ -359,14 +359,14 @@ class Handler:
             life.context.shared = shared
         self._go(Step.START)
         life.leftovers = ()
-        self._runtime.failures.forget(self.name, self.number)
+        self._runtime.failures.forget(self._name, self.number)
         report = self._runtime.failures.reporter(self)
-        life.scope = life.context.scope = Scope(self.name, life.generation, report)
+        life.scope = life.context.scope = Scope(self._name, life.generation, report)
         return life.scope
 
     def _go(self, step: Step) -> None:
         life = self._life
-        life.state = advance(life.state, step, photon=self.name)
+        life.state = advance(life.state, step, photon=self._name)
         life.since = time.time()
 
     async def _fail(self, error: BaseException) -> None:

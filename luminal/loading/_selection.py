@@ -68,10 +68,11 @@ class Choice:
         """
         if not self.targets:
             found = select_classes(generation, self.base, self.others)
-            found = [photon for photon in found if photon.name not in self.excluded]
+            if self.excluded:
+                found = [photon for photon in found if photon.name not in self.excluded]
         else:
             found = [select_target(generation, to, name) for name, to in self.targets]
-        generation.photons = tuple(photon.name for photon in found)
+        generation.photons = tuple([photon.name for photon in found])
         for photon in found:
             for pattern in _patterns_of(photon):
                 generation.declare_data(pattern)
@@ -162,7 +163,9 @@ def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterato
         # Not `isinstance`: it would ask a photon's own objects for `__class__`.
         if not issubclass(type(value), type) or value is base:
             continue
-        home = plain(namespace_of(value).get("__module__", ""))
+        home = namespace_of(value).get("__module__", "")
+        if type(home) is not str:
+            home = plain(home)
         if home != unit and not home.startswith(unit + "."):
             continue
         try:

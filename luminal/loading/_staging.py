@@ -49,6 +49,7 @@ from luminal.supervise import remember
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
     from types import CodeType
 
     from luminal.loading._origin import ModuleLocation, Origin
@@ -666,21 +667,17 @@ class Stage:
         """Let all that is ready serve from now on."""
         with self.committing() as store:
             store()
+            self.forget()
 
-    @contextmanager
-    def committing(self) -> Iterator[Callable[[], None]]:
-        """Prepare what `commit` does; see `World.accepting`."""
+    def committing(self) -> AbstractContextManager[Callable[[], None]]:
+        """Prepare what `commit` does, but for `forget`; see `World.accepting`."""
         serving = self.world.generations
         self.earlier = {u: serving[u] for u in self.replacing if u in serving}
-        with self.world.accepting(self.ready, self.replacing) as store:
+        return self.world.accepting(self.ready, self.replacing, self._release)
 
-            def store_all() -> None:
-                store()
-                for attempt in self._attempts:
-                    attempt.release()
-
-            yield store_all
-        self._forget()
+    def _release(self) -> None:
+        for attempt in self._attempts:
+            attempt.release()
 
     def give_up(self, attempt: Attempt) -> None:
         """Forget the units of *attempt* alone."""
@@ -693,9 +690,10 @@ class Stage:
         self.is_over = True  # first: an attempt that is kept just now checks it
         for attempt in reversed(self._attempts):
             attempt.discard()
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Keep nothing in memory: it has been committed or discarded."""
         if not self.world.generations:
             remove_from_finder(self.world)
         self.is_over = True

@@ -579,6 +579,9 @@ class _Running:
         self.work: SimpleQueue[_Work | None] = SimpleQueue()
         # What it executes may be halted, and the thread with it.
         self.is_given_up = False
+        # After a fork there is no thread of it.
+        self.process = os.getpid()
+        self.is_over = False
         self.thread = threading.Thread(
             target=self._run, name="luminal-worker", daemon=True
         )
@@ -591,6 +594,8 @@ class _Running:
         except BaseException as error:
             if isinstance(error, Exception) or not self.is_given_up:
                 raise
+        finally:
+            self.is_over = True
 
 
 def _serve(work: SimpleQueue[_Work | None]) -> None:
@@ -627,8 +632,12 @@ class WorkerThread:
                 self._running = _Running()
 
     def _runs(self) -> bool:
-        # After a fork it does not.
-        return self._running is not None and self._running.thread.is_alive()
+        running = self._running
+        return (
+            running is not None
+            and not running.is_over
+            and running.process == os.getpid()
+        )
 
     def submit(self, job: Callable[[], object], done: Callable[[], object]) -> _Running:
         """Let the thread call *job*, then *done*.

@@ -80,7 +80,7 @@ class Publication:
             before: Unit → what serves now.
             dropped: Units of *before* that nothing replaces.
         """
-        found = cls(tuple(g for g in staged if not g.borrowed))
+        found = cls(tuple([g for g in staged if not g.borrowed]))
         for unit in dropped:
             found.gone.extend(before[unit].modules)
         for generation in found.generations:
@@ -426,7 +426,10 @@ class World:
 
     @contextmanager
     def accepting(
-        self, staged: Mapping[str, Generation], replaced: Iterable[str] = ()
+        self,
+        staged: Mapping[str, Generation],
+        replaced: Iterable[str] = (),
+        release: Callable[[], object] = int,
     ) -> Iterator[Callable[[], None]]:
         """Prepare what `accept` does; the block decides when.
 
@@ -434,6 +437,7 @@ class World:
             staged: Unit → its new generation.
             replaced: Units that serve no more in any case. One of which *staged* has
                 no generation is a helper that no new code has imported.
+            release: Called once they serve.
 
         Yields:
             A function that lets them serve, in some microseconds. If the block ends
@@ -458,6 +462,7 @@ class World:
                 for generation in staged.values():
                     generation.host, generation.commit = self, commit
                 public.store()
+                release()
 
             yield store
             if self.generations is not after:

@@ -518,7 +518,8 @@ def _unmet_of_others(pairs: Sequence[Pair], after: _After) -> Unmet | None:
 
 
 def _version(handler: Handler) -> str:
-    return handler.candidate.version if handler.candidate is not None else ""
+    candidate = handler.candidate
+    return candidate.version if candidate is not None else ""
 
 
 @attrs.define(eq=False)
@@ -587,12 +588,15 @@ class _After:
 
 def _update_requirements(new: Handler) -> bool:
     """Note what the new class requires; return whether there is anything."""
-    asked = attribute_of(new.factory, "photon_requires")
-    if new.candidate is not None and type(asked) in (list, tuple):
-        said = tuple(plain(each) for each in asked if issubclass(type(each), str))
-        if said != new.candidate.requirements and (said or not new.candidate.group):
-            new._life.candidate = attrs.evolve(new.candidate, requirements=said)
-    return bool(_requirements(new.candidate))
+    life = new._life
+    if life.candidate is None:
+        return False
+    asked = attribute_of(life.factory, "photon_requires")
+    if type(asked) in (list, tuple):
+        said = tuple([plain(each) for each in asked if issubclass(type(each), str)])
+        if said != life.candidate.requirements and (said or not life.candidate.group):
+            life.candidate = attrs.evolve(life.candidate, requirements=said)
+    return bool(life.candidate.requirements)
 
 
 def _requirements(candidate: Candidate | None) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def permanent_registrations(old: Iterable[Generation]) -> tuple[Problem, ...]:
         old: The generations that were replaced.
     """
     found = find_permanent(lambda: namespaces_of(old))
-    return tuple(Problem.of(registration_error(one), "finalize") for one in found)
+    return tuple([Problem.of(registration_error(one), "finalize") for one in found])
 
 
 def registration_error(registered: Leftover) -> PhotonStateError:

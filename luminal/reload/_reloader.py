@@ -220,8 +220,8 @@ class Reloader:
                 {handler.name for swap in swaps for handler in swap.concerned}
             )
         present = [p for p in pairs if p.new is not None]
-        handlers = tuple(p.old or p.new for p in pairs if p.new is not None)
-        outdated = tuple(dict.fromkeys(p for swap in swaps for p in swap.outdated))
+        handlers = tuple([p.old or p.new for p in pairs if p.new is not None])
+        outdated = tuple(dict.fromkeys([p for swap in swaps for p in swap.outdated]))
         report = self._report(present, before, outdated)
         retirements = await self._conclude(pairs, before, earlier_files)
         return Reloaded(handlers, report, retirements=retirements)
@@ -242,8 +242,10 @@ class Reloader:
         stays = permanent_registrations(before.values())
         return Report(
             tuple(
-                self._outcome(p, () if n else stays, outdated)
-                for n, p in enumerate(pairs)
+                [
+                    self._outcome(p, () if n else stays, outdated)
+                    for n, p in enumerate(pairs)
+                ]
             )
         )
 
@@ -317,6 +319,8 @@ class Reloader:
         Returns:
             Whether there was one.
         """
+        if not self._provisional:
+            return False
         concerned = set(units)
         found = [p for p in self._provisional if p.units & concerned]
         if found:

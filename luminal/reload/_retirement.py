@@ -104,10 +104,10 @@ class Retirement:
     def _has_nothing_to_do(self) -> bool:
         """Whether there is nothing to wait for, and nothing of a photon's to call."""
         in_flight = self.runtime.plugins.in_flight
-        return all(
-            handler._has_no_end and not in_flight(handler.instance)
-            for handler in self.handlers
-        )
+        for handler in self.handlers:
+            if not handler._has_no_end or in_flight(handler.instance):
+                return False
+        return True
 
     def shorten(self, seconds: float = 0.0) -> None:
         """Wait for calls at most *seconds* from now; may be called in any thread."""
@@ -183,19 +183,21 @@ class Retirement:
         return self.is_over
 
     async def _carry_out(self, *, is_idle: bool = False) -> None:
-        import asyncio
+        """Retire the old photons.
 
+        Args:
+            is_idle: There is nothing to wait for, see `_has_nothing_to_do`.
+        """
         running = [h for h in self.handlers if h.state is State.RUNNING]
-        try:
+        if is_idle:
             for handler in running:
-                await self._drain(handler, is_idle=is_idle)
-        except asyncio.CancelledError:
-            self._continue_in_thread()
-            raise
+                self.runtime.drained(handler, 0.0, is_idle=True)
+        else:
+            await self._drain_each(running)
         self._is_drained = True
         try:
             for handler in running:
-                await self._finalize(handler)
+                await (handler.stop() if is_idle else self._finalize(handler))
             self._report_left(forget_registrations(self.generations))
             self.runtime.plugins.forget_specs(self.generations)
             self._watch_survivors()
@@ -242,21 +244,34 @@ class Retirement:
 
     def _announce(self, handler: Handler) -> None:
         """Emit an event when the generation has really been collected."""
-        import asyncio
-
-        if handler.generation is None:
+        generation = handler.generation
+        if generation is None:
             return
-        event = Event(EventKind.RETIRED, handler.name, handler.number, handler.filepath)
+        event = Event(
+            EventKind.RETIRED, handler.name, generation.number, handler.filepath
+        )
         call_soon: Callable[[Callable[[], None]], object] = self.worker.call_soon
         if has_loop():
+            import asyncio
+
             call_soon = asyncio.get_running_loop().call_soon_threadsafe
         defer = self.runtime.events.defer
-        weakref.finalize(handler.generation, defer, event, call_soon).atexit = False
+        weakref.finalize(generation, defer, event, call_soon).atexit = False
 
-    async def _drain(self, handler: Handler, *, is_idle: bool) -> None:
+    async def _drain_each(self, handlers: Iterable[Handler]) -> None:
+        import asyncio
+
+        try:
+            for handler in handlers:
+                await self._drain(handler)
+        except asyncio.CancelledError:
+            self._continue_in_thread()
+            raise
+
+    async def _drain(self, handler: Handler) -> None:
         """Wait until no call of the old photon is under way, or the time is over."""
         began = time.monotonic()
-        is_idle = is_idle or await self._is_idle(handler)
+        is_idle = await self._is_idle(handler)
         while not is_idle and time.monotonic() < self.until:
             is_idle = await self._is_idle(handler)
         self.runtime.drained(handler, time.monotonic() - began, is_idle=is_idle)
@@ -361,6 +376,8 @@ class Retirements:
     def _of(
         self, names: Container[str] | None, *, is_shortened: bool
     ) -> list[Retirement]:
+        if not self._under_way:
+            return []
         self._under_way = [r for r in self._under_way if not r.is_over]
         found = [
             retirement

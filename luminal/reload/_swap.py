@@ -115,7 +115,7 @@ def pair_up(
     selected: Iterable[Selected],
     handlers: Sequence[Handler],
     runtime: Runtime,
-    known: Iterable[Candidate] = (),
+    known: Sequence[Candidate] = (),
 ) -> list[Pair]:
     """Match new photons with *handlers* by name, in the order of loading.
 
@@ -125,18 +125,22 @@ def pair_up(
         runtime: The connection of the new Handlers to the host.
         known: What discovery knows of the new photons, where it was asked.
     """
-    facts = {fold(candidate.name): candidate for candidate in known}
+    facts = {fold(candidate.name): candidate for candidate in known} if known else {}
     by_name = {fold(chosen.name): chosen for chosen in selected}
-    by_unit = {h.generation.unit: h for h in handlers if h.generation is not None}
     pairs: list[Pair] = []
     for old in handlers:
-        chosen = by_name.pop(fold(old.name), None)
+        name = old.name
+        key = fold(name)
+        chosen = by_name.pop(key, None)
         new = None
         if chosen is not None:
-            new = _successor(chosen, old, runtime, facts.get(fold(old.name)))
-        plugin = runtime.plugins.get_plugin(old.name)
+            new = _successor(chosen, old, runtime, facts.get(key))
+        plugin = runtime.plugins.get_plugin(name)
         registered = plugin if plugin is old.instance else None
         pairs.append(Pair(old, new, old.state, registered))
+    if not by_name:
+        return pairs
+    by_unit = {h.generation.unit: h for h in handlers if h.generation is not None}
     for chosen in by_name.values():
         neighbour = by_unit.get(chosen.generation.unit) or handlers[0]
         fact = facts.get(fold(chosen.name))
@@ -147,15 +151,14 @@ def pair_up(
 def _successor(
     chosen: Selected, like: Handler, runtime: Runtime, fact: Candidate | None
 ) -> Handler:
-    sources = chosen.generation.sources
+    sources, life = chosen.generation.sources, like._life
+    filepath = life.filepath
     if fact is not None:
         filepath = fact.location
-    elif like.filepath in sources:
-        filepath = like.filepath
-    else:  # the photon has moved to another file
-        filepath = next(iter(sources), like.filepath)
+    elif filepath not in sources:  # the photon has moved to another file
+        filepath = next(iter(sources), filepath)
     source = sources.get(filepath)
-    checksum = source.checksum if source is not None else like.checksum
+    checksum = source.checksum if source is not None else life.checksum
     return Handler(
         like.logging,
         chosen.name,
@@ -163,7 +166,7 @@ def _successor(
         checksum,
         chosen.obj,
         generation=chosen.generation,
-        candidate=fact or _updated(like.candidate, chosen, filepath, checksum),
+        candidate=fact or _updated(life.candidate, chosen, filepath, checksum),
         choice=like._choice,
         runtime=runtime,
     )
@@ -180,11 +183,13 @@ def _updated(
         metadata["location"] = filepath
     for key in ("author", "version", "description"):
         value = attribute_of(chosen.obj, f"photon_{key}")
+        if type(value) is str and not value:
+            continue
         if issubclass(type(value), str) and (text := plain(value)):
             metadata[key] = text
     tags = attribute_of(chosen.obj, "photon_tags", ())
     if type(tags) in (list, tuple):
-        texts = (plain(tag) for tag in tags if issubclass(type(tag), str))
+        texts = [plain(tag) for tag in tags if issubclass(type(tag), str)]
         metadata["tags"] = tuple(texts)
     # `attrs.evolve` takes three times as long, in each reload.
     known = {name: getattr(candidate, name) for name in _FACTS}
@@ -227,10 +232,11 @@ async def hand_over(old: Handler, new: Handler) -> tuple[Previous, tuple[Problem
     Raises:
         PhotonReloadError: The data cannot be copied.
     """
-    data = old.context.data
+    life, context = old._life, new.context
+    data = life.context.data
 
     def copy() -> tuple[Problem, ...]:
-        new.context.data.update(deepcopy(data))
+        context.data.update(deepcopy(data))
         return own_instances(old)
 
     warnings: tuple[Problem, ...] = ()
@@ -248,12 +254,9 @@ async def hand_over(old: Handler, new: Handler) -> tuple[Previous, tuple[Problem
                 hint="keep in 'context.data' only what 'copy.deepcopy' can copy",
             ) from copied.error
         warnings = copied.value or ()
-    new.context.shared = old.context.shared
-    version = old.candidate.version if old.candidate is not None else ""
-    return (
-        Previous(version, old.number, old.instance, new.context.data),
-        warnings,
-    )
+    context.shared = life.context.shared
+    version = life.candidate.version if life.candidate is not None else ""
+    return Previous(version, old.number, life.instance, context.data), warnings
 
 
 @attrs.define(eq=False)
@@ -439,9 +442,7 @@ class LateDependencies:
         raise unmet.error
 
 
-def _is_in_between(handler: Handler) -> bool:
-    """Whether the photon is being started or stopped."""
-    return handler.state is State.STARTING or handler.state is State.STOPPING
+_IN_BETWEEN = (State.STARTING, State.STOPPING)
 
 
 def _not_cancelled(error: BaseException) -> BaseException:
@@ -528,7 +529,7 @@ class Swap:
     async def _prepare(self) -> None:
         """Stage the new photons, and start them beside the old ones."""
         selected = await self._select()
-        while unstable := [h for h in self.concerned if _is_in_between(h)]:
+        while unstable := [h for h in self.concerned if h.state in _IN_BETWEEN]:
             async with unstable[0]._lock:
                 pass
         self._check_each_once(selected)

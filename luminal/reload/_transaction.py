@@ -394,6 +394,7 @@ class Exchange:
         try:
             with self.prepared() as exchange, self._stage.committing() as commit:
                 self._switch(exchange, commit)
+                self._stage.forget()
         except BaseException:
             for placeholder in self._coming:
                 self._runtime.unregister(placeholder.handler)

@@ -599,7 +599,7 @@ def find_permanent(
     Args:
         namespaces: Returns the dictionaries of its modules.
     """
-    permanent = [one for one in tuple(_records) if one.is_permanent]
+    permanent = [one for one in tuple(_records) if one.is_permanent] if _records else ()
     if not permanent:  # as nearly always
         return []
     code = OldCode(namespaces())
