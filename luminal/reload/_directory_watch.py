@@ -780,8 +780,8 @@ class DirectoryWatch:
                 continue
             if path in new:
                 origin = world.roots.claim(candidate.origin)
-                if generation.origin is not origin:
-                    continue
+                if type(generation.origin) is not type(origin):
+                    continue  # it is an installed one
                 location = ModuleLocation(
                     "package" if os.path.basename(path) == "__init__.py" else "module",
                     path,
@@ -790,7 +790,7 @@ class DirectoryWatch:
                 if path not in arrived:  # else its other photons bring it
                     arrived.add(path)
                     targets = change.moves.setdefault(generation.unit, {})
-                    targets[location.unit] = location
+                    targets[location.unit] = (origin, location)
                 change.candidates.append(candidate)
             if is_gone:
                 change.gone.add(generation.unit)

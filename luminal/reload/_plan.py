@@ -202,7 +202,8 @@ class Change:
         edited: Unit → its files that are not as they were.
         pinned: Unit → files to be used instead of those on disk.
         upgrades: Unit of a distribution → its installed version.
-        moves: Unit that is loaded → new units that photons of it have moved to.
+        moves: Unit that is loaded → new units that photons of it have moved to, and
+            where these are.
         gone: Units whose file has gone, and whose photons have moved.
         extended: Units that declare a data file which is new.
         candidates: What discovery knows of these photons.
@@ -213,7 +214,7 @@ class Change:
     edited: dict[str, set[str]] = attrs.Factory(dict)
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     upgrades: dict[str, Upgrade] = attrs.Factory(dict)
-    moves: dict[str, dict[str, ModuleLocation]] = attrs.Factory(dict)
+    moves: dict[str, dict[str, tuple[Origin, ModuleLocation]]] = attrs.Factory(dict)
     gone: set[str] = attrs.Factory(set)
     extended: set[str] = attrs.Factory(set)
     candidates: list[Candidate] = attrs.Factory(list)

@@ -620,10 +620,10 @@ class Swap:
         """Stage the units that the photons of *unit* have moved to."""
         running, numbers = self.world.generations[unit], self.world.numbers
         selected: list[Selected] = []
-        for target, location in self.change.moves[unit].items():
+        for target, (origin, location) in self.change.moves[unit].items():
             numbers[target] = max(numbers.get(target, 0), running.number)
             with self._tracking(target):
-                generation = attempt.provide(target, running.origin, location)
+                generation = attempt.provide(target, origin, location)
             if choice is not None:
                 selected += choice.select(generation)
         return selected
