@@ -15,7 +15,7 @@ from luminal.loading._importer import PhotonLoader
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Write", "record_writes", "take_write"]
+__all__ = ["Write", "look_at_writes", "record_writes", "take_write"]
 
 _WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -30,7 +30,16 @@ _MOST = 1000
 """Files of which the latest writes are remembered."""
 
 _LATE = 1.0
-"""Seconds for which a file is written at most, from the call that opens it."""
+"""Seconds for which a file is written at most, from the call that opens it.
+
+It counts up to the moment at which the watch looks at the file, just after the write.
+"""
+
+_TICK = 10_000_000
+"""Nanoseconds by which the time of a file may be behind the clock."""
+
+_Stamp = tuple[int, int, int, int]
+"""What of a file differs after each write: times, size and number."""
 
 
 @attrs.frozen
@@ -50,8 +59,23 @@ class Write:
     at: float
 
 
+@attrs.define
+class _Written:
+    """The latest write of a file.
+
+    Attributes:
+        write: By whom.
+        stamp: Of the file after it; None where it was deleted.
+        is_seen: Whether the stamp is known.
+    """
+
+    write: Write
+    stamp: _Stamp | None = None
+    is_seen: bool = False
+
+
 # Real path → its latest write, the earliest first.
-_writes: dict[str, Write] = {}
+_writes: dict[str, _Written] = {}
 _lock = threading.Lock()
 _is_recording = False
 
@@ -72,29 +96,59 @@ def record_writes() -> None:
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     count = _PATHS.get(event)
-    if count is None or (event == "open" and not arguments[2] & _WRITING):
+    if count is None:
         return
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    try:
+        if event != "open" or arguments[2] & _WRITING:
+            _note_write(arguments[:count])
+    except Exception:  # noqa: BLE001 - it would be raised by what the program calls
+        return  # anybody may raise such an event, with any arguments
+
+
+def _note_write(paths: tuple[Any, ...]) -> None:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
+    loader: Any = None
     while frame is not None:
         loader = frame.f_globals.get("__loader__")
         if type(loader) is PhotonLoader:
             break
         frame = frame.f_back
-    else:
+    if frame is None and not _writes:
         return
-    code = frame.f_code
-    at = Write(
-        loader.generation.unit, code.co_filename, frame.f_lineno or 0, time.time()
-    )
-    for path in arguments[:count]:
+    for path in paths:
         try:
             real = os.path.realpath(os.fsdecode(path))
         except (OSError, TypeError, ValueError):
             continue  # an open file, or something that is about to be refused
         _writes.pop(real, None)
-        _writes[real] = at
-        if len(_writes) > _MOST:
-            _writes.pop(next(iter(_writes)), None)
+        if frame is not None:
+            unit, file = loader.generation.unit, frame.f_code.co_filename
+            write = Write(unit, file, frame.f_lineno or 0, time.time())
+            _writes[real] = _Written(write)
+            if len(_writes) > _MOST:
+                _writes.pop(next(iter(_writes)), None)
+
+
+def look_at_writes() -> None:
+    """Note what photons have written so far: another stamp is another's write."""
+    for path, written in list(_writes.items()):
+        if not written.is_seen:
+            _look(path, written)
+
+
+def _look(path: str, written: _Written) -> None:
+    at = int(written.write.at * 1e9)
+    stamp = _stamp_of(path)
+    if stamp is None or at - _TICK <= stamp[1] <= at + _LATE * 1e9:
+        written.stamp, written.is_seen = stamp, True
+
+
+def _stamp_of(path: str) -> _Stamp | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def take_write(path: str) -> Write | None:
@@ -102,11 +156,10 @@ def take_write(path: str) -> Write | None:
 
     None where that was not seen, or was not by a photon.
     """
-    write = _writes.pop(os.path.realpath(path), None) if _writes else None
-    if write is None:
+    written = _writes.pop(os.path.realpath(path), None) if _writes else None
+    if written is None:
         return None
-    try:
-        changed = os.stat(path).st_mtime
-    except OSError:
-        return write
-    return write if changed <= write.at + _LATE else None
+    if not written.is_seen:
+        _look(path, written)
+    is_as_left = written.is_seen and written.stamp == _stamp_of(path)
+    return written.write if is_as_left else None

@@ -30,6 +30,7 @@ from luminal.lifecycle import forked_while_busy
 from luminal.loading import (
     ModuleLocation,
     is_in_transaction,
+    look_at_writes,
     reach_loop,
     run_in_thread,
 )
@@ -503,6 +504,7 @@ class DirectoryWatch:
             batch: What has changed.
             is_new: Whether to look for new photons whatever has changed.
         """
+        look_at_writes()
         self._unreachable.on_batch(batch)
         time.sleep(self._storms.delay(batch.began))
         # Files are read in this thread: to change threads takes time in a busy host.

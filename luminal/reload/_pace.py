@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading import Write, record_writes, take_write
+from luminal.loading import Write, look_at_writes, record_writes, take_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,6 +115,7 @@ class SelfWriters:
 
     def note_tried(self, names: Iterable[str]) -> None:
         """Note that units, or files that are not loaded, have been tried just now."""
+        look_at_writes()
         self._tried.update(dict.fromkeys(names, time.monotonic()))
 
     def delay(

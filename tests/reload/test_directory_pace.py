@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import textwrap
 import threading
 import time
 
 import pytest
 
+from luminal.loading import record_writes
 from luminal.model import EventKind
 from luminal.reload import _pace
 from tests.waiting import DEADLINE
@@ -186,3 +188,39 @@ async def test_a_storm_is_live_while_it_goes_on_at_20_swaps_a_second(
         await host.until(lambda: host.answers() == [last])
         assert not host.happened(EventKind.THROTTLED)
         assert not host.happened(EventKind.REJECTED)
+
+
+async def test_a_save_soon_after_the_photon_has_written_the_file_counts_at_once(
+    make_host, photons
+):
+    """What the photon wrote is known by its stamp, however soon another save comes."""
+    again = "gen = HERE.with_name('gen.py'); gen.write_text(gen.read_text())"
+    photons.write("p/gen.py", "V = 1\n")
+    head = "from .gen import V"
+    file = photons.write("p/__init__.py", text("V", head=head, start=again, hook=again))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.until(lambda: host.answers() == [1])
+        for number in range(2, 9):
+            if number % 2:
+                host.hook.visit(go=None)
+            gen = file.with_name("gen.py")
+            gen.write_text(f"V = {number}\n")
+            await host.until(lambda n=number: host.answers() == [n])
+        assert not host.happened(EventKind.THROTTLED)
+
+
+def test_what_others_audit_is_left_alone():
+    """Whatever the arguments are, the hook raises nothing into the host's calls."""
+    record_writes()
+    for arguments in [
+        (),
+        ("file",),
+        ("file", "w", None),
+        ("file", None, "w"),
+        (None, None, os.O_WRONLY),
+        (b"\0", "w", os.O_WRONLY),
+        (object(), "w", os.O_WRONLY),
+    ]:
+        sys.audit("open", *arguments)
+        sys.audit("os.rename", *arguments)
