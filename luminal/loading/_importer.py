@@ -33,6 +33,7 @@ import attrs
 from luminal.supervise import (
     awaited_imports,
     code_of_thread,
+    mark_loaders,
     record,
     refresh,
     stop_recording,
@@ -126,6 +127,8 @@ class PhotonLoader:
 
         return ResourceReader(self) if self.is_package(fullname) else None
 
+
+mark_loaders(PhotonLoader)
 
 # Names that are never looked for beside a photon's file. Luminal is among them: a class
 # that derives from a `luminal.py` beside it would be no photon.

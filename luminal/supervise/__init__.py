@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from luminal.supervise._loops import SuperLoop as SuperLoop
     from luminal.supervise._ownership import awaited_imports as awaited_imports
     from luminal.supervise._ownership import code_of_thread as code_of_thread
+    from luminal.supervise._ownership import mark_loaders as mark_loaders
     from luminal.supervise._ownership import unowned as unowned
     from luminal.supervise._patches import refresh as refresh
     from luminal.supervise._referrers import find_referrers as find_referrers
@@ -94,7 +95,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Restart",
             "SuperLoop",
         ),
-        "_ownership": ("awaited_imports", "code_of_thread", "unowned"),
+        "_ownership": ("awaited_imports", "code_of_thread", "mark_loaders", "unowned"),
         "_patches": ("refresh",),
         "_referrers": ("find_referrers",),
         "_registries": (

@@ -14,6 +14,7 @@ import functools
 import sys
 import threading
 import types
+import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,9 +31,13 @@ __all__ = [
     "called",
     "code_of_thread",
     "find_owner",
+    "goes_on",
+    "has_ended_code",
     "has_scopes",
     "in_step",
+    "is_photons",
     "is_shared",
+    "mark_loaders",
     "owner_by_rule",
     "owner_name",
     "remove_scope",
@@ -98,6 +103,8 @@ _explicit = _Explicit()
 _scopes: dict[Scope, None] = {}
 # Replaced as a whole, so that a lookup needs no lock.
 _borrowed: tuple[Code, ...] = ()
+# Code of photons that have ended, for as long as something keeps it in memory.
+_ended: weakref.WeakSet[Any] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -109,6 +116,7 @@ def add_scope(scope: Scope) -> None:
         _scopes[scope] = None
         if code is None:
             return
+        _ended.discard(code)
         code.scopes = (*(s for s in code.scopes if not s.is_closed), scope)
         if code.borrowed and code not in _borrowed:
             _borrowed = (code, *_borrowed)
@@ -123,10 +131,15 @@ def remove_scope(scope: Scope) -> None:
     code = scope.code
     with _lock:
         _scopes.pop(scope, None)
-        if code is not None and code.borrowed:
-            code.scopes = tuple(s for s in code.scopes if s is not scope)
-            if not code.scopes:
-                _borrowed = tuple(one for one in _borrowed if one is not code)
+        if code is None:
+            return
+        if not code.borrowed:
+            if all(s.is_closed for s in code.scopes):
+                _ended.add(code)
+            return
+        code.scopes = tuple(s for s in code.scopes if s is not scope)
+        if not code.scopes:
+            _borrowed = tuple(one for one in _borrowed if one is not code)
 
 
 def has_scopes() -> bool:
@@ -241,7 +254,7 @@ def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
         # threads are those of public classes, or `unowned`.
         is_luminals = is_direct or type(thing) is types.CoroutineType
         for space in _spaces_of(thing):
-            if _borrowed or _kinds[type(space.get("__loader__"))]:
+            if _borrowed or type(space.get("__loader__")) is _loader_class:
                 code = _code_of(space)
                 if code is not None:
                     if code.scopes:
@@ -256,7 +269,7 @@ def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
         space = frame.f_globals
         name = space.get("__name__")  # generated code has none
         code = None
-        if _borrowed or _kinds[type(space.get("__loader__"))]:
+        if _borrowed or type(space.get("__loader__")) is _loader_class:
             code = _code_of(space)
         if code is not None:
             if code.scopes:
@@ -282,7 +295,7 @@ def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
 def _code_of(space: dict[str, Any]) -> Code | None:
     """Return the generation whose module has the namespace *space*."""
     loader: Any = space.get("__loader__")
-    if _kinds[type(loader)]:
+    if is_photons(loader):
         code: Code | None = loader.generation
         return code
     for code in _borrowed:
@@ -291,15 +304,55 @@ def _code_of(space: dict[str, Any]) -> Code | None:
     return None
 
 
-class _Kinds(dict[type, bool]):
-    """Class of loaders → whether they are a generation's."""
-
-    def __missing__(self, kind: type) -> bool:
-        self[kind] = found = hasattr(kind, "generation")
-        return found
+# The class of the loaders of photons' modules: no other says whose code it is, whatever
+# attributes it has.
+_loader_class: type | None = None
 
 
-_kinds = _Kinds()
+def mark_loaders(cls: type) -> None:
+    """Take loaders of exactly *cls* for those of photons' modules.
+
+    Args:
+        cls: Its objects have the attribute ``generation``, a `Code`.
+    """
+    global _loader_class
+    _loader_class = cls
+
+
+def is_photons(loader: Any) -> bool:
+    """Whether *loader* is that of a photon's module."""
+    return type(loader) is _loader_class
+
+
+def goes_on(callback: Any, args: Any) -> bool:
+    """Whether code of photons that have ended lets ended code be called again.
+
+    That it is told of something, such as the end of a child, is the loop's doing.
+    """
+    if not any(map(_has_ended, _spaces_of(called(callback, args)))):
+        return False
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    while frame is not None and not _has_ended(frame.f_globals):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _has_ended(space: dict[str, Any]) -> bool:
+    """Whether *space* is that of a module of photons that have all ended.
+
+    A module that photons share has ended with the last that uses it.
+    """
+    code = _code_of(space)
+    if code is None or code.scopes:
+        return code is not None and code in _ended
+    users = [s.code for s in list(_scopes) if s.code is not None]
+    is_used = any(user.uses(code) for user in users)
+    return not is_used and any(user.uses(code) for user in list(_ended))
+
+
+def has_ended_code() -> bool:
+    """Whether code of a photon that has ended is still in memory."""
+    return bool(_ended)
 
 
 def _choose(scopes: tuple[Scope, ...]) -> Scope:

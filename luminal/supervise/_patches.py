@@ -20,6 +20,8 @@ from luminal.supervise._ownership import (
     by_rule,
     called,
     find_owner,
+    goes_on,
+    has_ended_code,
     has_scopes,
     owner_by_rule,
     remove_scope,
@@ -29,6 +31,7 @@ from luminal.supervise._ownership import (
 )
 from luminal.supervise._registries import ExitFunction
 from luminal.supervise._resources import (
+    OwnedCallback,
     OwnedExecutor,
     OwnedExitFunction,
     OwnedHandle,
@@ -39,6 +42,10 @@ from luminal.supervise._resources import (
     OwnedResource,
     OwnedSignal,
     OwnedThread,
+    OwnedTransport,
+    callbacks_of,
+    handlers_of,
+    started_at,
 )
 
 if TYPE_CHECKING:
@@ -52,8 +59,10 @@ __all__ = ["enter", "is_installed", "leave", "refresh"]
 
 # Guards the two below.
 _lock = threading.RLock()
-# (holder, attribute) → (what was there, what we put there); None for what is inherited.
-_wrapped: dict[tuple[Any, str], tuple[Any, Any]] = {}
+# (module, path) → (holder, attribute, what was there, what we put there). What was
+# there is None for what is inherited.
+_wrapped: dict[tuple[str, str], tuple[Any, str, Any, Any]] = {}
+_is_on = False
 # What could not be wrapped yet, because its module has not been imported, by module.
 _missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
 
@@ -69,21 +78,26 @@ def leave(scope: Scope) -> None:
     """Attribute to *scope* no more; after the last, everything is put back."""
     with _lock:
         remove_scope(scope)
+        if has_ended_code():
+            for (module, path), make in _CALLS.items():
+                _wrap(module, path, make)
         if not has_scopes():
             _restore()
 
 
 def is_installed() -> bool:
-    """Whether any wrapper is in place."""
-    return bool(_wrapped)
+    """Whether what photons start is looked at."""
+    return _is_on
 
 
 def refresh() -> None:
     """Wrap what has been imported since; nothing is imported for this."""
+    global _is_on
     with _lock:
         if not has_scopes():
             return
-        if not _wrapped:
+        if not _is_on:
+            _is_on = True
             _missing.clear()
             for patch in _PATCHES:
                 _missing.setdefault(patch[0], []).append(patch)
@@ -105,7 +119,7 @@ def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
         holder = getattr(holder, name, None)
     if holder is None:
         return False
-    if (holder, attribute) in _wrapped:
+    if (module, path) in _wrapped:
         return True
     before = getattr(holder, attribute, None)
     if before is None:
@@ -115,21 +129,42 @@ def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
     after.__name__ = getattr(before, "__name__", attribute)
     after.__qualname__ = getattr(before, "__qualname__", attribute)
     after.__doc__ = before.__doc__
-    _wrapped[holder, attribute] = vars(holder).get(attribute), after
+    before = vars(holder).get(attribute)
+    _wrapped[module, path] = holder, attribute, before, after
     setattr(holder, attribute, after)
     return True
 
 
 def _restore() -> None:
-    for (holder, attribute), (before, after) in list(_wrapped.items()):
-        # Somebody else's wrapper around ours stays; ours then does nothing.
-        if vars(holder).get(attribute) is after:
-            if before is None:
-                delattr(holder, attribute)
-            else:
-                setattr(holder, attribute, before)
-    _wrapped.clear()
+    """Put back what is wrapped while there are scopes."""
+    global _is_on
+    _is_on = False
+    kept = _CALLS.keys() if has_ended_code() else set()
+    for key in _wrapped.keys() - kept:
+        _unwrap(key)
     awaited_imports.clear()
+
+
+def _restore_calls() -> None:
+    """Put back what is wrapped while there is ended code; called on event loops."""
+    if _lock.acquire(blocking=False):
+        try:
+            if not has_ended_code():
+                needed = {patch[:2] for patch in _PATCHES} if _is_on else set()
+                for key in (_wrapped.keys() & _CALLS.keys()) - needed:
+                    _unwrap(key)
+        finally:
+            _lock.release()
+
+
+def _unwrap(key: tuple[str, str]) -> None:
+    holder, attribute, before, after = _wrapped.pop(key)
+    # Somebody else's wrapper around ours stays; ours then does nothing.
+    if vars(holder).get(attribute) is after:
+        if before is None:
+            delattr(holder, attribute)
+        else:
+            setattr(holder, attribute, before)
 
 
 # Executor → the scope that made it. A pool of the host's is not in here.
@@ -206,7 +241,9 @@ def _call_at(call: Callable[..., Any]) -> Callable[..., Any]:
         handle = call(self, when, callback, *args, **kwargs)
         # asyncio's own calls (`sleep`, time-outs) end with the task that made them.
         owner = find_owner(callback, is_direct=True)
-        if owner is not None and hasattr(handle, "when"):  # else it runs at once
+        if has_ended_code() and goes_on(callback, args):
+            handle.cancel()
+        elif owner is not None and hasattr(handle, "when"):  # else it runs at once
             owner.adopt(OwnedHandle(handle, loop=self))
         return handle
 
@@ -365,10 +402,90 @@ def _set_signal(set_: Callable[..., Any]) -> Callable[..., Any]:
         before = set_(signalnum, handler)
         # asyncio's own serve the loop, and are taken back with it.
         owner = find_owner(handler, is_direct=True)
-        _own(owner, OwnedSignal, handler, number=signalnum, before=before)
+        if owner is not None:
+            others = handlers_of(signalnum, before)
+            owner.adopt(
+                OwnedSignal(handler, number=signalnum, before=before, others=others)
+            )
         return before
 
     return wrapper
+
+
+# What an event loop calls ------------------------------------------------------------
+
+
+def _number_of(key: Any) -> int:
+    """Return the number of a signal, or of what has a descriptor; -1 for neither."""
+    try:
+        return key if isinstance(key, int) else int(key.fileno())
+    except (AttributeError, TypeError, ValueError):
+        return -1  # the loop itself will say what is wrong with it
+
+
+def _adding(what: str, add: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, key: Any, callback: Any, *args: Any) -> Any:
+        owner = find_owner(callback, is_direct=True)
+        number = _number_of(key)
+        others = callbacks_of(self, what, number)
+        before: Any = others[-1].thing if others else None
+        if not others and what == "signal":  # asyncio tells, uvloop does not
+            handle = getattr(self, "_signal_handlers", {}).get(number)
+            before = (handle._callback, *handle._args) if handle else None  # noqa: SLF001
+        with unowned():  # what the loop itself does for this
+            result = add(self, key, callback, *args)
+        if owner is None:
+            others.clear()
+            return result
+        owner.adopt(
+            OwnedCallback(
+                (callback, *args),
+                kind=what,
+                number=number,
+                loop=self,
+                before=before,
+                others=others,
+            )
+        )
+        return result
+
+    return wrapper
+
+
+def _removing(what: str, remove: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, key: Any) -> Any:
+        callbacks_of(self, what, _number_of(key)).clear()
+        return remove(self, key)
+
+    return wrapper
+
+
+def _call_soon(call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        handle = call(self, callback, *args, **kwargs)
+        if not has_ended_code():
+            _restore_calls()
+        elif goes_on(callback, args):
+            handle.cancel()
+        return handle
+
+    return wrapper
+
+
+def _subprocess(start: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, protocol_factory: Any, *args: Any, **kwargs: Any) -> Any:
+        starting = start(self, protocol_factory, *args, **kwargs)
+        owner = find_owner(protocol_factory)
+        return starting if owner is None else _owned_child(owner, starting)
+
+    return wrapper
+
+
+async def _owned_child(owner: Scope, starting: Any) -> Any:
+    where = started_at()
+    transport, protocol = await starting
+    owner.adopt(OwnedTransport(transport, where))
+    return transport, protocol
 
 
 _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
@@ -380,6 +497,20 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("uvloop", "Loop.create_task", _create_task),
     ("uvloop", "Loop.call_later", _call_at),  # its `call_at` calls this
     ("uvloop", "Loop.run_in_executor", _loop_executor),
+    ("uvloop", "Loop.subprocess_exec", _subprocess),  # asyncio's are of `Popen`
+    ("uvloop", "Loop.subprocess_shell", _subprocess),
+    *(
+        (module, f"{loop}.{name}_{what}", functools.partial(make, what.split("_")[0]))
+        for module, loop, what in (
+            ("asyncio.selector_events", "BaseSelectorEventLoop", "reader"),
+            ("asyncio.selector_events", "BaseSelectorEventLoop", "writer"),
+            ("asyncio.unix_events", "_UnixSelectorEventLoop", "signal_handler"),
+            ("uvloop", "Loop", "reader"),
+            ("uvloop", "Loop", "writer"),
+            ("uvloop", "Loop", "signal_handler"),
+        )
+        for name, make in (("add", _adding), ("remove", _removing))
+    ),
     ("concurrent.futures", "__getattr__", _late_executors),
     ("asyncio", "Server.__init__", _server_init),
     ("socket", "socket.__init__", _socket_init),
@@ -398,3 +529,17 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("signal", "signal", _set_signal),
 )
 """Module, path in it, and the maker of the wrapper."""
+
+_CALLS: dict[tuple[str, str], Callable[[Any], Any]] = {
+    ("asyncio", "BaseEventLoop.call_soon"): _call_soon,
+    ("asyncio", "BaseEventLoop.call_soon_threadsafe"): _call_soon,
+    ("asyncio", "BaseEventLoop.call_at"): _call_at,
+    ("uvloop", "Loop.call_soon"): _call_soon,
+    ("uvloop", "Loop.call_soon_threadsafe"): _call_soon,
+    ("uvloop", "Loop.call_later"): _call_at,
+}
+"""The same, wrapped only while code of a photon that has ended is in memory.
+
+What schedules itself again and again keeps its code in memory, and ends at its next
+turn. A host whose photons have not ended does not pay for it.
+"""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from luminal._plain import module_of, namespace_of, own_values_of, qualname_of, repr_of
 from luminal.supervise._halting import Leftover
 from luminal.supervise._old_code import OldCode, place_of
+from luminal.supervise._ownership import is_photons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -201,10 +202,10 @@ def _reference(value: Any) -> Callable[[], Any]:
 
 def _is_photons(value: Any) -> bool:
     space = value.__globals__ if type(value) is types.FunctionType else {}
-    if hasattr(space.get("__loader__"), "generation"):
+    if is_photons(space.get("__loader__")):
         return True
     module = sys.modules.get(module_of(value))
-    return hasattr(getattr(module, "__loader__", None), "generation")
+    return is_photons(getattr(module, "__loader__", None))
 
 
 def _values(code: OldCode) -> Iterator[_Entry]:
@@ -408,14 +409,14 @@ def _photon_of(thing: Any) -> Any:
     function = getattr(thing, "__func__", thing)
     if type(function) is types.FunctionType:
         loader = function.__globals__.get("__loader__")
-        if hasattr(loader, "generation"):
+        if is_photons(loader):
             return loader
     frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:
         top = str(frame.f_globals.get("__name__")).partition(".")[0]
         if top not in sys.stdlib_module_names and top != "luminal":
             loader = frame.f_globals.get("__loader__")
-            return loader if hasattr(loader, "generation") else None
+            return loader if is_photons(loader) else None
         frame = frame.f_back
     return None
 

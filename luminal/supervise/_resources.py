@@ -11,9 +11,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from luminal.supervise._ownership import Code
 
 __all__ = [
+    "OwnedCallback",
     "OwnedExecutor",
     "OwnedExitFunction",
     "OwnedHandle",
@@ -40,9 +43,13 @@ __all__ = [
     "OwnedRawThread",
     "OwnedResource",
     "OwnedSignal",
+    "OwnedSubstitute",
     "OwnedTask",
     "OwnedThread",
+    "OwnedTransport",
     "OwnedWork",
+    "callbacks_of",
+    "handlers_of",
     "started_at",
 ]
 
@@ -300,14 +307,19 @@ class OwnedHandle(OwnedResource):
 
     def cancel(self) -> None:
         """Cancel it, on its own loop's thread while that runs."""
-        import asyncio
+        _call_on(self.loop, self.thing.cancel)
 
-        is_here = self.loop is asyncio._get_running_loop()  # noqa: SLF001 - documented
-        if is_here or not self.loop.is_running():
-            self.thing.cancel()
-            return
-        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-            self.loop.call_soon_threadsafe(self.thing.cancel)
+
+def _call_on(loop: Any, function: Callable[[], object]) -> None:
+    """Call *function* in the thread of *loop* while that runs, else here."""
+    import asyncio
+
+    is_here = loop is asyncio._get_running_loop()  # noqa: SLF001 - documented
+    if is_here or not loop.is_running():
+        function()
+        return
+    with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+        loop.call_soon_threadsafe(function)
 
 
 @attrs.define(eq=False, repr=False)
@@ -376,6 +388,27 @@ class OwnedProcess(OwnedResource):
             getattr(self.thing, how)()
 
 
+@attrs.define(eq=False, repr=False)
+class OwnedTransport(OwnedProcess):
+    """A child process of an event loop that starts it itself, by its transport."""
+
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return str(self.thing.get_pid())
+
+    def is_alive(self) -> bool:
+        """Whether it runs; that it has ended is left for its loop to notice."""
+        if self.thing.get_returncode() is not None:
+            return False
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.thing.get_pid(), how) is None
+        except ChildProcessError:
+            return False
+
+
+@attrs.define(eq=False, repr=False)
 class OwnedLoop(OwnedResource):
     """A `SuperLoop`."""
 
@@ -513,52 +546,145 @@ class OwnedLogHandler(OwnedResource):
         self.thing.close()
 
 
-# Signal → the records of the handlers that photons set over each other, first to last.
-_handlers: dict[int, list[OwnedSignal]] = {}
+@attrs.define(eq=False, repr=False)
+class OwnedSubstitute(OwnedResource):
+    """Something that has taken the place of what was there before, or of nothing.
+
+    Photons take a place and end in any order: where a later one has taken it over, that
+    one takes over what is to be put back.
+
+    Attributes:
+        before: What was there before.
+        others: All that photons have put there over each other, first to last.
+    """
+
+    before: Any = attrs.field(kw_only=True)
+    others: list[OwnedSubstitute] = attrs.field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.others.append(self)
+
+    def is_in_place(self) -> bool:
+        """Whether this is there, if it is the last of the photons'."""
+        return True
+
+    def put_back(self) -> None:
+        """Put there what was there before.
+
+        Raises:
+            ValueError: That cannot be done in this thread.
+        """
+
+    def is_alive(self) -> bool:
+        """Whether it is there, or would be put back by a later one."""
+        others = self.others
+        return self in others and (others[-1] is not self or self.is_in_place())
+
+    def cancel(self) -> None:
+        """Put back what was there before, now or when a later one goes."""
+        others = self.others
+        if self not in others:
+            return
+        if others[-1] is not self:
+            others[others.index(self) + 1].before = self.before
+        left = [one for one in others if one is not self]
+        if others[-1] is self and self.is_in_place():
+            try:
+                with unowned():
+                    self.put_back()
+            except ValueError:
+                left.append(self)
+        # To put something back is to replace what is there, which clears the list.
+        others[:] = left
+
+
+# Signal → the records of the handlers that photons set over each other.
+_handlers: dict[int, list[OwnedSubstitute]] = {}
+
+
+def handlers_of(number: int, before: Any) -> list[OwnedSubstitute]:
+    """Return the photons' handlers of a signal; none if *before* is the host's."""
+    handlers = _handlers.setdefault(number, [])
+    if handlers and handlers[-1].thing is not before:
+        handlers.clear()  # the host has set another one in between
+    return handlers
 
 
 @attrs.define(eq=False, repr=False)
-class OwnedSignal(OwnedResource):
-    """A handler of a signal, and the one that it replaced.
-
-    Photons set and end in any order: where a later handler has replaced this one, the
-    later one takes over what is to be put back.
-    """
+class OwnedSignal(OwnedSubstitute):
+    """A handler of a signal."""
 
     kind = "signal"
     why = "only the main thread may put the old handler back"
     number: int = attrs.field(kw_only=True)
-    before: Any = attrs.field(kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        handlers = _handlers.setdefault(self.number, [])
-        if handlers and handlers[-1].thing is not self.before:
-            handlers.clear()  # the host has set another one in between
-        handlers.append(self)
 
     @property
     def name(self) -> str:
         """Name of the signal."""
         return signal.Signals(self.number).name
 
-    def is_alive(self) -> bool:
-        """Whether it is the present handler, or would be put back by a later one."""
-        handlers = _handlers.get(self.number, [])
-        return self in handlers and (
-            handlers[-1] is not self or signal.getsignal(self.number) is self.thing
-        )
+    def is_in_place(self) -> bool:
+        """Whether it is the present handler."""
+        return signal.getsignal(self.number) is self.thing
+
+    def put_back(self) -> None:
+        """Set the handler that was there before."""
+        signal.signal(self.number, self.before)
+
+
+# Loop → what it calls for, such as a reader's descriptor → what photons let it call.
+_callbacks: weakref.WeakKeyDictionary[
+    Any, dict[tuple[str, int], list[OwnedSubstitute]]
+] = weakref.WeakKeyDictionary()
+
+
+def callbacks_of(loop: Any, what: str, number: int) -> list[OwnedSubstitute]:
+    """Return what photons let *loop* call for a descriptor or signal.
+
+    Args:
+        loop: The event loop.
+        what: ``"reader"``, ``"writer"`` or ``"signal"``.
+        number: Of the descriptor or the signal.
+    """
+    return _callbacks.setdefault(loop, {}).setdefault((what, number), [])
+
+
+@attrs.define(eq=False, repr=False)
+class OwnedCallback(OwnedSubstitute):
+    """What an event loop calls for a descriptor or a signal: function and arguments.
+
+    Attributes:
+        kind: ``"reader"``, ``"writer"`` or ``"signal"``.
+        number: Of the descriptor or the signal.
+        loop: The event loop.
+    """
+
+    why = "its event loop does not run, or not in the main thread"
+    kind: str = attrs.field(kw_only=True)
+    number: int = attrs.field(kw_only=True)
+    loop: Any = attrs.field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """What it is for, and name of the function."""
+        function = self.thing[0]
+        return f"{self.number}: {getattr(function, '__qualname__', repr(function))}"
+
+    def is_in_place(self) -> bool:
+        """Whether it may be called."""
+        return not self.loop.is_closed()
 
     def cancel(self) -> None:
-        """Put the handler back that was there before, now or when a later one goes."""
-        handlers = _handlers.get(self.number, [])
-        if self not in handlers:
-            return
-        if handlers[-1] is not self:
-            handlers[handlers.index(self) + 1].before = self.before
-        elif signal.getsignal(self.number) is self.thing:
-            try:
-                with unowned():
-                    signal.signal(self.number, self.before)
-            except ValueError:  # not in the main thread
-                return
-        handlers.remove(self)
+        """Put back what was there before, on the loop's own thread while that runs."""
+        _call_on(self.loop, super().cancel)
+
+    def put_back(self) -> None:
+        """Let the loop call what it called before, or nothing."""
+        what = f"{self.kind}_handler" if self.kind == "signal" else self.kind
+        try:
+            if self.before is None:
+                getattr(self.loop, f"remove_{what}")(self.number)
+            else:
+                getattr(self.loop, f"add_{what}")(self.number, *self.before)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error

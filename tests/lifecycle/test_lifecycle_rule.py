@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # A module of the host's. What is alive is asked of what `keep` was given; of a
 # `started`, a photon has started several things one after the other.
 HOST = """
-import asyncio, logging, subprocess, sys, threading
+import asyncio, codecs, logging, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 
 alive = []
@@ -76,6 +77,21 @@ def use_task():
 def use_timer():
     run_later(print)
 
+def use_subprocess():
+    ends.append(asyncio.ensure_future(run_child()))
+
+children = []
+
+async def run_child():
+    child = await asyncio.create_subprocess_exec(*SLEEPER)
+    keep(lambda: child.returncode is None)
+    children.append(child)
+
+async def end_children():
+    for child in children:
+        child.kill()
+        await child.wait()
+
 def use_log():
     handler = logging.NullHandler()
     logger = logging.getLogger("owners_host")
@@ -86,6 +102,10 @@ def use_child():
     child = subprocess.Popen(SLEEPER)
     keep(lambda: child.poll() is None)
     ends.append(child)
+
+def use_codec():
+    codecs.register(wait)
+    codecs.unregister(wait)
 
 pool = None
 
@@ -250,6 +270,29 @@ OWNED_BY_LOOP = {
         t = asyncio.create_task(host.forever()); keep(lambda: not t.done())
         """,
     "task by the host": "host.run_in_task(self.forever())",
+    "child by exec": """
+        async def run():
+            c = await asyncio.create_subprocess_exec(*SLEEPER)
+            keep(lambda: c.returncode is None)
+        self.task = asyncio.create_task(run())
+        """,
+    "child by shell": """
+        async def run():
+            c = await asyncio.create_subprocess_shell("exec sleep 600")
+            keep(lambda: c.returncode is None)
+        self.task = asyncio.create_task(run())
+        """,
+    "child by protocol": """
+        class Protocol(asyncio.SubprocessProtocol):
+            def process_exited(self):
+                self.transport.close()
+        async def run():
+            loop = asyncio.get_running_loop()
+            t, p = await loop.subprocess_exec(Protocol, *SLEEPER)
+            p.transport = t
+            keep(lambda: t.get_returncode() is None)
+        self.task = asyncio.create_task(run())
+        """,
     "call_later": """
         h = asyncio.get_running_loop().call_later(3600, self.wait)
         keep(lambda: not h.cancelled())
@@ -266,7 +309,7 @@ OWNED_BY_LOOP = {
     "call_later by the host": "host.run_later(functools.partial(self.wait))",
 }
 NOT_OWNED = ["thread", "pool", "log", "child"]
-NOT_OWNED_BY_LOOP = ["task", "timer"]
+NOT_OWNED_BY_LOOP = ["task", "timer", "subprocess"]
 RUNNERS = ["asyncio", "uvloop"]
 
 
@@ -343,6 +386,8 @@ async def started_twice(
             await async_wait_until(lambda: count(host) == 1)
         await loader.close()
         assert handler.leftovers == ()
+        if is_owned:  # a loop is told later that a child has ended
+            await async_wait_until(lambda: count(host) == 0)
         assert count(host) == (0 if is_owned else 2)
     finally:
         await loader.close()
@@ -390,7 +435,31 @@ def test_what_a_module_of_the_host_starts_on_a_loop_lives_on(
     path = tmp_path / "owner.py"
     path.write_text(text(f"host.use_{kind}()", where))
     where = "start" if where == "step of a task" else where
-    run_on(runner, lambda: started_twice(host, path, where, is_owned=False))
+
+    async def main() -> None:
+        try:
+            await started_twice(host, path, where, is_owned=False)
+        finally:
+            await host.end_children()
+
+    run_on(runner, main)
+
+
+async def test_a_loader_of_somebody_elses_is_no_photons(
+    host: Any, tmp_path: Path
+) -> None:
+    """Whatever attributes it has."""
+    host.__loader__ = types.SimpleNamespace(generation=5)
+    host.__spec__.loader = host.__loader__
+    path = tmp_path / "owner.py"
+    path.write_text(text("host.use_thread(); host.use_log(); host.use_codec()"))
+    loader = new_loader()
+    (handler,) = await loader.load_photon(path)
+    await handler.start()
+    loader.hook.begin()
+    await loader.close()
+    assert handler.leftovers == ()
+    assert count(host) == 2
 
 
 # Where the code lies, and whose it is -----------------------------------------------
