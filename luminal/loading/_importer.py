@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -559,6 +559,42 @@ def _refuse_sourceless(fullname: str, path: Sequence[str]) -> None:
                     )
 
 
+class _Calls(threading.local):
+    """The imports that a thread is making by way of another one's function."""
+
+    def __init__(self) -> None:
+        self.under_way: list[tuple[object, ...]] = []
+
+
+def _end_of_circle(replaced: _Import, usual: _Import) -> _Import:
+    """Return *replaced*, but *usual* is called where that calls ours in its turn.
+
+    What patches ``__import__`` for a while, and again later, takes what it finds there
+    for what was there before itself. If ours was put over it in the meantime, that is
+    ours.
+
+    Args:
+        replaced: What ours is put over.
+        usual: The interpreter's own.
+    """
+    if replaced is usual:
+        return replaced
+    calls = _Calls()
+
+    def call(name: str, *args: Any) -> Any:
+        # The globals or the package, in which the name is looked for.
+        key = name, id(args[0]) if args else 0
+        if key in calls.under_way:
+            return usual(name, *args)
+        calls.under_way.append(key)
+        try:
+            return replaced(name, *args)
+        finally:
+            calls.under_way.remove(key)
+
+    return call
+
+
 @attrs.define
 class _Place:
     """A function of the interpreter that ours stands for while photons are loaded.
@@ -567,11 +603,13 @@ class _Place:
         owner: The module that holds it.
         name: Its name there.
         make: Returns ours, which calls the one that is given.
+        usual: The interpreter's own.
     """
 
     owner: Any
     name: str
     make: Callable[[_Import], _Import]
+    usual: _Import
     # What is there now on our account, and what it replaced.
     _ours: tuple[_Import, _Import] | None = None
 
@@ -586,20 +624,33 @@ class _Place:
         """Put ours there, over what anybody else has put there since."""
         replaced = getattr(self.owner, self.name)
         if self._ours is None or replaced is not self._ours[0]:
-            self._ours = self.make(replaced), replaced
+            self._ours = self.make(_end_of_circle(replaced, self.usual)), replaced
             setattr(self.owner, self.name, self._ours[0])
 
     def leave(self) -> None:
-        """Take ours away. Below that of another one it stays, and passes all on."""
-        if self._ours is not None and self.is_taken:
-            setattr(self.owner, self.name, self._ours[1])
-        self._ours = None
+        """Take ours away. Above or below another one's it stays, and passes all on.
+
+        The other one may have ended while ours was over it, so it is not put back.
+        """
+        if self._ours is not None and self._ours[1] is self.usual:
+            if self.is_taken:
+                setattr(self.owner, self.name, self.usual)
+            self._ours = None
 
 
+def _usual_import() -> _Import:
+    """Return the interpreter's own, also where somebody has replaced it by now."""
+    present = builtins.__import__
+    is_own = type(present) is BuiltinFunctionType
+    return present if is_own else importlib.__import__
+
+
+_bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - it has no other name
+_gcd_import: _Import = vars(_bootstrap)["_gcd_import"]
 _places = (
-    _Place(builtins, "__import__", _make_import),
+    _Place(builtins, "__import__", _make_import, _usual_import()),
     # What `importlib.import_module` calls, whoever has it under which name.
-    _Place(importlib._bootstrap, "_gcd_import", _make_gcd_import),  # noqa: SLF001
+    _Place(_bootstrap, "_gcd_import", _make_gcd_import, _gcd_import),
 )
 
 
@@ -636,8 +687,8 @@ def add_to_finder(world: World) -> None:
 def remove_from_finder(world: World) -> None:
     """Look in *world* no more; after the last one our functions are taken away.
 
-    Where the host has put another ``__import__`` over ours, ours stays below it: it
-    passes everything on.
+    Where somebody else has put another ``__import__`` over or below ours, ours stays:
+    it passes everything on.
     """
     global _worlds
     with _lock:
