@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pluggy
 
 from luminal.errors import PhotonReloadError, did_you_mean, nearest
+from luminal.hooks import _delegation, _presence
 from luminal.hooks._caller import Caller, SubsetCaller
-from luminal.hooks._calls import has_gil, outermost
+from luminal.hooks._calls import has_gil
 from luminal.hooks._errors import Policy, Quarantines
 from luminal.hooks._impl import (
     Implementation,
@@ -32,6 +33,7 @@ from luminal.hooks._impl import (
     source_of,
 )
 from luminal.hooks._order import Order, explain
+from luminal.hooks._registration import Marked, Registration
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -57,59 +59,8 @@ _ASYNC_GENERATOR: Final = 0x200  # inspect.CO_ASYNC_GENERATOR
 _ASYNC: Final = 0x80 | _ASYNC_GENERATOR
 
 
-_Marked = tuple[str, Any, Any]
-"""(attribute, function, options) of an implementation that was found on a plugin."""
-
-
 _Installed = Callable[[], Iterable[tuple[Any, Any]]]
 """Returns (plugin, distribution) of those that a host has loaded."""
-
-
-class Registration:
-    """One plugin's registration, first prepared, then in force.
-
-    Attributes:
-        name: The plugin's name.
-        plugin: The plugin.
-        generation: Its generation.
-        rank: Its number in the order of registrations; a swap keeps it.
-        implementations: (hook, implementation, whether it was verified).
-        positions: (caller of the hook, position in its order).
-        delegated: Implementations of hooks that another manager has: (attribute,
-            function, options).
-        is_gone: Whether the plugin was unregistered or swapped out.
-    """
-
-    __slots__ = (
-        "delegated",
-        "generation",
-        "implementations",
-        "is_gone",
-        "name",
-        "plugin",
-        "positions",
-        "rank",
-    )
-
-    def __init__(self, name: str, plugin: object, generation: int, rank: int) -> None:
-        self.name = name
-        self.plugin = plugin
-        self.generation = generation
-        self.rank = rank
-        self.implementations: list[tuple[str, Implementation, bool]] = []
-        self.positions: list[tuple[Caller, int]] = []
-        self.delegated: list[_Marked] = []
-        self.is_gone = False
-
-    def position(self, number: int) -> int:
-        """Return the position of the *number*-th implementation; it sorts by rank."""
-        return (self.rank << 12) + number
-
-    def callers(self) -> list[Caller]:
-        """Return the callers of the hooks that the plugin implements, each once."""
-        if not self.positions:
-            return []
-        return list(dict.fromkeys(caller for caller, _ in self.positions))
 
 
 class _Specified:
@@ -166,18 +117,6 @@ class _IdentitySet(AbstractSet[Any]):
 
     def __repr__(self) -> str:
         return repr([*self])
-
-
-_PRESENCE = "_luminal_presence_"
-
-
-def _presence_hook(name: str) -> str:
-    """Return the name of the hook that plugin *name* alone implements."""
-    return f"{_PRESENCE}{name}"
-
-
-def _be_there() -> None:
-    """Implement that hook."""
 
 
 def _nobody(_: Any) -> None:
@@ -275,7 +214,7 @@ class PluginManager(pluggy.PluginManager):
 
     def _listed(self) -> list[Caller]:
         """Return the callers of all hooks but those of `follow`."""
-        return [c for c in self._all_callers() if not c.name.startswith(_PRESENCE)]
+        return [c for c in self._all_callers() if not _presence.is_presence(c.name)]
 
     def _renew(self, callers: Iterable[Caller]) -> None:
         with self._policy.lock:
@@ -525,7 +464,7 @@ class PluginManager(pluggy.PluginManager):
         plugin: object,
         name: str | None,
         generation: int,
-        marked: Iterable[_Marked] | None = None,
+        marked: Iterable[Marked] | None = None,
     ) -> str | None:
         """Register *plugin*; see `register`.
 
@@ -554,12 +493,12 @@ class PluginManager(pluggy.PluginManager):
                 plugin, chosen, generation, rank, marked=marked
             )
             self._check_orders([(None, registration)])
-            self._check_delegated(registration)
+            _delegation.check(self, registration)
             self._by_id[id(plugin)] = registration
             self._name2plugin[chosen] = plugin
         for hook, impl, was_verified in registration.implementations:
             self._add(registration, hook, impl, was_verified=was_verified)
-        self._register_delegated(registration)
+        _delegation.register(self, registration)
         return chosen
 
     def implements_any(self, plugin: object) -> bool:
@@ -596,7 +535,7 @@ class PluginManager(pluggy.PluginManager):
         generation: int,
         rank: int,
         unverified: Container[Caller] = (),
-        marked: Iterable[_Marked] | None = None,
+        marked: Iterable[Marked] | None = None,
     ) -> Registration:
         """Find and verify the implementations of *plugin*; change nothing.
 
@@ -624,7 +563,7 @@ class PluginManager(pluggy.PluginManager):
             impl = Implementation(hookimpl, generation)
             registration.implementations.append((hook, impl, has_spec))
         if name in self._followed:
-            self._presence(registration)
+            _presence.implement(registration)
         return registration
 
     def _check_orders(
@@ -707,7 +646,7 @@ class PluginManager(pluggy.PluginManager):
                         caller.orphan()
                 self._end(registration)
                 self._forget(registration)
-                for other in self._having(registration):
+                for other in _delegation.having(self, registration):
                     other.unregister(registration.plugin)
             if self._name2plugin.get(name) is not None:
                 del self._name2plugin[name]
@@ -786,7 +725,7 @@ class PluginManager(pluggy.PluginManager):
         own = set(registration.callers())
         return [caller.sync for caller in self._listed() if caller in own]
 
-    # Hooks that another manager has.
+    # Hooks that another manager has, see `luminal.hooks._delegation`.
 
     def delegate(self, other: PluginManager) -> None:
         """Let *other* have the hooks that it specifies, on the plugins of this manager.
@@ -798,70 +737,7 @@ class PluginManager(pluggy.PluginManager):
         Args:
             other: It is referred to weakly.
         """
-        with self._policy.lock:
-            own = {caller.name for caller in self._all_callers() if caller.has_spec()}
-            names = frozenset(other._specified()) - own
-            self._delegated |= names
-            for name in names & self._callers.keys():
-                self._take_away(self._callers.pop(name))
-            others = [other]
-            self._delegates.add(other)
-            registrations = tuple(self._by_id.values())
-        for registration in registrations:
-            self._register_delegated(registration, others)
-
-    def _take_away(self, caller: Caller) -> None:
-        """Take a hook away whose implementations are for another manager."""
-        delattr(self.hook, caller.name)
-        delattr(self.ahook, caller.name)
-        for registration in self._by_id.values():
-            kept = [place for place in registration.positions if place[0] is not caller]
-            if len(kept) == len(registration.positions):
-                continue
-            registration.positions = kept
-            registration.implementations = [
-                found
-                for found in registration.implementations
-                if found[0] != caller.name
-            ]
-            registration.delegated += [
-                found
-                for found in self._marked(registration.plugin)
-                if (found[2].get("specname") or found[0]) == caller.name
-            ]
-
-    def _check_delegated(self, registration: Registration) -> None:
-        """Raise if another manager cannot take what *registration* has for it."""
-        for other in self._delegates if registration.delegated else ():
-            name, number = registration.name, registration.generation
-            marked = other._known(registration.delegated)
-            other._prepare(registration.plugin, name, number, 0, marked=marked)
-
-    def _register_delegated(
-        self, registration: Registration, others: Iterable[PluginManager] | None = None
-    ) -> None:
-        """Register the delegated implementations of *registration* with *others*."""
-        if not registration.delegated:
-            return
-        for other in tuple(self._delegates if others is None else others):
-            plugin, number = registration.plugin, registration.generation
-            marked = other._known(registration.delegated)
-            if marked and not other.is_registered(plugin):
-                # Somebody else may have the name there.
-                is_free = registration.name not in other._name2plugin
-                name = registration.name if is_free else str(id(plugin))
-                other._register(plugin, name, number, marked)
-
-    def _known(self, marked: Iterable[_Marked]) -> list[_Marked]:
-        """Return those of *marked* whose hooks this manager specifies."""
-        known = set(self._specified())
-        return [one for one in marked if (one[2].get("specname") or one[0]) in known]
-
-    def _having(self, registration: Registration) -> list[PluginManager]:
-        """Return the managers that have implementations of *registration*."""
-        if not registration.delegated:
-            return []
-        return [o for o in self._delegates if o.is_registered(registration.plugin)]
+        _delegation.delegate(self, other)
 
     def hook_names(self, plugin: object) -> tuple[str, ...]:
         """Return the names of the hooks that *plugin* implements, sorted.
@@ -873,7 +749,7 @@ class PluginManager(pluggy.PluginManager):
         if not callers:
             return ()
         return tuple(
-            sorted(c.name for c in callers if not c.name.startswith(_PRESENCE))
+            sorted(c.name for c in callers if not _presence.is_presence(c.name))
         )
 
     # Swaps.
@@ -947,7 +823,7 @@ class PluginManager(pluggy.PluginManager):
         pairs: Iterable[tuple[object, object]],
         generation: int | None,
         owners: Collection[Any],
-        marked: Mapping[int, Iterable[_Marked]],
+        marked: Mapping[int, Iterable[Marked]],
     ) -> Iterator[PreparedSwap]:
         """Prepare a swap; see `swapping`.
 
@@ -978,7 +854,7 @@ class PluginManager(pluggy.PluginManager):
                 self._verify_swapped(caller, specs.get(caller, caller.spec), changes)
             delegated = [
                 others.enter_context(swapping)
-                for swapping in self._delegated_swaps(changes)
+                for swapping in _delegation.swaps(self, changes)
             ]
             callers = self._callers.values()
             prepared = PreparedSwap(
@@ -999,28 +875,9 @@ class PluginManager(pluggy.PluginManager):
         if prepared.is_done:
             for old, new in changes:
                 if old.plugin is not new.plugin:
-                    for other in self._having(old):
+                    for other in _delegation.having(self, old):
                         other.unregister(old.plugin)
-                self._register_delegated(new)
-
-    def _delegated_swaps(
-        self, changes: Sequence[tuple[Registration, Registration]]
-    ) -> Iterator[AbstractContextManager[PreparedSwap]]:
-        """Yield the swaps of delegated implementations that *changes* need."""
-        delegating = [pair for pair in changes if pair[1].delegated]
-        if not delegating:
-            return
-        for _, new in delegating:
-            self._check_delegated(new)
-        for other in tuple(self._delegates):
-            chosen = [(o, n) for o, n in delegating if other in self._having(o)]
-            if chosen:
-                yield other._swapping(
-                    [(old.plugin, new.plugin) for old, new in chosen],
-                    chosen[0][1].generation,
-                    (),
-                    {id(n.plugin): other._known(n.delegated) for _, n in chosen},
-                )
+                _delegation.register(self, new)
 
     def _specified_by(self, owners: Iterable[Any]) -> set[Caller]:
         """Return the hooks that earlier generations of *owners* have specified."""
@@ -1056,7 +913,7 @@ class PluginManager(pluggy.PluginManager):
         pairs: Iterable[tuple[object, object]],
         generation: int | None,
         unverified: Container[Caller],
-        marked: Mapping[int, Iterable[_Marked]],
+        marked: Mapping[int, Iterable[Marked]],
     ) -> list[tuple[Registration, Registration]]:
         """Return (present registration, next one) of *pairs*; see `_prepare`."""
         changes: list[tuple[Registration, Registration]] = []
@@ -1178,6 +1035,8 @@ class PluginManager(pluggy.PluginManager):
         for other in tuple(self._delegates):
             other.abandon(plugin)
 
+    # Which generation a call sees, see `luminal.hooks._presence`.
+
     def follow(self, name: str) -> None:
         """Let `seen` tell which generation of plugin *name* the running call sees.
 
@@ -1188,43 +1047,14 @@ class PluginManager(pluggy.PluginManager):
         Args:
             name: Name of the plugin, registered or not.
         """
-        with self._policy.lock:
-            if name in self._followed:
-                return
-            self._followed.add(name)
-            registration = self._by_id.get(id(self._name2plugin.get(name)))
-            if registration is None:
-                return
-            impl = self._presence(registration)
-        self._add(registration, _presence_hook(name), impl, was_verified=True)
-
-    def _presence(self, registration: Registration) -> Implementation:
-        options: Any = complete_options({})
-        hookimpl = pluggy.HookImpl(
-            registration.plugin, registration.name, _be_there, options
-        )
-        impl = Implementation(hookimpl, registration.generation)
-        hook = _presence_hook(registration.name)
-        registration.implementations.append((hook, impl, True))
-        return impl
+        _presence.follow(self, name)
 
     def seen(self, name: str) -> object | None:
         """Return the plugin *name* that the running call sees; None: there is none.
 
         In a call from before a swap that is the old generation, see `follow`.
         """
-        caller = self._callers.get(_presence_hook(name))
-        while True:
-            barrier = caller.barrier if caller is not None else None
-            if barrier is not None:
-                epoch = outermost(self._policy)
-                if epoch is not None:
-                    for impl in barrier.seen_by(epoch).implementations:
-                        return impl.plugin
-            found = self.get_plugin(name)
-            # Otherwise a swap has begun meanwhile, which this call must not see.
-            if barrier is not None or caller is None or caller.barrier is None:
-                return found
+        return _presence.seen(self, name)
 
     def statistics(self) -> tuple[HookStatistics, ...]:
         """Return what every photon did in every hook, in the order of calls."""
@@ -1249,7 +1079,7 @@ class PluginManager(pluggy.PluginManager):
         self,
         report: Callable[[HookFailure], object],
         release: Callable[[str, str, int], object],
-    ) -> bool:
+    ) -> Callable[[], bool]:
         """Call *report* with failures, and *release* at the end of quarantines.
 
         Args:
@@ -1258,18 +1088,27 @@ class PluginManager(pluggy.PluginManager):
             release: Called with photon, hook and generation when an implementation has
                 succeeded after its quarantine; likewise.
 
-        Both are methods, whose object is referred to weakly: hosts come and go.
+        Both are methods of one object, which is referred to weakly: hosts come and go,
+        and a manager outlives them. A photon refers to its host, so what a photon
+        raises is told for as long as it is registered.
 
         Returns:
-            Whether no other host has asked for it, of those that still exist.
+            A function that tells whether no host that still exists has asked earlier.
+            One of several tells what the plugins have raised that are no host's own.
         """
         policy = self._policy
+        own = _WeakMethod(release)
         with policy.lock:
             others = [r for r in policy.releases if getattr(r, "is_alive", True)]
-            policy.releases = (*others, _WeakMethod(release))
+            policy.releases = (*others, own)
             known = [r for r in policy.reports if getattr(r, "is_alive", True)]
             policy.reports = (*known, _WeakMethod(report))
-        return not others
+
+        def is_first() -> bool:
+            alive = (r for r in policy.releases if getattr(r, "is_alive", True))
+            return next(alive, own) is own
+
+        return is_first
 
     def add_hookcall_monitoring(
         self, before: Callable[..., Any], after: Callable[..., Any]

@@ -313,8 +313,8 @@ class Runtime:
     host: Any = None
     registry: Registry | None = None
     changes: deque[SwapChanges] = attrs.field(factory=lambda: deque(maxlen=20))
-    # Of the hosts that use the manager.
-    _is_first: bool = attrs.field(init=False)
+    # Of the hosts that use the manager now.
+    _is_first: Callable[[], bool] = attrs.field(init=False)
     survivors: Survivors = attrs.field(init=False)
     failures: Failures = attrs.field(init=False)
     lifecycle: PluginManager = attrs.field(init=False)
@@ -371,7 +371,7 @@ class Runtime:
         """Whether this host tells of *photon*: a manager may serve several."""
         # The host's own plugins have no generation.
         if not generation:
-            return self._is_first
+            return self._is_first()
         return self.registry is None or self.registry.get(photon) is not None
 
     def tracking_changes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from luminal import Loader, hookspec
+from luminal import Loader, hookimpl, hookspec
+from luminal.hooks import PluginManager
 from luminal.managers.status import report_of
 from luminal.model import EventKind, FailureKind
 from luminal.web import render_page, snapshot_of
@@ -225,3 +227,32 @@ async def test_subscribers_cannot_end_a_load(
     assert str(handler.state) == "running"
     assert host.failures_of("")["subscriber"] >= 2
     assert len(raised(host)) == 1
+
+
+class Failing:
+    @hookimpl
+    def on_message(self) -> None:
+        raise ValueError("a plugin of the host's own")
+
+
+async def test_hosts_of_one_manager_come_and_go(
+    photons: Photons, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost: what a photon raises, and a plugin that is no host's own."""
+    manager = PluginManager("luminal", isolate=True)
+    first, second = Loader(plugins=manager), Loader(plugins=manager)
+    body = PROVOKED[FailureKind.HOOK]
+    (handler,) = await first.load_photon(photons.photon("bad", body, HEAD))
+    await handler.start()
+    manager.register(Failing(), "own")
+    del first, handler
+    gc.collect()
+    with caplog.at_level(logging.ERROR, "luminal.failures"):
+        manager.hook.on_message()
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "'bad'" in text]) == 1, told
+    assert len([text for text in told if "'own'" in text]) == 1, told
+    manager.unregister(name="bad")
+    gc.collect()
+    manager.hook.on_message()
+    assert second.failures_of("own")["hook"] >= 1
