@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Answer,
         HookFailure,
         HookStatistics,
+        HookTotal,
         OrderExplanation,
         Place,
     )
@@ -20,6 +21,7 @@ __all__ = [
     "Answer",
     "HookFailure",
     "HookStatistics",
+    "HookTotal",
     "OrderExplanation",
     "Place",
     "PluginManager",
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Answer",
             "HookFailure",
             "HookStatistics",
+            "HookTotal",
             "OrderExplanation",
             "Place",
         ),

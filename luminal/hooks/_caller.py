@@ -85,7 +85,6 @@ class Caller:
         spec: pluggy's record of the specification, or None.
         order: The implementations by position.
         snapshot: What a call that begins now sees.
-        superseded: A replaced snapshot that the next call will free, or None.
         barrier: Set while calls from before a swap are under way.
         sync: ``manager.hook.NAME``.
         awaited: ``manager.ahook.NAME``.
@@ -98,9 +97,7 @@ class Caller:
         self.spec: Any = None
         self._is_specified_async = False
         self.order = Order()
-        self._calls_before = 0  # of snapshots that no call uses any more
         self.snapshot = CallSnapshot(self, policy.epoch)
-        self.superseded: CallSnapshot | None = None
         self.barrier: CallBarrier | None = None
         self._loose_position = 0
         self._function = ReplaceableFunction(self, pass_on(name, awaits=False))
@@ -218,38 +215,29 @@ class Caller:
 
     # Changing what a call sees. The lock is held.
 
-    @property
-    def calls(self) -> int:
-        """Number of calls of this hook so far, sync and async."""
-        with self.lock:
-            replaced = sum(s.calls for s in self.policy.replaced if s.caller is self)
-            return self._calls_before + replaced + self.snapshot.calls
-
     def changed(self, *, grown: bool = False) -> None:
         """Let calls that begin from now on see the order as it is now.
 
         Args:
             grown: Whether implementations were only added.
         """
-        # To free a snapshot of thousands takes longer than a registration may. While
-        # the order holds all implementations in it, the next call can free it.
-        is_pending = self.snapshot.is_pending
-        self.superseded = self.snapshot if grown and not is_pending else None
-        if not is_pending:
-            self.replace_snapshot(CallSnapshot(self, self.snapshot.epoch))
+        if not self.snapshot.is_pending:
+            new = CallSnapshot(self, self.snapshot.epoch)
+            self.replace_snapshot(new, grown=grown)
 
     def renew(self) -> None:
         """Make a new snapshot of the same implementations; callers recompile."""
         self.replace_snapshot(self.snapshot.again())
 
     def replace_snapshot(
-        self, snapshot: CallSnapshot, until: int | None = None
+        self, snapshot: CallSnapshot, until: int | None = None, *, grown: bool = False
     ) -> None:
         """Make *snapshot* the present one.
 
         Args:
             snapshot: What calls see that begin from now on.
             until: Epoch of the calls under way; by default the present one.
+            grown: Whether implementations were only added.
         """
         old = self.snapshot
         old.until = self.policy.epoch if until is None else until
@@ -259,17 +247,12 @@ class Caller:
             # A registration after the swap changes what new calls see.
             self.barrier.new = snapshot
         self.deoptimize()
-        if self.policy.replaced:
-            self.policy.forget_ended()
         # After this a call that was not counted yet finds out that it is late.
-        if self.barrier is None and not old.under_way:
-            self.count(old)
-        else:
-            self.policy.replaced.append(old)
-
-    def count(self, old: CallSnapshot) -> None:
-        """Keep the number of calls of *old*, which no call uses any more."""
-        self._calls_before += old.calls
+        self.policy.replaced.append(old)
+        # To settle and free a snapshot of thousands takes longer than a registration
+        # may. While the order holds all implementations in it, the next call can do it.
+        if not grown:
+            self.policy.forget_ended()
 
     def split(self, until: int) -> None:
         """Count calls that begin now apart from those under way, of epoch *until*.
@@ -333,7 +316,7 @@ class Caller:
         return None if barrier is None else barrier.first()
 
     def _counted(
-        self, call: Callable[[CallSnapshot], Any], *, is_listed: bool = True
+        self, call: Callable[[CallSnapshot], Any], *, removed: Collection[str] = ()
     ) -> Any:
         """Count a call that begins now, and make it by *call*.
 
@@ -342,7 +325,7 @@ class Caller:
 
         Args:
             call: Called with what the call sees.
-            is_listed: Whether the call is among those of the statistics.
+            removed: Names of plugins that it does not reach.
         """
         __tracebackhide__ = True
         policy, epoch = self.policy, None
@@ -354,8 +337,9 @@ class Caller:
                 began = policy.epoch if first is None else first
                 if self._first() == first and self._seen(began) is snapshot:
                     epoch = began  # noqa: F841 - read from this frame, see `own_calls`
-                    if not is_listed:
-                        next(snapshot.uncounted)
+                    if removed:
+                        given = snapshot.implementations
+                        policy.miss(i for i in given if i.photon in removed)
                     return call(snapshot)
                 next(snapshot.uncounted)
             finally:
@@ -643,7 +627,7 @@ class Caller:
                 implementations.insert(index, extra_implementation(method))
             return self._call(snapshot, implementations, given)
 
-        return self._counted(call, is_listed=False)
+        return self._counted(call, removed=removed)
 
     def call_subset(self, removed: Collection[str], kwargs: Mapping[str, Any]) -> Any:
         """Call the hook without the plugins whose names are *removed*."""
@@ -655,7 +639,7 @@ class Caller:
             __tracebackhide__ = True
             return self._call(snapshot, snapshot.without(removed), given)
 
-        return self._counted(call, is_listed=False)
+        return self._counted(call, removed=removed)
 
     def detailed(self, **kwargs: Any) -> list[Answer]:
         """Call the hook and return each photon's answer, in the order of calls.
@@ -705,7 +689,7 @@ class Caller:
         with self.lock:
             self._loose_position -= 1  # positions of plugins are positive
             impl = Implementation(hookimpl)
-            impl.tally.calls_before = self.calls
+            impl.tally.total = self.policy.totals.of(impl.photon, self.name)
             self.order.add(self._loose_position, impl)
             self.changed()
 

@@ -85,7 +85,7 @@ class CallSnapshot:
         lines, alines: Line of the compiled caller → index of the implementation.
         entered, left: Counters of calls that began and ended.
         uncounted: Counter of calls among these that statistics leave out: they began
-            again and are counted there, or do not reach every implementation.
+            again and are counted there. It is advanced before ``left`` is.
     """
 
     __slots__ = (
@@ -134,7 +134,8 @@ class CallSnapshot:
             with self.caller.lock:
                 if self._implementations is None:
                     self._implementations = self.caller.order.implementations()
-                    self.caller.superseded = None
+                    if self.caller.policy.replaced:
+                        self.caller.policy.forget_ended()
         return self._implementations
 
     def without(self, removed: Collection[str]) -> list[Implementation]:
@@ -163,8 +164,33 @@ class CallSnapshot:
 
     @property
     def calls(self) -> int:
-        """Number of calls so far."""
+        """Number of calls that began."""
         return count_of(self.entered) - count_of(self.uncounted)
+
+    @property
+    def ended(self) -> int:
+        """Number of calls that ended; never more."""
+        left = count_of(self.left)
+        return left - count_of(self.uncounted)
+
+    def settle(self) -> bool:
+        """Add the calls to what is counted of the implementations; once.
+
+        The lock is held, and calls that begin see another snapshot.
+
+        Returns:
+            False: A call is under way.
+        """
+        # If as many have entered as had left before, none was under way in between, not
+        # even a late one that begins again. So the number in the middle is exact.
+        left, uncounted = count_of(self.left), count_of(self.uncounted)
+        if count_of(self.entered) != left:
+            return False
+        calls = left - uncounted
+        if calls:
+            for impl in self._implementations or ():
+                impl.tally.settle(calls)
+        return True
 
     # What compiled callers leave to the general way.
 

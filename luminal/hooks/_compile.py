@@ -289,8 +289,7 @@ def begin_again(
     __tracebackhide__ = True
     entered, left, uncounted = counters
     try:
-        next(left)
-        next(uncounted)
+        _ = next(uncounted), next(left)
         return caller.call_cold(kwargs)
     finally:
         next(entered)
@@ -304,8 +303,7 @@ async def abegin_again(
     __tracebackhide__ = True
     entered, left, uncounted = counters
     try:
-        next(left)
-        next(uncounted)
+        _ = next(uncounted), next(left)
         return await caller.acall_cold(kwargs)
     finally:
         next(entered)

@@ -16,6 +16,8 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal.hooks._totals import Totals
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -174,6 +176,7 @@ class Policy:
         releases: Functions that are called with photon, hook and generation when a
             quarantine ends by a success; likewise.
         replaced: Snapshots that were replaced while calls used them.
+        totals: What all generations of the photons did.
     """
 
     __slots__ = (
@@ -188,6 +191,7 @@ class Policy:
         "replaced",
         "reports",
         "swaps",
+        "totals",
     )
 
     def __init__(
@@ -211,6 +215,7 @@ class Policy:
         self.quarantines: Quarantines | None = None
         self.deadlines: dict[str, float] = {}
         self.replaced: list[CallSnapshot] = []
+        self.totals = Totals()
 
     @property
     def epoch(self) -> int:
@@ -222,10 +227,9 @@ class Policy:
         kept = []
         for snapshot in self.replaced:
             barrier = snapshot.caller.barrier
-            if snapshot.under_way or (barrier is not None and snapshot in barrier.old):
+            is_seen = barrier is not None and snapshot in barrier.old
+            if is_seen or not snapshot.settle():
                 kept.append(snapshot)
-            else:
-                snapshot.caller.count(snapshot)
         self.replaced[:] = kept
 
     def deadline(self, impl: Implementation) -> float | None:
@@ -258,7 +262,7 @@ class Policy:
         kept = []
         for impl in implementations:
             if self.quarantines.is_skipped(impl):
-                impl.tally.skipped += 1
+                impl.tally.skip()
             else:
                 kept.append(impl)
         return kept
@@ -278,9 +282,17 @@ class Policy:
             index: Which of them raised.
             error: The exception.
         """
+        missed = implementations[index + 1 :]
         if _is_own(error):
-            missed = implementations[index + 1 :]
             self._record(hook, implementations[index], error, missed, spared=False)
+        else:
+            self.miss(missed)
+
+    def miss(self, implementations: Iterable[Implementation]) -> None:
+        """Count a call that does not reach *implementations*."""
+        with _LOCK:
+            for impl in implementations:
+                impl.tally.miss()
 
     def spare(
         self,
@@ -317,10 +329,9 @@ class Policy:
     ) -> None:
         """Count *error* of *impl* and attribute it; report it if it was spared."""
         with _LOCK:
-            impl.tally.errors += 1
-            impl.tally.streak += 1
+            impl.tally.fail()
             for other in missed:
-                other.tally.missed += 1
+                other.tally.miss()
         where = _where_raised(error, impl)
         # A plugin that was only registered raises as it does in pluggy.
         if impl.generation:

@@ -160,9 +160,7 @@ async def call_one(
             value = await value
         else:
             value = await within(impl, context.hook, seconds, value)
-    tally = impl.tally
-    tally.calls += weight
-    tally.nanoseconds += (perf_counter_ns() - start) * weight
+    impl.tally.time(perf_counter_ns() - start, weight)
     context.policy.succeeded(context.hook, impl)
     return value
 
@@ -578,9 +576,7 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
             except BaseException as raised:
                 context.fail(index, raised)
                 raise
-            tally = impl.tally
-            tally.calls += weight
-            tally.nanoseconds += (perf_counter_ns() - start) * weight
+            impl.tally.time(perf_counter_ns() - start, weight)
             context.policy.succeeded(context.hook, impl)
             context.answered(impl, value, None)
             if value is not None:

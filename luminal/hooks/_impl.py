@@ -10,6 +10,7 @@ import types
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from luminal._plain import mro_of, namespace_of, own_values_of
+from luminal.hooks._totals import Counts, Total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,42 +40,57 @@ def source_of(function: object) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
 
 
-class Tally:
-    """What is counted of one implementation.
+class Tally(Counts):
+    """What is counted of one implementation, and of its photon in the hook.
 
     Attributes:
-        calls: Calls that ran in the general way. Each sampled call counts for all the
-            calls that it stands for.
-        calls_before: The hook's number of calls when the implementation was added.
-        missed: Calls of the hook that ended before the implementation was reached.
-        errors: Exceptions that it raised; exact.
-        nanoseconds: Time in its sampled calls, scaled to all calls.
+        total: What all generations of the photon did in the hook.
         streak: Failures in a row.
-        skipped: Calls that skipped it while it was in quarantine.
         quarantined_until: Time until which it is skipped; None if it is in no
             quarantine, or has succeeded after it.
     """
 
-    __slots__ = (
-        "calls",
-        "calls_before",
-        "errors",
-        "missed",
-        "nanoseconds",
-        "quarantined_until",
-        "skipped",
-        "streak",
-    )
+    __slots__ = ("quarantined_until", "streak", "total")
 
     def __init__(self) -> None:
-        self.calls = 0
-        self.calls_before = 0
-        self.missed = 0
-        self.errors = 0
-        self.nanoseconds = 0
+        super().__init__()
+        self.total = Total()  # until it is registered
         self.streak = 0
         self.quarantined_until: float | None = None
-        self.skipped = 0
+
+    def settle(self, calls: int) -> None:
+        """Count *calls* of a snapshot that no call uses any more."""
+        self.settled += calls
+        self.total.settled += calls
+
+    def time(self, nanoseconds: int, weight: int) -> None:
+        """Count a call that did not raise.
+
+        Args:
+            nanoseconds: How long it took.
+            weight: Number of calls that it stands for.
+        """
+        self.calls += weight
+        self.nanoseconds += nanoseconds * weight
+        total = self.total
+        total.calls += weight
+        total.nanoseconds += nanoseconds * weight
+
+    def fail(self) -> None:
+        """Count an exception."""
+        self.errors += 1
+        self.total.errors += 1
+        self.streak += 1
+
+    def miss(self) -> None:
+        """Count a call of the hook that did not reach the implementation."""
+        self.missed += 1
+        self.total.missed += 1
+
+    def skip(self) -> None:
+        """Count a call that skipped it while it was in quarantine."""
+        self.skipped += 1
+        self.total.skipped += 1
 
 
 class Implementation:

@@ -34,6 +34,7 @@ from luminal.hooks._impl import (
 )
 from luminal.hooks._order import Order, explain
 from luminal.hooks._registration import Marked, Registration
+from luminal.hooks._totals import begin_anew_in_forks
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -48,7 +49,12 @@ if TYPE_CHECKING:
 
     from luminal.hooks._impl import HistoricCall
     from luminal.hooks._swap import PreparedSwap
-    from luminal.hooks.records import HookFailure, HookStatistics, OrderExplanation
+    from luminal.hooks.records import (
+        HookFailure,
+        HookStatistics,
+        HookTotal,
+        OrderExplanation,
+    )
     from luminal.model import Quarantine
 
     T = TypeVar("T")
@@ -192,6 +198,7 @@ class PluginManager(pluggy.PluginManager):
         self._installed: list[weakref.WeakMethod[_Installed]] = []
         # Plugins that implement one hook more, so that `seen` is exact.
         self._followed: set[str] = set()
+        begin_anew_in_forks(self)
 
     # Hooks.
 
@@ -608,7 +615,7 @@ class PluginManager(pluggy.PluginManager):
                     return
                 if not caller.has_more(repeated):
                     position = registration.position(len(registration.positions))
-                    impl.tally.calls_before = caller.calls
+                    impl.tally.total = self._policy.totals.of(registration.name, hook)
                     caller.order.add(position, impl)
                     registration.positions.append((caller, position))
                     caller.changed(grown=True)
@@ -645,6 +652,7 @@ class PluginManager(pluggy.PluginManager):
                     if caller.is_orphaned:
                         caller.orphan()
                 self._end(registration)
+                self._policy.totals.end(registration.name)
                 self._forget(registration)
                 for other in _delegation.having(self, registration):
                     other.unregister(registration.plugin)
@@ -1061,6 +1069,18 @@ class PluginManager(pluggy.PluginManager):
         from luminal.hooks._swap import statistics
 
         return statistics(self._policy, self._listed())
+
+    def totals(self) -> tuple[HookTotal, ...]:
+        """Return what all generations of every photon did in every hook."""
+        from luminal.hooks._swap import totals
+
+        return totals(self._policy, self._listed())
+
+    def begin_anew(self) -> None:
+        """Let the totals begin at zero, in a process that was just forked."""
+        from luminal.hooks._swap import begin_anew
+
+        begin_anew(self._policy, self._callers.values())
 
     def explain_order(self, hook_name: str) -> OrderExplanation:
         """Return the order of calls of hook *hook_name*, and its reasons.

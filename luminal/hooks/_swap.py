@@ -31,18 +31,21 @@ if TYPE_CHECKING:
 
     from luminal.hooks._caller import Caller
     from luminal.hooks._errors import Policy
-    from luminal.hooks._impl import Implementation
+    from luminal.hooks._impl import Tally
     from luminal.hooks._manager import Registration
     from luminal.hooks._order import Order
-    from luminal.hooks.records import HookStatistics
+    from luminal.hooks._totals import Total
+    from luminal.hooks.records import HookStatistics, HookTotal
 
 __all__ = [
     "CallBarrier",
     "PreparedSwap",
     "abandon",
     "await_idle",
+    "begin_anew",
     "calls_in",
     "statistics",
+    "totals",
     "wait_until_idle",
 ]
 
@@ -219,7 +222,7 @@ class PreparedSwap:
         self._specs = specs
         self._policy = policy
         self._callers = callers
-        orders = _new_orders(find, changes)
+        orders = _new_orders(policy, find, changes)
         for caller in specs:
             if caller not in orders:
                 orders[caller] = caller.order.copy()
@@ -280,11 +283,13 @@ class PreparedSwap:
 
 
 def _new_orders(
+    policy: Policy,
     find: Callable[[str], Caller],
     changes: Sequence[tuple[Registration, Registration]],
 ) -> dict[Caller, Order]:
     """Put the new implementations into copies of the orders; return the copies."""
     orders: dict[Caller, Order] = {}
+    totals = policy.totals
     for old, new in changes:
         chosen = [(find(name), impl) for name, impl, _ in new.implementations]
         for caller in (*old.callers(), *dict.fromkeys(c for c, _ in chosen)):
@@ -297,7 +302,7 @@ def _new_orders(
             free.setdefault(caller, []).append(position)
         number = len(old.positions)
         for caller, impl in chosen:
-            impl.tally.calls_before = caller.calls
+            impl.tally.total = totals.of(new.name, caller.name)
             positions = free.get(caller)
             if positions:
                 position = positions.pop(0)
@@ -412,39 +417,96 @@ def statistics(
     policy: Policy, callers: Collection[Caller]
 ) -> tuple[HookStatistics, ...]:
     """Return the numbers of every implementation, hook by hook, in call order."""
-    running: dict[int, int] = {}
-    for snapshot in _snapshots(policy, callers):
-        under_way = snapshot.under_way
-        for impl in snapshot.implementations if under_way else ():
-            running[id(impl)] = running.get(id(impl), 0) + under_way
+    from luminal.hooks.records import HookStatistics
+
+    calls: dict[Tally, int] = {}
+    running: dict[Tally, int] = {}
     found: list[HookStatistics] = []
-    for caller in callers:
-        with policy.lock:
-            implementations = caller.order.implementations()
-        found.extend(
-            _statistics_of(caller, impl, running.get(id(impl), 0))
-            for impl in implementations
-        )
+    with policy.lock:
+        for snapshot in _snapshots(policy, callers):
+            _add(running, snapshot, snapshot.under_way)
+            _add(calls, snapshot, snapshot.calls)
+        for caller in callers:
+            is_exact = not caller.is_first and not caller.is_historic()
+            for impl in caller.order.implementations():
+                tally = impl.tally
+                reached = tally.reached(calls.get(tally, 0))
+                row = HookStatistics(
+                    photon=impl.photon,
+                    hook=caller.name,
+                    generation=impl.generation,
+                    calls=reached if is_exact else tally.calls,
+                    errors=tally.errors,
+                    seconds=tally.nanoseconds / 1e9,
+                    in_flight=running.get(tally, 0),
+                    skipped=tally.skipped,
+                    quarantined=tally.quarantined_until is not None,
+                )
+                found.append(row)
     return tuple(found)
 
 
-def _statistics_of(
-    caller: Caller, impl: Implementation, in_flight: int
-) -> HookStatistics:
-    from luminal.hooks.records import HookStatistics
+def _add(numbers: dict[Tally, int], snapshot: CallSnapshot, calls: int) -> None:
+    """Add *calls* to the numbers of all implementations in *snapshot*."""
+    for impl in snapshot.implementations if calls else ():
+        numbers[impl.tally] = numbers.get(impl.tally, 0) + calls
 
-    tally, calls = impl.tally, impl.tally.calls
-    if not caller.is_first and not caller.is_historic():
-        # Every call of the hook reaches it: the hook's counter is exact.
-        calls = caller.calls - tally.calls_before - tally.missed - tally.skipped
-    return HookStatistics(
-        photon=impl.photon,
-        hook=caller.name,
-        generation=impl.generation,
-        calls=max(0, calls),
-        errors=tally.errors,
-        seconds=tally.nanoseconds / 1e9,
-        in_flight=in_flight,
-        skipped=tally.skipped,
-        quarantined=tally.quarantined_until is not None,
-    )
+
+def totals(policy: Policy, callers: Collection[Caller]) -> tuple[HookTotal, ...]:
+    """Return the totals of every photon in every hook of *callers*."""
+    from luminal.hooks.records import HookTotal
+
+    found: list[HookTotal] = []
+    with policy.lock:  # so no snapshot is settled meanwhile
+        ended, running = _totals_in_use(policy, callers)
+        estimated = {c.name: c.is_first or c.is_historic() for c in callers}
+        for photon, hook, total in policy.totals:
+            is_estimated = estimated.get(hook)
+            if is_estimated is None:
+                continue
+            calls = total.calls + total.errors
+            if not is_estimated:
+                # What had missed it is subtracted after the calls were counted: so it
+                # is never too much.
+                calls = total.reached(ended.get(total, 0))
+            row = HookTotal(
+                photon=photon,
+                hook=hook,
+                calls=total.tell(calls),
+                is_exact=not is_estimated,
+                errors=total.errors,
+                seconds=total.nanoseconds / 1e9,
+                in_flight=running.get(total, 0),
+                skipped=total.skipped,
+            )
+            found.append(row)
+    return tuple(found)
+
+
+def _totals_in_use(
+    policy: Policy, callers: Iterable[Caller]
+) -> tuple[dict[Total, int], dict[Total, int]]:
+    """Return how many calls ended, and are under way, in snapshots not yet settled."""
+    ended: dict[Total, int] = {}
+    running: dict[Total, int] = {}
+    for snapshot in _snapshots(policy, callers):
+        for numbers, calls in ((ended, snapshot.ended), (running, snapshot.under_way)):
+            for impl in snapshot.implementations if calls else ():
+                total = impl.tally.total
+                numbers[total] = numbers.get(total, 0) + calls
+    return ended, running
+
+
+def begin_anew(policy: Policy, callers: Iterable[Caller]) -> None:
+    """Let all totals begin at zero, in a process that was just forked."""
+    lock: Any = policy.lock
+    if not lock.acquire(blocking=False):  # a thread held it that does not exist here
+        lock._at_fork_reinit()  # noqa: SLF001 - as the standard library does
+        lock.acquire()
+    try:
+        ended, _ = _totals_in_use(policy, callers)
+        for _, _, total in policy.totals:
+            total.clear()
+            total.settled = -ended.get(total, 0)
+    finally:
+        lock.release()

@@ -10,7 +10,14 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Answer", "HookFailure", "HookStatistics", "OrderExplanation", "Place"]
+__all__ = [
+    "Answer",
+    "HookFailure",
+    "HookStatistics",
+    "HookTotal",
+    "OrderExplanation",
+    "Place",
+]
 
 
 @attrs.frozen
@@ -63,8 +70,7 @@ class HookStatistics:
         hook: Name of the hook.
         generation: Generation of the photon; a swap begins anew.
         calls: Calls of its implementation. If the first result ends a call, it is
-            estimated from sampled calls. Otherwise it is exact, but for calls that were
-            under way while implementations were added or removed.
+            estimated from sampled calls. Otherwise it is exact.
         errors: Exceptions that it raised; exact.
         seconds: Time in its implementation, measured in one call of 128.
         in_flight: Calls under way that may be in it.
@@ -81,6 +87,35 @@ class HookStatistics:
     in_flight: int
     skipped: int
     quarantined: bool = False
+
+
+@attrs.frozen
+class HookTotal:
+    """What all generations of one photon did in one hook.
+
+    The numbers never fall: not by a swap, a restart or a roll-back, and not by an
+    unload if the photon is loaded again.
+
+    Attributes:
+        photon: Name of the photon.
+        hook: Name of the hook.
+        calls: Calls of its implementation that have ended.
+        is_exact: Whether *calls* is exact. It is estimated from timed calls if the
+            first result ends a call, and if the hook is historic.
+        errors: Exceptions that it raised; exact.
+        seconds: Time in its implementation, from timed calls.
+        in_flight: Calls under way that may be in it.
+        skipped: Calls that skipped it while it was in quarantine.
+    """
+
+    photon: str
+    hook: str
+    calls: int
+    is_exact: bool
+    errors: int
+    seconds: float
+    in_flight: int
+    skipped: int
 
 
 @attrs.frozen

@@ -1,0 +1,143 @@
+"""What is counted of one photon in one hook, beyond its generations.
+
+A `Total` outlives swaps, restarts and roll-backs of the photon, so that what reads it
+sees numbers that never fall. Calls are counted by the snapshots of a hook's
+implementations. When no call uses a snapshot any more, its calls are added to what is
+counted of each implementation in it. Everything else is added when it happens, whatever
+generation it is of, so no old generation has to be waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Counts", "Total", "Totals", "begin_anew_in_forks"]
+
+_MOST_ENDED: Final = 256
+"""Photons that are not registered any more, of which the totals are kept."""
+
+
+class Counts:
+    """Numbers of one photon in one hook.
+
+    Attributes:
+        settled: Calls of the hook by snapshots that no call uses any more, and of which
+            its implementation is a part.
+        missed: Calls of the hook that ended before its implementation was reached.
+        skipped: Calls that skipped it while it was in quarantine.
+        calls: Calls of its implementation that were timed and did not raise. Each
+            counts for all the calls that it stands for.
+        errors: Exceptions that it raised; exact.
+        nanoseconds: Time in the timed calls, scaled likewise.
+    """
+
+    __slots__ = ("calls", "errors", "missed", "nanoseconds", "settled", "skipped")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin at zero."""
+        self.settled = 0
+        self.missed = 0
+        self.skipped = 0
+        self.calls = 0
+        self.errors = 0
+        self.nanoseconds = 0
+
+    def reached(self, calls: int) -> int:
+        """Return how many calls of the hook reached the implementation.
+
+        Args:
+            calls: Calls by snapshots that are still in use.
+        """
+        return max(0, self.settled + calls - self.missed - self.skipped)
+
+
+class Total(Counts):
+    """What all generations of one photon did in one hook.
+
+    Attributes:
+        told: The largest number of calls that was reported. A call that ends early is
+            known to have missed an implementation before it is known to have ended, so
+            the difference may be too small for a moment. It is never too large.
+    """
+
+    __slots__ = ("told",)
+
+    def clear(self) -> None:
+        """Begin at zero."""
+        super().clear()
+        self.told = 0
+
+    def tell(self, calls: int) -> int:
+        """Return *calls*, or what was told before if that is more."""
+        self.told = max(self.told, calls)
+        return self.told
+
+
+class Totals:
+    """The totals of one manager. Its lock is held for every method.
+
+    The totals of a photon that was unregistered are kept, and go on if one of that name
+    is registered again: those of the last 256 such photons.
+    """
+
+    def __init__(self) -> None:
+        self._by_photon: dict[str, dict[str, Total]] = {}
+        self._ended: dict[str, None] = {}
+
+    def of(self, photon: str, hook: str) -> Total:
+        """Return the total of *photon* in *hook*; make it if there is none."""
+        self._ended.pop(photon, None)
+        hooks = self._by_photon.setdefault(photon, {})
+        total = hooks.get(hook)
+        if total is None:
+            total = hooks[hook] = Total()
+        return total
+
+    def end(self, photon: str) -> None:
+        """Note that *photon* was unregistered."""
+        if photon in self._by_photon:
+            self._ended[photon] = None
+            if len(self._ended) > _MOST_ENDED:
+                oldest = next(iter(self._ended))
+                del self._ended[oldest], self._by_photon[oldest]
+
+    def __iter__(self) -> Iterator[tuple[str, str, Total]]:
+        """Yield (photon, hook, total)."""
+        for photon, hooks in self._by_photon.items():
+            for hook, total in hooks.items():
+                yield photon, hook, total
+
+
+# A process that was forked begins at zero: what its parent counts is the parent's.
+
+_managers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def begin_anew_in_forks(manager: Any) -> None:
+    """Call ``manager.begin_anew()`` in each process that is forked from this one."""
+    if not _managers and hasattr(os, "register_at_fork"):
+        _register()
+    _managers.add(manager)
+
+
+_is_registered = False
+
+
+def _register() -> None:
+    global _is_registered
+    if not _is_registered:
+        _is_registered = True
+        os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _begin_anew() -> None:
+    for manager in tuple(_managers):
+        manager.begin_anew()
