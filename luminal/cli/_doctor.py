@@ -1,7 +1,7 @@
 """The command ``doctor``: problems of an installation, each with its fix.
 
-No photon is imported, except with ``--import-time``. Nothing is changed, except with
-``--fix``.
+No photon is imported, except with ``--import-time`` and ``--bisect``. Nothing is
+changed, except with ``--fix``.
 """
 
 from __future__ import annotations
@@ -54,12 +54,35 @@ __all__ = ["doctor_command"]
 @click.option(
     "--config", "wants_config", is_flag=True, help="Show each setting and its source."
 )
+@click.option(
+    "--bisect",
+    "wants_bisect",
+    is_flag=True,
+    help="Start the photons, fewer each time, to find those because of which it fails.",
+)
+@click.option(
+    "--test",
+    metavar="COMMAND",
+    help="With --bisect: a command for the shell that fails, instead of a start. The "
+    "photons to leave out are in $LUMINAL_WITHOUT.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --bisect: how long one try may take.",
+)
 @discovery_options
 def doctor_command(
     options: DiscoveryOptions,
     import_time: bool,
     wants_fix: bool,
     wants_config: bool,
+    wants_bisect: bool,
+    test: str | None,
+    timeout: float,
     as_json: bool,
 ) -> Exit:
     """Find problems of this installation, and print how to fix them.
@@ -67,9 +90,18 @@ def doctor_command(
     Checks the versions of what Luminal needs, the limits of watching, the cache,
     distributions that are installed twice, stale files, sockets, settings, and the
     problems of photons. Nothing is changed without --fix.
+
+    With --bisect, the fewest photons are found with which a command fails: by default
+    their start. Each try is a process of its own, so a crash or a hang counts too.
     """
     if wants_config:
         return _config(as_json)
+    if test is not None and not wants_bisect:
+        raise click.UsageError("--test needs --bisect")
+    if wants_bisect:
+        from luminal.cli._bisect import bisect
+
+        return bisect(options, options.find(), test or "", timeout, as_json)
     for path in _remove_stale_sockets() if wants_fix else ():
         print_message(f"removed {short(path)}")
     began = perf_counter()

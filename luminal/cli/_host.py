@@ -114,11 +114,19 @@ _quarantine_option = click.option(
 )
 
 
+_safe_option = click.option(
+    "--safe",
+    is_flag=True,
+    help="Start with all photons disabled; `luminal enable` starts them one by one.",
+)
+
+
 @command("run")
 @click.option("--once", is_flag=True, help="Stop as soon as all have been started.")
 @click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
+@_safe_option
 @_polling_option
 @_page_option
 @_quarantine_option
@@ -127,6 +135,7 @@ def run_command(
     options: DiscoveryOptions,
     once: bool,
     watch: bool,
+    safe: bool,
     polling: bool | None,
     page: int | None,
     quarantine: int | None,
@@ -142,17 +151,24 @@ def run_command(
     With --json, one document a line: what was started, and how it stopped; what photons
     print goes to standard error.
     """
-    if once and (watch or page is not None):
-        other = "--watch" if watch else "--page"
-        raise click.UsageError(f"--once and {other} exclude each other")
+    for other, is_given in (
+        ("--watch", watch),
+        ("--page", page is not None),
+        ("--safe", safe),
+    ):
+        if once and is_given:
+            raise click.UsageError(f"--once and {other} exclude each other")
     reporter = _Reporter("run", as_json, is_once=once)
-    return _run(options, reporter, page, polling, quarantine, is_watching=watch)
+    return _run(
+        options, reporter, page, polling, quarantine, is_watching=watch, is_safe=safe
+    )
 
 
 @command("watch")
 @click.option(
     "--events", is_flag=True, help="Print each step of each photon, not each save."
 )
+@_safe_option
 @_polling_option
 @_page_option
 @_quarantine_option
@@ -163,6 +179,7 @@ def watch_command(
     page: int | None,
     quarantine: int | None,
     events: bool,
+    safe: bool,
     as_json: bool,
 ) -> Exit:
     """Run photons, reload what changes, and print a line for each save.
@@ -176,7 +193,9 @@ def watch_command(
     """
     lines: _Lines = "steps" if as_json or events else "saves"
     reporter = _Reporter("watch", as_json, lines=lines)
-    return _run(options, reporter, page, polling, quarantine, is_watching=True)
+    return _run(
+        options, reporter, page, polling, quarantine, is_watching=True, is_safe=safe
+    )
 
 
 def _run(
@@ -187,6 +206,7 @@ def _run(
     quarantine: int | None,
     *,
     is_watching: bool,
+    is_safe: bool,
 ) -> Exit:
     """Run what *options* find until a signal; return the exit code."""
     found = options.find(may_appear=is_watching)
@@ -206,7 +226,7 @@ def _run(
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)
     watches = _watches(options, loader, polling) if is_watching else None
-    host = _Host(found, loader, reporter, watches)
+    host = _Host(found, loader, reporter, watches, is_safe)
     with contextlib.ExitStack() as stack:
         if reporter.is_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
@@ -336,7 +356,8 @@ class _Reporter:
             return
         if self.lines != "steps":
             rows = [(o.photon, short(o.origin), _STATES[o.result]) for o in outcomes]
-            print_table(("NAME", "ORIGIN", "STATE"), rows)
+            if rows:
+                print_table(("NAME", "ORIGIN", "STATE"), rows)
         for outcome in failed:
             if outcome.problem is not None:
                 print_message()
@@ -505,12 +526,14 @@ class _Host:
         loader: What loads them.
         reporter: Prints what happens.
         watches: What is watched while they run; None for nothing.
+        is_safe: Whether all of them are disabled at the start.
     """
 
     found: Sequence[Candidate]
     loader: Loader
     reporter: _Reporter
     watches: Watches | None = None
+    is_safe: bool = False
     # Photon → its last failure, until it is swapped.
     failures: dict[str, Event] = attrs.field(init=False, factory=dict)
     # Made before anything is loaded: it keeps what photons log.
@@ -611,7 +634,15 @@ class _Host:
         return code
 
     async def _start(self) -> bool:
-        """Load and start; return whether any photon runs."""
+        """Load and start; return whether the host has something to run."""
+        if self.is_safe:
+            known = [candidate for candidate in self.found if not candidate.problem]
+            names = await self.loader.disable_photons(known)
+            self.reporter.started([])
+            if not self.reporter.is_json:
+                listed = short_names([*map(clean, names)])
+                print_message(f"safe: disabled {listed}; luminal enable starts them")
+            return True
         loaded = await self.loader.load(self.found)
         started = await self.loader.start()
         outcomes = [*loaded.skipped, *loaded.failed, *started]

@@ -50,6 +50,7 @@ from luminal.loading import (
     run_in_thread,
 )
 from luminal.model import (
+    Candidate,
     Deadlines,
     EventKind,
     Outcome,
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.lifecycle import UnknownHooks
-    from luminal.model import Candidate, Event, SwapChanges
+    from luminal.model import Event, SwapChanges
     from luminal.reload import (
         DirectoryWatch,
         DistributionWatch,
@@ -556,23 +557,33 @@ class Loader:
         """Names of the photons that `disable_photons` has unloaded."""
         return tuple(self._disabled)
 
-    async def disable_photons(self, photons: Iterable[Handler | _Path]) -> list[str]:
+    async def disable_photons(
+        self, photons: Iterable[Handler | Candidate | _Path]
+    ) -> list[str]:
         """Unload all photons of some files, and keep them unloaded.
 
         No watch loads them again, whatever is saved, until `enable_photons` or the end
         of the host.
 
         Args:
-            photons: Handlers, paths of files, or names.
+            photons: Handlers, paths of files, or names; or candidates that are not
+                loaded, as `luminal.discover` returns them.
 
         Returns:
-            The names of the photons that were unloaded.
+            The names of the photons that are disabled now.
 
         Raises:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
         """
-        found = {h.name: h for p in photons for h in self._registry.find(p)}
-        known = {name: (h.filepath, h.candidate) for name, h in found.items()}
+        known: dict[str, tuple[str, Candidate | None]] = {}
+        found: list[str] = []
+        for photon in photons:
+            if isinstance(photon, Candidate):
+                known[photon.name] = photon.location, photon
+                continue
+            for handler in self._registry.find(photon):
+                known[handler.name] = handler.filepath, handler.candidate
+                found.append(handler.name)
         self._disabled |= known  # before a watch can look
         try:
             await self.unload_photons(found)
@@ -580,7 +591,7 @@ class Loader:
             for name in known:
                 self._disabled.pop(name, None)
             raise
-        return list(found)
+        return list(known)
 
     async def enable_photons(self, names: Iterable[str]) -> list[Handler]:
         """Load and start again what `disable_photons` has unloaded.
@@ -595,9 +606,11 @@ class Loader:
 
         Raises:
             PhotonNotFoundError: One is not disabled; none is enabled then.
-            LuminalError: One cannot be loaded or started. It is not disabled any more.
+            LuminalError: One cannot be loaded, and stays disabled; or not be started.
         """
         names = list(names)
+        # Those that others need were disabled before these, in the order of loading.
+        names.sort(key=lambda name: [*self._disabled, name].index(name))
         for name in names:
             if name not in self._disabled:
                 nearest = did_you_mean(name, self._disabled, "; ")
@@ -609,17 +622,20 @@ class Loader:
         places = {self._disabled[name][0]: self._disabled[name][1] for name in names}
         back = {n for n, (path, _) in self._disabled.items() if path in places}
         found: list[Candidate] = []
-        for path, known in places.items():
-            if known is not None and known.group:
-                find = functools.partial(discover, group=known.group)
+        for path, candidate in places.items():
+            if candidate is not None and candidate.group:
+                find = functools.partial(discover, group=candidate.group)
                 found += [c for c in await self._find(find) if c.location == path]
             else:
                 find = functools.partial(discover_file, path, roots=self.roots)
                 found += await self._find(find)
-        for name in back:
-            self._disabled.pop(name, None)
+        known = {name: self._disabled.pop(name) for name in back}
         found = [each for each in found if each.name in back or each.problem]
-        handlers = self._handlers(await self._load(found, IPhoton, []))
+        try:
+            handlers = self._handlers(await self._load(found, IPhoton, []))
+        finally:
+            loaded = self._registry.all()
+            self._disabled |= {n: of for n, of in known.items() if n not in loaded}
         await handlers.start()
         return list(handlers)
 
