@@ -167,6 +167,7 @@ _ENVIRONMENT = (
     *(f"LUMINAL_{key.upper().replace('-', '_')}" for key in KEYS if key != "photons"),
     "LUMINAL_CACHE_DIR",
     "LUMINAL_RUNTIME_DIR",
+    "LUMINAL_TRACE",
 )
 """Environment variables that Luminal reads."""
 

@@ -260,6 +260,10 @@ class Loader:
         if as_quarantine(quarantine) is not None:
             self.plugins.set_quarantine(quarantine)
         self.plugins.list_installed(self._installed)
+        if os.environ.get("LUMINAL_TRACE"):
+            from luminal.managers._trace import trace_hooks
+
+            trace_hooks(self.plugins)
         if unknown_hooks not in (None, "warn", "error", "ignore"):
             raise ValueError(
                 f"unknown_hooks={unknown_hooks!r} is none of 'warn', 'error', 'ignore'"

@@ -945,3 +945,34 @@ async def test_photon_classes_of_the_host_are_not_taken(photons):
     async with Loader() as loader:
         await loader.load_photon(path)
         assert list(loader.photons) == ["Mine"]
+
+
+async def test_calls_of_hooks_are_traced_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain and awaited ones, those that raise, and those inside of others."""
+    (tmp_path / "geo.py").write_text(
+        "import luminal\n\n\nclass Geo(luminal.IPhoton):\n"
+        "    photon_name = 'geo'\n\n"
+        "    @luminal.hookimpl\n    def locate(self, place): return 1 / place\n\n"
+        "    @luminal.hookimpl\n    def outer(self):\n"
+        "        return self.context.hook.locate(place=2)\n"
+    )
+    monkeypatch.setenv("LUMINAL_TRACE", "hooks")
+    async with Loader() as loader:
+        await (await loader.load_photons(tmp_path)).start()
+        loader.hook.outer()
+        await loader.ahook.locate(place=1)
+        with pytest.raises(ZeroDivisionError):
+            loader.hook.locate(place=0)
+    lines = capsys.readouterr().err.splitlines()
+    told = [line.partition("  ")[2].rpartition("  ")[0] for line in lines]
+    assert told == [
+        "MainThread    locate(place=2)  [geo]  -> [0.5]",
+        "MainThread  outer()  [geo]  -> [[0.5]]",
+        "MainThread  locate(place=1)  [geo]  -> [1.0]",
+        f"MainThread  locate(place=0)  [geo]  raised {DIVIDED}",
+    ]
+
+
+DIVIDED = "ZeroDivisionError: division by zero"
