@@ -32,6 +32,7 @@ __all__ = [
     "disable_command",
     "enable_command",
     "log_command",
+    "log_lines",
     "reload_command",
     "unload_command",
 ]
@@ -255,21 +256,21 @@ def log_command(
         events, records = answer["events"], answer["records"]
         print_json("log", Exit.FINE, events=events, records=records)
         return Exit.FINE
-    found = [*_log_lines(answer)]
+    found = [*log_lines(answer)]
     for line in found[len(found) - min(lines, len(found)) :]:
         click.echo(line)
     with contextlib.suppress(HostNotRunningError):  # the end of the host is the end
         while follow:
             time.sleep(_FOLLOW_INTERVAL)
             answer = ask_host(answer["pid"], request)
-            now = [*_log_lines(answer)]
+            now = [*log_lines(answer)]
             for line in _later(found, now):
                 click.echo(line)
             found = now
     return Exit.FINE
 
 
-def _log_lines(answer: dict[str, Any]) -> Iterator[str]:
+def log_lines(answer: dict[str, Any]) -> Iterator[str]:
     """Yield events and records of a host as lines, oldest first."""
     entries = [(event["at"], step_line(event)) for event in answer["events"]]
     for record in answer["records"]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
 import click
 
 from luminal.cli._options import ask_host, command, host_option
@@ -21,7 +24,7 @@ from luminal.cli._output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import RenderableType
     from rich.table import Table
@@ -45,7 +48,11 @@ _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS"
 def top_command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
     """Show a running host live: photons, calls, time, threads, tasks.
 
-    Ctrl-C ends the table, not the host. CALLS, ERRORS and MS (milliseconds spent in its
+    Up and down, or k and j, select a photon: r reloads it, d disables it, l shows what
+    it did and logged. e enables all that are disabled, s sorts by another column, space
+    pauses, q or Ctrl-C ends the table, not the host.
+
+    CALLS, ERRORS and MS (milliseconds spent in its
     hooks, an estimate) count since a photon's last swap, but errors of its tasks and
     threads since it was loaded. A quarantined photon has a hook that is skipped, as it
     has failed again and again. THREADS and TASKS are those
@@ -78,56 +85,206 @@ def _show_live(host: int, status: dict[str, Any], every: float) -> Exit:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
+    view = _View(host)
+
     def screen() -> RenderableType:
-        return live_table(status, console.width, console.height)
+        return live_table(status, console.width, console.height, view)
 
     # On the alternate screen, so that the terminal's content comes back at the end.
     live = Live(screen(), console=console, screen=True, auto_refresh=False)
-    try:  # not `with`: that restores nothing where a signal interrupts its start
-        live.start()
-        while True:
-            live.update(screen(), refresh=True)
-            time.sleep(every)
-            status = ask_host(host, {"ask": "status"})
+    with _keys() as read_keys:
+        try:  # not `with`: that restores nothing where a signal interrupts its start
+            live.start()
+            while True:
+                due = time.monotonic() + every
+                while True:
+                    live.update(screen(), refresh=True)
+                    typed = read_keys(max(due - time.monotonic(), 0))
+                    if not typed:
+                        break
+                    for key in typed:
+                        if key == "q":
+                            return Exit.FINE
+                        view.press(key, status["photons"])
+                    if set(typed) & set("rde"):
+                        status = ask_host(host, {"ask": "status"})
+                if not view.is_paused:
+                    status = ask_host(host, {"ask": "status"})
+                    view.look()
+        finally:
+            live.stop()
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Read keys from the terminal, which does not show them meanwhile.
+
+    Yields:
+        A function that returns the next keys, none after so many seconds. Where there
+        is no terminal to read from, it only waits.
+    """
+
+    def wait(seconds: float) -> str:
+        time.sleep(seconds)
+        return ""
+
+    try:
+        import termios
+        import tty
+
+        number = sys.stdin.fileno()
+        before = termios.tcgetattr(number)
+    except (ImportError, OSError, ValueError, AttributeError, termios.error):
+        yield wait
+        return
+    tty.setcbreak(number)
+
+    def read(seconds: float) -> str:
+        if not select.select([number], [], [], seconds)[0]:
+            return ""
+        typed = os.read(number, 64).decode(errors="replace")
+        if not typed:  # the end of the input: there will be no more keys
+            time.sleep(seconds)
+        for sequence, key in _ARROWS.items():
+            typed = typed.replace(sequence, key)
+        return typed
+
+    try:
+        yield read
     finally:
-        live.stop()
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
-def live_table(status: dict[str, Any], width: int, height: int) -> RenderableType:
+_ARROWS = {"\x1b[A": "k", "\x1b[B": "j", "\x1bOA": "k", "\x1bOB": "j"}
+"""What arrow keys send, with and without application mode → the letter."""
+
+_ORDERS = ("", "errors", "calls", "seconds", "name")
+"""What ``s`` sorts by, one after the other; first the order of the host."""
+
+_HELP = "j k select  r reload  d disable  e enable  l log  s sort  space pause  q quit"
+
+
+@attrs.define
+class _View:
+    """What the keys have chosen.
+
+    Args:
+        host: The process that is shown.
+    """
+
+    host: int
+    order: str = ""
+    selected: str = ""
+    is_paused: bool = False
+    # What came of the latest key.
+    message: str = ""
+    # The photon's whose log is shown, and its lines.
+    logged: str = ""
+    log: list[str] = attrs.Factory(list)
+
+    def arranged(self, photons: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return *photons* in the chosen order."""
+        if self.order == "name":
+            return sorted(photons, key=lambda photon: photon["name"].casefold())
+        if self.order:
+            return sorted(photons, key=lambda photon: -photon[self.order])
+        return list(photons)
+
+    def press(self, key: str, photons: Sequence[dict[str, Any]]) -> None:
+        """Do what *key* stands for."""
+        self.message = ""
+        names = [photon["name"] for photon in self.arranged(photons)]
+        at = names.index(self.selected) if self.selected in names else -1
+        if key in "jk" and names:
+            step = 1 if key == "j" else -1
+            self.selected = names[min(max(at + step, 0), len(names) - 1)]
+            self.logged = self.selected if self.logged else ""
+            self.look()
+        elif key == "s":
+            self.order = _ORDERS[(_ORDERS.index(self.order) + 1) % len(_ORDERS)]
+            self.message = f"sorted by {self.order or 'the order of loading'}"
+        elif key == " ":
+            self.is_paused = not self.is_paused
+        elif key == "e":
+            self._ask("enable", [])
+        elif key in "rdl" and at < 0:
+            self.message = "select a photon first, with j and k"
+        elif key == "r":
+            self._ask("reload", [self.selected])
+        elif key == "d":
+            self._ask("disable", [self.selected])
+        elif key == "l":
+            self.logged = "" if self.logged else self.selected
+            self.look()
+
+    def look(self) -> None:
+        """Read the log that is shown anew."""
+        self.log = []
+        if self.logged:
+            from luminal.cli._remote import log_lines
+
+            answer = ask_host(self.host, {"ask": "log", "photon": self.logged})
+            self.log = list(log_lines(answer))
+
+    def _ask(self, ask: str, names: list[str]) -> None:
+        answer = ask_host(self.host, {"ask": ask, "photons": names}, None)
+        problem = answer.get("problem") or answer.get("unknown")
+        rows = answer.get("photons", ())
+        done = ", ".join(clean(row["photon"]) for row in rows)
+        self.message = f"{ask}: {done or 'nothing to do'}"
+        if problem is not None:
+            why = f": {problem['why']}" if problem["why"] else ""
+            self.message = clean(f"{ask}: {problem['what']}{why}")
+
+
+def live_table(
+    status: dict[str, Any], width: int, height: int, view: _View | None = None
+) -> RenderableType:
     """Return the live table, as much of it as fits.
 
     Args:
         status: As `luminal.managers.status.status_of` returns it.
         width: Columns of the terminal.
         height: Its lines.
+        view: What was chosen by keys; None where there are none.
     """
     from rich.console import Group
     from rich.text import Text
 
-    photons = status["photons"]
-    # One line a failure, while as many photons still fit.
+    view = view or _View(status["pid"])
+    photons = view.arranged(status["photons"])
+    # One line a failure, or the log, while as many photons still fit.
     most = max(min(height // 4, height - _AROUND - 1), 0)
-    why = [_why(photon) for photon in photons if photon["problem"]][:most]
-    room = max(height - _AROUND - len(why), 1)
-    rows = [_row(photon) for photon in _most_important(photons, room)]
+    why = [_why(photon) for photon in photons if photon["problem"]]
+    below = [(text, "") for text in view.log] or [(text, "red") for text in why]
+    below = (below[-most:] if view.log else below[:most]) if most else []
+    room = max(height - _AROUND - len(below), 1)
+    shown = _most_important(photons, room)
+    if view.order or view.selected:
+        names = [photon["name"] for photon in photons]
+        at = names.index(view.selected) if view.selected in names else 0
+        first = max(min(at - room // 2, len(photons) - room), 0)
+        shown = photons[first : first + room]
+    rows = [_row(photon) for photon in shown]
     left = len(photons) - room
     foot = f"{left} more; a taller terminal shows them" if left > 0 else ""
 
     def line(text: str, style: str = "") -> Text:
         return Text(text, style, no_wrap=True, overflow="ellipsis")
 
+    paused = "  paused" if view.is_paused else ""
     return Group(
-        line(_headline(status), "bold"),
+        line(_headline(status) + paused, "bold"),
         line(_argv(status), "bright_black"),
         line(""),
-        _table(rows, width),
-        line(foot, "bright_black"),
-        *(line(text, "red") for text in why),
-        line("Ctrl-C ends this table; the host keeps running", "bright_black"),
+        _table(rows, width, clean(view.selected)),
+        line(view.message or foot, "" if view.message else "bright_black"),
+        *(line(text, style) for text, style in below),
+        line(_HELP, "bright_black"),
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
+def _table(rows: Sequence[tuple[str, ...]], width: int, selected: str = "") -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -142,7 +299,7 @@ def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
         cells = [Text(cell, style_of(cell)) for cell in row[: len(widths)]]
         if len(cells) > 4 and row[4] != "0":
             cells[4].stylize("red")
-        table.add_row(*cells)
+        table.add_row(*cells, style="reverse" if row[0] == selected else "")
     return table
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import luminal
 from luminal.cli._top import live_table
 from luminal.managers.status import status_of
-from tests.cli.running import geo, running
+from tests.cli.running import GEO, geo, running
 from tests.cli.screen import on_screen
 from tests.cli.terminal import Terminal
 from tests.waiting import DEADLINE
@@ -194,7 +194,7 @@ def test_the_live_table_follows_and_leaves_on_ctrl_c(terminal: Terminal) -> None
     words = [sys.executable, "-m", "luminal", "top", "--every", "0.1"]
     with running(terminal, "watch", "a") as host:
         with on_screen(words, terminal.place, terminal.env) as screen:
-            assert "\x1b[?1049h" in screen.until("ends this table")
+            assert "\x1b[?1049h" in screen.until("q quit")
             terminal.write({"a/geo.py": geo("two")})
             host.until(event="swapped")
             screen.until("running\x1b[0m    2")
@@ -213,7 +213,7 @@ def test_a_table_that_is_told_to_end_gives_the_screen_back(
     words = [sys.executable, "-m", "luminal", "top"]
     with running(terminal, "run", "a") as host:
         with on_screen(words, terminal.place, terminal.env) as screen:
-            screen.until("ends this table")
+            screen.until("q quit")
             os.kill(screen.pid, number)
             rest = screen.rest()
         assert "\x1b[?1049l" in rest
@@ -242,7 +242,7 @@ def test_the_live_table_ends_with_its_host(terminal: Terminal) -> None:
     words = [sys.executable, "-m", "luminal", "top", "--every", "0.1"]
     with running(terminal, "run", "a") as host:
         with on_screen(words, terminal.place, terminal.env) as screen:
-            screen.until("ends this table")
+            screen.until("q quit")
             host.end()
             assert "no host runs" in screen.rest()
         assert screen.code == 5
@@ -277,3 +277,36 @@ def test_top_into_a_pipe_is_shown_once(terminal: Terminal) -> None:
         host.end()
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr.startswith("host ")
+
+
+def test_keys_select_reload_disable_and_enable(terminal: Terminal) -> None:
+    """The terminal is as it was, after q too."""
+    terminal.write({"a/geo.py": geo("one"), "a/rain.py": GEO.replace("geo", "rain")})
+    words = ["sh", "-c", f"{sys.executable} -m luminal top --every 60; stty -a"]
+    with running(terminal, "run", "a") as host:
+        with on_screen(words, terminal.place, terminal.env) as screen:
+            screen.until("q quit")
+            screen.type("r")
+            screen.until("select a photon first")
+            screen.type("j")
+            screen.until("\x1b[7m")
+            screen.type("r")
+            screen.until("reload: geo")
+            screen.type("l")
+            screen.until("swapped")
+            screen.type("\x1b[B")
+            screen.until("rain  #1")
+            screen.type("ls")
+            screen.until("sorted by errors")
+            screen.type("d")
+            screen.until("disable: rain")
+            status = terminal.luminal("top", "--json").json()
+            assert status["disabled"] == ["rain"]
+            screen.type("e")
+            screen.until("enable: rain")
+            screen.type("q")
+            rest = screen.rest()
+        assert screen.code == 0
+        assert " icanon" in rest
+        assert " echo " in rest
+        host.end()
