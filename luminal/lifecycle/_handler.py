@@ -279,7 +279,8 @@ class Handler:
             problem: Why it failed.
             warnings: What is wrong all the same.
         """
-        origin = self.candidate.origin if self.candidate is not None else ""
+        candidate = self._life.candidate
+        origin = candidate.origin if candidate is not None else ""
         return Outcome(
             self.name, result, origin, self.filepath, self.number, problem, warnings
         )

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from luminal.interfaces import Subject
     from luminal.lifecycle._batch import Registry
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
+    from luminal.lifecycle._handler import Handler
     from luminal.model import Candidate, SwapChanges
 
 __all__ = ["Events", "Runtime", "UnknownHooks", "settings_for"]
@@ -163,9 +164,12 @@ class Events:
             call_soon(self._emit_deferred)
 
     def _emit_deferred(self) -> None:
-        with suppress(IndexError):  # until it is empty; other threads may take from it
-            while True:
-                self._emit(self._deferred.popleft())
+        while self._deferred:
+            try:
+                event = self._deferred.popleft()
+            except IndexError:  # another thread has taken it
+                return
+            self._emit(event)
 
     def _emit(self, event: Event) -> None:
         self.journal.append(event)
@@ -513,7 +517,7 @@ class Runtime:
             self.plugins.unregister(name=handler.name)
         return is_called
 
-    async def drain(self, handler: Subject) -> None:
+    async def drain(self, handler: Handler) -> None:
         """Wait for the calls of an unregistered photon, up to the drain deadline.
 
         A call that waits for this itself, or that runs this event loop, cannot end
@@ -527,7 +531,7 @@ class Runtime:
         is_idle = await plugins.wait_idle(handler.instance, limit, with_loop=True)
         self.drained(handler, time.monotonic() - began, is_idle=is_idle)
 
-    def drained(self, handler: Subject, seconds: float, *, is_idle: bool) -> None:
+    def drained(self, handler: Handler, seconds: float, *, is_idle: bool) -> None:
         """Emit that calls were waited for; those left are led elsewhere from now on."""
         problem = None
         if not is_idle:
@@ -544,7 +548,7 @@ class Runtime:
     def emit(
         self,
         kind: EventKind,
-        handler: Subject,
+        handler: Handler,
         *,
         seconds: float = 0.0,
         problem: Problem | None = None,
@@ -565,14 +569,16 @@ class Runtime:
             files: Paths of the files that have changed.
             photons: Names of the photons that the same step concerns.
         """
+        # Not by the Handler's properties: each reload emits several events.
+        name, life = handler.name, handler._life
         if number is None:
-            number = handler.number
+            number = life.generation.number if life.generation is not None else 0
         self.events.emit(
             Event(
                 kind,
-                handler.name,
+                name,
                 number,
-                handler.filepath,
+                life.filepath,
                 seconds,
                 problem,
                 hooks=hooks,
@@ -581,7 +587,7 @@ class Runtime:
             )
         )
         if kind is EventKind.UNLOADED:
-            self.failures.forget(handler.name)
+            self.failures.forget(name)
 
     def emit_candidate(
         self, kind: EventKind, candidate: Candidate, problem: Problem | None = None

@@ -297,7 +297,7 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     """
     instance = handler.instance
     cls = type(instance)
-    if handler.factory is None and not issubclass(cls, IPhoton):
+    if not issubclass(cls, IPhoton) and handler.factory is None:
         return None
     own = own_values_of(instance)
     value = own[name] if name in own else static_of(cls, name)

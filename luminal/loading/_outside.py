@@ -66,7 +66,7 @@ class Outside:
     def note(self, generations: Iterable[Generation]) -> None:
         """Look at what *generations* have imported, where nobody did so before."""
         for generation in generations:
-            for fullname in _names(generation):
+            for fullname in _names(generation) if generation.outside else ():
                 if fullname not in self._seen and fullname in sys.modules:
                     self._seen[fullname] = self._look(fullname)
 
@@ -74,7 +74,7 @@ class Outside:
         """Return what *generations* have imported and is different on disk by now."""
         changed: dict[str, _Seen] = {}
         for generation in generations:
-            for fullname in _names(generation):
+            for fullname in _names(generation) if generation.outside else ():
                 seen = self._seen.get(fullname)
                 if (
                     seen is None
@@ -87,6 +87,8 @@ class Outside:
                     self._seen[fullname] = attrs.evolve(seen, stamp=now)
                 else:
                     changed[seen.path] = seen
+        if not changed:
+            return ()
         errors: dict[str, PhotonOutdatedError] = {}
         for seen in changed.values():
             error = self._error(seen)

@@ -76,8 +76,10 @@ class _LoopEvent:
 
     def set(self) -> None:
         """Set the event; called in a thread."""
-        with suppress(RuntimeError):  # the loop was closed: no coroutine waits
+        try:  # noqa: SIM105 - in each reload
             self.loop.call_soon_threadsafe(self._set)
+        except RuntimeError:  # the loop was closed: no coroutine waits
+            pass
 
     def _set(self) -> None:
         self.is_set = True

@@ -873,9 +873,9 @@ class Loader:
 
     def _remember(self, report: Report) -> None:
         """Let the outcomes of *report* replace earlier ones of the same photons."""
-        for name in {outcome.photon for outcome in report}:
-            self._outcomes.pop(name, None)
-        for outcome in report:
+        for outcome in report.outcomes:
+            self._outcomes.pop(outcome.photon, None)
+        for outcome in report.outcomes:
             self._outcomes.setdefault(outcome.photon, []).append(outcome)
 
     async def _watch(

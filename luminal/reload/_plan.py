@@ -318,7 +318,8 @@ class Change:
 
 def distribution_of(handler: Handler) -> str:
     """Return the distribution that a photon comes from; empty for a directory."""
-    return handler.candidate.distribution if handler.candidate is not None else ""
+    candidate = handler.candidate
+    return candidate.distribution if candidate is not None else ""
 
 
 def find_upgrades(

@@ -94,6 +94,9 @@ def refresh() -> None:
     """Wrap what has been imported since; nothing is imported for this."""
     global _is_on
     with _lock:
+        # Called for each step of a life: mostly nothing has been imported since.
+        if _wrapped and _missing.keys().isdisjoint(sys.modules.keys()):
+            return
         if not has_scopes():
             return
         if not _is_on:
@@ -101,8 +104,6 @@ def refresh() -> None:
             _missing.clear()
             for patch in _PATCHES:
                 _missing.setdefault(patch[0], []).append(patch)
-        elif _missing.keys().isdisjoint(sys.modules.keys()):
-            return
         # Called for each life that begins: what is wrapped is not looked at again.
         for module in _missing.keys() & sys.modules.keys():
             left = [patch for patch in _missing.pop(module) if not _wrap(*patch)]
