@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from luminal.cli._options import (
     DiscoveryOptions,
@@ -158,6 +159,9 @@ def run_command(
     ):
         if once and is_given:
             raise click.UsageError(f"--once and {other} exclude each other")
+    source = click.get_current_context().get_parameter_source("polling")
+    if source is ParameterSource.COMMANDLINE and not watch:
+        raise click.UsageError("--polling is about --watch, which is missing")
     reporter = _Reporter("run", as_json, is_once=once)
     return _run(
         options, reporter, page, polling, quarantine, is_watching=watch, is_safe=safe

@@ -33,6 +33,7 @@ from luminal.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from click.core import ParameterSource
     from click.shell_completion import CompletionItem
 
     from luminal.model import Candidate
@@ -163,8 +164,14 @@ _TYPE_NAMES = {
     dict: "table",
 }
 
+
+def variable_of(key: str) -> str:
+    """Return the environment variable that sets *key* of ``[tool.luminal]``."""
+    return f"LUMINAL_{key.upper().replace('-', '_')}"
+
+
 _ENVIRONMENT = (
-    *(f"LUMINAL_{key.upper().replace('-', '_')}" for key in KEYS if key != "photons"),
+    *(variable_of(key) for key in KEYS if key != "photons"),
     "LUMINAL_CACHE_DIR",
     "LUMINAL_RUNTIME_DIR",
     "LUMINAL_TRACE",
@@ -260,28 +267,36 @@ def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
             yield f"settings for {photon!r}, but no such photon", fix, _FILE
 
 
+def _other_setting(key: str, variable: str) -> tuple[Any, ParameterSource | None]:
+    """Return a setting of commands that run a host, and where it was set."""
+    from click.core import ParameterSource
+
+    if text := os.environ.get(variable):
+        kind = click.types.convert_type(KEYS[key])
+        return kind.convert(text, None, None), ParameterSource.ENVIRONMENT
+    table = _table()
+    return table.get(key), ParameterSource.DEFAULT_MAP if key in table else None
+
+
 def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
     """Return ``setting``, ``value`` and ``source`` of each setting in *ctx*."""
     from click.core import ParameterSource
 
     rows = []
-    for parameter in ctx.command.params:
-        name = str(parameter.name)
-        if name.replace("_", "-") not in KEYS:
-            continue
+    options = {str(parameter.name) for parameter in ctx.command.params}
+    for key in KEYS.keys() - {"photons"}:
+        name, variable = key.replace("-", "_"), variable_of(key)
+        if name in options:
+            value, found = ctx.params[name], ctx.get_parameter_source(name)
+        else:
+            value, found = _other_setting(key, variable)
         sources = {
             ParameterSource.COMMANDLINE: "argument",
-            ParameterSource.ENVIRONMENT: f"${parameter.envvar}",
+            ParameterSource.ENVIRONMENT: f"${variable}",
             ParameterSource.DEFAULT_MAP: _FILE,
         }
-        source = ctx.get_parameter_source(name)
-        rows.append(
-            {
-                "setting": name.replace("_", "-"),
-                "value": ctx.params[name],
-                "source": sources.get(source, "default") if source else "default",
-            }
-        )
+        source = sources.get(found, "default") if found else "default"
+        rows.append({"setting": key, "value": value, "source": source})
     rows.sort(key=lambda row: list(KEYS).index(row["setting"]))
     for photon, table in photon_settings().items():
         rows += [

@@ -90,6 +90,17 @@ def test_a_page_of_a_host_that_stops_at_once_is_refused(terminal: Terminal) -> N
     assert "--once and --page exclude each other" in said.err
 
 
+@pytest.mark.parametrize("option", ["--polling", "--no-polling"])
+def test_polling_without_a_watch_is_refused(terminal: Terminal, option: str) -> None:
+    """As an argument; in a file or a variable it is for other commands as well."""
+    terminal.write({"a/geo.py": geo("one")})
+    said = terminal.luminal("run", "--no-installed", "a", "--once", option)
+    assert said.code == 2
+    assert "--watch" in said.err
+    terminal.env["LUMINAL_POLLING"] = "1"
+    assert terminal.luminal("run", "--no-installed", "a", "--once").code == 0
+
+
 def test_run_with_watch_reloads_and_a_file_alone_can_be_watched(
     terminal: Terminal,
 ) -> None:

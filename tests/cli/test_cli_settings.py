@@ -62,7 +62,9 @@ def test_the_file_is_weaker_than_the_environment_and_that_than_arguments(
 def test_doctor_shows_each_setting_and_where_it_came_from(
     project: Terminal, golden: Callable[..., Said]
 ) -> None:
-    project.env["LUMINAL_API"] = "2"
+    project.env |= {"LUMINAL_API": "2", "LUMINAL_POLLING": "1"}
+    text = PROJECT.replace("[tool.luminal]\n", "[tool.luminal]\nquarantine = 3\n")
+    project.write({"pyproject.toml": text})
     arguments = ("doctor", "--config", "--group", "mine")
     golden("doctor-config", *arguments)
     rows = project.luminal(*arguments, "--json").json()["settings"]
@@ -71,10 +73,12 @@ def test_doctor_shows_each_setting_and_where_it_came_from(
         "group": "argument",
         "no-installed": "pyproject.toml",
         "recursive": "default",
+        "polling": "$LUMINAL_POLLING",
         "roots": "default",
         "only": "default",
         "without": "pyproject.toml",
         "api": "$LUMINAL_API",
+        "quarantine": "pyproject.toml",
         "photons.geo.city": "pyproject.toml",
     }
 
