@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from luminal.discovery._files import find_data_files as find_data_files
     from luminal.discovery._files import is_checkers_copy as is_checkers_copy
     from luminal.discovery._files import is_data as is_data
+    from luminal.discovery._files import is_data_file as is_data_file
     from luminal.discovery._files import read_bytes as read_bytes
     from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
@@ -36,6 +37,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_files": (
             "Stamp",
             "find_data_files",
+            "is_data_file",
             "is_checkers_copy",
             "is_data",
             "read_bytes",

@@ -35,6 +35,7 @@ __all__ = [
     "is_as_before",
     "is_checkers_copy",
     "is_data",
+    "is_data_file",
     "list_directory",
     "read_bytes",
     "settled",
@@ -457,6 +458,43 @@ def find_data_files(location: str, pattern: str) -> list[str]:
     found = glob.iglob(pattern, root_dir=folder, recursive=True)
     paths = {os.path.normpath(os.path.join(folder, each)) for each in found}
     return sorted(path for path in paths if is_data(path) and os.path.isfile(path))
+
+
+def is_data_file(location: str, pattern: str, path: str) -> bool:
+    """Whether the file at *path* is one that `find_data_files` returns.
+
+    Args:
+        location: As for that.
+        pattern: Likewise.
+        path: An absolute path.
+    """
+    folder = os.path.dirname(location)
+    if not path.startswith(os.path.join(folder, "")):
+        return False
+    parts = os.path.normpath(pattern).split(os.sep)
+    names = os.path.relpath(path, folder).split(os.sep)
+    return _matches(parts, names) and is_data(path) and os.path.isfile(path)
+
+
+def _matches(parts: list[str], names: list[str]) -> bool:
+    """Whether a path matches a pattern, both in parts, by the rules of `glob`."""
+    import fnmatch
+
+    if not parts:
+        return not names
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        if not rest:
+            return not any(name.startswith(".") for name in names)
+        return _matches(rest, names) or (
+            len(names) > 1 and names[0][0] != "." and _matches(parts, names[1:])
+        )
+    return (
+        bool(names)
+        and fnmatch.fnmatch(names[0], part)
+        and (part.startswith(".") or not names[0].startswith("."))
+        and _matches(rest, names[1:])
+    )
 
 
 def is_data(path: str) -> bool:

@@ -252,9 +252,9 @@ class Generation:
 
     def matches(self, path: str) -> bool:
         """Whether the file at *path* is one of those that it declares."""
-        from luminal.discovery import find_data_files
+        from luminal.discovery import is_data_file
 
-        return any(path in find_data_files(*each) for each in self.patterns)
+        return any(is_data_file(*each, path) for each in self.patterns)
 
     def take(self, files: Pinned) -> None:
         """Use *files* instead of those on disk."""
@@ -454,10 +454,11 @@ class Generation:
 
     def uses(self, other: Generation) -> bool:
         """Whether it has imported from *other*, also by way of a third."""
-        seen = [self]
-        for generation in seen:  # grows meanwhile
-            others = tuple(generation._foreign.values())  # noqa: SLF001 - our own
-            seen += [one for one in others if one not in seen]
+        seen, queue = {self}, [self]
+        while queue and other not in seen:
+            new = {*queue.pop()._foreign.values()} - seen  # noqa: SLF001 - our own
+            seen |= new
+            queue += new
         return other in seen
 
     def need(self, unit: str) -> None:

@@ -42,7 +42,24 @@ __all__ = [
     "is_file",
     "look",
     "may_hold",
+    "rows_of_record",
 ]
+
+
+def rows_of_record(text: str) -> list[tuple[str, str]]:
+    """Return (name as written, digest) of each file that a RECORD lists (PEP 376).
+
+    What importlib.metadata says leaves out files that are missing: those by which an
+    incomplete installation is known.
+
+    Raises:
+        csv.Error: It cannot be read.
+    """
+    import csv
+    import io
+
+    rows = csv.reader(io.StringIO(text, newline=""))
+    return [(row[0], row[1]) for row in rows if len(row) >= 2]
 
 
 @attrs.frozen
@@ -345,13 +362,13 @@ class DistributionOrigin:
                 errors="surrogateescape",
                 newline="",
             ) as file:
-                rows = [row for row in csv.reader(file) if len(row) >= 2]
+                rows = rows_of_record(file.read())
         except (OSError, csv.Error):
             return None
         site = os.path.dirname(self.metadata)
         found = tuple(
-            (row[0], os.path.normpath(os.path.join(site, row[0])), row[1])
-            for row in rows
+            (name, os.path.normpath(os.path.join(site, name)), digest)
+            for name, digest in rows
         )
         location = os.path.normpath(self.location)
         return found if any(path == location for _, path, _ in found) else None

@@ -8,8 +8,6 @@ the unit and of the library itself find them under the names that the library ha
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.loading._late import read_unit
-from luminal.loading._origin import look
+from luminal.loading._origin import look, rows_of_record
 from luminal.loading._source import digest_of
 
 if TYPE_CHECKING:
@@ -200,8 +198,7 @@ def _installed(name: str, *, is_checked: bool) -> _Library:
     record = found.read_text("RECORD")
     if record is None and is_checked:
         raise PhotonTornError(f"owns {name!r}, which has no RECORD yet")
-    rows = csv.reader(io.StringIO(record or ""))
-    files = tuple((row[0], row[1]) for row in rows if len(row) > 1)
+    files = tuple(rows_of_record(record or ""))
     library = _Library(name, os.fspath(str(found.locate_file(""))), files)
     compiled = [path for path, _ in files if path.endswith(tuple(EXTENSION_SUFFIXES))]
     if compiled:

@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 
+from luminal.discovery import find_data_files, is_data_file
 from luminal.model import EventKind
 from tests.reload.conftest import call_across, grow_old
 
@@ -228,3 +229,29 @@ async def test_an_old_call_reads_the_old_data(make_host, photons, way):
 
         found = await call_across(host, nothing)
         assert found == ["2", "2", "1", "2", "2"]
+
+
+def test_a_new_file_is_matched_as_glob_does(tmp_path):
+    """Without looking at all the others; hidden ones and directories as `glob` says."""
+    names = ["a.yaml", ".b.yaml", "conf/a.yaml", "conf/.d/a.yaml", "conf/d/e/f.yaml"]
+    names += ["conf/d/a.json", "conf/m.py", "x[1].yaml"]
+    for name in names:
+        path = tmp_path / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (tmp_path / "a.yaml").write_text("")
+    location = str(tmp_path / "p" / "__init__.py")
+    every = [str(path) for path in tmp_path.rglob("*")]
+    patterns = ["*.yaml", "**/*.yaml", "conf/**", "**", "conf/*/*", "*/d/**/*.yaml"]
+    patterns += [
+        ".*",
+        "conf/.d/*",
+        "x[[]1].yaml",
+        "./a.yaml",
+        "[!a]*",
+        "**/d/**",
+        "**/*",
+    ]
+    for pattern in patterns:
+        found = sorted(p for p in every if is_data_file(location, pattern, p))
+        assert found == find_data_files(location, pattern), pattern
