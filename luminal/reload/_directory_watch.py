@@ -83,7 +83,10 @@ Who changes two files that need each other saves one after the other.
 """
 
 _INTERVAL = 0.25
-"""Seconds between looks at what is installed, while something has failed."""
+"""Seconds between looks at what is installed, while something has failed.
+
+After as many, what could not be applied is tried again.
+"""
 
 
 @attrs.define(eq=False)
@@ -370,6 +373,8 @@ class DirectoryWatch:
     _self_writers: SelfWriters = attrs.Factory(SelfWriters)
     # Units whose files differ from what runs, as they have written them themselves.
     _delayed: set[str] = attrs.Factory(set)
+    # What could not be applied, and is to be tried again.
+    _unapplied: Batch | None = None
     # What is installed; None while nothing has failed.
     _installed: Installed | None = None
 
@@ -500,10 +505,25 @@ class DirectoryWatch:
     def _on_batch(self, batch: Batch, is_new: bool = False) -> None:
         """Bring the photons up to date; in the watcher's thread.
 
+        What could not be applied, since something of ours or of the system has failed,
+        is tried again a little later, and with the next change.
+
         Args:
             batch: What has changed.
             is_new: Whether to look for new photons whatever has changed.
         """
+        before, self._unapplied = self._unapplied, batch
+        if before is not None:
+            self._unapplied = batch = batch.after(before)
+        try:
+            self._bring_up_to_date(batch, is_new)
+        except BaseException:
+            if before is None:
+                self._watcher.call_later(_INTERVAL, self._retry)
+            raise
+        self._unapplied = None
+
+    def _bring_up_to_date(self, batch: Batch, is_new: bool) -> None:
         look_at_writes()
         self._unreachable.on_batch(batch)
         time.sleep(self._storms.delay(batch.began))

@@ -55,6 +55,16 @@ class Batch:
         """Every path of the batch."""
         return self.created | self.changed | self.deleted
 
+    def after(self, earlier: Batch) -> Batch:
+        """Return this batch and an *earlier* one as one; of each file the latest."""
+        paths = self.paths
+        return attrs.evolve(
+            self,
+            created=self.created | (earlier.created - paths),
+            changed=self.changed | (earlier.changed - paths),
+            deleted=self.deleted | (earlier.deleted - paths),
+        )
+
     def __len__(self) -> int:
         return len(self.created) + len(self.changed) + len(self.deleted)
 
