@@ -121,6 +121,8 @@ def patch_pickler() -> None:
 
 def restore_pickler() -> None:
     """Undo `patch_pickler`; another function over ours stays, and ours below it."""
+    if "multiprocessing.reduction" not in sys.modules:
+        return
     pickler = _pickler()
     ours: Any = getattr(pickler, "reducer_override", None)
     if not hasattr(ours, "luminal_replaced"):
