@@ -269,6 +269,7 @@ class Loader:
         return self.loader.on_hooks_changed(callback)
 
     load = blocking_method(AsyncLoader.load)
+    check_settings = blocking_method(AsyncLoader.check_settings)
     load_photon = _loading_method(AsyncLoader.load_photon)
     load_photons = _loading_method(AsyncLoader.load_photons)
     start = blocking_method(AsyncLoader.start)

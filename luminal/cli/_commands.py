@@ -22,6 +22,7 @@ from luminal.cli._options import (
     complete_photon,
     discovery_options,
     host_option,
+    settings_file,
     state_of,
 )
 from luminal.cli._output import (
@@ -531,7 +532,7 @@ def check_command(
     """Check whether photons can be loaded, and reloaded safely.
 
     Their modules are executed twice, as a reload would do, no photon is started, and
-    all are unloaded again. The
+    all are unloaded again. The settings in pyproject.toml are checked as well. The
     photons of each PATH are checked; without PATH, the installed ones. What they
     require is loaded as well.
     """
@@ -596,11 +597,15 @@ def _load(
         The report of the first load, and for each photon what failed the second time.
     """
     from luminal.managers import Loader
-    from luminal.model import Deadlines
+    from luminal.model import Deadlines, Report
 
     async def load() -> tuple[Report, dict[str, list[ReloadIssue]]]:
-        async with Loader(cache=False, deadlines=Deadlines(load=timeout)) as loader:
-            report = await loader.load(candidates)
+        deadlines = Deadlines(load=timeout, start=timeout)
+        file = settings_file()
+        async with Loader(cache=False, deadlines=deadlines, settings=file) as loader:
+            loaded = await loader.load(candidates)
+            wrong = {o.photon: o for o in await loader.check_settings()}
+            report = Report(tuple(wrong.get(o.photon, o) for o in loaded))
             with contextlib.suppress(LuminalError):  # each is in the report
                 await loader.reload_photons(list(loader.photons), "component")
             names = {outcome.photon for outcome in report.loaded}

@@ -20,6 +20,7 @@ from luminal.cli._options import (
     command,
     discovery_options,
     setting_sources,
+    settings_file,
     state_of,
     unused_settings,
 )
@@ -46,7 +47,8 @@ __all__ = ["doctor_command"]
 @click.option(
     "--import-time",
     is_flag=True,
-    help="Load the photons, which executes them, and show how long each takes.",
+    help="Load the photons, which executes them; show how long each takes, and which "
+    "settings do not fit.",
 )
 @click.option(
     "--fix", "wants_fix", is_flag=True, help="Remove sockets of hosts that ended."
@@ -108,7 +110,8 @@ def doctor_command(
     found = options.find()
     seconds = perf_counter() - began
     findings = list(_findings(options.paths, found))
-    times = _import_times(found) if import_time else {}
+    times, wrong = _import(found) if import_time else ({}, [])
+    findings += wrong
     code = Exit.FAILED if findings else Exit.FINE
     versions = _versions()
     if as_json:
@@ -160,24 +163,32 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _import_times(found: Sequence[Candidate]) -> dict[str, float]:
-    """Load one file after the other; return photon → seconds, its imports included."""
+def _import(found: Sequence[Candidate]) -> tuple[dict[str, float], list[_Finding]]:
+    """Load one file after the other.
+
+    Returns:
+        Photon → seconds, its imports included; and what is wrong with its settings.
+    """
     from luminal.managers import Loader
 
-    async def load() -> dict[str, float]:
+    async def load() -> tuple[dict[str, float], list[_Finding]]:
         times = {}
-        async with Loader(cache=False) as loader:
+        async with Loader(cache=False, settings=settings_file()) as loader:
             for candidate in found:
                 if state_of(candidate) == "ok" and candidate.name not in loader.photons:
                     began = perf_counter()
                     await loader.load([candidate])
                     times[candidate.name] = perf_counter() - began
-        return times
+            problems = [o.problem for o in await loader.check_settings() if o.problem]
+            return times, [
+                _Finding(f"{p.what} [{p.code}]: {p.why}", p.hint, f"{p.file}:{p.line}")
+                for p in problems
+            ]
 
     with contextlib.redirect_stdout(sys.stderr):
-        times = run_async(load())
+        result = run_async(load())
     exit_after_timeout(Exit.FAILED)
-    return times
+    return result
 
 
 # --- Findings ------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from luminal.cli._options import (
     DiscoveryOptions,
     command,
     discovery_options,
-    photon_settings,
+    settings_file,
 )
 from luminal.cli._output import (
     EXIT_TIMEOUT,
@@ -225,7 +225,7 @@ def _run(
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     loader = Loader(
-        settings=photon_settings(), roots=options.roots, quarantine=quarantine
+        settings=settings_file(), roots=options.roots, quarantine=quarantine
     )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)

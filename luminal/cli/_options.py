@@ -51,6 +51,7 @@ __all__ = [
     "host_option",
     "photon_settings",
     "setting_sources",
+    "settings_file",
     "state_of",
     "unused_settings",
 ]
@@ -250,6 +251,11 @@ def photon_settings() -> dict[str, dict[str, Any]]:
     return table
 
 
+def settings_file() -> str | None:
+    """Return the file with the photons' settings; None where there is none."""
+    return _FILE if os.path.isfile(_FILE) else None
+
+
 def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
     """Yield each setting that has no effect: what it is, the fix, and its file.
 
@@ -260,11 +266,13 @@ def unused_settings(photons: Collection[str]) -> Iterator[tuple[str, str, str]]:
         if name.startswith("LUMINAL_") and name not in _ENVIRONMENT:
             fix = f"unset it{did_you_mean(name, _ENVIRONMENT, '; ')}"
             yield f"unknown environment variable {name!r}", fix, ""
-    for photon in photon_settings():
-        if photon not in photons:
-            question = did_you_mean(photon, photons, "; ")
-            fix = f"remove [tool.luminal.photons.{photon}]{question}"
-            yield f"settings for {photon!r}, but no such photon", fix, _FILE
+    if settings_file() is None:
+        return
+    from luminal.lifecycle import SettingsFile, unused_tables
+
+    for error in unused_tables(SettingsFile(_FILE), photons):
+        place = f"{_FILE}:{error.line}" if error.line else _FILE
+        yield error.what, error.hint or "", place
 
 
 def _other_setting(key: str, variable: str) -> tuple[Any, ParameterSource | None]:

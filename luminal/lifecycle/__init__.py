@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from luminal.lifecycle._runtime import Events as Events
     from luminal.lifecycle._runtime import Runtime as Runtime
     from luminal.lifecycle._runtime import UnknownHooks as UnknownHooks
+    from luminal.lifecycle._settings import SettingsFile as SettingsFile
+    from luminal.lifecycle._settings import settings_for as settings_for
+    from luminal.lifecycle._settings import unused_tables as unused_tables
     from luminal.lifecycle._steps import is_containable as is_containable
     from luminal.lifecycle._steps import method_of as method_of
     from luminal.lifecycle._steps import run_step as run_step
@@ -51,6 +54,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_handler": ("Handler",),
         "_lock": ("CrossLoopLock", "forked_while_busy"),
         "_runtime": ("Events", "Runtime", "UnknownHooks"),
+        "_settings": ("SettingsFile", "settings_for", "unused_tables"),
         "_steps": ("is_containable", "method_of", "run_step"),
     },
 )

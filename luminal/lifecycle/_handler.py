@@ -506,6 +506,7 @@ class Handler:
         """Let go of the photon's class and modules, so that they can be collected."""
         life = self._life
         life.generation = life.factory = life.instance = None
+        life.context.settings = None  # an instance of a class of the photon's
 
     def _adopt(self, other: Handler) -> None:
         """Take over the life of *other*, with one store.

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import time
-import types
 import warnings
 import weakref
 from collections import deque
@@ -24,7 +23,6 @@ from luminal.errors import (
     LuminalWarning,
     PhotonDependencyError,
     PhotonNotFoundError,
-    PhotonSettingsError,
     PhotonTimeoutError,
     PhotonValidationError,
     did_you_mean,
@@ -32,7 +30,12 @@ from luminal.errors import (
 from luminal.hooks import PluginManager
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._contained import Failures
-from luminal.lifecycle._steps import DefaultLifecycle, is_real_interrupt, method_of
+from luminal.lifecycle._steps import (
+    DefaultLifecycle,
+    is_real_interrupt,
+    method_of,
+    run_step,
+)
 from luminal.lifecycle._survivors import Survivors
 from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._handler import Handler
     from luminal.model import Candidate, SwapChanges
 
-__all__ = ["Events", "Runtime", "UnknownHooks", "settings_for"]
+__all__ = ["Events", "Runtime", "UnknownHooks"]
 
 _NOTHING = nullcontext()
 _OWN = DefaultLifecycle()
@@ -186,105 +189,6 @@ class Events:
                     self.report_failure(subscriber, error)
 
 
-def settings_for(name: str, factory: Any, table: Mapping[str, Any]) -> Any:
-    """Return the settings of the photon *name*.
-
-    Args:
-        name: Name of the photon.
-        factory: Its class, or None.
-        table: What the host has set.
-
-    Returns:
-        An instance of the attrs class ``factory.photon_settings``; where the photon
-        declares none, *table*, read-only.
-
-    Raises:
-        PhotonSettingsError: A setting is unknown, missing, or refused by the class.
-    """
-    declared = _declared(factory)
-    if declared is None:
-        return types.MappingProxyType(dict(table))
-    if not (isinstance(declared, type) and attrs.has(declared)):
-        raise PhotonSettingsError(
-            "'photon_settings' is no attrs class",
-            photon=name,
-            hint="decorate it with attrs.frozen",
-        )
-    known = {field.alias: field for field in attrs.fields(declared) if field.init}
-    for key in table:
-        if key not in known:
-            raise _unknown(name, key, list(known))
-    for key, field in known.items():
-        if key not in table and field.default is attrs.NOTHING:
-            raise PhotonSettingsError(
-                f"needs the setting {key!r}",
-                photon=name,
-                hint=f"set it in the host's settings of {name!r}",
-            )
-    _check_types(name, declared, known, table)
-    try:
-        return declared(**table)
-    except Exception as error:
-        raise PhotonSettingsError(
-            "refuses its settings",
-            photon=name,
-            why=f"{type(error).__name__}: {error.args[0] if error.args else error}",
-            hint=f"correct the host's settings of {name!r}",
-        ) from error
-
-
-def _declared(factory: Any) -> Any:
-    """Look ``photon_settings`` up; a metaclass of the photon's does not get to run."""
-    if issubclass(type(factory), type):
-        return static_of(factory, "photon_settings")
-    return None
-
-
-def _unknown(name: str, key: str, known: list[str]) -> PhotonSettingsError:
-    has = ", ".join(map(repr, known)) or "none"
-    return PhotonSettingsError(
-        f"has no setting {key!r}",
-        photon=name,
-        why=f"its settings are: {has}",
-        hint=did_you_mean(key, known) or "remove it",
-    )
-
-
-def _check_types(
-    name: str,
-    declared: type,
-    known: Mapping[str, attrs.Attribute[Any]],
-    table: Mapping[str, Any],
-) -> None:
-    """Check values against annotations that are plain classes.
-
-    A field with a converter is not checked: the converter may take anything.
-
-    Raises:
-        PhotonSettingsError: A value is of another type.
-    """
-    import typing
-
-    try:
-        hints = typing.get_type_hints(declared)
-    except Exception:  # noqa: BLE001 - annotations may say anything
-        return
-    for key, value in table.items():
-        field = known[key]
-        kind = hints.get(field.name)
-        if field.converter is not None or type(kind) is not type:
-            continue
-        is_whole = kind is float and type(value) is int
-        is_truth = isinstance(value, bool) and kind in (int, float)
-        if not is_whole and (is_truth or not isinstance(value, kind)):
-            raise PhotonSettingsError(
-                f"cannot take {value!r} for the setting {key!r}",
-                photon=name,
-                why=f"it is of type {type(value).__name__!r}, not {kind.__name__!r}",
-                hint=f"correct the host's settings of {name!r}",
-            )
-
-
 @attrs.define(eq=False, repr=False)
 class Runtime:
     """What all the photons of a host share.
@@ -397,10 +301,28 @@ class Runtime:
         Raises:
             PhotonSettingsError: What is set for it is not what it declares.
         """
-        table = self.settings.get(handler.name, {})
-        handler.context.settings = settings_for(handler.name, handler.factory, table)
+        handler.context.settings = await self.settings_of(handler)
         self._follow_required(handler)
         return await self._step("photon_create", handler)
+
+    async def settings_of(self, handler: Subject) -> Any:
+        """Return the settings of a photon; as its own class where it declares one.
+
+        Raises:
+            PhotonSettingsError: They do not fit.
+        """
+        name, factory = handler.name, handler.factory
+        is_class = issubclass(type(factory), type)  # no metaclass of it is asked
+        declared = static_of(factory, "photon_settings") if is_class else None
+        if declared is None:
+            return MappingProxyType(dict(self.settings.get(name, {})))
+        from luminal.lifecycle._settings import settings_for
+
+        return await run_step(  # validators and converters are the photon's code
+            lambda: settings_for(name, declared, self.settings),
+            deadline=handler.deadlines.start,
+            name=f"settings {name}",
+        )
 
     def _follow_required(self, handler: Subject) -> None:
         """Let calls of a photon see one generation of each photon that it requires."""

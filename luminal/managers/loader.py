@@ -65,6 +65,7 @@ from luminal.model import (
 from luminal.store import SealedStore
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import (
         Callable,
         Collection,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         Policy,
         Reloaded,
         Reloader,
+        SettingsWatch,
     )
 
 __all__ = ["Handlers", "Loader"]
@@ -200,7 +202,10 @@ class Loader:
         project: Name of the pluggy project whose markers the host and its photons use.
         group: Entry-point group of the host's photons, for `load`.
         plugins: Where hooks are registered; by default a new manager of *project*.
-        settings: Photon name → what it finds in ``self.context.settings``.
+        settings: Photon name → what it finds in ``self.context.settings``; or the path
+            of a TOML file whose tables these are, in a ``pyproject.toml`` those below
+            ``[tool.luminal.photons]``. A watch reads the file again when it was edited,
+            and reloads the photons whose tables have changed.
         must_have: Names of photons without which the host cannot work. Where one could
             not be loaded, `load` raises its error; where one does not run, `start`
             does; also with *suppress_errors*. The other photons are loaded and started.
@@ -231,7 +236,7 @@ class Loader:
         project: str = "luminal",
         group: str = "luminal.photons",
         plugins: PluginManager | None = None,
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | _Path | None = None,
         must_have: Iterable[str] = (),
         deadlines: Deadlines | None = None,
         probation: Probation | float = 0.0,
@@ -245,6 +250,8 @@ class Loader:
         self.suppress_errors = suppress_errors
         # Photon → its latest outcomes; several where photons of one name were rejected.
         self._outcomes: dict[str, list[Outcome]] = {}
+        # Tables of settings that were warned of.
+        self._warned_settings: set[str] = set()
         # Held while something is loaded, reloaded or unloaded.
         self._lock = CrossLoopLock()
         self._registry = Registry()
@@ -252,7 +259,7 @@ class Loader:
         self._world.roots.declare(absolute_roots(roots))
         self._runtime = Runtime(
             plugins=plugins or PluginManager(project),
-            settings=settings or {},
+            settings=self._tables_of(settings),
             deadlines=deadlines or Deadlines(),
             host=host,
             registry=self._registry,
@@ -290,6 +297,7 @@ class Loader:
         self._distribution_watch: DistributionWatch | None = None
         # Photon → its file, and what discovery knew of it; see `disable_photons`.
         self._disabled: dict[str, tuple[str, Candidate | None]] = {}
+        self._settings_watch: SettingsWatch | None = None
         if logging:
             _log_events(self.events)
 
@@ -418,6 +426,21 @@ class Loader:
             candidates = await self._find(lambda: discover(group=self._group))
         return (await self._load(candidates, photon_base, other_classes)).report
 
+    async def check_settings(self) -> Report:
+        """Check the settings of the photons that are loaded; none is started.
+
+        Returns:
+            A failed outcome for each photon whose settings do not fit.
+        """
+        outcomes = []
+        for handler in self._registry.all().values():
+            try:
+                await self._runtime.settings_of(handler)
+            except LuminalError as error:
+                problem = Problem.of(error, "settings")
+                outcomes.append(handler._outcome(OutcomeResult.FAILED, problem))
+        return Report(tuple(outcomes))
+
     async def start(self) -> Report:
         """Start all photons that are loaded, in load order.
 
@@ -430,6 +453,7 @@ class Loader:
         """
         report = await start_all(self._registry.all().values())
         self._remember(report)
+        self._warn_of_settings()
         for name in self._must_have.values():
             handler = self._registry.get(name)
             if handler is None:
@@ -754,6 +778,7 @@ class Loader:
             await watch.stop(halt_threads)
             if self._directory_watch is watch:  # not where the stop was cancelled
                 self._directory_watch = None
+        await self._stop_watching_settings()
 
     async def pause_watching(self) -> None:
         """Apply no changes of files or distributions until `resume_watching`.
@@ -767,6 +792,8 @@ class Loader:
         for watch in (self._directory_watch, self._distribution_watch):
             if watch is not None:
                 await watch.pause()
+        if self._settings_watch is not None:
+            self._settings_watch.is_paused = True
 
     async def resume_watching(self) -> None:
         """Apply what has changed since `pause_watching`, and watch again.
@@ -780,6 +807,11 @@ class Loader:
         for watch in (self._directory_watch, self._distribution_watch):
             if watch is not None:
                 await watch.resume()
+        if self._settings_watch is not None:
+            import asyncio
+
+            self._settings_watch.is_paused = False
+            self._settings_watch.start(asyncio.get_running_loop())
 
     async def watch_distributions(self, polling: bool | None = None) -> None:
         """Swap in new versions of loaded distributions when they are installed.
@@ -805,6 +837,7 @@ class Loader:
         watch = DistributionWatch(self._reloader, self._lock, polling=polling)
         watch.start(asyncio.get_running_loop())
         self._distribution_watch = watch
+        self._watch_settings(asyncio.get_running_loop())
 
     async def stop_watching_distributions(self) -> None:
         """Stop watching distributions; their photons keep running."""
@@ -813,6 +846,7 @@ class Loader:
             await watch.stop()
             if self._distribution_watch is watch:
                 self._distribution_watch = None
+        await self._stop_watching_settings()
 
     async def close(self, force_stop: bool = False) -> None:
         """Unload everything, the last loaded first.
@@ -871,6 +905,48 @@ class Loader:
                     found.append((plugin, installed))
         return found
 
+    @staticmethod
+    def _tables_of(
+        settings: Mapping[str, Mapping[str, Any]] | _Path | None,
+    ) -> Mapping[str, Mapping[str, Any]]:
+        if isinstance(settings, str | os.PathLike):
+            from luminal.lifecycle import SettingsFile
+
+            return SettingsFile(settings)
+        return settings or {}
+
+    def _warn_of_settings(self) -> None:
+        """Warn of tables of settings that no photon has, once for each."""
+        tables, known = self._runtime.settings, {*self._registry.all()}
+        names = known | self._outcomes.keys() | self._warned_settings
+        if tables.keys() <= names:
+            return
+        from luminal.lifecycle import unused_tables
+
+        for problem in unused_tables(tables, names):
+            warnings.warn(LuminalWarning(str(problem)), stacklevel=3)
+        self._warned_settings |= tables.keys()
+
+    def _watch_settings(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Apply changes of the settings file, where there is one."""
+        from luminal.lifecycle import SettingsFile
+        from luminal.reload import SettingsWatch
+
+        settings = self._runtime.settings
+        if isinstance(settings, SettingsFile):
+            if self._settings_watch is None:
+                self._settings_watch = SettingsWatch(
+                    settings, self._reloader, self._lock
+                )
+            self._settings_watch.start(loop)
+
+    async def _stop_watching_settings(self) -> None:
+        """Look no more at the settings file, once nothing else is watched."""
+        watch = self._settings_watch
+        if watch and not (self._directory_watch or self._distribution_watch):
+            await run_in_thread(watch.stop, 60.0, "luminal-stop")
+            self._settings_watch = None
+
     def _remember(self, report: Report) -> None:
         """Let the outcomes of *report* replace earlier ones of the same photons."""
         for outcome in report.outcomes:
@@ -908,6 +984,7 @@ class Loader:
         )
         watch.start(asyncio.get_running_loop())
         self._directory_watch = watch
+        self._watch_settings(asyncio.get_running_loop())
         await watch.wait_until_caught_up()
 
     def _run_from_thread(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from luminal.reload._reloader import Policy as Policy
     from luminal.reload._reloader import Reloaded as Reloaded
     from luminal.reload._reloader import Reloader as Reloader
+    from luminal.reload._settings_watch import SettingsWatch as SettingsWatch
     from luminal.reload._swap import Previous as Previous
 
 __getattr__, __dir__ = lazy_attributes(
@@ -34,6 +35,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Reloaded",
             "Reloader",
         ),
+        "_settings_watch": ("SettingsWatch",),
         "_swap": ("Previous",),
     },
 )

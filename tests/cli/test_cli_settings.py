@@ -161,3 +161,33 @@ def test_a_root_that_does_not_exist_is_refused(terminal: Terminal) -> None:
     said = terminal.luminal("list", "cogs", "--roots", "util", "--no-installed")
     assert said.code == 3
     assert "is not a directory" in said.err
+
+
+def test_check_and_doctor_validate_settings(project: Terminal) -> None:
+    """And name the key, the file and the line; tables of no photon as well."""
+    wrong = (
+        PROJECT.replace('city = "Kyiv"', "city = 3") + "[tool.luminal.photons.goe]\n"
+    )
+    project.write({"pyproject.toml": wrong})
+    said = project.luminal("check")
+    assert said.code == 1
+    assert "cannot take 3 for the setting 'city'" in said.err
+    assert "pyproject.toml:7" in said.err
+    said = project.luminal("doctor", "--import-time")
+    assert "cannot take 3 for the setting 'city'" in said.out
+    assert "at: pyproject.toml:7" in said.out
+    assert "settings for 'goe', but no such photon" in said.out
+    assert "at: pyproject.toml:8" in said.out
+    assert "did you mean 'geo'?" in said.out
+
+
+def test_an_edited_table_reloads_its_photon_under_watch(project: Terminal) -> None:
+    with running(project, "watch") as host:
+        project.write({"pyproject.toml": PROJECT.replace("Kyiv", "Lviv")})
+        host.until(event="swapped", photon="geo")
+        project.write({"pyproject.toml": PROJECT.replace('"Kyiv"', "")})
+        told = host.until(event="rejected")
+        assert told["problem"]["line"] == 7
+        assert "all photons keep their settings" in told["problem"]["consequence"]
+        project.write({"pyproject.toml": PROJECT.replace("Kyiv", "Odesa")})
+        host.until(event="swapped", photon="geo")

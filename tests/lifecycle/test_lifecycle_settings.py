@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from luminal.errors import PhotonSettingsError
+from luminal import Loader, discover
+from luminal.errors import LuminalWarning, PhotonSettingsError
+from luminal.model import State
 from luminal.testing import Host
 
 TEXT = """\
@@ -88,3 +92,185 @@ def test_no_attrs_class_is_refused() -> None:
     text = TEXT.replace("photon_settings = Settings", "photon_settings = dict")
     with pytest.raises(PhotonSettingsError, match="is no attrs class"):
         started(text, {})
+
+
+RICH = """\
+from __future__ import annotations
+
+import datetime
+import enum
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import luminal
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@attrs.frozen
+class Server:
+    host: str
+    port: int = 80
+
+
+@attrs.frozen
+class Settings:
+    first: Server
+    root: Path
+    more: list[Server] = attrs.Factory(list)
+    day: datetime.date | None = None
+    names: tuple[str, ...] = ()
+    either: int | str | list[int] = 0
+    limits: dict[str, float] = attrs.Factory(dict)
+    colour: Colour = Colour.RED
+    mode: Literal["fast", "slow"] = "fast"
+    many: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+
+
+class Geo(luminal.IPhoton):
+    photon_name = "geo"
+    photon_settings = Settings
+
+    def start(self):
+        self.seen = self.context.settings
+"""
+TABLES = """\
+# Of the photons
+
+[geo]
+root = "/srv"
+day = 2026-11-28
+names = ["a", "b"]
+either = [
+    1,
+    2,
+]
+colour = "blue"
+mode = "slow"
+
+[geo.first]
+host = "one"
+
+[geo.limits]
+high = 3
+
+[[geo.more]]
+host = "two"
+
+[[geo.more]]
+host = "three"
+port = 8080
+
+[other]
+"""
+OTHER = "import luminal\n\n\nclass Other(luminal.IPhoton):\n    photon_name = 'other'\n"
+
+
+def test_a_table_of_a_file_becomes_nested_classes_paths_dates_and_unions(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(TABLES)
+    with Host(settings=file) as host:
+        host.write("geo.py", RICH)
+        host.write("other.py", OTHER)
+        host.run()
+        seen = host["geo"].seen
+        assert seen.root == Path("/srv")
+        assert seen.day == dt.date(2026, 11, 28)
+        assert (seen.first.host, seen.first.port) == ("one", 80)
+        assert [each.port for each in seen.more] == [80, 8080]
+        assert (seen.names, seen.either) == (("a", "b"), [1, 2])
+        assert (seen.limits, seen.colour.name) == ({"high": 3.0}, "BLUE")
+        # The classes of a new generation are its own.
+        host.edit("geo.py", RICH.replace("port: int = 80", "port: int = 81"))
+        host.reload("geo")
+        assert host["geo"].seen.first.port == 81
+        assert type(host["geo"].seen.more[0]) is type(host["geo"].seen.first)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ('root = "/srv"', "root = 3", 4, ["'root'", "'int', not 'Path'"]),
+        ("2026-11-28", "2026-11-28T10:00:00", 5, ["'day'", "not 'date'"]),
+        ('["a", "b"]', '"ab"', 6, ["'names'", "'str'"]),
+        ('["a", "b"]', '["a", 3]', 6, ["'names[1]'", "'int', not 'str'"]),
+        ("    2,", "    true,", 7, ["'either[1]'", "'bool', not 'int'"]),
+        ('"blue"', '"blu"', 11, ["'colour'", "did you mean 'blue'"]),
+        ('"slow"', '"slaw"', 12, ["'mode'", "did you mean 'slow'"]),
+        ('"slow"', '"slow"\nmany = -1', 13, ["'many'", "must be >= 0"]),
+        ("[geo.first]", "[geo.frist]", 14, ["'frist'", "did you mean 'first'"]),
+        ('host = "one"', "", 14, ["needs the setting 'first.host'"]),
+        ("high = 3", 'high = "3"', 18, ["'limits.high'", "'str', not 'float'"]),
+        ("port = 8080", 'port = "8080"', 25, ["'more[1].port'", "'str', not 'int'"]),
+        ("port = 8080", "prot = 8080", 25, ["'more[1].prot'", "mean 'port'"]),
+    ],
+)
+def test_an_error_names_the_path_of_the_key_the_file_and_the_line(
+    old: str, new: str, line: int, said: list[str], tmp_path: Path
+) -> None:
+    """And no other photon is concerned."""
+    file = tmp_path / "settings.toml"
+    assert old in TABLES
+    file.write_text(TABLES.replace(old, new))
+    with Host(settings=file) as host:
+        host.write("geo.py", RICH)
+        host.write("other.py", OTHER)
+        with pytest.raises(PhotonSettingsError) as refused:
+            host.run()
+        assert host.loader.photons["other"].state is State.RUNNING
+    for part in said:
+        assert part in str(refused.value)
+    assert (refused.value.file, refused.value.line) == (str(file), line)
+    assert refused.value.photon == "geo"
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    wrong = TABLES.replace("8080", "true").replace("high = 3", "high = []")
+    file.write_text(wrong)
+    with Host(settings=file) as host:
+        host.write("geo.py", RICH)
+        with pytest.raises(PhotonSettingsError) as refused:
+            host.run()
+    assert "'more[1].port'" in str(refused.value)
+    assert "'limits.high'" in str(refused.value)
+
+
+def test_an_instance_that_a_program_passes_is_taken_as_it_is() -> None:
+    text = TEXT.replace("degrees: float = 20.0", "lock: object = None")
+    thing = object()
+    assert started(text, {"city": "x", "lock": thing}).lock is thing
+
+
+async def test_a_table_that_no_photon_has_is_warned_of_with_the_nearest_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "geo.py").write_text(TEXT)
+    async with Loader(settings={"geo": {"city": "Kyiv"}, "goe": {}}) as loader:
+        await loader.load(discover(tmp_path, group=None))
+        with pytest.warns(LuminalWarning, match="'goe'.*\n.*did you mean 'geo'"):
+            await loader.start()
+        await loader.start()  # once is enough
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("[geo]\ncity = \n", 2), ("[geo]\n[geo]\n", None), ("geo = 1", 1)],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_the_loader(
+    text: str, line: int | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    with pytest.raises(PhotonSettingsError, match="cannot be read"):
+        Loader(settings=file)
+    file.write_text(text)
+    with pytest.raises(PhotonSettingsError, match="cannot be read") as refused:
+        Loader(settings=file)
+    assert refused.value.file == str(file)
+    assert line is None or refused.value.line == line

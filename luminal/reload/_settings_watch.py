@@ -1,0 +1,150 @@
+"""Reload the photons whose table in the host's settings file was edited."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from luminal.errors import PhotonSettingsError
+from luminal.model import Event, EventKind, Problem
+from luminal.reload._loop import LoopRunner
+from luminal.reload._plan import Change
+from luminal.supervise import unowned
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from luminal.lifecycle import CrossLoopLock, SettingsFile
+    from luminal.reload._reloader import Reloader
+
+__all__ = ["SettingsWatch"]
+
+_log = logging.getLogger("luminal.watch")
+
+_INTERVAL = 0.25
+"""Seconds between two looks at the file.
+
+Whoever writes it has that long until a file that is not valid is reported.
+"""
+
+
+class SettingsWatch:
+    """Looks at a settings file, and reloads the photons whose tables have changed.
+
+    Only those: the others keep running. Where the file is not valid TOML, or a table
+    does not fit its photon, everything stays as it is and that is reported.
+
+    Args:
+        settings: The file.
+        reloader: Replaces the photons.
+        lock: Of the host; held while photons are reloaded.
+
+    Attributes:
+        is_paused: Whether changes are left for later.
+    """
+
+    def __init__(
+        self, settings: SettingsFile, reloader: Reloader, lock: CrossLoopLock
+    ) -> None:
+        self.settings = settings
+        self.is_paused = False
+        self._reloader = reloader
+        self._lock = lock
+        self._runner = LoopRunner()
+        self._seen = _state_of(settings.file)
+        # What could not be read, and whether that was reported.
+        self._bad: object = None
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start looking, from a thread; again does nothing, but after a fork.
+
+        Args:
+            loop: The loop for the photons' coroutines, as long as it runs.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if self._thread is not None:
+            self._runner = LoopRunner()  # that of the parent has ended with the fork
+        self._runner.use(loop)
+        self._thread = threading.Thread(
+            target=self._watch, name="luminal-settings", daemon=True
+        )
+        with unowned():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; returns when a reload that is under way has ended."""
+        self._is_over.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._runner.close()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(_INTERVAL):
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - the next edit is applied all the same
+                _log.exception("the settings could not be applied")
+
+    def _look(self) -> None:
+        """Read the file if it has changed, and apply what is in it."""
+        state = _state_of(self.settings.file)
+        if self.is_paused or state == self._seen:
+            return
+        try:
+            changed = self.settings.read()
+        except PhotonSettingsError as error:
+            if self._bad != state:
+                self._bad = state  # it may be half-written: the next look decides
+                return
+            self._seen = state
+            self._report(error)
+            return
+        self._seen = state
+        if changed:
+            self._runner.run(lambda: self._apply(changed))
+
+    def _report(self, error: PhotonSettingsError) -> None:
+        error.consequence = "all photons keep their settings"
+        _log.error("%s", error)
+        event = Event(
+            EventKind.REJECTED,
+            "",
+            file=self.settings.file,
+            problem=Problem.of(error, "settings"),
+        )
+        self._reloader.runtime.events.emit(event)
+
+    async def _apply(self, changed: Iterable[str]) -> None:
+        registry = self._reloader.registry
+        async with self._lock:
+            found = [registry.get(name) for name in sorted(changed)]
+            handlers = [h for h in found if h is not None and h.generation is not None]
+            before = {handler.name: handler.number for handler in handlers}
+            units = {h.generation.unit for h in handlers if h.generation is not None}
+            done = await self._reloader.replace(Change(units), policy="component")
+        await done.ensure_retired()
+        place = os.path.basename(self.settings.file)
+        for outcome in done.report:
+            line = self.settings.line_of(outcome.photon)
+            where = f"{place}:{line}" if line else place
+            if outcome.problem is None:
+                text = "%s: settings of %r: generation %d -> %d"
+                was = before.get(outcome.photon, 0)
+                _log.info(text, where, outcome.photon, was, outcome.generation)
+            else:
+                _log.error("%s", outcome.problem.error(outcome.photon))
+
+
+def _state_of(file: str) -> object:
+    """Return what differs when a file was written; None where there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
