@@ -753,9 +753,9 @@ class PluginManager(pluggy.PluginManager):
         Empty where it is not registered.
         """
         registration = self._by_id.get(id(plugin))
-        callers = registration.callers() if registration is not None else ()
-        if not callers:
+        if registration is None or not registration.positions:
             return ()
+        callers = registration.callers()
         return tuple(
             sorted(c.name for c in callers if not _presence.is_presence(c.name))
         )

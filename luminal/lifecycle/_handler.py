@@ -279,7 +279,8 @@ class Handler:
             problem: Why it failed.
             warnings: What is wrong all the same.
         """
-        candidate = self._life.candidate
+        life = self._life
+        candidate = life.candidate
         origin = candidate.origin if candidate is not None else ""
         return Outcome(
             self.name, result, origin, self.filepath, self.number, problem, warnings
@@ -313,7 +314,7 @@ class Handler:
             PhotonTimeoutError: Likewise.
         """
         async with self._lock:
-            if self.state is State.RUNNING:
+            if self._life.state is State.RUNNING:
                 return
             if self._is_unloaded:
                 raise PhotonStateError(
@@ -326,7 +327,7 @@ class Handler:
             began = time.perf_counter()
             try:
                 tracking = self._runtime.tracking_changes(
-                    self._changes, self.name, self.filepath
+                    self._changes, self._name, self._life.filepath
                 )
                 with scope.in_step(), tracking:
                     self._life.instance = await self._runtime.create(self)
@@ -343,12 +344,12 @@ class Handler:
                     raise
                 raise start_failure(error, self.name, self.filepath) from error
             self._go(Step.STARTED)
-            self.problem = None
+            self._life.problem = None
             self._runtime.emit(
                 EventKind.STARTED,
                 self,
                 seconds=time.perf_counter() - began,
-                hooks=self._runtime.plugins.hook_names(self.instance),
+                hooks=self._runtime.plugins.hook_names(self._life.instance),
             )
 
     def _begin(self) -> Scope:
@@ -395,18 +396,19 @@ class Handler:
             PhotonNotInitializedError: It was never started.
         """
         async with self._lock:
-            if self.state is State.STAGED:
+            state = self._life.state
+            if state is State.STAGED:
                 raise PhotonNotInitializedError(
                     "cannot be stopped: it was never started",
                     photon=self.name,
                     file=self.filepath,
                     hint="start it first, or unload it",
                 )
-            if self.state in (State.STOPPED, State.FAILED):
-                return self.state is State.STOPPED
+            if state in (State.STOPPED, State.FAILED):
+                return state is State.STOPPED
             self._go(Step.STOP)
             problem: Problem | None = None
-            hooks = self._runtime.plugins.hook_names(self.instance)
+            hooks = self._runtime.plugins.hook_names(self._life.instance)
             try:
                 if self._runtime.unregister(self) and not force_stop:
                     await self._runtime.drain(self)
@@ -428,9 +430,10 @@ class Handler:
         hooks: tuple[str, ...] = (),
     ) -> None:
         """Note that the photon runs no more, however that came about."""
-        if self.factory is not None:
-            self._life.instance = None
-        self.problem = problem
+        life = self._life
+        if life.factory is not None:
+            life.instance = None
+        life.problem = problem
         self._go(step)
         self._runtime.emit(kind, self, problem=problem, hooks=hooks)
 

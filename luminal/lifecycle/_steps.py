@@ -220,9 +220,9 @@ class DefaultLifecycle:
     @hookimpl(trylast=True)
     async def photon_create(self, handler: Subject) -> object:
         """Create the photon, its context in place before ``__init__`` runs."""
-        if handler.factory is None:
-            return handler.instance
         factory = handler.factory
+        if factory is None:
+            return handler.instance
         # On the loop, nothing is asked that the class or its metaclass may define.
         if static_of(type(factory), "__call__") is not vars(type)["__call__"]:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
@@ -255,8 +255,9 @@ class DefaultLifecycle:
         if start is not None:
             await self._run(handler, start)
         # Here, as a wrapper of this hook may still raise.
-        if handler.context.scope is not None:
-            handler.context.scope.mark_started()
+        scope = handler.context.scope
+        if scope is not None:
+            scope.mark_started()
         return True
 
     @hookimpl(trylast=True)

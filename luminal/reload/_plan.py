@@ -464,8 +464,15 @@ def find_unmet(
         settled: Of swaps that are committed in the same step.
     """
     asking = [pair.new for pair in pairs if pair.new and _update_requirements(pair.new)]
+    updated = [
+        (p.old, p.new)
+        for p in pairs
+        if p.old and p.new and _version(p.old) != _version(p.new)
+    ]
+    if not asking and not updated:
+        return None
     after = _After(registry, lambda: (*settled, *pairs))
-    unmet = _unmet_of_others(pairs, after)
+    unmet = _unmet_of_others(updated, pairs, after) if updated else None
     if unmet is not None or not asking:
         return unmet
     before = {fold(p.old.name): p.old.candidate for p in pairs if p.old}
@@ -488,15 +495,17 @@ def find_unmet(
     return None
 
 
-def _unmet_of_others(pairs: Sequence[Pair], after: _After) -> Unmet | None:
-    """Return a new version that a photon outside of the swap does not support."""
-    other = {
-        fold(p.new.name): (p.old, p.new)
-        for p in pairs
-        if p.old and p.new and _version(p.old) != _version(p.new)
-    }
-    if not other:
-        return None
+def _unmet_of_others(
+    updated: Sequence[tuple[Handler, Handler]], pairs: Sequence[Pair], after: _After
+) -> Unmet | None:
+    """Return a new version that a photon outside of the swap does not support.
+
+    Args:
+        updated: (old, new) photons of different versions.
+        pairs: Of the swap.
+        after: The photons of the host once it is made.
+    """
+    other = {fold(new.name): (old, new) for old, new in updated}
     within = {fold(pair.old.name) for pair in pairs if pair.old}
     for user in after.all():
         if fold(user.name) in within:

@@ -128,10 +128,11 @@ def entries_taken_away(old: Handler) -> tuple[Problem, ...]:
     Args:
         old: Handler of the photon. One that does not run has been finalized.
     """
-    generation = old.generation
-    if generation is None or old.state is not State.RUNNING:
+    life = old._life
+    generation = life.generation
+    if generation is None or life.state is not State.RUNNING:
         return ()
-    if not any(map(_may_take_away, _ending_codes(old.instance))):
+    if not any(map(_may_take_away, _ending_codes(life.instance))):
         return ()
     source = generation.sources.get(old.filepath)
     text = source.text if source is not None else ""

@@ -147,7 +147,8 @@ class Reloader:
             policy: What is rejected together.
         """
         asked = list(handlers)
-        units = {h.generation.unit for h in asked if h.generation is not None}
+        known = [h._life.generation for h in asked]
+        units = {generation.unit for generation in known if generation is not None}
         is_installed = any(map(distribution_of, asked))
         if not is_installed and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)

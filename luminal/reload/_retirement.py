@@ -222,7 +222,8 @@ class Retirement:
 
     def _watch_survivors(self) -> None:
         first = self.handlers[-1] if self.handlers else None
-        of = {h.generation.unit: h for h in self.handlers if h.generation is not None}
+        lives = [(h._life.generation, h) for h in self.handlers]
+        of = {known.unit: handler for known, handler in lives if known is not None}
         for generation in self.generations:
             handler = of.get(generation.unit, first)
             if handler is not None and not generation.borrowed:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
+    from contextlib import AbstractContextManager
 
+    from luminal.hooks._swap import PreparedSwap
     from luminal.lifecycle import CrossLoopLock, Registry, Runtime
     from luminal.loading import Generation, World
     from luminal.reload._plan import Change
@@ -349,13 +351,12 @@ class Exchange:
             if p.old and not p.new and p.registered is not None
         ]
 
-    @contextmanager
-    def prepared(self) -> Iterator[Callable[[], None]]:
+    def prepared(self) -> AbstractContextManager[PreparedSwap]:
         """Prepare the exchange of hook implementations.
 
-        Yields:
-            A function that makes it; it cannot fail. If the block ends without calling
-            it, everything stays as it was.
+        Returns:
+            Gives the prepared exchange to the block; its ``commit()`` cannot fail. If
+            the block ends without calling it, everything stays as it was.
 
         Raises:
             BaseException: It cannot be made.
@@ -368,12 +369,21 @@ class Exchange:
         ]
         replacements += [(each, each.handler.instance) for each in self._coming]
         replacements += [(each.handler.instance, each) for each in self._going]
+        exchange = plugins.swapping(replacements, owners=self._owners)
+        return self._with_places(exchange) if self._coming else exchange
+
+    @contextmanager
+    def _with_places(
+        self, exchange: AbstractContextManager[PreparedSwap]
+    ) -> Iterator[PreparedSwap]:
+        """Make an exchange in which photons take the places of placeholders."""
+        plugins = self._runtime.plugins
         try:
             for placeholder in self._coming:
                 new = placeholder.handler
                 plugins.register_generation(placeholder, new.name, new.number - 1)
-            with plugins.swapping(replacements, owners=self._owners) as exchange:
-                yield exchange.commit
+            with exchange as prepared:
+                yield prepared
         finally:
             for placeholder in self._coming:
                 if plugins.is_registered(placeholder):  # it was not replaced
@@ -393,7 +403,7 @@ class Exchange:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
         try:
             with self.prepared() as exchange, self._stage.committing() as commit:
-                self._switch(exchange, commit)
+                self._switch(exchange.commit, commit)
                 self._stage.forget()
         except BaseException:
             for placeholder in self._coming:
