@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.hooks._execution import awaited_by
     from luminal.hooks._manager import PluginManager
     from luminal.hooks.records import (
         Answer,
@@ -25,11 +26,13 @@ __all__ = [
     "OrderExplanation",
     "Place",
     "PluginManager",
+    "awaited_by",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_execution": ("awaited_by",),
         "_manager": ("PluginManager",),
         "records": (
             "Answer",

@@ -368,6 +368,7 @@ class Caller:
         kwargs: dict[str, Any],
         weight: int,
         answers: list[Answer] | None = None,
+        timed: Collection[Implementation] = (),
     ) -> Any:
         """Call the implementations of *snapshot* in the general way.
 
@@ -376,6 +377,7 @@ class Caller:
             kwargs: The arguments; some may be absent.
             weight: Number of calls that the measured times stand for.
             answers: List to which answers are added.
+            timed: Implementations of which every call is timed.
         """
         __tracebackhide__ = True
         self._refuse_historic()
@@ -388,7 +390,9 @@ class Caller:
                 return part_of(self.policy, outermost(self.policy), work)
 
             return run_blocking(self.name, awaits.photon, call)
-        context = self._context(snapshot, snapshot.implementations, answers=answers)
+        context = self._context(
+            snapshot, snapshot.implementations, answers=answers, timed=timed
+        )
         if self.policy.monitors:
             return monitored(self.policy.monitors, context, given)
         return run(context, given, weight)
@@ -399,6 +403,7 @@ class Caller:
         kwargs: dict[str, Any],
         weight: int,
         answers: list[Answer] | None = None,
+        timed: Collection[Implementation] = (),
     ) -> Any:
         """Await the implementations of *snapshot* in the general way; see `run`."""
         __tracebackhide__ = True
@@ -409,6 +414,7 @@ class Caller:
             snapshot.implementations,
             concurrent=bool(self.option("concurrent")),
             answers=answers,
+            timed=timed,
         )
         if context.concurrent:
             context.epoch = outermost(self.policy)
@@ -424,6 +430,7 @@ class Caller:
         is_first: bool | None = None,
         concurrent: bool = False,
         answers: list[Answer] | None = None,
+        timed: Collection[Implementation] = (),
     ) -> CallContext:
         return CallContext(
             self.policy,
@@ -433,6 +440,7 @@ class Caller:
             isolated=self.is_isolated,
             concurrent=concurrent,
             answers=answers,
+            timed=timed,
         )
 
     def _refuse_historic(self) -> None:
@@ -465,8 +473,11 @@ class Caller:
         ):
             barrier = self.barrier
             passes = None if barrier is None else barrier.passes
+            # Its lines are the same whatever is timed: calls may run earlier code.
+            snapshot.timed = snapshot.slow(snapshot.timed)
             code, kept, snapshot.lines = compile_caller(
                 snapshot,
+                timed=snapshot.timed,
                 awaits=False,
                 isolated=self.is_isolated,
                 armed=self.policy.quarantines is not None,
@@ -480,8 +491,10 @@ class Caller:
             deadlines = {i: self.policy.deadline(i) for i in snapshot.implementations}
             barrier = self.barrier
             passes = None if barrier is None else barrier.passes
+            snapshot.atimed = snapshot.slow(snapshot.atimed)
             code, kept, snapshot.alines = compile_caller(
                 snapshot,
+                timed=snapshot.atimed,
                 awaits=True,
                 isolated=self.is_isolated,
                 armed=self.policy.quarantines is not None,
@@ -489,6 +502,16 @@ class Caller:
                 passes=passes,
             )
             self._put(snapshot, self._afunction, code, kept, barrier)
+
+    def choose_timed(self, snapshot: CallSnapshot) -> None:
+        """Compile anew if other implementations than now are to be timed."""
+        if snapshot.slow(snapshot.timed) != snapshot.timed:
+            self._compile(snapshot)
+
+    def achoose_timed(self, snapshot: CallSnapshot) -> None:
+        """Compile the async call anew; see `choose_timed`."""
+        if snapshot.slow(snapshot.atimed) != snapshot.atimed:
+            self._acompile(snapshot)
 
     def _put(
         self,
@@ -689,7 +712,7 @@ class Caller:
         with self.lock:
             self._loose_position -= 1  # positions of plugins are positive
             impl = Implementation(hookimpl)
-            impl.tally.total = self.policy.totals.of(impl.photon, self.name)
+            impl.tally.begin(self.policy.totals.of(impl.photon, self.name))
             self.order.add(self._loose_position, impl)
             self.changed()
 

@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.hooks._compile import EPOCH, KEPT, PERIOD
+from luminal.hooks._compile import EPOCH, KEPT
 from luminal.hooks._errors import COMPILED, leave_out
 from luminal.hooks._execution import part_of
 
@@ -72,6 +72,9 @@ def count_of(counter: Any) -> int:
     return int(repr(counter)[6:-1])
 
 
+_CHOOSE_EVERY: Final = 2  # sampled calls; then what is timed is chosen again
+
+
 class CallSnapshot:
     """The implementations that a call of one hook sees.
 
@@ -83,6 +86,7 @@ class CallSnapshot:
             after it was counted begins again.
         heat, aheat: Sync and async calls so far without a compiled caller.
         lines, alines: Line of the compiled caller → index of the implementation.
+        timed, atimed: Implementations of which compiled callers time every call.
         entered, left: Counters of calls that began and ended.
         uncounted: Counter of calls among these that statistics leave out: they began
             again and are counted there. It is advanced before ``left`` is.
@@ -90,8 +94,10 @@ class CallSnapshot:
 
     __slots__ = (
         "_implementations",
+        "_sampled",
         "aheat",
         "alines",
+        "atimed",
         "caller",
         "entered",
         "epoch",
@@ -99,6 +105,7 @@ class CallSnapshot:
         "is_gone",
         "left",
         "lines",
+        "timed",
         "uncounted",
         "until",
     )
@@ -114,10 +121,13 @@ class CallSnapshot:
         # None until the first call: many registrations in a row sort nothing.
         self._implementations = implementations
         self.is_gone = False
+        self._sampled = 0
         self.heat = 0
         self.aheat = 0
         self.lines: dict[int, int] = {}
         self.alines: dict[int, int] = {}
+        self.timed: frozenset[Implementation] = frozenset()
+        self.atimed: frozenset[Implementation] = frozenset()
         self.entered = counter()
         self.left = counter()
         self.uncounted = counter()
@@ -194,15 +204,42 @@ class CallSnapshot:
 
     # What compiled callers leave to the general way.
 
-    def sampled(self, kwargs: dict[str, Any]) -> Any:
-        """Make a timed call; it stands for all calls of a period."""
-        __tracebackhide__ = True
-        return self.caller.run(self, kwargs, PERIOD)
+    def sampled(self, kwargs: dict[str, Any], weight: int = 1) -> Any:
+        """Make a timed call.
 
-    async def asampled(self, kwargs: dict[str, Any]) -> Any:
-        """Make a timed async call; it stands for all calls of a period."""
+        Args:
+            kwargs: The arguments.
+            weight: Number of calls that it stands for.
+        """
         __tracebackhide__ = True
-        return await self.caller.arun(self, kwargs, PERIOD)
+        timed = self.timed
+        if weight > 1 and self._is_time_to_choose():
+            self.caller.choose_timed(self)
+        return self.caller.run(self, kwargs, weight, timed=timed)
+
+    async def asampled(self, kwargs: dict[str, Any], weight: int = 1) -> Any:
+        """Make a timed async call; see `sampled`."""
+        __tracebackhide__ = True
+        timed = self.atimed
+        if weight > 1 and self._is_time_to_choose():
+            self.caller.achoose_timed(self)
+        return await self.caller.arun(self, kwargs, weight, timed=timed)
+
+    def _is_time_to_choose(self) -> bool:
+        self._sampled += 1
+        return not self._sampled % _CHOOSE_EVERY
+
+    def slow(self, timed: Collection[Implementation]) -> frozenset[Implementation]:
+        """Return the implementations of which every call is to be timed.
+
+        Args:
+            timed: Those of which every call is timed now.
+        """
+        return frozenset(
+            impl
+            for impl in self.implementations
+            if not impl.is_wrapper and impl.tally.is_slow(was_slow=impl in timed)
+        )
 
     # A compiled caller has a line of its own for each implementation. So the line of
     # the traceback says which one raised, and a call that succeeds pays nothing.

@@ -16,10 +16,12 @@ from __future__ import annotations
 import ast
 import itertools
 import types
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.hooks._errors import COMPILED, ISOLATED, leave_out
 from luminal.hooks._execution import (
+    OnLoop,
     arun_first_half,
     as_new_style,
     aunwind,
@@ -30,7 +32,7 @@ from luminal.hooks._execution import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from luminal.hooks._caller import Caller
     from luminal.hooks._calls import CallSnapshot
@@ -41,7 +43,6 @@ __all__ = [
     "COROUTINE",
     "EPOCH",
     "KEPT",
-    "PERIOD",
     "ReplaceableFunction",
     "compile_caller",
     "parameters",
@@ -49,8 +50,9 @@ __all__ = [
     "without_absent",
 ]
 
-PERIOD: Final = 128
-"""One of this many calls of a compiled caller is timed; a power of two."""
+_PERIODS: Final = (239, 241, 251, 257, 263, 269)
+"""One of so many calls of a compiled caller is sampled. Which, is chosen by chance each
+time: primes, so that what slow calls have in common is no multiple of it."""
 
 EPOCH: Final = "luminal_epoch"
 """The variable of compiled callers with the epoch of their call."""
@@ -202,6 +204,7 @@ def parameters(snapshot: CallSnapshot) -> tuple[list[str], list[str]]:
 def compile_caller(
     snapshot: CallSnapshot,
     *,
+    timed: Collection[Implementation],
     awaits: bool,
     isolated: bool,
     armed: bool,
@@ -212,6 +215,7 @@ def compile_caller(
 
     Args:
         snapshot: What the call sees.
+        timed: Implementations of which every call is timed.
         awaits: Whether it is the code of the async call.
         isolated: Whether the call goes on after a failure.
         armed: Whether a success ends a streak of failures.
@@ -237,11 +241,12 @@ def compile_caller(
     is_late = f"luminal_kept[0] is not {writer.constant(key)}"
     if passes is not None:
         is_late += f" or not {writer.keep(passes)}()"
-    tests = [f"not luminal_number & {PERIOD - 1}", "luminal_extra"]
+    tests = ["luminal_extra"]
     tests += [f"{name} is {absent}" for name in must]
     tests += [f"{name} is not {absent}" for name in may]
     given = "".join(f"{name!r}: {name}, " for name in (*must, *may))
     given = f"{{{given}**luminal_extra}}"
+    period = writer.constant(_PERIODS[perf_counter_ns() % len(_PERIODS)])
     advance, wait = writer.constant(next), "await " if awaits else ""
     slow = f"luminal_kept[{_SNAPSHOT}].{'asampled' if awaits else 'sampled'}"
     late = writer.constant(abegin_again if awaits else begin_again)
@@ -263,8 +268,13 @@ def compile_caller(
         f" if {' or '.join(tests)}:",
         f"  luminal_result = {wait}{slow}({given})",
         "  return luminal_result",
+        f" if not luminal_number % {period}:",
+        f"  luminal_result = {wait}{slow}({given}, {period})",
+        "  return luminal_result",
     )
-    body = _Body(writer, snapshot, frozenset(must), awaits, isolated, armed, deadlines)
+    body = _Body(
+        writer, snapshot, frozenset(must), timed, awaits, isolated, armed, deadlines
+    )
     body.write()
     writer.add(
         1, "finally:", f" {writer.constant(next)}({writer.constant(snapshot.left)})"
@@ -322,6 +332,7 @@ class _Body:
         writer: _Writer,
         snapshot: CallSnapshot,
         given: frozenset[str],
+        timed: Collection[Implementation],
         awaits: bool,
         isolated: bool,
         armed: bool,
@@ -331,6 +342,7 @@ class _Body:
         self.writer = writer
         self.snapshot = snapshot
         self.given = given
+        self.timed = timed
         self.awaits = awaits
         self.isolated = isolated
         self.armed = armed
@@ -439,22 +451,33 @@ class _Body:
         constant, keep, indent = self.writer.constant, self.writer.keep, " " * depth
         target = "luminal_result" if depth else "luminal_value"
         call = f"{keep(impl.function)}({self._arguments(impl)})"
+        is_timed = impl in self.timed
+
+        def wait(value: str) -> str:
+            if is_timed:
+                value = f"{constant(OnLoop)}({constant(impl.tally.total)}, {value})"
+            return f"{target} = await {value}"
+
         lines = []
         if not self.awaits:
             lines.append(f"{target} = {call}")
         elif self.deadlines.get(impl) is not None:
             seconds = constant(self.deadlines[impl])
             hook = constant(self.snapshot.caller.name)
-            lines.append(
-                f"{target} = await {constant(within)}"
-                f"({keep(impl)}, {hook}, {seconds}, {call})"
-            )
+            within_ = f"{constant(within)}({keep(impl)}, {hook}, {seconds}, {call})"
+            lines.append(wait(within_))
         elif impl.is_async:
-            lines.append(f"{target} = await {call}")
+            lines.append(wait(call))
         else:
             lines.append(f"{target} = {call}")
             lines.append(f"if {target} is not None and hasattr({target}, '__await__'):")
-            lines.append(f" {target} = await {target}")
+            lines.append(f" {wait(target)}")
+        if is_timed:
+            clock, time = constant(perf_counter_ns), constant(impl.tally.total.time)
+            lines[0] = f"luminal_start = {clock}(); {lines[0]}"
+            lines.append(f"{time}({clock}() - luminal_start, 1)")
+        else:
+            lines.append("")  # each call has the same line, whatever is timed
         lines += self._streak_ends(impl, "")
         if self.isolated:
             spare = f"luminal_kept[{_SNAPSHOT}].{'aspare' if self.awaits else 'spare'}"

@@ -20,20 +20,30 @@ from luminal.errors import PhotonTimeoutError
 from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED, leave_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Coroutine,
+        Generator,
+        Mapping,
+        Sequence,
+    )
 
     from luminal.hooks._calls import CallSnapshot
     from luminal.hooks._errors import Policy
     from luminal.hooks._impl import Implementation
+    from luminal.hooks._totals import Total
     from luminal.hooks.records import Answer
 
 __all__ = [
     "CallContext",
+    "OnLoop",
     "amonitored",
     "arun",
     "arun_first_half",
     "as_new_style",
     "aunwind",
+    "awaited_by",
     "complete",
     "monitored",
     "no_yield",
@@ -59,6 +69,7 @@ class CallContext:
         isolated: Whether the call goes on after a failure.
         concurrent: Whether implementations are awaited side by side.
         answers: List to which answers are added, or None.
+        timed: Implementations of which every call is timed.
     """
 
     __slots__ = (
@@ -71,6 +82,7 @@ class CallContext:
         "isolated",
         "policy",
         "snapshot",
+        "timed",
     )
 
     def __init__(
@@ -83,7 +95,9 @@ class CallContext:
         isolated: bool,
         concurrent: bool = False,
         answers: list[Answer] | None = None,
+        timed: Collection[Implementation] = (),
     ) -> None:
+        self.timed = timed
         self.policy = policy
         self.snapshot = snapshot
         self.epoch: int | None = None
@@ -152,17 +166,81 @@ async def call_one(
 ) -> Any:
     """Call *impl*, await what it returns, and count."""
     __tracebackhide__ = True
+    total = impl.tally.total
+    if impl in context.timed:
+        weight = 1
     start = perf_counter_ns()
     value = impl.function(*args, **named)
     if hasattr(value, "__await__"):
         seconds = context.policy.deadline(impl)
-        if seconds is None:
-            value = await value
-        else:
-            value = await within(impl, context.hook, seconds, value)
-    impl.tally.time(perf_counter_ns() - start, weight)
+        if seconds is not None:
+            value = within(impl, context.hook, seconds, value)
+        value = await OnLoop(total, value, weight)
+    total.time(perf_counter_ns() - start, weight)
     context.policy.succeeded(context.hook, impl)
     return value
+
+
+class OnLoop:
+    """Awaits a value of a timed call, and times when its code runs and does not wait.
+
+    Args:
+        total: Where the time is counted.
+        value: What is awaited.
+        weight: Number of calls that it stands for.
+    """
+
+    __slots__ = ("total", "value", "weight")
+
+    def __init__(self, total: Total, value: Any, weight: int = 1) -> None:
+        self.total = total
+        self.value = value
+        self.weight = weight
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Do what ``yield from`` does, with a clock around each step."""
+        __tracebackhide__ = True
+        steps = self.value.__await__()
+        send, throw = getattr(steps, "send", None), getattr(steps, "throw", None)
+        sent: Any = None
+        raised: BaseException | None = None
+        spent = 0
+        start = perf_counter_ns()
+        try:
+            while True:
+                start = perf_counter_ns()
+                if raised is not None:
+                    if throw is None:
+                        raise raised
+                    awaited = throw(raised)
+                elif send is None or sent is None:
+                    awaited = next(steps)
+                else:
+                    awaited = send(sent)
+                spent += perf_counter_ns() - start
+                sent = raised = None
+                try:
+                    sent = yield awaited
+                except GeneratorExit:
+                    getattr(steps, "close", int)()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - thrown into the value
+                    raised = error
+        except StopIteration as stop:
+            spent += perf_counter_ns() - start
+            return stop.value
+        finally:
+            raised = None  # a frame that refers to its own exception is a cycle
+            self.total.on_loop += spent * self.weight
+
+
+def awaited_by(coroutine: Any) -> Any:
+    """Return what *coroutine* awaits, through `OnLoop`; None: nothing."""
+    found = getattr(coroutine, "cr_await", None)
+    frame = getattr(found, "gi_frame", None)
+    if frame is not None and frame.f_code is OnLoop.__await__.__code__:
+        return frame.f_locals["self"].value
+    return found
 
 
 async def within(impl: Implementation, hook: str, seconds: float, value: Any) -> Any:
@@ -546,7 +624,7 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
         The list of results, or the first one.
     """
     __tracebackhide__ = True
-    first, isolated = context.is_first, context.isolated
+    first, isolated, timed = context.is_first, context.isolated, context.timed
     result: Any = None if first else []
     opened: list[Any] = []
     error: BaseException | None = None
@@ -576,7 +654,8 @@ def run(context: CallContext, kwargs: Mapping[str, Any], weight: int) -> Any:
             except BaseException as raised:
                 context.fail(index, raised)
                 raise
-            impl.tally.time(perf_counter_ns() - start, weight)
+            spent = perf_counter_ns() - start
+            impl.tally.total.time(spent, 1 if impl in timed else weight)
             context.policy.succeeded(context.hook, impl)
             context.answered(impl, value, None)
             if value is not None:

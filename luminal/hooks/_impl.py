@@ -40,41 +40,73 @@ def source_of(function: object) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
 
 
+# When every call of an implementation is timed, and not one of many.
+_FIRST_TIMED: Final = 1000  # calls of each generation, whatever they take
+_SLOW: Final = 20_000  # nanoseconds, mean of the latest calls: two clocks are 1 % of it
+_NOT_SLOW: Final = 10_000  # likewise, where every call is timed already
+_WINDOW: Final = 2048  # calls; the mean is of one to two windows
+
+
 class Tally(Counts):
     """What is counted of one implementation, and of its photon in the hook.
 
+    Times are counted of the photon alone. Those of the implementation are what was
+    added since it was registered.
+
     Attributes:
         total: What all generations of the photon did in the hook.
+        began: (timed, calls, nanoseconds) of the total when it was registered.
         streak: Failures in a row.
         quarantined_until: Time until which it is skipped; None if it is in no
             quarantine, or has succeeded after it.
     """
 
-    __slots__ = ("quarantined_until", "streak", "total")
+    __slots__ = ("_marks", "began", "quarantined_until", "streak", "total")
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = Total()  # until it is registered
+        self.begin(Total())
         self.streak = 0
         self.quarantined_until: float | None = None
+
+    def begin(self, total: Total) -> None:
+        """Count for *total* from now on."""
+        self.total = total
+        self.began = (total.timed, total.calls, total.nanoseconds)
+        self._marks = (self.began[1:], self.began[1:])
+
+    @property
+    def calls(self) -> int:
+        """Calls that were timed; each counts for all the calls that it stands for."""
+        return self.total.calls - self.began[1]
+
+    @property
+    def nanoseconds(self) -> int:
+        """Time in the timed calls, scaled likewise."""
+        return self.total.nanoseconds - self.began[2]
+
+    def is_slow(self, *, was_slow: bool) -> bool:
+        """Return whether every call is to be timed.
+
+        Args:
+            was_slow: Whether every call is timed now.
+        """
+        total = self.total
+        if total.timed - self.began[0] < _FIRST_TIMED:
+            return True
+        earlier, later = self._marks
+        now = (total.calls, total.nanoseconds)
+        if now[0] - later[0] >= _WINDOW:
+            earlier, later = self._marks = later, now
+        calls, nanoseconds = now[0] - earlier[0], now[1] - earlier[1]
+        if not calls:
+            return was_slow
+        return nanoseconds > calls * (_NOT_SLOW if was_slow else _SLOW)
 
     def settle(self, calls: int) -> None:
         """Count *calls* of a snapshot that no call uses any more."""
         self.settled += calls
         self.total.settled += calls
-
-    def time(self, nanoseconds: int, weight: int) -> None:
-        """Count a call that did not raise.
-
-        Args:
-            nanoseconds: How long it took.
-            weight: Number of calls that it stands for.
-        """
-        self.calls += weight
-        self.nanoseconds += nanoseconds * weight
-        total = self.total
-        total.calls += weight
-        total.nanoseconds += nanoseconds * weight
 
     def fail(self) -> None:
         """Count an exception."""

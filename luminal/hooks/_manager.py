@@ -615,7 +615,7 @@ class PluginManager(pluggy.PluginManager):
                     return
                 if not caller.has_more(repeated):
                     position = registration.position(len(registration.positions))
-                    impl.tally.total = self._policy.totals.of(registration.name, hook)
+                    impl.tally.begin(self._policy.totals.of(registration.name, hook))
                     caller.order.add(position, impl)
                     registration.positions.append((caller, position))
                     caller.changed(grown=True)

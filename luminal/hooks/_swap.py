@@ -302,7 +302,7 @@ def _new_orders(
             free.setdefault(caller, []).append(position)
         number = len(old.positions)
         for caller, impl in chosen:
-            impl.tally.total = totals.of(new.name, caller.name)
+            impl.tally.begin(totals.of(new.name, caller.name))
             positions = free.get(caller)
             if positions:
                 position = positions.pop(0)
@@ -478,6 +478,9 @@ def totals(policy: Policy, callers: Collection[Caller]) -> tuple[HookTotal, ...]
                 seconds=total.nanoseconds / 1e9,
                 in_flight=running.get(total, 0),
                 skipped=total.skipped,
+                timed=total.timed,
+                seconds_on_loop=total.on_loop / 1e9,
+                buckets=tuple(total.buckets),
             )
             found.append(row)
     return tuple(found)

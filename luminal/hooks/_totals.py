@@ -16,27 +16,37 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Counts", "Total", "Totals", "begin_anew_in_forks"]
+__all__ = [
+    "BUCKETS",
+    "SHORTEST",
+    "Counts",
+    "Total",
+    "Totals",
+    "begin_anew_in_forks",
+]
+
+BUCKETS: Final = 32
+"""Number of buckets of a histogram; the last one has no upper bound."""
+
+SHORTEST: Final = 7
+"""The first bucket has the calls that are shorter than two to this power of ns."""
 
 _MOST_ENDED: Final = 256
 """Photons that are not registered any more, of which the totals are kept."""
 
 
 class Counts:
-    """Numbers of one photon in one hook.
+    """How many calls of one hook there were for one photon.
 
     Attributes:
         settled: Calls of the hook by snapshots that no call uses any more, and of which
             its implementation is a part.
         missed: Calls of the hook that ended before its implementation was reached.
         skipped: Calls that skipped it while it was in quarantine.
-        calls: Calls of its implementation that were timed and did not raise. Each
-            counts for all the calls that it stands for.
         errors: Exceptions that it raised; exact.
-        nanoseconds: Time in the timed calls, scaled likewise.
     """
 
-    __slots__ = ("calls", "errors", "missed", "nanoseconds", "settled", "skipped")
+    __slots__ = ("errors", "missed", "settled", "skipped")
 
     def __init__(self) -> None:
         self.clear()
@@ -46,9 +56,7 @@ class Counts:
         self.settled = 0
         self.missed = 0
         self.skipped = 0
-        self.calls = 0
         self.errors = 0
-        self.nanoseconds = 0
 
     def reached(self, calls: int) -> int:
         """Return how many calls of the hook reached the implementation.
@@ -63,17 +71,43 @@ class Total(Counts):
     """What all generations of one photon did in one hook.
 
     Attributes:
+        timed: Calls of its implementation that were timed; they did not raise.
+        calls: The same, but each counts for all the calls that it stands for.
+        nanoseconds: Time in the timed calls, scaled as ``calls`` are.
+        on_loop: The part of it in which a coroutine ran and did not wait.
+        buckets: The timed calls by time, scaled likewise. The first are those shorter
+            than 2**7 ns, the next those shorter than 2**8 ns, and so on.
         told: The largest number of calls that was reported. A call that ends early is
             known to have missed an implementation before it is known to have ended, so
             the difference may be too small for a moment. It is never too large.
     """
 
-    __slots__ = ("told",)
+    __slots__ = ("buckets", "calls", "nanoseconds", "on_loop", "timed", "told")
 
     def clear(self) -> None:
         """Begin at zero."""
         super().clear()
+        self.timed = 0
+        self.calls = 0
+        self.nanoseconds = 0
+        self.on_loop = 0
+        self.buckets = [0] * BUCKETS
         self.told = 0
+
+    def time(self, nanoseconds: int, weight: int) -> None:
+        """Count a call that did not raise.
+
+        Args:
+            nanoseconds: How long it took.
+            weight: Number of calls that it stands for.
+        """
+        index = (nanoseconds >> SHORTEST).bit_length()
+        if index >= BUCKETS:
+            index = BUCKETS - 1
+        self.timed += 1
+        self.calls += weight
+        self.nanoseconds += nanoseconds * weight
+        self.buckets[index] += weight
 
     def tell(self, calls: int) -> int:
         """Return *calls*, or what was told before if that is more."""

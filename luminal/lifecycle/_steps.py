@@ -25,6 +25,7 @@ from luminal._plain import (
     static_of,
 )
 from luminal.errors import PhotonTimeoutError
+from luminal.hooks import awaited_by
 from luminal.interfaces import IPhoton, hookimpl
 from luminal.loading import Result, describe_position, reach_loop, run_in_thread
 from luminal.supervise import own_task_of_step
@@ -210,7 +211,7 @@ def _where(task: Task[Any]) -> str:
         frame = getattr(inner, "cr_frame", None)
         if frame is not None:
             frames.insert(0, frame)
-        inner = getattr(inner, "cr_await", None)
+        inner = awaited_by(inner)
     return describe_position(frames)
 
 
