@@ -22,6 +22,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
     "luminal.sphinx",
 ]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
@@ -41,6 +42,8 @@ html_theme = "furo"
 html_title = f"Luminal {release}"
 html_show_copyright = False
 html_static_path = ["_static"]
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "  # not copied, nor is what is printed
+copybutton_prompt_is_regexp = True
 html_css_files = ["luminal.css"]
 
 # With `-n`, a reference to a name of Luminal's that does not exist is an error. Names
