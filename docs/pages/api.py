@@ -43,6 +43,7 @@ MODULES = (
     "luminal.web",
     "luminal.sphinx",
     "luminal.ipython",
+    "luminal.contrib.discord",
 )
 """What users import. A name is described in the first of these that offers it."""
 

@@ -31,6 +31,7 @@ PUBLIC = {
     "PluginManager Previous Probation Quarantine __version__ discover hookimpl "
     "hookspec",
     "luminal.blocking": "Loader PlainHandler PlainHandlers",
+    "luminal.contrib.discord": "Cogs",
     "luminal.discovery": "Discovered discover discover_file",
     "luminal.hooks": "Answer HookFailure HookStatistics OrderExplanation Place "
     "PluginManager",

@@ -1,0 +1,1 @@
+"""Adapters to other frameworks: each module needs the extra of its name."""
