@@ -115,6 +115,12 @@ _quarantine_option = click.option(
 )
 
 
+_page_actions_option = click.option(
+    "--page-actions",
+    is_flag=True,
+    help="Let who has the token in the printed address reload and roll back there.",
+)
+
 _safe_option = click.option(
     "--safe",
     is_flag=True,
@@ -130,6 +136,7 @@ _safe_option = click.option(
 @_safe_option
 @_polling_option
 @_page_option
+@_page_actions_option
 @_quarantine_option
 @discovery_options
 def run_command(
@@ -139,6 +146,7 @@ def run_command(
     safe: bool,
     polling: bool | None,
     page: int | None,
+    page_actions: bool,
     quarantine: int | None,
     as_json: bool,
 ) -> Exit:
@@ -164,7 +172,14 @@ def run_command(
         raise click.UsageError("--polling is about --watch, which is missing")
     reporter = _Reporter("run", as_json, is_once=once)
     return _run(
-        options, reporter, page, polling, quarantine, is_watching=watch, is_safe=safe
+        options,
+        reporter,
+        page,
+        polling,
+        quarantine,
+        is_watching=watch,
+        is_safe=safe,
+        has_actions=page_actions,
     )
 
 
@@ -175,12 +190,14 @@ def run_command(
 @_safe_option
 @_polling_option
 @_page_option
+@_page_actions_option
 @_quarantine_option
 @discovery_options
 def watch_command(
     options: DiscoveryOptions,
     polling: bool | None,
     page: int | None,
+    page_actions: bool,
     quarantine: int | None,
     events: bool,
     safe: bool,
@@ -198,7 +215,14 @@ def watch_command(
     lines: _Lines = "steps" if as_json or events else "saves"
     reporter = _Reporter("watch", as_json, lines=lines)
     return _run(
-        options, reporter, page, polling, quarantine, is_watching=True, is_safe=safe
+        options,
+        reporter,
+        page,
+        polling,
+        quarantine,
+        is_watching=True,
+        is_safe=safe,
+        has_actions=page_actions,
     )
 
 
@@ -211,8 +235,11 @@ def _run(
     *,
     is_watching: bool,
     is_safe: bool,
+    has_actions: bool,
 ) -> Exit:
     """Run what *options* find until a signal; return the exit code."""
+    if has_actions and page is None:
+        raise click.UsageError("--page-actions needs --page")
     found = options.find(may_appear=is_watching)
     if not found and not (is_watching and options.paths):
         return reporter.nothing()
@@ -237,7 +264,8 @@ def _run(
         if page is not None:
             from luminal.web import serve
 
-            reporter.page = stack.enter_context(serve(loader, port=page)).url
+            server = serve(loader, port=page, actions=has_actions)
+            reporter.page = stack.enter_context(server).private_url
         return host.run() or (Exit.FAILED if reporter.has_failed else Exit.FINE)
 
 

@@ -174,6 +174,7 @@ def variable_of(key: str) -> str:
 _ENVIRONMENT = (
     *(variable_of(key) for key in KEYS if key != "photons"),
     "LUMINAL_CACHE_DIR",
+    "LUMINAL_EDITOR",
     "LUMINAL_RUNTIME_DIR",
     "LUMINAL_TRACE",
 )

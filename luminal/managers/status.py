@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
+    from luminal.model import FileChange
 
-__all__ = ["keep_records", "log_of", "report_of", "status_of"]
+__all__ = ["changes_of", "keep_records", "log_of", "report_of", "status_of"]
 
 _SECRET = ("password", "passwd", "secret", "token", "key", "credential", "auth")
 """Parts of the names of settings whose values are not shown."""
@@ -162,15 +164,34 @@ def report_of(loader: Loader) -> dict[str, Any]:
         "hooks": [attrs.asdict(row) for row in loader.plugins.statistics()],
         "outcomes": [attrs.asdict(outcome) for outcome in loader.report],
         "records": log_of(loader)["records"],
-        "changes": [
-            {
-                "at": change.at,
-                "generations": change.generations,
-                "files": [{"path": f.path, "diff": f.diff()} for f in change.files],
-            }
-            for change in loader.changes
-        ],
+        "changes": changes_of(loader),
     }
+
+
+def changes_of(loader: Loader) -> list[dict[str, Any]]:
+    """Return what the latest swaps have changed, oldest first.
+
+    Args:
+        loader: Of the host.
+
+    Returns:
+        For each ``at``, ``generations`` (photon → its new one) and ``files``, each with
+        ``path`` and ``diff`` (lines of a unified diff; none for data files).
+    """
+    return [
+        {
+            "at": change.at,
+            "generations": change.generations,
+            "files": [{"path": f.path, "diff": _diff_of(f)} for f in change.files],
+        }
+        for change in loader.changes
+    ]
+
+
+@lru_cache(maxsize=64)
+def _diff_of(change: FileChange) -> tuple[str, ...]:
+    """Return its diff; a page that is open asks for it every second."""
+    return tuple(change.diff()) if change.is_text else ()
 
 
 def _photon(handler: Handler) -> dict[str, Any]:

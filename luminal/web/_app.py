@@ -1,7 +1,9 @@
 """The page as an ASGI application that a host may mount, and on a port of its own.
 
-The application answers GET and HEAD, and only requests of this machine. ``/`` is the
-page, and ``/events`` sends the parts of it that changed as server-sent events.
+The application answers only requests of this machine. ``/`` is the page, ``/events``
+sends the parts of it that changed as server-sent events, and ``/report.json`` is all of
+it as JSON. It answers GET and HEAD, and, where a token was given, POST below
+``/actions``.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from luminal._plain import to_json
+from luminal.errors import LuminalError
+from luminal.managers.status import keep_records, report_of
+from luminal.reload import LoopRunner
 from luminal.web._page import (
     content_security_policy,
     render_page,
@@ -25,7 +31,13 @@ from luminal.web._page import (
 from luminal.web._snapshot import snapshot_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        MutableMapping,
+    )
     from types import TracebackType
 
     from luminal.managers import Loader
@@ -53,40 +65,108 @@ _STOP_TIMEOUT = 5.0
 """Seconds that `Server.stop` waits for the thread of the server."""
 
 
+_ACTIONS = {"reload": "reloaded", "roll-back": "rolled back"}
+"""What the page may ask for → what is answered when it is done."""
+
+_SHORTEST_TOKEN = 16
+"""Characters that a token has at least."""
+
+
 def create_app(
-    loader: Loader, is_over: Callable[[], bool] = lambda: False
+    loader: Loader,
+    is_over: Callable[[], bool] = lambda: False,
+    *,
+    token: str = "",
+    run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any] | None = None,
 ) -> Application:
     """Return an ASGI application that shows *loader*'s host to this machine.
 
     Args:
         loader: The host.
         is_over: Whether open event streams are to end, for a quick shutdown.
+        token: Whoever sends it may reload photons and roll them back; open the page
+            with ``#token=`` and the token at the end of its address. Empty for a page
+            that is read-only.
+        run: Runs what a function returns on the host's event loop, and waits for it;
+            called in a thread. None where the application itself runs on that loop.
 
     Returns:
         The application, for example for ``Mount("/luminal", create_app(loader))``.
 
     Raises:
+        ValueError: *token* is too short to be a secret.
         MissingExtraError: Starlette or jinja2 is not installed.
     """
+    if token and len(token) < _SHORTEST_TOKEN:
+        raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters")
     with requires_extra():
         import jinja2  # noqa: F401 - its absence is reported now, not at a request
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
-        from starlette.responses import HTMLResponse, StreamingResponse
+        from starlette.responses import (
+            HTMLResponse,
+            PlainTextResponse,
+            Response,
+            StreamingResponse,
+        )
         from starlette.routing import Route
+
+    keep_records()
 
     async def page(request: Any) -> HTMLResponse:
         # In a mounted application, `url_for` would search the routes of the host.
-        url = request.scope.get("root_path", "") + "/events"
+        root = request.scope.get("root_path", "")
         snapshot = await run_in_threadpool(snapshot_of, loader)
-        return HTMLResponse(await run_in_threadpool(render_page, snapshot, url))
+        actions = f"{root}/actions" if token else ""
+        html = await run_in_threadpool(render_page, snapshot, f"{root}/events", actions)
+        return HTMLResponse(html)
+
+    async def report(request: Any) -> Response:
+        del request
+        text = await run_in_threadpool(
+            lambda: to_json({"schema": 1, **report_of(loader)}, indent=2)
+        )
+        return Response(text, media_type="application/json")
 
     async def events(request: Any) -> StreamingResponse:
         del request
         changes = _changes(loader, is_over)
         return StreamingResponse(changes, media_type="text/event-stream")
 
-    routes = [Route("/", page), Route("/events", events)]
+    async def act(request: Any) -> PlainTextResponse:
+        why = _refused_action(request.headers, token)
+        if why:
+            return PlainTextResponse(f"refused: {why}\n", status_code=403)
+        name = request.path_params["action"]
+        photon = request.query_params.get("photon", "")
+        if name not in _ACTIONS or photon not in loader.photons:
+            return PlainTextResponse("no such action or photon\n", status_code=404)
+
+        before = loader.photons[photon].number
+
+        async def work() -> None:
+            if name == "reload":
+                await loader.reload_photon(photon)
+            else:
+                await loader.roll_back(photon)
+
+        try:
+            await (work() if run is None else run_in_threadpool(run, work))
+        except LuminalError as error:
+            why = f": {error.why}" if error.why else ""
+            return PlainTextResponse(f"{error.what}{why}", status_code=409)
+        handler = loader.photons.get(photon)
+        if handler is None or handler.number == before:  # of `suppress_errors`
+            return PlainTextResponse("rejected; see the failures", status_code=409)
+        return PlainTextResponse(f"{_ACTIONS[name]}, generation {handler.number}")
+
+    routes = [
+        Route("/", page),
+        Route("/events", events),
+        Route("/report.json", report),
+    ]
+    if token:
+        routes.append(Route("/actions/{action}", act, methods=["POST"]))
     return _guarded(Starlette(routes=routes))
 
 
@@ -170,6 +250,23 @@ def _refusal(scope: Any) -> str:
     return ""
 
 
+def _refused_action(headers: Any, token: str) -> str:
+    """Return why a request may not change anything, or an empty string.
+
+    Another site's page cannot send the header with the token: its browser would ask
+    first, and is not answered. The origin is compared by `_refusal`; here it must be
+    there.
+    """
+    import hmac
+
+    if "origin" not in headers:
+        return "there is no Origin header"
+    given = headers.get("x-luminal-token", "").encode()
+    if not hmac.compare_digest(given, token.encode()):
+        return "the token is wrong; open the address that the host has printed"
+    return ""
+
+
 def _host_of(header: str) -> str:
     """Return the host of ``host:port``; an empty string if it has another form."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?", header)
@@ -220,9 +317,12 @@ class Server:
 
     Attributes:
         url: Where the page is.
+        token: What allows to reload and roll back; empty for a page that is read-only.
     """
 
     url: str
+    token: str = attrs.field(repr=False)
+    _runner: LoopRunner = attrs.field(repr=False)
     _server: Any = attrs.field(repr=False)
     _thread: threading.Thread = attrs.field(repr=False)
 
@@ -230,6 +330,12 @@ class Server:
         """Stop serving the page; open event streams end."""
         self._server.should_exit = True
         self._thread.join(_STOP_TIMEOUT)
+        self._runner.close()
+
+    @property
+    def private_url(self) -> str:
+        """Where the page is, with the token: show it to nobody else."""
+        return f"{self.url}#token={self.token}" if self.token else self.url
 
     def __enter__(self) -> Self:
         return self
@@ -243,7 +349,13 @@ class Server:
         self.stop()
 
 
-def serve(loader: Loader, host: str = "127.0.0.1", port: int = 8421) -> Server:
+def serve(
+    loader: Loader,
+    host: str = "127.0.0.1",
+    port: int = 8421,
+    *,
+    actions: bool = False,
+) -> Server:
     """Serve the page of *loader*'s host on a thread of its own, and return at once.
 
     The event loop of the host may be busy or end meanwhile.
@@ -252,6 +364,9 @@ def serve(loader: Loader, host: str = "127.0.0.1", port: int = 8421) -> Server:
         loader: The host.
         host: A loopback address, or ``localhost``.
         port: The port; 0 for any free port.
+        actions: Whether who has the new token may reload photons and roll them back,
+            see `Server.private_url`. They run on the event loop that is running now,
+            as long as it runs.
 
     Raises:
         ValueError: *host* is not loopback: the page is for this machine only.
@@ -262,9 +377,18 @@ def serve(loader: Loader, host: str = "127.0.0.1", port: int = 8421) -> Server:
         raise ValueError(f"not a loopback address: {host!r}")
     with requires_extra():
         import uvicorn
+    runner = LoopRunner()
+    token = ""
+    if actions:
+        import asyncio
+        import secrets
+
+        token = secrets.token_urlsafe(32)
+        with contextlib.suppress(RuntimeError):  # no loop is running
+            runner.use(asyncio.get_running_loop())
     server: uvicorn.Server
     config = uvicorn.Config(
-        create_app(loader, lambda: server.should_exit),
+        create_app(loader, lambda: server.should_exit, token=token, run=runner.run),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -281,7 +405,8 @@ def serve(loader: Loader, host: str = "127.0.0.1", port: int = 8421) -> Server:
     )
     thread.start()
     name = f"[{host}]" if ":" in host else host
-    return Server(f"http://{name}:{listener.getsockname()[1]}/", server, thread)
+    url = f"http://{name}:{listener.getsockname()[1]}/"
+    return Server(url, token, runner, server, thread)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -57,13 +57,15 @@ _MARK_HEIGHTS = {"good": (6, 14), "mid": (6, 14), "swap": (1, 19), "bad": (1, 19
 """Top and bottom of a mark in a lane 20 units high: the colour is not the only sign."""
 
 
-def render_page(snapshot: HostSnapshot, events: str = "") -> str:
+def render_page(snapshot: HostSnapshot, events: str = "", actions: str = "") -> str:
     """Return the whole document as HTML.
 
     Args:
         snapshot: What it shows.
         events: URL of the server-sent events that update the page; empty for a page
             that does not change.
+        actions: URL below which photons can be reloaded and rolled back; empty for a
+            page that is read-only. The buttons are shown to who has the token only.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
@@ -75,6 +77,7 @@ def render_page(snapshot: HostSnapshot, events: str = "") -> str:
         style=_file("page.css"),
         script=_file("page.js"),
         parts=render_parts(snapshot),
+        acts=actions,
     )
     return _encodable(document)
 
@@ -92,7 +95,8 @@ def render_parts(snapshot: HostSnapshot) -> dict[str, str]:
     parts = {
         "host-part": macros.host(snapshot),
         "summary-part": macros.summary(snapshot),
-        "photons-part": macros.photons(snapshot.photons),
+        "photons-part": macros.photons(_rows(snapshot), snapshot.disabled),
+        "changes-part": macros.changes(snapshot.changes),
         "failures-part": macros.failures(snapshot.failures),
         "hooks-part": macros.hooks(snapshot.hooks),
         "timeline-part": macros.timeline(_timeline(snapshot.events)),
@@ -156,8 +160,80 @@ def _template() -> Any:
     environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
     environment.filters["short_path"] = _short_path
     environment.globals["lines_of"] = lines_of
+    environment.globals["editor"] = _editor
     environment.globals["event_styles"] = EVENT_STYLES
     return environment.from_string(_file("page.html")).module
+
+
+_MOST_LOGGED = 20
+"""Number of the latest events and records that are shown for a photon."""
+
+
+def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
+    """Return what is shown of each photon, those that fail first."""
+    from urllib.parse import quote
+
+    logs: dict[str, list[dict[str, Any]]] = {}
+    for event in snapshot.events or ():
+        problem = event.problem
+        text = f"generation {event.generation}" if event.generation else ""
+        if problem is not None:
+            text = f"{problem.what} [{problem.code}] {problem.why}".strip()
+        style = EVENT_STYLES.get(event.kind, "minor")
+        entry = {"at": event.at, "what": event.kind, "text": text, "style": style}
+        logs.setdefault(event.photon, []).append(entry)
+    for record in snapshot.records:
+        is_bad = record["level"] in ("error", "critical")
+        entry = {
+            "at": record["at"],
+            "what": record["level"],
+            "text": record["text"],
+            "style": "bad" if is_bad else "minor",
+        }
+        logs.setdefault(record["photon"], []).append(entry)
+    rows = []
+    seen: dict[str, int] = {}
+    for photon in sorted(snapshot.photons, key=lambda photon: not photon.is_failing):
+        anchor = f"photon-{quote(photon.name, safe='')}"
+        count = seen[anchor] = seen.get(anchor, 0) + 1
+        settings = [f"{key} = {value}" for key, value in photon.settings.items()]
+        facts = {
+            "source": f"{photon.source} {photon.origin}".strip(),
+            "requires": ", ".join(photon.requirements),
+            "settings": ", ".join(settings),
+            "time in hooks": f"{photon.seconds * 1000:.1f} ms",
+        }
+        log = sorted(logs.get(photon.name, ()), key=lambda entry: -entry["at"])
+        words = (photon.name, photon.version, photon.description, photon.origin)
+        rows.append(
+            {
+                "photon": photon,
+                "anchor": anchor if count == 1 else f"{anchor}-{count}",
+                "facts": [pair for pair in facts.items() if pair[1]],
+                "log": log[:_MOST_LOGGED],
+                "text": " ".join((*words, photon.file)).casefold(),
+            }
+        )
+    return rows
+
+
+_EDITOR = "vscode://file{path}:{line}"
+"""What opens a line in an editor, where ``$LUMINAL_EDITOR`` says nothing else."""
+
+
+def _editor(path: str, line: int) -> str:
+    """Return a URL that opens *path* in the editor of ``$LUMINAL_EDITOR``."""
+    import os
+    import re
+    from urllib.parse import quote
+
+    template = os.environ.get("LUMINAL_EDITOR", "")
+    if not re.match(r"[a-z][a-z0-9+.-]+://", template):
+        template = _EDITOR
+    place = path.replace("\\", "/")
+    place = place if place.startswith("/") else f"/{place}"
+    quoted = quote(place.encode(errors="surrogateescape"), safe="/:")
+    return template.replace("{path}", quoted).replace("{line}", str(line or 1))
 
 
 def _encodable(html: str) -> str:

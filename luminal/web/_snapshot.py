@@ -7,16 +7,17 @@ another process sent. Reading does not change the host.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping  # noqa: TC003 - attrs resolves it
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from luminal.hooks import HookStatistics
-from luminal.managers.status import status_of
+from luminal.managers.status import changes_of, log_of, status_of
 from luminal.model import Event, EventKind, Outcome, OutcomeResult, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from luminal.managers import Loader
 
@@ -56,6 +57,13 @@ class PhotonSnapshot:
             raised.
         seconds: Time that these calls took.
         quarantined: Its hooks that are skipped, as they have failed again and again.
+        version: Its version, or an empty string.
+        description: What it is for, or an empty string.
+        source: ``directory`` or ``distribution``, or an empty string.
+        origin: The directory, or ``name version`` of the distribution.
+        requirements: Photons that it requires.
+        line: Line of its class in *file*; 0 if unknown.
+        settings: Key → value as text; that of a secret is not there.
     """
 
     name: str
@@ -68,6 +76,18 @@ class PhotonSnapshot:
     errors: int = 0
     seconds: float = 0.0
     quarantined: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    version: str = ""
+    description: str = ""
+    source: str = ""
+    origin: str = ""
+    requirements: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    line: int = 0
+    settings: Mapping[str, str] = attrs.Factory(dict)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it has a problem, and was not left out on purpose."""
+        return self.problem is not None and self.state != "skipped"
 
 
 @attrs.frozen
@@ -100,6 +120,11 @@ class HostSnapshot:
         events: The journal, oldest first; None if the host did not send it.
         hooks: Statistics of each photon in each hook; None if the host did not send
             them.
+        changes: What the latest swaps have changed, oldest first, as
+            `luminal.managers.status.changes_of` returns it.
+        records: What photons have logged, oldest first: ``at``, ``photon``, ``level``
+            and ``text``.
+        disabled: Names of the photons that are disabled.
     """
 
     pid: int
@@ -109,6 +134,9 @@ class HostSnapshot:
     failures: tuple[Failure, ...]
     events: tuple[Event, ...] | None = None
     hooks: tuple[HookStatistics, ...] | None = None
+    changes: tuple[Mapping[str, Any], ...] = ()
+    records: tuple[Mapping[str, Any], ...] = ()
+    disabled: tuple[str, ...] = ()
 
 
 def snapshot_of(loader: Loader) -> HostSnapshot:
@@ -122,6 +150,8 @@ def snapshot_of(loader: Loader) -> HostSnapshot:
         loader.report,
         tuple(loader.events.journal),
         loader.plugins.statistics(),
+        changes_of(loader),
+        log_of(loader)["records"],
     )
 
 
@@ -154,7 +184,8 @@ def snapshot_of_status(status: Mapping[str, Any]) -> HostSnapshot:
         if row["kind"] in known
     )
     hooks = [HookStatistics(**row) for row in status["hooks"]]
-    return _snapshot(status, outcomes, events, hooks)
+    more = status.get("changes", ()), status.get("records", ())
+    return _snapshot(status, outcomes, events, hooks, *more)
 
 
 def _problem(row: Mapping[str, Any]) -> Problem | None:
@@ -166,6 +197,8 @@ def _snapshot(
     outcomes: Iterable[Outcome],
     events: tuple[Event, ...] | None = None,
     hooks: Iterable[HookStatistics] | None = None,
+    changes: Iterable[Mapping[str, Any]] = (),
+    records: Iterable[Mapping[str, Any]] = (),
 ) -> HostSnapshot:
     photons = tuple(_photons(status, outcomes))
     if hooks is not None:
@@ -178,6 +211,9 @@ def _snapshot(
         failures=_failures(photons, events or ()),
         events=events,
         hooks=hooks,
+        changes=tuple(changes),
+        records=tuple(records),
+        disabled=tuple(status.get("disabled", ())),
     )
 
 

@@ -1,4 +1,5 @@
-// Show times in the browser's time zone, and update the page by server-sent events.
+// Show times in the browser's time zone, filter and sort photons, update the page by
+// server-sent events, and ask for reloads where the page may.
 "use strict";
 (() => {
   const state = document.getElementById("live");
@@ -14,15 +15,6 @@
     }
   };
 
-  showLocalTimes(document);
-  const url = document.body.dataset.events;
-  if (!url || !window.EventSource) return;
-
-  const showState = (text) => {
-    if (state.textContent !== text) state.textContent = text;
-    state.className = text === "live" ? "good" : "mid";
-  };
-
   // Change only what differs, so that focus, selection and scrolling stay.
   const update = (old, now) => {
     if (old.isEqualNode(now)) return;
@@ -35,9 +27,14 @@
       return;
     }
     for (const attribute of [...old.attributes]) {
-      if (!now.hasAttribute(attribute.name)) old.removeAttribute(attribute.name);
+      // What somebody has opened stays open.
+      const stays = attribute.name === "open";
+      if (!stays && !now.hasAttribute(attribute.name)) {
+        old.removeAttribute(attribute.name);
+      }
     }
     for (const { name, value } of now.attributes) {
+      if (name === "open") continue;
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     const oldChildren = [...old.childNodes];
@@ -49,13 +46,123 @@
     oldChildren.slice(newChildren.length).forEach((child) => child.remove());
   };
 
+  // Filter and sort. The choice stands in the address, so that it can be passed on.
+  const filter = document.getElementById("filter");
+
+  const arrange = (part) => {
+    const table = part.querySelector("table");
+    if (!table) return;
+    const { q, state, sort } = Object.fromEntries(new FormData(filter));
+    const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+    const bodies = [...table.tBodies];
+    let shown = 0;
+    for (const body of bodies) {
+      const { text, state: is, failing } = body.dataset;
+      const fits = !state || is === state || (state === "failing" && failing === "1");
+      body.hidden = !fits || !words.every((word) => text.includes(word));
+      if (!body.hidden) shown += 1;
+    }
+    if (sort === "name") {
+      bodies.sort((a, b) => a.dataset.name.localeCompare(b.dataset.name));
+    } else if (sort) {
+      bodies.sort((a, b) => b.dataset[sort] - a.dataset[sort]);
+    }
+    bodies.forEach((body) => table.append(body));
+    const all = shown === bodies.length;
+    document.getElementById("count").textContent = all
+      ? ""
+      : `${shown} of ${bodies.length} are shown`;
+  };
+
+  const photons = document.getElementById("photons-part");
+  // As the server has sent them: "failing first" is its order.
+  let original = photons.cloneNode(true);
+
+  const rearrange = () => {
+    const now = original.cloneNode(true);
+    showLocalTimes(now);
+    arrange(now);
+    update(photons, now);
+    const chosen = new URLSearchParams();
+    for (const [key, value] of new FormData(filter)) if (value) chosen.set(key, value);
+    const query = chosen.size ? `?${chosen}` : "";
+    try {
+      history.replaceState(null, "", location.pathname + query + location.hash);
+    } catch {
+      // A file's address cannot be changed in every browser.
+    }
+  };
+
+  // A link to a photon opens its details.
+  const openTarget = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    const details = target?.querySelector?.(".more details");
+    if (details) details.open = true;
+    target?.scrollIntoView?.();
+  };
+
+  // The token stands behind the # of the address that the host has printed. It is never
+  // sent but with a request that changes something.
+  const actions = document.body.dataset.actions;
+  const store = "luminal-token " + actions;
+  if (actions && location.hash.startsWith("#token=")) {
+    sessionStorage.setItem(store, decodeURIComponent(location.hash.slice(7)));
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  const token = actions && sessionStorage.getItem(store);
+  if (token) {
+    document.body.classList.add("can-act");
+    document.getElementById("rights").textContent = "May reload and roll back.";
+    document.addEventListener("click", async (event) => {
+      const button = event.target.closest("button[data-act]");
+      if (!button) return;
+      const { act, photon } = button.dataset;
+      const message = document.getElementById("message");
+      button.disabled = true;
+      message.textContent = `${photon}: ${act} …`;
+      message.className = "";
+      try {
+        const answer = await fetch(
+          `${actions}/${act}?photon=${encodeURIComponent(photon)}`,
+          { method: "POST", headers: { "X-Luminal-Token": token } },
+        );
+        message.textContent = `${photon}: ${await answer.text()}`;
+        message.className = answer.ok ? "good" : "bad";
+      } catch (error) {
+        message.textContent = `${photon}: ${error}`;
+        message.className = "bad";
+      }
+      button.disabled = false;
+    });
+  }
+
+  showLocalTimes(document);
+  for (const [key, value] of new URLSearchParams(location.search)) {
+    if (filter.elements[key]) filter.elements[key].value = value;
+  }
+  filter.hidden = false;
+  filter.addEventListener("input", () => rearrange());
+  filter.addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("hashchange", openTarget);
+  if (location.search) rearrange();
+  openTarget();
+  const url = document.body.dataset.events;
+  if (!url || !window.EventSource) return;
+
+  const showState = (text) => {
+    if (state.textContent !== text) state.textContent = text;
+    state.className = text === "live" ? "good" : "mid";
+  };
+
   const showParts = (event) => {
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const old = document.getElementById(id);
       if (!old) continue;
       const now = old.cloneNode(false);
       now.innerHTML = html;
+      if (id === "photons-part") original = now.cloneNode(true);
       showLocalTimes(now);
+      if (id === "photons-part") arrange(now);
       update(old, now);
     }
     document.title = document.querySelector("h1").textContent;
