@@ -40,6 +40,7 @@ __all__ = [
     "plain",
     "publish",
     "resolve",
+    "serve",
     "settle",
     "stand_in",
     "wait_until_visible",
@@ -196,6 +197,13 @@ def stand_in(proxy: ModuleProxy, old: Generation) -> None:
 def is_stand_in(module: Any) -> bool:
     """Whether *module* is a proxy that waits for an old generation to be retired."""
     return type(module) is ModuleProxy and _own(module, "__dict__")["_earlier"]
+
+
+def serve(proxy: Any, module: ModuleType) -> None:
+    """Let *proxy*, which stands for a module of old calls, be *module* for others."""
+    own = _own(proxy, "__dict__")
+    own["_module"] = module
+    sys.modules[own["__name__"]] = proxy
 
 
 def plain(module: Any) -> Any:

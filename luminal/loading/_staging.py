@@ -37,6 +37,7 @@ from luminal.loading._proxies import (
     notify_waiting,
     plain,
     publish,
+    serve,
     settle,
     stand_in,
     wait_until_visible,
@@ -186,7 +187,10 @@ class Attempt:
     def _is_imported_by_host(self, unit: str) -> bool:
         """Whether other code of the program has imported *unit* before."""
         serving = self.stage.world.generations.get(unit)
-        return serving.borrowed if serving is not None else unit in sys.modules
+        if serving is not None:
+            return serving.borrowed
+        # What stands for modules of old calls is not the host's.
+        return unit in sys.modules and not is_stand_in(sys.modules[unit])
 
     def _check(self) -> None:
         """Stop a thread whose import was given up.
@@ -205,9 +209,12 @@ class Attempt:
         self._check()
         present = sys.modules.get(fullname)
         if fullname not in self._proxies:
-            if type(present) is ModuleProxy or type(present) is StagedModule:
+            if is_stand_in(present):
+                present = plain(present)
+                self._cover(fullname, owner.unit, present)
+            elif type(present) is ModuleProxy or type(present) is StagedModule:
                 raise ImportError(f"{fullname!r} is being staged already")
-            if present is not None:
+            elif present is not None:
                 self._cover(fullname, owner.unit, present)
             else:
                 self._replaced.append((fullname, None))
@@ -245,8 +252,8 @@ class Attempt:
         sys.modules[fullname] = covered[1]
         return present
 
-    def _cover(self, fullname: str, unit: str, present: ModuleType) -> None:
-        """Put a proxy into the place of *present*."""
+    def _cover(self, fullname: str, unit: str, present: ModuleType | None) -> None:
+        """Put a proxy into the place of *present*, or of a name that leads nowhere."""
         proxy = ModuleProxy(fullname, unit, present, self)
         self._proxies[fullname] = unit, proxy
         before = sys.modules.get(fullname)
@@ -408,7 +415,7 @@ class Attempt:
 
         It takes some microseconds, and cannot fail.
         """
-        ready = self.stage.ready
+        ready, replaced = self.stage.ready, dict(self._replaced)
         for fullname, (unit, proxy) in self._proxies.items():
             taken.pop(fullname, None)
             generation = ready.get(unit)
@@ -424,6 +431,9 @@ class Attempt:
                 stand_in(proxy, old)
             elif old is not None:  # no new code has imported it
                 stand_in(ModuleProxy(fullname, unit, None, None), old)
+            elif module is not None and is_stand_in(replaced.get(fullname)):
+                # Calls of an earlier generation still find their own there.
+                serve(replaced[fullname], module)
             elif module is None and sys.modules.get(fullname) is proxy:
                 sys.modules[fullname] = serving
         for fullname, module in self._staged.items():

@@ -343,3 +343,53 @@ async def test_a_module_of_a_photon_can_be_run_by_name(make_host, photons):
     async with make_host() as host:
         await host.run(photons.write("a/__init__.py", text))
         assert host.hook.visit(go=int) == [1]
+
+
+BESIDE = """
+import importlib
+from luminal import IPhoton, hookimpl
+
+class Photon(IPhoton):
+    photon_name = "a"
+
+    @hookimpl
+    def visit(self, go):
+        go()
+        from . import late
+        named = importlib.import_module(late.__name__)
+        return {number}, late.NUMBER, named.NUMBER
+"""
+
+
+@pytest.mark.parametrize("reloads", [1, 2])
+@pytest.mark.parametrize("is_imported", [True, False])
+async def test_new_calls_import_late_while_an_old_one_is_under_way(
+    make_host, photons, is_imported, reloads
+):
+    """A module beside the photon, which the new code has not imported so far."""
+    inside, leave = threading.Event(), threading.Event()
+    found = []
+
+    def go():
+        inside.set()
+        leave.wait(DEADLINE)
+
+    def save(number):
+        photons.write("late.py", f"NUMBER = {number}\n")
+        return photons.write("a.py", BESIDE.format(number=number))
+
+    async with make_host() as host:
+        (a,) = await host.run(save(1))
+        if is_imported:
+            assert host.hook.visit(go=int) == [(1, 1, 1)]
+        thread = threading.Thread(target=lambda: found.extend(host.hook.visit(go=go)))
+        thread.start()
+        await asyncio.to_thread(inside.wait, DEADLINE)
+        for number in range(2, reloads + 2):
+            save(number)
+            await host.reload_photon(a)
+            assert host.hook.visit(go=int) == [(number,) * 3]
+        leave.set()
+        await asyncio.to_thread(thread.join, DEADLINE)
+        assert found == [(1, 1, 1)]
+        assert host.hook.visit(go=int) == [(number,) * 3]
