@@ -115,7 +115,8 @@ def refresh() -> None:
 
 def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
     holder: Any = sys.modules.get(module)
-    *outer, attribute = path.split(".")
+    # Interned: CPython caches look-ups by the identity of the name, and keeps it.
+    *outer, attribute = map(sys.intern, path.split("."))
     for name in outer:
         holder = getattr(holder, name, None)
     if holder is None:
