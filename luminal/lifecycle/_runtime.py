@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from luminal._plain import static_of
+from luminal._plain import class_name, static_of
 from luminal.discovery import fold, split_requirement
 from luminal.errors import (
     LuminalWarning,
     PhotonDependencyError,
     PhotonNotFoundError,
+    PhotonSettingsError,
     PhotonTimeoutError,
     PhotonValidationError,
     did_you_mean,
@@ -41,7 +43,7 @@ from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from luminal.hooks.records import HookFailure
@@ -292,8 +294,10 @@ class Runtime:
 
     def new_context(self, name: str) -> PhotonContext:
         """Return a context for the photon *name*."""
-        settings = MappingProxyType(dict(self.settings.get(name, {})))
-        return PhotonContext(name, settings, runtime=self)
+        table: Any = self.settings.get(name, {})
+        # What is no table is said when the photon is created: it alone fails then.
+        settings = dict(table) if isinstance(table, Mapping) else {}
+        return PhotonContext(name, MappingProxyType(settings), runtime=self)
 
     async def create(self, handler: Subject) -> object:
         """Return the photon, created where there is no instance yet.
@@ -312,16 +316,33 @@ class Runtime:
             PhotonSettingsError: They do not fit.
         """
         name, factory = handler.name, handler.factory
+        table = self.table_of(name)
         is_class = issubclass(type(factory), type)  # no metaclass of it is asked
         declared = static_of(factory, "photon_settings") if is_class else None
         if declared is None:
-            return MappingProxyType(dict(self.settings.get(name, {})))
+            return MappingProxyType(dict(table))
         from luminal.lifecycle._settings import settings_for
 
         return await run_step(  # validators and converters are the photon's code
             lambda: settings_for(name, declared, self.settings),
             deadline=handler.deadlines.start,
             name=f"settings {name}",
+        )
+
+    def table_of(self, name: str) -> Mapping[str, Any]:
+        """Return what is set for the photon *name*.
+
+        Raises:
+            PhotonSettingsError: It is no table.
+        """
+        table: Any = self.settings.get(name, {})
+        if isinstance(table, Mapping):
+            found: Mapping[str, Any] = table
+            return found
+        raise PhotonSettingsError(
+            f"its settings are of type {class_name(table)!r}, not a table",
+            photon=name,
+            hint=f"give a mapping of names to values, such as {{{name!r}: {{...}}}}",
         )
 
     def _follow_required(self, handler: Subject) -> None:

@@ -76,6 +76,24 @@ def test_what_does_not_fit_is_refused_and_said(
     assert refused.value.photon == "geo"
 
 
+@pytest.mark.parametrize("table", [3, None, [1], "x", {1}])
+@pytest.mark.parametrize("text", ["", "photon_settings = Settings"])
+async def test_what_is_no_table_fails_that_photon_alone(
+    tmp_path: Path, table: Any, text: str
+) -> None:
+    for name in ("bad", "good"):
+        body = TEXT.replace("photon_settings = Settings", text)
+        (tmp_path / f"{name}.py").write_text(body.replace('"geo"', f'"{name}"'))
+    good = {"city": "x"}
+    async with Loader(settings={"bad": table, "good": good}) as loader:
+        handlers = await loader.load_photons(tmp_path)
+        with pytest.raises(PhotonSettingsError, match="not a table") as refused:
+            await handlers.start()
+        assert refused.value.photon == "bad"
+        states = {name: str(one.state) for name, one in loader.photons.items()}
+        assert states == {"bad": "failed", "good": "running"}
+
+
 def test_a_reload_that_asks_for_more_than_is_set_is_refused() -> None:
     """And the generation before goes on, with the settings that it has."""
     with Host(settings={"geo": {"city": "Kyiv"}}) as host:
