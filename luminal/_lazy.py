@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["lazy_attributes"]
+__all__ = ["Getter", "Lister", "lazy_attributes"]
+
+Getter = Callable[[str], object]
+Lister = Callable[[], list[str]]
 
 
 def lazy_attributes(
     namespace: dict[str, object], names: Mapping[str, Iterable[str]]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+) -> tuple[Getter, Lister]:
     """Return ``__getattr__`` and ``__dir__`` for a package.
 
     Args:

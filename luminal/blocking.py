@@ -159,7 +159,8 @@ class Loader:
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.loader = self._awaited = AsyncLoader(*args, **kwargs)
+        self.loader: AsyncLoader = AsyncLoader(*args, **kwargs)
+        self._awaited = self.loader
         # Started by the first call, and anew by one after a `close` or a fork.
         self._thread: LoopThread | None = None
         # Kept, not closed: the loop's descriptors are the parent's too.

@@ -162,7 +162,7 @@ class PhotonSyntaxError(LuminalError, SyntaxError):
     ) -> None:
         super().__init__(what, photon=photon, file=file, line=line, why=why, hint=hint)
         # `traceback` prints these of a SyntaxError.
-        self.msg = why or what
+        self.msg: str = why or what
         self.filename = file
         self.lineno = line
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.compiling._process import CompilerCrashedError as CompilerCrashedError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from luminal.compiling._text import compile_text as compile_text
     from luminal.compiling._text import is_large as is_large
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.discovery._discover import absolute_roots as absolute_roots
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovered", "discover", "discover_file"]
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

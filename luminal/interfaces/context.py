@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
 from luminal.errors import PhotonNotInitializedError
 
 if TYPE_CHECKING:
+    import asyncio
     import logging
-    from collections.abc import Callable, Coroutine, MutableMapping, Sequence
+    import subprocess
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Coroutine,
+        MutableMapping,
+        Sequence,
+    )
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from typing import ParamSpec
+
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    from luminal.supervise import SuperLoop, TracedThread
+
+    P = ParamSpec("P")
+    L = TypeVar("L", bound=SuperLoop)
+    S = TypeVarWithDefault("S", default=Any)
+else:
+    S = TypeVar("S")
 
 __all__ = ["PhotonContext"]
 
@@ -20,7 +41,7 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False, repr=False)
-class PhotonContext:
+class PhotonContext(Generic[S]):
     """The context of a photon, reached as ``self.context``.
 
     What a photon starts through it belongs to the photon, and ends with it.
@@ -39,7 +60,7 @@ class PhotonContext:
     """
 
     name: str
-    settings: Any
+    settings: S
     # A `luminal.supervise.Scope`, set by the Handler as long as the photon lives.
     scope: Any = None
     data: dict[str, Any] = attrs.Factory(dict)
@@ -147,8 +168,8 @@ class PhotonContext:
         self._owner.put(mapping, key, value)
 
     def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None
-    ) -> Any:
+        self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None
+    ) -> asyncio.Task[T] | Future[T]:
         """Run *coroutine* on the running loop, or where none runs on Luminal's own.
 
         Args:
@@ -158,17 +179,22 @@ class PhotonContext:
         Returns:
             The task; without a running loop, a `concurrent.futures.Future`.
         """
-        return self._owner.spawn(coroutine, name=name)
+        started: asyncio.Task[T] | Future[T]
+        started = self._owner.spawn(coroutine, name=name)
+        return started
 
-    def thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def thread(
+        self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> TracedThread:
         """Run *function* on a thread that can be halted.
 
         Returns:
             The thread, a `luminal.managers.TracedThread`, started.
         """
-        return self._owner.thread(function, *args, **kwargs)
+        thread: TracedThread = self._owner.thread(function, *args, **kwargs)
+        return thread
 
-    def process(self, command: Sequence[str], **options: Any) -> Any:
+    def process(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a child process, terminated and then killed with the photon.
 
         Args:
@@ -178,28 +204,36 @@ class PhotonContext:
         Returns:
             The `subprocess.Popen`.
         """
-        return self._owner.process(command, **options)
+        child: subprocess.Popen[Any] = self._owner.process(command, **options)
+        return child
 
-    def loop(self, loop: Any) -> Any:
+    def loop(self, loop: L) -> L:
         """Start a `luminal.managers.SuperLoop`, stopped with the photon; return it."""
-        return self._owner.loop(loop)
+        self._owner.loop(loop)
+        return loop
 
-    def every(self, seconds: float, function: Callable[[], Any]) -> Any:
+    def every(self, seconds: float, function: Callable[[], object]) -> TracedThread:
         """Call *function* every *seconds*, on one thread; what it raises is logged.
 
         Returns:
             The thread; halting it ends the calls.
         """
-        return self._owner.every(seconds, function)
+        thread: TracedThread = self._owner.every(seconds, function)
+        return thread
 
-    def executor(self, max_workers: int | None = None) -> Any:
+    def executor(self, max_workers: int | None = None) -> ThreadPoolExecutor:
         """Return a `concurrent.futures.ThreadPoolExecutor`, shut down with the photon.
 
         Args:
             max_workers: Most threads; by default as many as the class decides.
         """
-        return self._owner.executor(max_workers)
+        pool: ThreadPoolExecutor = self._owner.executor(max_workers)
+        return pool
 
+    @overload
+    def enter(self, manager: AbstractContextManager[T]) -> T: ...
+    @overload
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> Awaitable[T]: ...
     def enter(self, manager: Any) -> Any:
         """Enter a context manager now, and leave it when the photon's life ends.
 

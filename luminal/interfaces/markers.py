@@ -89,7 +89,7 @@ class HookspecMarker:
     __slots__ = ("project_name",)
 
     def __init__(self, project_name: str) -> None:
-        self.project_name = project_name
+        self.project_name: str = project_name
 
     @overload
     def __call__(  # type: ignore[overload-overlap] # the first that fits is meant
@@ -182,7 +182,7 @@ class HookimplMarker:
     __slots__ = ("project_name",)
 
     def __init__(self, project_name: str) -> None:
-        self.project_name = project_name
+        self.project_name: str = project_name
 
     @overload
     def __call__(self, function: F, /) -> F: ...
@@ -296,5 +296,5 @@ class HookimplMarker:
         return mark if function is None else mark(function)
 
 
-hookspec = HookspecMarker("luminal")
-hookimpl = HookimplMarker("luminal")
+hookspec: HookspecMarker = HookspecMarker("luminal")
+hookimpl: HookimplMarker = HookimplMarker("luminal")

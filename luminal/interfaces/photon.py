@@ -8,8 +8,9 @@ begin and end. Implementations and wrappers may be plain or ``async``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self
 
+from luminal.interfaces.context import S
 from luminal.interfaces.markers import hookspec
 
 if TYPE_CHECKING:
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["IPhoton", "LifecycleSpecs", "Subject"]
 
+if TYPE_CHECKING:
 
-class IPhoton:
+    class _WithSettings(Generic[S]): ...
+
+else:  # `typing` would keep the class of settings, and with it a whole generation
+
+    class _WithSettings:
+        def __class_getitem__(cls, settings: object) -> type[Self]:
+            return cls
+
+
+class IPhoton(_WithSettings[S]):
     """Base class of photons. Everything that it declares is optional.
 
     A photon may define these methods, each plain or ``async``. Plain ones run on a
@@ -36,6 +47,8 @@ class IPhoton:
     - ``finalize(self)``: release what ``start`` took. A false value other than None
       says that this did not go well.
     - ``on_reload(self, previous)``: take over from the generation before.
+
+    With ``IPhoton[Settings]`` as base, type checkers know ``context.settings``.
 
     It implements hooks of the host with methods marked by `luminal.hookimpl`.
 
@@ -82,7 +95,7 @@ class IPhoton:
     # Looked up when the photon is started; there is none by default.
     photon_settings: ClassVar[type]
 
-    context: PhotonContext
+    context: PhotonContext[S]
 
 
 class Subject(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.lifecycle._batch import BatchLoader as BatchLoader
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from luminal.lifecycle._steps import method_of as method_of
     from luminal.lifecycle._steps import run_step as run_step
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

@@ -98,7 +98,7 @@ class Events:
         report_failure: Callable[[Any, BaseException], object] | None = None,
     ) -> None:
         self.journal: deque[Event] = deque(maxlen=1000)
-        self.failures = failures
+        self.failures: int = failures
         self.report_failure = report_failure
         # Replaced as a whole, so that emitting needs no lock.
         self._subscribers: tuple[Callable[[Event], object], ...] = ()

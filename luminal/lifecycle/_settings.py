@@ -48,7 +48,7 @@ class SettingsFile(Mapping[str, Mapping[str, Any]]):
     """
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
-        self.file = os.path.abspath(os.fspath(file))
+        self.file: str = os.path.abspath(os.fspath(file))
         is_project = os.path.basename(self.file) == "pyproject.toml"
         self._prefix = ("tool", "luminal", "photons") if is_project else ()
         # The tables and the text that they were read from, replaced together.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.loading._generation import Generation as Generation
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from luminal.loading._writes import record_writes as record_writes
     from luminal.loading._writes import take_write as take_write
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

@@ -76,9 +76,9 @@ class PhotonLoader:
     __slots__ = ("__weakref__", "generation", "name", "path")
 
     def __init__(self, name: str, path: str, generation: Generation) -> None:
-        self.name = name
-        self.path = path
-        self.generation = generation
+        self.name: str = name
+        self.path: str = path
+        self.generation: Generation = generation
 
     def __repr__(self) -> str:
         return f"<PhotonLoader {self.name} #{self.generation.number}>"

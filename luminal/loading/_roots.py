@@ -81,7 +81,7 @@ class Roots:
 
     def __init__(self, owner: object, declared: tuple[str, ...] = ()) -> None:
         self.owner = owner
-        self.declared = declared
+        self.declared: tuple[str, ...] = declared
         # Directory → the one origin that all of its units share.
         self._origins: dict[str, DirectoryOrigin] = {}
         # The same of declared directories in which no photons were looked for.

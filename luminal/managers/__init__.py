@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.lifecycle import Handler
@@ -43,6 +43,8 @@ __all__ = [
     "super_loop_factory",
 ]
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

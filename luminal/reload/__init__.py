@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.reload._directory_watch import DirectoryWatch as DirectoryWatch
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from luminal.reload._settings_watch import SettingsWatch as SettingsWatch
     from luminal.reload._swap import Previous as Previous
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

@@ -57,7 +57,9 @@ class SealedStore:
     __slots__ = ("_key", "directory")
 
     def __init__(self, directory: str | None = None) -> None:
-        self.directory = (cache_directory() or "") if directory is None else directory
+        if directory is None:
+            directory = cache_directory() or ""
+        self.directory: str = directory
         self._key: bytes | None = None
 
     def __repr__(self) -> str:

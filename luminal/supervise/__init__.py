@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.supervise._controller import GreenLight as GreenLight
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from luminal.supervise._waits import begin_noting as begin_noting
     from luminal.supervise._waits import end_noting as end_noting
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {

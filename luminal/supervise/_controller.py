@@ -54,7 +54,7 @@ class GreenLight(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alarms = 0
+        self.alarms: int = 0
         self._counting = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
 
@@ -180,9 +180,9 @@ class LoopController(SuperLoop):
         self._loop_factory = loop_factory
         self._reset_callback = reset_callback
         self.strategy = strategy
-        self.intensity = intensity or Intensity()
+        self.intensity: Intensity = intensity or Intensity()
         self.loops: list[Any] = []
-        self.restarts = RestartLog(due=0.0)
+        self.restarts: RestartLog = RestartLog(due=0.0)
         # Loop → its restarts. The lock guards the table and each ``due`` in it, which
         # ending threads set; all else is the controller's own thread's.
         self._logs: dict[Any, RestartLog] = {}

@@ -31,7 +31,7 @@ class LoopThread:
     ) -> None:
         import asyncio
 
-        self.loop = (make_loop or asyncio.new_event_loop)()
+        self.loop: asyncio.AbstractEventLoop = (make_loop or asyncio.new_event_loop)()
         # What is handed to the loop is handed to it before its end, or refused.
         self._lock = threading.Lock()
         self._is_closed = False

@@ -276,7 +276,7 @@ class SuperLoop(abc.ABC):
         self._owner: Scope | None = None
         self.reset_globally = reset_globally
         self.restart = restart
-        self.backoff = backoff or Backoff()
+        self.backoff: Backoff = backoff or Backoff()
         self.stall_after = stall_after
         # Guards what follows; never held while `cycle` or a hook of a subclass runs.
         self._status_lock = threading.RLock()
@@ -743,7 +743,7 @@ class ProcessLoop(SuperLoop):
     def __init__(self, command: Sequence[str], *args: Any, **kwargs: Any) -> None:
         self._popen = kwargs.pop("popen", {})
         super().__init__(*args, **kwargs)
-        self.command = list(command)
+        self.command: list[str] = list(command)
         self.child: subprocess.Popen[Any] | None = None
 
     @property

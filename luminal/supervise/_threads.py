@@ -49,8 +49,8 @@ class TracedThread(threading.Thread):
 
     def __init__(self, *args: Any, trace: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.halting = threading.Event()
-        self.owner = owner_name()
+        self.halting: threading.Event = threading.Event()
+        self.owner: str = owner_name()
         kind = type(self)
         self._is_traced = (
             trace
@@ -60,9 +60,7 @@ class TracedThread(threading.Thread):
 
     def start(self) -> None:
         """Start the thread; with ``trace``, it is traced from its first line."""
-        self.run = functools.partial(  # type: ignore[method-assign]
-            _run_until_halted, self, self.run
-        )
+        vars(self)["run"] = functools.partial(_run_until_halted, self, self.run)
         super().start()
 
     def halt(self) -> None:
@@ -182,7 +180,7 @@ class ThreadManager:
     """
 
     def __init__(self, thread_limit: int = 0) -> None:
-        self.id = os.urandom(16).hex()
+        self.id: str = os.urandom(16).hex()
         self.thread_limit = thread_limit
         # Guards the three below; notified when a thread ends, when one is queued
         # and when the manager stops.

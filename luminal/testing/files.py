@@ -86,7 +86,7 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
+        self.path: Path = Path(path).resolve()
         self.path.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, text: str | bytes) -> Path:

@@ -92,7 +92,7 @@ class AsyncHost(Folder):
         self._log = _EventLog()
         self._is_closed = False
         try:
-            self.loader = Loader(**options)
+            self.loader: Loader = Loader(**options)
             for specs in hookspecs:
                 self.loader.plugins.add_hookspecs(specs)
         except BaseException:

@@ -292,3 +292,9 @@ def test_a_file_that_cannot_be_read_is_refused_by_the_loader(
         Loader(settings=file)
     assert refused.value.file == str(file)
     assert line is None or refused.value.line == line
+
+
+def test_a_photon_may_name_the_class_in_its_base_as_well() -> None:
+    """For type checkers; discovery and the life cycle see `IPhoton`."""
+    text = TEXT.replace("(luminal.IPhoton)", "(luminal.IPhoton[Settings])")
+    assert started(text, {"city": "Kyiv"}).city == "Kyiv"

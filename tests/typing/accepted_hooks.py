@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import assert_type
+
+import attrs
+
+import luminal
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
 
@@ -48,3 +59,46 @@ async def use(manager: PluginManager) -> object:
     found: int | None = await hooks.resolve(name="x")
     hooks.finish()
     return rows, chosen, pages, found
+
+
+async def use_loader(loader: luminal.Loader) -> None:
+    hooks = loader.hooks(Specs)
+    assert_type(hooks.parse(line="a", number=1), list[dict[str, str]])
+    assert_type(await hooks.resolve(name="x"), int | None)
+
+
+@attrs.frozen
+class Settings:
+    city: str
+
+
+async def work() -> int:
+    return 1
+
+
+def sleep(seconds: float, *, often: bool = False) -> None: ...
+
+
+class Weather(luminal.IPhoton[Settings]):
+    photon_settings = Settings
+
+    def open(
+        self,
+        plain: AbstractContextManager[str],
+        waiting: AbstractAsyncContextManager[bytes],
+    ) -> None:
+        context = self.context
+        assert_type(context.settings, Settings)
+        assert_type(context.settings.city, str)
+        assert_type(context.spawn(work()), asyncio.Task[int] | Future[int])
+        thread: threading.Thread = context.thread(sleep, 1.0, often=True)
+        child: subprocess.Popen[bytes] = context.process(["true"])
+        assert_type(context.executor(), ThreadPoolExecutor)
+        assert_type(context.enter(plain), str)
+        assert_type(context.enter(waiting), Awaitable[bytes])
+        del thread, child
+
+
+class Anything(luminal.IPhoton):
+    def start(self) -> None:
+        self.context.settings["any"]

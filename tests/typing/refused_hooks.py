@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import attrs
+
+import luminal
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
 
@@ -47,3 +50,24 @@ async def use(manager: PluginManager) -> object:
     chosen: str = hooks.choose(names=[])  # refused
     pages: list[bytes] = hooks.fetch(url="x")  # refused
     return one, chosen, pages
+
+
+@attrs.frozen
+class Settings:
+    city: str
+
+
+def sleep(seconds: float) -> None: ...
+
+
+class Weather(luminal.IPhoton[Settings]):
+    def start(self) -> None:
+        town: str = self.context.settings.town  # refused
+        self.context.thread(sleep, "1")  # refused
+        self.context.executor().sumbit(sleep, 1)  # refused
+        self.context.spawn(sleep)  # refused
+        del town
+
+
+async def use_loader(loader: luminal.Loader) -> None:
+    loader.hooks(Specs).parse(line=1, number=1)  # refused
