@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.cli.running import running
 from tests.cli.terminal import Said, Terminal
 from tests.waiting import DEADLINE
 
@@ -214,18 +215,19 @@ def test_demo_swaps_breaks_and_fixes_without_losing_a_record(
     assert sum(count["by_scale"].values()) == count["fed"]
 
 
-def test_demo_keeps_its_photons_but_writes_over_nothing(terminal: Terminal) -> None:
+def test_run_and_watch_take_the_photons_that_the_demo_keeps(terminal: Terminal) -> None:
     assert terminal.luminal("demo", "--keep", "mine").code == 0
     said = terminal.luminal("list", "--no-installed", "mine")
     assert re.search(r"^mean +2\.1", said.out, re.MULTILINE)
     kept = (terminal.place / "mine" / "mean.py").read_bytes()
     said = terminal.luminal("run", "--no-installed", "--once", "--json", "mine")
     photons = json.loads(said.out.splitlines()[0])["photons"]
-    running = {p["photon"] for p in photons if p["state"] == "running"}
-    assert running == {
-        "fahrenheit",
-        "mean",
-        "alarm",
-    }  # the others are broken on purpose
+    names = {p["photon"] for p in photons if p["state"] == "running"}
+    assert names == {"fahrenheit", "mean", "alarm"}  # the others are broken on purpose
+    with running(terminal, "watch", "--no-installed", "mine") as host:
+        mean = terminal.place / "mine" / "mean.py"
+        mean.write_bytes(kept + b"CHANGED = 1\n")
+        host.until(event="swapped", photon="mean")
+        mean.write_bytes(kept)
     assert terminal.luminal("demo", "--keep", "mine").code == 4
     assert (terminal.place / "mine" / "mean.py").read_bytes() == kept
