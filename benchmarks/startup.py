@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--photons", type=int, default=10)
     options = parser.parse_args()
-    rounds = 30 if options.size == "full" else 3
+    rounds = 30 if options.size == "full" else 1
     imports(rounds)
     hosts(options.photons, rounds)
 
