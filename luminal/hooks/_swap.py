@@ -345,7 +345,7 @@ def calls_in(
     """
     with policy.lock:  # so no swap is half done
         barriers = [b for caller in callers if (b := caller.barrier) is not None]
-        last = max([barrier.last_epoch_of(plugin) for barrier in barriers], default=-1)
+        last = max([b.last_epoch_of(plugin) for b in barriers]) if barriers else -1
         reaching = [
             snapshot
             for snapshot in _snapshots(policy, callers)

@@ -278,6 +278,8 @@ class WatchLog:
         problem = outcome.problem
         logged = self._logged.pop(outcome.photon, None)
         if problem is None:
+            if not outcome.warnings and not _log.isEnabledFor(logging.INFO):
+                return
             line = "%s: %r generation %d -> %d, %.1f ms"
             path, number = self._short(outcome.file), outcome.generation
             _log.info(line, path, outcome.photon, before, number, seconds * 1e3)
@@ -327,7 +329,7 @@ class _Failure:
     events: list[Event] = attrs.Factory(list)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class DirectoryWatch:
     """Keeps directories and the running photons the same.
 
