@@ -583,7 +583,7 @@ class _Running:
         self.is_given_up = False
         # After a fork there is no thread of it.
         self.process = os.getpid()
-        self.is_over = False
+        self.has_failed = False
         self.thread = threading.Thread(
             target=self._run, name="luminal-worker", daemon=True
         )
@@ -595,9 +595,8 @@ class _Running:
             _serve(self.work)
         except BaseException as error:
             if isinstance(error, Exception) or not self.is_given_up:
+                self.has_failed = True
                 raise
-        finally:
-            self.is_over = True
 
 
 def _serve(work: SimpleQueue[_Work | None]) -> None:
@@ -637,7 +636,7 @@ class WorkerThread:
         running = self._running
         return (
             running is not None
-            and not running.is_over
+            and not running.has_failed
             and running.process == os.getpid()
         )
 
