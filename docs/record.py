@@ -1,7 +1,8 @@
 """Record what the front page shows, from a real run, as ``docs/recording.svg``.
 
-``python docs/record.py`` writes the files of ``docs/index.md`` into a new directory, runs
-its host, saves its photon three times, and draws what the terminal showed, and when.
+``python docs/record.py`` writes the files of ``docs/index.md`` into a new directory,
+runs its host, saves its photon three times, and draws what the terminal showed, and
+when.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ MODULES = (
     "luminal.errors",
     "luminal.tools",
     "luminal.testing",
+    "luminal.metrics",
     "luminal.web",
     "luminal.sphinx",
     "luminal.ipython",

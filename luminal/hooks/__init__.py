@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
-    from luminal.hooks._execution import awaited_by
     from luminal.hooks._manager import PluginManager
     from luminal.hooks.records import (
         Answer,
@@ -26,7 +25,6 @@ __all__ = [
     "OrderExplanation",
     "Place",
     "PluginManager",
-    "awaited_by",
 ]
 
 __getattr__: Getter
@@ -34,7 +32,6 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_execution": ("awaited_by",),
         "_manager": ("PluginManager",),
         "records": (
             "Answer",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 import weakref
@@ -75,6 +76,9 @@ class _Held:
 
 _held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=None)
 
+_MOST_COUNTED = 10_000
+"""Pairs of a kind of event and a photon that are counted each by itself."""
+
 _FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED})
 
 
@@ -89,6 +93,8 @@ class Events:
 
     Attributes:
         failures: How many times a subscriber has raised.
+        counts: (kind, photon) → how many such events there were, and the seconds that
+            they took. Of photons beyond some thousands, the name is empty.
         report_failure: Called with such a subscriber, and what it has raised.
     """
 
@@ -99,10 +105,13 @@ class Events:
     ) -> None:
         self.journal: deque[Event] = deque(maxlen=1000)
         self.failures: int = failures
+        self.counts: dict[tuple[EventKind, str], tuple[int, float]] = {}
         self.report_failure = report_failure
         # Replaced as a whole, so that emitting needs no lock.
         self._subscribers: tuple[Callable[[Event], object], ...] = ()
         self._deferred: deque[Event] = deque()
+        # Reentrant: an event of the garbage collector may be emitted in the middle.
+        self._lock = threading.RLock()
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Call *subscriber* with each event from now on.
@@ -168,6 +177,14 @@ class Events:
         with suppress(RuntimeError):
             call_soon(self._emit_deferred)
 
+    def _count(self, event: Event) -> None:
+        key = (event.kind, event.photon)
+        with self._lock:
+            if key not in self.counts and len(self.counts) >= _MOST_COUNTED:
+                key = (event.kind, "")
+            count, seconds = self.counts.get(key, (0, 0.0))
+            self.counts[key] = (count + 1, seconds + event.seconds)
+
     def _emit_deferred(self) -> None:
         while self._deferred:
             try:
@@ -178,6 +195,7 @@ class Events:
 
     def _emit(self, event: Event) -> None:
         self.journal.append(event)
+        self._count(event)
         for subscriber in self._subscribers:
             try:
                 subscriber(event)

@@ -25,7 +25,7 @@ from luminal._plain import (
     static_of,
 )
 from luminal.errors import PhotonTimeoutError
-from luminal.hooks import awaited_by
+from luminal.hooks._execution import awaited_by
 from luminal.interfaces import IPhoton, hookimpl
 from luminal.loading import Result, describe_position, reach_loop, run_in_thread
 from luminal.supervise import own_task_of_step

@@ -2,8 +2,8 @@
 
 The application answers only requests of this machine. ``/`` is the page, ``/events``
 sends the parts of it that changed as server-sent events, and ``/report.json`` is all of
-it as JSON. It answers GET and HEAD, and, where a token was given, POST below
-``/actions``.
+it as JSON; ``/metrics`` has its numbers for Prometheus. It answers GET and HEAD, and,
+where a token was given, POST below ``/actions``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import attrs
 from luminal._plain import to_json
 from luminal.errors import LuminalError
 from luminal.managers.status import keep_records, report_of
+from luminal.metrics import create_app as create_metrics_app
 from luminal.reload import LoopRunner
 from luminal.web._page import (
     content_security_policy,
@@ -164,10 +165,21 @@ def create_app(
         Route("/", page),
         Route("/events", events),
         Route("/report.json", report),
+        Route("/metrics", endpoint=_Endpoint(create_metrics_app(loader))),
     ]
     if token:
         routes.append(Route("/actions/{action}", act, methods=["POST"]))
     return _guarded(Starlette(routes=routes))
+
+
+class _Endpoint:
+    """An application at one path: Starlette hands it scope, receive and send."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 async def _changes(loader: Loader, is_over: Callable[[], bool]) -> AsyncIterator[str]:

@@ -33,13 +33,15 @@ PUBLIC = {
     "luminal.blocking": "Loader PlainHandler PlainHandlers",
     "luminal.contrib.discord": "Cogs",
     "luminal.discovery": "Discovered discover discover_file",
-    "luminal.hooks": "Answer HookFailure HookStatistics OrderExplanation Place "
-    "PluginManager",
+    "luminal.hooks": "Answer HookFailure HookStatistics HookTotal OrderExplanation "
+    "Place PluginManager",
     "luminal.interfaces": "IPhoton LifecycleSpecs PhotonContext Subject hookimpl "
     "hookspec",
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
+    "luminal.metrics": "CONTENT_TYPE EventTotal MetricsSnapshot PhotonMetrics "
+    "create_app observe_opentelemetry register_prometheus snapshot to_text",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
     "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "

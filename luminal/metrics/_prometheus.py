@@ -1,0 +1,113 @@
+"""A collector for prometheus-client: it reads a host when it is asked."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from luminal.errors import MissingExtraError
+from luminal.metrics._families import BOUNDS, Family, Histogram, families
+from luminal.metrics._snapshot import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from luminal.managers import Loader
+
+__all__ = ["register_prometheus"]
+
+
+class _Collector:
+    """Collects the hosts of one registry together: a metric has one family."""
+
+    def __init__(self) -> None:
+        # Name → the host. One that has ended is left out.
+        self.hosts: dict[str, weakref.ref[Loader]] = {}
+
+    def describe(self) -> list[Any]:
+        """Return nothing: to register it reads no host."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the families of prometheus-client."""
+        found = []
+        for name, reference in tuple(self.hosts.items()):
+            loader = reference()
+            if loader is not None:
+                found.append(snapshot(loader, name))
+        for family in families(found):
+            yield _as_theirs(family)
+
+
+def _as_theirs(family: Family) -> Any:
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+
+    kinds = {
+        "counter": CounterMetricFamily,
+        "gauge": GaugeMetricFamily,
+        "histogram": HistogramMetricFamily,
+    }
+    made: Any = kinds[family.kind](family.name, family.about, labels=family.labels)
+    for labels, value in family.samples.items():
+        if isinstance(value, Histogram):
+            names = ("+Inf" if b == float("inf") else repr(b) for b in BOUNDS)
+            pairs = list(zip(names, value.cumulative, strict=True))
+            made.add_metric(labels, pairs, value.seconds)
+        else:
+            made.add_metric(labels, value)
+    return made
+
+
+_collectors: weakref.WeakKeyDictionary[Any, _Collector] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def register_prometheus(
+    loader: Loader, registry: Any = None, *, host: str = ""
+) -> Callable[[], None]:
+    """Add *loader*'s host to a registry of prometheus-client.
+
+    Args:
+        loader: The host; it is referred to weakly.
+        registry: By default the registry of the process.
+        host: Its name, where several hosts are in one registry.
+
+    Returns:
+        A function without arguments that takes it away again.
+
+    Raises:
+        MissingExtraError: prometheus-client is not installed.
+        ValueError: A host of this name is in the registry.
+    """
+    try:
+        import prometheus_client
+    except ImportError as error:
+        raise MissingExtraError(
+            "this needs the library of the extra 'prometheus'",
+            why=str(error),
+            hint="install it: pip install 'luminal-photons[prometheus]'",
+        ) from error
+    if registry is None:
+        registry = prometheus_client.REGISTRY
+    with _lock:
+        collector = _collectors.get(registry)
+        if collector is None:
+            collector = _Collector()
+            registry.register(collector)
+            _collectors[registry] = collector
+        present = collector.hosts.get(host)
+        if present is not None and present() not in (None, loader):
+            raise ValueError(f"the registry has a host {host!r}; give this one a name")
+        reference = collector.hosts[host] = weakref.ref(loader)
+
+    def unregister() -> None:
+        with _lock:
+            if collector.hosts.get(host) is reference:
+                del collector.hosts[host]
+
+    return unregister
