@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,6 +43,7 @@ from luminal.lifecycle._steps import (
 from luminal.lifecycle._survivors import Survivors
 from luminal.loading import generation_of, reach_loop
 from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +78,9 @@ class _Held:
 
 _held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=None)
 
+_IDLE = 5.0
+"""Seconds without an event after which the thread of a queue ends."""
+
 _MOST_COUNTED = 10_000
 """Pairs of a kind of event and a photon that are counted each by itself."""
 
@@ -95,6 +100,7 @@ class Events:
         failures: How many times a subscriber has raised.
         counts: (kind, photon) → how many such events there were, and the seconds that
             they took. Of photons beyond some thousands, the name is empty.
+        dropped: How many events found the queue of a subscriber full.
         report_failure: Called with such a subscriber, and what it has raised.
     """
 
@@ -105,6 +111,7 @@ class Events:
     ) -> None:
         self.journal: deque[Event] = deque(maxlen=1000)
         self.failures: int = failures
+        self.dropped = 0
         self.counts: dict[tuple[EventKind, str], tuple[int, float]] = {}
         self.report_failure = report_failure
         # Replaced as a whole, so that emitting needs no lock.
@@ -113,16 +120,30 @@ class Events:
         # Reentrant: an event of the garbage collector may be emitted in the middle.
         self._lock = threading.RLock()
 
-    def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
+    def subscribe(
+        self, subscriber: Callable[[Event], object], *, queue: int = 0
+    ) -> Callable[[], None]:
         """Call *subscriber* with each event from now on.
 
+        Args:
+            subscriber: Takes the event.
+            queue: If it may be slow: most events that wait for it. It is called on a
+                thread of its own then. Events that find the queue full are dropped, and
+                counted in ``dropped``. 0 calls it in the thread in which the event
+                happens, and a swap waits for it.
+
         Returns:
-            A function without arguments that ends this.
+            A function without arguments that ends this. Events that wait are dropped.
         """
-        self._subscribers = (*self._subscribers, subscriber)
+        called = subscriber
+        if queue:
+            called = _Queue(self, partial(self._call, subscriber), queue)
+        self._subscribers = (*self._subscribers, called)
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(s for s in self._subscribers if s != subscriber)
+            self._subscribers = tuple(s for s in self._subscribers if s != called)
+            if isinstance(called, _Queue):
+                called.end()
 
         return unsubscribe
 
@@ -197,16 +218,73 @@ class Events:
         self.journal.append(event)
         self._count(event)
         for subscriber in self._subscribers:
-            try:
-                subscriber(event)
-            except BaseException as error:
-                if is_real_interrupt(error):
-                    raise
-                self.failures += 1
-                # A report is an event too, at which the subscriber may fail again.
-                is_report = event.problem and event.problem.phase == "subscriber"
-                if self.report_failure is not None and not is_report:
-                    self.report_failure(subscriber, error)
+            self._call(subscriber, event)
+
+    def _call(self, subscriber: Callable[[Event], object], event: Event) -> None:
+        try:
+            subscriber(event)
+        except BaseException as error:
+            if is_real_interrupt(error):
+                raise
+            self.failures += 1
+            # A report is an event too, at which the subscriber may fail again.
+            is_report = event.problem and event.problem.phase == "subscriber"
+            if self.report_failure is not None and not is_report:
+                self.report_failure(subscriber, error)
+
+
+class _Queue:
+    """Events that wait for a slow subscriber, and the thread that calls it.
+
+    The thread begins with an event, and ends when there was none for some seconds.
+    """
+
+    def __init__(
+        self, events: Events, call: Callable[[Event], object], limit: int
+    ) -> None:
+        self._events = events
+        self._call = call
+        self._limit = limit
+        self._waiting: deque[Event] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_over = False
+
+    def __call__(self, event: Event) -> None:
+        with self._changed:
+            if len(self._waiting) >= self._limit:
+                self._events.dropped += 1
+                return
+            self._waiting.append(event)
+            self._changed.notify()
+            # After a fork there is no thread.
+            if self._thread is None or not self._thread.is_alive():
+                name = "luminal-events"
+                with unowned():
+                    self._thread = threading.Thread(
+                        target=self._run, name=name, daemon=True
+                    )
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work, _IDLE)
+                if self._is_over or not self._waiting:
+                    self._thread = None
+                    return
+                event = self._waiting.popleft()
+            self._call(event)
+
+    def _has_work(self) -> bool:
+        return self._is_over or bool(self._waiting)
+
+    def end(self) -> None:
+        """Let the thread end, and drop the events that wait."""
+        with self._changed:
+            self._is_over = True
+            self._waiting.clear()
+            self._changed.notify()
 
 
 @attrs.define(eq=False, repr=False)

@@ -212,6 +212,12 @@ def _other_families() -> dict[str, Family]:
             "Exceptions of subscribers of events.",
             ("host",),
         ),
+        (
+            "events_dropped_total",
+            "counter",
+            "Events that found the queue of a subscriber full.",
+            ("host",),
+        ),
     )
     return {
         name: Family(f"luminal_{name}", kind, about, labels)
@@ -233,6 +239,7 @@ def _add_photons(
             else:
                 to["photon_state"].samples[host, name, state.value] = is_in
     to["subscriber_failures_total"].add((host,), one.subscriber_failures)
+    to["events_dropped_total"].add((host,), one.events_dropped)
 
 
 def _add_events(

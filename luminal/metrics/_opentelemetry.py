@@ -30,6 +30,7 @@ _COUNTERS: Final = {
     "luminal_swaps_total": ("luminal.swaps", "{swap}"),
     "luminal_events_total": ("luminal.events", "{event}"),
     "luminal_event_seconds_total": ("luminal.event_time", "s"),
+    "luminal_events_dropped_total": ("luminal.events_dropped", "{event}"),
     "luminal_subscriber_failures_total": ("luminal.subscriber_failures", "{error}"),
 }
 _GAUGES: Final = {

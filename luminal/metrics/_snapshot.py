@@ -60,6 +60,7 @@ class MetricsSnapshot:
         hooks: What each photon did in each hook, over all its generations.
         events: How often each step of each photon was taken.
         subscriber_failures: How often a subscriber of events has raised.
+        events_dropped: How many events found the queue of a subscriber full.
     """
 
     host: str
@@ -69,6 +70,7 @@ class MetricsSnapshot:
     hooks: tuple[HookTotal, ...]
     events: tuple[EventTotal, ...]
     subscriber_failures: int
+    events_dropped: int
 
 
 def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
@@ -101,4 +103,5 @@ def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
             for (kind, photon), (count, seconds) in tuple(events.counts.items())
         ),
         subscriber_failures=events.failures,
+        events_dropped=events.dropped,
     )

@@ -32,7 +32,7 @@ def to_text(*snapshots: MetricsSnapshot) -> str:
         >>> from luminal import Loader
         >>> from luminal.metrics import snapshot
         >>> print(to_text(snapshot(Loader(), host="a")).splitlines()[-1])
-        luminal_subscriber_failures_total{host="a"} 0
+        luminal_events_dropped_total{host="a"} 0
     """
     lines: list[str] = []
     written: dict[tuple[object, ...], str] = {}  # many families have the same labels
