@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from luminal.hooks._manager import PluginManager
     from luminal.hooks.records import (
         Answer,
+        HookComparison,
         HookFailure,
         HookStatistics,
         HookTotal,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "HookComparison",
     "HookFailure",
     "HookStatistics",
     "HookTotal",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_manager": ("PluginManager",),
         "records": (
             "Answer",
+            "HookComparison",
             "HookFailure",
             "HookStatistics",
             "HookTotal",

@@ -55,13 +55,14 @@ class Tally(Counts):
 
     Attributes:
         total: What all generations of the photon did in the hook.
-        began: (timed, calls, nanoseconds) of the total when it was registered.
+        began: What the total was when it was registered.
+        before: What the generation before it has added to the total.
         streak: Failures in a row.
         quarantined_until: Time until which it is skipped; None if it is in no
             quarantine, or has succeeded after it.
     """
 
-    __slots__ = ("_marks", "began", "quarantined_until", "streak", "total")
+    __slots__ = ("_marks", "before", "began", "quarantined_until", "streak", "total")
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,18 +73,21 @@ class Tally(Counts):
     def begin(self, total: Total) -> None:
         """Count for *total* from now on."""
         self.total = total
-        self.began = (total.timed, total.calls, total.nanoseconds)
-        self._marks = (self.began[1:], self.began[1:])
+        self.began = total.mark()
+        self.before = self.began.since(total.began)
+        total.began = self.began
+        mark = (self.began.calls, self.began.nanoseconds)
+        self._marks = (mark, mark)
 
     @property
     def calls(self) -> int:
         """Calls that were timed; each counts for all the calls that it stands for."""
-        return self.total.calls - self.began[1]
+        return self.total.calls - self.began.calls
 
     @property
     def nanoseconds(self) -> int:
         """Time in the timed calls, scaled likewise."""
-        return self.total.nanoseconds - self.began[2]
+        return self.total.nanoseconds - self.began.nanoseconds
 
     def is_slow(self, *, was_slow: bool) -> bool:
         """Return whether every call is to be timed.
@@ -92,7 +96,7 @@ class Tally(Counts):
             was_slow: Whether every call is timed now.
         """
         total = self.total
-        if total.timed - self.began[0] < _FIRST_TIMED:
+        if total.timed - self.began.timed < _FIRST_TIMED:
             return True
         earlier, later = self._marks
         now = (total.calls, total.nanoseconds)

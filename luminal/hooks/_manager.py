@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from luminal.hooks._impl import HistoricCall
     from luminal.hooks._swap import PreparedSwap
     from luminal.hooks.records import (
+        HookComparison,
         HookFailure,
         HookStatistics,
         HookTotal,
@@ -1075,6 +1076,15 @@ class PluginManager(pluggy.PluginManager):
         from luminal.hooks._swap import totals
 
         return totals(self._policy, self._listed())
+
+    def compare(self, plugin: object) -> tuple[HookComparison, ...]:
+        """Return what *plugin* did in its hooks, beside the generation before it."""
+        from luminal.hooks._swap import compare
+
+        registration = self._by_id.get(id(plugin))
+        callers = registration.callers() if registration is not None else ()
+        listed = [c for c in callers if not c.name.startswith(_PRESENCE)]
+        return compare(self._policy, listed, plugin)
 
     def begin_anew(self) -> None:
         """Let the totals begin at zero, in a process that was just forked."""

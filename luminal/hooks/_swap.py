@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from luminal.hooks._manager import Registration
     from luminal.hooks._order import Order
     from luminal.hooks._totals import Total
-    from luminal.hooks.records import HookStatistics, HookTotal
+    from luminal.hooks.records import HookComparison, HookStatistics, HookTotal
 
 __all__ = [
     "CallBarrier",
@@ -44,6 +44,7 @@ __all__ = [
     "await_idle",
     "begin_anew",
     "calls_in",
+    "compare",
     "statistics",
     "totals",
     "wait_until_idle",
@@ -446,6 +447,35 @@ def statistics(
     return tuple(found)
 
 
+def compare(
+    policy: Policy, callers: Iterable[Caller], plugin: object
+) -> tuple[HookComparison, ...]:
+    """Return what *plugin* did in each hook, and the generation before it."""
+    from luminal.hooks.records import HookComparison, quantile
+
+    found: list[HookComparison] = []
+    with policy.lock:
+        for caller in callers:
+            for impl in caller.order.implementations():
+                if impl.plugin is not plugin:
+                    continue
+                before = impl.tally.before
+                now = impl.tally.total.mark().since(impl.tally.began)
+                row = HookComparison(
+                    hook=caller.name,
+                    calls=now.calls + now.errors,
+                    errors=now.errors,
+                    timed=now.timed,
+                    p95=quantile(now.buckets, 0.95),
+                    calls_before=before.calls + before.errors,
+                    errors_before=before.errors,
+                    timed_before=before.timed,
+                    p95_before=quantile(before.buckets, 0.95),
+                )
+                found.append(row)
+    return tuple(found)
+
+
 def _add(numbers: dict[Tally, int], snapshot: CallSnapshot, calls: int) -> None:
     """Add *calls* to the numbers of all implementations in *snapshot*."""
     for impl in snapshot.implementations if calls else ():
@@ -511,5 +541,8 @@ def begin_anew(policy: Policy, callers: Iterable[Caller]) -> None:
         for _, _, total in policy.totals:
             total.clear()
             total.settled = -ended.get(total, 0)
+        for snapshot in _snapshots(policy, callers):
+            for impl in snapshot.implementations:
+                impl.tally.begin(impl.tally.total)
     finally:
         lock.release()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,27 @@ class Counts:
         return max(0, self.settled + calls - self.missed - self.skipped)
 
 
+class Mark(NamedTuple):
+    """What a `Total` was at one moment, or what was added between two."""
+
+    timed: int
+    calls: int
+    errors: int
+    nanoseconds: int
+    buckets: tuple[int, ...]
+
+    def since(self, earlier: Mark) -> Mark:
+        """Return what was added since *earlier*."""
+        pairs = zip(self.buckets, earlier.buckets, strict=True)
+        return Mark(
+            self.timed - earlier.timed,
+            self.calls - earlier.calls,
+            self.errors - earlier.errors,
+            self.nanoseconds - earlier.nanoseconds,
+            tuple([now - before for now, before in pairs]),
+        )
+
+
 class Total(Counts):
     """What all generations of one photon did in one hook.
 
@@ -77,12 +98,21 @@ class Total(Counts):
         on_loop: The part of it in which a coroutine ran and did not wait.
         buckets: The timed calls by time, scaled likewise. The first are those shorter
             than 2**7 ns, the next those shorter than 2**8 ns, and so on.
+        began: What it was when the present generation was registered.
         told: The largest number of calls that was reported. A call that ends early is
             known to have missed an implementation before it is known to have ended, so
             the difference may be too small for a moment. It is never too large.
     """
 
-    __slots__ = ("buckets", "calls", "nanoseconds", "on_loop", "timed", "told")
+    __slots__ = (
+        "began",
+        "buckets",
+        "calls",
+        "nanoseconds",
+        "on_loop",
+        "timed",
+        "told",
+    )
 
     def clear(self) -> None:
         """Begin at zero."""
@@ -93,6 +123,12 @@ class Total(Counts):
         self.on_loop = 0
         self.buckets = [0] * BUCKETS
         self.told = 0
+        self.began = self.mark()
+
+    def mark(self) -> Mark:
+        """Return what it is now."""
+        buckets = tuple(self.buckets)
+        return Mark(self.timed, self.calls, self.errors, self.nanoseconds, buckets)
 
     def time(self, nanoseconds: int, weight: int) -> None:
         """Count a call that did not raise.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "HookComparison",
     "HookFailure",
     "HookStatistics",
     "HookTotal",
@@ -171,6 +172,32 @@ def quantile(buckets: Sequence[int], part: float) -> float:
             return float(lower * 2 ** ((wanted - passed) / calls))
         passed += calls
     return float("inf")
+
+
+@attrs.frozen
+class HookComparison:
+    """What one generation of a photon did in one hook, and the one before it.
+
+    Calls are estimated from the timed ones. Errors are those of the photon meanwhile.
+
+    Attributes:
+        hook: Name of the hook.
+        calls, calls_before: Calls of the new generation, and of the one before.
+        errors, errors_before: Exceptions, likewise.
+        timed, timed_before: Timed calls, likewise.
+        p95, p95_before: Seconds within which 95 of 100 calls ended, within a factor of
+            two.
+    """
+
+    hook: str
+    calls: int
+    errors: int
+    timed: int
+    p95: float
+    calls_before: int
+    errors_before: int
+    timed_before: int
+    p95_before: float
 
 
 @attrs.frozen

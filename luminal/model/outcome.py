@@ -436,10 +436,18 @@ class Probation:
         seconds: How long it lasts; 0 for swaps that are final at once.
         interval: Seconds between looks.
         error_rate: Part of the calls, from 0 to 1, above which errors are too many.
-        min_calls: Calls below which no rate is judged.
+        min_calls: Calls below which no rate is judged; for what is compared with the
+            old generation, of each of both, and timed ones for times.
+        more_errors: A photon also fails if a hook raises in a larger part of its calls
+            than in the old generation, by more than this; 0 compares nothing.
+        slowdown: A photon also fails if 95 of 100 calls of a hook take more than this
+            many times as long as in the old generation. Times are right within a factor
+            of two, so less than 4 may be chance; 0 compares nothing.
     """
 
     seconds: float = 0.0
     interval: float = 0.25
     error_rate: float = 0.5
     min_calls: int = 10
+    more_errors: float = 0.0
+    slowdown: float = 0.0

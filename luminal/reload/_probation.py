@@ -109,6 +109,7 @@ class ProvisionalSwap:
             if pair.old is None or pair.old.state is not State.RUNNING:
                 continue
             why = await _unhealthy(pair.old) or self._too_many_errors(pair.old)
+            why = why or self._worse(pair.old)
             if why:
                 return pair.old, why
         return None
@@ -125,6 +126,31 @@ class ProvisionalSwap:
         ):
             return ""
         return f"{errors} of {calls} calls raised"
+
+    def _worse(self, handler: Handler) -> str:
+        """Return in what the photon is worse than its old generation, with numbers."""
+        settings = self.settings
+        if not (settings.more_errors or settings.slowdown):
+            return ""
+        for row in self.runtime.plugins.compare(handler.instance):
+            if min(row.calls, row.calls_before) >= settings.min_calls:
+                limit = row.errors_before / row.calls_before + settings.more_errors
+                if settings.more_errors and row.errors / row.calls > limit:
+                    return (
+                        f"hook {row.hook!r} raised in {row.errors} of {row.calls} "
+                        f"calls, before in {row.errors_before} of {row.calls_before}"
+                    )
+            if (
+                settings.slowdown
+                and min(row.timed, row.timed_before) >= settings.min_calls
+                and row.p95 > row.p95_before * settings.slowdown
+            ):
+                return (
+                    f"hook {row.hook!r} is slower: 95 of 100 calls within "
+                    f"{row.p95 * 1e3:.3g} ms ({row.timed} timed), before within "
+                    f"{row.p95_before * 1e3:.3g} ms ({row.timed_before} timed)"
+                )
+        return ""
 
     async def confirm(self) -> None:
         """Make the swap final, and retire the old photons; the lock is held."""

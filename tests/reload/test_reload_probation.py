@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+import sys
+from types import SimpleNamespace
 
+import attrs
 import pytest
 
 from luminal.errors import LuminalError, PhotonRollbackError
+from luminal.hooks import _compile, _execution
 from luminal.model import EventKind, Probation, State
 
 TERMS = Probation(seconds=30.0, interval=0.02, error_rate=0.5, min_calls=10)
@@ -65,6 +71,63 @@ async def test_too_many_errors_take_a_generation_back(make_host, photons):
                     host.hook.who()
         await host.until(lambda: host.happened(EventKind.ROLLED_BACK))
         assert host.answers() == [1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("advance(1_000_000)", "advance(1_000_000)", ""),
+        (
+            "advance(1_000_000)",
+            "advance(20_000_000)",
+            "slower: .*[0-9]+ timed.*40 timed",
+        ),
+        ("fail(1)", "fail(1)", ""),
+        ("fail(1)", "fail(4)", "raised in [0-9]+ of .* before in 4 of 40"),
+    ],
+)
+async def test_a_generation_that_is_worse_than_the_old_one_is_taken_back(
+    make_host, photons, monkeypatch, before, after, why
+):
+    """By the time of its calls or by its errors, and the event says the numbers."""
+    now = calls = 0
+
+    def advance(nanoseconds):
+        nonlocal now
+        now += nanoseconds
+
+    def fail(of_ten):
+        nonlocal calls
+        calls += 1
+        if calls % 10 < of_ten:
+            raise LookupError
+
+    aid = SimpleNamespace(advance=advance, fail=fail)
+    monkeypatch.setitem(sys.modules, "aid_of_test", aid)
+    monkeypatch.setattr(_compile, "perf_counter_ns", lambda: now)
+    monkeypatch.setattr(_execution, "perf_counter_ns", lambda: now)
+    settings = attrs.evolve(TERMS, error_rate=0.9, more_errors=0.2, slowdown=4)
+
+    def call(times):
+        for _ in range(times):
+            with contextlib.suppress(LookupError):
+                host.hook.who()
+
+    async with make_host(probation=settings) as host:
+        source = photon(1, says=f'__import__("aid_of_test").{before}')
+        (a,) = await host.run(photons.write("a.py", source))
+        call(40)
+        photons.write("a.py", source.replace(before, after))
+        await host.reload_photon(a)
+        call(20)
+        if why:
+            await host.until(lambda: host.happened(EventKind.ROLLED_BACK))
+            (back,) = host.happened(EventKind.ROLLED_BACK)
+            assert re.search(why, back.problem.why)
+        else:
+            rows = host.plugins.compare(a.instance)
+            assert [(r.calls, r.calls_before) for r in rows] == [(20, 40)]
+            assert not host.happened(EventKind.ROLLED_BACK)
 
 
 async def test_a_healthy_generation_is_confirmed_at_the_end(make_host, photons):
