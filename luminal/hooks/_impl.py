@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from luminal.hooks._totals import Mark
+
 __all__ = [
     "HistoricCall",
     "Implementation",
@@ -47,6 +49,9 @@ _NOT_SLOW: Final = 10_000  # likewise, where every call is timed already
 _WINDOW: Final = 2048  # calls; the mean is of one to two windows
 
 
+_NOBODY: Final = Total()
+
+
 class Tally(Counts):
     """What is counted of one implementation, and of its photon in the hook.
 
@@ -56,17 +61,19 @@ class Tally(Counts):
     Attributes:
         total: What all generations of the photon did in the hook.
         began: What the total was when it was registered.
-        before: What the generation before it has added to the total.
         streak: Failures in a row.
         quarantined_until: Time until which it is skipped; None if it is in no
             quarantine, or has succeeded after it.
     """
 
-    __slots__ = ("_marks", "before", "began", "quarantined_until", "streak", "total")
+    __slots__ = ("_earlier", "_marks", "began", "quarantined_until", "streak", "total")
 
     def __init__(self) -> None:
         super().__init__()
-        self.begin(Total())
+        # Until it is registered, what is counted is of no interest.
+        self.total = _NOBODY
+        self.began = self._earlier = _NOBODY.began
+        self._marks = ((0, 0), (0, 0))
         self.streak = 0
         self.quarantined_until: float | None = None
 
@@ -74,10 +81,14 @@ class Tally(Counts):
         """Count for *total* from now on."""
         self.total = total
         self.began = total.mark()
-        self.before = self.began.since(total.began)
+        self._earlier = total.began
         total.began = self.began
         mark = (self.began.calls, self.began.nanoseconds)
         self._marks = (mark, mark)
+
+    def before(self) -> Mark:
+        """Return what the generation before it has added to the total."""
+        return self.began.since(self._earlier)
 
     @property
     def calls(self) -> int:

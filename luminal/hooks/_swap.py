@@ -459,7 +459,7 @@ def compare(
             for impl in caller.order.implementations():
                 if impl.plugin is not plugin:
                     continue
-                before = impl.tally.before
+                before = impl.tally.before()
                 now = impl.tally.total.mark().since(impl.tally.began)
                 row = HookComparison(
                     hook=caller.name,

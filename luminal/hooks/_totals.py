@@ -88,6 +88,9 @@ class Mark(NamedTuple):
         )
 
 
+_ZERO: Final = Mark(0, 0, 0, 0, (0,) * BUCKETS)
+
+
 class Total(Counts):
     """What all generations of one photon did in one hook.
 
@@ -123,7 +126,7 @@ class Total(Counts):
         self.on_loop = 0
         self.buckets = [0] * BUCKETS
         self.told = 0
-        self.began = self.mark()
+        self.began = _ZERO
 
     def mark(self) -> Mark:
         """Return what it is now."""
