@@ -363,9 +363,6 @@ class DistributionWatch:
             upgrades[name] = found
             self._incomplete.pop(name, None)
             self._missing.discard(name)
-            for handler in loaded[name]:
-                if handler.problem is not None and handler.problem.phase == _PHASE:
-                    handler.problem = None  # it is installed again
         if upgrades:
             self._runner.run(functools.partial(self._act, upgrades))
 
@@ -401,6 +398,8 @@ class DistributionWatch:
             different = {
                 n for n, g in running.items() if Change().differs(upgrades[n], g)
             }
+            for name in running.keys() - different:
+                await self._end_problems(name, running[name])
             if self._is_over or not different:
                 return
             known = {
@@ -410,6 +409,22 @@ class DistributionWatch:
             is_done = await self._replace(first, upgrades)
             if first != different:
                 await self._replace(known if is_done else different, upgrades)
+
+    async def _end_problems(self, name: str, running: Generation) -> None:
+        """Note that what is installed is what runs: nothing is swapped."""
+        self._rejected.pop(name, None)
+        read = functools.partial(self.reloader.end_undone, running.files.keys())
+        found = await run_in_thread(read, 10.0, "luminal-read")
+        recovered = found.value or []
+        for handler in self._loaded()[name]:
+            if handler.problem is not None and handler.problem.phase == _PHASE:
+                handler.problem = None
+                self.reloader.runtime.emit(EventKind.RECOVERED, handler)
+                recovered.append(handler)
+        for handler in recovered:
+            _log.info(
+                "%s: %r is as generation %d again", name, handler.name, handler.number
+            )
 
     async def _replace(self, names: set[str], upgrades: dict[str, Upgrade]) -> bool:
         """Swap in the installed versions of some distributions, or none of them."""

@@ -90,6 +90,32 @@ async def test_one_that_comes_back_as_it_was(make_host, shelf):
         assert not host.happened(EventKind.SWAPPED)
 
 
+@pytest.mark.parametrize("way", ["a new version", "an edit that RECORD does not list"])
+async def test_what_was_rejected_and_is_put_back_has_recovered(make_host, shelf, way):
+    """An event says so, and there is nothing to swap."""
+    async with make_host() as host:
+        module = shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        for _ in range(2):
+            if way == "a new version":
+                text = photon_text("blue", "2.0") + "1 / 0\n"
+                put(shelf.path, "blue", "2.0", files={"blue/__init__.py": text})
+            else:
+                host._distribution_watch.patience = 0.1
+                module.write_text("this is not what RECORD says")
+            await host.until(lambda: host.happened(EventKind.REJECTED, "blue"))
+            assert host.photons["blue"].problem is not None
+            shelf.put("blue", "1.0")
+            (event,) = await host.until(lambda: host.happened(EventKind.RECOVERED))
+            assert (event.photon, event.generation) == ("blue", 1)
+            assert host.photons["blue"].problem is None
+            assert not host.happened(EventKind.SWAPPED)
+            host.heard.clear()
+        shelf.put("blue", "3.0")
+        await host.until(lambda: host.answers() == [("blue", "3.0")])
+
+
 async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
     """Not even what it was waiting for, and it does not wait for that to end."""
     async with make_host() as host:
