@@ -190,9 +190,12 @@ def directories(count: int, rounds: int, work: Path) -> None:
         f"found = [ast.parse(open(e.path, 'rb').read()) "
         f"for e in os.scandir({str(folder)!r})]"
     )
+    # What a host has imported that has a Loader, as the modules of the peers are.
+    host = f"{own}; import luminal.managers.loader, luminal.discovery._scan"
     commands = {
         "luminal, index warm": contestant(call, [ROOT], count, own),
         "luminal, index cold": contestant(call, [ROOT], count, own),
+        "the same in a host, index cold": contestant(call, [ROOT], count, host),
         "scandir + stat": contestant(stats, [], count, "import os"),
         "ast.parse of all": contestant(parse, [], count, "import ast, os"),
     }

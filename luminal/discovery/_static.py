@@ -15,12 +15,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from luminal.compiling import (
-    CompilerCrashedError,
-    NoCompilerError,
-    is_large,
-    run_in_compiler,
-)
+from luminal.compiling import is_large
 from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
 from luminal.model import Problem
 
@@ -226,6 +221,13 @@ def facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
         DepthError: The text is nested too deeply to be read here and now.
     """
     if is_large(data):
+        # Imported for large texts only: it brings in logging and more.
+        from luminal.compiling import (
+            CompilerCrashedError,
+            NoCompilerError,
+            run_in_compiler,
+        )
+
         try:
             row: Any = run_in_compiler(f"{__name__}:facts_row", data, path, checksum)
         except CompilerCrashedError as error:
