@@ -14,7 +14,15 @@ from .built import broken_links, missing_anchors, problems_of
 from .command_line import commands, commands_page, exits_table, options_of
 from .errors import errors_page
 from .events import events_page
-from .faults import LAST_RUN, faults_table, marked_tests
+from .faults import (
+    STORED_RUN,
+    faults_run,
+    faults_table,
+    faults_tests,
+    marked_tests,
+    results_of,
+    stored_run,
+)
 from .hooks import hooks_page
 from .links import description_of, exists
 from .packages import layers, packages_drawing
@@ -25,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "LAST_RUN",
     "MODULES",
+    "STORED_RUN",
     "api_page",
     "attributes",
     "broken_links",
@@ -37,7 +45,9 @@ __all__ = [
     "events_page",
     "exists",
     "exits_table",
+    "faults_run",
     "faults_table",
+    "faults_tests",
     "hooks_page",
     "layers",
     "marked_tests",
@@ -46,10 +56,12 @@ __all__ = [
     "options_of",
     "packages_drawing",
     "problems_of",
+    "results_of",
     "settings_page",
     "specifications",
     "states_drawing",
     "states_page",
+    "stored_run",
     "variables",
     "write_all",
 ]
@@ -67,7 +79,9 @@ def write_all(target: Path, root: Path) -> None:
         "errors.md": errors_page(root),
         "events.md": events_page(),
         "exits.txt": exits_table(),
+        "faults-run.txt": faults_run(root),
         "faults-table.txt": faults_table(root),
+        "faults-tests.txt": faults_tests(root),
         "hooks.md": hooks_page(),
         "packages.svg": packages_drawing(root),
         "settings.md": settings_page(root),

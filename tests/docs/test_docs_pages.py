@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import enum
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -214,22 +215,31 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
     mark = "@pytest.mark." + "fault"
     (tests / "test_a.py").write_text(
         f"{mark}(1)\ndef test_good(): ...\n\n{mark}(2, 3)\ndef test_bad(): ...\n\n"
-        f"{mark}(4)\nasync def test_new(): ...\n\n{mark}(5)\ndef test_left_out(): ...\n"
+        f"{mark}(4)\nasync def test_new(): ...\n\n"
+        f"{mark}(5)\ndef test_left_out(): ...\n\n"
+        f"{mark}(2, 5)\ndef test_more(): ...\n"
     )
-    results = tmp_path / pages.LAST_RUN
-    results.parent.mkdir()
-    results.write_text(
+    report = tmp_path / "report.xml"
+    report.write_text(
         '<testsuites><testsuite><testcase classname="tests.room.test_a" '
         'name="test_good[1]"/><testcase classname="tests.room.test_a" '
         'name="test_bad[1]"><failure/></testcase><testcase '
         'classname="tests.room.test_a" name="test_bad[2]"/><testcase '
         'classname="tests.room.test_a" name="test_left_out"><skipped/></testcase>'
+        '<testcase classname="tests.room.test_a" name="test_more"/>'
         "</testsuite></testsuites>"
     )
     rows = tmp_path / "docs" / "reference"
     rows.mkdir(parents=True)
     text = "".join(f"{number} | fault | expected\n" for number in range(1, 7))
     (rows / "faults.txt").write_text(text)
+    stored = {
+        "date": "2026-01-31",
+        "machine": "a small one",
+        "results": pages.results_of(report),
+    }
+    (tmp_path / pages.STORED_RUN).write_text(json.dumps(stored))
+    assert "2026-01-31, on a small one" in pages.faults_run(tmp_path)
 
     last = [
         row.split(" | ")[-1] for row in pages.faults_table(tmp_path).splitlines()[2:]
@@ -237,13 +247,16 @@ def test_fault_matrix_names_the_marked_tests_and_their_results(
 
     file = "tests/room/test_a.py"
     assert last == [
-        f"passed: `{file}::test_good` |",
-        f"failed: `{file}::test_bad` |",
-        f"failed: `{file}::test_bad` |",
-        f"not run: `{file}::test_new` |",
-        f"not run: `{file}::test_left_out` |",
+        "passed: 1 test |",
+        "failed: 1 of 2 tests |",
+        "failed: 1 of 1 test |",
+        "not run: 1 test |",
+        "passed: 1 test; not run: 1 |",
         "planned |",
     ]
+    assert f"| 2 | `{file}::test_bad`, `{file}::test_more` |" in (
+        pages.faults_tests(tmp_path)
+    )
 
 
 def test_public_modules_have_a_page_and_internal_ones_have_none(
