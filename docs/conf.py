@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).resolve().parent
@@ -81,6 +82,13 @@ def resolve_reference(app, env, node, content):
     return content if is_internal else None
 
 
+def show_public_names(_app, doctree, _page):
+    """Let the tooltip of a link say the name that people import."""
+    for link in doctree.findall(nodes.reference):
+        if name := pages.description_of(link.get("reftitle", "")):
+            link["reftitle"] = name
+
+
 def check_built(app, exception):
     """Fail if a page lacks an anchor, or a link leads nowhere."""
     found = pages.problems_of(Path(app.outdir)) if exception is None else []
@@ -93,6 +101,7 @@ def setup(app):
     app.connect("autodoc-process-docstring", keep_whole, priority=400)
     app.connect("autodoc-process-signature", shorten_defaults)
     app.connect("missing-reference", resolve_reference)
+    app.connect("doctree-resolved", show_public_names)
     app.connect("build-finished", check_built)
 
 

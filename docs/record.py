@@ -1,8 +1,7 @@
 """Record what the front page shows, from a real run, as ``docs/recording.svg``.
 
 ``python docs/record.py`` writes the files of ``docs/index.md`` into a new directory,
-runs its host, saves its photon three times, and draws what the terminal showed, and
-when.
+runs its host, saves its photon three times, and draws what there was to see, when.
 """
 
 from __future__ import annotations

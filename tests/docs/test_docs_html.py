@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -39,3 +41,24 @@ def test_no_page_is_wider_than_its_screen(tmp_path: Path, width: int) -> None:
                     too_wide[path.name] = found
         assert too_wide == {}
         assert window.complaints() == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILT.exists(), reason="build the pages first: dev.py docs")
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=WHY_NOT)
+def test_search_finds_the_page_that_newcomers_look_for(tmp_path: Path) -> None:
+    """The title of a result begins so; pages for what people have come first."""
+    with chrome(tmp_path) as window:
+        for words, title in {
+            "migrate": "Migrate from pluggy",
+            "hot reload": "Reload photons in a host",
+            "Flask": "Add photons to a Flask application",
+            "FastAPI": "Add photons to a FastAPI",
+            "Django": "Add photons to a Django project",
+            "debug": "Debug a photon",
+        }.items():
+            window.open(f"{(BUILT / 'search.html').as_uri()}?q={quote_plus(words)}")
+            window.until(
+                "return [...document.querySelectorAll('#search-results li a')]"
+                f".some(link => link.innerText.startsWith({json.dumps(title)}))"
+            )
