@@ -372,9 +372,13 @@ class Loader:
     def close(self, force_stop: bool = False) -> None:
         """Unload everything, the last loaded first, and end the loop.
 
+        Does nothing where it is closed already, or was never used.
+
         Args:
             force_stop: Skip ``finalize``, and halt the photons' threads and tasks.
         """
+        if self._thread is None:
+            return
         thread = self._own_thread()
         try:
             thread.run(self.loader.close(force_stop))

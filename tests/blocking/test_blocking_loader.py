@@ -251,6 +251,15 @@ def test_an_order_that_meets_the_end_of_the_loop_is_refused():
     assert len(refused) == 2
 
 
+def test_a_second_close_starts_no_thread(loader, file, monkeypatch):
+    """At the end of an interpreter no thread can be started."""
+    loader.load_photon(file).start()
+    loader.close()
+    monkeypatch.delattr(threading.Thread, "start")
+    loader.close()
+    assert loader.photons == {}
+
+
 def test_a_close_from_its_own_loop_is_refused_and_ends_nothing(loader, file):
     """What photons have started there goes on."""
     loader.load_photons(file.parent).start()
