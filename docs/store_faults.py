@@ -35,7 +35,7 @@ def main() -> int:
     results = stored_run(ROOT)["results"] if sys.argv[1:] else {}
     with tempfile.TemporaryDirectory() as place:
         report = Path(place, "report.xml")
-        options = ["-q", "-n", "2", "--junitxml", report, "-m", "not peers"]
+        options = ["-q", "-n", "2", "--junitxml", str(report), "-m", "not peers"]
         pytest = [sys.executable, "-m", "pytest", *options, *tests]
         done = subprocess.run(pytest, cwd=ROOT, check=False)  # noqa: S603
         results |= results_of(report)
