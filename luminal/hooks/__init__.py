@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.hooks._deferred import DeferredPluginManager
     from luminal.hooks._manager import PluginManager
     from luminal.hooks.records import (
         Answer,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "DeferredPluginManager",
     "HookComparison",
     "HookFailure",
     "HookStatistics",
@@ -34,6 +36,7 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_deferred": ("DeferredPluginManager",),
         "_manager": ("PluginManager",),
         "records": (
             "Answer",

@@ -30,7 +30,7 @@ from luminal.errors import (
     ThreadManagerAlreadyRunningError,
     did_you_mean,
 )
-from luminal.hooks import PluginManager
+from luminal.hooks import DeferredPluginManager, PluginManager
 from luminal.interfaces import IPhoton
 from luminal.lifecycle import (
     BatchLoader,
@@ -412,7 +412,8 @@ class Loader:
 
         Args:
             candidates: In load order, as `luminal.discover` returns them; by default
-                those that are installed in the host's entry-point group.
+                those that are installed in the host's entry-point group, or in the
+                groups that a `luminal.hooks.DeferredPluginManager` has noted.
             photon_base: What photons of directories derive from.
             other_classes: Names of further classes to wrap in Handlers.
 
@@ -423,7 +424,7 @@ class Loader:
             LuminalError: A photon of ``must_have`` could not be loaded.
         """
         if candidates is None:
-            candidates = await self._find(lambda: discover(group=self._group))
+            candidates = await self._find(self._discover_installed)
         return (await self._load(candidates, photon_base, other_classes)).report
 
     async def check_settings(self) -> Report:
@@ -886,6 +887,22 @@ class Loader:
                     self._probation,
                 )
             return self._made_reloader
+    def _discover_installed(self) -> Sequence[Candidate]:
+        """Find what `load` loads by default."""
+        plugins = self.plugins
+        if not isinstance(plugins, DeferredPluginManager) or not plugins.deferred:
+            return discover(group=self._group)
+        # As pluggy does, leave out names that the host has blocked, or has itself.
+        block = [n for n, _ in plugins.list_name_plugin() if n not in self.photons]
+        found = [
+            discover(group=group, allow=None if name is None else [name], block=block)
+            for group, name in plugins.deferred
+        ]
+        known: dict[str, Candidate] = {}
+        for candidate in (c for each in found for c in each):
+            known.setdefault(candidate.name, candidate)
+        warned = [problem for each in found for problem in each.warnings]
+        return Discovered(known.values(), warned)
 
     def _installed(self) -> list[tuple[object, Any]]:
         """Return (plugin, distribution) of the photons that distributions brought."""
