@@ -115,15 +115,22 @@ def build_wheel(
         f"{name}/late.py": f"VERSION = {version!r}\n",
         **{f"{name}/{m}.py": f"VERSION = {version!r}\n" for m in modules},
     }
+    entries = f"[luminal.photons]\n{name} = {name}:Shipped\n"
+    return pack(directory, name, version, texts, entries)
+
+
+def pack(
+    directory: Path, name: str, version: str, texts: dict[str, str], entries: str
+) -> Path:
+    """Write a wheel of *texts*, path → text, into *directory*; return its path."""
     info = f"{name}-{version}.dist-info"
-    texts[f"{info}/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    )
-    texts[f"{info}/WHEEL"] = (
-        "Wheel-Version: 1.0\nGenerator: benchmark\n"
-        "Root-Is-Purelib: true\nTag: py3-none-any\n"
-    )
-    texts[f"{info}/entry_points.txt"] = f"[luminal.photons]\n{name} = {name}:Shipped\n"
+    texts = texts | {
+        f"{info}/METADATA": "Metadata-Version: 2.1\n"
+        f"Name: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: benchmark\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": entries,
+    }
     record = "".join(f"{path},{_digest(text)}\n" for path, text in texts.items())
     texts[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
     wheel = directory / f"{name}-{version}-py3-none-any.whl"
