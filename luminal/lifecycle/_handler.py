@@ -375,7 +375,6 @@ class Handler:
         """End what a photon has begun whose start failed."""
         problem = Problem.of(start_failure(error, self.name, self.filepath), "start")
         try:
-            self._runtime.unregister(self)
             await self._end(is_forced=False)
         finally:
             self._finish(Step.FAIL, EventKind.FAILED, problem)

@@ -24,6 +24,7 @@ from luminal._plain import class_name, static_of
 from luminal.discovery import fold, split_requirement
 from luminal.errors import (
     LuminalWarning,
+    PhotonConflictError,
     PhotonDependencyError,
     PhotonNotFoundError,
     PhotonSettingsError,
@@ -545,9 +546,25 @@ class Runtime:
         return await getattr(self.lifecycle.ahook, hook)(handler=handler, **given)
 
     def register(self, handler: Subject) -> None:
-        """Let the photon's hook implementations be called from now on."""
+        """Let the photon's hook implementations be called from now on.
+
+        Raises:
+            PhotonConflictError: The host has a plugin of that name.
+        """
+        if self.plugins.has_plugin(handler.name):
+            raise PhotonConflictError(
+                "cannot be started: the host has registered a plugin of that name",
+                photon=handler.name,
+                file=handler.filepath,
+                hint="where the host loads installed plugins itself, give it a "
+                "luminal.hooks.DeferredPluginManager; the Loader loads them then",
+            )
         instance, number = handler.instance, handler.number
-        self.plugins.register_generation(instance, handler.name, number)
+        try:
+            self.plugins.register_generation(instance, handler.name, number)
+        except BaseException:
+            self.unregister(handler)  # a host's own `register` may do more, and raise
+            raise
 
     def unregister(self, handler: Subject) -> bool:
         """Let them be called no more; return whether they were called until now."""

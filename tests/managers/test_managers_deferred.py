@@ -113,3 +113,18 @@ def test_the_group_of_the_loader_where_the_host_asks_for_nothing(site: Path) -> 
     ) as loader:
         loader.load()
         assert list(loader.photons) == ["web"]
+
+
+def test_a_plugin_that_the_host_has_loaded_is_told(site: Path) -> None:
+    install(site, "web", 1)
+    pm = luminal.PluginManager("webhost")
+    assert pm.load_setuptools_entrypoints("webhost") == 1
+    with luminal.blocking.Loader(
+        plugins=pm, project="webhost", group="webhost"
+    ) as loader:
+        loader.load()
+        (outcome,) = loader.start().failed
+        assert outcome.problem is not None
+        assert "DeferredPluginManager" in outcome.problem.hint
+        assert pm.hook.routes is not None
+        assert pm.has_plugin("web")
