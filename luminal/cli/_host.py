@@ -490,7 +490,8 @@ class _Reporter:
         elif kind is EventKind.STARTED or (
             kind is EventKind.LOADED and event.generation == before
         ):
-            photon, why = f"{photon} {event.generation}", "new"
+            why = "new" if event.generation == 1 else "started"
+            photon += f" {event.generation}"
         elif kind is EventKind.UNLOADED:
             self._numbers.pop(name, None)
             why = "unloaded" if os.path.lexists(event.file) else "deleted"

@@ -161,7 +161,7 @@ _ARROWS = {"\x1b[A": "k", "\x1b[B": "j", "\x1bOA": "k", "\x1bOB": "j"}
 _ORDERS = ("", "errors", "calls", "seconds", "name")
 """What ``s`` sorts by, one after the other; first the order of the host."""
 
-_HELP = "j k select  r reload  d disable  e enable  l log  s sort  space pause  q quit"
+_HELP = "q quit  j k select  r reload  d disable  e enable  l log  s sort  space pause"
 
 
 @attrs.define

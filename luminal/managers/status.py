@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.model import FailureKind
+from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,8 @@ def keep_records() -> None:
     """
     if not _records:
         _records.append(_Records())
-        logging.getLogger(_LOGGER).addHandler(_records[0])
+        with unowned():  # also where a photon serves the page
+            logging.getLogger(_LOGGER).addHandler(_records[0])
 
 
 def log_of(loader: Loader, photon: str = "") -> dict[str, Any]:
