@@ -1083,7 +1083,7 @@ class PluginManager(pluggy.PluginManager):
 
         registration = self._by_id.get(id(plugin))
         callers = registration.callers() if registration is not None else ()
-        listed = [c for c in callers if not c.name.startswith(_PRESENCE)]
+        listed = [c for c in callers if not _presence.is_presence(c.name)]
         return compare(self._policy, listed, plugin)
 
     def begin_anew(self) -> None:

@@ -887,6 +887,7 @@ class Loader:
                     self._probation,
                 )
             return self._made_reloader
+
     def _discover_installed(self) -> Sequence[Candidate]:
         """Find what `load` loads by default."""
         plugins = self.plugins
