@@ -252,7 +252,7 @@ async def test_hosts_of_one_manager_come_and_go(
     told = [record.getMessage() for record in caplog.records]
     assert len([text for text in told if "'bad'" in text]) == 1, told
     assert len([text for text in told if "'own'" in text]) == 1, told
-    manager.unregister(name="bad")
+    await manager.unregister(name="bad").context.scope.close()
     gc.collect()
     manager.hook.on_message()
     assert second.failures_of("own")["hook"] >= 1
