@@ -301,9 +301,13 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    # The names stay readable, however narrow the terminal is.
+    longest = max(len(row[0]) for row in (headings, *rows))
+    for number, heading in enumerate(headings):
+        least = None if number else min(longest, console.width // 3)
+        table.add_column(heading, overflow="fold", min_width=least)
     for row in rows:
         # Text, not str: a name with brackets is no markup.
         cells = [Text(cell, style_of(cell)) for cell in row]
@@ -311,7 +315,7 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             if _is_problem(cell.plain):
                 cell.stylize("red")
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 # --- Failures ------------------------------------------------------------------------
