@@ -36,11 +36,8 @@ def lazy_attributes(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from importlib import import_module
 
-        from luminal._collecting import collecting_rarely
-
         full_name = module if "." in module else f"{package}.{module}"
-        with collecting_rarely():
-            value: object = import_module(full_name)
+        value: object = import_module(full_name)
         if full_name != f"{package}.{name}":  # else the attribute is the module
             value = getattr(value, name)
         namespace[name] = value

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal._collecting import collecting_rarely
 from luminal._plain import (
     attribute_of,
     class_name,
@@ -36,6 +35,7 @@ from luminal.errors import (
     PhotonValidationError,
 )
 from luminal.interfaces import IPhoton
+from luminal.lifecycle._collecting import collecting_rarely
 from luminal.lifecycle._failures import load_failure
 from luminal.lifecycle._footprint import (
     InterpreterChanges,

@@ -184,7 +184,9 @@ def changes_of(loader: Loader) -> list[dict[str, Any]]:
         {
             "at": change.at,
             "generations": change.generations,
-            "files": [{"path": f.path, "diff": list(_diff_of(f))} for f in change.files],
+            "files": [
+                {"path": f.path, "diff": list(_diff_of(f))} for f in change.files
+            ],
         }
         for change in loader.changes
     ]

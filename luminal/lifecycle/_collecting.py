@@ -25,8 +25,8 @@ _before = (0, 0, 0)
 def collecting_rarely() -> Iterator[None]:
     """Let the garbage collector run less often within a block.
 
-    A thousand photons, or Luminal's own modules, start dozens of collections that find
-    nothing and take a fifth of the time. The collector is not switched off, since
+    A thousand photons start dozens of collections that find nothing and take a fifth of
+    the time. The collector is not switched off, since
     photons' code runs. Where the host has switched it off, or lets it run still less
     often, nothing changes.
     """
