@@ -95,7 +95,7 @@ def refresh() -> None:
     global _is_on
     with _lock:
         # Called for each step of a life: mostly nothing has been imported since.
-        if _wrapped and _missing.keys().isdisjoint(sys.modules.keys()):
+        if _is_on and _missing.keys().isdisjoint(sys.modules.keys()):
             return
         if not has_scopes():
             return
