@@ -190,11 +190,11 @@ class TestInAFreshEnvironment:
             text = file.read_text()
             file.write_text(text.replace("hello from", "once more from"))
             lines.until("once more from first-one")
-            lines.until("swapped +first-one +#2")
+            lines.until("first-one 1 -> 2 ")
             file.write_text("class (")
-            lines.until("rejected +first-one")
+            lines.until("first-one 2 .*rejected: ")
             file.write_text(text)
-            lines.until("swapped +first-one +#")
+            lines.until("first-one 2 -> ")
 
     def test_from_nothing_to_a_distribution_that_is_upgraded(
         self, fresh: Fresh
@@ -222,7 +222,7 @@ class TestInAFreshEnvironment:
                     (project / file).write_text(text.replace(old, new))
                 fresh.run(*install, "-U", "./first-one")
                 lines.until("upgraded: first-one")
-                lines.until("swapped +first-one +#2")
+                lines.until("first-one 1 -> 2 ")
             (row,) = json.loads(fresh.run("luminal", "list", "--json"))["photons"]
             assert row["version"] == "0.2.0"
         finally:
