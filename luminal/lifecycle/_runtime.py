@@ -157,10 +157,7 @@ class Events:
                 return
         if self._deferred:
             self._emit_deferred()
-        if self._subscribers:
-            self._emit(event)
-        else:
-            self.journal.append(event)
+        self._emit(event)
 
     @contextmanager
     def holding(self) -> Iterator[list[Event]]:

@@ -128,6 +128,16 @@ def test_counters_outlive_swaps_and_all_exporters_agree(host: Host) -> None:
     provider.shutdown()
 
 
+async def test_events_are_counted_though_nobody_subscribes(tmp_path: Path) -> None:
+    (tmp_path / "geo.py").write_text(GEO)
+    async with Loader() as loader:
+        await loader.load_photons(tmp_path)
+        await loader.start()
+        counts = {(e.kind, e.photon): e.count for e in snapshot(loader).events}
+        assert sum(counts.values()) == len(loader.events.journal)
+    assert counts["started", "geo"] == 1
+
+
 def test_odd_and_many_names_are_bounded_labels() -> None:
     manager = PluginManager("luminal")
     manager.add_hookspecs(Specification)
