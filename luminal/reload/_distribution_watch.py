@@ -23,6 +23,7 @@ from luminal.model import EventKind, Problem
 from luminal.reload._installed import Installed
 from luminal.reload._loop import LoopRunner
 from luminal.reload._plan import Change, distribution_of, find_upgrades
+from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import (
     Batch,
     Lost,
@@ -390,25 +391,28 @@ class DistributionWatch:
         is tried again after the others, or with them where they fail without it.
         """
         async with self.lock:
-            running: dict[str, Generation] = {}
-            for name in upgrades:
-                for handler in self._loaded().get(name, [])[:1]:
-                    if handler.generation is not None:
-                        running[name] = handler.generation
-            different = {
-                n for n, g in running.items() if Change().differs(upgrades[n], g)
-            }
-            for name in running.keys() - different:
-                await self._end_problems(name, running[name])
-            if self._is_over or not different:
-                return
-            known = {
-                n for n in different if self._rejected.get(n) == upgrades[n].checksums
-            }
-            first = different - known or known
-            is_done = await self._replace(first, upgrades)
-            if first != different:
-                await self._replace(known if is_done else different, upgrades)
+            done = await self._swap_in(upgrades)
+        await done.ensure_retired()
+
+    async def _swap_in(self, upgrades: dict[str, Upgrade]) -> Reloaded:
+        """Do what `_act` says; the lock is held."""
+        running: dict[str, Generation] = {}
+        for name in upgrades:
+            for handler in self._loaded().get(name, [])[:1]:
+                if handler.generation is not None:
+                    running[name] = handler.generation
+        different = {n for n, g in running.items() if Change().differs(upgrades[n], g)}
+        for name in running.keys() - different:
+            await self._end_problems(name, running[name])
+        if self._is_over or not different:
+            return Reloaded()
+        known = {n for n in different if self._rejected.get(n) == upgrades[n].checksums}
+        first = different - known or known
+        done = await self._replace(first, upgrades)
+        if first != different:
+            rest = different if done.errors else known
+            done += await self._replace(rest, upgrades)
+        return done
 
     async def _end_problems(self, name: str, running: Generation) -> None:
         """Note that what is installed is what runs: nothing is swapped."""
@@ -426,7 +430,7 @@ class DistributionWatch:
                 "%s: %r is as generation %d again", name, handler.name, handler.number
             )
 
-    async def _replace(self, names: set[str], upgrades: dict[str, Upgrade]) -> bool:
+    async def _replace(self, names: set[str], upgrades: dict[str, Upgrade]) -> Reloaded:
         """Swap in the installed versions of some distributions, or none of them."""
         change = Change()
         before: dict[str, str] = {}
@@ -450,7 +454,7 @@ class DistributionWatch:
         told = {w: outcome for outcome in done.report for w in outcome.warnings}
         for warning, outcome in told.items():
             _log.warning("%s: %s: %s", outcome.photon, warning.what, warning.why)
-        return not done.errors
+        return done
 
     def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
         _log.error("%s", error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -342,3 +344,21 @@ def test_a_forked_process_watches_distributions_when_it_resumes(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("was forked") == 1
+
+
+async def test_the_version_before_is_let_go_once_it_is_replaced(make_host, shelf):
+    """Also where it has no end of its own: nothing else happens afterwards."""
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        before = weakref.ref(host.photons["blue"].generation)
+        shelf.put("blue", "2.0")
+        await host.until(lambda: host.answers() == [("blue", "2.0")])
+
+        def is_gone():
+            gc.collect()
+            return before() is None
+
+        await host.until(is_gone)
+        await host.until(lambda: host.happened(EventKind.RETIRED, "blue"))
