@@ -224,6 +224,8 @@ class Caller:
         if not self.snapshot.is_pending:
             new = CallSnapshot(self, self.snapshot.epoch)
             self.replace_snapshot(new, grown=grown)
+        elif not grown:  # what was kept for the next call may refer to what has left
+            self.policy.forget_ended()
 
     def renew(self) -> None:
         """Make a new snapshot of the same implementations; callers recompile."""

@@ -138,6 +138,14 @@ class CallSnapshot:
         return self._implementations is None
 
     @property
+    def known(self) -> tuple[Implementation, ...]:
+        """The implementations if a call has looked them up; before, it reached none.
+
+        To ask for it settles no other snapshot.
+        """
+        return self._implementations or ()
+
+    @property
     def implementations(self) -> tuple[Implementation, ...]:
         """The implementations in the order of calls, wrappers first."""
         if self._implementations is None:

@@ -79,12 +79,20 @@ class Tally(Counts):
 
     def begin(self, total: Total) -> None:
         """Count for *total* from now on."""
+        self.prepare(total)
+        self.take_over()
+
+    def prepare(self, total: Total) -> None:
+        """Count for *total*, which the generation before may go on with."""
         self.total = total
         self.began = total.mark()
         self._earlier = total.began
-        total.began = self.began
         mark = (self.began.calls, self.began.nanoseconds)
         self._marks = (mark, mark)
+
+    def take_over(self) -> None:
+        """Note that the generation before has ended when this one began."""
+        self.total.began = self.began
 
     def before(self) -> Mark:
         """Return what the generation before it has added to the total."""

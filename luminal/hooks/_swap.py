@@ -258,6 +258,9 @@ class PreparedSwap:
         """Do what is left to do after the commit."""
         for caller, spec in self._specs.items():
             caller.take_specification(spec)
+        for _, registration in self.changes:
+            for _, impl, _ in registration.implementations:
+                impl.tally.take_over()
         for caller, order, _, barrier in self._barriers:
             caller.order = order
             caller.replace_snapshot(barrier.new, self._epoch - 1)
@@ -303,7 +306,7 @@ def _new_orders(
             free.setdefault(caller, []).append(position)
         number = len(old.positions)
         for caller, impl in chosen:
-            impl.tally.begin(totals.of(new.name, caller.name))
+            impl.tally.prepare(totals.of(new.name, caller.name))
             positions = free.get(caller)
             if positions:
                 position = positions.pop(0)
@@ -478,7 +481,7 @@ def compare(
 
 def _add(numbers: dict[Tally, int], snapshot: CallSnapshot, calls: int) -> None:
     """Add *calls* to the numbers of all implementations in *snapshot*."""
-    for impl in snapshot.implementations if calls else ():
+    for impl in snapshot.known if calls else ():
         numbers[impl.tally] = numbers.get(impl.tally, 0) + calls
 
 
@@ -524,7 +527,7 @@ def _totals_in_use(
     running: dict[Total, int] = {}
     for snapshot in _snapshots(policy, callers):
         for numbers, calls in ((ended, snapshot.ended), (running, snapshot.under_way)):
-            for impl in snapshot.implementations if calls else ():
+            for impl in snapshot.known if calls else ():
                 total = impl.tally.total
                 numbers[total] = numbers.get(total, 0) + calls
     return ended, running

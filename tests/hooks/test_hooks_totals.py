@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -199,6 +201,48 @@ def test_an_estimate_says_so() -> None:
     assert not total(pm, "good", "first").is_exact
     assert total(pm, "good", "first").calls > 0
     assert total(pm, "good").is_exact
+
+
+def test_a_call_that_has_just_begun_lets_nothing_be_counted_twice() -> None:
+    """A registration keeps the earlier snapshot, and a call enters the next one."""
+    pm = manager()
+    for _ in range(10):
+        pm.hook.work(x=1)
+    pm.register(Good(), "late")
+    # Where a thread of a call stops that is about to look its implementations up.
+    next(pm._callers["work"].snapshot.entered)
+    assert total(pm, "good").calls == 10
+    [row] = [s for s in pm.statistics() if s.photon == "good" and s.hook == "work"]
+    assert row.calls == 10
+    assert total(pm, "good").calls == 10
+
+
+def test_a_plugin_that_has_left_is_let_go_before_the_next_call() -> None:
+    pm = manager()
+    pm.hook.work(x=1)
+    pm.register(Good(), "late")
+    gone = weakref.ref(pm.unregister(name="good"))
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_swap_that_is_undone_ends_no_generation() -> None:
+    pm = manager()
+    good, new = pm.get_plugin("good"), Good()
+
+    def swap_and_fail() -> None:
+        with pm.swapping([(good, new)]):
+            raise LookupError
+
+    for _ in range(10):
+        pm.hook.work(x=1)
+    with pytest.raises(LookupError):
+        swap_and_fail()
+    for _ in range(7):
+        pm.hook.work(x=1)
+    pm.swap(good, new)
+    [row] = [row for row in pm.compare(new) if row.hook == "work"]
+    assert (row.calls_before, row.calls) == (17, 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
