@@ -77,8 +77,12 @@ def _generated(code: types.CodeType) -> types.CodeType:
     return code.replace(co_consts=constants, co_filename=name)
 
 
-# Guards the tallies of failures. They are exact, and failures are rare.
-_LOCK = threading.Lock()
+# Guards the tallies of failures. They are exact, and failures are rare. Reentrant: the
+# garbage collector or a signal may call a hook that fails in the middle.
+_LOCK = threading.RLock()
+
+if hasattr(os, "register_at_fork"):  # a thread may hold it that the child has not
+    os.register_at_fork(after_in_child=_LOCK._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library does
 
 
 def _is_own(error: BaseException) -> bool:

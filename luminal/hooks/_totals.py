@@ -191,14 +191,14 @@ class Totals:
 
 # A process that was forked begins at zero: what its parent counts is the parent's.
 
-_managers: weakref.WeakSet[Any] = weakref.WeakSet()
+_counting: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def begin_anew_in_forks(manager: Any) -> None:
-    """Call ``manager.begin_anew()`` in each process that is forked from this one."""
-    if not _managers and hasattr(os, "register_at_fork"):
+def begin_anew_in_forks(counting: Any) -> None:
+    """Call ``counting.begin_anew()`` in each process that is forked from this one."""
+    if not _counting and hasattr(os, "register_at_fork"):
         _register()
-    _managers.add(manager)
+    _counting.add(counting)
 
 
 _is_registered = False
@@ -212,5 +212,5 @@ def _register() -> None:
 
 
 def _begin_anew() -> None:
-    for manager in tuple(_managers):
-        manager.begin_anew()
+    for each in tuple(_counting):
+        each.begin_anew()

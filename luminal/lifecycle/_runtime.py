@@ -33,6 +33,7 @@ from luminal.errors import (
     did_you_mean,
 )
 from luminal.hooks import PluginManager
+from luminal.hooks._totals import begin_anew_in_forks
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._contained import Failures
 from luminal.lifecycle._steps import (
@@ -120,6 +121,20 @@ class Events:
         self._deferred: deque[Event] = deque()
         # Reentrant: an event of the garbage collector may be emitted in the middle.
         self._lock = threading.RLock()
+        begin_anew_in_forks(self)
+
+    def begin_anew(self) -> None:
+        """Begin at zero, in a process that was just forked.
+
+        Threads of the parent that held a lock, and those of queues, are not in it.
+        Events that wait are told by the parent.
+        """
+        self._lock = threading.RLock()
+        self.failures = self.dropped = 0
+        self.counts = {}
+        for subscriber in self._subscribers:
+            if isinstance(subscriber, _Queue):
+                subscriber.begin_anew()
 
     def subscribe(
         self, subscriber: Callable[[Event], object], *, queue: int = 0
@@ -243,10 +258,14 @@ class _Queue:
         self._events = events
         self._call = call
         self._limit = limit
+        self._is_over = False
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Let no event wait, and no thread run; also in a process that was forked."""
         self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_over = False
 
     def __call__(self, event: Event) -> None:
         with self._changed:
@@ -255,7 +274,6 @@ class _Queue:
                 return
             self._waiting.append(event)
             self._changed.notify()
-            # After a fork there is no thread.
             if self._thread is None or not self._thread.is_alive():
                 name = "luminal-events"
                 with unowned():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import queue
 import re
 import shutil
 import subprocess
@@ -28,7 +30,9 @@ from luminal.metrics import (
     snapshot,
     to_text,
 )
+from luminal.model import Event, EventKind
 from luminal.testing import Host
+from tests.waiting import DEADLINE
 
 GEO = """
 from luminal import IPhoton, hookimpl
@@ -136,6 +140,42 @@ async def test_events_are_counted_though_nobody_subscribes(tmp_path: Path) -> No
         counts = {(e.kind, e.photon): e.count for e in snapshot(loader).events}
         assert sum(counts.values()) == len(loader.events.journal)
     assert counts["started", "geo"] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # threads of the test run
+def test_events_of_a_process_that_was_forked_begin_at_zero() -> None:
+    """Even if threads of the parent were about to count one, or to queue it."""
+    events = Loader().events
+    told: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    events.subscribe(told.put, queue=9)
+    event = Event(EventKind.SWAPPED, "geo", 2, "geo.py")
+    events.emit(event)
+    told.get(timeout=DEADLINE)
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with events._lock, events._subscribers[-1]._changed:  # type: ignore[attr-defined]
+            is_held.set()
+            go_on.wait(DEADLINE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(DEADLINE)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            threading.Timer(DEADLINE, os._exit, (3,)).start()
+            events.emit(event)
+            told.get(timeout=DEADLINE)
+            status = 0 if [c for c, _ in events.counts.values()] == [1] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    go_on.set()
+    thread.join(DEADLINE)
+    assert [count for count, _ in events.counts.values()] == [1]
 
 
 def test_odd_and_many_names_are_bounded_labels() -> None:
