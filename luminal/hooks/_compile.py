@@ -14,6 +14,7 @@ never be freed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import types
 from time import perf_counter_ns
@@ -49,6 +50,8 @@ __all__ = [
     "pass_on",
     "without_absent",
 ]
+
+_TRIES: Final = 100
 
 _PERIODS: Final = (239, 241, 251, 257, 263, 269)
 """One of so many calls of a compiled caller is sampled. Which, is chosen by chance each
@@ -122,7 +125,7 @@ class _Writer:
         if code is None:
             if len(_cache) >= _CACHE_LIMIT:
                 _cache.clear()
-            tree = ast.parse(source)
+            tree = _parse(source)
             _join_lines(tree)
             module = compile(tree, COMPILED, "exec", dont_inherit=True)
             code = _function_in(_function_in(module))
@@ -134,6 +137,19 @@ class _Writer:
             ),
             co_filename=f"{COMPILED}{name}>",
         )
+
+
+def _parse(source: str) -> ast.Module:
+    """Parse *source*, also while other threads parse.
+
+    CPython 3.11 has one count of nested nodes for all threads. Where the garbage
+    collector lets another thread run in the middle, `ast.parse` may raise `SystemError`
+    ("AST constructor recursion depth mismatch"): a call of a hook must not.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(SystemError):
+            return ast.parse(source)
+    return ast.parse(source)
 
 
 def _join_lines(tree: ast.Module) -> None:

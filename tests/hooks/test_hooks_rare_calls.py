@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import sys
 import threading
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from luminal.hooks import PluginManager
+from luminal.hooks import PluginManager, _compile
 from luminal.interfaces import hookimpl, hookspec
 from tests.waiting import DEADLINE
 
@@ -177,3 +178,23 @@ def test_who_is_left_out_is_left_out_in_the_next_generation_too() -> None:
     pm.swap("a", new)
     assert call() == ["other"]
     assert [impl.plugin for impl in call.get_hookimpls()] == [other]
+
+
+def test_a_call_does_not_fail_where_threads_disturb_each_other_s_parsing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CPython 3.11 raises `SystemError` then; the code is compiled all the same."""
+    parse, failures = ast.parse, [SystemError("recursion depth mismatch")] * 3
+
+    def disturbed(source: str) -> ast.Module:
+        if failures:
+            raise failures.pop()
+        return parse(source)
+
+    monkeypatch.setattr(_compile.ast, "parse", disturbed)
+    monkeypatch.setattr(_compile, "_cache", {})
+    pm = PluginManager("luminal")
+    pm.add_hookspecs(Specs)
+    for _ in range(20):
+        pm.hook.two()
+    assert not failures
