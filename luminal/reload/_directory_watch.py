@@ -720,24 +720,26 @@ class DirectoryWatch:
         if deleted or is_new or self._is_waiting:
             await reach_loop()
         done, moved = Reloaded(), dict[str, set[str]]()
-        async with self.lock:
-            if change.units and (deleted or is_new):
-                moved = await self._find_moves(deleted, batch.paths, change)
-            if deleted - moved.keys():
-                await self._unload(deleted - moved.keys(), is_forced=False)
-            change.drop_unchanged(self.batch_loader.world.generations)
-            if change.units:
-                done = await self._reload(change)
-            self._take_texts(same, {outcome.photon for outcome in done.report})
-            if moved:
-                self._end_moves(moved)
-                # What could not move goes.
-                await self._unload(deleted & moved.keys(), is_forced=False)
-            is_loaded = False
-            # A deleted file may have had the name of a photon that could not be loaded.
-            if deleted or is_new or (change.units and self._is_waiting):
-                is_loaded = await self._load_new(batch.paths)
-        await done.ensure_retired()
+        try:
+            async with self.lock:
+                if change.units and (deleted or is_new):
+                    moved = await self._find_moves(deleted, batch.paths, change)
+                if deleted - moved.keys():
+                    await self._unload(deleted - moved.keys(), is_forced=False)
+                change.drop_unchanged(self.batch_loader.world.generations)
+                if change.units:
+                    done = await self._reload(change)
+                self._take_texts(same, {outcome.photon for outcome in done.report})
+                if moved:
+                    self._end_moves(moved)
+                    # What could not move goes.
+                    await self._unload(deleted & moved.keys(), is_forced=False)
+                is_loaded = False
+                # A deleted file may have had the name of one that could not be loaded.
+                if deleted or is_new or (change.units and self._is_waiting):
+                    is_loaded = await self._load_new(batch.paths)
+        finally:  # what has failed is tried again, and finds that it was replaced
+            await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
         return is_new or is_loaded
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from luminal.model import EventKind
+from luminal.reload import DirectoryWatch
 from luminal.reload._reloader import Reloader
 from luminal.testing import Save, save
 
@@ -127,3 +128,27 @@ async def test_a_change_that_could_not_be_applied_is_tried_again(
             photons.write("b.py", text_of("b.py", 3))
             await host.until(lambda: ("b", 3) in host.hook.who())
         await host.until(lambda: ("a", 2) in host.hook.who())
+
+
+async def test_what_was_replaced_before_a_failure_is_retired(
+    make_host, photons, monkeypatch
+):
+    """To try the rest again finds nothing to replace."""
+    text = text_of("a.py", 1).replace("finalize", "unused")
+    photons.write("a.py", text)
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await host.start()
+        take_texts, failed = DirectoryWatch._take_texts, []
+
+        def fail(self, *arguments):
+            if not failed:
+                failed.append(arguments)
+                raise MemoryError
+            take_texts(self, *arguments)
+
+        monkeypatch.setattr(DirectoryWatch, "_take_texts", fail)
+        photons.write("a.py", text.replace("1)", "2)"))
+        await host.until(lambda: failed)
+        await host.until(lambda: host.happened(EventKind.DRAINED, "a"))
+        assert ("a", 2) in host.hook.who()
