@@ -203,7 +203,7 @@ def _switch(ask: str, photons: tuple[str, ...], host: int | None, json: bool) ->
         print_message("nothing to do: no photon is disabled")
         return code
     _print_rows(rows, lambda row: "failed" if row in failed else _RESULTS[ask])
-    told = [(row["photon"], Problem(**row["problem"])) for row in failed]
+    told = [(r["photon"], Problem(**r["problem"])) for r in failed if r["problem"]]
     if problem is not None and not any(problem == each for _, each in told):
         told.append(("", problem))
     for name, each in told:

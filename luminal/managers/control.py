@@ -175,11 +175,10 @@ class Control:
                 await loader.disable_photons(names)
             else:
                 await loader.unload_photons(names)
-        except PhotonNotFoundError as error:
-            unknown = _plain(Problem.of(error, ask))
-            return {"photons": [], "unknown": unknown, "known": known}
         except LuminalError as error:
             problem = Problem.of(error, ask)
+            if isinstance(error, PhotonNotFoundError) and not {*names} <= {*known}:
+                return {"photons": [], "unknown": _plain(problem), "known": known}
         after = loader.photons
         changed = {n: h for n, h in {**before, **after}.items() if n not in before}
         changed |= {name: h for name, h in before.items() if name not in after}

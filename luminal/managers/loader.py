@@ -607,17 +607,23 @@ class Loader:
         known: dict[str, tuple[str, Candidate | None]] = {}
         found: list[str] = []
         for photon in photons:
+            place: Handler | _Path
             if isinstance(photon, Candidate):
-                known[photon.name] = photon.location, photon
-                continue
-            for handler in self._registry.find(photon):
+                running = self._registry.get(photon.name)
+                if running is None or running.filepath != photon.location:
+                    known[photon.name] = photon.location, photon
+                    continue
+                place = running
+            else:
+                place = photon
+            for handler in self._registry.find(place):
                 known[handler.name] = handler.filepath, handler.candidate
                 found.append(handler.name)
         self._disabled |= known  # before a watch can look
         try:
             await self.unload_photons(found)
         except BaseException:
-            for name in known:
+            for name in known.keys() & self._registry.all().keys():
                 self._disabled.pop(name, None)
             raise
         return list(known)
@@ -634,8 +640,10 @@ class Loader:
             Handlers of the photons that run again.
 
         Raises:
-            PhotonNotFoundError: One is not disabled; none is enabled then.
-            LuminalError: One cannot be loaded, and stays disabled; or not be started.
+            PhotonNotFoundError: One is not disabled; none is enabled then. Or one is
+                gone.
+            LuminalError: One cannot be found or loaded, and stays disabled; or not be
+                started. The others run.
         """
         names = list(names)
         # Those that others need were disabled before these, in the order of loading.
@@ -648,24 +656,53 @@ class Loader:
                     photon=name,
                     hint=f"disabled: {', '.join(self._disabled) or 'none'}{nearest}",
                 )
+        wanted = {name: self._disabled[name][0] for name in names}
         places = {self._disabled[name][0]: self._disabled[name][1] for name in names}
         back = {n for n, (path, _) in self._disabled.items() if path in places}
         found: list[Candidate] = []
+        errors: list[LuminalError] = []
         for path, candidate in places.items():
-            if candidate is not None and candidate.group:
-                find = functools.partial(discover, group=candidate.group)
-                found += [c for c in await self._find(find) if c.location == path]
-            else:
-                find = functools.partial(discover_file, path, roots=self.roots)
-                found += await self._find(find)
-        known = {name: self._disabled.pop(name) for name in back}
-        found = [each for each in found if each.name in back or each.problem]
+            try:
+                if candidate is not None and candidate.group:
+                    find = functools.partial(discover, group=candidate.group)
+                    now = [c for c in await self._find(find) if c.location == path]
+                else:
+                    find = functools.partial(discover_file, path, roots=self.roots)
+                    now = list(await self._find(find))
+            except PhotonNotFoundError:
+                now = []
+            found += [each for each in now if each.name in back or each.problem]
+            is_broken = any(each.problem for each in now)
+            present = {each.name for each in now}
+            errors += [
+                PhotonNotFoundError(
+                    "is not there any more",
+                    photon=name,
+                    file=path,
+                    why=f"nothing there defines the photon {name!r}",
+                    hint="it stays disabled; enable it again once it is back",
+                )
+                for name in names
+                if wanted[name] == path and not (is_broken or name in present)
+            ]
+        # Another call may have enabled some meanwhile.
+        known = {n: self._disabled.pop(n) for n in back if n in self._disabled}
+        found = [each for each in found if each.name in known or each.problem]
         try:
-            handlers = self._handlers(await self._load(found, IPhoton, []))
+            batch = await self._load(found, IPhoton, [])
         finally:
             loaded = self._registry.all()
             self._disabled |= {n: of for n, of in known.items() if n not in loaded}
+        # Those that could be loaded run, whatever becomes of the others.
+        handlers = Handlers(
+            batch.handlers,
+            suppress_errors=self.suppress_errors,
+            must_have=self._must_have.keys(),
+        )
         await handlers.start()
+        error = batch.error()
+        for each in errors if error is None else (error,):
+            self._raise(each)
         return list(handlers)
 
     async def reload_photon(self, photon: Handler | _Path) -> Handler | list[Handler]:
@@ -1052,6 +1089,8 @@ class Loader:
                 warnings.warn(LuminalWarning(str(problem.error(""))), stacklevel=3)
         async with self._free_lock():
             batch = await self._batch_loader.load_batch(candidates, base, others)
+        for handler in batch.handlers:
+            self._disabled.pop(handler.name, None)
         self._remember(batch.report)
         for outcome in batch.report.failed:
             if fold(outcome.photon) in self._must_have and outcome.problem is not None:
