@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from luminal.model import Candidate, Event, Outcome, Problem
+    from luminal.web import Server
 
 __all__ = ["run_command", "watch_command"]
 
@@ -266,6 +267,7 @@ def _run(
 
             server = serve(loader, port=page, actions=has_actions)
             reporter.page = stack.enter_context(server).private_url
+            host.server = server
         return host.run() or (Exit.FAILED if reporter.has_failed else Exit.FINE)
 
 
@@ -567,6 +569,8 @@ class _Host:
     reporter: _Reporter
     watches: Watches | None = None
     is_safe: bool = False
+    # What serves the page; None where there is none.
+    server: Server | None = attrs.field(init=False, default=None)
     # Photon → its last failure, until it is swapped.
     failures: dict[str, Event] = attrs.field(init=False, factory=dict)
     # Made before anything is loaded: it keeps what photons log.
@@ -649,6 +653,8 @@ class _Host:
 
     async def _main(self) -> Exit:
         self._loop = asyncio.get_running_loop()
+        if self.server is not None:
+            self.server.use_running_loop()
         self._set_events()  # a signal may have come before there was a loop
         start = asyncio.create_task(self._start())
         if not await _first(start, self._stop):

@@ -140,10 +140,11 @@ def create_app(
             return PlainTextResponse(f"refused: {why}\n", status_code=403)
         name = request.path_params["action"]
         photon = request.query_params.get("photon", "")
-        if name not in _ACTIONS or photon not in loader.photons:
+        life = loader.photons.get(photon)
+        if name not in _ACTIONS or life is None:
             return PlainTextResponse("no such action or photon\n", status_code=404)
 
-        before = loader.photons[photon].number
+        before = life.number
 
         async def work() -> None:
             if name == "reload":
@@ -344,6 +345,18 @@ class Server:
         self._thread.join(_STOP_TIMEOUT)
         self._runner.close()
 
+    def use_running_loop(self) -> None:
+        """Reload on the event loop that is running, as long as it runs.
+
+        For hosts that serve the page before their loop runs.
+
+        Raises:
+            RuntimeError: No loop is running.
+        """
+        import asyncio
+
+        self._runner.use(asyncio.get_running_loop())
+
     @property
     def private_url(self) -> str:
         """Where the page is, with the token: show it to nobody else."""
@@ -378,7 +391,7 @@ def serve(
         port: The port; 0 for any free port.
         actions: Whether who has the new token may reload photons and roll them back,
             see `Server.private_url`. They run on the event loop that is running now,
-            as long as it runs.
+            as long as it runs; where none is, see `Server.use_running_loop`.
 
     Raises:
         ValueError: *host* is not loopback: the page is for this machine only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -81,6 +82,31 @@ def test_a_host_is_shown_on_a_page_as_long_as_it_runs(terminal: Terminal) -> Non
         assert host.end(signal.SIGTERM) == 0
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address)
+
+
+LOOP = """
+    async def start(self):
+        thread = threading.current_thread().name
+        self.context.logger.error("started in %s", thread)
+"""
+
+
+def test_the_page_reloads_on_the_loop_of_the_host(terminal: Terminal) -> None:
+    """Where its tasks can reach what the host and other photons have made there."""
+    head, _, _ = GEO.partition("    def start")
+    terminal.write({"a/geo.py": f"import threading\n{head}{LOOP}"})
+    with running(terminal, "watch", "a", "--page", "0", "--page-actions") as host:
+        address, _, token = host.seen[-1]["page"].partition("#token=")
+        request = urllib.request.Request(
+            f"{address}actions/reload?photon=geo",
+            headers={"Origin": address.rstrip("/"), "X-Luminal-Token": token},
+            method="POST",
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert answer.read() == b"reloaded, generation 2"
+        with urllib.request.urlopen(f"{address}report.json") as answer:
+            records = json.load(answer)["records"]
+        assert [each["text"] for each in records] == ["started in MainThread"] * 2
 
 
 def test_a_page_of_a_host_that_stops_at_once_is_refused(terminal: Terminal) -> None:
