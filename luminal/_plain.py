@@ -33,6 +33,7 @@ __all__ = [
     "class_name",
     "error_text",
     "has_simple_text",
+    "may_be_secret",
     "module_of",
     "mro_of",
     "name_of_class",
@@ -181,6 +182,15 @@ def has_simple_text(error: BaseException) -> bool:
     text = static_of(type(error), "__str__")
     is_builtin = type(text) is WrapperDescriptorType
     return is_builtin and all(type(arg) in SIMPLE for arg in _args_of_error(error))
+
+
+_SECRET = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie")
+"""Parts of the names of settings whose values are not shown."""
+
+
+def may_be_secret(key: str) -> bool:
+    """Whether the value of a setting of this name must not be shown."""
+    return any(word in key.lower() for word in _SECRET)
 
 
 def class_name(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from luminal._plain import may_be_secret
 from luminal.cli._output import (
     Exit,
     did_you_mean_path,
@@ -287,6 +288,17 @@ def _other_setting(key: str, variable: str) -> tuple[Any, ParameterSource | None
     return table.get(key), ParameterSource.DEFAULT_MAP if key in table else None
 
 
+def _not_secret(key: str, value: Any) -> Any:
+    """Return *value* without what must not be in a text that is passed on."""
+    if may_be_secret(key):
+        return "(not shown)"
+    if isinstance(value, dict):
+        return {name: _not_secret(name, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_not_secret(key, each) for each in value]
+    return value
+
+
 def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
     """Return ``setting``, ``value`` and ``source`` of each setting in *ctx*."""
     from click.core import ParameterSource
@@ -309,7 +321,11 @@ def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
     rows.sort(key=lambda row: list(KEYS).index(row["setting"]))
     for photon, table in photon_settings().items():
         rows += [
-            {"setting": f"photons.{photon}.{key}", "value": value, "source": _FILE}
+            {
+                "setting": f"photons.{photon}.{key}",
+                "value": _not_secret(key, value),
+                "source": _FILE,
+            }
             for key, value in table.items()
         ]
     return rows

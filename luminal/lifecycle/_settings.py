@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
+from luminal._plain import may_be_secret
 from luminal.discovery import fold
 from luminal.errors import PhotonSettingsError, did_you_mean
 
@@ -208,6 +209,7 @@ class _Refused(Exception):  # noqa: N818 - it never leaves this module
         why, hint: As of errors.
         path: Below the value that is looked at.
         is_mismatch: Whether the value is of another type.
+        is_told: Whether *what* has the value; without a mismatch, *why* may as well.
     """
 
     def __init__(
@@ -217,8 +219,10 @@ class _Refused(Exception):  # noqa: N818 - it never leaves this module
         hint: str = "",
         path: _Path = (),
         is_mismatch: bool = False,
+        is_told: bool = False,
     ) -> None:
         super().__init__(what)
+        self.is_told = is_told
         self.what, self.why, self.hint, self.path = what, why, hint, path
         self.is_mismatch = is_mismatch
 
@@ -241,7 +245,8 @@ def _failures(error: BaseException, path: _Path) -> Iterator[tuple[_Path, _Refus
         # The validators of attrs begin with the field's name.
         named = re.match(r"'(\w+)' must ", str(first))
         path = (*path, named[1]) if named else path
-        yield path, _Refused("refuses {}" if path else "refuses its settings", why)
+        what = "refuses {}" if path else "refuses its settings"
+        yield path, _Refused(what, why, is_told=True)
 
 
 def _refusal(
@@ -252,7 +257,11 @@ def _refusal(
     """Return one error for all *failures* of a photon's settings."""
     file = settings.file if isinstance(settings, SettingsFile) else ""
     said = []
-    for path, refused in failures:
+    for path, each in failures:
+        refused = each
+        if each.is_told and any(may_be_secret(str(step)) for step in path):
+            reason = each.why if each.is_mismatch else ""
+            refused = _Refused("cannot take the value of {}", reason, each.hint)
         what = refused.what.replace("{}", repr(_written(path)))
         line = None
         if isinstance(settings, SettingsFile):
@@ -424,9 +433,10 @@ def _as_choice(value: Any, kind: Any) -> Any:
         if type(choice) is type(value) and choice == value:
             return kind(value) if is_enum else value
     raise _Refused(
-        f"cannot take {value!r} for the setting {{}}",
+        f"cannot take {_shown(value)} for the setting {{}}",
         f"it is none of: {', '.join(map(repr, choices))}",
         did_you_mean(str(value), [str(choice) for choice in choices]),
+        is_told=True,
     )
 
 
@@ -452,10 +462,16 @@ def _as_one_of(converter: Converter, value: Any, kinds: tuple[Any, ...]) -> Any:
 def _mismatch(value: Any, *kinds: Any) -> _Refused:
     names = " or ".join(repr(_name_of(kind)) for kind in kinds)
     return _Refused(
-        f"cannot take {value!r} for the setting {{}}",
+        f"cannot take {_shown(value)} for the setting {{}}",
         f"it is of type {type(value).__name__!r}, not {names}",
         is_mismatch=True,
+        is_told=True,
     )
+
+
+def _shown(value: Any) -> str:
+    """Return *value* as text; a table may have secrets inside."""
+    return "a table" if isinstance(value, Mapping) else repr(value)
 
 
 def _name_of(kind: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import may_be_secret
 from luminal.model import FailureKind
 from luminal.supervise import unowned
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from luminal.model import FileChange
 
 __all__ = ["changes_of", "keep_records", "log_of", "report_of", "status_of"]
-
-_SECRET = ("password", "passwd", "secret", "token", "key", "credential", "auth")
-"""Parts of the names of settings whose values are not shown."""
 
 
 class _Records(logging.Handler):
@@ -236,8 +235,12 @@ def _settings(table: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): _setting(str(key), value) for key, value in table.items()}
 
 
+_USERINFO = re.compile(r"://[^/\s]*@")
+"""In a URL: who logs in, and with which password."""
+
+
 def _setting(key: str, value: Any) -> str:
-    if any(word in key.lower() for word in _SECRET):
+    if may_be_secret(key):
         return "(not shown)"
     if type(value) is dict:
         inside = [f"{k}: {_setting(str(k), v)}" for k, v in value.items()]
@@ -245,7 +248,7 @@ def _setting(key: str, value: Any) -> str:
     if type(value) in (list, tuple):
         return "[" + ", ".join(_setting(key, each) for each in value)[:200] + "]"
     if type(value) in (str, int, float, bool, type(None)):
-        return str(value)[:200]
+        return _USERINFO.sub("://(not shown)@", str(value)[:2000])[:200]
     return type(value).__name__
 
 

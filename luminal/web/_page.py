@@ -12,14 +12,14 @@ import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from luminal.errors import MissingExtraError, escaped
+from luminal.errors import MissingExtraError, PhotonSettingsError, escaped
 from luminal.managers.excerpt import lines_of
 from luminal.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from luminal.model import Event
+    from luminal.model import Event, Problem
     from luminal.web._snapshot import HostSnapshot
 
 __all__ = [
@@ -159,7 +159,7 @@ def _template() -> Any:
     )
     environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
     environment.filters["short_path"] = _short_path
-    environment.globals["lines_of"] = lines_of
+    environment.globals["lines_of"] = _lines_of
     environment.globals["editor"] = _editor
     environment.globals["event_styles"] = EVENT_STYLES
     return environment.from_string(_file("page.html")).module
@@ -234,6 +234,11 @@ def _editor(path: str, line: int) -> str:
     place = place if place.startswith("/") else f"/{place}"
     quoted = quote(place.encode(errors="surrogateescape"), safe="/:")
     return template.replace("{path}", quoted).replace("{line}", str(line or 1))
+
+
+def _lines_of(problem: Problem) -> list[tuple[int, str]]:
+    """Return the lines around a problem; none of settings, which may be secrets."""
+    return [] if problem.code == PhotonSettingsError.code else lines_of(problem)
 
 
 def _encodable(html: str) -> str:

@@ -191,3 +191,14 @@ def test_an_edited_table_reloads_its_photon_under_watch(project: Terminal) -> No
         assert "all photons keep their settings" in told["problem"]["consequence"]
         project.write({"pyproject.toml": PROJECT.replace("Kyiv", "Odesa")})
         host.until(event="swapped", photon="geo")
+
+
+def test_doctor_shows_no_secret_settings(terminal: Terminal) -> None:
+    table = '[tool.luminal.photons.geo]\napi_token = "4711"\nport = 80\n'
+    table += 'db = [{password = "4711", name = "x"}]\n'
+    terminal.write({"pyproject.toml": table})
+    for more in ((), ("--json",)):
+        said = terminal.luminal("doctor", "--config", *more)
+        assert "(not shown)" in said.out
+        assert "photons.geo.port" in said.out
+        assert "4711" not in said.out
