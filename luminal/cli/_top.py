@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import sys
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["live_table", "top_command"]
+__all__ = ["keys_of", "live_table", "top_command"]
 
 _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS")
 
@@ -131,10 +132,13 @@ def _keys() -> Iterator[Callable[[float], str]]:
     try:
         import termios
         import tty
-
+    except ImportError:  # there are no such terminals on this system
+        yield wait
+        return
+    try:
         number = sys.stdin.fileno()
         before = termios.tcgetattr(number)
-    except (ImportError, OSError, ValueError, AttributeError, termios.error):
+    except (OSError, ValueError, AttributeError, termios.error):
         yield wait
         return
     tty.setcbreak(number)
@@ -145,9 +149,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
         typed = os.read(number, 64).decode(errors="replace")
         if not typed:  # the end of the input: there will be no more keys
             time.sleep(seconds)
-        for sequence, key in _ARROWS.items():
-            typed = typed.replace(sequence, key)
-        return typed
+        return keys_of(typed)
 
     try:
         yield read
@@ -157,6 +159,21 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
 _ARROWS = {"\x1b[A": "k", "\x1b[B": "j", "\x1bOA": "k", "\x1bOB": "j"}
 """What arrow keys send, with and without application mode → the letter."""
+
+_SEQUENCE = re.compile(r"\x1b(\[\[?[0-?]*[ -/]*[@-~]|O.|.|$)", re.DOTALL)
+"""What any other key sends that is no character, and Alt with one that is."""
+
+
+def keys_of(typed: str) -> str:
+    """Return the letters that *typed* stands for; of unknown keys nothing.
+
+    Such keys must not do what a letter of their sequence does: Shift and an arrow may
+    send ``ESC [ d``, for example.
+    """
+    for sequence, key in _ARROWS.items():
+        typed = typed.replace(sequence, key)
+    return _SEQUENCE.sub("", typed)
+
 
 _ORDERS = ("", "errors", "calls", "seconds", "name")
 """What ``s`` sorts by, one after the other; first the order of the host."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import luminal
-from luminal.cli._top import live_table
+from luminal.cli._top import keys_of, live_table
 from luminal.managers.status import status_of
 from tests.cli.running import GEO, geo, running
 from tests.cli.screen import on_screen
@@ -277,6 +277,13 @@ def test_top_into_a_pipe_is_shown_once(terminal: Terminal) -> None:
         host.end()
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr.startswith("host ")
+
+
+def test_a_key_that_is_unknown_does_nothing() -> None:
+    """Shift and arrows, function keys, Alt and a letter, Escape, and the mouse."""
+    for typed in ("[d", "[1;5B", "OR", "[[A", "[15~", "d", "", "[<0;1;1M", "[200~"):
+        assert keys_of(f"s\x1b{typed}") == "s"
+    assert keys_of("\x1b[Aq\x1b[Bd\x1bOA") == "kqjdk"
 
 
 def test_keys_select_reload_disable_and_enable(terminal: Terminal) -> None:
