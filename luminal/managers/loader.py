@@ -932,13 +932,19 @@ class Loader:
             return discover(group=self._group)
         # As pluggy does, leave out names that the host has blocked, or has itself.
         block = [n for n, _ in plugins.list_name_plugin() if n not in self.photons]
+        only: dict[str, list[str]] = {}
+        for group, name in plugins.deferred:
+            only.setdefault(group, []).extend([name] if name is not None else [])
+        whole = {group for group, name in plugins.deferred if name is None}
         found = [
-            discover(group=group, allow=None if name is None else [name], block=block)
-            for group, name in plugins.deferred
+            discover(group=g, allow=None if g in whole else names, block=block)
+            for g, names in only.items()
         ]
         known: dict[str, Candidate] = {}
         for candidate in (c for each in found for c in each):
-            known.setdefault(candidate.name, candidate)
+            before = known.get(candidate.name)
+            if before is None or (candidate.enabled and not before.enabled):
+                known[candidate.name] = candidate
         warned = [problem for each in found for problem in each.warnings]
         return Discovered(known.values(), warned)
 

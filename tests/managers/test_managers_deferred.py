@@ -95,14 +95,25 @@ def test_what_a_host_asks_for_on_import_is_loaded_and_swapped(site: Path) -> Non
     assert pm.hook.routes() == ["own"]
 
 
-def test_one_entry_of_a_group(site: Path) -> None:
-    for name in ("web", "more"):
+@pytest.mark.parametrize(
+    ("wanted", "loaded"),
+    [
+        (["web"], ["web"]),
+        (["web", "more"], ["more", "web"]),
+        (["web", None], ["fine", "more", "web"]),
+    ],
+)
+def test_entries_of_a_group_are_asked_for_by_name(
+    site: Path, wanted: list[str | None], loaded: list[str]
+) -> None:
+    for name in ("web", "more", "fine"):
         install(site, name, 1)
     pm = DeferredPluginManager("webhost")
-    assert pm.load_setuptools_entrypoints("webhost", "web") == 0
+    for each in wanted:
+        assert pm.load_setuptools_entrypoints("webhost", each) == 0
     with luminal.blocking.Loader(plugins=pm, project="webhost") as loader:
         loader.load()
-        assert list(loader.photons) == ["web"]
+        assert sorted(loader.photons) == loaded
 
 
 def test_the_group_of_the_loader_where_the_host_asks_for_nothing(site: Path) -> None:
