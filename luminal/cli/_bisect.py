@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -84,33 +85,41 @@ class _Trial:
     def _run(self, without: Sequence[str]) -> tuple[int, str]:
         environment = {**os.environ, "LUMINAL_WITHOUT": " ".join(without)}
         command: str | list[str] = self.shell or self._own_command(without)
-        with subprocess.Popen(  # noqa: S603 - the user's own command
-            command,
-            shell=bool(self.shell),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
+        # A file, as what the command leaves running would keep a pipe open.
+        with (
+            tempfile.TemporaryFile() as output,
+            subprocess.Popen(  # noqa: S603 - the user's own command
+                command,
+                shell=bool(self.shell),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
             try:
-                output, _ = process.communicate(timeout=self.timeout)
+                code = process.wait(self.timeout)
             except subprocess.TimeoutExpired:
                 _end(process)  # with what a shell has started
-                output, _ = process.communicate()
-                return _TIMED_OUT, output.decode(errors="replace")
-        return process.returncode, output.decode(errors="replace")
+                code = _TIMED_OUT
+            except BaseException:  # Ctrl-C, which does not reach another session
+                _end(process)
+                process.wait()
+                raise
+            output.seek(0)
+            return code, output.read().decode(errors="replace")
 
     def _own_command(self, without: Sequence[str]) -> list[str]:
         options = self.options
-        words = [sys.executable, "-m", "luminal", "run", "--once", *options.paths]
+        words = [sys.executable, "-m", "luminal", "run", "--once"]
         words += ["--no-installed"] if options.group is None else []
         words += ["--group", options.group] if options.group else []
         words += ["--recursive"] if options.recursive else []
         words += ["--api", options.api] if options.api else []
         for option, values in (("--roots", options.roots), ("--without", without)):
             words += [word for value in values for word in (option, value)]
-        return words
+        return [*words, "--", *options.paths]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from luminal.cli._options import (
     DiscoveryOptions,
@@ -96,10 +97,20 @@ def doctor_command(
     With --bisect, the fewest photons are found with which a command fails: by default
     their start. Each try is a process of its own, so a crash or a hang counts too.
     """
+    others = (("--import-time", import_time), ("--fix", wants_fix))
+    for other, is_given in (("--bisect", wants_bisect), *others):
+        if wants_config and is_given:
+            raise click.UsageError(f"--config and {other} exclude each other")
+    for other, is_given in others:
+        if wants_bisect and is_given:
+            raise click.UsageError(f"--bisect and {other} exclude each other")
+    source = click.get_current_context().get_parameter_source("timeout")
+    has_timeout = source is ParameterSource.COMMANDLINE
+    for other, is_given in (("--test", test is not None), ("--timeout", has_timeout)):
+        if is_given and not wants_bisect:
+            raise click.UsageError(f"{other} needs --bisect")
     if wants_config:
         return _config(as_json)
-    if test is not None and not wants_bisect:
-        raise click.UsageError("--test needs --bisect")
     if wants_bisect:
         from luminal.cli._bisect import bisect
 

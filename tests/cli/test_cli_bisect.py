@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from luminal.cli._bisect import _fewest
 from tests.cli.running import geo, running
 from tests.cli.terminal import Terminal
+from tests.waiting import DEADLINE, wait_until
 
 NAMES = [f"p{number}" for number in range(12)]
 
@@ -48,7 +51,32 @@ def test_the_photon_that_ends_the_process_is_found(terminal: Terminal) -> None:
     timed = terminal.luminal(*where, "--test", "sleep 100", "--timeout", "0.1")
     assert "timed out" in timed.err
     assert timed.out == "the command fails without any photon too\n"
-    assert terminal.luminal("doctor", "--test", "true").code == 2
+    for wrong in (
+        ("--test", "true"),
+        ("--timeout", "5"),
+        ("--bisect", "--fix"),
+        ("--bisect", "--config"),
+        ("--config", "--import-time"),
+    ):
+        assert terminal.luminal("doctor", *wrong).code == 2, wrong
+
+
+def test_an_interrupted_search_leaves_no_process(terminal: Terminal) -> None:
+    """Though what it tries has a session of its own, which Ctrl-C does not reach."""
+    terminal.write({"a/geo.py": geo("one")})
+    mark = terminal.place / "mark"
+    test = f"echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 1000"
+    where = ("doctor", "--no-installed", "a", "--bisect")
+    with terminal.start(*where, "--test", test) as process:
+        wait_until(mark.exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    # What a command leaves running does not keep its try from ending.
+    said = terminal.luminal(*where, "--test", "sleep 3 & exit 4", "--timeout", "60")
+    assert "exit 4" in said.err
+    assert "timed out" not in said.err
 
 
 def test_a_safe_start_runs_nothing_until_it_is_enabled(terminal: Terminal) -> None:
