@@ -19,7 +19,7 @@ from luminal.model import FailureKind
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
@@ -96,12 +96,21 @@ def log_of(loader: Loader, photon: str = "") -> dict[str, Any]:
     events = tuple(loader.events.journal)
     records = [*_records[0].latest] if _records else []
     known = {event.photon for event in events} | {*loader.photons}
+    records = [{**r, "photon": _owner_of(r["photon"], known)} for r in records]
     return {
         "pid": os.getpid(),
         "events": [attrs.asdict(e) for e in events if photon in ("", e.photon)],
         "records": [r for r in records if photon in ("", r["photon"])],
         "known": sorted(known),
     }
+
+
+def _owner_of(logger: str, known: Collection[str]) -> str:
+    """Return the photon of a logger, which may be a child of the photon's own."""
+    name = logger
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name or logger
 
 
 def status_of(loader: Loader) -> dict[str, Any]:
