@@ -647,6 +647,8 @@ class Registry:
         # and its unit.
         self._entries: dict[Handler, tuple[int, str, str]] = {}
         self._count: int = 0
+        # Photon that is not to be loaded → its file, and what discovery knew of it.
+        self.disabled: dict[str, tuple[str, Candidate | None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)

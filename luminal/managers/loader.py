@@ -296,7 +296,7 @@ class Loader:
         self._directory_watch: DirectoryWatch | None = None
         self._distribution_watch: DistributionWatch | None = None
         # Photon → its file, and what discovery knew of it; see `disable_photons`.
-        self._disabled: dict[str, tuple[str, Candidate | None]] = {}
+        self._disabled = self._registry.disabled
         self._settings_watch: SettingsWatch | None = None
         if logging:
             _log_events(self.events)

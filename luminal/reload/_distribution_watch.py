@@ -357,7 +357,8 @@ class DistributionWatch:
         for gone in self._incomplete.keys() - loaded.keys():
             del self._incomplete[gone]
         upgrades: dict[str, Upgrade] = {}
-        for name, found in find_upgrades(loaded).items():
+        disabled = self.reloader.registry.disabled
+        for name, found in find_upgrades(loaded, disabled).items():
             if isinstance(found, LuminalError):
                 self._wait_or_reject(name, loaded[name], found)
                 continue

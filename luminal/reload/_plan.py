@@ -38,7 +38,14 @@ from luminal.loading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from collections.abc import Set as AbstractSet
 
     from luminal.lifecycle import Handler, Registry
@@ -323,12 +330,13 @@ def distribution_of(handler: Handler) -> str:
 
 
 def find_upgrades(
-    loaded: Mapping[str, Sequence[Handler]],
+    loaded: Mapping[str, Sequence[Handler]], disabled: Collection[str] = ()
 ) -> dict[str, Upgrade | LuminalError]:
     """Return the installed versions of distributions, by one discovery a group.
 
     Args:
         loaded: Name of a distribution → Handlers of all its photons.
+        disabled: Names of photons that are left out, though they are installed.
 
     Returns:
         Name → its installed version, or why there is none that can be swapped in:
@@ -338,7 +346,9 @@ def find_upgrades(
     groups = {h.candidate.group for hs in loaded.values() for h in hs if h.candidate}
     installed: dict[str, list[Candidate]] = {}
     for group in sorted(groups):
-        for candidate in discover(group=group):
+        for candidate in discover(group=group, block=disabled):
+            if candidate.name in disabled:
+                continue
             installed.setdefault(candidate.distribution, []).append(candidate)
     found: dict[str, Upgrade | LuminalError] = {}
     for name, handlers in loaded.items():

@@ -474,7 +474,7 @@ class Reloader:
                 change.units.add(handler.generation.unit)
                 by_distribution.setdefault(distribution_of(handler), []).append(handler)
         by_distribution.pop("", None)
-        for upgrade in find_upgrades(by_distribution).values():
+        for upgrade in find_upgrades(by_distribution, self.registry.disabled).values():
             if isinstance(upgrade, LuminalError):
                 raise upgrade
             change.include(upgrade)

@@ -9,6 +9,7 @@ import pytest
 
 import luminal
 from luminal.errors import LuminalError, PhotonNotFoundError
+from tests.distributions import put
 from tests.waiting import async_wait_until
 
 HEAD = "import asyncio, luminal\n\n\n"
@@ -81,3 +82,28 @@ async def test_what_a_cancelled_call_has_unloaded_is_disabled(tmp_path: Path) ->
         with pytest.raises(asyncio.CancelledError):
             await call
         assert ("a" in loader.disabled) is ("a" not in loader.photons)
+
+
+async def test_an_upgrade_brings_no_disabled_photon_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(version: str) -> None:
+        text = (
+            f"import luminal\nclass Photon(luminal.IPhoton):\n    number = {version}\n"
+        )
+        files = {"pair/a.py": text, "pair/b.py": text, "pair/__init__.py": ""}
+        entries = "a = pair.a:Photon\nb = pair.b:Photon"
+        put(tmp_path, "pair", version, files=files, entries=entries, group="pairs")
+
+    install("1")
+    async with luminal.Loader(group="pairs") as loader:
+        await loader.load()
+        await loader.start()
+        await loader.disable_photons(["a"])
+        install("22")
+        await loader.reload_photon("b")
+        assert (list(loader.photons), loader.disabled) == (["b"], ("a",))
+        (handler,) = await loader.enable_photons(["a"])
+        assert handler.instance.number == 22
