@@ -289,8 +289,8 @@ class ToolHost:
         self, _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         tools: dict[str, types.Tool] = {}
-        for of_photon in self.loader.hook.list_tools():
-            for tool in of_photon:
+        for of_photon in self.loader.hooks(ToolSpecs).list_tools():
+            for tool in of_photon or ():
                 texts = (tool.description, self._note(tool))
                 tool.description = "\n\n".join(filter(None, texts))
                 # Of two tools of one name, the first is the one that is called.
@@ -300,9 +300,7 @@ class ToolHost:
     async def _call_tool(
         self, _: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        result: (
-            types.CallToolResult | types.InputRequiredResult | None
-        ) = await self.loader.ahook.call_tool(
+        result = await self.loader.hooks(ToolSpecs).call_tool(
             name=params.name, arguments=params.arguments or {}
         )
         if result is None:

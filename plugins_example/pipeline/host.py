@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -55,7 +55,7 @@ class Result:
 
 
 def call_hooks(
-    hook: Any,
+    hooks: PipelineSpecs,
     lines: Iterable[tuple[str, int]],
     tally: Tally,
     tick: Callable[[int], None],
@@ -64,7 +64,7 @@ def call_hooks(
     """Call the hooks for each of *lines*, until *is_over* returns True.
 
     Args:
-        hook: The Loader's hooks.
+        hooks: The Loader's hooks.
         lines: Text and length in bytes of each line.
         tally: Is updated.
         tick: Called with the length of each line that is done.
@@ -74,15 +74,15 @@ def call_hooks(
     for line, size in lines:
         tally.read += 1
         try:
-            record = hook.parse(line=line)
+            record = hooks.parse(line=line)
             if record is None:
                 tally.unparsed += 1
             else:
-                hook.enrich(record=record)
-                if hook.keep(record=record) is False:
+                hooks.enrich(record=record)
+                if hooks.keep(record=record) is False:
                     tally.dropped += 1
                 else:
-                    hook.aggregate(record=record)
+                    hooks.aggregate(record=record)
         except Exception as error:  # noqa: BLE001 - the next records still count
             tally.errors[f"{type(error).__name__}: {error}"] += 1
         tick(size)
@@ -120,8 +120,9 @@ async def process(
         loader.plugins.add_hookspecs(PipelineSpecs)
         loaded = await loader.load(found)
         started = await loader.start()
+        hooks = loader.hooks(PipelineSpecs)
         # Reading blocks, so it runs on a thread; photons may use the loop.
-        await asyncio.to_thread(call_hooks, loader.hook, lines, tally, tick, is_over)
-        sections = in_order(loader.hook.report())
+        await asyncio.to_thread(call_hooks, hooks, lines, tally, tick, is_over)
+        sections = in_order(hooks.report())
         report = Report((*loaded.skipped, *loaded.failed, *started))
         return Result(tuple(found), report, sections, tally)

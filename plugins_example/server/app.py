@@ -33,6 +33,7 @@ def create_app(photons: str | os.PathLike[str]) -> Starlette:
     """Return an application that loads and watches the directory *photons*."""
     loader = luminal.Loader(suppress_errors=True)
     loader.plugins.add_hookspecs(ServerSpecs)
+    hooks = loader.hooks(ServerSpecs)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -43,7 +44,7 @@ def create_app(photons: str | os.PathLike[str]) -> Starlette:
         await loader.close()
 
     async def answer(request: Request) -> Response:
-        response: Response | None = await loader.ahook.respond(request=request)
+        response = await hooks.respond(request=request)
         return response or PlainTextResponse("no photon responds to this path", 404)
 
     async def state(_: Request) -> Response:
