@@ -173,7 +173,7 @@ async def connected(server: Any, protocol: str) -> AsyncIterator[Session]:
 async def test_fifty_edits_under_calls(
     transport: str, protocol: str, photons: Photons
 ) -> None:
-    """The issue's figure: no call fails, every edit is told, the last one is live."""
+    """No call fails, every edit is told, the last one is live."""
     file = photons.write("edition.py", TOOL.format(0))
     seen: list[int] = []
 
