@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
+WARM = 3000
+"""Calls before any is measured: the first 1,000 of each implementation are timed."""
+
+
 def repeated(call: Callable[[], Any], times: int) -> Callable[[], None]:
-    """Return a function that repeats *call*."""
+    """Return a function that repeats *call*, which is made warm."""
+    for _ in range(WARM):
+        call()
 
     def run() -> None:
         for _ in range(times):
@@ -80,6 +87,19 @@ def shapes(size: int, count: int) -> None:
             print(f"pluggy / luminal: {ratio(found, 'pluggy', 'luminal'):.2f}")
 
 
+def repeated_awaits(
+    runner: asyncio.Runner, times: int, call: Callable[..., Any]
+) -> Callable[[], None]:
+    """Return a function that awaits *call* repeatedly; see `repeated`."""
+
+    async def main(times: int) -> None:
+        for _ in range(times):
+            await call(a=1, b=2)
+
+    runner.run(main(WARM))
+    return lambda: runner.run(main(times))
+
+
 def awaited_calls(size: int, count: int) -> None:
     """Print the time of an async call with 1, 10 and 100 implementations."""
     for number in (1, 10, 100):
@@ -103,14 +123,8 @@ def awaited_calls(size: int, count: int) -> None:
                     if value is not None:
                         results.append(value)
 
-        def awaiting(call: Any, times: int = times) -> Callable[[], None]:
-            async def main() -> None:
-                for _ in range(times):
-                    await call(a=1, b=2)
-
-            return lambda: runner.run(main())
-
         with asyncio.Runner() as runner:
+            awaiting = partial(repeated_awaits, runner, times)
             contestants = {
                 "plain await in a function": awaiting(in_a_function),
                 "plain await in place": lambda bare=bare: runner.run(bare()),
