@@ -83,7 +83,7 @@ class Session:
         What a server says before the client has opened a stream for it is lost.
         """
         for edit in itertools.count():
-            save(file, f"{TOOL.format(0)}# {edit}\n")
+            save(file, f"{TOOL.format(0)}EDIT = {edit}\n")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changes.wait(), 0.5)
                 return
