@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
@@ -117,7 +118,12 @@ async def test_everything_of_a_cog_is_swapped(bot: Bot, tmp_path: Path) -> None:
     assert (await bot.say("hear"), bot.commands, bot.cogs) == ([], set(), {})
     assert bot.tree.get_commands() == []
     assert bot.log[4:] == ["unload 2", "finalize 2"]
-    await async_wait_until(lambda: EventKind.RETIRED in bot.kinds)  # no reference
+
+    def is_retired() -> bool:  # no reference is left
+        gc.collect()
+        return EventKind.RETIRED in bot.kinds
+
+    await async_wait_until(is_retired)
 
 
 @pytest.mark.parametrize(
