@@ -86,7 +86,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the build backends and what Luminal needs."""
     place = tmp_path_factory.mktemp("fresh") / "venv"
     venv.create(place, with_pip=True, symlinks=True)
-    pip(place, "install", "setuptools>=69", "hatchling", "editables")
+    # The pip that comes with Python 3.11.2 knows no `-C`.
+    pip(place, "install", "pip>=23.1", "setuptools>=69", "hatchling", "editables")
     pip(place, "install", "flit_core", "pdm-backend", "meson-python", "ninja")
     pip(place, "install", "attrs", "importlib-metadata", "packaging", "pluggy")
     return place
