@@ -113,7 +113,7 @@ class Events:
     ) -> None:
         self.journal: deque[Event] = deque(maxlen=1000)
         self.failures: int = failures
-        self.dropped = 0
+        self.dropped: int = 0
         self.counts: dict[tuple[EventKind, str], tuple[int, float]] = {}
         self.report_failure = report_failure
         # Replaced as a whole, so that emitting needs no lock.
