@@ -24,12 +24,12 @@ try:
     import discord
     from discord.ext import commands
     from discord.utils import maybe_coroutine
-except ImportError as error:
+except ImportError as _error:
     raise MissingExtraError(
         "'luminal.contrib.discord' needs the libraries of the extra 'discord'",
-        why=str(error),
+        why=str(_error),
         hint="install them: pip install 'luminal-photons[discord]'",
-    ) from error
+    ) from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator

@@ -582,8 +582,8 @@ class _Running:
         # What it executes may be halted, and the thread with it.
         self.is_given_up = False
         # After a fork there is no thread of it.
-        self.process = os.getpid()
-        self.has_failed = False
+        self.process: int = os.getpid()
+        self.has_failed: bool = False
         self.thread = threading.Thread(
             target=self._run, name="luminal-worker", daemon=True
         )

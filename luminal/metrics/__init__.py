@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luminal._lazy import lazy_attributes
+from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.metrics._app import create_app
@@ -39,6 +39,8 @@ __all__ = [
     "to_text",
 ]
 
+__getattr__: Getter
+__dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
