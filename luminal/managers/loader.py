@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
         Collection,
         Coroutine,
         Iterable,
-        Mapping,
         Sequence,
     )
     from types import TracebackType
@@ -974,6 +974,11 @@ class Loader:
             from luminal.lifecycle import SettingsFile
 
             return SettingsFile(settings)
+        if settings is not None and not isinstance(settings, Mapping):
+            raise TypeError(
+                "settings must be a mapping from photons' names to tables, or the path "
+                f"of a TOML file, not {type(settings).__name__!r}"
+            )
         return settings or {}
 
     def _warn_of_settings(self) -> None:

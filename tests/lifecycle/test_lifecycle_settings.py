@@ -298,3 +298,9 @@ def test_a_photon_may_name_the_class_in_its_base_as_well() -> None:
     """For type checkers; discovery and the life cycle see `IPhoton`."""
     text = TEXT.replace("(luminal.IPhoton)", "(luminal.IPhoton[Settings])")
     assert started(text, {"city": "Kyiv"}).city == "Kyiv"
+
+
+@pytest.mark.parametrize("settings", [[], 5, {"geo"}])
+def test_what_is_no_mapping_is_refused_at_once(settings: Any) -> None:
+    with pytest.raises(TypeError, match="path of a TOML file"):
+        Loader(settings=settings)
