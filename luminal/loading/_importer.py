@@ -21,11 +21,12 @@ import importlib
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -612,6 +613,10 @@ class _Place:
     usual: _Import
     # What is there now on our account, and what it replaced.
     _ours: tuple[_Import, _Import] | None = None
+    # The same of all that may come back.
+    _made: weakref.WeakKeyDictionary[Any, _Import] = attrs.Factory(
+        weakref.WeakKeyDictionary
+    )
 
     @property
     def is_taken(self) -> bool:
@@ -622,10 +627,16 @@ class _Place:
 
     def take(self) -> None:
         """Put ours there, over what anybody else has put there since."""
-        replaced = getattr(self.owner, self.name)
-        if self._ours is None or replaced is not self._ours[0]:
-            self._ours = self.make(_end_of_circle(replaced, self.usual)), replaced
-            setattr(self.owner, self.name, self._ours[0])
+        present = getattr(self.owner, self.name)
+        is_function = type(present) is FunctionType  # as ours are
+        replaced = self._made.get(present) if is_function else None
+        if replaced is not None:  # somebody has put an earlier one of ours back
+            self._ours = present, replaced
+            return
+        ours = self.make(_end_of_circle(present, self.usual))
+        self._made[ours] = present
+        self._ours = ours, present
+        setattr(self.owner, self.name, ours)
 
     def leave(self) -> None:
         """Take ours away. Above or below another one's it stays, and passes all on.

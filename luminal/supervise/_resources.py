@@ -401,6 +401,8 @@ class OwnedTransport(OwnedProcess):
         """Whether it runs; that it has ended is left for its loop to notice."""
         if self.thing.get_returncode() is not None:
             return False
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return True
         how = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
             return os.waitid(os.P_PID, self.thing.get_pid(), how) is None
@@ -670,9 +672,11 @@ class OwnedCallback(OwnedSubstitute):
         function = self.thing[0]
         return f"{self.number}: {getattr(function, '__qualname__', repr(function))}"
 
-    def is_in_place(self) -> bool:
-        """Whether it may be called."""
-        return not self.loop.is_closed()
+    def is_alive(self) -> bool:
+        """Whether it may be called; what a closed loop has called is forgotten."""
+        if self.loop.is_closed():
+            self.others.clear()  # or the loop would be kept
+        return super().is_alive()
 
     def cancel(self) -> None:
         """Put back what was there before, on the loop's own thread while that runs."""

@@ -6,17 +6,19 @@ Also on a loop that runs in a greenlet of gevent, beside others.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import textwrap
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import luminal
-from tests.waiting import DEADLINE, async_wait_until, brief
+from tests.waiting import DEADLINE, async_wait_until, brief, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -296,3 +298,26 @@ def test_a_failed_start_leaves_the_reader_of_the_one_that_runs(
         assert await called(host) == set()
 
     run_on(runner, main)
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_loop_that_was_closed_first_is_not_kept(
+    kind: str, host: Any, tmp_path: Path
+) -> None:
+    """Nor is what a photon let it call."""
+    (tmp_path / "owner.py").write_text(text(CALLED["add_writer"], "start"))
+    loader, loops = new_loader(), []
+
+    async def load() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        (handler,) = await loader.load_photons(tmp_path)
+        await handler.start()
+
+    run_on(kind, load)
+    run_on(kind, loader.close)
+
+    def is_freed() -> bool:
+        gc.collect()
+        return loops[0]() is None
+
+    wait_until(is_freed)

@@ -155,3 +155,30 @@ def test_the_library_that_uses_it_is_imported_after_the_first_photon(
     pytest.importorskip("lazy_importer")
     command = [sys.executable, "-c", HOST, str(path)]
     subprocess.run(command, check=True, timeout=DEADLINE)
+
+
+def test_hooks_that_come_and_go_add_no_layers(path: Path) -> None:
+    """Each puts back one of ours; photons are loaded within and after."""
+    path.with_name("deep.py").write_text(
+        "import sys\ndepth, frame = 0, sys._getframe()\n"
+        "while frame := frame.f_back: depth += 1\n"
+    )
+    depths = []
+    with luminal.blocking.Loader() as loader:
+        loader.load_photon(path).start()
+        for number in range(5):
+            within, after = (path.with_name(f"{name}{number}.py") for name in "wa")
+            for file in (within, after):
+                file.write_text(PHOTON.replace("Importing", file.stem))
+            with Temporary(checks=False).active():
+                loader.load_photon(within).start()
+            loader.load_photon(after).start()
+            sys.modules.pop("deep", None)
+            sys.path.insert(0, str(path.parent))
+            try:
+                import deep  # type: ignore[import-not-found]
+            finally:
+                sys.path.remove(str(path.parent))
+            depths.append(deep.depth)
+    sys.modules.pop("deep", None)
+    assert len({*depths[1:]}) == 1, depths
