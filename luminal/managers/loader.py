@@ -248,6 +248,7 @@ class Loader:
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
+        self._has_settings_file = isinstance(settings, str | os.PathLike)
         # Photon → its latest outcomes; several where photons of one name were rejected.
         self._outcomes: dict[str, list[Outcome]] = {}
         # Tables of settings that were warned of.
@@ -995,6 +996,8 @@ class Loader:
 
     def _watch_settings(self, loop: asyncio.AbstractEventLoop) -> None:
         """Apply changes of the settings file, where there is one."""
+        if not self._has_settings_file:
+            return
         from luminal.lifecycle import SettingsFile
         from luminal.reload import SettingsWatch
 
