@@ -253,7 +253,7 @@ async def test_a_photon_that_moves_to_another_file_keeps_its_state(
             else:
                 os.rename(photons.path / "counter.py", target)
                 target.write_text(COUNTER.format(2))
-            await host.until(lambda: seen[-1][0][0] == 2)
+            await host.until(lambda: seen and seen[-1] and seen[-1][0][0] == 2)
         finally:
             is_over.set()
             thread.join()
