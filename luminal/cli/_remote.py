@@ -121,15 +121,17 @@ def _print_rows(
 
 # --- unload, disable, enable ---------------------------------------------------------
 
-
-@command("unload")
-@click.argument(
+_photons = click.argument(
     "photons",
     nargs=-1,
     required=True,
     metavar="PHOTON...",
     shell_complete=complete_running,
 )
+
+
+@command("unload")
+@_photons
 @host_option
 def unload_command(photons: tuple[str, ...], host: int | None, as_json: bool) -> Exit:
     """Unload photons of a running host.
@@ -142,13 +144,7 @@ def unload_command(photons: tuple[str, ...], host: int | None, as_json: bool) ->
 
 
 @command("disable")
-@click.argument(
-    "photons",
-    nargs=-1,
-    required=True,
-    metavar="PHOTON...",
-    shell_complete=complete_running,
-)
+@_photons
 @host_option
 def disable_command(photons: tuple[str, ...], host: int | None, as_json: bool) -> Exit:
     """Unload photons of a running host, and keep them unloaded.

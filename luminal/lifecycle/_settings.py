@@ -13,7 +13,7 @@ import enum
 import os
 import re
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import is_dataclass
 from pathlib import Path, PurePath
@@ -76,18 +76,26 @@ class SettingsFile(Mapping[str, Mapping[str, Any]]):
         try:
             with open(self.file, encoding="utf-8") as file:
                 text = file.read()
-            tables = _inside(tomllib.loads(text), self._prefix)
-        except (OSError, ValueError) as error:
+            tables: Any = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
             found = re.search(r"line (\d+)", str(error))
             line = int(found[1]) if found else None
             raise self._unreadable(str(error), line) from error
+        except (OSError, ValueError) as error:
+            raise self._unreadable(str(error), None) from error
+        for number, key in enumerate(self._prefix, 1):
+            tables = tables.get(key, {})
+            self._require_table(tables, text, self._prefix[:number])
         for name, table in tables.items():
-            if not isinstance(table, dict):
-                line = _line_of(text, (*self._prefix, name))
-                raise self._unreadable(f"{name!r} is no table", line)
+            self._require_table(table, text, (*self._prefix, name))
         before, self._content = self._content[0], (tables, text)
         names = before.keys() | tables.keys()
         return frozenset(n for n in names if before.get(n) != tables.get(n))
+
+    def _require_table(self, table: object, text: str, path: _Path) -> None:
+        if not isinstance(table, dict):
+            what = f"{_written(path)!r} is no table"
+            raise self._unreadable(what, _line_of(text, path))
 
     def _unreadable(self, why: str, line: int | None) -> PhotonSettingsError:
         return PhotonSettingsError(
@@ -105,12 +113,6 @@ class SettingsFile(Mapping[str, Mapping[str, Any]]):
             path: The photon's name, then keys, and positions in lists.
         """
         return _line_of(self._content[1], (*self._prefix, *path))
-
-
-def _inside(table: Any, path: Iterable[str]) -> dict[str, Any]:
-    for key in path:
-        table = table.get(key, {}) if isinstance(table, dict) else {}
-    return table if isinstance(table, dict) else {}
 
 
 def _line_of(text: str, path: _Path) -> int | None:
@@ -373,8 +375,7 @@ def _new_converter() -> Converter:
     return converter
 
 
-def _origin_of(kind: Any) -> Any:
-    return get_origin(kind)
+_origin_of: Callable[[Any], Any] = get_origin  # its types leave out the special forms
 
 
 def _shape_of(kind: Any) -> Any:

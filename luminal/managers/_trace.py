@@ -13,7 +13,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from luminal._plain import plain, repr_of
+from luminal._plain import error_text, plain, repr_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def trace_hooks(plugins: PluginManager) -> None:
         names = ", ".join(plain(each.plugin_name) for each in reversed(methods))
         error = outcome.exception
         result = (
-            f"raised {type(error).__name__}: {plain(error)}"
+            f"raised {error_text(error)}"
             if error is not None
             else f"-> {repr_of(outcome.get_result())}"
         )

@@ -27,7 +27,8 @@ _log = logging.getLogger("luminal.watch")
 _INTERVAL = 0.25
 """Seconds between two looks at the file.
 
-Whoever writes it has that long until a file that is not valid is reported.
+Whoever writes it has that long between two writes: a file that was only emptied so
+far is valid TOML as well.
 """
 
 
@@ -55,8 +56,8 @@ class SettingsWatch:
         self._lock = lock
         self._runner = LoopRunner()
         self._seen = _state_of(settings.file)
-        # What could not be read, and whether that was reported.
-        self._bad: object = None
+        # What the latest look found, if that is not applied yet.
+        self._found: object = self._seen
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -92,20 +93,16 @@ class SettingsWatch:
                 _log.exception("the settings could not be applied")
 
     def _look(self) -> None:
-        """Read the file if it has changed, and apply what is in it."""
-        state = _state_of(self.settings.file)
-        if self.is_paused or state == self._seen:
+        """Apply what is in the file, once two looks have found it alike."""
+        before, self._found = self._found, _state_of(self.settings.file)
+        if self.is_paused or self._found == self._seen or self._found != before:
             return
+        self._seen = self._found
         try:
             changed = self.settings.read()
         except PhotonSettingsError as error:
-            if self._bad != state:
-                self._bad = state  # it may be half-written: the next look decides
-                return
-            self._seen = state
             self._report(error)
             return
-        self._seen = state
         if changed:
             self._runner.run(lambda: self._apply(changed))
 

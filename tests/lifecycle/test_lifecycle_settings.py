@@ -304,3 +304,28 @@ def test_a_photon_may_name_the_class_in_its_base_as_well() -> None:
 def test_what_is_no_mapping_is_refused_at_once(settings: Any) -> None:
     with pytest.raises(TypeError, match="path of a TOML file"):
         Loader(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        ("[tool]\nluminal = 5\n", "'tool.luminal' is no table", 2),
+        ("[tool.luminal]\nphotons = [1]\n", "'tool.luminal.photons' is no table", 2),
+        ("[tool.luminal.photons]\n\ngeo = 1\n", "'tool.luminal.photons.geo'", 3),
+    ],
+)
+def test_what_is_no_table_on_the_way_is_refused(
+    tmp_path: Path, text: str, said: str, line: int
+) -> None:
+    """It would mean: no settings at all."""
+    file = tmp_path / "pyproject.toml"
+    file.write_text(text)
+    with pytest.raises(PhotonSettingsError, match=said) as refused:
+        Loader(settings=file)
+    assert (refused.value.file, refused.value.line) == (str(file), line)
+
+
+def test_a_number_in_a_path_is_no_line(tmp_path: Path) -> None:
+    with pytest.raises(PhotonSettingsError) as refused:
+        Loader(settings=tmp_path / "line 7" / "s.toml")
+    assert refused.value.line is None
