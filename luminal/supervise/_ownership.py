@@ -18,6 +18,8 @@ import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
+from luminal._plain import mro_of, namespace_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -433,10 +435,10 @@ _OPAQUE = {types.BuiltinMethodType, types.MethodWrapperType, types.NoneType}
 def _spaces_of_class(cls: type) -> list[dict[str, Any]]:
     """Return the globals of one method of *cls*, and one of each of its bases."""
     found: list[dict[str, Any]] = []
-    for base in _mro_of(cls):
+    for base in mro_of(cls):
         if not _flags_of(base) & _IN_PYTHON:
             continue
-        for value in _values_of(base).values():
+        for value in namespace_of(base).values():
             is_function = type(value) is types.FunctionType
             if is_function and "__name__" in value.__globals__:
                 while type(value) is types.FunctionType:
@@ -447,9 +449,7 @@ def _spaces_of_class(cls: type) -> list[dict[str, Any]]:
 
 
 # Without the author's metaclass, which may do anything.
-_mro_of = type.__dict__["__mro__"].__get__
 _flags_of = type.__dict__["__flags__"].__get__
-_values_of = type.__dict__["__dict__"].__get__
 
 
 def user_frame() -> types.FrameType | None:

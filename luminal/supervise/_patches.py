@@ -312,7 +312,10 @@ def _submit(submit: Callable[..., Any]) -> Callable[..., Any]:
         maker = _makers.get(self)
         owner, run = None, fn
         # A child process runs what was sent to it, whatever is loaded here.
-        if maker is None and not hasattr(self, "_processes"):
+        processes = sys.modules.get("concurrent.futures.process")
+        if maker is None and not (
+            processes and issubclass(type(self), processes.ProcessPoolExecutor)
+        ):
             owner = owner_by_rule(called(fn, args))
             if owner is not None:
                 run = functools.partial(_run_for, owner.code, fn)
