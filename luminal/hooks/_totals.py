@@ -196,21 +196,13 @@ _counting: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def begin_anew_in_forks(counting: Any) -> None:
     """Call ``counting.begin_anew()`` in each process that is forked from this one."""
-    if not _counting and hasattr(os, "register_at_fork"):
-        _register()
     _counting.add(counting)
-
-
-_is_registered = False
-
-
-def _register() -> None:
-    global _is_registered
-    if not _is_registered:
-        _is_registered = True
-        os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _begin_anew() -> None:
     for each in tuple(_counting):
         each.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

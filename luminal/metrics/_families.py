@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from luminal.hooks import HookTotal
     from luminal.metrics._snapshot import MetricsSnapshot
 
-__all__ = ["BOUNDS", "Family", "Histogram", "families"]
+__all__ = ["BOUNDS", "BOUND_LABELS", "Family", "Histogram", "families"]
 
 _LONGEST: Final = 100
 """Characters of a label; what is longer is cut."""
@@ -36,6 +36,9 @@ _MERGED: Final = 4
 
 BOUNDS: Final = bounds()[_MERGED - 1 :]
 """Upper bounds of the exported buckets in seconds, the last one infinite."""
+
+BOUND_LABELS: Final = tuple("+Inf" if b == float("inf") else repr(b) for b in BOUNDS)
+"""The same as Prometheus writes them."""
 
 Labels = tuple[str, ...]
 

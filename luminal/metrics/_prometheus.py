@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
-from luminal.metrics._families import BOUNDS, Family, Histogram, families
+from luminal.metrics._families import BOUND_LABELS, Family, Histogram, families
 from luminal.metrics._snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def _as_theirs(family: Family) -> Any:
     made: Any = kinds[family.kind](family.name, family.about, labels=family.labels)
     for labels, value in family.samples.items():
         if isinstance(value, Histogram):
-            names = ("+Inf" if b == float("inf") else repr(b) for b in BOUNDS)
-            pairs = list(zip(names, value.cumulative, strict=True))
+            pairs = list(zip(BOUND_LABELS, value.cumulative, strict=True))
             made.add_metric(labels, pairs, value.seconds)
         else:
             made.add_metric(labels, value)

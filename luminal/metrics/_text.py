@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from luminal.metrics._families import BOUNDS, Histogram, families
+from luminal.metrics._families import BOUND_LABELS, Histogram, families
 
 if TYPE_CHECKING:
     from luminal.metrics._snapshot import MetricsSnapshot
@@ -15,8 +15,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `to_text` returns."""
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-
-_BOUNDS: Final = tuple("+Inf" if b == float("inf") else repr(b) for b in BOUNDS)
 
 
 def to_text(*snapshots: MetricsSnapshot) -> str:
@@ -50,7 +48,7 @@ def to_text(*snapshots: MetricsSnapshot) -> str:
                 within = f'{name}_bucket{{{labels},le="'
                 lines += [
                     f'{within}{bound}"}} {calls}'
-                    for bound, calls in zip(_BOUNDS, value.cumulative, strict=True)
+                    for bound, calls in zip(BOUND_LABELS, value.cumulative, strict=True)
                 ]
                 lines.append(f"{name}_sum{{{labels}}} {value.seconds!r}")
                 lines.append(f"{name}_count{{{labels}}} {value.cumulative[-1]}")
