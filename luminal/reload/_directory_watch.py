@@ -675,12 +675,17 @@ class DirectoryWatch:
         self._plan_report()
 
     def _look_again(self) -> None:
-        """Unload what was deleted already; in the watcher's thread."""
+        """Unload what was deleted already; in the watcher's thread.
+
+        Where changes are about to be delivered, these may tell of it, and where it has
+        moved to.
+        """
+        if self._watcher.is_collecting:
+            self._watcher.call_later(_LAST_LOOK, self._look_again)
+            return
         deleted = {path for path in self._loaded if self._unreachable.is_deleted(path)}
         if deleted:
-            self._runner.run(
-                lambda: self._act(Batch(), Change(), deleted, is_new=False)
-            )
+            self._on_batch(Batch(deleted=frozenset(deleted)), is_new=True)
 
     async def _act(
         self,

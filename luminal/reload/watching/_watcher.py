@@ -412,6 +412,11 @@ class Watcher:
         return tuple(self._directories)
 
     @property
+    def is_collecting(self) -> bool:
+        """Whether changes were seen that are not delivered yet; in its thread."""
+        return self._loop is not None and self._loop.tracker.settle.is_pending
+
+    @property
     def is_running(self) -> bool:
         """Whether the background thread lives."""
         return self._thread is not None and self._thread.is_alive()
