@@ -110,19 +110,28 @@ HELD = {
 
 @pytest.fixture(autouse=True)
 def collects_garbage(monkeypatch):
-    """As in a small program; the process of all tests is a large one."""
+    """As in a small program, and at once; the process of all tests is a large one."""
     monkeypatch.setattr(_survivors, "_SMALL", sys.maxsize)
+    monkeypatch.setattr(_survivors, "PATIENCE", 0.0)
+
+
+@pytest.fixture
+def small_heap(collects_garbage):
+    """The collector looks only at what the test makes: holders must be made in it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def told(host):
-    """Whether a leak is reported; in a large process that takes a full collection."""
-    gc.collect()
+    """What leaks are reported."""
     return host.happened(EventKind.LEAKED)
 
 
 @pytest.mark.parametrize("habit", HELD)
 async def test_what_a_module_of_the_host_holds_is_named(
-    make_host, photons, host_module, habit
+    small_heap, make_host, photons, host_module, habit
 ):
     """By the module's file, and the line that gives the name its meaning."""
     code, text = HELD[habit]
@@ -183,7 +192,9 @@ async def test_what_holds_it_elsewhere_is_named(
 
 
 @pytest.mark.parametrize("code", ["pass", "host.weak.add(Thing())", "self.me = self"])
-async def test_what_is_freed_is_not_named(make_host, photons, host_module, code):
+async def test_what_is_freed_is_not_named(
+    small_heap, make_host, photons, host_module, code
+):
     """The journal says `retired`, and nothing else about it."""
     async with make_host() as host:
         (a,) = await host.run(photons.write("a.py", PHOTON.format(code)))
@@ -198,7 +209,7 @@ async def test_what_is_freed_is_not_named(make_host, photons, host_module, code)
 
 
 async def test_each_of_several_old_generations_is_named(
-    make_host, photons, host_module
+    small_heap, make_host, photons, host_module
 ):
     """Also those that ended one right after the other; and the one that is unloaded."""
     body = PHOTON.format("host.HANDLERS.append(function)")
