@@ -549,8 +549,8 @@ def run_from_thread(
     task = WorkerTask(worker, coroutine, patience)
     done = threading.Lock()
     done.acquire()
-    task.start(done.release)
     try:
+        task.start(done.release)
         while not done.acquire(timeout=task.seconds_left()):
             if task.give_up():
                 break

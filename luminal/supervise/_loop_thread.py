@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from luminal.supervise._ownership import unowned
 
@@ -14,6 +15,36 @@ if TYPE_CHECKING:
 __all__ = ["LoopThread"]
 
 T = TypeVar("T")
+
+
+class _Call(Generic[T]):
+    """A coroutine that another thread waits for, and may cancel at any moment.
+
+    Args:
+        coroutine: Not begun yet.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    async def make(self) -> T:
+        """Run the coroutine, unless it was cancelled before."""
+        import asyncio
+
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        return await self._coroutine
+
+    def cancel(self) -> None:
+        """Cancel it, whether or not it has begun; on its loop."""
+        self._is_cancelled = True
+        if self._task is None:
+            self._coroutine.close()
+        else:
+            self._task.cancel()
 
 
 class LoopThread:
@@ -67,26 +98,28 @@ class LoopThread:
         import asyncio
         from concurrent.futures import CancelledError
 
-        with self._lock:
-            why = ""
-            if not self.is_running:
-                why = "it is closed already"
-            elif self.is_here:
-                why = "this is its own loop; await the coroutine here"
-            else:
-                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        if why:
-            coroutine.close()
-            raise RuntimeError(f"the host cannot do that: {why}")
+        call = _Call(coroutine)
         try:
-            return future.result()
-        except BaseException as error:  # a Ctrl-C, too
-            future.cancel()
+            with self._lock:
+                why = ""
+                if not self.is_running:
+                    why = "it is closed already"
+                elif self.is_here:
+                    why = "this is its own loop; await the coroutine here"
+                else:
+                    future = asyncio.run_coroutine_threadsafe(call.make(), self.loop)
+            if not why:
+                return future.result()
+        except BaseException as error:  # a Ctrl-C, too, which comes anywhere in here
+            with suppress(RuntimeError):  # the loop has been closed
+                self.loop.call_soon_threadsafe(call.cancel)
             if isinstance(error, CancelledError) and self._is_closed:
                 raise RuntimeError(
                     "the host cannot do that: it was closed meanwhile"
                 ) from None
             raise
+        coroutine.close()
+        raise RuntimeError(f"the host cannot do that: {why}")
 
     @property
     def is_here(self) -> bool:

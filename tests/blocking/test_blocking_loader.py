@@ -197,6 +197,29 @@ def test_ctrl_c_ends_an_order_and_the_photons(tmp_path):
     assert done.stdout.endswith("left 0\n")
 
 
+def test_ctrl_c_just_after_an_order_was_given_cancels_it(loader, monkeypatch):
+    """It may have begun already when the signal comes."""
+    hand_over = asyncio.run_coroutine_threadsafe
+    begun, ended = threading.Event(), threading.Event()
+
+    async def order():
+        begun.set()
+        try:
+            await asyncio.sleep(DEADLINE)
+        finally:
+            ended.set()
+
+    def interrupted(*arguments):
+        hand_over(*arguments)
+        assert begun.wait(DEADLINE)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+        loader.call(order())
+    assert ended.wait(DEADLINE)
+
+
 def test_reading_begins_no_thread(tmp_path):
     """Neither before the first order nor after the last."""
     (tmp_path / "clock.py").write_text(PHOTON.format(version=1))
