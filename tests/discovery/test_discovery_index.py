@@ -315,11 +315,11 @@ def test_the_check_finds_an_index_that_trusts_young_files(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_the_index_is_never_stale_over_ten_thousand_changes(
+@pytest.mark.parametrize("seed", range(2))
+def test_the_index_is_never_stale_over_thousands_of_changes(
     folder: Path, coarse_times: None, seed: int
 ) -> None:
-    """Four long histories, same size and same mtime included."""
+    """Long histories, same size and same mtime included."""
     check_never_stale(folder, history(2_500, seed))
 
 

@@ -217,11 +217,11 @@ def test_the_check_finds_an_index_that_trusts_what_is_young(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_installed_is_never_stale_over_ten_thousand_changes(
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_installed_is_never_stale_over_thousands_of_changes(
     tmp_path: Path, coarse_times: None, seed: int
 ) -> None:
-    """Four long histories: in place, same size and same mtime included."""
+    """Long histories: in place, same size and same mtime included."""
     site = tmp_path / "site"
     site.mkdir()
     seen = check_never_stale(site, history(2_500, seed))
