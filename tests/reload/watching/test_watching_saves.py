@@ -87,12 +87,18 @@ def test_a_save_is_one_batch_that_says_changed(inbox, root, way):
     inbox.watch()
     for _ in range(3):
         way(file)
-        batch = inbox.next()
-        assert batch.paths == {str(file)}
-        assert batch.changed == {str(file)}
+        *others, batch = inbox.until(file)
+        assert not any(map(sources, others))
+        assert sources(batch) == {str(file)}
+        assert str(file) in batch.changed
         assert batch.cause is Cause.EVENTS
         assert batch.settled >= batch.began
-    assert inbox.rest() == []
+    assert not any(map(sources, inbox.rest()))
+
+
+def sources(batch):
+    """Sources in it. A slow machine shows files that were beside them for a moment."""
+    return {path for path in batch.paths if path.endswith(".py")}
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
