@@ -95,8 +95,13 @@ class Host(Protocol):
             owner: The generation that it is of.
         """
 
-    def show_lines(self, generation: Generation, source: SourceFile) -> None:
-        """Let tracebacks show the lines of *source*, which is about to be executed."""
+    def executing(self, generation: Generation, source: SourceFile) -> None:
+        """Note that code of *generation* is about to be executed.
+
+        Args:
+            generation: Tracebacks show its lines from now on, if it serves.
+            source: The text. What it may change in the interpreter is noted before.
+        """
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Undo what `expose` did: its code has raised."""
@@ -516,7 +521,7 @@ class Generation:
         names = module.__dict__
         self._executing.add(fullname)
         self.host.expose(fullname, module, self)
-        self.host.show_lines(self, source)
+        self.host.executing(self, source)
         try:
             exec(code, names)  # noqa: S102 - running photons is the purpose
         except BaseException:

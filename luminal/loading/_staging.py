@@ -45,7 +45,7 @@ from luminal.loading._proxies import (
 from luminal.loading._source import Pinned, read_source
 from luminal.loading._workers import has_loop
 from luminal.loading._world import World, forget_registrations, is_same
-from luminal.supervise import remember
+from luminal.supervise import may_register, remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from luminal.loading._source import SourceFile
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
+
+_WORD = b"modules"
+"""In every text that itself puts something into `sys.modules`."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -81,8 +84,11 @@ class Attempt:
     # What we have put there instead.
     _proxies: dict[str, tuple[str, ModuleProxy]] = attrs.Factory(dict)
     _staged: dict[str, ModuleType] = attrs.Factory(dict)
-    # All of `sys.modules` as the attempt began; None where that is not needed any more.
+    # All of `sys.modules` before the first code was executed that may put other things
+    # there; None where there was none, or that is not needed any more.
     _before: Mapping[str, ModuleType] | None = None
+    # What is not the photons' in `sys.modules` is restored by `discard`.
+    _restores_others: bool = True
 
     @property
     def roots(self) -> Roots:
@@ -225,8 +231,14 @@ class Attempt:
                 sys.modules[fullname] = module
         self._check()  # a `discard` in the meantime has not restored this one
 
-    def show_lines(self, generation: Generation, source: SourceFile) -> None:
-        """Do nothing: until the commit, the lines are those of what runs."""
+    def executing(self, generation: Generation, source: SourceFile) -> None:  # noqa: ARG002
+        """Note what there is before code is executed that may replace it."""
+        if may_register(source.data):
+            remember()
+        # Most code does not, and to copy a thousand modules takes as long as to
+        # compile it. Until the commit, the lines are those of what runs.
+        if self._restores_others and self._before is None and _WORD in source.data:
+            self._before = sys.modules.copy()
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:  # noqa: ARG002
         """Undo what `expose` did; what covers a serving module stays."""
@@ -447,17 +459,12 @@ class Attempt:
 
     def keep_others(self) -> None:
         """Let `discard` leave alone what is not the photons' in `sys.modules`."""
-        self._before = None
+        self._restores_others, self._before = False, None
 
     @property
     def staged(self) -> dict[str, Generation]:
         """Unit → its new generation, without those that have raised."""
         return {u: g for u, g in list(self.pending.items()) if u in g.modules}
-
-    @property
-    def added(self) -> int:
-        """How many names it has added to `sys.modules`."""
-        return [present for _, present in self._replaced].count(None)
 
     def forget(self) -> None:
         """Keep nothing in memory: tasks that still run may keep our context."""
@@ -475,7 +482,7 @@ class Attempt:
         """
         if not self.stage.replacing:
             # A reload needs it until its photons have been started.
-            self._before = None
+            self.keep_others()
         self.stage.world.outside.note(self.pending.values())
         self.stage.keep(self)
         self.is_kept = True
@@ -583,10 +590,6 @@ class Stage:
     earlier: dict[str, Generation] = attrs.Factory(dict)
     _attempts: list[Attempt] = attrs.Factory(list)
     _has_begun: bool = False
-    # All of `sys.modules` at some moment, and how many names attempts that were kept
-    # have added to it since.
-    _modules: dict[str, ModuleType] = attrs.Factory(dict)
-    _added: int = 0
 
     def begin_replacing(self, units: Iterable[str]) -> None:
         """Let new code import from the new generations of *units* only."""
@@ -639,14 +642,10 @@ class Stage:
         if not self._has_begun:
             self._has_begun = True
             add_to_finder(self.world)
-            remember()
-        if len(sys.modules) != len(self._modules) + self._added:
-            # Not for each of a thousand files that import nothing new.
-            self._modules, self._added = sys.modules.copy(), 0
         for earlier in self._attempts[-1:]:
             # What is in `sys.modules` by now is not from that one alone.
             earlier.keep_others()
-        attempt = Attempt(self, before=self._modules)
+        attempt = Attempt(self)
         token = staging_context.set(attempt)
         try:
             if replacing:
@@ -710,7 +709,6 @@ class Stage:
         self.ready, self.earlier = {}, {}
         for attempt in self._attempts:
             attempt.forget()
-        self._modules = {}
         self._attempts.clear()
         notify_waiting()
 
@@ -718,5 +716,4 @@ class Stage:
         """Take over the units of *attempt*, to be committed with the rest."""
         # Without those that have raised: whoever imported them did without.
         self.ready.update(attempt.staged)
-        self._added += attempt.added
         self._attempts.append(attempt)

@@ -124,7 +124,7 @@ class Superseded:
         """Return *module*, which is in no place that it could have changed."""
         return module
 
-    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+    def executing(self, generation: Generation, source: SourceFile) -> None:
         """Let tracebacks show no other text of that path than *source*."""
         show_late_lines(generation, source, is_current=False)
 

@@ -390,7 +390,7 @@ class World:
         generation.take_texts(texts)
         show_lines(generation)
 
-    def show_lines(self, generation: Generation, source: SourceFile) -> None:
+    def executing(self, generation: Generation, source: SourceFile) -> None:
         """Let tracebacks show the lines of a module that is imported late."""
         show_late_lines(generation, source, is_current=True)
 
