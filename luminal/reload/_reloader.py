@@ -74,20 +74,34 @@ class Reloaded:
         report: An outcome for every photon that was affected.
         errors: Why swaps were rejected.
         retirements: Of the old photons.
+        cancelled: A cancellation that came after the commit.
     """
 
     handlers: tuple[Handler, ...] = ()
     report: Report = attrs.Factory(Report)
     errors: tuple[LuminalError, ...] = ()
     retirements: tuple[Retirement, ...] = ()
+    cancelled: BaseException | None = None
 
     async def ensure_retired(self) -> None:
-        """Let the retirement of old photons begin; the caller holds no lock."""
+        """Let the retirement of old photons begin; the caller holds no lock.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled after the commit.
+        """
         for retirement in self.retirements:
             await retirement.ensure_begun()
+        if self.cancelled is not None:
+            raise self.cancelled
 
     async def settle(self) -> None:
-        """Wait until old photons are finalized, but only briefly for their calls."""
+        """Wait until old photons are finalized, but only briefly for their calls.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled after the commit.
+        """
+        if self.cancelled is not None:
+            await self.ensure_retired()
         for retirement in self.retirements:
             await retirement.wait()
 
@@ -98,6 +112,7 @@ class Reloaded:
             Report(self.report.outcomes + other.report.outcomes),
             self.errors + other.errors,
             self.retirements + other.retirements,
+            self.cancelled or other.cancelled,
         )
 
 
@@ -202,6 +217,8 @@ class Reloader:
         seconds = time.perf_counter() - began
         done = [await self._accept(swaps) for swaps in transaction.connected]
         done += [self._reject(s, cause, seconds) for s, cause in transaction.rejected]
+        if transaction.cancelled is not None:
+            done.append(Reloaded(cancelled=transaction.cancelled))
         return functools.reduce(operator.add, done) if done else Reloaded()
 
     async def _accept(self, swaps: list[Swap]) -> Reloaded:

@@ -61,6 +61,8 @@ class Transaction:
         connected: The same once they have been committed, in groups in which new code
             has imported from new code.
         rejected: Swaps that were undone, and why.
+        cancelled: A cancellation of the caller that came after the commit. It is to be
+            raised once the retirement of what was replaced has begun.
     """
 
     world: World
@@ -73,6 +75,9 @@ class Transaction:
     prepared: list[Swap] = attrs.Factory(list)
     connected: list[list[Swap]] = attrs.Factory(list)
     rejected: list[tuple[Swap, BaseException]] = attrs.Factory(list)
+    cancelled: BaseException | None = None
+    # It is being prepared, or has failed.
+    _trying: Swap | None = None
     _stage: Stage = attrs.field(init=False)
     # When it began, of the monotonic clock.
     _began: float = attrs.field(init=False)
@@ -96,37 +101,43 @@ class Transaction:
         """Replace all that can be replaced; see `prepared` and `rejected`.
 
         Raises:
-            BaseException: A cancellation, for one. Everything is as it was.
+            BaseException: A cancellation, for one. Everything is as it was. For one
+                that comes after the commit see `cancelled`.
         """
         try:
             while self.groups or self.prepared:
-                failed = (
-                    await run_on_worker(
-                        self.world.worker,
-                        self._prepare_all(),
-                        self.runtime.deadlines.shortest,
-                    )
-                    or await self._commit()
+                failed = await run_on_worker(
+                    self.world.worker,
+                    self._prepare_and_commit(),
+                    self.runtime.deadlines.shortest,
                 )
                 if failed is None:
                     return
                 await self._settle(*failed)
-        except BaseException:
-            await shield_until_done(self._undo(self.prepared))
+        except BaseException as error:
+            if self.connected:  # nothing else can be raised after a commit
+                self.cancelled = error
+                return
+            lost = [self._trying] if self._trying is not None else []
+            await shield_until_done(self._undo([*self.prepared, *lost]))
             raise
         finally:
             self._stage.discard()
 
-    async def _prepare_all(self) -> tuple[Swap, BaseException] | None:
-        """Prepare swaps until one fails; return it, and what it raised.
+    async def _prepare_and_commit(self) -> tuple[Swap, BaseException] | None:
+        """Prepare swaps until one fails, and commit them if none does.
 
         It is one stay on the worker, up to the first step that needs the loop; each
         later swap goes back to the worker by itself.
+
+        Returns:
+            None; or the swap that has failed, and what it raised. Then nothing was
+            committed.
         """
         failed = None
         while self.groups and failed is None:
             failed = await self._prepare(self.groups.pop(0))
-        return failed
+        return failed or await self._commit()
 
     async def _prepare(self, units: set[str]) -> tuple[Swap, BaseException] | None:
         """Prepare the swap of *units*; return it, and what it raised, if it did."""
@@ -142,13 +153,16 @@ class Transaction:
             self.prepared,
             LateDependencies(self._apart),
         )
+        self._trying = swap
         try:
             await swap.prepare()
         except BaseException as error:
             if is_containable(error):
                 return swap, error
+            self._trying = None
             await shield_until_done(swap.undo())
             raise
+        self._trying = None
         self.prepared.append(swap)
         return None
 
@@ -157,6 +171,7 @@ class Transaction:
 
         Swaps that have imported from what is undone are prepared anew.
         """
+        self._trying = None
         giver = self._giver_of_name(failed, error)
         is_to_wait = any(group & giver for group in self.groups) and (
             self._waiting.isdisjoint(giver.union(failed.units))

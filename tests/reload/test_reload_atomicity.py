@@ -291,6 +291,35 @@ async def test_a_deadline_of_the_caller_leaves_no_task(
         assert not tasks_left()
 
 
+@pytest.mark.fault(14, 48)
+async def test_a_deadline_of_the_caller_that_passes_during_the_commit(
+    make_host, photons
+):
+    """The swap stands, the old photons are retired, and the caller is told."""
+    async with make_host() as host:
+        one, two, *_ = await running(host, photons)
+        loop, is_over = asyncio.get_running_loop(), threading.Event()
+
+        def pass_deadline(event):
+            if event.kind is EventKind.SWAPPED and not is_over.is_set():
+                loop.call_soon_threadsafe(deadline.reschedule, loop.time() - 1)
+                # What that schedules runs in the next turn of the loop, and cancels.
+                loop.call_soon_threadsafe(loop.call_soon, is_over.set)
+                is_over.wait(DEADLINE)
+
+        host.events.subscribe(pass_deadline)
+        write(photons, 2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as deadline:
+                await host.reload_photons([one, two])
+        await host.until(lambda: len(host.happened(EventKind.FINALIZED)) >= 2)
+        assert (one.number, two.number) == (2, 2)
+        assert asyncio.current_task().cancelling() == 0
+        write(photons, 3)
+        await host.reload_photons([one, two])
+        assert (one.number, two.number) == (3, 3)
+
+
 @pytest.mark.fault(48)
 async def test_cancelled_before_its_thread_has_begun(
     make_host, photons, picture, unchanged
