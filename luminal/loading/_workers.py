@@ -26,6 +26,7 @@ from luminal.supervise import (
     own_thread_of_step,
     started_for_step,
     unowned,
+    unwrapped,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class _LoopEvent:
     def set(self) -> None:
         """Set the event; called in a thread."""
         try:  # noqa: SIM105 - in each reload
-            self.loop.call_soon_threadsafe(self._set)
+            unwrapped(self.loop.call_soon_threadsafe)(self._set)
         except RuntimeError:  # the loop was closed: no coroutine waits
             pass
 
@@ -94,7 +95,8 @@ class _LoopEvent:
         if not self.is_set:
             # `asyncio.wait` would take another iteration of the loop.
             self._waiter = self.loop.create_future()
-            timer = self.loop.call_later(seconds, self._wake)
+            until = self.loop.time() + seconds
+            timer = unwrapped(self.loop.call_at)(until, self._wake)
             try:
                 await self._waiter
             finally:

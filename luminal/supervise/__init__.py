@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from luminal.supervise._ownership import mark_loaders as mark_loaders
     from luminal.supervise._ownership import unowned as unowned
     from luminal.supervise._patches import refresh as refresh
+    from luminal.supervise._patches import unwrapped as unwrapped
     from luminal.supervise._referrers import find_referrers as find_referrers
     from luminal.supervise._registries import find_permanent as find_permanent
     from luminal.supervise._registries import may_register as may_register
@@ -98,7 +99,7 @@ __getattr__, __dir__ = lazy_attributes(
             "SuperLoop",
         ),
         "_ownership": ("awaited_imports", "code_of_thread", "mark_loaders", "unowned"),
-        "_patches": ("refresh",),
+        "_patches": ("refresh", "unwrapped"),
         "_referrers": ("find_referrers",),
         "_registries": (
             "find_permanent",

@@ -388,7 +388,19 @@ def _spaces_of(thing: Any) -> Iterable[dict[str, Any]]:
         return (thing.__globals__,)
     if kind is type:
         return _spaces_of_class(thing)
+    if kind not in _LED_ON and _is_native(kind):
+        _OPAQUE.add(kind)  # such as what wakes a task: nearly all that a loop calls
+        return ()
     return _spaces_below(thing)
+
+
+def _is_native(kind: type) -> bool:
+    """Whether no method of *kind* is written in Python, nor ever will be."""
+    for base in mro_of(kind):
+        flags = _flags_of(base)
+        if flags & _IN_PYTHON and not flags & _IMMUTABLE:
+            return False
+    return True
 
 
 def _spaces_below(thing: Any) -> Iterator[dict[str, Any]]:
@@ -428,7 +440,20 @@ def called(function: Any, args: Any) -> Any:
 
 _IN_PYTHON = 1 << 9
 """Flag of classes that a ``class`` statement has made (``Py_TPFLAGS_HEAPTYPE``)."""
+_IMMUTABLE = 1 << 8
+"""Flag of classes written in C that take no attributes (``Py_TPFLAGS_IMMUTABLETYPE``).
+
+All without the flag above take none either.
+"""
 _CACHED = type(functools.lru_cache(int))
+_LED_ON = {
+    types.FunctionType,
+    types.MethodType,
+    types.GeneratorType,
+    functools.partial,
+    _CACHED,
+}
+"""Classes written in C whose objects call something else, see `_spaces_below`."""
 _OPAQUE = {types.BuiltinMethodType, types.MethodWrapperType, types.NoneType}
 
 
