@@ -445,6 +445,7 @@ class BatchLoader:
         """Group *candidates* by unit; those that are not to be loaded are decided."""
         units: dict[str, _Unit] = {}
         left_out: dict[str, set[str]] = {}
+        installed: dict[str, DistributionOrigin] = {}
         for candidate in candidates:
             skipped = reason_to_skip(candidate, self.registry)
             if skipped is not None:
@@ -455,7 +456,7 @@ class BatchLoader:
                     candidate, EventKind.REJECTED, candidate.problem, result
                 )
             else:
-                unit = self._unit_of(candidate, choice)
+                unit = self._unit_of(candidate, choice, installed)
                 units.setdefault(unit.name, unit).candidates.append(candidate)
                 continue
             left_out.setdefault(candidate.location, set()).add(candidate.name)
@@ -466,7 +467,19 @@ class BatchLoader:
                 unit.choice = attrs.evolve(unit.choice, excluded=frozenset(excluded))
         return list(units.values())
 
-    def _unit_of(self, candidate: Candidate, choice: Choice) -> _Unit:
+    def _unit_of(
+        self,
+        candidate: Candidate,
+        choice: Choice,
+        installed: dict[str, DistributionOrigin],
+    ) -> _Unit:
+        """Return the unit of *candidate*; a distribution is one.
+
+        Args:
+            candidate: What is to be loaded.
+            choice: How the photons of the unit are chosen.
+            installed: Distributions of this batch so far. This adds to it.
+        """
         path = candidate.location
         if candidate.source is Source.DIRECTORY:
             self.world.roots.declare(candidate.roots)
@@ -476,8 +489,20 @@ class BatchLoader:
             location = ModuleLocation("package" if is_package else "module", path, name)
             return _Unit(name, origin, location, choice)
         module = candidate.target.partition(":")[0].strip()
-        installed = DistributionOrigin(module, path, candidate.metadata)
-        return _Unit(installed.root[0], installed, None, choice)
+        found = DistributionOrigin(module, path, candidate.metadata)
+        name = candidate.distribution
+        known = installed.setdefault(name, self._origin_of(name) or found)
+        if known.metadata == found.metadata:
+            known.add(module, path)
+        return _Unit(known.root[0], known, None, choice)
+
+    def _origin_of(self, distribution: str) -> DistributionOrigin | None:
+        """Return where the modules of a distribution that is loaded are found."""
+        for handler in self.registry.of_distribution(distribution):
+            origin = handler.generation.origin if handler.generation else None
+            if isinstance(origin, DistributionOrigin):
+                return origin
+        return None
 
     def _job(
         self,
@@ -496,7 +521,8 @@ class BatchLoader:
             )
             with stage.attempt() as attempt, tracking:
                 unit.attempt = attempt
-                if isinstance(unit.origin, DistributionOrigin):
+                is_new = unit.name not in self.world.generations
+                if is_new and isinstance(unit.origin, DistributionOrigin):
                     files = read_installed_files(unit.origin)
                     if files is not None:
                         stage.pinned[unit.name] = files
@@ -633,7 +659,7 @@ def _give_up(unit: _Unit) -> None:
         unit.attempt.discard()
 
 
-_NO_ENTRY = (0, "", "")
+_NO_ENTRY = (0, "", "", "")
 
 
 class Registry:
@@ -643,9 +669,10 @@ class Registry:
         self._by_name: dict[str, Handler] = {}
         self._by_file: dict[str, list[Handler]] = {}
         self._by_unit: dict[str, list[Handler]] = {}
-        # Handler → what it is filed under: its number in the order of loading, its file
-        # and its unit.
-        self._entries: dict[Handler, tuple[int, str, str]] = {}
+        self._by_distribution: dict[str, list[Handler]] = {}
+        # Handler → what it is filed under: its number in the order of loading, its
+        # file, its unit and its distribution.
+        self._entries: dict[Handler, tuple[int, str, str, str]] = {}
         self._count: int = 0
         # Photon that is not to be loaded → its file, and what discovery knew of it.
         self.disabled: dict[str, tuple[str, Candidate | None]] = {}
@@ -669,6 +696,10 @@ class Registry:
         """Return the Handlers of the photons of *units*, in the order of loading."""
         found = [h for unit in units for h in self._by_unit.get(unit, ())]
         return self.in_order(found)
+
+    def of_distribution(self, name: str) -> list[Handler]:
+        """Return the Handlers of the photons of an installed distribution."""
+        return list(self._by_distribution.get(name, ())) if name else []
 
     def has_unit(self, unit: str) -> bool:
         """Return whether a photon of *unit* is loaded."""
@@ -696,24 +727,31 @@ class Registry:
         """Forget *handlers*."""
         for handler in handlers:
             self._by_name.pop(fold(handler.name), None)
-            _, path, unit = self._entries.pop(handler, _NO_ENTRY)
-            _drop(self._by_file, path, handler)
-            _drop(self._by_unit, unit, handler)
+            self._unfile(handler, self._entries.pop(handler, _NO_ENTRY))
 
     def refile(self, handler: Handler) -> None:
         """Note the file that the photon of *handler* has now; a swap may change it."""
-        count, path, unit = self._entries[handler]
-        if handler.filepath != path:
-            _drop(self._by_file, path, handler)
-            _drop(self._by_unit, unit, handler)
-            self._file(handler, count)
+        entry = self._entries[handler]
+        if handler.filepath != entry[1]:
+            self._unfile(handler, entry)
+            self._file(handler, entry[0])
 
     def _file(self, handler: Handler, count: int) -> None:
         path = handler.filepath
         unit = handler.generation.unit if handler.generation is not None else ""
         self._by_file.setdefault(path, []).append(handler)
         self._by_unit.setdefault(unit, []).append(handler)
-        self._entries[handler] = (count, path, unit)
+        candidate = handler.candidate
+        distribution = candidate.distribution if candidate is not None else ""
+        if distribution:
+            self._by_distribution.setdefault(distribution, []).append(handler)
+        self._entries[handler] = (count, path, unit, distribution)
+
+    def _unfile(self, handler: Handler, entry: tuple[int, str, str, str]) -> None:
+        _, path, unit, distribution = entry
+        _drop(self._by_file, path, handler)
+        _drop(self._by_unit, unit, handler)
+        _drop(self._by_distribution, distribution, handler)
 
     def find(self, photon: Handler | str | os.PathLike[str]) -> list[Handler]:
         """Return all Handlers of the file that *photon* came from.

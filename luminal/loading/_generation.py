@@ -209,6 +209,12 @@ class Generation:
         return self.modules[self.unit]
 
     @property
+    def roots(self) -> dict[str, ModuleType]:
+        """Full name → module, of those that lie in no package of the unit."""
+        names = self.origin.roots_of(self.unit)
+        return {name: self.modules[name] for name in names if name in self.modules}
+
+    @property
     def files(self) -> Mapping[str, SourceFile]:
         """Path → bytes of all that was read for it: a change of one is one of it."""
         if not self.late_units and not self.data:
@@ -454,8 +460,7 @@ class Generation:
         Args:
             space: Globals of a frame or a function.
         """
-        name = str(space.get("__name__"))
-        return name == self.unit or name.startswith(f"{self.unit}.")
+        return self.origin.owns(str(space.get("__name__")))
 
     def uses(self, other: Generation) -> bool:
         """Whether it has imported from *other*, also by way of a third."""

@@ -17,6 +17,7 @@ import stat
 import time
 from functools import cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
+from itertools import starmap
 from typing import TYPE_CHECKING, Literal, Protocol
 from weakref import WeakSet, WeakValueDictionary
 from zlib import crc32
@@ -182,6 +183,12 @@ class Origin(Protocol):
     def neighbour(self, top: str, unit: str) -> str | None:
         """Return the full name that the bare name *top* has in *unit*, if any."""
 
+    def unit_of(self, fullname: str) -> str:
+        """Return the unit of *fullname*, where its name does not begin with it."""
+
+    def roots_of(self, unit: str) -> Iterable[str]:
+        """Return the full names of what lies at the top of *unit*."""
+
 
 def find_below(directory: str, parts: list[str], unit: str) -> ModuleLocation | None:
     """Return where a module of a distribution lies, or None for no such module.
@@ -281,6 +288,14 @@ class DirectoryOrigin:
                 return fullname
         return None
 
+    def unit_of(self, fullname: str) -> str:  # noqa: ARG002 - protocol
+        """Return nothing: the names of all modules of a unit begin with its name."""
+        return ""
+
+    def roots_of(self, unit: str) -> tuple[str]:
+        """Return *unit*: it is one file or one package."""
+        return (unit,)
+
 
 _claims: WeakValueDictionary[str, object] = WeakValueDictionary()
 _claimed: WeakSet[DirectoryOrigin] = WeakSet()
@@ -314,35 +329,58 @@ def claimed_directories() -> set[str]:
     return {origin.directory for origin in set(_claimed)}
 
 
+def _root_of_module(module: str, location: str) -> tuple[str, str]:
+    """Return the topmost regular package above *module*, and where it is looked for.
+
+    What lies above it is a namespace package (PEP 420), shared with others.
+    """
+    parts = module.split(".")
+    directory = os.path.dirname(location)
+    if os.path.basename(location) == "__init__.py":
+        directory = os.path.dirname(directory)
+    depth = len(parts)
+    while depth > 1 and is_file(os.path.join(directory, "__init__.py")):
+        directory = os.path.dirname(directory)
+        depth -= 1
+    return ".".join(parts[:depth]), directory
+
+
 @attrs.define(eq=False, repr=False, slots=False)
 class DistributionOrigin:
     """The modules of one installed distribution, under their real names.
 
+    They are one unit, however many packages and lone modules there are at the top. It
+    is called like the root of *module*.
+
     Args:
-        module: Full name of the module that the entry point names.
+        module: Full name of a module that an entry point names.
         location: File of that module.
         metadata: Its ``.dist-info`` folder, empty where it has none on disk.
+        others: Further modules that entry points name → their files.
     """
 
     module: str
     location: str
     metadata: str
+    others: dict[str, str] = attrs.Factory(dict)
+
+    def add(self, module: str, location: str) -> None:
+        """Let a further module that an entry point names belong to it."""
+        if module != self.module and module not in self.others:
+            self.others[module] = location
+            vars(self).pop("roots", None)
+            vars(self).pop("entered", None)
 
     @cached_property
     def root(self) -> tuple[str, str]:
-        """The topmost regular package above the module, and where it is looked for.
+        """The root of *module*, which names the unit, and where it is looked for."""
+        return _root_of_module(self.module, self.location)
 
-        What lies above it is a namespace package (PEP 420), shared with others.
-        """
-        parts = self.module.split(".")
-        directory = os.path.dirname(self.location)
-        if os.path.basename(self.location) == "__init__.py":
-            directory = os.path.dirname(directory)
-        depth = len(parts)
-        while depth > 1 and is_file(os.path.join(directory, "__init__.py")):
-            directory = os.path.dirname(directory)
-            depth -= 1
-        return ".".join(parts[:depth]), directory
+    @cached_property
+    def entered(self) -> dict[str, str]:
+        """Full name of each root that an entry point names → directory it lies in."""
+        name, directory = self.root
+        return {name: directory, **dict(starmap(_root_of_module, self.others.items()))}
 
     @cached_property
     def record(self) -> tuple[tuple[str, str, str], ...] | None:
@@ -376,13 +414,13 @@ class DistributionOrigin:
     @cached_property
     def roots(self) -> dict[str, str]:
         """Full name of each root of the distribution → directory it lies in."""
-        name, directory = self.root
-        found = {name: directory}
-        if "." not in name:
+        found = dict(self.entered)
+        site = next((d for name, d in found.items() if "." not in name), None)
+        if site is not None:
             for path, _, _ in self.record or ():
                 top = path.removesuffix(".py").removesuffix("/__init__")
                 if path.endswith(".py") and top.isidentifier():
-                    found.setdefault(top, directory)
+                    found.setdefault(top, site)
         return found
 
     @property
@@ -391,11 +429,10 @@ class DistributionOrigin:
         return {root.partition(".")[0] for root in self.roots}
 
     def _root_of(self, fullname: str) -> str | None:
-        first = self.root[0]
-        if fullname == first or fullname.startswith(first + "."):
-            return first
-        top = fullname.partition(".")[0]
-        return top if top in self.roots else None
+        roots, name = self.roots, fullname
+        while name and name not in roots:
+            name = name.rpartition(".")[0]
+        return name or None
 
     def owns(self, fullname: str) -> bool:
         """Whether *fullname* belongs to a package that the distribution installed."""
@@ -412,3 +449,11 @@ class DistributionOrigin:
     def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
         """Return *top* itself where the distribution installed it."""
         return top if self.owns(top) else None
+
+    def unit_of(self, fullname: str) -> str:
+        """Return the one unit of all modules of the distribution."""
+        return self.root[0] if self.owns(fullname) else ""
+
+    def roots_of(self, unit: str) -> Iterable[str]:  # noqa: ARG002 - protocol
+        """Return all roots of the distribution."""
+        return self.roots

@@ -103,7 +103,9 @@ class Attempt:
             if generation is not None:
                 return generation
             unit = unit.rpartition(".")[0]
-        return None
+        origin = self.origin(fullname)
+        unit = origin.unit_of(fullname) if origin is not None else ""
+        return self.pending.get(unit) or self.stage.ready.get(unit)
 
     def origin(self, fullname: str) -> Origin | None:
         """Return the origin that *fullname* belongs to, or None."""
@@ -145,7 +147,7 @@ class Attempt:
         if generation is None:
             number = self.stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
-            generation.borrowed = self._is_imported_by_host(unit)
+            generation.borrowed = self._is_imported_by_host(unit, origin)
             pinned = self.stage.pinned.get(unit)
             if location is None and pinned is not None:
                 location = pinned.locations.get(unit)
@@ -161,10 +163,11 @@ class Attempt:
                 generation.take(add_owned(unit, pinned, self.read))
                 self.stage.world.owned.update(generation.owned)
             self.pending[unit] = generation
+            # For `importlib.import_module` and its like.
+            for top in origin.tops:
+                self.stage.origins.setdefault(top, origin)
             above = unit.rpartition(".")[0]
             if origin.owns(above):
-                # For `importlib.import_module` and its like.
-                self.stage.origins[unit.partition(".")[0]] = origin
                 self.share(above, origin)
             generation.require(unit, location)
             if self.is_kept:  # imported by `start`, say
@@ -190,13 +193,14 @@ class Attempt:
                     return None
         return generation
 
-    def _is_imported_by_host(self, unit: str) -> bool:
+    def _is_imported_by_host(self, unit: str, origin: Origin) -> bool:
         """Whether other code of the program has imported *unit* before."""
         serving = self.stage.world.generations.get(unit)
         if serving is not None:
             return serving.borrowed
         # What stands for modules of old calls is not the host's.
-        return unit in sys.modules and not is_stand_in(sys.modules[unit])
+        roots = getattr(origin, "entered", (unit,))
+        return any(n in sys.modules and not is_stand_in(sys.modules[n]) for n in roots)
 
     def _check(self) -> None:
         """Stop a thread whose import was given up.
@@ -292,9 +296,10 @@ class Attempt:
             generation = serving[unit]
             if generation.borrowed:
                 continue
-            location = generation.locations.get(unit)
-            if location is None or location.kind == "package":
-                packages.append(unit + ".")
+            for root in generation.roots:
+                location = generation.locations.get(root)
+                if location is None or location.kind == "package":
+                    packages.append(root + ".")
             for fullname in list(generation.modules):
                 self._cover_if_there(fullname, unit)
         # There may be packages without code inside of one with code.

@@ -88,10 +88,11 @@ class Publication:
             if old is not None:
                 found.gone.extend(old.modules.keys() - generation.modules.keys())
             found.modules.update(generation.modules)
-            parent, _, leaf = generation.unit.rpartition(".")
-            if parent:
-                above = public_namespace(parent, generation.origin)
-                found.leaves.append((above, leaf, generation.root))
+            for fullname, module in generation.roots.items():
+                parent, _, leaf = fullname.rpartition(".")
+                if parent:
+                    above = public_namespace(parent, generation.origin)
+                    found.leaves.append((above, leaf, module))
         return found
 
     def store(self) -> None:
@@ -121,13 +122,16 @@ def withdraw(generation: Generation) -> None:
     for fullname, module in generation.modules.items():
         if sys.modules.get(fullname) is module:
             del sys.modules[fullname]
+    roots = generation.roots
+    inside = tuple([f"{root}." for root in roots])
     for fullname in generation.views:
-        if fullname.startswith(generation.unit + "."):
+        if fullname.startswith(inside):
             sys.modules.pop(fullname, None)
-    parent, _, leaf = generation.unit.rpartition(".")
-    above = sys.modules.get(parent)
-    if above is not None and vars(above).get(leaf) is generation.root:
-        delattr(above, leaf)
+    for root, module in roots.items():
+        parent, _, leaf = root.rpartition(".")
+        above = sys.modules.get(parent)
+        if above is not None and vars(above).get(leaf) is module:
+            delattr(above, leaf)
     end_lines(generation)
 
 
@@ -339,7 +343,8 @@ class World:
             if generation is not None:
                 return generation
             unit = unit.rpartition(".")[0]
-        return None
+        origin = self.origin(fullname)
+        return self.generations.get(origin.unit_of(fullname)) if origin else None
 
     def origin(self, fullname: str) -> Origin | None:
         """Return the origin that *fullname* belongs to, or None."""

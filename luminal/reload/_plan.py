@@ -352,8 +352,8 @@ def find_upgrades(
             installed.setdefault(candidate.distribution, []).append(candidate)
     found: dict[str, Upgrade | LuminalError] = {}
     for name, handlers in loaded.items():
-        group = handlers[0].candidate.group if handlers[0].candidate else ""
-        candidates = [c for c in installed.get(name, ()) if c.group == group]
+        of = {handler.candidate.group for handler in handlers if handler.candidate}
+        candidates = [c for c in installed.get(name, ()) if c.group in of]
         try:
             found[name] = _find_upgrade(handlers, candidates)
         except LuminalError as error:
@@ -386,8 +386,7 @@ def _find_upgrade(
         )
     if not candidates or not all(candidate.location for candidate in candidates):
         raise PhotonTornError("is not installed", photon=first.name)
-    module = candidates[0].target.partition(":")[0].strip()
-    origin = DistributionOrigin(module, candidates[0].location, candidates[0].metadata)
+    origin = _origin_of(candidates, first.generation.unit)
     files = read_installed_files(origin)
     if files is None and _was_recorded(first.generation, origin):
         raise PhotonTornError(
@@ -407,6 +406,27 @@ def _find_upgrade(
     base = first._choice.base if first._choice is not None else object
     choice = Choice(base, (), targets)
     return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
+
+
+def _origin_of(candidates: Sequence[Candidate], unit: str) -> DistributionOrigin:
+    """Return where the modules of the installed version are found.
+
+    Args:
+        candidates: What it has.
+        unit: Its unit; one of the entry points lies in there, unless it is renamed.
+    """
+    places = {c.target.partition(":")[0].strip(): c.location for c in candidates}
+    inside = [name for name in places if f"{name}.".startswith(f"{unit}.")]
+    module, metadata = (inside or [*places])[0], candidates[0].metadata
+    origin = DistributionOrigin(module, places[module], metadata)
+    if origin.root[0] != unit:
+        found = origin.find(unit)
+        if found is not None and found.unit:
+            # It is still there, though no entry point leads into it any more.
+            origin = DistributionOrigin(unit, found.path, metadata)
+    for name, location in places.items():
+        origin.add(name, location)
+    return origin
 
 
 def _was_recorded(running: Generation, origin: DistributionOrigin) -> bool:

@@ -1,0 +1,135 @@
+"""A distribution of several top-level modules is one unit, and changes as one."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+
+import pytest
+
+from luminal import discover
+from luminal.errors import LuminalError
+from luminal.model import EventKind
+from tests.distributions import put
+
+ALPHA = """\
+import importlib
+from luminal import IPhoton, hookimpl
+helper = importlib.import_module({helper!r})
+import {beta} as beta
+class Alpha(IPhoton):
+    photon_name = "alpha"
+    @hookimpl
+    def who(self):
+        return "alpha", helper.N, beta.N
+"""
+BETA = """\
+from luminal import IPhoton, hookimpl
+from {helper} import N
+{end}
+class Beta(IPhoton):
+    photon_name = "beta"
+    @hookimpl
+    def who(self):
+        return "beta", N
+"""
+KINDS = {
+    "packages and modules": ("alpha", "beta", "shared_words"),
+    "a namespace": ("kin.alpha", "kin.beta", "kin.beta"),
+}
+
+
+def ship(site, number, kind="packages and modules", end="", entries=None, **options):
+    """Write version *number*: a package, and a lone module with what both use."""
+    alpha, beta, helper = KINDS[kind]
+    files = {
+        f"{alpha.replace('.', '/')}/__init__.py": ALPHA.format(
+            beta=beta, helper=helper
+        ),
+        f"{beta.replace('.', '/')}.py": f"N = {number}\n"
+        + (
+            BETA.format(helper=helper, end=end)
+            if helper != beta
+            else BETA.format(helper="luminal", end=end).replace(
+                "import N", "import errors"
+            )
+        ),
+    }
+    if helper != beta:
+        files[f"{helper}.py"] = f"N = {number}\n"
+    entries = entries or f"one = {beta}:Beta\ntwo = {alpha}:Alpha"
+    return put(site, "several", f"{number}.0", files=files, entries=entries, **options)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    path = tmp_path / "site"
+    path.mkdir()
+    monkeypatch.syspath_prepend(path)
+    return path
+
+
+async def load(host):
+    await host.load()
+    await host.start()
+
+
+def answers(number):
+    return [("alpha", number, number), ("beta", number)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["watch", "reload"])
+async def test_all_its_modules_change_together(make_host, site, way, kind):
+    """All serve under their names, and none stays after the end."""
+    beta = KINDS[kind][1]
+    async with make_host() as host:
+        ship(site, 1, kind)
+        await load(host)
+        assert sorted(host.answers()) == answers(1)
+        if way == "watch":
+            await host.watch_distributions()
+        for number in (2, 3):
+            old = weakref.ref(sys.modules[beta])
+            ship(site, number, kind)
+            if way == "reload":
+                await host.reload_photon("beta")
+            await host.until(lambda n=number: sorted(host.answers()) == answers(n))
+            assert number == sys.modules[beta].N
+            await host.until(lambda ref=old: gc.collect() and ref() is None)
+        ship(site, 4, kind, end="1 / 0")
+        if way == "reload":
+            with pytest.raises(LuminalError, match="division by zero"):
+                await host.reload_photon("alpha")
+        await host.until(lambda: host.happened(EventKind.REJECTED))
+        assert sorted(host.answers()) == answers(3)
+        assert sys.modules[beta].N == 3
+        assert {h.number for h in host.photons.values()} == {3}
+    assert not {name for kind in KINDS.values() for name in kind} & sys.modules.keys()
+
+
+async def test_its_photons_may_be_loaded_one_after_the_other(make_host, site):
+    """They are still one unit, and one generation."""
+    ship(site, 1)
+    first, second = discover(path=[site], index=False)
+    async with make_host() as host:
+        await host.load([first])
+        await host.load([second])
+        await host.start()
+        assert len({h.generation for h in host.photons.values()}) == 1
+        ship(site, 2)
+        await host.reload_photon("beta")
+        assert sorted(host.answers()) == answers(2)
+
+
+async def test_the_module_that_was_loaded_first_may_lose_its_photon(make_host, site):
+    """It is a helper then; the other photon still changes with it."""
+    async with make_host() as host:
+        ship(site, 1)
+        await load(host)
+        assert [*host.photons] == ["alpha", "beta"]
+        for number in (2, 3):
+            ship(site, number, entries="one = beta:Beta")
+            await host.reload_photon("beta")
+            assert host.answers() == [("beta", number)]
