@@ -145,8 +145,8 @@ class DistributionWatch:
     _watchers: dict[bool, Watcher] = attrs.Factory(dict)
     # Distributions that were reported as not installed, as that is reported once.
     _missing: set[str] = attrs.Factory(set)
-    # Distribution → digests of the installed version that was rejected.
-    _rejected: dict[str, dict[str, str]] = attrs.Factory(dict)
+    # Distribution → digests of the installed version that was rejected, and why.
+    _rejected: dict[str, tuple[dict[str, str], str]] = attrs.Factory(dict)
     # Incomplete distribution → `time.monotonic()` when that was noticed.
     _incomplete: dict[str, float] = attrs.Factory(dict)
     _is_over: bool = False
@@ -380,10 +380,10 @@ class DistributionWatch:
                 self._report_missing(name, handlers, error)
             elif seconds > self.patience:
                 self._incomplete.pop(name, None)
-                self._reject(handlers, error)
+                self._reject(name, handlers, error)
         elif not isinstance(error, PhotonDependencyError) or seconds > _GONE_FOR:
             self._incomplete.pop(name, None)
-            self._reject(handlers, error)
+            self._reject(name, handlers, error)
 
     async def _act(self, upgrades: dict[str, Upgrade]) -> None:
         """Swap in what differs from what runs, in one transaction.
@@ -407,7 +407,7 @@ class DistributionWatch:
             await self._end_problems(name, running[name])
         if self._is_over or not different:
             return Reloaded()
-        known = {n for n in different if self._rejected.get(n) == upgrades[n].checksums}
+        known = {n for n in different if self._is_known(upgrades[n], n)}
         first = different - known or known
         done = await self._replace(first, upgrades)
         if first != different:
@@ -442,13 +442,22 @@ class DistributionWatch:
             change.include(upgrades[name])
             before[name] = handler.candidate.origin if handler.candidate else name
         began = time.perf_counter()
-        done = await self.reloader.replace(change)
+        events = self.reloader.runtime.events
+        with events.holding() as held:
+            done = await self.reloader.replace(change)
         milliseconds = (time.perf_counter() - began) * 1e3
+        why = str(done.errors[0]) if done.errors else ""
+        # What was installed with it, or later, is no reason to report it once more.
+        is_told = any(self._is_known(upgrades[name], name, why) for name in before)
+        for event in held:
+            if not (is_told and why and event.kind is EventKind.REJECTED):
+                events.emit(event)
         for name, old in before.items():
             new = upgrades[name].candidates[0].origin
             if done.errors:
-                self._rejected[name] = upgrades[name].checksums
-                _log.error("%s: rejected: %s", new, done.errors[0])
+                if not is_told:
+                    _log.error("%s: rejected: %s", new, why)
+                self._rejected[name] = upgrades[name].checksums, why
             else:
                 self._rejected.pop(name, None)
                 _log.info("%s -> %s, %.1f ms", old, new, milliseconds)
@@ -457,7 +466,23 @@ class DistributionWatch:
             _log.warning("%s: %s: %s", outcome.photon, warning.what, warning.why)
         return done
 
-    def _reject(self, handlers: list[Handler], error: LuminalError) -> None:
+    def _is_known(self, upgrade: Upgrade, name: str, why: str | None = None) -> bool:
+        """Whether this version of the distribution *name* was rejected before.
+
+        Args:
+            upgrade: The installed version.
+            name: The distribution.
+            why: The reason, where it has to be the same one.
+        """
+        checksums, reason = self._rejected.get(name, (None, ""))
+        return checksums == upgrade.checksums and why in (None, reason)
+
+    def _reject(self, name: str, handlers: list[Handler], error: LuminalError) -> None:
+        """Report, once, why what is installed cannot be swapped in."""
+        rejected: tuple[dict[str, str], str] = ({}, str(error))
+        if self._rejected.get(name) == rejected:
+            return
+        self._rejected[name] = rejected
         _log.error("%s", error)
         self._emit(EventKind.REJECTED, handlers, error)
 

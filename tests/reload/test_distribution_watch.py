@@ -362,3 +362,26 @@ async def test_the_version_before_is_let_go_once_it_is_replaced(make_host, shelf
 
         await host.until(is_gone)
         await host.until(lambda: host.happened(EventKind.RETIRED, "blue"))
+
+
+async def test_a_rejected_upgrade_is_reported_once(make_host, shelf, caplog):
+    """However often it is tried again, and whatever is installed with it."""
+    broken = photon_text("blue", "2.0") + "1 / 0\n"
+    async with make_host() as host:
+        shelf.put("blue", "1.0")
+        shelf.put("green", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        put(shelf.path, "blue", "2.0", files={"blue/__init__.py": broken})
+        tried = host._distribution_watch
+        await host.until(lambda: tried._installed and not tried._installed._is_recent)
+        shelf.put("green", "2.0")
+        await host.until(lambda: ("green", "2.0") in host.answers())
+        put(shelf.path, "green", "3.0", files={"green/__init__.py": "1 / 0\n"})
+        await host.until(lambda: host.happened(EventKind.REJECTED, "green"))
+        shelf.put("blue", "4.0")
+        await host.until(lambda: ("blue", "4.0") in host.answers())
+        assert len(host.happened(EventKind.REJECTED, "blue")) == 1
+        assert len(host.happened(EventKind.REJECTED, "green")) == 1
+    said = [r.getMessage() for r in caplog.records if "rejected" in r.getMessage()]
+    assert sorted(text.split(":")[0] for text in said) == ["blue 2.0", "photon 'green'"]
