@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
     from luminal.discovery._manifest import table_of as table_of
+    from luminal.discovery._metadata import EntryPoint as EntryPoint
+    from luminal.discovery._metadata import entries_of as entries_of
     from luminal.discovery._names import fits as fits
     from luminal.discovery._names import fold as fold
     from luminal.discovery._names import split_requirement as split_requirement
@@ -46,6 +48,7 @@ __getattr__, __dir__ = lazy_attributes(
             "stamp_of",
         ),
         "_manifest": ("table_of",),
+        "_metadata": ("EntryPoint", "entries_of"),
         "_names": (
             "fits",
             "fold",

@@ -445,6 +445,7 @@ class BatchLoader:
         """Group *candidates* by unit; those that are not to be loaded are decided."""
         units: dict[str, _Unit] = {}
         left_out: dict[str, set[str]] = {}
+        failed: dict[str, set[str]] = {}
         installed: dict[str, DistributionOrigin] = {}
         for candidate in candidates:
             skipped = reason_to_skip(candidate, self.registry)
@@ -455,6 +456,7 @@ class BatchLoader:
                 self._leave_out(
                     candidate, EventKind.REJECTED, candidate.problem, result
                 )
+                failed.setdefault(candidate.distribution, set()).add(candidate.target)
             else:
                 unit = self._unit_of(candidate, choice, installed)
                 units.setdefault(unit.name, unit).candidates.append(candidate)
@@ -465,6 +467,9 @@ class BatchLoader:
             excluded = left_out.get(unit.candidates[0].location)
             if excluded:
                 unit.choice = attrs.evolve(unit.choice, excluded=frozenset(excluded))
+            of = unit.candidates[0].distribution
+            if of and of in failed:
+                unit.choice = attrs.evolve(unit.choice, failed=frozenset(failed[of]))
         return list(units.values())
 
     def _unit_of(
@@ -523,6 +528,7 @@ class BatchLoader:
                 unit.attempt = attempt
                 is_new = unit.name not in self.world.generations
                 if is_new and isinstance(unit.origin, DistributionOrigin):
+                    _ = unit.origin.entry_points  # of this version; pip removes them
                     files = read_installed_files(unit.origin)
                     if files is not None:
                         stage.pinned[unit.name] = files

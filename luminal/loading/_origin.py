@@ -412,6 +412,15 @@ class DistributionOrigin:
         return found if any(path == location for _, path, _ in found) else None
 
     @cached_property
+    def entry_points(self) -> bytes:
+        """Its ``entry_points.txt``; empty where there is none that can be read."""
+        try:
+            with open(os.path.join(self.metadata, "entry_points.txt"), "rb") as file:
+                return file.read() if self.metadata else b""
+        except OSError:
+            return b""
+
+    @cached_property
     def roots(self) -> dict[str, str]:
         """Full name of each root of the distribution → directory it lies in."""
         found = dict(self.entered)

@@ -53,12 +53,15 @@ class Choice:
         others: Names of further classes that are wanted.
         targets: For a distribution: pairs of a photon's name and its entry point.
         excluded: Names of photons of the unit that are not to be loaded.
+        failed: Entry points of a distribution that the host wanted, and whose photons
+            could not be loaded.
     """
 
     base: type
     others: tuple[str, ...] = ()
     targets: tuple[tuple[str, str], ...] = ()
     excluded: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
 
     def select(self, generation: Generation) -> list[Selected]:
         """Return the photons of *generation*.

@@ -13,6 +13,7 @@ an incomplete installation nor a mixture of two versions is ever executed.
 from __future__ import annotations
 
 import functools
+import os
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from types import CodeType
@@ -21,7 +22,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal._plain import attribute_of, plain
-from luminal.discovery import discover, fits, fold, split_requirement
+from luminal.discovery import (
+    discover,
+    entries_of,
+    fits,
+    fold,
+    split_requirement,
+)
 from luminal.errors import (
     LuminalError,
     PhotonDependencyError,
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     )
     from collections.abc import Set as AbstractSet
 
+    from luminal.discovery import EntryPoint
     from luminal.lifecycle import Handler, Registry
     from luminal.loading import (
         Generation,
@@ -159,6 +167,7 @@ class Upgrade:
         choice: How its photons are chosen among the objects of its modules.
         candidates: What discovery knows of its photons.
         files: Its sources; None for an editable installation, which keeps no list.
+        rejected: What it has besides, and what cannot be loaded.
     """
 
     unit: str
@@ -166,6 +175,7 @@ class Upgrade:
     choice: Choice
     candidates: tuple[Candidate, ...]
     files: Pinned | None
+    rejected: tuple[Candidate, ...] = ()
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -384,9 +394,13 @@ def _find_upgrade(
             "the host had imported its modules before Luminal did",
             "load photons before anything imports them, or restart the host",
         )
-    if not candidates or not all(candidate.location for candidate in candidates):
+    targets = {handler.candidate.target for handler in handlers if handler.candidate}
+    names = {fold(handler.name) for handler in handlers}
+    loaded = [c for c in candidates if c.target in targets or fold(c.name) in names]
+    found = [candidate for candidate in candidates if candidate.location]
+    if not found or not all(candidate.location for candidate in loaded):
         raise PhotonTornError("is not installed", photon=first.name)
-    origin = _origin_of(candidates, first.generation.unit)
+    origin = _origin_of(found, first.generation.unit)
     files = read_installed_files(origin)
     if files is None and _was_recorded(first.generation, origin):
         raise PhotonTornError(
@@ -398,14 +412,61 @@ def _find_upgrade(
     if files is not None:
         unit = first.generation.unit
         files = add_owned(unit, files, read_source, is_checked=True)
-    for candidate in candidates:  # only now that all files are known to be complete
+    for candidate in loaded:  # only now that all files are known to be complete
         if candidate.problem is not None:
             raise candidate.problem.error(candidate.name)
+    left_out = _left_out(handlers, origin)
+    asked = [c for c in candidates if c in loaded or c.target not in left_out]
+    wanted = [candidate for candidate in asked if candidate.problem is None]
+    rejected = [candidate for candidate in asked if candidate.problem is not None]
+    if not wanted:
+        raise PhotonTornError(
+            "has no entry point of its photons any more",
+            photon=first.name,
+            file=os.path.join(origin.metadata, "entry_points.txt"),
+        )
     _check_swappable(first, origin, first.generation.unit)
-    targets = tuple((c.name, c.target) for c in candidates)
     base = first._choice.base if first._choice is not None else object
-    choice = Choice(base, (), targets)
-    return Upgrade(first.generation.unit, origin, choice, tuple(candidates), files)
+    return Upgrade(
+        first.generation.unit,
+        origin,
+        Choice(base, (), tuple((c.name, c.target) for c in wanted)),
+        tuple(wanted),
+        files,
+        tuple(rejected),
+    )
+
+
+def _left_out(handlers: Sequence[Handler], new: DistributionOrigin) -> set[str]:
+    """Return the entry points that the host has left out, and is not to get now.
+
+    Those are left out that the version which runs has as well, by name or by object,
+    and of which no photon is loaded: they were blocked, disabled, not selected or
+    unloaded. What could not be loaded so far was wanted.
+
+    Args:
+        handlers: Of all photons of the distribution.
+        new: The installed version.
+    """
+    running = handlers[0].generation
+    if running is None or not isinstance(running.origin, DistributionOrigin):
+        return set()
+    groups = {handler.candidate.group for handler in handlers if handler.candidate}
+    wanted: set[str] = set()
+    for handler in handlers:
+        wanted |= {handler.candidate.target} if handler.candidate else set()
+        wanted |= handler._choice.failed if handler._choice else set()
+    before = _entries(running.origin, groups)
+    names = {entry.name for entry in before if entry.target not in wanted}
+    found = {entry.target for entry in before} - wanted
+    return found | {e.target for e in _entries(new, groups) if e.name in names}
+
+
+def _entries(origin: DistributionOrigin, groups: Iterable[str]) -> list[EntryPoint]:
+    path = os.path.join(origin.metadata, "entry_points.txt")
+    with suppress(LuminalError):
+        return [e for g in groups for e in entries_of(origin.entry_points, path, g)]
+    return []
 
 
 def _origin_of(candidates: Sequence[Candidate], unit: str) -> DistributionOrigin:

@@ -237,12 +237,23 @@ class Reloader:
             await self.retirements.retire_earlier(
                 {handler.name for swap in swaps for handler in swap.concerned}
             )
+        for swap in swaps:
+            self._tell_of_new(swap.units, swap.change)
         present = [p for p in pairs if p.new is not None]
         handlers = tuple([p.old or p.new for p in pairs if p.new is not None])
         outdated = tuple(dict.fromkeys([p for swap in swaps for p in swap.outdated]))
         report = self._report(present, before, outdated)
         retirements = await self._conclude(pairs, before, earlier_files)
         return Reloaded(handlers, report, retirements=retirements)
+
+    def _tell_of_new(self, units: Iterable[str], change: Change) -> None:
+        """Emit why photons that an upgrade brings in addition are not loaded."""
+        for unit in change.upgrades.keys() & units:
+            for candidate in change.upgrades[unit].rejected:
+                if candidate.problem is not None:
+                    self.runtime.emit_candidate(
+                        EventKind.REJECTED, candidate, candidate.problem
+                    )
 
     def _report(
         self,
@@ -485,12 +496,12 @@ class Reloader:
     def _read(self, handlers: list[Handler]) -> Change:
         """Read from the disk which units are replaced, and by what."""
         change = Change()
-        by_distribution: dict[str, list[Handler]] = {}
-        for handler in handlers:
-            if handler.generation is not None:
-                change.units.add(handler.generation.unit)
-                by_distribution.setdefault(distribution_of(handler), []).append(handler)
-        by_distribution.pop("", None)
+        known = [h for h in handlers if h.generation is not None]
+        change.units.update(h.generation.unit for h in known if h.generation)
+        by_distribution = {
+            name: self.registry.of_distribution(name)
+            for name in sorted({*map(distribution_of, known)} - {""})
+        }
         for upgrade in find_upgrades(by_distribution, self.registry.disabled).values():
             if isinstance(upgrade, LuminalError):
                 raise upgrade
@@ -499,6 +510,6 @@ class Reloader:
         # What could not be imported, and was done without, serves under no name.
         above = reachable(change.units, self.world.needs) & serving.keys()
         for unit in above - change.units:
-            for path, known in serving[unit].files.items():
-                change.compare(unit, path, known)
+            for path, source in serving[unit].files.items():
+                change.compare(unit, path, source)
         return change

@@ -133,3 +133,67 @@ async def test_the_module_that_was_loaded_first_may_lose_its_photon(make_host, s
             ship(site, number, entries="one = beta:Beta")
             await host.reload_photon("beta")
             assert host.answers() == [("beta", number)]
+
+
+LEFT_OUT = {
+    "blocked": {"block": ["beta"]},
+    "not allowed": {"allow": ["alpha"]},
+    "not selected": {},
+}
+
+
+@pytest.mark.parametrize("how", [*LEFT_OUT, "disabled", "unloaded"])
+async def test_an_upgrade_brings_back_nothing_that_was_left_out(make_host, site, how):
+    """What the new version has in addition comes with it."""
+    gamma = BETA.replace("beta", "gamma").replace("Beta", "Gamma")
+
+    def upgrade(number, names):
+        files = {
+            f"{name}.py": gamma.replace("gamma", name).format(helper="words", end="")
+            for name in names
+        }
+        files["words.py"] = f"N = {number}\n"
+        entries = "\n".join(f"{name} = {name}:Gamma" for name in names)
+        put(site, "several", f"{number}.0", files=files, entries=entries)
+
+    upgrade(1, ["alpha", "beta"])
+    found = discover(path=[site], index=False, **LEFT_OUT.get(how, {}))
+    if how == "not selected":
+        found = [each for each in found if each.name == "alpha"]
+    async with make_host() as host:
+        await host.load(found)
+        await host.start()
+        if how == "disabled":
+            await host.disable_photons(["beta"])
+        if how == "unloaded":
+            await host.unload_photon("beta")
+        await host.watch_distributions()
+        upgrade(2, ["alpha", "beta", "gamma"])
+        wanted = [("alpha", 2), ("gamma", 2)]
+        await host.until(lambda: sorted(host.answers()) == wanted)
+        upgrade(3, ["alpha", "beta", "gamma"])
+        wanted = [("alpha", 3), ("gamma", 3)]
+        await host.until(lambda: sorted(host.answers()) == wanted)
+        assert sorted(host.photons) == ["alpha", "gamma"]
+
+
+async def test_what_could_not_be_loaded_comes_when_it_can(make_host, site):
+    """And what cannot be loaded of a new version holds up none of the photons."""
+
+    def upgrade(number, entries):
+        files = {"words.py": f"N = {number}\n"}
+        for name in ("alpha", "beta"):
+            text = BETA.replace("beta", name).format(helper="words", end="")
+            files[f"{name}.py"] = text
+        put(site, "several", f"{number}.0", files=files, entries=entries)
+
+    upgrade(1, "alpha = alpha:Beta\nbeta = beta:Nothing")
+    async with make_host(suppress_errors=True) as host:
+        await load(host)
+        assert host.answers() == [("alpha", 1)]
+        upgrade(2, "alpha = alpha:Beta\nbeta = beta:Beta\ndelta = delta:Delta")
+        await host.reload_photon("alpha")
+        assert sorted(host.answers()) == [("alpha", 2), ("beta", 2)]
+        assert len(host.happened(EventKind.REJECTED, "delta")) == 1
+        await host.roll_back("alpha")
+        assert host.answers() == [("alpha", 1)]
