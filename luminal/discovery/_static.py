@@ -11,10 +11,9 @@ from __future__ import annotations
 import ast
 import os
 import re
-import threading
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from luminal._syntax import parse as tree_of
 from luminal.compiling import is_large
 from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
 from luminal.model import Problem
@@ -119,15 +118,13 @@ class ModuleFacts(NamedTuple):
         )
 
 
-_FILTERS = threading.Lock()
-
-
 def parse(data: bytes, path: str) -> ast.Module:
     """Return the syntax tree of *data*; encoding cookies and marks are honoured.
 
     Raises:
         PhotonUnreadableError: It holds null bytes or is not in its encoding.
         PhotonSyntaxError: It is not Python.
+        RecursionError, MemoryError: It is nested too deeply.
     """
     null = data.find(b"\0")
     if null >= 0:
@@ -139,7 +136,7 @@ def parse(data: bytes, path: str) -> ast.Module:
             hint="save it as UTF-8",
         )
     try:
-        return _compiled(data, path)
+        return tree_of(data, path)
     except SyntaxError as error:
         _check_encoding(data, path)
         raise PhotonSyntaxError(
@@ -154,23 +151,6 @@ def parse(data: bytes, path: str) -> ast.Module:
         raise PhotonSyntaxError(
             "is not valid Python", file=path, why=str(error), hint="fix the syntax"
         ) from None
-
-
-def _compiled(data: bytes, path: str) -> ast.Module:
-    if b"\\" not in data:
-        return _tree(data, path)
-    # The parser warns of escapes that it does not know. That is for the author, not for
-    # the host, which may even turn warnings into errors. The filters are the process's,
-    # so they are changed by one thread at a time, and briefly.
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _tree(data, path)
-
-
-def _tree(data: bytes, path: str) -> ast.Module:
-    tree = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-    assert isinstance(tree, ast.Module)  # noqa: S101  (what "exec" makes)
-    return tree
 
 
 def _check_encoding(data: bytes, path: str) -> None:

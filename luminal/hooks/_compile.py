@@ -14,12 +14,12 @@ never be freed.
 from __future__ import annotations
 
 import ast
-import contextlib
 import itertools
 import types
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal._syntax import parse
 from luminal.hooks._errors import COMPILED, ISOLATED, leave_out
 from luminal.hooks._execution import (
     OnLoop,
@@ -50,8 +50,6 @@ __all__ = [
     "pass_on",
     "without_absent",
 ]
-
-_TRIES: Final = 100
 
 _PERIODS: Final = (239, 241, 251, 257, 263, 269)
 """One of so many calls of a compiled caller is sampled. Which, is chosen by chance each
@@ -125,7 +123,7 @@ class _Writer:
         if code is None:
             if len(_cache) >= _CACHE_LIMIT:
                 _cache.clear()
-            tree = _parse(source)
+            tree = parse(source)
             _join_lines(tree)
             module = compile(tree, COMPILED, "exec", dont_inherit=True)
             code = _function_in(_function_in(module))
@@ -137,19 +135,6 @@ class _Writer:
             ),
             co_filename=f"{COMPILED}{name}>",
         )
-
-
-def _parse(source: str) -> ast.Module:
-    """Parse *source*, also while other threads parse.
-
-    CPython 3.11 has one count of nested nodes for all threads. Where the garbage
-    collector lets another thread run in the middle, `ast.parse` may raise `SystemError`
-    ("AST constructor recursion depth mismatch"): a call of a hook must not.
-    """
-    for _ in range(_TRIES):
-        with contextlib.suppress(SystemError):
-            return ast.parse(source)
-    return ast.parse(source)
 
 
 def _join_lines(tree: ast.Module) -> None:

@@ -9,7 +9,6 @@ the earlier generations have been collected, all lines are shown.
 
 from __future__ import annotations
 
-import ast
 import gc
 import io
 import linecache
@@ -192,9 +191,11 @@ def _statement_at(lines: list[str], at: int) -> int:
     text = "".join(lines)
     if len(text) > _LARGEST:
         return 0
+    from luminal._syntax import UNREADABLE, parse
+
     try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = parse(text).body
+    except UNREADABLE:
         return 0
     start = 0
     for node in body:

@@ -98,9 +98,11 @@ def _declared(
 def _literals(path: str, source: SourceFile) -> Iterator[str]:
     import ast  # few photons declare any
 
+    from luminal._syntax import UNREADABLE, parse
+
     try:
-        body = ast.parse(source.data).body
-    except (SyntaxError, ValueError, RecursionError):
+        body = parse(source.data, path).body
+    except UNREADABLE:
         return  # to compile it says why
     inside = [each for c in body if isinstance(c, ast.ClassDef) for each in c.body]
     for statement in (*body, *inside):
@@ -114,7 +116,7 @@ def _literals(path: str, source: SourceFile) -> Iterator[str]:
         assert isinstance(statement, ast.Assign | ast.AnnAssign)  # noqa: S101
         try:
             value = ast.literal_eval(statement.value or ast.Constant(None))
-        except (ValueError, TypeError, SyntaxError):
+        except (*UNREADABLE, TypeError):
             value = None
         if isinstance(value, str):
             value = (value,)

@@ -21,6 +21,7 @@ from luminal.model import Problem, State
 from luminal.supervise import find_permanent
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterable
     from types import CodeType, FrameType
 
@@ -99,11 +100,19 @@ def _is_as_before(new: str, old: str, line: int) -> bool:
         return False
     if lines[line - 1].strip() not in {each.strip() for each in old.splitlines()}:
         return False
+    from luminal._syntax import UNREADABLE, parse
+
     try:
-        statements = ast.parse(new).body
-        earlier = {ast.unparse(each) for each in ast.parse(old).body}
-    except (SyntaxError, ValueError, RecursionError):
+        earlier = {ast.unparse(each) for each in parse(old).body}
+        return _uses_only(parse(new).body, earlier, line)
+    except UNREADABLE:
         return False
+
+
+def _uses_only(statements: list[ast.stmt], earlier: set[str], line: int) -> bool:
+    """Whether what *line* uses of the module is assigned as in *earlier*."""
+    import ast
+
     assigned = {
         name.id: each
         for each in statements
@@ -138,13 +147,12 @@ def entries_taken_away(old: Handler) -> tuple[Problem, ...]:
     text = source.text if source is not None else ""
     if not text or len(text) > _MAX_CHARACTERS:
         return ()
-    import ast
-
+    from luminal._syntax import UNREADABLE, parse
     from luminal.discovery.lint import entry_pairs
 
     try:
-        issues = list(entry_pairs(ast.parse(text), old.filepath))
-    except (SyntaxError, ValueError, RecursionError):
+        issues = list(entry_pairs(parse(text), old.filepath))
+    except UNREADABLE:
         return ()
     errors = [
         PhotonStateError(
