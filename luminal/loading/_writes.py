@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -38,6 +38,7 @@ It counts up to the moment at which the watch looks at the file, just after the 
 _TICK = 10_000_000
 """Nanoseconds by which the time of a file may be behind the clock."""
 
+_Value = TypeVar("_Value")
 _Stamp = tuple[int, int, int, int]
 """What of a file differs after each write: times, size and number."""
 
@@ -76,6 +77,8 @@ class _Written:
 
 # Real path → its latest write, the earliest first.
 _writes: dict[str, _Written] = {}
+# Names of these files, the earliest first. Some may be of files that are known no more.
+_names: dict[str, None] = {}
 _lock = threading.Lock()
 _is_recording = False
 
@@ -117,16 +120,39 @@ def _note_write(paths: tuple[Any, ...]) -> None:
         return
     for path in paths:
         try:
-            real = os.path.realpath(os.fsdecode(path))
+            plain = os.fsdecode(path)
+            if frame is None and not _may_be_known(plain):
+                continue
+            real = os.path.realpath(plain)
         except (OSError, TypeError, ValueError):
             continue  # an open file, or something that is about to be refused
         _writes.pop(real, None)
         if frame is not None:
             unit, file = loader.generation.unit, frame.f_code.co_filename
             write = Write(unit, file, frame.f_lineno or 0, time.time())
-            _writes[real] = _Written(write)
-            if len(_writes) > _MOST:
-                _writes.pop(next(iter(_writes)), None)
+            _keep(_names, _name_of(real), None)
+            _keep(_writes, real, _Written(write))
+
+
+def _may_be_known(path: str) -> bool:
+    """Whether *path* may lead to a file that a photon has written.
+
+    Every call of the program that opens a file for writing pays for this, so no link
+    on the way there is followed. One at its end may have another name than the file.
+    """
+    return _name_of(path) in _names or os.path.islink(path)
+
+
+def _name_of(path: str) -> str:
+    return os.path.normcase(path[path.rfind(os.sep) + 1 :])
+
+
+def _keep(latest: dict[str, _Value], key: str, value: _Value) -> None:
+    """Add *key* as the latest one; forget the earliest of too many."""
+    latest.pop(key, None)
+    latest[key] = value
+    if len(latest) > _MOST:
+        latest.pop(next(iter(latest)), None)
 
 
 def look_at_writes() -> None:

@@ -198,13 +198,14 @@ async def test_a_save_soon_after_the_photon_has_written_the_file_counts_at_once(
     photons.write("p/gen.py", "V = 1\n")
     head = "from .gen import V"
     file = photons.write("p/__init__.py", text("V", head=head, start=again, hook=again))
+    file.with_name("link").symlink_to("gen.py")
     async with make_host() as host:
         await host.watch_photons(photons.path)
         await host.until(lambda: host.answers() == [1])
         for number in range(2, 9):
             if number % 2:
                 host.hook.visit(go=None)
-            gen = file.with_name("gen.py")
+            gen = file.with_name("gen.py" if number % 3 else "link")
             gen.write_text(f"V = {number}\n")
             await host.until(lambda n=number: host.answers() == [n])
         assert not host.happened(EventKind.THROTTLED)
