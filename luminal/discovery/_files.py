@@ -180,7 +180,9 @@ Folder = tuple[Stamp | None, Listing]
 """A listing, and the stamp that proves it as long as the directory has it, or None."""
 
 
-def list_directory(path: str, now: int, *, of_modules: bool) -> Folder:
+def list_directory(
+    path: str, now: int, *, of_modules: bool, files: set[str] | None = None
+) -> Folder:
     """Return what is in the directory at *path*, sorted; directories end in ``/``.
 
     Args:
@@ -189,10 +191,12 @@ def list_directory(path: str, now: int, *, of_modules: bool) -> Folder:
         of_modules: Whether it is a directory of photons: its modules and directories
             matter, hidden names (``.``, ``_``) never. Else it is an entry of
             ``sys.path``, and what says that something is installed there matters.
+        files: Paths of modules that are regular files by what the listing says of
+            them; this adds to it.
     """
     try:
         stamp = stamp_of(os.stat(path))
-        found = _modules(path) if of_modules else _packages(path)
+        found = _modules(path, files) if of_modules else _packages(path)
     except OSError as error:
         return None, error.errno or -1
     found.sort()
@@ -223,7 +227,7 @@ def _packages(path: str) -> list[str]:
     return [n for n in os.listdir(path) if n.endswith(_PACKAGES) and n[0] != "~"]
 
 
-def _modules(path: str) -> list[str]:
+def _modules(path: str, files: set[str] | None) -> list[str]:
     found: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
@@ -235,6 +239,8 @@ def _modules(path: str) -> list[str]:
                     found.append(name + "/")
             elif name.endswith(_MODULES) and not is_checkers_copy(name):
                 found.append(name)
+                if files is not None and entry.is_file(follow_symlinks=False):
+                    files.add(entry.path)
     return found
 
 

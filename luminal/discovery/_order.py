@@ -152,10 +152,13 @@ def arrange(
         is_part: Whether there are more photons elsewhere, so that what is missing
             here may be there.
     """
-    found = sorted(candidates, key=_key)
+    unordered = list(candidates)
+    keys = list(map(_key, unordered))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    found = [unordered[n] for n in order]
     by_name: _ByName = defaultdict(list)
-    for index, candidate in enumerate(found):
-        by_name[fold(candidate.name)].append(index)
+    for index, n in enumerate(order):
+        by_name[keys[n][0]].append(index)
     _refuse_conflicts(found, by_name)
     requires: Graph = {}
     for index, candidate in enumerate(found):
@@ -192,7 +195,7 @@ def _with_wishes(
 
 def _key(candidate: Candidate) -> tuple[str, ...]:
     c = candidate
-    return (fold(c.name), c.name, c.origin, c.location, c.target, str(c.source))
+    return (fold(c.name), c.name, c.origin, c.location, c.target, c.source.value)
 
 
 def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:

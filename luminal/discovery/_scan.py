@@ -68,6 +68,7 @@ class RecordingFileSystem:
         "_facts",
         "_folders",
         "_known",
+        "_regular",
         "_seen",
         "_stamps",
         "bases",
@@ -83,6 +84,8 @@ class RecordingFileSystem:
     ) -> None:
         self.now = now
         self._folders: dict[tuple[str, bool], Folder] = {}
+        # Paths that need no look before they are opened: a listing says what they are.
+        self._regular: set[str] = set()
         # Path → (stamp, digest or empty); or the number of the error.
         self._stamps: dict[str, tuple[Stamp, str] | int | None] = {}
         self.memo: dict[str, tuple[str, tuple[object, ...]]] = {}
@@ -189,7 +192,9 @@ class RecordingFileSystem:
         if seen is None:
             try:
                 known = self._stamps.get(path)
-                is_file = isinstance(known, tuple) and stat.S_ISREG(known[0][0])
+                is_file = path in self._regular
+                if isinstance(known, tuple):
+                    is_file = stat.S_ISREG(known[0][0])
                 seen, stamp = read_bytes(path, is_known=is_file)
                 # What a stamp does not prove is compared by its digest later on.
                 is_proof = not needs_digest and settled(stamp, self.now)
@@ -242,7 +247,9 @@ class RecordingFileSystem:
     def _list(self, directory: str, of_modules: bool) -> Listing:
         key = (directory, of_modules)
         if key not in self._folders:
-            found = list_directory(directory, self.now, of_modules=of_modules)
+            found = list_directory(
+                directory, self.now, of_modules=of_modules, files=self._regular
+            )
             self._folders[key] = found
             if isinstance(found[1], int) and found[1] not in _LASTING:
                 self.is_void = True
