@@ -28,6 +28,7 @@ from luminal.errors import (
     PhotonDependencyError,
     PhotonNotFoundError,
     PhotonSettingsError,
+    PhotonStateError,
     PhotonTimeoutError,
     PhotonValidationError,
     did_you_mean,
@@ -62,8 +63,30 @@ __all__ = ["Events", "Runtime", "UnknownHooks"]
 
 _NOTHING = nullcontext()
 _OWN = DefaultLifecycle()
+_OWN_NAME = "luminal.lifecycle"
 
 UnknownHooks = Literal["warn", "error", "ignore"]
+
+
+class _Lifecycle(PluginManager):
+    """The manager of the life-cycle hooks, of which Luminal's own are always a part."""
+
+    def unregister(
+        self, plugin: object | None = None, name: str | None = None
+    ) -> Any | None:
+        """Unregister a plugin, and return it; see `PluginManager.unregister`.
+
+        Raises:
+            PhotonStateError: It is Luminal's own.
+        """
+        if plugin is _OWN or name == _OWN_NAME:
+            raise PhotonStateError(
+                f"{_OWN_NAME!r} cannot be unregistered",
+                why="without it no photon of this host could start or end",
+                hint="register a plugin that implements the life-cycle hooks: it is "
+                "called before, and may wrap them",
+            )
+        return super().unregister(plugin, name)
 
 
 class _Held:
@@ -354,9 +377,9 @@ class Runtime:
         )
         project = self.plugins.project_name
         _mark_for(project)
-        self.lifecycle = PluginManager(project)
+        self.lifecycle = _Lifecycle(project)
         self.lifecycle.add_hookspecs(LifecycleSpecs)
-        self.lifecycle.register(_OWN, "luminal.lifecycle")
+        self.lifecycle.register(_OWN, _OWN_NAME)
         self.plugins.delegate(self.lifecycle)
 
     def _subscriber_failed(self, subscriber: Any, error: BaseException) -> None:

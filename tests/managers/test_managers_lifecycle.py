@@ -13,7 +13,7 @@ import pytest
 
 import luminal
 from luminal import Loader, PluginManager, hookimpl
-from luminal.errors import PhotonStartError, PhotonValidationError
+from luminal.errors import PhotonStartError, PhotonStateError, PhotonValidationError
 
 shop_spec = pluggy.HookspecMarker("shop")
 shop_impl = pluggy.HookimplMarker("shop")
@@ -144,6 +144,24 @@ async def test_a_library_on_the_hosts_manager_wraps_lives(
         await loader.reload_photon("fine")
         assert library.seen[-1] == ("finalize", "fine")
         assert len(library.seen) == 3
+
+
+async def test_the_steps_of_luminal_itself_stay_registered(tmp_path: Any) -> None:
+    """Whoever takes them away is told so at once, and photons go on starting."""
+    (tmp_path / "p.py").write_text(PHOTON.format(name="p", value=1))
+    async with Loader(plugins=shop(), cache=False) as loader:
+        lifecycle = loader.lifecycle
+        (own,) = lifecycle.get_plugins()
+        name = lifecycle.get_name(own)
+        for take_away in (
+            lambda: lifecycle.unregister(own),
+            lambda: lifecycle.unregister(name=name),
+            lambda: lifecycle.set_blocked(name),
+        ):
+            with pytest.raises(PhotonStateError, match="cannot be unregistered"):
+                take_away()
+        await (await loader.load_photons(tmp_path)).start()
+        assert loader.hook.price(net=1) == [1]
 
 
 async def test_two_loaders_of_one_manager_have_a_lifecycle_each(tmp_path: Any) -> None:
