@@ -32,7 +32,7 @@ from luminal.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from click.core import ParameterSource
     from click.shell_completion import CompletionItem
@@ -193,16 +193,24 @@ def _table() -> dict[str, Any]:
             text = file.read()
         import tomllib
 
-        table = tomllib.loads(text).get("tool", {}).get("luminal", {})
+        table = tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise click.UsageError(f"{_FILE} cannot be read: {error}") from None
-    if not isinstance(table, dict):
-        line = _line_of("luminal", text)
-        raise click.UsageError(f"{_FILE}{line}: 'luminal' in [tool] must be a table.")
+    for key, where in (("tool", ""), ("luminal", " in [tool]")):
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            line = _line_of(key, text)
+            raise click.UsageError(f"{_FILE}{line}: {key!r}{where} must be a table.")
     for key, value in table.items():
         _check(key, value, f"{_FILE}{_line_of(key, text)}: [tool.luminal]")
+    for photon, value in table.get("photons", {}).items():
+        if not isinstance(value, dict):
+            line = _line_of(photon, text) or _line_of("photons", text)
+            raise click.UsageError(
+                f"{_FILE}{line}: [tool.luminal.photons] {photon!r} must be a table."
+            )
     return table
 
 
@@ -229,16 +237,8 @@ def _check(key: str, value: object, where: str) -> None:
     kind = KEYS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise click.UsageError(f"{where} {key!r} must be a {_TYPE_NAMES[kind]}.")
-    inside: Iterable[object] = ()
-    wanted: type = object
-    if isinstance(value, list):
-        inside, wanted = value, str
-    elif isinstance(value, dict):
-        inside, wanted = value.values(), dict
-    if not all(isinstance(each, wanted) for each in inside):
-        raise click.UsageError(
-            f"{where} {key!r} must hold {_TYPE_NAMES[wanted]}s only."
-        )
+    if isinstance(value, list) and not all(isinstance(each, str) for each in value):
+        raise click.UsageError(f"{where} {key!r} must hold strings only.")
 
 
 def _option_defaults() -> dict[str, Any]:

@@ -103,8 +103,17 @@ def test_a_photon_finds_its_settings(project: Terminal) -> None:
         ("[tool.luminal]\nonly = 'geo'\n", "'only' must be a list of strings"),
         ("[tool.luminal]\nonly = [1]\n", "'only' must hold strings only"),
         ("[tool.luminal]\nquarantine = true\n", "'quarantine' must be a number"),
-        ("[tool.luminal.photons]\ngeo = 1\n", "'photons' must hold tables only"),
-        ("[tool]\nluminal = 1\n", "must be a table"),
+        (
+            "[tool.luminal]\nphotons = 5\n",
+            ":2: [tool.luminal] 'photons' must be a table",
+        ),
+        (
+            "[tool.luminal.photons]\n\ngeo = 1\n",
+            ":3: [tool.luminal.photons] 'geo' must",
+        ),
+        ("[tool.luminal]\nphotons.geo = 1\n", ":2: [tool.luminal.photons] 'geo' must"),
+        ("[tool]\nluminal = 1\n", ":2: 'luminal' in [tool] must be a table"),
+        ("tool = 1\n", "'tool' must be a table"),
         ("[tool.luminal\n", "cannot be read"),
     ],
 )
