@@ -111,6 +111,15 @@ class AsyncHost(Folder):
         """Calls hooks: ``host.hook.name(argument=value)``."""
         return self.loader.hook
 
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of ``hookspecs``. Its ``def`` are called, its ``async def``
+                are awaited; all with keywords.
+        """
+        return self.loader.hooks(specs)
+
     @property
     def events(self) -> Sequence[Event]:
         """All events so far, oldest first."""
@@ -364,6 +373,14 @@ class Host(Folder):
     def hook(self) -> Any:
         """Calls hooks: ``host.hook.name(argument=value)``."""
         return self._awaited.hook
+
+    def hooks(self, specs: type[T]) -> T:
+        """Return the hooks of *specs* as an object that type checkers know.
+
+        Args:
+            specs: A class of ``hookspecs``; its ``async def`` are for `call`.
+        """
+        return self.loader.hooks(specs)
 
     @property
     def events(self) -> Sequence[Event]:

@@ -30,12 +30,13 @@ def host(tmp_path: Path, specs: type):
         host.assert_no_leaks()
 
 
-def test_photon_runs_answers_and_leaves(host: Host, hello: str) -> None:
+def test_photon_runs_answers_and_leaves(host: Host, hello: str, specs: type) -> None:
     host.write("hello.py", hello)
     (handler,) = host.run()
     assert handler.state is State.RUNNING
     assert host["hello"] is handler.instance
     assert host.hook.greet(name="you") == ["hello you"]
+    assert host.hooks(specs).greet(name="you") == ["hello you"]
     host.unload("hello")
     assert host.hook.greet(name="you") == []
     assert [e.kind for e in host.events][-1] is EventKind.UNLOADED

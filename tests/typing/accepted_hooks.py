@@ -15,6 +15,7 @@ import attrs
 import luminal
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from luminal.testing import AsyncHost, Host
 
 
 class Specs:
@@ -65,6 +66,11 @@ async def use_loader(loader: luminal.Loader) -> None:
     hooks = loader.hooks(Specs)
     assert_type(hooks.parse(line="a", number=1), list[dict[str, str]])
     assert_type(await hooks.resolve(name="x"), int | None)
+
+
+async def use_hosts(host: Host, awaited: AsyncHost) -> None:
+    assert_type(host.hooks(Specs).choose(names=[]), str | None)
+    assert_type(await awaited.hooks(Specs).fetch(url="x"), list[bytes])
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ import attrs
 import luminal
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl, hookspec
+from luminal.testing import Host
 
 
 class Specs:
@@ -71,3 +72,7 @@ class Weather(luminal.IPhoton[Settings]):
 
 async def use_loader(loader: luminal.Loader) -> None:
     loader.hooks(Specs).parse(line=1, number=1)  # refused
+
+
+def use_host(host: Host) -> None:
+    host.hooks(Specs).parse(line=1, number=1)  # refused
