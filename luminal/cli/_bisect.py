@@ -37,6 +37,9 @@ __all__ = ["bisect"]
 _LAST_LINES = 20
 """Lines of the output of a failed command that are shown."""
 
+_MOST_GROUPS = 5
+"""Culprits that are looked for one after the other."""
+
 
 @attrs.define
 class _Trial:
@@ -57,6 +60,11 @@ class _Trial:
     # Of the latest failure.
     code: int = 0
     output: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The last lines of the output."""
+        return [clean(line) for line in self.output.splitlines()[-_LAST_LINES:]]
 
     def whole(self, names: Sequence[str]) -> list[str]:
         """Return *names*, and what they require, in load order."""
@@ -142,6 +150,8 @@ def bisect(
 ) -> Exit:
     """Find the fewest photons with which a command fails, and print them.
 
+    What is left without them is searched as well, until the command succeeds.
+
     Args:
         options: Where the photons are.
         found: What was found there; those with a problem, or disabled, are left out.
@@ -157,42 +167,69 @@ def bisect(
     if bad:
         print_message(f"left out: {short_names([*map(clean, bad)])}")
         trial.found = [c for c in found if c.name in names or c.name in bad]
-    culprits: list[str] = []
+    groups: list[_Group] = []
     is_failing = trial.fails(names)
-    is_alone = is_failing and names != [] and trial.fails([])
-    if is_failing and names and not is_alone:
-        culprits = _fewest(names, trial.fails)
-        trial.fails(culprits)  # its output is what is shown
+    has_more = is_failing and bool(names) and not trial.fails([])
+    alone = is_failing and not has_more
+    while has_more and len(groups) < _MOST_GROUPS:
+        fewest = _fewest(names, trial.fails)
+        trial.fails(fewest)  # its output is what is shown
+        groups.append(_Group(fewest, trial.whole(fewest), trial.code, trial.lines))
+        # What needs a culprit cannot run without it.
+        names = [n for n in names if not {*fewest} & {*trial.whole([n])}]
+        has_more = bool(names) and trial.fails(names)
     code = Exit.FAILED if is_failing else Exit.FINE
-    lines = [clean(line) for line in trial.output.splitlines()[-_LAST_LINES:]]
     if as_json:
-        print_json(
-            "doctor",
-            code,
-            bisect={
-                "photons": culprits,
-                "with": trial.whole(culprits),
-                "tries": trial.count,
-                "code": trial.code,
-                "output": lines,
-            },
-        )
-        return code
-    if not is_failing:
-        print_message("the command succeeds with all photons")
-        return code
+        culprits = [attrs.asdict(each) for each in groups]
+        for each in culprits:
+            each["with"] = each.pop("needed")
+        print_json("doctor", code, bisect={"culprits": culprits, "tries": trial.count})
+    elif not is_failing:
+        print_message("the command succeeds with all photons", err=False)
+    elif alone:
+        _print_lines(trial.lines)
+        print_message("the command fails without any photon too", err=False)
+    else:
+        _print_groups(groups, has_more)
+    return code
+
+
+@attrs.frozen
+class _Group:
+    """Photons with which the command fails, and not with fewer of them.
+
+    Attributes:
+        photons: Their names.
+        needed: These and what they require.
+        code: How the command ended.
+        output: The last lines that it printed.
+    """
+
+    photons: list[str]
+    needed: list[str]
+    code: int
+    output: list[str]
+
+
+def _print_lines(lines: Sequence[str]) -> None:
     for line in lines:
         print_message(f"  | {line}")
-    if culprits:
-        others = [name for name in trial.whole(culprits) if name not in culprits]
+
+
+def _print_groups(groups: Sequence[_Group], has_more: bool) -> None:
+    without: list[str] = []
+    for group in groups:
+        _print_lines(group.output)
+        others = [name for name in group.needed if name not in group.photons]
         needed = f" (with {', '.join(others)}, which it requires)" if others else ""
-        is_one = len(culprits) == 1
+        is_one = len(group.photons) == 1
         what = "photon" if is_one else "photons that fail only together:"
-        text = ", ".join(repr(clean(name)) for name in culprits)
+        text = ", ".join(repr(clean(name)) for name in group.photons)
         print_message(f"{what} {text}{needed}", err=False, bold=True)
-    else:
-        print_message("the command fails without any photon too", err=False)
-    return code
+        without += ["--without", clean(group.photons[-1])]
+    if has_more:
+        print_message("and there are more: leave these out, and search again")
+    print_message(f"try: start with {' '.join(without)}")
 
 
 def _fewest(names: Sequence[str], fails: Callable[[Sequence[str]], bool]) -> list[str]:

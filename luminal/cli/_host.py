@@ -89,6 +89,14 @@ _NEWS = (
 )
 """Events without a problem that are told once all have been started."""
 
+_SAFE_STEPS = (
+    "luminal top           shows what runs and what is disabled",
+    "luminal enable NAME   starts one, or says why it does not run",
+    "luminal enable        starts all",
+    "luminal log NAME      shows what it did",
+)
+"""What to do after a safe start, in another terminal."""
+
 # --- Commands ------------------------------------------------------------------------
 
 _page_option = click.option(
@@ -125,7 +133,8 @@ _page_actions_option = click.option(
 _safe_option = click.option(
     "--safe",
     is_flag=True,
-    help="Start with all photons disabled; `luminal enable` starts them one by one.",
+    help="Start with all photons disabled; `luminal enable NAME`, in another terminal, "
+    "starts one, and `luminal enable` all.",
 )
 
 
@@ -370,8 +379,15 @@ class _Reporter:
     _printed: dict[str, Problem] = attrs.field(init=False, factory=dict)
 
     @_stops_without_output
-    def started(self, outcomes: list[Outcome]) -> None:
-        """Print the outcome of the start for each photon."""
+    def started(
+        self, outcomes: list[Outcome], disabled: Sequence[str] | None = None
+    ) -> None:
+        """Print the outcome of the start for each photon.
+
+        Args:
+            outcomes: What became of those that were to run.
+            disabled: Names of those that a safe start has disabled; None for another.
+        """
         self._has_started = True
         failed = [o for o in outcomes if o.result is OutcomeResult.FAILED]
         needed = dependents(self.found)
@@ -386,7 +402,8 @@ class _Reporter:
                 for outcome in outcomes
             ]
             code = Exit.FAILED if failed else Exit.FINE
-            self._document(code, event="started", photons=photons)
+            more = {} if disabled is None else {"disabled": disabled}
+            self._document(code, event="started", photons=photons, **more)
             return
         if self.lines != "steps":
             rows = [(o.photon, short(o.origin), _STATES[o.result]) for o in outcomes]
@@ -399,6 +416,11 @@ class _Reporter:
                 print_problem(outcome.photon, outcome.problem, required_by=names)
         if failed:
             print_message(f"\n{count_states(_STATES[o.result] for o in outcomes)}")
+        if disabled is not None:
+            listed = short_names([*map(clean, disabled)]) or "nothing"
+            print_message(f"safe start: disabled {listed}")
+            for does in _SAFE_STEPS if disabled else ():
+                print_message(f"  {does}")
         sys.stdout.flush()
 
     @_stops_without_output
@@ -675,12 +697,13 @@ class _Host:
     async def _start(self) -> bool:
         """Load and start; return whether the host has something to run."""
         if self.is_safe:
-            known = [candidate for candidate in self.found if not candidate.problem]
-            names = await self.loader.disable_photons(known)
-            self.reporter.started([])
-            if not self.reporter.is_json:
-                listed = short_names([*map(clean, names)])
-                print_message(f"safe: disabled {listed}; luminal enable starts them")
+            is_off = {c.name: c.enabled and not c.problem for c in self.found}
+            wanted = [each for each in self.found if is_off[each.name]]
+            names = await self.loader.disable_photons(wanted)
+            # The others cannot run, and are told of as at any start.
+            rest = [each for each in self.found if not is_off[each.name]]
+            report = await self.loader.load(rest)
+            self.reporter.started([*report.skipped, *report.failed], names)
             return True
         loaded = await self.loader.load(self.found)
         started = await self.loader.start()

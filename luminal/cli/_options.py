@@ -649,6 +649,7 @@ def ask_host(
     """
     from luminal.managers import socket_of, speak
 
+    has_answered = host is None
     if host is None:
         host = _only_host()
     try:
@@ -659,6 +660,11 @@ def ask_host(
             why=f"the request timed out after {deadline} s",
             hint="check whether its process is stopped",
         ) from None
+    if answer is None and has_answered:
+        raise HostNotRunningError(
+            f"the host {host} ended before it had answered",
+            hint="see its output; luminal doctor --bisect finds photons that end it",
+        )
     if answer is None:
         raise HostNotRunningError(
             f"no host runs in process {host}",

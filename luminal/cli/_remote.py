@@ -43,8 +43,11 @@ _FOLLOW_INTERVAL = 0.5
 
 def _asked(
     host: int | None, ask: str, photons: tuple[str, ...]
-) -> tuple[list[dict[str, Any]], Problem | None]:
-    """Ask a host to do something with photons; return its rows, and what failed.
+) -> tuple[list[dict[str, Any]], list[tuple[str, Problem]]]:
+    """Ask a host to do something with photons.
+
+    Returns:
+        Its rows, and the failures with the photon's name; empty where it has none.
 
     Raises:
         PhotonNotFoundError: It has none of that name.
@@ -63,10 +66,13 @@ def _asked(
             hint=f"luminal top shows what {state}{nearest}",
         )
     rows: list[dict[str, Any]] = answer.get("photons", [])
-    problem = Problem(**answer["problem"]) if answer.get("problem") else None
-    if problem is not None and not rows:
-        raise problem.error("")
-    return rows, problem
+    failures = [
+        (each["photon"], Problem(**each["problem"])) for each in answer["failures"]
+    ]
+    if len(failures) == 1 and not rows:
+        ((name, problem),) = failures
+        raise problem.error(name)
+    return rows, failures
 
 
 # --- reload --------------------------------------------------------------------------
@@ -189,19 +195,21 @@ _RESULTS = {"unload": "unloaded", "disable": "disabled", "enable": "enabled"}
 
 
 def _switch(ask: str, photons: tuple[str, ...], host: int | None, json: bool) -> Exit:
-    rows, problem = _asked(host, ask, photons)
+    rows, failures = _asked(host, ask, photons)
     failed = [row for row in rows if ask == "enable" and row["state"] != "running"]
-    code = Exit.FAILED if failed or problem is not None else Exit.FINE
+    code = Exit.FAILED if failed or failures else Exit.FINE
     if json:
-        print_json(ask, code, photons=rows, problem=problem)
+        more = [{"photon": name, "problem": each} for name, each in failures]
+        print_json(ask, code, photons=rows, failures=more)
         return code
-    if not rows:
+    if not rows and not failures:
         print_message("nothing to do: no photon is disabled")
         return code
-    _print_rows(rows, lambda row: "failed" if row in failed else _RESULTS[ask])
+    if rows:
+        _print_rows(rows, lambda row: "failed" if row in failed else _RESULTS[ask])
     told = [(r["photon"], Problem(**r["problem"])) for r in failed if r["problem"]]
-    if problem is not None and not any(problem == each for _, each in told):
-        told.append(("", problem))
+    with_row = {name for name, _ in told}
+    told += [(name, each) for name, each in failures if name not in with_row]
     for name, each in told:
         print_message()
         print_problem(name, each)

@@ -245,13 +245,14 @@ class _View:
 
     def _ask(self, ask: str, names: list[str]) -> None:
         answer = ask_host(self.host, {"ask": ask, "photons": names}, None)
-        problem = answer.get("problem") or answer.get("unknown")
-        rows = answer.get("photons", ())
-        done = ", ".join(clean(row["photon"]) for row in rows)
-        self.message = f"{ask}: {done or 'nothing to do'}"
-        if problem is not None:
+        done = ", ".join(row["photon"] for row in answer["photons"]) or "nothing to do"
+        for failure in answer.get("failures", ())[:1]:
+            problem = failure["problem"]
             why = f": {problem['why']}" if problem["why"] else ""
-            self.message = clean(f"{ask}: {problem['what']}{why}")
+            done = f"{failure['photon']} {problem['what']}{why}".lstrip()
+        if answer.get("unknown"):
+            done = f"{', '.join(names)} is not there any more"
+        self.message = clean(f"{ask}: {done}")
 
 
 def live_table(

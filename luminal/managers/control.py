@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal._plain import to_json
-from luminal.errors import LuminalError, PhotonNotFoundError
+from luminal.errors import LuminalError, PhotonBatchError, PhotonNotFoundError
 from luminal.managers._client import socket_directory, socket_of, speak
 from luminal.managers.status import keep_records, log_of, report_of, status_of
 from luminal.model import Outcome, Problem
@@ -167,7 +167,7 @@ class Control:
         known = list(loader.disabled if ask == "enable" else loader.photons)
         before = loader.photons
         numbers = {name: handler.number for name, handler in before.items()}
-        problem: Problem | None = None
+        failures: list[dict[str, Any]] = []
         try:
             if ask == "enable":
                 await loader.enable_photons(names or known)
@@ -176,9 +176,9 @@ class Control:
             else:
                 await loader.unload_photons(names)
         except LuminalError as error:
-            problem = Problem.of(error, ask)
             if isinstance(error, PhotonNotFoundError) and not {*names} <= {*known}:
-                return {"photons": [], "unknown": _plain(problem), "known": known}
+                return {"photons": [], "unknown": True, "known": known}
+            failures = _failures(error, ask)
         after = loader.photons
         changed = {n: h for n, h in {**before, **after}.items() if n not in before}
         changed |= {name: h for name, h in before.items() if name not in after}
@@ -192,32 +192,38 @@ class Control:
             }
             for name, handler in changed.items()
         ]
-        return {"photons": rows, "problem": _plain(problem)}
+        return {"photons": rows, "failures": failures}
 
     async def _reload(self, names: list[str]) -> dict[str, Any]:
         """Reload photons, or without names all of them, and report."""
         before = self.loader.report
         policy = "all" if names else "component"
-        problem: Problem | None = None
+        failures: list[dict[str, Any]] = []
         known = list(self.loader.photons)
         try:
             await self.loader.reload_photons(names or known, policy)  # type: ignore[arg-type]
-        except PhotonNotFoundError as error:
-            return {
-                "photons": [],
-                "unknown": _plain(Problem.of(error, "reload")),
-                "known": known,
-            }
+        except PhotonNotFoundError:
+            return {"photons": [], "unknown": True, "known": known}
         except LuminalError as error:
-            problem = Problem.of(error, "reload")
+            failures = _failures(error, "reload")
         old = set(map(id, before))
         new = [outcome for outcome in self.loader.report if id(outcome) not in old]
-        return {"photons": list(map(self._row, new)), "problem": _plain(problem)}
+        return {"photons": list(map(self._row, new)), "failures": failures}
 
     def _row(self, outcome: Outcome) -> dict[str, Any]:
         handler = self.loader.photons.get(outcome.photon)
         state = str(handler.state) if handler is not None else "unloaded"
         return {**attrs.asdict(outcome), "state": state}
+
+
+def _failures(error: LuminalError, phase: str) -> list[dict[str, Any]]:
+    """Return what *error* says of each photon; a group has an error for each."""
+    errors = error.exceptions if isinstance(error, PhotonBatchError) else (error,)
+    return [
+        {"photon": each.photon, "problem": attrs.asdict(Problem.of(each, phase))}
+        for each in errors
+        if isinstance(each, LuminalError)
+    ]
 
 
 def _plain(problem: Problem | None) -> dict[str, Any] | None:
