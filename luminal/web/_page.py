@@ -159,6 +159,7 @@ def _template() -> Any:
     )
     environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
     environment.filters["short_path"] = _short_path
+    environment.filters["quoted"] = _quoted
     environment.globals["lines_of"] = _lines_of
     environment.globals["editor"] = _editor
     environment.globals["event_styles"] = EVENT_STYLES
@@ -171,8 +172,6 @@ _MOST_LOGGED = 20
 
 def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
     """Return what is shown of each photon, those that fail first."""
-    from urllib.parse import quote
-
     logs: dict[str, list[dict[str, Any]]] = {}
     for event in snapshot.events or ():
         problem = event.problem
@@ -194,7 +193,7 @@ def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
     rows = []
     seen: dict[str, int] = {}
     for photon in sorted(snapshot.photons, key=lambda photon: not photon.is_failing):
-        anchor = f"photon-{quote(photon.name, safe='')}"
+        anchor = f"photon-{_quoted(photon.name)}"
         count = seen[anchor] = seen.get(anchor, 0) + 1
         settings = [f"{key} = {value}" for key, value in photon.settings.items()]
         facts = {
@@ -215,6 +214,13 @@ def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _quoted(name: str) -> str:
+    """Return *name* as a part of an id; it may have bytes that are no text."""
+    from urllib.parse import quote
+
+    return quote(name.encode(errors="surrogatepass"), safe="")
 
 
 _EDITOR = "vscode://file{path}:{line}"

@@ -33,17 +33,28 @@
         old.removeAttribute(attribute.name);
       }
     }
+    // A photon that begins to fail opens.
+    if (old.dataset.failing === "0" && now.dataset.failing === "1") {
+      for (const details of old.querySelectorAll("details")) details.open = true;
+    }
     for (const { name, value } of now.attributes) {
       if (name === "open") continue;
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
-    const oldChildren = [...old.childNodes];
-    const newChildren = [...now.childNodes];
-    newChildren.forEach((child, index) => {
-      if (oldChildren[index]) update(oldChildren[index], child);
-      else old.append(child);
-    });
-    oldChildren.slice(newChildren.length).forEach((child) => child.remove());
+    // What has an id is the same thing wherever it is now; other children by position.
+    const known = new Map([...old.children].map((child) => [child.id, child]));
+    let at = old.firstChild;
+    for (const child of [...now.childNodes]) {
+      const same = child.id ? known.get(child.id) : at && !at.id && at;
+      if (same && same === at) at = at.nextSibling;
+      else old.insertBefore(same || child, at);
+      if (same) update(same, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
   };
 
   // Filter and sort. The choice stands in the address, so that it can be passed on.
@@ -96,7 +107,7 @@
   // A link to a photon opens its details.
   const openTarget = () => {
     const target = document.getElementById(location.hash.slice(1));
-    const details = target?.querySelector?.(".more details");
+    const details = target?.querySelector?.("details");
     if (details) details.open = true;
     target?.scrollIntoView?.();
   };

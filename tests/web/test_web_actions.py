@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from luminal.errors import LuminalError
 from luminal.managers import Loader
 from luminal.testing import Host
 from luminal.web import Server, create_app, render_page, serve, snapshot_of
@@ -165,4 +166,27 @@ def test_buttons_search_sort_and_links_in_a_browser(
         browser.open(f"{server.url}?state=running#photon-geo")
         assert browser.run(shown) == ["geo"]
         assert browser.run("return document.querySelector('#photon-geo details').open")
+        # What is open stays so with its photon, also where another comes before it.
+        browser.open(server.url)
+        browser.until("return document.getElementById('live').textContent === 'live'")
+        browser.run("document.querySelector('#photon-geo details').open = true")
+        host.write("bad.py", BAD)
+        with pytest.raises(LuminalError):
+            host.run()
+        browser.until("return document.getElementById('photon-bad')")
+        opened = (
+            "return [...document.querySelectorAll('#photons-part tbody')]"
+            ".filter((each) => each.querySelector('details').open)"
+            ".map((each) => each.dataset.name).sort()"
+        )
+        assert browser.run(opened) == ["bad", "broken", "geo", "wrong"]
         assert browser.complaints() == []
+
+
+BAD = """
+from luminal import IPhoton
+
+class Photon(IPhoton):
+    def start(self):
+        raise KeyError("bad")
+"""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from luminal.hooks import HookStatistics
 from luminal.managers import Loader
 from luminal.model import Event, EventKind, Problem
 from luminal.testing import Host
@@ -121,8 +122,8 @@ def test_keys_reach_everything(browser: Chrome, url: str) -> None:
         )
     sections = ["#failures", "#photons", "#changes", "#hooks", "#timeline"]
     assert seen[:6] == ["#photons", *sections]
-    assert seen.count("SUMMARY") == 3
-    assert {"q", "state", "sort", "#photon-geo"} <= {*seen}
+    assert seen.count("SUMMARY") >= 5  # two failures, three photons
+    assert {"q", "state", "sort", "#photon-broken"} <= {*seen}
     assert any(each.startswith("vscode://file/") for each in seen)
 
 
@@ -205,6 +206,56 @@ def test_none_and_a_thousand_fit(
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.run(SCROLLING) == []
     assert browser.run(FAINT) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_sixty_photons_are_rows_that_open(
+    browser: Chrome, tmp_path: Path, width: int
+) -> None:
+    """Each that runs is one line, also on a phone; those that fail are open."""
+    problem = Problem("LUM110", "start", "could not be started", "/p/p0.py", 3)
+    photons = tuple(
+        PhotonSnapshot(
+            *(f"p{at}", "failed" if at < 2 else "running", 1, 1.0, f"/p/p{at}.py"),
+            problem=problem if at < 2 else None,
+            description=f"about {at}",
+        )
+        for at in range(60)
+    )
+    hooks = tuple(
+        HookStatistics(photon.name, hook, 1, 7, 0, 0.1, 0, 0)
+        for photon in photons
+        for hook in ("locate", "report")
+    )
+    events = tuple(
+        Event(EventKind.STARTED, photon.name, 1, at=float(at))
+        for at, photon in enumerate(photons * 2)
+    )
+    failures = tuple(
+        Failure(f"p{at}", problem, 1.0, is_current=at < 2) for at in range(9)
+    )
+    snapshot = HostSnapshot(1, "app", 1.0, photons, failures, events, hooks=hooks)
+    file = tmp_path / "report.html"
+    file.write_text(render_page(snapshot), encoding="utf-8")
+    browser.look(width, "light")
+    browser.open(f"{file.as_uri()}#photon-p30")
+    opened = (
+        "return [...document.querySelectorAll('#photons-part details[open]')]"
+        ".map((each) => each.textContent)"
+    )
+    assert browser.run(opened) == ["p0", "p1", "p30"]
+    low = (
+        "return [...document.querySelectorAll('#photons-part tbody')]"
+        ".filter((each) => each.offsetHeight < 45).length"
+    )
+    assert browser.run(low) == 57
+    more = "return document.querySelector('#photon-p31 .more').checkVisibility()"
+    assert not browser.run(more)
+    browser.run("document.querySelector('#photon-p31 summary').click()")
+    assert browser.run(more)
+    assert browser.run("return document.documentElement.scrollHeight") < 8 * 900
+    assert browser.run(SCROLLING) == []
+    assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -76,7 +76,9 @@ def test_it_shows_states_and_reasons(loader: Loader, url: str) -> None:
     loader.hook.locate(place="here")
     status, _, page = ask(url)
     assert status == 200
-    assert re.search(r'geo</a></th>\s*<td class="tag good">running', page)
+    assert re.search(
+        r'geo</summary></details></th>\s*<td class="tag good">running', page
+    )
     assert "reason: could not be started [LUM110]" in page
     assert "reason: is not valid Python [LUM104]" in page
     assert "<b>2 │ class Wrong(IPhoton:</b>" in page
