@@ -239,6 +239,7 @@ def discover(
         path=path,
         roots=roots,
     )
+    began = time.perf_counter()
     for directory in request.directories:
         _check_directory(directory)
     kept = None
@@ -247,6 +248,7 @@ def discover(
         kept = Index(request, SealedStore(place))
         answer = kept.answer()
         if answer is not None:
+            answer.seconds = time.perf_counter() - began
             return answer
     # Syntax trees and imports make many objects without cycles, and the collector would
     # visit all that the process has again and again.
@@ -263,7 +265,9 @@ def discover(
     finally:
         if is_collecting:
             gc.enable()
-    return Discovered(found, files.warnings)
+    made = Discovered(found, files.warnings)
+    made.seconds = time.perf_counter() - began
+    return made
 
 
 def _has_finders_of_others() -> bool:
@@ -303,6 +307,7 @@ def discover_file(
     Raises:
         PhotonNotFoundError: There is no such file, or it is a directory.
     """
+    began = time.perf_counter()
     file = absolute(path)
     is_directory = os.path.isdir(file)
     if is_directory or not os.path.lexists(file):
@@ -320,7 +325,9 @@ def discover_file(
     found = find_candidates_in_file(
         file, base, api_version, files, absolute_roots(roots)
     )
-    return Discovered(found, files.warnings)
+    made = Discovered(found, files.warnings)
+    made.seconds = time.perf_counter() - began
+    return made
 
 
 def _check_directory(path: str) -> None:

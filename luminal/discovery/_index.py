@@ -36,9 +36,12 @@ class Discovered(Sequence["Candidate"]):
     Args:
         rows: Candidates, or rows that `luminal.discovery._index` has packed.
         warnings: Problems of what can be loaded nevertheless, or their packed values.
+
+    Attributes:
+        seconds: How long the discovery took; 0 if that is unknown.
     """
 
-    __slots__ = ("_rows", "_warnings")
+    __slots__ = ("_rows", "_warnings", "seconds")
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Discovered(Sequence["Candidate"]):
         # Private to this object; a row is replaced by the record that it means.
         self._rows: list[Candidate | bytes] = list(rows)
         self._warnings = tuple(warnings)
+        self.seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -7,6 +7,7 @@ leaves no trace, and the others are loaded all the same.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from contextlib import nullcontext
 from types import FunctionType, MappingProxyType, ModuleType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import Stopwatch
 from luminal._plain import (
     attribute_of,
     class_name,
@@ -353,6 +355,7 @@ class _Unit:
         self.choice = choice
         self.candidates: list[Candidate] = []
         self.attempt = attempt
+        self.stopwatch = Stopwatch()
         self.changes: InterpreterChanges = InterpreterChanges()
 
     def final_choice(self) -> Choice:
@@ -432,12 +435,15 @@ class BatchLoader:
             stage.discard()
             raise
         # From here to the registry nothing is awaited: all of it is in, or nothing.
+        began = time.perf_counter()
         stage.commit()
+        commit = {"commit": time.perf_counter() - began}
+        self.runtime.events.count_phases("load", commit)
         for unit, selected in zip(units, staged, strict=True):
             self._finish(unit, selected, result)
         self.registry.add(result.handlers)
         for handler in result.handlers:
-            self.runtime.emit(EventKind.LOADED, handler)
+            self.runtime.emit(EventKind.LOADED, handler, phases=handler.phases)
 
     def _group(
         self, candidates: Iterable[Candidate], choice: Choice, result: BatchResult
@@ -524,7 +530,7 @@ class BatchLoader:
             tracking = self.runtime.tracking_changes(
                 unit.changes, first.name, first.location
             )
-            with stage.attempt() as attempt, tracking:
+            with unit.stopwatch.running(), stage.attempt() as attempt, tracking:
                 unit.attempt = attempt
                 is_new = unit.name not in self.world.generations
                 if is_new and isinstance(unit.origin, DistributionOrigin):
@@ -549,11 +555,14 @@ class BatchLoader:
         self, unit: _Unit, selected: Result[list[Selected]], result: BatchResult
     ) -> None:
         """Add the Handlers and the outcomes of *unit* to *result*."""
+        phases = unit.stopwatch.seconds()
+        self.runtime.events.count_phases("load", phases)
         if selected.error is not None:
-            self._reject(unit.candidates, selected.error, result)
+            self._reject(unit.candidates, selected.error, result, phases)
             return
         for chosen in selected.value or ():
             handler = self._handler(chosen, unit)
+            handler._life.phases = phases
             handler._changes.absorb(unit.changes)
             result.handlers.append(handler)
             copies = self.world.copies_of_host(unit.name)
@@ -579,6 +588,7 @@ class BatchLoader:
         candidates: Sequence[Candidate],
         cause: BaseException,
         result: BatchResult,
+        phases: Mapping[str, float],
     ) -> None:
         """Add that the unit of *candidates* could not be loaded because of *cause*.
 
@@ -591,7 +601,7 @@ class BatchLoader:
         result.errors.append(error)
         problem = Problem.of(error, phase)
         for candidate in candidates:
-            self._leave_out(candidate, EventKind.REJECTED, problem, result)
+            self._leave_out(candidate, EventKind.REJECTED, problem, result, phases)
 
     def _leave_out(
         self,
@@ -599,6 +609,7 @@ class BatchLoader:
         kind: EventKind,
         problem: Problem,
         result: BatchResult,
+        phases: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Add that *candidate* is not loaded, and emit an event of *kind*."""
         is_skipped = kind is EventKind.SKIPPED
@@ -609,9 +620,10 @@ class BatchLoader:
                 candidate.origin,
                 candidate.location,
                 problem=problem,
+                phases=dict(phases),
             )
         )
-        self.runtime.emit_candidate(kind, candidate, problem)
+        self.runtime.emit_candidate(kind, candidate, problem, dict(phases))
 
     async def unload_batch(
         self, by_file: Mapping[str, list[Handler]], is_forced: bool

@@ -96,6 +96,7 @@ class InterpreterPolicy:
         try:
             yield
             difference = changes.note(before, self)
+            self.events.state_changes.update(c.facet for c in difference.changes)
             self._refuse(difference, photon, file)
             for change in difference.changes:
                 if self.policy(change) == "warn":

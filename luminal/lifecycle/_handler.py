@@ -35,7 +35,7 @@ from luminal.model import (
 from luminal.supervise import Leftover, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from luminal.interfaces import PhotonContext
     from luminal.loading import Choice, Generation
@@ -85,6 +85,7 @@ class Life:
     problem: Problem | None = None
     leftovers: tuple[Leftover, ...] = ()
     scope: Scope | None = None
+    phases: Mapping[str, float] = attrs.Factory(dict)
 
 
 @attrs.define(eq=False, repr=False, init=False)
@@ -222,6 +223,14 @@ class Handler:
         self._life.problem = problem
 
     @property
+    def phases(self) -> Mapping[str, float]:
+        """How many seconds each phase took that led to the present generation.
+
+        Those of its load and start, or of the swap; see `luminal.model.Event`.
+        """
+        return self._life.phases
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
         """What this generation's code has raised and Luminal has contained.
 
@@ -283,7 +292,14 @@ class Handler:
         candidate = life.candidate
         origin = candidate.origin if candidate is not None else ""
         return Outcome(
-            self.name, result, origin, self.filepath, self.number, problem, warnings
+            self.name,
+            result,
+            origin,
+            self.filepath,
+            self.number,
+            problem,
+            warnings,
+            life.phases,
         )
 
     async def start(self) -> None:
@@ -344,12 +360,19 @@ class Handler:
                     raise
                 raise start_failure(error, self.name, self.filepath) from error
             self._go(Step.STARTED)
-            self._life.problem = None
+            life = self._life
+            life.problem = None
+            seconds = time.perf_counter() - began
+            phases = {"start": seconds}
+            if prepare is None:  # no swap, which counts its own
+                self._runtime.events.count_phases("load", phases)
+                life.phases = {**life.phases, **phases}
             self._runtime.emit(
                 EventKind.STARTED,
                 self,
-                seconds=time.perf_counter() - began,
-                hooks=self._runtime.plugins.hook_names(self._life.instance),
+                seconds=seconds,
+                hooks=self._runtime.plugins.hook_names(life.instance),
+                phases=phases,
             )
 
     def _begin(self) -> Scope:
@@ -407,18 +430,21 @@ class Handler:
                 return state is State.STOPPED
             self._go(Step.STOP)
             problem: Problem | None = None
+            phases: Mapping[str, float] = {}
             hooks = self._runtime.plugins.hook_names(self._life.instance)
             try:
                 if self._runtime.unregister(self) and not force_stop:
                     await self._runtime.drain(self)
+                began = time.perf_counter()
                 problem = await self._end(force_stop)
+                phases = {"finalize": time.perf_counter() - began}
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and it is stopped.
                 problem = Problem.of(finalize_failure(error, self.filepath), "finalize")
                 raise
             finally:
                 step = Step.FAIL if problem is not None else Step.STOPPED
-                self._finish(step, EventKind.FINALIZED, problem, hooks)
+                self._finish(step, EventKind.FINALIZED, problem, hooks, phases)
             return problem is None
 
     def _finish(
@@ -427,6 +453,7 @@ class Handler:
         kind: EventKind,
         problem: Problem | None,
         hooks: tuple[str, ...] = (),
+        phases: Mapping[str, float] | None = None,
     ) -> None:
         """Note that the photon runs no more, however that came about."""
         life = self._life
@@ -434,7 +461,11 @@ class Handler:
             life.instance = None
         life.problem = problem
         self._go(step)
-        self._runtime.emit(kind, self, problem=problem, hooks=hooks)
+        if phases:
+            self._runtime.events.count_phases(self._runtime.end_of(self), phases)
+        self._runtime.emit(
+            kind, self, problem=problem, hooks=hooks, phases=phases or {}
+        )
 
     async def _end(self, is_forced: bool) -> Problem | None:
         """Finalize the photon and close its scope; return what went wrong.

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -34,7 +34,7 @@ from luminal.errors import (
     did_you_mean,
 )
 from luminal.hooks import PluginManager
-from luminal.hooks._totals import begin_anew_in_forks
+from luminal.hooks._totals import Total, begin_anew_in_forks
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._contained import Failures
 from luminal.lifecycle._steps import (
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = ["Events", "Runtime", "UnknownHooks"]
 
 _NOTHING = nullcontext()
+_NO_PHASES: Mapping[str, float] = {}
 _OWN = DefaultLifecycle()
 _OWN_NAME = "luminal.lifecycle"
 
@@ -109,6 +110,9 @@ _IDLE = 5.0
 _MOST_COUNTED = 10_000
 """Pairs of a kind of event and a photon that are counted each by itself."""
 
+_MOST_UNCOUNTED = 1000
+"""Steps whose phases are added up at once, though nobody asks."""
+
 _FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED})
 
 
@@ -125,6 +129,8 @@ class Events:
         failures: How many times a subscriber has raised.
         counts: (kind, photon) → how many such events there were, and the seconds that
             they took. Of photons beyond some thousands, the name is empty.
+        state_changes: Facet of the interpreter's shared state → how often photons have
+            changed it, where the host watches that.
         dropped: How many events found the queue of a subscriber full.
         report_failure: Called with such a subscriber, and what it has raised.
     """
@@ -138,6 +144,9 @@ class Events:
         self.failures: int = failures
         self.dropped: int = 0
         self.counts: dict[tuple[EventKind, str], tuple[int, float]] = {}
+        self._phases: dict[tuple[str, str], Total] = {}
+        self._uncounted: deque[tuple[str, Mapping[str, float]]] = deque()
+        self.state_changes: Counter[str] = Counter()
         self.report_failure = report_failure
         # Replaced as a whole, so that emitting needs no lock.
         self._subscribers: tuple[Callable[[Event], object], ...] = ()
@@ -154,7 +163,8 @@ class Events:
         """
         self._lock = threading.RLock()
         self.failures = self.dropped = 0
-        self.counts = {}
+        self.counts, self._phases, self.state_changes = {}, {}, Counter()
+        self._uncounted.clear()
         for subscriber in self._subscribers:
             if isinstance(subscriber, _Queue):
                 subscriber.begin_anew()
@@ -241,6 +251,31 @@ class Events:
                 key = (event.kind, "")
             count, seconds = self.counts.get(key, (0, 0.0))
             self.counts[key] = (count + 1, seconds + event.seconds)
+
+    def count_phases(self, step: str, phases: Mapping[str, float]) -> None:
+        """Add the seconds of each phase of one step to `phases`."""
+        self._uncounted.append((step, phases))
+        if len(self._uncounted) >= _MOST_UNCOUNTED:
+            self._add_uncounted()
+
+    @property
+    def phases(self) -> Mapping[tuple[str, str], Total]:
+        """(step, phase) → how long each was; steps are ``load``, ``swap``, ``unload``.
+
+        Added up when it is asked for: a reload pays for keeping the numbers only.
+        """
+        self._add_uncounted()
+        return self._phases
+
+    def _add_uncounted(self) -> None:
+        with self._lock:
+            while self._uncounted:
+                step, phases = self._uncounted.popleft()
+                for name, seconds in phases.items():
+                    total = self._phases.get((step, name))
+                    if total is None:
+                        total = self._phases[step, name] = Total()
+                    total.time(int(seconds * 1e9), 1)
 
     def _emit_deferred(self) -> None:
         while self._deferred:
@@ -637,7 +672,16 @@ class Runtime:
             problem = Problem.of(late, "drain")
             # It is finalized next: no call may be led to it after that.
             self.plugins.abandon(handler.instance)
-        self.emit(EventKind.DRAINED, handler, seconds=seconds, problem=problem)
+        phases = {"drain": seconds}
+        self.events.count_phases(self.end_of(handler), phases)
+        self.emit(
+            EventKind.DRAINED, handler, seconds=seconds, problem=problem, phases=phases
+        )
+
+    def end_of(self, handler: Handler) -> str:
+        """Return whether a photon ends because of a ``swap`` or an ``unload``."""
+        known = self.registry.get(handler.name) if self.registry is not None else None
+        return "unload" if known is handler else "swap"
 
     def emit(
         self,
@@ -650,6 +694,7 @@ class Runtime:
         hooks: tuple[str, ...] = (),
         files: tuple[str, ...] = (),
         photons: tuple[str, ...] = (),
+        phases: Mapping[str, float] = _NO_PHASES,
     ) -> None:
         """Emit an event about a loaded photon.
 
@@ -662,6 +707,7 @@ class Runtime:
             hooks: Names of the hooks whose implementations have changed.
             files: Paths of the files that have changed.
             photons: Names of the photons that the same step concerns.
+            phases: Seconds of each phase of it.
         """
         # Not by the Handler's properties: each reload emits several events.
         name, life = handler.name, handler._life
@@ -678,23 +724,35 @@ class Runtime:
                 hooks=hooks,
                 files=files,
                 photons=photons,
+                phases=phases,
             )
         )
         if kind is EventKind.UNLOADED:
             self.failures.forget(name)
 
     def emit_candidate(
-        self, kind: EventKind, candidate: Candidate, problem: Problem | None = None
+        self,
+        kind: EventKind,
+        candidate: Candidate,
+        problem: Problem | None = None,
+        phases: Mapping[str, float] = _NO_PHASES,
     ) -> None:
         """Emit an event about a photon that is not loaded."""
-        self.events.emit(
-            Event(kind, candidate.name, file=candidate.location, problem=problem)
-        )
+        name, place = candidate.name, candidate.location
+        event = Event(kind, name, file=place, problem=problem, phases=phases)
+        self.events.emit(event)
 
-    def emit_discovered(self, candidates: Iterable[Candidate]) -> None:
-        """Emit an event for each of the *candidates* that the host has found."""
+    def emit_discovered(
+        self, candidates: Iterable[Candidate], phases: Mapping[str, float]
+    ) -> None:
+        """Emit an event for each of the *candidates* that the host has found.
+
+        Args:
+            candidates: Of one discovery.
+            phases: How long it took.
+        """
         for candidate in candidates:
-            self.emit_candidate(EventKind.DISCOVERED, candidate)
+            self.emit_candidate(EventKind.DISCOVERED, candidate, phases=phases)
 
 
 def _mark_for(project: str) -> None:

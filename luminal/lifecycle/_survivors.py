@@ -23,6 +23,7 @@ from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from luminal.lifecycle._runtime import Events
     from luminal.loading import Generation
@@ -71,10 +72,25 @@ class Survivors:
 
     def __init__(self, events: Events) -> None:
         self.events = events
+        # Key → a weak reference to a generation that was replaced or has ended.
+        self._replaced: dict[object, weakref.ref[Generation]] = {}
         self._ended: list[_Ended] = []
         self._is_due: bool = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: threading.Lock = threading.Lock()
+
+    def note_replaced(self, generations: Iterable[Generation]) -> None:
+        """Note that others serve instead; see `replaced`."""
+        known = self._replaced
+        for each in generations:
+            forget = functools.partial(_forget, known, each.key)
+            known[each.key] = weakref.ref(each, forget)
+
+    def replaced(self) -> list[Generation]:
+        """Return what was replaced or has ended, and is still in memory."""
+        # Other threads add meanwhile, and the garbage collector removes.
+        found = [reference() for reference in tuple(self._replaced.values())]
+        return [generation for generation in found if generation is not None]
 
     def watch(self, generation: Generation, photon: str, file: str) -> None:
         """Look at *generation* later; nothing of it is kept.
@@ -84,6 +100,7 @@ class Survivors:
             photon: Name of the photon.
             file: Its file.
         """
+        self.note_replaced([generation])
         one = _Ended(weakref.ref(generation), photon, generation.number, file)
         with self._lock:
             self._ended.append(one)
@@ -188,6 +205,10 @@ class Survivors:
                     EventKind.LEAKED, one.photon, one.number, one.file, problem=problem
                 )
             )
+
+
+def _forget(known: dict[object, Any], key: object, _: object) -> None:
+    known.pop(key, None)
 
 
 def _alive(ended: list[_Ended]) -> list[_Ended]:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import attrs
 
+from luminal._phases import enter, phase
 from luminal.loading._importer import PhotonLoader
 from luminal.loading._late import read_late_units
 from luminal.loading._origin import ModuleLocation, find_below
@@ -527,6 +528,7 @@ class Generation:
         self._executing.add(fullname)
         self.host.expose(fullname, module, self)
         self.host.executing(self, source)
+        before = enter("execute")
         try:
             exec(code, names)  # noqa: S102 - running photons is the purpose
         except BaseException:
@@ -535,6 +537,7 @@ class Generation:
             take_back([names])
             raise
         finally:
+            enter(before)
             self._executing.discard(fullname)
         module = self.host.executed(fullname, module, self)
         self.modules[fullname] = module
@@ -579,7 +582,8 @@ class Generation:
         self.modules[fullname] = module
         self.host.expose(fullname, module, self)
         try:
-            loader.exec_module(module)
+            with phase("execute"):
+                loader.exec_module(module)
         except BaseException:
             del self.modules[fullname]
             self.host.withdraw(fullname, module)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from luminal._phases import enter, phase
 from luminal.compiling import compile_text
 from luminal.discovery import read_bytes
 from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
@@ -75,9 +76,14 @@ def read_source(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It is no regular file, too large, or not readable.
     """
-    # Discovery has checked it, or running code imports it.
-    data, _ = read_bytes(path, is_known=True)
-    return SourceFile(path, data, sha512(data).hexdigest())
+    before = enter("read")
+    try:
+        # Discovery has checked it, or running code imports it.
+        data, _ = read_bytes(path, is_known=True)
+        enter("hash")
+        return SourceFile(path, data, sha512(data).hexdigest())
+    finally:
+        enter(before)
 
 
 VERSIONS = 3
@@ -158,12 +164,13 @@ class CodeCache:
         code = self._codes.get(key)
         if code is not None:
             return code
-        code = None if is_new else self._from_disk(source)
-        if code is None:
-            code, packed = compile_source(source)
-            if not is_new:
-                self._keep(source, code, packed)
-            self._forget_older(source)
+        with phase("compile"):
+            code = None if is_new else self._from_disk(source)
+            if code is None:
+                code, packed = compile_source(source)
+                if not is_new:
+                    self._keep(source, code, packed)
+                self._forget_older(source)
         if len(self._codes) >= self.limit:
             with self._lock:
                 while len(self._codes) >= self.limit:
@@ -302,7 +309,9 @@ def read_installed_files(origin: DistributionOrigin) -> Pinned | None:
             raise PhotonTornError(
                 error.what, file=path, why=error.why, hint=_INSTALL_AGAIN
             ) from error
-        if digest and digest != digest_of(source):
+        with phase("hash"):
+            is_other = digest and digest != digest_of(source)
+        if is_other:
             raise PhotonTornError(
                 "is not what its RECORD says",
                 file=path,

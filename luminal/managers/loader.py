@@ -367,6 +367,17 @@ class Loader:
         return self._runtime.events
 
     @property
+    def old_generations(self) -> int:
+        """How many generations do not serve any more and are still in memory.
+
+        Calls of them are under way, they are on the way to their end, or Python has not
+        collected them yet.
+        """
+        serving = self._world.generations
+        replaced = self._runtime.survivors.replaced()
+        return sum(serving.get(each.unit) is not each for each in replaced)
+
+    @property
     def changes(self) -> tuple[SwapChanges, ...]:
         """Which files the latest 20 swaps have changed, oldest first."""
         return tuple(self._runtime.changes)
@@ -947,7 +958,9 @@ class Loader:
             if before is None or (candidate.enabled and not before.enabled):
                 known[candidate.name] = candidate
         warned = [problem for each in found for problem in each.warnings]
-        return Discovered(known.values(), warned)
+        made = Discovered(known.values(), warned)
+        made.seconds = sum(each.seconds for each in found)
+        return made
 
     def _installed(self) -> list[tuple[object, Any]]:
         """Return (plugin, distribution) of the photons that distributions brought."""
@@ -1092,13 +1105,19 @@ class Loader:
         elif found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self._runtime.emit_discovered(candidates)
+        phases = {}
+        if isinstance(candidates, Discovered):
+            phases["discover"] = candidates.seconds
+        self._runtime.emit_discovered(candidates, phases)
         return candidates
 
     async def _load(
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
     ) -> BatchResult:
         if isinstance(candidates, Discovered):
+            if candidates.seconds:
+                phases = {"discover": candidates.seconds}
+                self.events.count_phases("load", phases)
             for problem in candidates.warnings:
                 warnings.warn(LuminalWarning(str(problem.error(""))), stacklevel=3)
         async with self._free_lock():

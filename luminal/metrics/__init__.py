@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from luminal.metrics._snapshot import (
         EventTotal,
         MetricsSnapshot,
+        PhaseTotal,
         PhotonMetrics,
         snapshot,
     )
@@ -31,6 +32,7 @@ __all__ = [
     "CONTENT_TYPE",
     "EventTotal",
     "MetricsSnapshot",
+    "PhaseTotal",
     "PhotonMetrics",
     "create_app",
     "observe_opentelemetry",
@@ -47,7 +49,13 @@ __getattr__, __dir__ = lazy_attributes(
         "_app": ("create_app",),
         "_opentelemetry": ("observe_opentelemetry",),
         "_prometheus": ("register_prometheus",),
-        "_snapshot": ("EventTotal", "MetricsSnapshot", "PhotonMetrics", "snapshot"),
+        "_snapshot": (
+            "EventTotal",
+            "MetricsSnapshot",
+            "PhaseTotal",
+            "PhotonMetrics",
+            "snapshot",
+        ),
         "_text": ("CONTENT_TYPE", "to_text"),
     },
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from luminal.hooks import HookTotal
     from luminal.metrics._snapshot import MetricsSnapshot
 
-__all__ = ["BOUNDS", "BOUND_LABELS", "Family", "Histogram", "families"]
+__all__ = ["BOUNDS", "BOUND_LABELS", "STEPS", "Family", "Histogram", "families"]
 
 _LONGEST: Final = 100
 """Characters of a label; what is longer is cut."""
@@ -39,6 +39,9 @@ BOUNDS: Final = bounds()[_MERGED - 1 :]
 
 BOUND_LABELS: Final = tuple("+Inf" if b == float("inf") else repr(b) for b in BOUNDS)
 """The same as Prometheus writes them."""
+
+STEPS: Final = ("load", "swap", "unload")
+"""What has phases."""
 
 Labels = tuple[str, ...]
 
@@ -101,6 +104,7 @@ def families(snapshots: Sequence[MetricsSnapshot]) -> list[Family]:
             _add_hook(hooks, key, row)
         _add_photons(others, host, one, label)
         _add_events(others, host, one, label)
+        _add_phases(others, host, one)
     return [f for f in (*hooks.values(), *others.values()) if f.samples]
 
 
@@ -165,15 +169,21 @@ def _add_hook(to: dict[str, Family], key: Labels, row: HookTotal) -> None:
     if row.seconds_on_loop:
         to["loop_seconds_total"].add(key, row.seconds_on_loop)
     if row.timed:
-        counts = (sum(row.buckets[:_MERGED]), *row.buckets[_MERGED:])
-        cumulative, seconds = tuple(accumulate(counts)), row.seconds
-        samples = to["duration_seconds"].samples
-        before = samples.get(key)
-        if isinstance(before, Histogram):
-            pairs = zip(before.cumulative, cumulative, strict=True)
-            cumulative = tuple([a + b for a, b in pairs])
-            seconds += before.seconds
-        samples[key] = Histogram(cumulative, seconds)
+        _add_histogram(to["duration_seconds"], key, row.buckets, row.seconds)
+
+
+def _add_histogram(
+    to: Family, key: Labels, buckets: Sequence[int], seconds: float
+) -> None:
+    """Add *buckets* to the histogram of the labels *key*."""
+    counts = (sum(buckets[:_MERGED]), *buckets[_MERGED:])
+    cumulative = tuple(accumulate(counts))
+    before = to.samples.get(key)
+    if isinstance(before, Histogram):
+        pairs = zip(before.cumulative, cumulative, strict=True)
+        cumulative = tuple([a + b for a, b in pairs])
+        seconds += before.seconds
+    to.samples[key] = Histogram(cumulative, seconds)
 
 
 def _other_families() -> dict[str, Family]:
@@ -209,6 +219,33 @@ def _other_families() -> dict[str, Family]:
             "Time that these steps took, such as loading, starting and draining.",
             (*of_photon, "kind"),
         ),
+        *[
+            (
+                f"{step}_phase_seconds",
+                "histogram",
+                f"Time of each phase of {step}s; phases do not overlap.",
+                ("host", "phase"),
+            )
+            for step in STEPS
+        ],
+        (
+            "drain_seconds",
+            "histogram",
+            "Time until no call was under way on what a swap or an unload ended.",
+            ("host",),
+        ),
+        (
+            "old_generations",
+            "gauge",
+            "Generations that do not serve any more and are still in memory.",
+            ("host",),
+        ),
+        (
+            "shared_state_changes_total",
+            "counter",
+            "Changes of the interpreter's shared state, where that is watched.",
+            ("host", "facet"),
+        ),
         (
             "subscriber_failures_total",
             "counter",
@@ -241,8 +278,19 @@ def _add_photons(
                 to["photon_state"].add((host, name, state.value), is_in)
             else:
                 to["photon_state"].samples[host, name, state.value] = is_in
+    to["old_generations"].add((host,), one.old_generations)
+    for facet, changes in one.shared_state_changes.items():
+        to["shared_state_changes_total"].add((host, _cut(facet)), changes)
     to["subscriber_failures_total"].add((host,), one.subscriber_failures)
     to["events_dropped_total"].add((host,), one.events_dropped)
+
+
+def _add_phases(to: dict[str, Family], host: str, one: MetricsSnapshot) -> None:
+    for row in one.phases:
+        key, given = (host, row.phase), (row.buckets, row.seconds)
+        _add_histogram(to[f"{row.step}_phase_seconds"], key, *given)
+        if row.phase == "drain":
+            _add_histogram(to["drain_seconds"], (host,), *given)
 
 
 def _add_events(

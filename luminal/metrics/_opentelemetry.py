@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.errors import MissingExtraError
-from luminal.metrics._families import Family, Histogram, families
+from luminal.metrics._families import STEPS, Family, Histogram, families
 from luminal.metrics._snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _COUNTERS: Final = {
     "luminal_swaps_total": ("luminal.swaps", "{swap}"),
     "luminal_events_total": ("luminal.events", "{event}"),
     "luminal_event_seconds_total": ("luminal.event_time", "s"),
+    "luminal_shared_state_changes_total": ("luminal.shared_state_changes", "{change}"),
     "luminal_events_dropped_total": ("luminal.events_dropped", "{event}"),
     "luminal_subscriber_failures_total": ("luminal.subscriber_failures", "{error}"),
 }
@@ -37,10 +38,18 @@ _GAUGES: Final = {
     "luminal_hook_calls_estimated": ("luminal.hook.calls_estimated", "{call}"),
     "luminal_hook_in_flight": ("luminal.hook.in_flight", "{call}"),
     "luminal_photon_generation": ("luminal.photon.generation", "1"),
+    "luminal_old_generations": ("luminal.old_generations", "{generation}"),
     "luminal_photon_state": ("luminal.photon.state", "1"),
 }
 # The API has no observable histogram: of each there are the sum and the count.
-_HISTOGRAMS: Final = {"luminal_hook_duration_seconds": "luminal.hook.duration"}
+_HISTOGRAMS: Final = {
+    "luminal_hook_duration_seconds": ("luminal.hook.duration", "{call}"),
+    "luminal_drain_seconds": ("luminal.drain", "{photon}"),
+    **{
+        f"luminal_{step}_phase_seconds": (f"luminal.{step}.phase", "{phase}")
+        for step in STEPS
+    },
+}
 
 
 class _Reader:
@@ -112,8 +121,8 @@ def observe_opentelemetry(
     for name, (instrument, unit) in _GAUGES.items():
         callbacks = observing(name, instrument, _same)
         meter.create_observable_gauge(instrument, callbacks, unit=unit)
-    for name, instrument in _HISTOGRAMS.items():
-        for part, unit, read in (("sum", "s", _sum), ("count", "{call}", _count)):
+    for name, (instrument, counted) in _HISTOGRAMS.items():
+        for part, unit, read in (("sum", "s", _sum), ("count", counted, _count)):
             callbacks = observing(name, f"{instrument}.{part}", read)
             meter.create_observable_counter(f"{instrument}.{part}", callbacks, unit)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping  # noqa: TC003 - attrs resolves it
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from luminal.hooks import HookTotal
     from luminal.managers import Loader
 
-__all__ = ["EventTotal", "MetricsSnapshot", "PhotonMetrics", "snapshot"]
+__all__ = [
+    "EventTotal",
+    "MetricsSnapshot",
+    "PhaseTotal",
+    "PhotonMetrics",
+    "snapshot",
+]
 
 
 @attrs.frozen
@@ -49,6 +56,37 @@ class EventTotal:
 
 
 @attrs.frozen
+class PhaseTotal:
+    """How long a phase took, in all loads, swaps or unloads.
+
+    Attributes:
+        step: ``load``, ``swap`` or ``unload``. Rejected swaps are swaps too.
+        phase: One of the phases of a `luminal.model.Event`.
+        count: How often there was such a phase: once for each file or distribution that
+            was loaded, for each swap, and for each photon that was drained or
+            finalized.
+        seconds: How long they took together.
+        buckets: The number of them by time, see `luminal.hooks.records.bounds`.
+    """
+
+    step: str
+    phase: str
+    count: int
+    seconds: float
+    buckets: tuple[int, ...]
+
+    def quantile(self, part: float) -> float:
+        """Return the seconds within which *part* of them ended, within a factor of two.
+
+        Args:
+            part: From 0 to 1, such as 0.95.
+        """
+        from luminal.hooks.records import quantile
+
+        return quantile(self.buckets, part)
+
+
+@attrs.frozen
 class MetricsSnapshot:
     """The numbers of a host at one moment. Those of counters never fall.
 
@@ -59,8 +97,13 @@ class MetricsSnapshot:
         photons: The loaded photons.
         hooks: What each photon did in each hook, over all its generations.
         events: How often each step of each photon was taken.
+        phases: How long each phase of loads, swaps and unloads took.
         subscriber_failures: How often a subscriber of events has raised.
         events_dropped: How many events found the queue of a subscriber full.
+        old_generations: How many generations do not serve any more and are still in
+            memory: calls are under way, or Python has not collected them yet.
+        shared_state_changes: Kind of the interpreter's shared state → how often
+            photons have changed it; empty if the host does not watch it.
     """
 
     host: str
@@ -69,8 +112,11 @@ class MetricsSnapshot:
     photons: tuple[PhotonMetrics, ...]
     hooks: tuple[HookTotal, ...]
     events: tuple[EventTotal, ...]
+    phases: tuple[PhaseTotal, ...]
     subscriber_failures: int
     events_dropped: int
+    old_generations: int
+    shared_state_changes: Mapping[str, int] = attrs.field(hash=False)
 
 
 def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
@@ -102,6 +148,12 @@ def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
             EventTotal(str(kind), photon, count, seconds)
             for (kind, photon), (count, seconds) in tuple(events.counts.items())
         ),
+        phases=tuple(
+            PhaseTotal(*key, total.timed, total.nanoseconds / 1e9, (*total.buckets,))
+            for key, total in tuple(events.phases.items())
+        ),
         subscriber_failures=events.failures,
         events_dropped=events.dropped,
+        old_generations=loader.old_generations,
+        shared_state_changes=dict(events.state_changes),
     )

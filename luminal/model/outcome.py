@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import Mapping  # noqa: TC003 - attrs resolves it
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -55,6 +56,7 @@ class Outcome:
         generation: Number of the generation that serves, 0 where none does.
         problem: Why it was skipped or failed; None where it was loaded or started.
         warnings: What is wrong though it was loaded.
+        phases: Seconds of each phase so far, see `Event`.
     """
 
     photon: str
@@ -64,6 +66,7 @@ class Outcome:
     generation: int = 0
     problem: Problem | None = None
     warnings: tuple[Problem, ...] = ()
+    phases: Mapping[str, float] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(repr=False)
@@ -281,6 +284,10 @@ class Event:
         files: Of a swap, a rejection or its undoing: paths of the files that have
             changed; empty where it was asked for without a change.
         photons: Likewise: names of all photons of the same step.
+        phases: Of a load, start, swap, rejection, drain or finalization: seconds of
+            each phase that there was, such as ``read``, ``compile`` and ``execute``,
+            by the monotonic clock. They do not overlap. All photons of a file or a
+            swap share those of the same step.
     """
 
     kind: EventKind
@@ -293,6 +300,7 @@ class Event:
     hooks: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     photons: tuple[str, ...] = ()
+    phases: Mapping[str, float] = attrs.field(factory=dict, hash=False)
 
     def __str__(self) -> str:
         text = f"photon {self.photon!r} {self.kind}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import Stopwatch, phase
 from luminal.discovery import discover, fold
 from luminal.errors import (
     LuminalError,
@@ -789,7 +790,8 @@ class DirectoryWatch:
             File that has gone or changed → new files with photons that it had.
         """
         world, registry = self.batch_loader.world, self.batch_loader.registry
-        found = await run_in_thread(self._discover, 60.0, "luminal-discover")
+        with change.stopwatch.running():
+            found = await run_in_thread(self._discover, 60.0, "luminal-discover")
         candidates = found.value or ()
         new = {c.location for c in self._new_of(candidates, paths)}
         stay = {(c.location, fold(c.name)) for c in candidates}
@@ -906,11 +908,15 @@ class DirectoryWatch:
         """
         find = functools.partial(self._find_new, paths)
         registry = self.batch_loader.registry
-        found = await run_in_thread(find, 60.0, "luminal-discover")
+        stopwatch = Stopwatch()
+        with stopwatch.running():
+            found = await run_in_thread(find, 60.0, "luminal-discover")
         if found.error is not None:
             raise found.error
         candidates = found.value or ()
-        self.batch_loader.runtime.emit_discovered(candidates)
+        phases = stopwatch.seconds()
+        self.batch_loader.runtime.events.count_phases("load", phases)
+        self.batch_loader.runtime.emit_discovered(candidates, phases)
         # Where a folder has moved, photons of its old path still have their names.
         holders = (registry.get(c.name) for c in candidates)
         moved = {
@@ -961,12 +967,13 @@ class DirectoryWatch:
         reached = [d for d in self.directories if os.path.isdir(d)]
         if not reached:
             return ()
-        found = discover(
-            *reached,
-            group=None,
-            recursive=self.recursive,
-            roots=self.batch_loader.world.roots.declared,
-        )
+        with phase("discover"):
+            found = discover(
+                *reached,
+                group=None,
+                recursive=self.recursive,
+                roots=self.batch_loader.world.roots.declared,
+            )
         for problem in found.warnings:
             if problem not in self._warned:
                 self._warned.add(problem)

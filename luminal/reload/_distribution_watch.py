@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import Stopwatch
 from luminal.errors import LuminalError, PhotonDependencyError, PhotonTornError
 from luminal.lifecycle import forked_while_busy
 from luminal.loading import run_in_thread
@@ -161,6 +162,8 @@ class DistributionWatch:
     # What is installed; None while nothing was rejected.
     _installed: Installed | None = None
     _unsubscribe: Callable[[], None] = lambda: None
+    # Measures the discovery of what the next swap replaces.
+    _stopwatch: Stopwatch = attrs.Factory(Stopwatch)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch the directories of all distributions that are loaded, now and later.
@@ -357,8 +360,10 @@ class DistributionWatch:
         for gone in self._incomplete.keys() - loaded.keys():
             del self._incomplete[gone]
         upgrades: dict[str, Upgrade] = {}
-        disabled = self.reloader.registry.disabled
-        for name, found in find_upgrades(loaded, disabled).items():
+        self._stopwatch = Stopwatch()
+        with self._stopwatch.running():
+            installed = find_upgrades(loaded, self.reloader.registry.disabled)
+        for name, found in installed.items():
             if isinstance(found, LuminalError):
                 self._wait_or_reject(name, loaded[name], found)
                 continue
@@ -433,7 +438,7 @@ class DistributionWatch:
 
     async def _replace(self, names: set[str], upgrades: dict[str, Upgrade]) -> Reloaded:
         """Swap in the installed versions of some distributions, or none of them."""
-        change = Change()
+        change, self._stopwatch = Change(stopwatch=self._stopwatch), Stopwatch()
         before: dict[str, str] = {}
         for name in sorted(names):
             (handler, *_) = self._loaded()[name]

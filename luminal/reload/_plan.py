@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import Stopwatch, phase
 from luminal._plain import attribute_of, plain
 from luminal.discovery import (
     discover,
@@ -224,6 +225,7 @@ class Change:
         gone: Units whose file has gone, and whose photons have moved.
         extended: Units that declare a data file which is new.
         candidates: What discovery knows of these photons.
+        stopwatch: Measures the phases of the swap, also what was read before it.
     """
 
     units: set[str] = attrs.Factory(set)
@@ -235,6 +237,7 @@ class Change:
     gone: set[str] = attrs.Factory(set)
     extended: set[str] = attrs.Factory(set)
     candidates: list[Candidate] = attrs.Factory(list)
+    stopwatch: Stopwatch = attrs.Factory(Stopwatch)
 
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:
         """Whether the installed version has other bytes than what runs."""
@@ -296,7 +299,8 @@ class Change:
             known: What was read of it for the generation that runs.
         """
         try:
-            source = read_source(path)
+            with self.stopwatch.running():
+                source = read_source(path)
         except LuminalError:
             pass  # staging reports what is wrong
         else:
@@ -320,7 +324,8 @@ class Change:
             texts = {p: self.snapshot[p] for p in paths if p in self.snapshot}
             if len(texts) == len(paths) and paths.isdisjoint(generation.data):
                 files = generation.files
-                with suppress(LuminalError):  # staging reports what is wrong
+                # Staging reports what is wrong.
+                with suppress(LuminalError), self.stopwatch.running():
                     if all(
                         _is_same_code(
                             world.codes.compile(source, is_new=True),
@@ -356,7 +361,9 @@ def find_upgrades(
     groups = {h.candidate.group for hs in loaded.values() for h in hs if h.candidate}
     installed: dict[str, list[Candidate]] = {}
     for group in sorted(groups):
-        for candidate in discover(group=group, block=disabled):
+        with phase("discover"):
+            present = discover(group=group, block=disabled)
+        for candidate in present:
             if candidate.name in disabled:
                 continue
             installed.setdefault(candidate.distribution, []).append(candidate)

@@ -213,8 +213,11 @@ class Reloader:
             self.retirements.retire_earlier,
         )
         began = time.perf_counter()
-        await transaction.run()
+        with change.stopwatch.running():
+            await transaction.run()
         seconds = time.perf_counter() - began
+        if not transaction.connected:
+            self.runtime.events.count_phases("swap", change.stopwatch.seconds())
         done = [await self._accept(swaps) for swaps in transaction.connected]
         done += [self._reject(s, cause, seconds) for s, cause in transaction.rejected]
         if transaction.cancelled is not None:
@@ -229,6 +232,7 @@ class Reloader:
         """
         before = {u: g for swap in swaps for u, g in swap.before.items()}
         self._rejected = {of for of in self._rejected if of.isdisjoint(before)}
+        self.runtime.survivors.note_replaced(before.values())
         pairs = [pair for swap in swaps for pair in swap.pairs]
         earlier_files = self._history.note({u: Pinned.of(g) for u, g in before.items()})
         # A photon has at most two generations: this swap ends the probation of the one
@@ -382,6 +386,7 @@ class Reloader:
             if path in read and read[path].checksum != source.checksum
         )
         names = tuple(handler.name for handler in swap.concerned)
+        phases = swap.change.stopwatch.seconds()
         outcomes, errors = [], []
         self._rejected.add(frozenset(swap.units))
         blamed = None
@@ -413,10 +418,10 @@ class Reloader:
                 number=number,
                 files=files,
                 photons=names,
+                phases=phases,
             )
-            outcomes.append(
-                handler._outcome(OutcomeResult.FAILED, problem, swap.outdated)
-            )
+            outcome = handler._outcome(OutcomeResult.FAILED, problem, swap.outdated)
+            outcomes.append(attrs.evolve(outcome, phases=phases))
             for each in swap.outdated:
                 self.runtime.emit(EventKind.OUTDATED, handler, problem=each)
         return Reloaded((), Report(tuple(outcomes)), tuple(errors[:1]))
@@ -502,7 +507,9 @@ class Reloader:
             name: self.registry.of_distribution(name)
             for name in sorted({*map(distribution_of, known)} - {""})
         }
-        for upgrade in find_upgrades(by_distribution, self.registry.disabled).values():
+        with change.stopwatch.running():
+            upgrades = find_upgrades(by_distribution, self.registry.disabled)
+        for upgrade in upgrades.values():
             if isinstance(upgrade, LuminalError):
                 raise upgrade
             change.include(upgrade)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from luminal._phases import phase
 from luminal._plain import attribute_of, error_text, plain
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonConflictError, PhotonReloadError
@@ -697,7 +698,7 @@ class Swap:
         previous: Any = None
         if old is not None:
             previous, pair.warnings = await hand_over(old, new)
-        with self.stage.entered(self._attempt):
+        with self.stage.entered(self._attempt), phase("start"):
             await new._start(prepare=prepare)
 
     def check(self, replaced: AbstractSet[str]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import enter, phases_so_far
 from luminal.errors import PhotonConflictError
 from luminal.lifecycle import is_containable
 from luminal.loading import Stage, run_on_worker
@@ -410,6 +411,7 @@ class Exchange:
         Args:
             registry: The Handlers of the host.
         """
+        enter("commit")
         self._hooks = [self._hooks_of(pair.registered) for pair in self._pairs]
         # Now: the stage forgets what it has committed.
         self._changes = [changed_files(s.before, s.staged) for s in self._swaps]
@@ -431,6 +433,7 @@ class Exchange:
         for pair in self._pairs:
             if pair.old is not None and pair.new is not None:
                 registry.refile(pair.old)
+        enter("")
         self._emit_results()
 
     def _switch(self, *steps: Callable[[], None]) -> None:
@@ -452,6 +455,8 @@ class Exchange:
 
     def _emit_results(self) -> None:
         seconds = time.perf_counter() - self._began
+        phases = phases_so_far()
+        self._runtime.events.count_phases("swap", phases)
         told: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         for swap, changes in zip(self._swaps, self._changes, strict=True):
             names = tuple(p.old.name for p in swap.pairs if p.old and p.new)
@@ -465,10 +470,14 @@ class Exchange:
             after = self._hooks_of(pair.new.instance) if pair.new else ()
             hooks = tuple(sorted({*before, *after}))
             if pair.old is None and pair.new is not None:
-                self._runtime.emit(EventKind.LOADED, pair.new, hooks=hooks)
+                pair.new._life.phases = phases
+                self._runtime.emit(
+                    EventKind.LOADED, pair.new, hooks=hooks, phases=phases
+                )
             elif pair.new is None and pair.old is not None:
                 self._runtime.emit(EventKind.UNLOADED, pair.old, hooks=hooks)
             elif pair.old is not None:
+                pair.old._life.phases = phases
                 self._runtime.emit(
                     EventKind.SWAPPED,
                     pair.old,
@@ -476,4 +485,5 @@ class Exchange:
                     hooks=hooks,
                     files=files,
                     photons=names,
+                    phases=phases,
                 )

@@ -93,6 +93,11 @@ class Terminal:
 
 
 _VARYING = (
+    # Of phases.
+    (
+        r'"(discover|read|hash|compile|execute|start|commit|drain|finalize)": [\d.e-]+',
+        r'"\1": <n>',
+    ),
     (r"/\S*/luminal-demo-\w+", "<demo>"),
     (r"\d+ (records fed|in Kelvin|in Fahrenheit)", r"<n> \1"),
     (r"\S*/lum-\w+", "<sockets>"),

@@ -40,8 +40,8 @@ PUBLIC = {
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
-    "luminal.metrics": "CONTENT_TYPE EventTotal MetricsSnapshot PhotonMetrics "
-    "create_app observe_opentelemetry register_prometheus snapshot to_text",
+    "luminal.metrics": "CONTENT_TYPE EventTotal MetricsSnapshot PhaseTotal "
+    "PhotonMetrics create_app observe_opentelemetry register_prometheus snapshot to_text",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
     "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "

@@ -1,0 +1,214 @@
+"""The phases of loads and swaps: which there were, and how long each took."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from luminal import Loader, discover, hookspec
+from luminal._phases import PHASES, Stopwatch, phase
+from luminal.errors import LuminalError
+from luminal.metrics import snapshot, to_text
+from luminal.model import Event, EventKind
+from luminal.testing import Host
+
+HELPER = "VALUE = {}\n"
+GEO = """
+from luminal import IPhoton, hookimpl
+from .helper import VALUE
+
+class Photon(IPhoton):
+    photon_name = "geo"
+
+    def start(self):
+        pass
+
+    def finalize(self):
+        pass
+
+    @hookimpl
+    def locate(self, place):
+        return VALUE
+"""
+LOADED = {"read", "hash", "compile", "execute"}
+
+
+class Specification:
+    @hookspec
+    def locate(self, place: str) -> Any: ...
+
+
+def write(host: Host, number: int) -> None:
+    host.write("geo/helper.py", HELPER.format(number))
+    host.write("geo/__init__.py", GEO)
+
+
+def last(host: Host, kind: EventKind) -> Event:
+    return [event for event in host.events if event.kind is kind][-1]
+
+
+def steps(loader: Loader) -> dict[tuple[str, str], int]:
+    """Return (step, phase) → how often it was measured."""
+    return {(row.step, row.phase): row.count for row in snapshot(loader).phases}
+
+
+def test_a_load_and_a_swap_say_how_long_each_phase_took() -> None:
+    with Host(hookspecs=[Specification]) as host:
+        write(host, 1)
+        host.run()
+        loaded, started = last(host, EventKind.LOADED), last(host, EventKind.STARTED)
+        assert loaded.phases.keys() == LOADED
+        assert started.phases.keys() == {"start"}
+        handler = host.loader.photons["geo"]
+        assert handler.phases == {**loaded.phases, **started.phases}
+        write(host, 2)
+        host.reload("geo")
+        swapped = last(host, EventKind.SWAPPED)
+        assert swapped.phases.keys() == LOADED | {"start", "commit"}
+        assert [*swapped.phases] == [p for p in PHASES if p in swapped.phases]
+        assert all(seconds > 0 for seconds in swapped.phases.values())
+        # They do not overlap: a helper's import is no part of the photon's execution.
+        assert sum(swapped.phases.values()) <= swapped.seconds
+        assert handler.phases == swapped.phases
+        host.until(EventKind.FINALIZED)
+        assert last(host, EventKind.DRAINED).phases.keys() == {"drain"}
+        assert last(host, EventKind.FINALIZED).phases.keys() == {"finalize"}
+        [outcome] = host.loader.report
+        assert outcome.phases == swapped.phases
+        [row] = json.loads(host.loader.report.to_json())["photons"]
+        assert row["phases"] == swapped.phases
+        assert attrs.asdict(swapped)["phases"] == swapped.phases
+        hash(swapped)
+
+
+def test_the_totals_count_each_step_once() -> None:
+    """Whatever number of photons a file has: of a swap all are one step."""
+    two = GEO + GEO.replace('"geo"', '"two"').replace("class Photon", "class Two")
+    with Host(hookspecs=[Specification]) as host:
+        host.write("geo/helper.py", HELPER.format(1))
+        host.write("geo/__init__.py", two)
+        host.run()
+        counts = steps(host.loader)
+        assert counts["load", "execute"] == 1
+        assert counts["load", "start"] == 2
+        for number in (2, 3):
+            host.write("geo/helper.py", HELPER.format(number))
+            host.reload("geo")
+        host.unload("geo")
+        counts = steps(host.loader)
+        assert {counts["swap", each] for each in (*LOADED, "start", "commit")} == {2}
+        assert {counts["swap", each] for each in ("drain", "finalize")} == {4}
+        assert counts["unload", "finalize"] == 2
+        text = to_text(snapshot(host.loader))
+    assert 'luminal_swap_phase_seconds_count{host="",phase="execute"} 2' in text
+    assert 'luminal_load_phase_seconds_count{host="",phase="start"} 2' in text
+    assert 'luminal_unload_phase_seconds_count{host="",phase="finalize"} 2' in text
+    assert 'luminal_drain_seconds_count{host=""} 4' in text
+
+
+def test_a_rejected_swap_says_how_far_it_came() -> None:
+    with Host() as host:
+        host.write("geo.py", GEO.replace("from .helper import VALUE", ""))
+        host.run()
+        host.write("geo.py", "def (\n")
+        with pytest.raises(LuminalError):
+            host.reload("geo")
+        rejected = last(host, EventKind.REJECTED)
+        assert rejected.phases.keys() == {"read", "hash", "compile"}
+        assert steps(host.loader)["swap", "compile"] == 1
+        assert ("swap", "commit") not in steps(host.loader)
+
+
+async def test_what_was_discovered_and_what_a_watch_read_is_counted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "geo.py").write_text(GEO.replace("from .helper import VALUE", ""))
+    async with Loader() as loader:
+        await loader.load(discover(tmp_path, group=None))
+        await loader.start()
+        assert steps(loader)["load", "discover"] == 1
+    async with Loader() as loader:
+        swapped = asyncio.get_running_loop().create_future()
+
+        def note(event: Event) -> None:
+            if event.kind is EventKind.SWAPPED:
+                loop.call_soon_threadsafe(swapped.set_result, event)
+
+        loop = asyncio.get_running_loop()
+        loader.events.subscribe(note)
+        await loader.watch_photons(tmp_path)
+        assert ("load", "discover") in steps(loader)
+        (tmp_path / "geo.py").write_text(GEO.replace("from .helper import VALUE", "2"))
+        event = await swapped
+        assert event.phases.keys() >= {"read", "hash", "execute", "start", "commit"}
+
+
+async def test_a_check_of_another_package_is_a_phase_at_once() -> None:
+    """As the trust package has it: a phase that nobody has named before."""
+    watch = Stopwatch()
+    with watch.running(), phase("verify"):
+        await asyncio.to_thread(_scan)
+    with phase("scan"):
+        pass  # no step is under way
+    assert [*watch.seconds()] == ["verify", "scan"]
+
+
+def _scan() -> None:
+    with phase("scan"), pytest.raises(ValueError, match="x"), phase("scan"):
+        raise ValueError("x")
+
+
+def test_a_clock_that_jumps_back_makes_no_negative_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jumps = iter(range(10_000_000, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
+    with Host(hookspecs=[Specification]) as host:
+        write(host, 1)
+        host.run()
+        host.hook.locate(place="here")
+        write(host, 2)
+        host.reload("geo")
+        host.hook.locate(place="here")
+        assert all(s >= 0 for e in host.events for s in (e.seconds, *e.phases.values()))
+        numbers = snapshot(host.loader)
+        assert all(row.seconds >= 0 for row in (*numbers.hooks, *numbers.phases))
+
+
+PLAIN = GEO.replace("from .helper import VALUE", "import sys\nVALUE = 1")
+
+
+def test_what_is_left_of_old_code_is_counted() -> None:
+    with Host() as host:
+        host.write("geo.py", PLAIN)
+        host.run()
+        assert snapshot(host.loader).old_generations == 0
+        kept = [host["geo"]]
+        for number in range(3):
+            host.write("geo.py", PLAIN + f"# {number}\nX = {number}\n")
+            host.reload("geo")
+            kept.append(host["geo"])
+            host.until(EventKind.FINALIZED)
+        assert snapshot(host.loader).old_generations == 3
+        kept.clear()
+        gc.collect()
+        assert snapshot(host.loader).old_generations == 0
+        assert 'old_generations{host=""} 0' in to_text(snapshot(host.loader))
+
+
+def test_changes_of_shared_state_are_counted_where_they_are_watched() -> None:
+    with Host(footprint="restore") as host:
+        host.write(
+            "geo.py", PLAIN.replace("    pass\n", "    sys.path.append('/x')\n", 1)
+        )
+        host.run()
+        assert snapshot(host.loader).shared_state_changes == {"sys.path": 1}
+        text = to_text(snapshot(host.loader))
+    assert 'shared_state_changes_total{host="",facet="sys.path"} 1' in text
