@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -29,6 +29,7 @@ from luminal.cli._output import (
     Exit,
     clean,
     exit_after_timeout,
+    print_durations,
     print_json,
     print_message,
     print_table,
@@ -37,7 +38,7 @@ from luminal.cli._output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from luminal.model import Candidate
 
@@ -121,7 +122,7 @@ def doctor_command(
     found = options.find()
     seconds = perf_counter() - began
     findings = list(_findings(options.paths, found))
-    times, wrong = _import(found) if import_time else ({}, [])
+    times, phases, wrong = _import(found) if import_time else ({}, {}, [])
     findings += wrong
     code = Exit.FAILED if findings else Exit.FINE
     versions = _versions()
@@ -133,16 +134,13 @@ def doctor_command(
             discover_seconds=seconds,
             findings=findings,
             import_seconds=times,
+            import_phases=phases,
         )
         return code
     print_table(("WHAT", "VERSION"), [*versions.items()])
     if times:
         click.echo()
-        rows = [
-            (name, f"{seconds * 1000:.1f}")
-            for name, seconds in sorted(times.items(), key=lambda item: -item[1])
-        ]
-        print_table(("PHOTON", "IMPORT MS"), rows)
+        print_durations(phases, seconds)
     click.echo()
     click.echo(f"photons: {len(found)}, found in {seconds * 1000:.1f} ms")
     for finding in findings:
@@ -174,27 +172,33 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _import(found: Sequence[Candidate]) -> tuple[dict[str, float], list[_Finding]]:
+def _import(
+    found: Sequence[Candidate],
+) -> tuple[dict[str, float], dict[str, Mapping[str, float]], list[_Finding]]:
     """Load one file after the other.
 
     Returns:
-        Photon → seconds, its imports included; and what is wrong with its settings.
+        Photon → seconds, its imports included; photon → seconds of each phase; and
+        what is wrong with its settings.
     """
     from luminal.managers import Loader
 
-    async def load() -> tuple[dict[str, float], list[_Finding]]:
-        times = {}
+    async def load() -> tuple[Any, Any, list[_Finding]]:
+        times: dict[str, float] = {}
+        phases: dict[str, Mapping[str, float]] = {}
         async with Loader(cache=False, settings=settings_file()) as loader:
             for candidate in found:
                 if state_of(candidate) == "ok" and candidate.name not in loader.photons:
                     began = perf_counter()
-                    await loader.load([candidate])
+                    report = await loader.load([candidate])
                     times[candidate.name] = perf_counter() - began
+                    phases |= {o.photon: o.phases for o in report}
             problems = [o.problem for o in await loader.check_settings() if o.problem]
-            return times, [
+            wrong = [
                 _Finding(f"{p.what} [{p.code}]: {p.why}", p.hint, f"{p.file}:{p.line}")
                 for p in problems
             ]
+            return times, phases, wrong
 
     with contextlib.redirect_stdout(sys.stderr):
         result = run_async(load())

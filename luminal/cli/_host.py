@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -36,6 +37,7 @@ from luminal.cli._output import (
     discard_output,
     exit_after_timeout,
     exit_now,
+    print_durations,
     print_json,
     print_message,
     print_no_photons,
@@ -141,6 +143,15 @@ _safe_option = click.option(
 @command("run")
 @click.option("--once", is_flag=True, help="Stop as soon as all have been started.")
 @click.option(
+    "--durations",
+    is_flag=False,
+    flag_value=10,
+    type=click.IntRange(min=0),
+    metavar="[=N]",
+    help="Show how long the N slowest photons took to load and start, phase by phase; "
+    "10 without a number, all with 0.",
+)
+@click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
 @_safe_option
@@ -152,6 +163,7 @@ _safe_option = click.option(
 def run_command(
     options: DiscoveryOptions,
     once: bool,
+    durations: int | None,
     watch: bool,
     safe: bool,
     polling: bool | None,
@@ -180,7 +192,7 @@ def run_command(
     source = click.get_current_context().get_parameter_source("polling")
     if source is ParameterSource.COMMANDLINE and not watch:
         raise click.UsageError("--polling is about --watch, which is missing")
-    reporter = _Reporter("run", as_json, is_once=once)
+    reporter = _Reporter("run", as_json, is_once=once, durations=durations)
     return _run(
         options,
         reporter,
@@ -250,7 +262,9 @@ def _run(
     """Run what *options* find until a signal; return the exit code."""
     if has_actions and page is None:
         raise click.UsageError("--page-actions needs --page")
+    began = time.perf_counter()
     found = options.find(may_appear=is_watching)
+    reporter.discovery_seconds = time.perf_counter() - began
     if not found and not (is_watching and options.paths):
         return reporter.nothing()
     logging.basicConfig(
@@ -351,6 +365,9 @@ class _Reporter:
         loader: What runs the photons; None until it is made.
         found: The candidates that it was given, in load order.
         page: Address of the page about the host; empty where there is none.
+        durations: How many photons are shown with the time of their start; 0 for all,
+            None for no such table.
+        discovery_seconds: How long it took to find the candidates.
     """
 
     command: str
@@ -360,6 +377,8 @@ class _Reporter:
     loader: Loader | None = None
     found: Sequence[Candidate] = ()
     page: str = ""
+    durations: int | None = None
+    discovery_seconds: float = 0.0
     # The output cannot be written any more.
     is_closed: bool = attrs.field(init=False, default=False)
     # ... and nobody has closed it on purpose.
@@ -402,8 +421,14 @@ class _Reporter:
                 for outcome in outcomes
             ]
             code = Exit.FAILED if failed else Exit.FINE
-            more = {} if disabled is None else {"disabled": disabled}
-            self._document(code, event="started", photons=photons, **more)
+            more: dict[str, Any] = {} if disabled is None else {"disabled": disabled}
+            self._document(
+                code,
+                event="started",
+                photons=photons,
+                discover_seconds=self.discovery_seconds,
+                **more,
+            )
             return
         if self.lines != "steps":
             rows = [(o.photon, short(o.origin), _STATES[o.result]) for o in outcomes]
@@ -421,6 +446,10 @@ class _Reporter:
             print_message(f"safe start: disabled {listed}")
             for does in _SAFE_STEPS if disabled else ():
                 print_message(f"  {does}")
+        if self.durations is not None and outcomes:
+            click.echo()
+            phases = {outcome.photon: outcome.phases for outcome in outcomes}
+            print_durations(phases, self.discovery_seconds, self.durations)
         sys.stdout.flush()
 
     @_stops_without_output

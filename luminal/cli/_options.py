@@ -74,6 +74,16 @@ class _Command(click.Command):
         is_completion = bool(extra.get("resilient_parsing"))
         if not is_completion and any(p.name == "paths" for p in self.params):
             extra.setdefault("default_map", _option_defaults())
+        # The value of an option that may have none is given with "=" only: what follows
+        # may be a path.
+        alone = {
+            name: f"{name}={option.flag_value}"
+            for option in self.params
+            if isinstance(option, click.Option)
+            and (option.metavar or "").startswith("[=")
+            for name in option.opts
+        }
+        args = [alone.get(word, word) for word in args]
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.BadParameter as error:

@@ -37,6 +37,7 @@ __all__ = [
     "exit_after_timeout",
     "exit_for",
     "exit_now",
+    "print_durations",
     "print_error",
     "print_json",
     "print_message",
@@ -268,6 +269,37 @@ _STYLES = {
 def style_of(cell: str) -> str:
     """Return the style in which the word *cell* is shown."""
     return _STYLES.get(cell, "")
+
+
+def print_durations(
+    photons: Mapping[str, Mapping[str, float]], discovery: float, most: int = 0
+) -> None:
+    """Print how long photons took to load and start, the slowest first.
+
+    Args:
+        photons: Name → seconds of each phase.
+        discovery: Seconds that it took to find all of them.
+        most: How many are shown; 0 for all.
+    """
+    from luminal._phases import PHASES
+
+    happened = [p for p in PHASES if any(p in phases for phases in photons.values())]
+    ranked = sorted(photons.items(), key=lambda item: -sum(item[1].values()))
+    shown = ranked[:most] if most else ranked
+    rows = [
+        (name, *(_milliseconds(s) for s in (sum(phases.values()), *each)))
+        for name, phases in shown
+        for each in [[phases.get(phase) for phase in happened]]
+    ]
+    print_table(("PHOTON", "MS", *(phase.upper() for phase in happened)), rows)
+    if len(shown) < len(ranked):
+        click.echo(f"{len(ranked) - len(shown)} more; --durations=0 shows all")
+    whole = sum(sum(phases.values()) for phases in photons.values())
+    click.echo(f"discovery: {discovery * 1e3:.1f} ms; photons: {whole * 1e3:.1f} ms")
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e3:.1f}"
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -355,6 +355,8 @@ class Handler:
                 if register is not None:
                     register(self)
             except BaseException as error:
+                if prepare is None:
+                    self._note_start(time.perf_counter() - began)
                 await self._fail(error)
                 if not is_containable(error):
                     raise
@@ -363,17 +365,21 @@ class Handler:
             life = self._life
             life.problem = None
             seconds = time.perf_counter() - began
-            phases = {"start": seconds}
             if prepare is None:  # no swap, which counts its own
-                self._runtime.events.count_phases("load", phases)
-                life.phases = {**life.phases, **phases}
+                self._note_start(seconds)
             self._runtime.emit(
                 EventKind.STARTED,
                 self,
                 seconds=seconds,
                 hooks=self._runtime.plugins.hook_names(life.instance),
-                phases=phases,
+                phases={"start": seconds},
             )
+
+    def _note_start(self, seconds: float) -> None:
+        """Add the time of a start, also of one that has failed, to the phases."""
+        phases = {"start": seconds}
+        self._runtime.events.count_phases("load", phases)
+        self._life.phases = {**self._life.phases, **phases}
 
     def _begin(self) -> Scope:
         """Give the photon an owner for what it starts, and a context of its own."""
