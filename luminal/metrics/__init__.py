@@ -5,6 +5,7 @@
 `register_prometheus` adds a host to a registry of prometheus-client (the extra
 ``luminal-photons[prometheus]``), and `observe_opentelemetry` makes instruments of
 OpenTelemetry (the extra ``luminal-photons[otel]``, which is its API alone).
+`trace_opentelemetry` makes a span for each swap.
 
 Nothing of it runs before it is asked for, and nothing in a call of a hook.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         PhotonMetrics,
         snapshot,
     )
+    from luminal.metrics._spans import trace_opentelemetry
     from luminal.metrics._text import CONTENT_TYPE, to_text
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "register_prometheus",
     "snapshot",
     "to_text",
+    "trace_opentelemetry",
 ]
 
 __getattr__: Getter
@@ -56,6 +59,7 @@ __getattr__, __dir__ = lazy_attributes(
             "PhotonMetrics",
             "snapshot",
         ),
+        "_spans": ("trace_opentelemetry",),
         "_text": ("CONTENT_TYPE", "to_text"),
     },
 )

@@ -41,7 +41,8 @@ PUBLIC = {
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
     "luminal.metrics": "CONTENT_TYPE EventTotal MetricsSnapshot PhaseTotal "
-    "PhotonMetrics create_app observe_opentelemetry register_prometheus snapshot to_text",
+    "PhotonMetrics create_app observe_opentelemetry register_prometheus snapshot "
+    "to_text trace_opentelemetry",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
     "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "
