@@ -80,7 +80,7 @@ def settings_page(root: Path) -> str:
     return "\n".join([*lines, "", *_attributes_section()])
 
 
-FOREIGN = ("NO_COLOR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
+FOREIGN = ("NO_COLOR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
 
 
 def declared() -> dict[str, click.Parameter]:

@@ -187,6 +187,7 @@ _ENVIRONMENT = (
     "LUMINAL_CACHE_DIR",
     "LUMINAL_EDITOR",
     "LUMINAL_RUNTIME_DIR",
+    "LUMINAL_STATE_DIR",
     "LUMINAL_TRACE",
 )
 """Environment variables that Luminal reads."""

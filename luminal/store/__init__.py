@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.store._directories import state_directory as state_directory
     from luminal.store._sealed import SealedStore as SealedStore
     from luminal.store._sealed import cache_directory as cache_directory
     from luminal.store._sealed import fingerprint as fingerprint
@@ -20,6 +21,7 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_directories": ("state_directory",),
         "_sealed": (
             "SealedStore",
             "cache_directory",

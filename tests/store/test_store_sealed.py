@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from luminal.store import SealedStore, cache_directory
+from luminal.store import SealedStore, cache_directory, state_directory
 from luminal.store import _sealed as sealed_module
 from tests.waiting import DEADLINE
 
@@ -247,9 +247,12 @@ def test_the_place_follows_the_environment(
     """The variables are looked at in order; empty and relative ones do not count."""
     for name in ("LUMINAL_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.replace("CACHE", "STATE"), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.replace("CACHE", "STATE"), value)
     assert cache_directory() == expected
+    assert state_directory() == expected.replace(".cache", ".local/state")
 
 
 def test_pruning_keeps_the_latest_of_a_kind(store: SealedStore) -> None:
