@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from luminal.hooks._manager import PluginManager
     from luminal.hooks.records import (
         Answer,
+        ErrorPlace,
         HookComparison,
         HookFailure,
         HookStatistics,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "DeferredPluginManager",
+    "ErrorPlace",
     "HookComparison",
     "HookFailure",
     "HookStatistics",
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_manager": ("PluginManager",),
         "records": (
             "Answer",
+            "ErrorPlace",
             "HookComparison",
             "HookFailure",
             "HookStatistics",

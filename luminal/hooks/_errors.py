@@ -16,6 +16,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal._plain import class_name
 from luminal.hooks._totals import Totals
 
 if TYPE_CHECKING:
@@ -332,11 +333,12 @@ class Policy:
         spared: bool,
     ) -> None:
         """Count *error* of *impl* and attribute it; report it if it was spared."""
+        where = _where_raised(error, impl)
         with _LOCK:
             impl.tally.fail()
             for other in missed:
                 other.tally.miss()
-        where = _where_raised(error, impl)
+            self.totals.raised(impl.photon, hook, where, class_name(error))
         # A plugin that was only registered raises as it does in pluggy.
         if impl.generation:
             note = (

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from luminal.hooks._impl import HistoricCall
     from luminal.hooks._swap import PreparedSwap
     from luminal.hooks.records import (
+        ErrorPlace,
         HookComparison,
         HookFailure,
         HookStatistics,
@@ -1076,6 +1077,21 @@ class PluginManager(pluggy.PluginManager):
         from luminal.hooks._swap import totals
 
         return totals(self._policy, self._listed())
+
+    def error_places(self) -> tuple[ErrorPlace, ...]:
+        """Return where photons raised in hooks, the place of the latest error last.
+
+        At most 500 places are known; of more, those with the oldest errors are
+        forgotten.
+        """
+        from luminal.hooks.records import ErrorPlace
+
+        while True:
+            try:
+                found = tuple(self._policy.totals.places.items())
+            except RuntimeError:  # one was added meanwhile
+                continue
+            return tuple([ErrorPlace(*key, *value) for key, value in found])
 
     def compare(self, plugin: object) -> tuple[HookComparison, ...]:
         """Return what *plugin* did in its hooks, beside the generation before it."""

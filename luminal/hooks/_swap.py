@@ -540,6 +540,7 @@ def begin_anew(policy: Policy, callers: Iterable[Caller]) -> None:
         lock._at_fork_reinit()  # noqa: SLF001 - as the standard library does
         lock.acquire()
     try:
+        policy.totals.places = {}
         ended, _ = _totals_in_use(policy, callers)
         for _, _, total in policy.totals:
             total.clear()

@@ -10,6 +10,7 @@ generation it is of, so no old generation has to be waited for.
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -33,6 +34,9 @@ SHORTEST: Final = 7
 
 _MOST_ENDED: Final = 256
 """Photons that are not registered any more, of which the totals are kept."""
+
+_MOST_PLACES: Final = 500
+"""Places of errors that are counted; of more, the one that raised longest ago goes."""
 
 
 class Counts:
@@ -159,11 +163,24 @@ class Totals:
 
     The totals of a photon that was unregistered are kept, and go on if one of that name
     is registered again: those of the last 256 such photons.
+
+    Attributes:
+        places: (photon, hook, ``file:line``, class of the error) → how many there were
+            and the wall-clock time of the latest one. The latest is the last.
     """
 
     def __init__(self) -> None:
         self._by_photon: dict[str, dict[str, Total]] = {}
         self._ended: dict[str, None] = {}
+        self.places: dict[tuple[str, str, str, str], tuple[int, float]] = {}
+
+    def raised(self, photon: str, hook: str, where: str, error: str) -> None:
+        """Count an error by its place. The lock of failures is held instead."""
+        key = (photon, hook, where, error)
+        count, _ = self.places.pop(key, (0, 0.0))
+        self.places[key] = (count + 1, time.time())
+        if len(self.places) > _MOST_PLACES:
+            del self.places[next(iter(self.places))]
 
     def of(self, photon: str, hook: str) -> Total:
         """Return the total of *photon* in *hook*; make it if there is none."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "ErrorPlace",
     "HookComparison",
     "HookFailure",
     "HookStatistics",
@@ -139,6 +140,11 @@ class HookTotal:
         """Seconds of a call, on average; 0 if none was timed."""
         return self.seconds / (sum(self.buckets) or 1)
 
+    @property
+    def interval(self) -> float:
+        """How many calls each timed call stands for, on average; 1 if all are timed."""
+        return sum(self.buckets) / self.timed if self.timed else 1.0
+
     def quantile(self, part: float) -> float:
         """Return the seconds within which *part* of the calls ended.
 
@@ -149,6 +155,27 @@ class HookTotal:
             part: From 0 to 1, such as 0.95.
         """
         return quantile(self.buckets, part)
+
+
+@attrs.frozen
+class ErrorPlace:
+    """How often implementations of a photon raised at one line.
+
+    Attributes:
+        photon: Name of the photon.
+        hook: Name of the hook.
+        where: ``file:line`` in the photon where the exception came from.
+        error: Class of the exception.
+        count: How often, over all generations of the photon.
+        at: Wall-clock time of the latest one, in seconds.
+    """
+
+    photon: str
+    hook: str
+    where: str
+    error: str
+    count: int
+    at: float
 
 
 def bounds() -> tuple[float, ...]:

@@ -33,8 +33,8 @@ PUBLIC = {
     "luminal.blocking": "Loader PlainHandler PlainHandlers",
     "luminal.contrib.discord": "Cogs",
     "luminal.discovery": "Discovered discover discover_file",
-    "luminal.hooks": "Answer DeferredPluginManager HookComparison HookFailure "
-    "HookStatistics HookTotal OrderExplanation Place PluginManager",
+    "luminal.hooks": "Answer DeferredPluginManager ErrorPlace HookComparison "
+    "HookFailure HookStatistics HookTotal OrderExplanation Place PluginManager",
     "luminal.interfaces": "IPhoton LifecycleSpecs PhotonContext Subject hookimpl "
     "hookspec",
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",

@@ -194,6 +194,25 @@ def test_calls_of_some_and_with_more_are_counted(before: int) -> None:
     assert total(pm, "good").calls == before + 1
 
 
+def test_errors_are_counted_by_their_place() -> None:
+    """Also where they are the caller's, and beyond swaps; a fast hook has a stride."""
+    manager = PluginManager("luminal")
+    manager.add_hookspecs(Specs)
+    manager.register(Guard(), "guard")
+    for _ in range(2):
+        for _ in range(3):
+            with pytest.raises(LookupError):
+                manager.hook.work(x="bad")
+        manager.swap("guard", Guard())
+    [place] = manager.error_places()
+    found = (place.photon, place.hook, place.error, place.count)
+    assert found == ("guard", "work", "LookupError", 6)
+    assert place.where.rpartition(":")[0] == __file__
+    for number in range(5000):
+        manager.hook.work(x=number)
+    assert max(total.interval for total in manager.totals()) > 1
+
+
 def test_an_estimate_says_so() -> None:
     pm = manager()
     for _ in range(1000):
