@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEYS",
     "DiscoveryOptions",
+    "ask_cpu",
     "ask_host",
     "command",
     "complete_hook",
@@ -689,6 +690,19 @@ def ask_host(
             hint="use the version of luminal that the host runs",
         )
     return answer
+
+
+def ask_cpu(host: int | None, seconds: float) -> dict[str, Any]:
+    """Let a host look at whose code its threads run, and return what it has seen.
+
+    Args:
+        host: Its process; None for the only one that runs.
+        seconds: For how long.
+
+    Raises:
+        HostNotRunningError: None runs, or it does not answer.
+    """
+    return ask_host(host, {"ask": "cpu", "seconds": seconds}, seconds + 10)
 
 
 _START = "start one with luminal run or luminal watch"

@@ -8,13 +8,14 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
 
-from luminal.cli._options import ask_host, command, host_option
+from luminal.cli._options import ask_cpu, ask_host, command, host_option
 from luminal.cli._output import (
     Exit,
     clean,
@@ -23,6 +24,7 @@ from luminal.cli._output import (
     print_table,
     style_of,
 )
+from luminal.errors import HostNotRunningError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +47,13 @@ _HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS"
     metavar="SECONDS",
     help="How often to look.",
 )
+@click.option(
+    "--cpu", is_flag=True, help="Let the host sample whose code uses the CPU."
+)
 @host_option
-def top_command(host: int | None, once: bool, every: float, as_json: bool) -> Exit:
+def top_command(
+    host: int | None, once: bool, every: float, cpu: bool, as_json: bool
+) -> Exit:
     """Show a running host live: photons, calls, time, threads, tasks.
 
     Up and down, or k and j, select a photon: r reloads it, d disables it, l shows what
@@ -60,22 +67,48 @@ def top_command(host: int | None, once: bool, every: float, as_json: bool) -> Ex
     that it owns. Memory and threads at the top are those of the whole process. With
     --json or --once, or where the output is not a terminal that can move its cursor,
     the table is printed once.
+
+    With --cpu, the host looks 50 times a second at what its threads run, for as long as
+    the table is shown. CPU is a photon's part of what was seen to compute. It is a
+    statistic; where many looks came late, the photons' parts are too small.
     """
     status = ask_host(host, {"ask": "status"})
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    is_live = not (as_json or once or is_dumb or not sys.stdout.isatty())
+    if cpu and not is_live:
+        status["cpu"] = ask_cpu(status["pid"], every)
     if as_json:
         # The command of the host; the document has one of its own.
         status["argv"] = status.pop("command", [])
         print_json("top", Exit.FINE, **status)
         return Exit.FINE
-    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-    if once or is_dumb or not sys.stdout.isatty():
-        print_table(_HEADINGS, [*map(_row, status["photons"])])
+    if not is_live:
+        rows = [_row(photon, status.get("cpu")) for photon in status["photons"]]
+        print_table(_headings(status), rows)
         print_message(f"{_headline(status)}  {_argv(status)}")
         return Exit.FINE
-    return _show_live(status["pid"], status, every)
+    return _show_live(status["pid"], status, every, cpu)
 
 
-def _show_live(host: int, status: dict[str, Any], every: float) -> Exit:
+class _CpuLooks:
+    """Asks a host again and again whose code uses the CPU, on a thread of its own.
+
+    Attributes:
+        latest: The latest answer; None before the first one.
+    """
+
+    def __init__(self, host: int, every: float) -> None:
+        self.latest: dict[str, Any] | None = None
+        self._host, self._every = host, every
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(HostNotRunningError):  # the table says that itself
+            while True:
+                self.latest = ask_cpu(self._host, self._every)
+
+
+def _show_live(host: int, status: dict[str, Any], every: float, cpu: bool) -> Exit:
     """Show the table until Ctrl-C, or until the host ends."""
     from rich.console import Console
     from rich.live import Live
@@ -88,7 +121,11 @@ def _show_live(host: int, status: dict[str, Any], every: float) -> Exit:
 
     view = _View(host)
 
+    looks = _CpuLooks(host, every) if cpu else None
+
     def screen() -> RenderableType:
+        if looks is not None:
+            status["cpu"] = looks.latest or {}
         return live_table(status, console.width, console.height, view)
 
     # On the alternate screen, so that the terminal's content comes back at the end.
@@ -283,7 +320,7 @@ def live_table(
         at = names.index(view.selected) if view.selected in names else 0
         first = max(min(at - room // 2, len(photons) - room), 0)
         shown = photons[first : first + room]
-    rows = [_row(photon) for photon in shown]
+    rows = [_row(photon, status.get("cpu")) for photon in shown]
     left = len(photons) - room
     foot = f"{left} more; a taller terminal shows them" if left > 0 else ""
 
@@ -295,20 +332,25 @@ def live_table(
         line(_headline(status) + paused, "bold"),
         line(_argv(status), "bright_black"),
         line(""),
-        _table(rows, width, clean(view.selected)),
+        _table(_headings(status), rows, width, clean(view.selected)),
         line(view.message or foot, "" if view.message else "bright_black"),
         *(line(text, style) for text, style in below),
         line(_HELP, "bright_black"),
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]], width: int, selected: str = "") -> Table:
+def _table(
+    headings: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    width: int,
+    selected: str = "",
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    widths = _widths(rows, width)
-    for at, (heading, wide) in enumerate(zip(_HEADINGS, widths, strict=False)):
+    widths = _widths(headings, rows, width)
+    for at, (heading, wide) in enumerate(zip(headings, widths, strict=False)):
         side: Literal["left", "right"] = "left" if at < 2 else "right"
         table.add_column(
             heading, justify=side, width=wide, no_wrap=True, overflow="ellipsis"
@@ -328,11 +370,13 @@ _NAME = 12
 """Columns that a long name should have, before others are left out."""
 
 
-def _widths(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
+def _widths(
+    headings: Sequence[str], rows: Sequence[tuple[str, ...]], width: int
+) -> list[int]:
     """Return how wide each column is; what there is no room for is left out."""
     from rich.cells import cell_len
 
-    columns = zip(_HEADINGS, *rows, strict=True)
+    columns = zip(headings, *rows, strict=True)
     needed = [max(map(cell_len, column)) for column in columns]
     count = len(needed)
     while True:
@@ -363,7 +407,30 @@ def _why(photon: dict[str, Any]) -> str:
     return clean(f"{photon['name']}: {problem['what']} [{problem['code']}]{why}")
 
 
-def _row(photon: dict[str, Any]) -> tuple[str, ...]:
+def _headings(status: dict[str, Any]) -> tuple[str, ...]:
+    return _HEADINGS if "cpu" not in status else (*_HEADINGS, "CPU")
+
+
+def _row(photon: dict[str, Any], cpu: dict[str, Any] | None) -> tuple[str, ...]:
+    """Return the cells of a photon; with *cpu*, its part of what computed as well."""
+    if cpu is None:
+        return _cells(photon)
+    part = f"{cpu_parts(cpu).get(photon['name'], 0):.0%}" if cpu else ""
+    return (*_cells(photon), part)
+
+
+def cpu_parts(cpu: dict[str, Any]) -> dict[str, float]:
+    """Return name of a photon → its part of the samples that computed; "" is the host.
+
+    Args:
+        cpu: A `luminal.metrics.CpuSample` as a mapping.
+    """
+    samples = {**cpu["photons"], "": cpu["host"]}
+    whole = sum(samples.values()) or 1
+    return {name: count / whole for name, count in samples.items()}
+
+
+def _cells(photon: dict[str, Any]) -> tuple[str, ...]:
     return (
         clean(photon["name"]),
         "quarantined" if photon.get("quarantined") else photon["state"],
@@ -385,11 +452,21 @@ def _headline(status: dict[str, Any]) -> str:
         f"{running} of {len(photons)} running",
         f"memory {memory:.0f} MiB" if memory else "",
         f"threads {status['threads']}",
+        _cpu_line(status.get("cpu")),
         f"disabled: {clean(', '.join(status['disabled']))}"
         if status.get("disabled")
         else "",
     ]
     return "  ".join(filter(None, parts))
+
+
+def _cpu_line(cpu: dict[str, Any] | None) -> str:
+    if not cpu:
+        return ""
+    late = cpu["late"] / max(cpu["ticks"], cpu["late"], 1)
+    return (
+        f"cpu: host {cpu_parts(cpu)['']:.0%}, {late:.0%} of {cpu['ticks']} looks late"
+    )
 
 
 def _argv(status: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """`Control`: commands of the user reach a running host through a Unix socket.
 
 Each connection carries one request and one answer, each of them a line of JSON. The
-requests are ``status``, ``report``, ``log``, ``reload``, ``unload``, ``disable`` and
-``enable``. Only the user who runs the host can
+requests are ``status``, ``report``, ``cpu``, ``log``, ``reload``, ``unload``,
+``disable`` and ``enable``. Only the user who runs the host can
 connect: the directory has mode 0700, the socket 0600. A request names photons; nothing
 of it is ever executed.
 """
@@ -147,6 +147,11 @@ class Control:
             return status_of(self.loader)
         if ask == "report":
             return report_of(self.loader)
+        if ask == "cpu":
+            from luminal.metrics import sample_cpu
+
+            seconds, hertz = request.get("seconds", 1), request.get("hertz", 50)
+            return attrs.asdict(sample_cpu(self.loader, float(seconds), float(hertz)))
         if ask == "reload":
             names = [str(name) for name in request.get("photons", ())]
             answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))

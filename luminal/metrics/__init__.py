@@ -18,9 +18,11 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.metrics._app import create_app
+    from luminal.metrics._cpu import CpuLine, CpuSample, sample_cpu
     from luminal.metrics._opentelemetry import observe_opentelemetry
     from luminal.metrics._prometheus import register_prometheus
     from luminal.metrics._snapshot import (
+        CpuTotal,
         EventTotal,
         MetricsSnapshot,
         PhaseTotal,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTENT_TYPE",
+    "CpuLine",
+    "CpuSample",
+    "CpuTotal",
     "EventTotal",
     "MetricsSnapshot",
     "PhaseTotal",
@@ -39,6 +44,7 @@ __all__ = [
     "create_app",
     "observe_opentelemetry",
     "register_prometheus",
+    "sample_cpu",
     "snapshot",
     "to_text",
     "trace_opentelemetry",
@@ -50,9 +56,11 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "_app": ("create_app",),
+        "_cpu": ("CpuLine", "CpuSample", "sample_cpu"),
         "_opentelemetry": ("observe_opentelemetry",),
         "_prometheus": ("register_prometheus",),
         "_snapshot": (
+            "CpuTotal",
             "EventTotal",
             "MetricsSnapshot",
             "PhaseTotal",

@@ -31,6 +31,9 @@ _MOST_PHOTONS: Final = 1000
 
 _OTHERS: Final = "(others)"
 
+_HOST: Final = "(host)"
+"""The label of code without a photon."""
+
 _MERGED: Final = 4
 """Buckets of short calls that are exported as one: all below a microsecond."""
 
@@ -247,6 +250,19 @@ def _other_families() -> dict[str, Family]:
             ("host", "facet"),
         ),
         (
+            "photon_cpu_samples_total",
+            "counter",
+            "Samples of threads that computed in a photon, while they were taken.",
+            of_photon,
+        ),
+        ("cpu_ticks_total", "counter", "How often such samples were taken.", ("host",)),
+        (
+            "cpu_late_ticks_total",
+            "counter",
+            "Of them, those that came late or were left out.",
+            ("host",),
+        ),
+        (
             "subscriber_failures_total",
             "counter",
             "Exceptions of subscribers of events.",
@@ -283,6 +299,12 @@ def _add_photons(
         to["shared_state_changes_total"].add((host, _cut(facet)), changes)
     to["subscriber_failures_total"].add((host,), one.subscriber_failures)
     to["events_dropped_total"].add((host,), one.events_dropped)
+    if one.cpu is not None:
+        for name, samples in one.cpu.photons.items():
+            to["photon_cpu_samples_total"].add((host, label(name)), samples)
+        to["photon_cpu_samples_total"].add((host, _HOST), one.cpu.host)
+        to["cpu_ticks_total"].add((host,), one.cpu.ticks)
+        to["cpu_late_ticks_total"].add((host,), one.cpu.late)
 
 
 def _add_phases(to: dict[str, Family], host: str, one: MetricsSnapshot) -> None:

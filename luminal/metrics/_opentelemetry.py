@@ -32,6 +32,9 @@ _COUNTERS: Final = {
     "luminal_event_seconds_total": ("luminal.event_time", "s"),
     "luminal_shared_state_changes_total": ("luminal.shared_state_changes", "{change}"),
     "luminal_events_dropped_total": ("luminal.events_dropped", "{event}"),
+    "luminal_photon_cpu_samples_total": ("luminal.photon.cpu_samples", "{sample}"),
+    "luminal_cpu_ticks_total": ("luminal.cpu.ticks", "{tick}"),
+    "luminal_cpu_late_ticks_total": ("luminal.cpu.late_ticks", "{tick}"),
     "luminal_subscriber_failures_total": ("luminal.subscriber_failures", "{error}"),
 }
 _GAUGES: Final = {

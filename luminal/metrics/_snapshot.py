@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from luminal.managers import Loader
 
 __all__ = [
+    "CpuTotal",
     "EventTotal",
     "MetricsSnapshot",
     "PhaseTotal",
@@ -87,6 +88,23 @@ class PhaseTotal:
 
 
 @attrs.frozen
+class CpuTotal:
+    """What threads were seen to compute, see `sample_cpu`. The numbers never fall.
+
+    Attributes:
+        photons: Name of a photon → samples of its code.
+        host: Samples of code without a photon.
+        ticks: How often it was looked.
+        late: Ticks that came late or were left out.
+    """
+
+    photons: dict[str, int]
+    host: int
+    ticks: int
+    late: int
+
+
+@attrs.frozen
 class MetricsSnapshot:
     """The numbers of a host at one moment. Those of counters never fall.
 
@@ -104,6 +122,7 @@ class MetricsSnapshot:
             memory: calls are under way, or Python has not collected them yet.
         shared_state_changes: Kind of the interpreter's shared state → how often
             photons have changed it; empty if the host does not watch it.
+        cpu: What `sample_cpu` has seen since the host began; None if it never ran.
     """
 
     host: str
@@ -117,6 +136,7 @@ class MetricsSnapshot:
     events_dropped: int
     old_generations: int
     shared_state_changes: Mapping[str, int] = attrs.field(hash=False)
+    cpu: CpuTotal | None = None
 
 
 def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
@@ -156,4 +176,14 @@ def snapshot(loader: Loader, host: str = "") -> MetricsSnapshot:
         events_dropped=events.dropped,
         old_generations=loader.old_generations,
         shared_state_changes=dict(events.state_changes),
+        cpu=_cpu_of(loader),
     )
+
+
+def _cpu_of(loader: Loader) -> CpuTotal | None:
+    from luminal.metrics._cpu import cpu_totals
+
+    totals = cpu_totals(loader)
+    if totals is None:
+        return None
+    return CpuTotal(dict(totals.photons), totals.host, totals.ticks, totals.late)

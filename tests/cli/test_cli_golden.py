@@ -129,6 +129,11 @@ def test_top(terminal: Terminal, golden: Callable[..., Said]) -> None:
     with running(terminal, "run", "a") as host:
         golden("top", "top")
         golden("top-json", "top", "--json")
+        said = terminal.luminal("top", "--cpu", "--once", "--every", "0.2")
+        assert said.out.splitlines()[0].endswith("TASKS  CPU")
+        assert "looks late" in said.err
+        said = terminal.luminal("top", "--cpu", "--json", "--every", "0.2")
+        assert json.loads(said.out)["cpu"]["ticks"] > 0
         golden("report-host-json", "report", "--json")
         golden("reload-json", "reload", "geo", "--json")
         assert host.end() == 130

@@ -40,9 +40,9 @@ PUBLIC = {
     "luminal.ipython": "load_ipython_extension unload_ipython_extension",
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
-    "luminal.metrics": "CONTENT_TYPE EventTotal MetricsSnapshot PhaseTotal "
-    "PhotonMetrics create_app observe_opentelemetry register_prometheus snapshot "
-    "to_text trace_opentelemetry",
+    "luminal.metrics": "CONTENT_TYPE CpuLine CpuSample CpuTotal EventTotal "
+    "MetricsSnapshot PhaseTotal PhotonMetrics create_app observe_opentelemetry "
+    "register_prometheus sample_cpu snapshot to_text trace_opentelemetry",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
     "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "
