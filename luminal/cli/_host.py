@@ -126,6 +126,13 @@ _quarantine_option = click.option(
 )
 
 
+_history_option = click.option(
+    "--history/--no-history",
+    default=False,
+    envvar="LUMINAL_HISTORY",
+    help="Write what is counted to a file, for `luminal report --since`.",
+)
+
 _page_actions_option = click.option(
     "--page-actions",
     is_flag=True,
@@ -159,6 +166,7 @@ _safe_option = click.option(
 @_page_option
 @_page_actions_option
 @_quarantine_option
+@_history_option
 @discovery_options
 def run_command(
     options: DiscoveryOptions,
@@ -170,6 +178,7 @@ def run_command(
     page: int | None,
     page_actions: bool,
     quarantine: int | None,
+    history: bool,
     as_json: bool,
 ) -> Exit:
     """Load and start photons, and run until Ctrl-C.
@@ -202,6 +211,7 @@ def run_command(
         is_watching=watch,
         is_safe=safe,
         has_actions=page_actions,
+        has_history=history,
     )
 
 
@@ -214,6 +224,7 @@ def run_command(
 @_page_option
 @_page_actions_option
 @_quarantine_option
+@_history_option
 @discovery_options
 def watch_command(
     options: DiscoveryOptions,
@@ -221,6 +232,7 @@ def watch_command(
     page: int | None,
     page_actions: bool,
     quarantine: int | None,
+    history: bool,
     events: bool,
     safe: bool,
     as_json: bool,
@@ -245,6 +257,7 @@ def watch_command(
         is_watching=True,
         is_safe=safe,
         has_actions=page_actions,
+        has_history=history,
     )
 
 
@@ -258,6 +271,7 @@ def _run(
     is_watching: bool,
     is_safe: bool,
     has_actions: bool,
+    has_history: bool,
 ) -> Exit:
     """Run what *options* find until a signal; return the exit code."""
     if has_actions and page is None:
@@ -276,7 +290,10 @@ def _run(
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     loader = Loader(
-        settings=settings_file(), roots=options.roots, quarantine=quarantine
+        settings=settings_file(),
+        roots=options.roots,
+        quarantine=quarantine,
+        history=has_history,
     )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)

@@ -165,6 +165,7 @@ KEYS: dict[str, type] = {
     "without": list,
     "api": str,
     "quarantine": int,
+    "history": bool,
     "photons": dict,
 }
 """Setting in ``[tool.luminal]`` → its type; ``photons`` has a table for each photon."""

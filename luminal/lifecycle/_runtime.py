@@ -132,6 +132,7 @@ class Events:
         state_changes: Facet of the interpreter's shared state → how often photons have
             changed it, where the host watches that.
         dropped: How many events found the queue of a subscriber full.
+        began: Wall-clock time from which on they are counted.
         report_failure: Called with such a subscriber, and what it has raised.
     """
 
@@ -143,6 +144,7 @@ class Events:
         self.journal: deque[Event] = deque(maxlen=1000)
         self.failures: int = failures
         self.dropped: int = 0
+        self.began: float = time.time()
         self.counts: dict[tuple[EventKind, str], tuple[int, float]] = {}
         self._phases: dict[tuple[str, str], Total] = {}
         self._uncounted: deque[tuple[str, Mapping[str, float]]] = deque()
@@ -162,6 +164,7 @@ class Events:
         Events that wait are told by the parent.
         """
         self._lock = threading.RLock()
+        self.began = time.time()
         self.failures = self.dropped = 0
         self.counts, self._phases, self.state_changes = {}, {}, Counter()
         self._uncounted.clear()

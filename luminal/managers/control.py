@@ -1,10 +1,10 @@
 """`Control`: commands of the user reach a running host through a Unix socket.
 
 Each connection carries one request and one answer, each of them a line of JSON. The
-requests are ``status``, ``report``, ``cpu``, ``log``, ``reload``, ``unload``,
-``disable`` and ``enable``. Only the user who runs the host can
-connect: the directory has mode 0700, the socket 0600. A request names photons; nothing
-of it is ever executed.
+requests are ``status``, ``report``, ``history``, ``cpu``, ``log``, ``reload``,
+``unload``, ``disable`` and ``enable``. Only the user who runs the host can connect: the
+directory has mode 0700, the socket 0600. A request names photons; nothing of it is ever
+executed.
 """
 
 from __future__ import annotations
@@ -147,6 +147,11 @@ class Control:
             return status_of(self.loader)
         if ask == "report":
             return report_of(self.loader)
+        if ask == "history":
+            history = self.loader._history  # noqa: SLF001 - its own package
+            if history is not None:
+                history.write()
+            return {"history": self.loader.history}
         if ask == "cpu":
             from luminal.metrics import sample_cpu
 

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from luminal.lifecycle import UnknownHooks
+    from luminal.metrics import History
     from luminal.model import Event, SwapChanges
     from luminal.reload import (
         DirectoryWatch,
@@ -221,6 +222,9 @@ class Loader:
             default never.
         cache: Whether compiled code is kept between runs.
         host: What photons find as ``self.context.host``: the program's own object.
+        history: Whether what is counted is written to a file that outlives the process,
+            for ``luminal report --since``; or a name for that file. Processes of one
+            program in one directory share one. By default nothing is written.
         roots: Further directories, of helpers for example, whose modules are the
             photons' own. Photons that import from them are reloaded with them, and a
             watch watches them too.
@@ -245,6 +249,7 @@ class Loader:
         footprint: Mapping[str, str] | str | None = None,
         roots: Iterable[_Path] = (),
         host: Any = None,
+        history: bool | str = False,
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -299,11 +304,30 @@ class Loader:
         # Photon → its file, and what discovery knew of it; see `disable_photons`.
         self._disabled = self._registry.disabled
         self._settings_watch: SettingsWatch | None = None
+        # What is counted, in a file; None where that is not asked for.
+        self._history: History | None = None
+        if history:
+            self._begin_history(None if history is True else history)
         if logging:
             _log_events(self.events)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} photons={len(self._registry)}>"
+
+    def _begin_history(self, name: str | None) -> None:
+        from luminal.metrics import History, history_file
+
+        file = history_file(name)
+        if file is None:
+            _logger.warning("no history is kept: set LUMINAL_STATE_DIR, or HOME")
+            return
+        self._history = History(self, file)
+        self._history.start()
+
+    @property
+    def history(self) -> str:
+        """The file of what is counted; empty where none is kept."""
+        return self._history.file if self._history is not None else ""
 
     @property
     def photons(self) -> dict[str, Handler]:
@@ -909,6 +933,8 @@ class Loader:
         if self._made_reloader is not None:
             await self._made_reloader.retirements.end()
         await self.unload_photons(self._registry.files(), force_stop)
+        if self._history is not None:
+            await run_in_thread(self._history.write, 60.0, "luminal-history")
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from luminal.managers.loader import Loader
     from luminal.model import FileChange
 
-__all__ = ["changes_of", "keep_records", "log_of", "report_of", "status_of"]
+__all__ = [
+    "changes_of",
+    "keep_records",
+    "log_of",
+    "report_of",
+    "status_of",
+]
 
 
 class _Records(logging.Handler):
@@ -165,9 +171,17 @@ def report_of(loader: Loader) -> dict[str, Any]:
     Returns:
         The status, and ``events`` (the journal, oldest first), ``hooks`` (the
         statistics of each photon in each hook), ``outcomes`` (the latest one of each
-        photon, those that are not loaded included), ``records`` (see `log_of`) and
-        ``changes`` (the files that the latest swaps have changed, as unified diffs).
+        photon, those that are not loaded included), ``records`` (see `log_of`),
+        ``changes`` (the files that the latest swaps have changed, as unified diffs),
+        ``metrics`` (a `luminal.metrics.MetricsSnapshot`), ``began`` (the wall-clock
+        time from which on it counts), ``errors`` (see `luminal.metrics.errors_of`),
+        ``cpu`` (the latest `luminal.metrics.CpuSample`, or None) and ``history`` (the
+        file of its history; empty if it keeps none).
     """
+    from luminal.metrics import cpu_totals, errors_of, snapshot
+
+    cpu = cpu_totals(loader)
+    latest = cpu.latest if cpu is not None else None
     return {
         **status_of(loader),
         "events": [attrs.asdict(event) for event in tuple(loader.events.journal)],
@@ -175,6 +189,11 @@ def report_of(loader: Loader) -> dict[str, Any]:
         "outcomes": [attrs.asdict(outcome) for outcome in loader.report],
         "records": log_of(loader)["records"],
         "changes": changes_of(loader),
+        "metrics": attrs.asdict(snapshot(loader)),
+        "began": loader.events.began,
+        "errors": errors_of(loader),
+        "cpu": attrs.asdict(latest) if latest is not None else None,
+        "history": loader.history,
     }
 
 
@@ -220,8 +239,15 @@ def _photon(handler: Handler) -> dict[str, Any]:
         "processes": kinds.count("process"),
         "problem": attrs.asdict(handler.problem) if handler.problem else None,
         "quarantined": list(handler.quarantined),
+        "kept": sum(len(kept) for kept in _kept(handler)),
         **_facts(handler),
     }
+
+
+def _kept(handler: Handler) -> list[dict[str, Any]]:
+    """Return the state of a photon that reloads hand over."""
+    context = handler.context
+    return [d for d in (context.data, context.shared) if type(d) is dict]
 
 
 def _facts(handler: Handler) -> dict[str, Any]:

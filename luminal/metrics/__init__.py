@@ -19,6 +19,17 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.metrics._app import create_app
     from luminal.metrics._cpu import CpuLine, CpuSample, sample_cpu
+    from luminal.metrics._cpu import cpu_totals as cpu_totals
+    from luminal.metrics._history import (
+        History as History,
+    )
+    from luminal.metrics._history import (
+        HistoryRecord,
+        LoadSpan,
+        histories,
+        history_file,
+        read_history,
+    )
     from luminal.metrics._opentelemetry import observe_opentelemetry
     from luminal.metrics._prometheus import register_prometheus
     from luminal.metrics._snapshot import (
@@ -27,7 +38,9 @@ if TYPE_CHECKING:
         MetricsSnapshot,
         PhaseTotal,
         PhotonMetrics,
+        errors_of,
         snapshot,
+        snapshot_of_status,
     )
     from luminal.metrics._spans import trace_opentelemetry
     from luminal.metrics._text import CONTENT_TYPE, to_text
@@ -38,14 +51,21 @@ __all__ = [
     "CpuSample",
     "CpuTotal",
     "EventTotal",
+    "HistoryRecord",
+    "LoadSpan",
     "MetricsSnapshot",
     "PhaseTotal",
     "PhotonMetrics",
     "create_app",
+    "errors_of",
+    "histories",
+    "history_file",
     "observe_opentelemetry",
+    "read_history",
     "register_prometheus",
     "sample_cpu",
     "snapshot",
+    "snapshot_of_status",
     "to_text",
     "trace_opentelemetry",
 ]
@@ -56,7 +76,15 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "_app": ("create_app",),
-        "_cpu": ("CpuLine", "CpuSample", "sample_cpu"),
+        "_cpu": ("CpuLine", "CpuSample", "cpu_totals", "sample_cpu"),
+        "_history": (
+            "History",
+            "HistoryRecord",
+            "LoadSpan",
+            "histories",
+            "history_file",
+            "read_history",
+        ),
         "_opentelemetry": ("observe_opentelemetry",),
         "_prometheus": ("register_prometheus",),
         "_snapshot": (
@@ -65,7 +93,9 @@ __getattr__, __dir__ = lazy_attributes(
             "MetricsSnapshot",
             "PhaseTotal",
             "PhotonMetrics",
+            "errors_of",
             "snapshot",
+            "snapshot_of_status",
         ),
         "_spans": ("trace_opentelemetry",),
         "_text": ("CONTENT_TYPE", "to_text"),

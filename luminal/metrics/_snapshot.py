@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping  # noqa: TC003 - attrs resolves it
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+
+from luminal.model import FailureKind
 
 if TYPE_CHECKING:
     from luminal.hooks import HookTotal
@@ -19,7 +21,9 @@ __all__ = [
     "MetricsSnapshot",
     "PhaseTotal",
     "PhotonMetrics",
+    "errors_of",
     "snapshot",
+    "snapshot_of_status",
 ]
 
 
@@ -187,3 +191,84 @@ def _cpu_of(loader: Loader) -> CpuTotal | None:
     if totals is None:
         return None
     return CpuTotal(dict(totals.photons), totals.host, totals.ticks, totals.late)
+
+
+def errors_of(loader: Loader) -> list[dict[str, Any]]:
+    """Return where photons raised: in hooks, exactly; elsewhere, where contained.
+
+    Args:
+        loader: Of the host.
+
+    Returns:
+        For each place ``photon``, ``where`` (``file:line``), ``what`` has raised, the
+        ``error``, ``count``, and ``at``, the wall-clock time of the latest or, outside
+        of hooks, of the first that was reported.
+    """
+    rows = [
+        {
+            "photon": place.photon,
+            "where": place.where,
+            "what": f"hook {place.hook!r}",
+            "error": place.error,
+            "count": place.count,
+            "at": place.at,
+        }
+        for place in loader.plugins.error_places()
+    ]
+    for name, handler in loader.photons.items():
+        rows += [
+            {
+                "photon": name,
+                "where": f"{failure.problem.file}:{failure.problem.line}",
+                "what": f"{failure.kind.subject} {failure.name!r}",
+                "error": failure.problem.why,
+                "count": failure.count,
+                "at": failure.at,
+            }
+            for failure in handler.failures
+            if failure.kind is not FailureKind.HOOK
+        ]
+    return rows
+
+
+def snapshot_of_status(status: Mapping[str, Any]) -> MetricsSnapshot:
+    """Return the numbers that a running host sent.
+
+    Args:
+        status: The result of `luminal.managers.status.report_of`.
+
+    Raises:
+        LookupError: A host of an earlier version has sent none.
+    """
+    from luminal.hooks import HookTotal
+
+    given: Any = status.get("metrics")
+    if given is None:
+        raise LookupError("the host sent no numbers; it runs an earlier version")
+    kinds: dict[str, Any] = {
+        "photons": PhotonMetrics,
+        "hooks": HookTotal,
+        "events": EventTotal,
+        "phases": PhaseTotal,
+    }
+    values: dict[str, Any] = {
+        name: tuple([_made(kinds[name], row) for row in value])
+        if name in kinds
+        else value
+        for name, value in given.items()
+    }
+    if values.get("cpu") is not None:
+        values["cpu"] = _made(CpuTotal, values["cpu"])
+    return cast("MetricsSnapshot", _made(MetricsSnapshot, values))
+
+
+def _made(cls: Any, given: Mapping[str, Any]) -> Any:
+    """Make a value of what was JSON; what a newer version knows more is left out."""
+    known = attrs.fields_dict(cls)
+    return cls(
+        **{
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in given.items()
+            if key in known
+        }
+    )

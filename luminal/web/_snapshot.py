@@ -64,6 +64,7 @@ class PhotonSnapshot:
         requirements: Photons that it requires.
         line: Line of its class in *file*; 0 if unknown.
         settings: Key → value as text; that of a secret is not there.
+        kept: Number of entries in its ``context.data`` and ``context.shared``.
     """
 
     name: str
@@ -83,6 +84,7 @@ class PhotonSnapshot:
     requirements: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     line: int = 0
     settings: Mapping[str, str] = attrs.Factory(dict)
+    kept: int = 0
 
     @property
     def is_failing(self) -> bool:

@@ -79,6 +79,7 @@ def test_doctor_shows_each_setting_and_where_it_came_from(
         "without": "pyproject.toml",
         "api": "$LUMINAL_API",
         "quarantine": "pyproject.toml",
+        "history": "default",
         "photons.geo.city": "pyproject.toml",
     }
 

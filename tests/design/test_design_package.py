@@ -41,8 +41,10 @@ PUBLIC = {
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
     "luminal.metrics": "CONTENT_TYPE CpuLine CpuSample CpuTotal EventTotal "
-    "MetricsSnapshot PhaseTotal PhotonMetrics create_app observe_opentelemetry "
-    "register_prometheus sample_cpu snapshot to_text trace_opentelemetry",
+    "HistoryRecord LoadSpan MetricsSnapshot PhaseTotal PhotonMetrics create_app "
+    "errors_of histories history_file observe_opentelemetry read_history "
+    "register_prometheus sample_cpu snapshot snapshot_of_status to_text "
+    "trace_opentelemetry",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "
     "FileChange Frame Outcome OutcomeResult "
     "Probation Problem Quarantine Report Source State Step "
