@@ -1,4 +1,4 @@
-"""The commands that answer and end: list, inspect, order, check, report.
+"""The commands that answer and end: list, inspect, order, check.
 
 `list`, `inspect` and `order` import no photon. What only some of them need is imported
 when it is used, so that `luminal list` starts fast.
@@ -50,7 +50,6 @@ from luminal.discovery.lint import (
     reload_issues,
 )
 from luminal.errors import (
-    HostNotRunningError,
     LuminalError,
     did_you_mean,
 )
@@ -62,14 +61,12 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from luminal.model import Candidate, Outcome, Report
-    from luminal.web import HostSnapshot
 
 __all__ = [
     "check_command",
     "inspect_command",
     "list_command",
     "order_command",
-    "report_command",
 ]
 
 # --- list ----------------------------------------------------------------------------
@@ -651,93 +648,3 @@ def _print_check(
             print_message(f"  try: {issue.hint}")
     if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
         print_message(f"\n{count_states(_STATES[o.result] for o in outcomes)}")
-
-
-# --- report --------------------------------------------------------------------------
-
-
-@command("report")
-@click.option(
-    "-o",
-    "--output",
-    default="luminal-report.html",
-    show_default=True,
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Where to write it; - for standard output.",
-)
-@host_option
-@discovery_options
-def report_command(
-    options: DiscoveryOptions, host: int | None, output: str, as_json: bool
-) -> Exit:
-    """Write the page about a host as one HTML file.
-
-    The file needs no other file. With PATH, the photons there are loaded and started,
-    shown, and unloaded. Without PATH, a running host is asked; where none runs, the
-    directories in $LUMINAL_PATHS are used.
-    """
-    from luminal.web import render_page
-
-    if as_json and output == "-":
-        raise click.UsageError("--json and --output - exclude each other")
-    snapshot = _snapshot(options, host)
-    _write_page(output, render_page(snapshot))
-    failing = sorted({f.photon for f in snapshot.failures if f.is_current})
-    code = Exit.FAILED if failing else Exit.FINE
-    if not snapshot.photons:
-        code = Exit.NOTHING
-    if as_json:
-        count = len(snapshot.photons)
-        print_json("report", code, output=output, photons=count, failing=failing)
-    elif output != "-":
-        click.echo(short(output))
-        if failing:
-            print_message(f"failing: {', '.join(map(short, failing))}", fg="red")
-    return code
-
-
-def _snapshot(options: DiscoveryOptions, host: int | None) -> HostSnapshot:
-    """Return the state of the photons at paths that were typed, else of a host."""
-    from luminal.web import snapshot_of_status
-
-    source = click.get_current_context().get_parameter_source("paths")
-    if options.paths and source is click.core.ParameterSource.COMMANDLINE:
-        if host is not None:
-            raise click.UsageError("--host and PATH exclude each other")
-        return _started(options)
-    try:
-        answer = ask_host(host, {"ask": "report"})
-        if "refused" in answer:  # a host of an earlier version
-            answer = ask_host(host, {"ask": "status"})
-        return snapshot_of_status(answer)
-    except HostNotRunningError:
-        if host is not None or not options.paths:
-            raise
-        return _started(options)
-
-
-def _started(options: DiscoveryOptions) -> HostSnapshot:
-    """Load and start what is found, take a snapshot, and unload it."""
-    from luminal.managers import Loader
-    from luminal.web import snapshot_of
-
-    async def run() -> HostSnapshot:
-        async with Loader(suppress_errors=True) as loader:
-            await loader.load(options.find())
-            await loader.start()
-            return snapshot_of(loader)
-
-    with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
-        return run_async(run())
-
-
-def _write_page(output: str, page: str) -> None:
-    if output == "-":
-        click.echo(page, nl=False)
-        return
-    try:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(page)
-    except OSError as error:
-        raise click.FileError(output, error.strerror) from error

@@ -19,7 +19,14 @@ from luminal._plain import to_json
 from luminal.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import (
+        Collection,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from typing import TextIO
 
     from luminal.errors import LuminalError
@@ -50,6 +57,7 @@ __all__ = [
     "show_all_frames",
     "step_line",
     "style_of",
+    "table_lines",
     "write_new_files",
     "write_unbuffered",
 ]
@@ -316,11 +324,24 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     # Not by rich: its import takes longer than `luminal list` itself, and it fills
     # each line up with blanks.
-    lines = [list(headings), *rows]
+    for text in table_lines(headings, rows):
+        click.echo(text)
+
+
+def table_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    """Yield the lines of a table as plain text.
+
+    Args:
+        headings: One word a column.
+        rows: As many cells each.
+    """
+    lines = [headings, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        yield "  ".join(cells).rstrip()
 
 
 def _is_problem(cell: str) -> bool:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "EVENT_STYLES",
     "content_security_policy",
+    "encodable",
+    "environment",
+    "read_file",
     "render_page",
     "render_parts",
     "requires_extra",
@@ -74,12 +77,12 @@ def render_page(snapshot: HostSnapshot, events: str = "", actions: str = "") -> 
         snapshot,
         events,
         content_security_policy(),
-        style=_file("page.css"),
-        script=_file("page.js"),
+        style=read_file("page.css"),
+        script=read_file("page.js"),
         parts=render_parts(snapshot),
         acts=actions,
     )
-    return _encodable(document)
+    return encodable(document)
 
 
 def render_parts(snapshot: HostSnapshot) -> dict[str, str]:
@@ -101,22 +104,27 @@ def render_parts(snapshot: HostSnapshot) -> dict[str, str]:
         "hooks-part": macros.hooks(snapshot.hooks),
         "timeline-part": macros.timeline(_timeline(snapshot.events)),
     }
-    return {key: _encodable(html) for key, html in parts.items()}
+    return {key: encodable(html) for key, html in parts.items()}
 
 
 @functools.cache
-def content_security_policy() -> str:
-    """Return the policy of the document: its style, its script, and nothing else."""
+def content_security_policy(style: str = "") -> str:
+    """Return the policy of a document: its style, its script, and nothing else.
+
+    Args:
+        style: By default that of the page.
+    """
     import base64
     import hashlib
 
-    def digest(file: str) -> str:
-        sha = hashlib.sha256(_file(file).encode()).digest()
+    def digest(text: str) -> str:
+        sha = hashlib.sha256(text.encode()).digest()
         return f"'sha256-{base64.b64encode(sha).decode()}'"
 
+    script = read_file("page.js")
     return (
-        f"default-src 'none'; style-src {digest('page.css')}; "
-        f"script-src {digest('page.js')}; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; style-src {digest(style or read_file('page.css'))}; "
+        f"script-src {digest(script)}; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -139,7 +147,7 @@ def requires_extra() -> Iterator[None]:
 
 
 @functools.cache
-def _file(name: str) -> str:
+def read_file(name: str) -> str:
     """Return a text file of this package."""
     from importlib import resources
 
@@ -149,21 +157,30 @@ def _file(name: str) -> str:
 @functools.cache
 def _template() -> Any:
     """Return the macros of ``page.html``."""
+    return environment().from_string(read_file("page.html")).module
+
+
+def environment() -> Any:
+    """Return what makes templates: it escapes values, and has our filters.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
     with requires_extra():
         import jinja2
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         autoescape=True,
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
-    environment.filters["short_path"] = _short_path
-    environment.filters["quoted"] = _quoted
-    environment.globals["lines_of"] = _lines_of
-    environment.globals["editor"] = _editor
-    environment.globals["event_styles"] = EVENT_STYLES
-    return environment.from_string(_file("page.html")).module
+    made.filters["utc"] = lambda at: datetime.fromtimestamp(at, UTC)
+    made.filters["short_path"] = _short_path
+    made.filters["quoted"] = _quoted
+    made.globals["lines_of"] = _lines_of
+    made.globals["editor"] = _editor
+    made.globals["event_styles"] = EVENT_STYLES
+    return made
 
 
 _MOST_LOGGED = 20
@@ -247,7 +264,7 @@ def _lines_of(problem: Problem) -> list[tuple[int, str]]:
     return [] if problem.code == PhotonSettingsError.code else lines_of(problem)
 
 
-def _encodable(html: str) -> str:
+def encodable(html: str) -> str:
     """Escape control characters, and bytes of a file's name that are no text."""
     return escaped(html)
 

@@ -52,8 +52,10 @@ PUBLIC = {
     "luminal.sphinx": "setup",
     "luminal.testing": "AsyncHost FakeClock Folder Host Leak Save save",
     "luminal.tools": "Logger Sentinel SystemUtils",
-    "luminal.web": "Failure HostSnapshot PhotonSnapshot Server create_app render_page "
-    "serve snapshot_of snapshot_of_status",
+    "luminal.web": "ErrorRow Failure HookChange HookRow HostReport HostSnapshot "
+    "LeakRow LoadRow LossRow PhaseRow PhotonRow PhotonSnapshot Server compare "
+    "create_app read_report render_page render_report report_of serve snapshot_of "
+    "snapshot_of_status",
 }
 """What users import: whoever adds a name here, adds it to the documentation."""
 
