@@ -513,8 +513,11 @@ def _read(connection: sqlite3.Connection, file: str, since: float) -> HistoryRec
             EventTotal(kind, photon, count, seconds)
             for kind, photon, count, seconds in _sums(connection, "events", since)
         ),
+        phases=(),
         subscriber_failures=0,
         events_dropped=0,
+        old_generations=0,
+        shared_state_changes={},
     )
     errors = [
         {

@@ -214,9 +214,10 @@ def test_ctrl_c_just_after_an_order_was_given_cancels_it(loader, monkeypatch):
         assert begun.wait(DEADLINE)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
-        loader.call(order())
+        with pytest.raises(KeyboardInterrupt):
+            loader.call(order())
     assert ended.wait(DEADLINE)
 
 
