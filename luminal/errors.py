@@ -18,6 +18,7 @@ __all__ = [
     "ERROR_CODES",
     "DirectoryNotFoundError",
     "HostNotRunningError",
+    "LockFileError",
     "LuminalError",
     "LuminalWarning",
     "MissingExtraError",
@@ -318,6 +319,12 @@ class PhotonQuarantinedError(LuminalError):
     """A hook of a photon has failed many times in a row, and is skipped for a time."""
 
     code = "LUM125"
+
+
+class LockFileError(LuminalError, ValueError):
+    """A ``luminal.lock`` cannot be read, written, or trusted. Nothing was changed."""
+
+    code = "LUM131"
 
 
 class LuminalWarning(UserWarning):

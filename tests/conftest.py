@@ -66,8 +66,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what a test caches away from the user, and from other tests."""
+    """Keep what a test caches away from the user, and from other tests; state too."""
     directory = tmp_path / "cache"
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("LUMINAL_CACHE_DIR", str(directory))
     return directory
 

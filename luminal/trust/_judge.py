@@ -1,0 +1,375 @@
+"""`Judge`: decides by the lock whether a unit may run, before its first line runs.
+
+It is given all files of the unit as they were read at one moment. It looks at their
+size, their signatures, their digest, and at what else a host checks, in this order. It
+runs nothing. What it lets pass is what is executed: the loader keeps the bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from luminal.errors import LockFileError, PhotonVerificationError
+from luminal.store import state_directory
+from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
+from luminal.trust._vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from luminal.trust._tree import Tree
+
+__all__ = ["Judge", "Status", "Unit", "Verdict", "changes_between", "open_judge"]
+
+MOST_FILES = 20_000
+"""Files of one unit."""
+MOST_BYTES = 512 * 2**20
+"""Bytes of one unit; they stay in memory."""
+
+
+class Status(enum.StrEnum):
+    """What is known of a unit."""
+
+    CORE = "core"
+    SIGNED = "signed"
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+    MODIFIED = "modified"
+    REVOKED = "revoked"
+
+
+@attrs.frozen
+class Unit:
+    """A unit that is to be judged.
+
+    Attributes:
+        name: Its name in the lock, see `LockEntry.name`.
+        source: ``distribution``, ``directory`` or ``bundle``; ``editable`` for what is
+            installed and has no list of its files.
+        version: Its version, or an empty string.
+        files: Path in the tree → bytes.
+        tree: Their tree.
+        has_run: It has run in this process, and is returned to.
+    """
+
+    name: str
+    source: Literal["distribution", "directory", "bundle", "editable"]
+    version: str
+    files: Mapping[str, bytes] = attrs.field(repr=False)
+    tree: Tree = attrs.field(repr=False)
+    has_run: bool = False
+
+
+@attrs.frozen
+class Verdict:
+    """What the judge says of a unit.
+
+    Attributes:
+        status: What is known of it.
+        why: One line about that.
+        is_allowed: Whether it may run.
+        hint: What to do, where it may not.
+        is_first: It may run because it is used for the first time.
+        signers: Names of the keys that have signed it.
+    """
+
+    status: Status
+    why: str
+    is_allowed: bool = True
+    hint: str = ""
+    is_first: bool = False
+    signers: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The status as it is shown, with the number of keys that have signed."""
+        count = f" {len(self.signers)}" if self.status is Status.SIGNED else ""
+        return f"{self.status}{count}"
+
+
+@attrs.define(eq=False)
+class Judge:
+    """Decides for one host what may run.
+
+    Args:
+        path: The lock's absolute path.
+        mode: The least strict mode; the file may ask for a stricter one.
+        is_off: Whether the file's own mode is ignored: the host has switched it off.
+        vault: Keeps the files of what is accepted.
+        verify: Returns the names of the keys that have signed a unit; raises
+            `PhotonVerificationError` for signatures that are wrong.
+        checks: Called in turn with each unit whose digest is right, such as the look
+            into a kill list. One that returns a verdict has decided.
+    """
+
+    path: str
+    mode: Mode = Mode.OFF
+    is_off: bool = False
+    vault: Vault = attrs.Factory(lambda: Vault(_vault_directory()))
+    verify: Callable[[Unit, LockFile], tuple[str, ...]] | None = None
+    checks: tuple[
+        Callable[[Unit, LockFile, LockEntry | None], Verdict | None], ...
+    ] = ()
+    # The file as it was read last, and how it looked then.
+    _known: tuple[tuple[int, ...], LockFile] | None = None
+    _lock: threading.Lock = attrs.Factory(threading.Lock)
+
+    @property
+    def file(self) -> LockFile:
+        """The lock as it is now.
+
+        Raises:
+            LockFileError: It cannot be read, or has gone while it was in force.
+        """
+        with self._lock:
+            try:
+                status = os.stat(self.path)
+                stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+                if self._known is None or self._known[0] != stamp:
+                    self._known = stamp, LockFile.read(self.path)
+            except FileNotFoundError:
+                if self._known is None and self.mode is not Mode.OFF:
+                    return LockFile(self.path, self.mode)
+                raise LockFileError(
+                    "is gone, and was in force",
+                    file=self.path,
+                    hint="take it from version control again, or restart the host",
+                ) from None
+            return self._known[1]
+
+    @property
+    def present_mode(self) -> Mode:
+        """The mode that is in force now: the strictest one that anybody asks for."""
+        return self._mode_of(self.file)
+
+    def _mode_of(self, file: LockFile) -> Mode:
+        asked = Mode.OFF if self.is_off else file.mode
+        return max(asked, self.mode, key=lambda mode: mode.rank)
+
+    def wants(self, name: str, source: str) -> bool:
+        """Whether all files of a unit are to be read and judged.
+
+        Otherwise it is ``unpinned``: a directory that the lock does not name.
+        """
+        file = self.file
+        is_free = source in ("directory", "editable") and name not in file.units
+        return not is_free or self._mode_of(file) is not Mode.PIN or bool(self.checks)
+
+    def judge(self, unit: Unit) -> Verdict:
+        """Decide whether *unit* may run; what is used for the first time is pinned.
+
+        Raises:
+            PhotonVerificationError: It must not run; says what has changed.
+            LockFileError: The lock cannot be read.
+        """
+        verdict = self.look(unit)
+        if verdict.is_first:
+            verdict = self._take(unit, verdict)
+        if not verdict.is_allowed:
+            raise PhotonVerificationError(
+                f"{unit.name!r} is {verdict.text}",
+                why=verdict.why,
+                hint=verdict.hint,
+            )
+        return verdict
+
+    def look(self, unit: Unit) -> Verdict:
+        """Return what `judge` says of *unit*; nothing is raised for it, or written.
+
+        Raises:
+            LockFileError: The lock cannot be read.
+        """
+        file = self.file
+        mode, entry = self._mode_of(file), file.units.get(unit.name)
+        too_large = _too_large(unit)
+        if too_large:
+            return Verdict(
+                Status.MODIFIED, too_large, False, "remove what is not its own"
+            )
+        signers: tuple[str, ...] = ()
+        try:
+            if self.verify is not None:
+                signers = self.verify(unit, file)
+        except PhotonVerificationError as error:
+            return Verdict(
+                Status.MODIFIED, error.why or error.what, False, error.hint or ""
+            )
+        accept = f"to run it: luminal lock accept {unit.name}"
+        if entry is not None and not self._is_accepted(unit, entry):
+            return Verdict(
+                Status.MODIFIED,
+                changes_between(self.vault, entry, unit),
+                False,
+                f"{accept}; to see more: luminal lock diff {unit.name}",
+            )
+        for check in self.checks:
+            decided = check(unit, file, entry)
+            if decided is not None:
+                return decided
+        if mode is Mode.SIGNED and len(signers) < max(file.threshold, 1):
+            why = f"{len(signers)} of {max(file.threshold, 1)} keys have signed it"
+            if self.verify is None:
+                why = "signatures cannot be checked here"
+            return Verdict(
+                Status.UNPINNED, why, False, "have it signed, see luminal sign"
+            )
+        if entry is not None:
+            why = "its files are those that were accepted"
+            if entry.tree != unit.tree.digest:
+                why = "its files are those that were accepted before"
+            status = Status.SIGNED if signers else Status.PINNED
+            return Verdict(status, why, signers=signers)
+        if mode.rank >= Mode.FROZEN.rank:
+            why = f"the lock does not list it, and its mode is {str(mode)!r}"
+            return Verdict(Status.UNPINNED, why, False, accept)
+        if unit.source == "directory":
+            return Verdict(Status.UNPINNED, "the lock does not list it")
+        if unit.source == "editable":
+            return Verdict(Status.UNPINNED, "it is installed editable, without a list")
+        return Verdict(Status.PINNED, "used for the first time", is_first=True)
+
+    @staticmethod
+    def _is_accepted(unit: Unit, entry: LockEntry) -> bool:
+        accepted = {entry.tree, entry.previous} if unit.has_run else {entry.tree}
+        return unit.tree.digest in accepted
+
+    def _take(self, unit: Unit, verdict: Verdict) -> Verdict:
+        """Write that *unit* was used for the first time."""
+        self.vault.keep(unit.files, unit.tree)
+        try:
+            self.accept(unit, is_first=True)
+        except OSError as error:
+            why = f"the lock does not list it, and cannot be written: {error.strerror}"
+            hint = (
+                f"let the host write {self.path}; or run luminal lock where it can be"
+            )
+            return attrs.evolve(
+                verdict, status=Status.UNPINNED, why=why, is_allowed=False, hint=hint
+            )
+        # Another host may have been faster, with other files.
+        return attrs.evolve(self.look(unit), is_first=True)
+
+    def accept(self, unit: Unit, *, is_first: bool = False) -> LockEntry:
+        """Write that the files of *unit* may run; what may run now is its ``previous``.
+
+        Args:
+            unit: The unit.
+            is_first: Whether an entry that is there already stays as it is.
+
+        Raises:
+            OSError: The lock cannot be written.
+            LockFileError: It cannot be read.
+        """
+        from luminal.trust._capabilities import capabilities_of
+
+        self.vault.keep(unit.files, unit.tree)
+        capabilities = capabilities_of(unit.files)
+
+        def change(file: LockFile) -> LockFile:
+            before = file.units.get(unit.name)
+            if before is not None and (is_first or before.tree == unit.tree.digest):
+                return file
+            signers = self.verify(unit, file) if self.verify is not None else ()
+            source = "directory" if unit.source == "editable" else unit.source
+            return file.with_entry(
+                LockEntry(
+                    unit.name,
+                    source,
+                    unit.version,
+                    unit.tree.digest,
+                    tuple(sorted(signers)),
+                    capabilities,
+                    before.tree if before is not None else "",
+                )
+            )
+
+        with updating(self.path) as update:
+            return update(change).units[unit.name]
+
+
+def _too_large(unit: Unit) -> str:
+    size = sum(file.size for file in unit.tree.files)
+    if len(unit.tree.files) > MOST_FILES:
+        return f"it has more than {MOST_FILES} files"
+    return f"it has more than {MOST_BYTES} bytes" if size > MOST_BYTES else ""
+
+
+def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
+    """Return in one line what is different from what was accepted of *unit*."""
+    from luminal.trust._capabilities import new_capabilities
+
+    parts = []
+    if entry.version != unit.version:
+        parts.append(f"version {entry.version or 'none'} -> {unit.version or 'none'}")
+    try:
+        tree = vault.tree(entry.tree)
+        before = vault.read(entry.tree) if tree is not None else None
+    except PhotonVerificationError:
+        tree = before = None
+    if before is not None:
+        parts = [*new_capabilities(before, unit.files), *parts]
+    if tree is None:
+        parts.append("its files are not those that were accepted")
+        return "; ".join(parts)
+    for verb, paths in zip(
+        ("added", "changed", "removed"), tree.changes_to(unit.tree), strict=True
+    ):
+        if paths:
+            left = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+            parts.append(f"{verb} {', '.join(paths[:8])}{left}")
+    return "; ".join(parts)
+
+
+def _vault_directory() -> str | None:
+    state = state_directory()
+    return os.path.join(state, "vault") if state is not None else None
+
+
+def open_judge(
+    lock: str | os.PathLike[str] | None = None, mode: str = ""
+) -> Judge | None:
+    """Return the judge of a host; None where there is no lock.
+
+    Args:
+        lock: Path of the lock; or a mode, with the lock of the current directory; or
+            None for the lock of the current directory, if there is one.
+        mode: A mode that may be stricter. So may that of ``$LUMINAL_LOCK``.
+
+    Raises:
+        LockFileError: The lock cannot be read, or there is no such mode.
+        FileNotFoundError: There is no lock at the path that was given.
+    """
+    chosen = os.fspath(lock) if lock is not None else ""
+    is_mode = chosen in list(Mode)
+    path = os.path.abspath(LOCK_NAME if is_mode or not chosen else chosen)
+    asked = [Mode.OFF]
+    for name, value in (
+        ("mode", mode),
+        ("$LUMINAL_LOCK", os.environ.get("LUMINAL_LOCK")),
+    ):
+        if value and value not in list(Mode):
+            raise LockFileError(
+                f"{name} is {value!r}",
+                why="there is no such mode",
+                hint="use one of off, pin, frozen and signed",
+            )
+        asked += [Mode(value)] if value else []
+    if is_mode:
+        asked.append(Mode(chosen))
+    strictest = max(asked, key=lambda each: each.rank)
+    if not os.path.lexists(path):
+        if chosen and not is_mode:
+            raise LockFileError(
+                "there is no lock",
+                file=path,
+                hint="run luminal lock; or correct the path",
+            )
+        if strictest is Mode.OFF:
+            return None
+    judge = Judge(path, strictest, is_off=chosen == Mode.OFF)
+    return judge if judge.present_mode is not Mode.OFF else None
