@@ -9,6 +9,7 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.discovery._discover import absolute_roots as absolute_roots
     from luminal.discovery._discover import discover, discover_file
+    from luminal.discovery._distributions import canonical as canonical
     from luminal.discovery._files import Stamp as Stamp
     from luminal.discovery._files import find_data_files as find_data_files
     from luminal.discovery._files import is_checkers_copy as is_checkers_copy
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_attributes(
             "discover",
             "discover_file",
         ),
+        "_distributions": ("canonical",),
         "_files": (
             "Stamp",
             "find_data_files",

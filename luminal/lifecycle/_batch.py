@@ -34,6 +34,7 @@ from luminal.errors import (
     PhotonDependencyError,
     PhotonDisabledError,
     PhotonNotFoundError,
+    PhotonTornError,
     PhotonValidationError,
 )
 from luminal.interfaces import IPhoton
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks import PluginManager
     from luminal.lifecycle._runtime import Runtime
+    from luminal.loading import Pinned
 
     # Folded name → a photon that the batch has accepted, and its unit's candidates.
     Accepted = Mapping[str, tuple[Selected, list[Candidate]]]
@@ -357,6 +359,8 @@ class _Unit:
         self.attempt = attempt
         self.stopwatch = Stopwatch()
         self.changes: InterpreterChanges = InterpreterChanges()
+        # That it runs from the vault, and why.
+        self.kept: Problem | None = None
 
     def final_choice(self) -> Choice:
         """Return how its photons are chosen, now that all candidates are known."""
@@ -444,6 +448,8 @@ class BatchLoader:
         self.registry.add(result.handlers)
         for handler in result.handlers:
             self.runtime.emit(EventKind.LOADED, handler, phases=handler.phases)
+            if self.world.judge is not None:
+                self._tell_verdict(handler)
 
     def _group(
         self, candidates: Iterable[Candidate], choice: Choice, result: BatchResult
@@ -457,7 +463,7 @@ class BatchLoader:
             skipped = reason_to_skip(candidate, self.registry)
             if skipped is not None:
                 self._leave_out(candidate, EventKind.SKIPPED, skipped, result)
-            elif candidate.problem is not None:
+            elif candidate.problem is not None and not self._is_kept(candidate):
                 result.errors.append(candidate.problem.error(candidate.name))
                 self._leave_out(
                     candidate, EventKind.REJECTED, candidate.problem, result
@@ -477,6 +483,15 @@ class BatchLoader:
             if of and of in failed:
                 unit.choice = attrs.evolve(unit.choice, failed=frozenset(failed[of]))
         return list(units.values())
+
+    def _is_kept(self, candidate: Candidate) -> bool:
+        """Whether an accepted version of what cannot be loaded may be in the vault."""
+        judge = self.world.judge
+        if judge is None or not candidate.distribution:
+            return False
+        from luminal.loading import accepted_entry
+
+        return accepted_entry(judge, candidate.distribution) is not None
 
     def _unit_of(
         self,
@@ -525,6 +540,8 @@ class BatchLoader:
         """Return the work of one unit: execute it, and choose its photons."""
 
         def job() -> list[Selected]:
+            with unit.stopwatch.running():
+                files = self._files_of(unit)
             check_requirements(unit.candidates, self.registry, accepted)
             first = unit.candidates[0]
             tracking = self.runtime.tracking_changes(
@@ -532,24 +549,57 @@ class BatchLoader:
             )
             with unit.stopwatch.running(), stage.attempt() as attempt, tracking:
                 unit.attempt = attempt
-                is_new = unit.name not in self.world.generations
-                if is_new and isinstance(unit.origin, DistributionOrigin):
-                    _ = unit.origin.entry_points  # of this version; pip removes them
-                    files = read_installed_files(unit.origin)
-                    if files is not None:
-                        stage.pinned[unit.name] = files
+                if files is not None:
+                    stage.pinned[unit.name] = files
                 generation = attempt.provide(unit.name, unit.origin, unit.location)
                 choice = unit.final_choice()
                 selected = choice.select(generation)
                 check_objects(
                     selected, unit.candidates, choice.base, self.runtime.plugins
                 )
-                check_names(selected, unit.candidates, self.registry, accepted, claimed)
+                others = claimed
+                if unit.kept is not None:
+                    # What is installed is not loaded: it takes no name.
+                    gone = unit.kept.file
+                    others = {n: path for n, path in claimed.items() if path != gone}
+                check_names(selected, unit.candidates, self.registry, accepted, others)
             for chosen in selected:
                 accepted[fold(chosen.name)] = chosen, unit.candidates
             return selected
 
         return job
+
+    def _files_of(self, unit: _Unit) -> Pinned | None:
+        """Return the files that a distribution has installed, None for a directory.
+
+        Where the lock does not accept what is installed, and the files of the version
+        that it accepts are kept, they are those of that version: *unit* becomes it.
+
+        Raises:
+            LuminalError: They cannot be read, or what discovery has found out.
+        """
+        is_new = unit.name not in self.world.generations
+        if not isinstance(unit.origin, DistributionOrigin) or not is_new:
+            return None
+        _ = unit.origin.entry_points  # of this version; pip removes them
+        judge, files = self.world.judge, None
+        error: LuminalError | None = None
+        try:
+            files = read_installed_files(unit.origin)
+        except PhotonTornError as torn:
+            error = torn
+        problem = next((c.problem for c in unit.candidates if c.problem), None)
+        if judge is not None and (files or error or problem):
+            from luminal.lifecycle._accepted import use_accepted
+
+            files = use_accepted(judge, unit, files) or files
+            if unit.kept is not None:
+                error = problem = None
+        if error is None and problem is not None:
+            error = problem.error(unit.candidates[0].name)
+        if error is not None:
+            raise error
+        return files
 
     def _finish(
         self, unit: _Unit, selected: Result[list[Selected]], result: BatchResult
@@ -565,8 +615,10 @@ class BatchLoader:
             handler._life.phases = phases
             handler._changes.absorb(unit.changes)
             result.handlers.append(handler)
-            copies = self.world.copies_of_host(unit.name)
-            result.outcomes.append(attrs.evolve(handler._outcome(), warnings=copies))
+            warned = self.world.copies_of_host(unit.name)
+            if unit.kept is not None:
+                warned += (unit.kept,)
+            result.outcomes.append(attrs.evolve(handler._outcome(), warnings=warned))
 
     def _handler(self, chosen: Selected, unit: _Unit) -> Handler:
         candidate = unit.candidate_of(chosen)
@@ -582,6 +634,14 @@ class BatchLoader:
             choice=unit.final_choice(),
             runtime=self.runtime,
         )
+
+    def _tell_verdict(self, handler: Handler) -> None:
+        """Emit that a photon was pinned at its first use, or is not pinned."""
+        verdict = handler.verdict
+        if verdict is not None and verdict.is_first:
+            self.runtime.emit(EventKind.PINNED, handler)
+        elif verdict is not None and verdict.status == "unpinned":
+            self.runtime.emit(EventKind.UNPINNED, handler)
 
     def _reject(
         self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from luminal._plain import error_text, names_of, namespace_of, plain, steps_of
 from luminal.errors import (
+    LockFileError,
     LuminalError,
     PhotonConflictError,
     PhotonDependencyError,
@@ -25,6 +26,7 @@ from luminal.errors import (
     PhotonSyntaxError,
     PhotonUnreadableError,
     PhotonValidationError,
+    PhotonVerificationError,
     did_you_mean,
 )
 from luminal.interfaces import hookimpl, hookspec
@@ -185,6 +187,8 @@ _PHASES: tuple[tuple[type[LuminalError], str], ...] = (
     (PhotonDependencyError, "order"),
     (PhotonValidationError, "validate"),
     (PhotonConflictError, "validate"),
+    (PhotonVerificationError, "verify"),
+    (LockFileError, "verify"),
 )
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from luminal.loading import Choice, Generation
     from luminal.model import Candidate, Deadlines, Failure
     from luminal.supervise import Change
+    from luminal.trust import Verdict
 
 __all__ = ["Handler", "Life"]
 
@@ -189,6 +190,12 @@ class Handler:
     def generation(self) -> Generation | None:
         """The generation that the photon belongs to; None where it was not loaded."""
         return self._life.generation
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the lock says of the photon's unit; None where none is in force."""
+        generation = self._life.generation
+        return generation.verdict if generation is not None else None
 
     @property
     def number(self) -> int:

@@ -13,6 +13,11 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.loading._generation import Generation as Generation
     from luminal.loading._importer import PhotonLoader as PhotonLoader
+    from luminal.loading._judging import Snapshot as Snapshot
+    from luminal.loading._judging import accepted_entry as accepted_entry
+    from luminal.loading._judging import snapshot_of as snapshot_of
+    from luminal.loading._judging import with_snapshot as with_snapshot
+    from luminal.loading._late import read_unit as read_unit
     from luminal.loading._origin import DirectoryOrigin as DirectoryOrigin
     from luminal.loading._origin import DistributionOrigin as DistributionOrigin
     from luminal.loading._origin import ModuleLocation as ModuleLocation
@@ -55,6 +60,13 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "_generation": ("Generation",),
         "_importer": ("PhotonLoader",),
+        "_judging": (
+            "Snapshot",
+            "accepted_entry",
+            "snapshot_of",
+            "with_snapshot",
+        ),
+        "_late": ("read_unit",),
         "_origin": (
             "DirectoryOrigin",
             "DistributionOrigin",

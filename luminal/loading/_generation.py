@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from luminal._phases import enter, phase
+from luminal.errors import PhotonVerificationError
 from luminal.loading._importer import PhotonLoader
 from luminal.loading._late import read_late_units
 from luminal.loading._origin import ModuleLocation, find_below
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import CodeType
 
+    from luminal.loading._judging import Snapshot
     from luminal.loading._late import Directory
     from luminal.loading._origin import Origin
     from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned, SourceFile
     from luminal.supervise import Scope
+    from luminal.trust import Verdict
 
 __all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
 
@@ -161,6 +164,9 @@ class Generation:
         key: No other generation has it, in this process or in one that it is sent to.
         packed: How it was last sent to another process, and of what that was made.
         scopes: Owners of what its photons start, see `luminal.supervise`.
+        snapshot: All files of the unit as they were judged; None where no lock names
+            it. Nothing else of it is executed or read.
+        verdict: What the lock says of it; None where none is in force.
     """
 
     unit: str
@@ -185,6 +191,8 @@ class Generation:
     key: Key = attrs.field(init=False)
     packed: tuple[object, bytes] | None = None
     scopes: tuple[Scope, ...] = ()
+    snapshot: Snapshot | None = None
+    verdict: Verdict | None = None
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
     # What it has imported of others: (module, names from it).
@@ -218,9 +226,11 @@ class Generation:
     @property
     def files(self) -> Mapping[str, SourceFile]:
         """Path → bytes of all that was read for it: a change of one is one of it."""
-        if not self.late_units and not self.data:
+        if not self.late_units and not self.data and self.snapshot is None:
             return self.sources
         found = dict(self.data)
+        if self.snapshot is not None:
+            found.update(self.snapshot.files)
         for files in tuple(self.late_units.values()):
             found.update(files.sources)
         return {**found, **self.sources}
@@ -241,7 +251,7 @@ class Generation:
 
     def note_data(self, path: str) -> None:
         """Note that the data file at *path* is about to be read."""
-        if path not in self.data:
+        if path not in self.data and self.snapshot is None:
             from luminal.loading._resources import digest_of_data
 
             source = digest_of_data(path, self.data.values())
@@ -274,6 +284,7 @@ class Generation:
         self.sources.update(files.sources)
         self.late_units.update(files.late_units)
         self.owned = files.owned
+        self.snapshot = files.snapshot
 
     def take_texts(self, texts: Mapping[str, SourceFile]) -> None:
         """Use other texts of the same code: path → what the file there is now."""
@@ -515,12 +526,47 @@ class Generation:
             setattr(above, leaf, module)
         return module
 
-    def _execute(self, fullname: str, location: ModuleLocation) -> ModuleType:
-        source = self.sources.get(location.path)
+    def source_of(self, path: str) -> SourceFile:
+        """Return the bytes of a module: those that were judged, where a lock names it.
+
+        Raises:
+            PhotonVerificationError: It is none of the files that were judged.
+            PhotonUnreadableError: It cannot be read.
+        """
+        if self.snapshot is not None:
+            return self.snapshot.source(path)
+        source = self.sources.get(path)
         if source is None:
-            source = self.sources[location.path] = self.host.read(location.path)
+            source = self.sources[path] = self.host.read(path)
             self.host.imports_changed(self)
-        code = self.host.compile(source)
+        return source
+
+    def _check_native(self, path: str) -> None:
+        """Refuse a compiled module that the lock does not list, or another one.
+
+        The system reads the file once more when it loads it.
+
+        Raises:
+            PhotonVerificationError: It is refused.
+        """
+        if self.snapshot is None:
+            raise PhotonVerificationError(
+                "is compiled code that the lock does not list",
+                file=path,
+                why="it cannot be read as text, and runs without the interpreter",
+                hint="name its directory: luminal lock DIR",
+            )
+        from luminal.loading._judging import read_data
+
+        if read_data(path).checksum != self.snapshot.source(path).checksum:
+            raise PhotonVerificationError(
+                "has changed since it was judged",
+                file=path,
+                hint="load it again, or accept the change",
+            )
+
+    def _execute(self, fullname: str, location: ModuleLocation) -> ModuleType:
+        code = self.host.compile(source := self.source_of(location.path))
         self.locations[fullname] = location
         module = self._bare_module(fullname, location)
         self.modules[fullname] = module
@@ -573,6 +619,8 @@ class Generation:
         """Load a compiled module; the interpreter shares it with every generation."""
         from importlib.util import module_from_spec, spec_from_file_location
 
+        if self.verdict is not None:
+            self._check_native(location.path)
         self.has_extension = True
         loader = ExtensionFileLoader(fullname, location.path)
         spec = spec_from_file_location(fullname, location.path, loader=loader)

@@ -101,20 +101,21 @@ class PhotonLoader:
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - PEP 302
         """Return the text that was compiled."""
-        generation = self.generation
-        source = generation.sources.get(self.path) or generation.host.read(self.path)
-        return source.text
+        return self.generation.source_of(self.path).text
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - PEP 302
         """Return what was compiled; `runpy` asks."""
         generation = self.generation
-        source = generation.sources.get(self.path) or generation.host.read(self.path)
-        return generation.host.compile(source)
+        return generation.host.compile(generation.source_of(self.path))
 
     def get_data(self, path: str) -> bytes:
         """Return the bytes of a file beside the module; `pkgutil.get_data` asks."""
         from luminal.loading._resources import superseded_data
 
+        if self.generation.snapshot is not None:
+            judged = self.generation.snapshot.data(os.path.abspath(path))
+            if judged is not None:
+                return judged
         known = superseded_data(self.generation, os.path.abspath(path))
         if known is not None:
             return known
@@ -124,9 +125,15 @@ class PhotonLoader:
 
     def get_resource_reader(self, fullname: str) -> Any:
         """Return a reader for `importlib.resources`, or None for a plain module."""
+        if not self.is_package(fullname):
+            return None
+        if self.generation.snapshot is not None:
+            from luminal.loading._judging import SnapshotReader
+
+            return SnapshotReader(self.generation.snapshot, self.path)
         from luminal.loading._resources import ResourceReader
 
-        return ResourceReader(self) if self.is_package(fullname) else None
+        return ResourceReader(self)
 
 
 mark_loaders(PhotonLoader)

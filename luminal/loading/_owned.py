@@ -21,7 +21,7 @@ from luminal.errors import (
 )
 from luminal.loading._late import read_unit
 from luminal.loading._origin import look, rows_of_record
-from luminal.loading._source import digest_of
+from luminal.loading._source import digest_of, literals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -84,7 +84,7 @@ def _declared(
     """Yield what the files of a unit declare, without executing them."""
     for path, source in files.sources.items():
         if _ATTRIBUTE.encode() in source.data:
-            yield from _literals(path, source)
+            yield from literals_of(_ATTRIBUTE, path, source)
     root = files.locations.get(unit)
     if root is not None and root.kind == "package":
         path = os.path.join(os.path.dirname(root.path), "pyproject.toml")
@@ -93,44 +93,6 @@ def _declared(
 
             value = table_of(read(path).data, path).get("owns", ())
             yield from value if isinstance(value, tuple) else ()
-
-
-def _literals(path: str, source: SourceFile) -> Iterator[str]:
-    import ast  # few photons declare any
-
-    from luminal._syntax import UNREADABLE, parse
-
-    try:
-        body = parse(source.data, path).body
-    except UNREADABLE:
-        return  # to compile it says why
-    inside = [each for c in body if isinstance(c, ast.ClassDef) for each in c.body]
-    for statement in (*body, *inside):
-        targets: list[ast.expr] = []
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets = [statement.target]
-        if not any(isinstance(t, ast.Name) and t.id == _ATTRIBUTE for t in targets):
-            continue
-        assert isinstance(statement, ast.Assign | ast.AnnAssign)  # noqa: S101
-        try:
-            value = ast.literal_eval(statement.value or ast.Constant(None))
-        except (*UNREADABLE, TypeError):
-            value = None
-        if isinstance(value, str):
-            value = (value,)
-        if not isinstance(value, list | tuple) or not all(
-            isinstance(each, str) for each in value
-        ):
-            raise PhotonValidationError(
-                f"{_ATTRIBUTE} is not a literal list of names",
-                file=path,
-                line=statement.lineno,
-                why="it is read without running the file",
-                hint=f"write it like {_ATTRIBUTE} = ['bridgelib']",
-            )
-        yield from value
 
 
 @attrs.frozen

@@ -22,14 +22,20 @@ import attrs
 from luminal._phases import enter, phase
 from luminal.compiling import compile_text
 from luminal.discovery import read_bytes
-from luminal.errors import PhotonSyntaxError, PhotonTornError, PhotonUnreadableError
+from luminal.errors import (
+    PhotonSyntaxError,
+    PhotonTornError,
+    PhotonUnreadableError,
+    PhotonValidationError,
+)
 from luminal.loading._origin import ModuleLocation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import CodeType
 
     from luminal.loading._generation import Generation
+    from luminal.loading._judging import Snapshot
     from luminal.loading._origin import DistributionOrigin
     from luminal.store import SealedStore
 
@@ -40,6 +46,7 @@ __all__ = [
     "compile_source",
     "digest_of",
     "extensions_of",
+    "literals_of",
     "read_installed_files",
     "read_source",
 ]
@@ -247,12 +254,14 @@ class Pinned:
         sources: Path → its bytes.
         late_units: Other unit → its files, see `Generation.late_units`.
         owned: Name of a module of a library that the unit owns → directory it lies in.
+        snapshot: All files of the unit; None where no lock names it.
     """
 
     locations: Mapping[str, ModuleLocation]
     sources: Mapping[str, SourceFile]
     late_units: Mapping[str, Pinned] = attrs.Factory(dict)
     owned: Mapping[str, str] = attrs.Factory(dict)
+    snapshot: Snapshot | None = None
 
     @classmethod
     def of(cls, generation: Generation) -> Pinned:
@@ -262,6 +271,7 @@ class Pinned:
             dict(generation.sources),
             dict(generation.late_units),
             generation.owned,
+            generation.snapshot,
         )
 
 
@@ -328,3 +338,51 @@ def digest_of(source: SourceFile) -> str:
     """Return the digest of *source* as RECORD writes it."""
     raw = base64.urlsafe_b64encode(sha256(source.data).digest())
     return "sha256=" + raw.rstrip(b"=").decode()
+
+
+def literals_of(attribute: str, path: str, source: SourceFile) -> Iterator[str]:
+    """Yield the strings that *source* assigns to *attribute*, without executing it.
+
+    Args:
+        attribute: Name of an attribute of photons, such as ``photon_owns``.
+        path: Path of the file, for errors.
+        source: Its bytes.
+
+    Raises:
+        PhotonValidationError: It is no literal list of strings.
+    """
+    import ast  # few photons declare any
+
+    from luminal._syntax import UNREADABLE, parse
+
+    try:
+        body = parse(source.data, path).body
+    except UNREADABLE:
+        return  # to compile it says why
+    inside = [each for c in body if isinstance(c, ast.ClassDef) for each in c.body]
+    for statement in (*body, *inside):
+        targets: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets = [statement.target]
+        if not any(isinstance(t, ast.Name) and t.id == attribute for t in targets):
+            continue
+        assert isinstance(statement, ast.Assign | ast.AnnAssign)  # noqa: S101
+        try:
+            value = ast.literal_eval(statement.value or ast.Constant(None))
+        except (*UNREADABLE, TypeError):
+            value = None
+        if isinstance(value, str):
+            value = (value,)
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(each, str) for each in value
+        ):
+            raise PhotonValidationError(
+                f"{attribute} is not a literal list of names",
+                file=path,
+                line=statement.lineno,
+                why="it is read without running the file",
+                hint=f"write it like {attribute} = ['bridgelib']",
+            )
+        yield from value

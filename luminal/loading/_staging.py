@@ -160,7 +160,18 @@ class Attempt:
                 elif pinned is None and location.kind == "package":
                     pinned = read_unit(unit, location, self.read)
             if pinned is not None:
-                generation.take(add_owned(unit, pinned, self.read))
+                pinned = add_owned(unit, pinned, self.read)
+            judge = self.stage.world.judge
+            if judge is not None:
+                from luminal.loading._judging import CORE, judged
+
+                generation.verdict = CORE
+            if judge is not None and not generation.borrowed:
+                pinned, generation.verdict = judged(
+                    judge, unit, origin, location, pinned, self.read
+                )
+            if pinned is not None:
+                generation.take(pinned)
                 self.stage.world.owned.update(generation.owned)
             self.pending[unit] = generation
             # For `importlib.import_module` and its like.

@@ -86,6 +86,14 @@ class Superseded:
                 # For this one alone: the world may serve another text.
                 found = Generation(unit, origin, self.generation.number, self)
                 files = self.generation.late_units.get(unit)
+                judge = self.world.judge
+                if judge is not None:
+                    from luminal.loading._judging import judged
+
+                    at = None if files is not None else origin.find(unit)
+                    files, found.verdict = judged(
+                        judge, unit, origin, at, files, self.read, has_run=True
+                    )
                 if files is not None:
                     found.take(files)
                 self.linked[unit] = found

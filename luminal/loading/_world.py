@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from luminal.loading._source import CodeCache, SourceFile
     from luminal.model import Problem
     from luminal.supervise import Leftover
+    from luminal.trust import Judge
 
 __all__ = [
     "Edges",
@@ -233,6 +234,7 @@ class World:
         roots: The directories whose modules are the photons' own.
         outside: What photons have imported of others.
         owned: Names of modules of libraries that some units own, or did.
+        judge: Decides what may run; None where no lock is in force.
     """
 
     def __init__(self, codes: CodeCache) -> None:
@@ -244,6 +246,7 @@ class World:
         self.roots: Roots = Roots(self)
         self.outside: Outside = Outside()
         self.owned: set[str] = set()
+        self.judge: Judge | None = None
         # One transaction at a time; re-entrant, for an import that asks for another.
         self.lock: threading.RLock = threading.RLock()
         # First part of a name → where names that begin so are looked for.

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         Reloader,
         SettingsWatch,
     )
+    from luminal.trust import Judge
 
 __all__ = ["Handlers", "Loader"]
 
@@ -94,6 +95,8 @@ _Path = str | os.PathLike[str]
 T = TypeVar("T")
 
 _logger = logging.getLogger("luminal.loader")
+
+_LOCK = "luminal.lock"
 
 _LEVELS = {
     EventKind.SKIPPED: logging.WARNING,
@@ -228,6 +231,13 @@ class Loader:
         roots: Further directories, of helpers for example, whose modules are the
             photons' own. Photons that import from them are reloaded with them, and a
             watch watches them too.
+        lock: What may run, see `luminal.trust.LockFile`: path of a ``luminal.lock``;
+            or a mode (``off``, ``pin``, ``frozen``, ``signed``), with the lock of the
+            current directory. None uses that lock if there is one. ``$LUMINAL_LOCK``
+            may name a stricter mode.
+
+    Raises:
+        LockFileError: The lock cannot be read, or is not there.
     """
 
     def __init__(
@@ -250,6 +260,7 @@ class Loader:
         roots: Iterable[_Path] = (),
         host: Any = None,
         history: bool | str = False,
+        lock: _Path | None = None,
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -263,6 +274,10 @@ class Loader:
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
         self._world.roots.declare(absolute_roots(roots))
+        if lock is not None or "LUMINAL_LOCK" in os.environ or os.path.lexists(_LOCK):
+            from luminal.trust import open_judge
+
+            self._world.judge = open_judge(lock)
         self._runtime = Runtime(
             plugins=plugins or PluginManager(project),
             settings=self._tables_of(settings),
@@ -343,6 +358,11 @@ class Loader:
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         """Name of a photon → its settings, as the host has given them."""
         return self._runtime.settings
+
+    @property
+    def judge(self) -> Judge | None:
+        """What decides which photons may run; None where no lock is in force."""
+        return self._world.judge
 
     @property
     def report(self) -> Report:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal._plain import may_be_secret
+from luminal.errors import LuminalError
 from luminal.model import FailureKind
 from luminal.supervise import unowned
 
@@ -142,6 +143,7 @@ def status_of(loader: Loader) -> dict[str, Any]:
         "memory": _memory(),
         "threads": threading.active_count(),
         "disabled": list(loader.disabled),
+        **_lock(loader),
         "photons": [
             _with_failures(
                 {
@@ -154,6 +156,18 @@ def status_of(loader: Loader) -> dict[str, Any]:
             for name, handler in loader.photons.items()
         ],
     }
+
+
+def _lock(loader: Loader) -> dict[str, Any]:
+    """Return ``lock``: path and mode of the one that is in force, if one is."""
+    judge = loader.judge
+    if judge is None:
+        return {}
+    try:
+        mode = str(judge.present_mode)
+    except LuminalError as error:
+        mode = f"unreadable: {error.what}"
+    return {"lock": {"path": os.path.realpath(judge.path), "mode": mode}}
 
 
 def _with_failures(row: dict[str, Any], failures: dict[str, int]) -> dict[str, Any]:
@@ -240,6 +254,7 @@ def _photon(handler: Handler) -> dict[str, Any]:
         "problem": attrs.asdict(handler.problem) if handler.problem else None,
         "quarantined": list(handler.quarantined),
         "kept": sum(len(kept) for kept in _kept(handler)),
+        **_trust(handler),
         **_facts(handler),
     }
 
@@ -248,6 +263,14 @@ def _kept(handler: Handler) -> list[dict[str, Any]]:
     """Return the state of a photon that reloads hand over."""
     context = handler.context
     return [d for d in (context.data, context.shared) if type(d) is dict]
+
+
+def _trust(handler: Handler) -> dict[str, Any]:
+    """Return what the lock says of a photon, where one is in force."""
+    verdict = handler.verdict
+    if verdict is None:
+        return {}
+    return {"trust": verdict.text, "trust_why": verdict.why}
 
 
 def _facts(handler: Handler) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Problem:
     Attributes:
         code: Code of the error class that it stands for, see `luminal.errors`.
         phase: The step that failed: ``discovery``, ``order``, ``read``,
-            ``compile``, ``import``, ``validate``, ``start`` or ``finalize``.
+            ``compile``, ``verify``, ``import``, ``validate``, ``start`` or
+            ``finalize``.
         what: One line in lower case.
         file: Path of the file to blame, or an empty string.
         line: Line in *file*, counted from 1; 0 where there is none.

@@ -199,6 +199,8 @@ class EventKind(enum.StrEnum):
     RELEASED = "released", "a hook of it that was in quarantine has succeeded again"
     RETIRED = "retired", "Python has collected the old generation; nothing refers to it"
     UNLOADED = "unloaded", "the host has removed it"
+    PINNED = "pinned", "the lock has taken its files at their first use"
+    UNPINNED = "unpinned", "a lock is in force and does not list it; it runs"
     SIDE_EFFECT = (
         "side_effect",
         "it changed the environment, signals or the like, if that is checked",

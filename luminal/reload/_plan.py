@@ -321,6 +321,8 @@ class Change:
             generation = world.generations.get(unit)
             if generation is None or unit in self.extended or unit not in self.units:
                 continue
+            if generation.snapshot is not None:
+                continue  # what runs is what was accepted, comments included
             texts = {p: self.snapshot[p] for p in paths if p in self.snapshot}
             if len(texts) == len(paths) and paths.isdisjoint(generation.data):
                 files = generation.files

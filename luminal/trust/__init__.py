@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.trust._judge import MOST_BYTES as MOST_BYTES
     from luminal.trust._judge import Judge, Status, Unit, Verdict
     from luminal.trust._judge import changes_between as changes_between
     from luminal.trust._judge import open_judge as open_judge
@@ -37,6 +38,7 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "_judge": (
+            "MOST_BYTES",
             "Judge",
             "Status",
             "Unit",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from luminal.trust._tree import Tree
 
 __all__ = ["Judge", "Status", "Unit", "Verdict", "changes_between", "open_judge"]
+
+_VERSIONED = re.compile(r"^([^/]+)-[^/-]+\.dist-info/")
 
 MOST_FILES = 20_000
 """Files of one unit."""
@@ -317,12 +320,26 @@ def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
         parts.append("its files are not those that were accepted")
         return "; ".join(parts)
     for verb, paths in zip(
-        ("added", "changed", "removed"), tree.changes_to(unit.tree), strict=True
+        ("added", "changed", "removed"),
+        _plain(tree).changes_to(_plain(unit.tree)),
+        strict=True,
     ):
         if paths:
             left = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
             parts.append(f"{verb} {', '.join(paths[:8])}{left}")
     return "; ".join(parts)
+
+
+def _plain(tree: Tree) -> Tree:
+    """Return *tree* without the versions in names of folders of metadata."""
+    from luminal.trust._tree import Tree
+
+    return Tree(
+        tuple(
+            attrs.evolve(each, path=_VERSIONED.sub(r"\1.dist-info/", each.path))
+            for each in tree.files
+        )
+    )
 
 
 def _vault_directory() -> str | None:

@@ -1,8 +1,8 @@
 """`luminal.lock`: the units that may run, as a TOML file that people review in git.
 
-The file lies beside the host's ``pyproject.toml``. It is read with `tomllib` and is
-written sorted, one key a line, so that a diff of it shows what was accepted. A file that
-holds anything unknown is refused and never rewritten: what a person wrote is not lost.
+The file lies beside the host's ``pyproject.toml``. It is read with `tomllib`, and it is
+written sorted, one key a line: a diff of it shows what was accepted. A file that holds
+anything unknown is refused and never rewritten, so what a person wrote is not lost.
 """
 
 from __future__ import annotations

@@ -217,6 +217,7 @@ def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
             "source": f"{photon.source} {photon.origin}".strip(),
             "requires": ", ".join(photon.requirements),
             "settings": ", ".join(settings),
+            "lock": ": ".join(filter(None, (photon.trust, photon.trust_why))),
             "time in hooks": f"{photon.seconds * 1000:.1f} ms",
         }
         log = sorted(logs.get(photon.name, ()), key=lambda entry: -entry["at"])

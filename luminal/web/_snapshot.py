@@ -65,6 +65,9 @@ class PhotonSnapshot:
         line: Line of its class in *file*; 0 if unknown.
         settings: Key → value as text; that of a secret is not there.
         kept: Number of entries in its ``context.data`` and ``context.shared``.
+        trust: What the lock knows of it, such as ``pinned``; empty where none is in
+            force.
+        trust_why: One line about that.
     """
 
     name: str
@@ -85,6 +88,8 @@ class PhotonSnapshot:
     line: int = 0
     settings: Mapping[str, str] = attrs.Factory(dict)
     kept: int = 0
+    trust: str = ""
+    trust_why: str = ""
 
     @property
     def is_failing(self) -> bool:

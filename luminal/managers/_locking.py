@@ -1,0 +1,175 @@
+"""The units of a project as a lock sees them, and how a change of one is accepted.
+
+This is what `luminal lock` does, without its output.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from luminal.errors import LuminalError
+from luminal.loading import (
+    DirectoryOrigin,
+    DistributionOrigin,
+    ModuleLocation,
+    Pinned,
+    add_owned,
+    read_installed_files,
+    read_source,
+    read_unit,
+    snapshot_of,
+)
+from luminal.managers._client import sockets, speak
+from luminal.model import Problem, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from luminal.loading import Origin
+    from luminal.model import Candidate
+    from luminal.trust import Judge, Unit
+
+__all__ = ["FoundUnit", "accept_units", "ask_hosts", "find_units"]
+
+
+@attrs.frozen
+class FoundUnit:
+    """A unit on the disk, as it would be judged.
+
+    Attributes:
+        unit: Its files; None where they cannot be read.
+        photons: Names of its photons; none of a helper.
+        place: Path of its root module.
+        problem: Why it cannot be read.
+    """
+
+    unit: Unit | None
+    photons: tuple[str, ...]
+    place: str
+    problem: Problem | None = None
+
+
+def find_units(
+    judge: Judge, candidates: Iterable[Candidate], paths: Iterable[str] = ()
+) -> list[FoundUnit]:
+    """Return the units of photons, and all units at *paths*; nothing is executed.
+
+    Args:
+        judge: Of the project.
+        candidates: The photons, as discovery has found them.
+        paths: Files, packages and directories of which each module is wanted, helpers
+            included.
+    """
+    photons: dict[str, list[str]] = {}
+    places: dict[str, tuple[Origin, ModuleLocation | None]] = {}
+    for candidate in candidates:
+        path = candidate.location
+        if not path:
+            continue
+        key = candidate.distribution or path
+        photons.setdefault(key, []).append(candidate.name)
+        if candidate.source is Source.DIRECTORY:
+            places.setdefault(key, _place_of(path))
+        else:
+            module = candidate.target.partition(":")[0].strip()
+            origin = DistributionOrigin(module, path, candidate.metadata)
+            places.setdefault(key, (origin, None))
+    for each in paths:
+        for path in _modules_at(os.path.abspath(each)):
+            places.setdefault(path, _place_of(path))
+    return [
+        _find(judge, origin, location, tuple(photons.get(key, ())))
+        for key, (origin, location) in places.items()
+    ]
+
+
+def _place_of(path: str) -> tuple[Origin, ModuleLocation]:
+    is_package = os.path.basename(path) == "__init__.py"
+    directory = os.path.dirname(path)
+    if is_package:
+        directory = os.path.dirname(directory)
+    origin = DirectoryOrigin(directory)
+    name = origin.name_of(path)
+    return origin, ModuleLocation("package" if is_package else "module", path, name)
+
+
+def _modules_at(path: str) -> Iterator[str]:
+    """Yield the root modules of the units at *path*."""
+    if os.path.isfile(path):
+        if path.endswith(".py"):
+            yield path
+        return
+    init = os.path.join(path, "__init__.py")
+    if os.path.isfile(init):
+        yield init
+        return
+    for name in sorted(os.listdir(path)):
+        if name[0] != "." and name != "__pycache__":
+            yield from _modules_at(os.path.join(path, name))
+
+
+def _find(
+    judge: Judge,
+    origin: Origin,
+    location: ModuleLocation | None,
+    photons: tuple[str, ...],
+) -> FoundUnit:
+    place = location.path if location is not None else ""
+    try:
+        files: Pinned | None
+        if isinstance(origin, DistributionOrigin):
+            place = origin.location
+            files = read_installed_files(origin)
+            name = origin.root[0]
+            location = origin.find(name)
+            if location is None:
+                problem = Problem("LUM101", "read", "is not there", file=place)
+                return FoundUnit(None, photons, place, problem)
+        else:
+            assert location is not None  # noqa: S101 - of each directory
+            name = location.unit
+            files = read_unit(name, location, read_source)
+        if files is not None:
+            files = add_owned(name, files, read_source)
+        snapshot = snapshot_of(judge, origin, location, files, read_source)
+    except LuminalError as error:
+        return FoundUnit(None, photons, place, Problem.of(error, "read"))
+    return FoundUnit(snapshot.unit, photons, place)
+
+
+def accept_units(judge: Judge, units: Iterable[Unit]) -> None:
+    """Write that the files of *units* may run.
+
+    Raises:
+        OSError: The lock cannot be written.
+        LockFileError: It cannot be read.
+    """
+    for unit in units:
+        judge.accept(unit)
+
+
+def ask_hosts(judge: Judge, photons: Iterable[str]) -> list[dict[str, Any]]:
+    """Ask the running hosts with this lock to swap photons; return their rows.
+
+    Args:
+        judge: Of the project.
+        photons: Names of photons.
+    """
+    names, rows = set(photons), []
+    for pid, path in sockets().items():
+        try:
+            status = speak(path, {"ask": "status"}, 5.0) or {}
+            if (status.get("lock") or {}).get("path") != os.path.realpath(judge.path):
+                continue
+            known = {row["name"] for row in status["photons"]}
+            wanted = sorted(names & known)
+            if not wanted:
+                continue
+            answer = speak(path, {"ask": "reload", "photons": wanted}, None) or {}
+        except (OSError, TimeoutError):
+            continue
+        rows += [{**row, "host": pid} for row in answer.get("photons", ())]
+    return rows
