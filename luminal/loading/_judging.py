@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from hashlib import sha512
 from importlib.resources.abc import Traversable, TraversableResources
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +134,8 @@ def judged(
         PhotonVerificationError: It must not run.
         LockFileError: The lock cannot be read.
     """
-    if location is None and pinned is not None:
-        location = pinned.locations.get(unit)
+    if pinned is not None:
+        location = pinned.locations.get(unit) or location
     if location is None:
         return pinned, None
     known = pinned.snapshot if pinned is not None else None
@@ -168,7 +169,7 @@ def _identity(
     """Return name, source and version of a unit for the lock."""
     bundle = getattr(origin, "bundle", None)
     if bundle is not None:
-        return bundle.name, "bundle", bundle.version
+        return bundle.manifest.name, "bundle", bundle.manifest.version
     if isinstance(origin, DistributionOrigin):
         stem = os.path.splitext(os.path.basename(origin.metadata))[0]
         project, _, version = stem.rpartition("-")
@@ -204,8 +205,11 @@ def snapshot_of(
     bundle = getattr(origin, "bundle", None)
     base = folder = os.path.dirname(location.path)
     if bundle is not None:
-        base = folder = bundle.base
-        paths = [os.path.join(base, *each.split("/")) for each in bundle.files]
+        base = folder = bundle.path
+        paths = []
+        for member, data in bundle.files.items():
+            path = os.path.join(base, *member.split("/"))
+            known.setdefault(path, SourceFile(path, data, sha512(data).hexdigest()))
     elif source == "distribution":
         assert isinstance(origin, DistributionOrigin)  # noqa: S101 - see _identity
         base = os.path.dirname(origin.metadata)
@@ -242,7 +246,7 @@ def snapshot_of(
         )
     )
     contents = {path: each.data for path, each in named.items()}
-    asked = Unit(name, source, version, contents, tree)
+    asked = Unit(name, source, version, contents, tree, bundle=bundle)
     return Snapshot(asked, base, folder, files)
 
 
@@ -316,8 +320,6 @@ def read_data(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It cannot be read.
     """
-    from hashlib import sha512
-
     from luminal.trust import MOST_BYTES
 
     try:

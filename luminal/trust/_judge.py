@@ -17,6 +17,7 @@ import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.store import state_directory
+from luminal.trust._joined import note_version, signers_of
 from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
 from luminal.trust._vault import Vault
 
@@ -58,6 +59,7 @@ class Unit:
         files: Path in the tree → bytes.
         tree: Their tree.
         has_run: It has run in this process, and is returned to.
+        bundle: The bundle that it is, with its signatures; else None.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Unit:
     files: Mapping[str, bytes] = attrs.field(repr=False)
     tree: Tree = attrs.field(repr=False)
     has_run: bool = False
+    bundle: object | None = None
 
 
 @attrs.frozen
@@ -79,6 +82,7 @@ class Verdict:
         hint: What to do, where it may not.
         is_first: It may run because it is used for the first time.
         signers: Names of the keys that have signed it.
+        of_keys: How many keys may sign.
     """
 
     status: Status
@@ -87,12 +91,14 @@ class Verdict:
     hint: str = ""
     is_first: bool = False
     signers: tuple[str, ...] = ()
+    of_keys: int = 0
 
     @property
     def text(self) -> str:
         """The status as it is shown, with the number of keys that have signed."""
-        count = f" {len(self.signers)}" if self.status is Status.SIGNED else ""
-        return f"{self.status}{count}"
+        if self.status is not Status.SIGNED:
+            return str(self.status)
+        return f"{self.status} {len(self.signers)}/{self.of_keys}"
 
 
 @attrs.define(eq=False)
@@ -114,7 +120,7 @@ class Judge:
     mode: Mode = Mode.OFF
     is_off: bool = False
     vault: Vault = attrs.Factory(lambda: Vault(_vault_directory()))
-    verify: Callable[[Unit, LockFile], tuple[str, ...]] | None = None
+    verify: Callable[[Unit, LockFile], tuple[str, ...]] = signers_of
     checks: tuple[
         Callable[[Unit, LockFile, LockEntry | None], Verdict | None], ...
     ] = ()
@@ -160,6 +166,8 @@ class Judge:
         Otherwise it is ``unpinned``: a directory that the lock does not name.
         """
         file = self.file
+        if self._mode_of(file) is Mode.OFF:
+            return False
         is_free = source in ("directory", "editable") and name not in file.units
         return not is_free or self._mode_of(file) is not Mode.PIN or bool(self.checks)
 
@@ -179,6 +187,8 @@ class Judge:
                 why=verdict.why,
                 hint=verdict.hint,
             )
+        if verdict.signers:
+            note_version(unit, self.file)
         return verdict
 
     def look(self, unit: Unit) -> Verdict:
@@ -189,21 +199,29 @@ class Judge:
         """
         file = self.file
         mode, entry = self._mode_of(file), file.units.get(unit.name)
+        if mode is Mode.OFF:
+            return Verdict(Status.UNPINNED, "the lock's mode is 'off'")
         too_large = _too_large(unit)
         if too_large:
             return Verdict(
                 Status.MODIFIED, too_large, False, "remove what is not its own"
             )
         signers: tuple[str, ...] = ()
+        unsigned: PhotonVerificationError | None = None
         try:
-            if self.verify is not None:
-                signers = self.verify(unit, file)
+            signers = self.verify(unit, file)
         except PhotonVerificationError as error:
-            return Verdict(
-                Status.MODIFIED, error.why or error.what, False, error.hint or ""
-            )
+            unsigned = error
         accept = f"to run it: luminal lock accept {unit.name}"
-        if entry is not None and not self._is_accepted(unit, entry):
+        if mode is Mode.SIGNED and not signers:
+            why = "it has no signatures; the mode 'signed' runs signed bundles only"
+            if unsigned is not None:
+                why = f"{unsigned.what}: {unsigned.why}"
+            return Verdict(
+                Status.UNPINNED, why, False, "see luminal sign and luminal pack"
+            )
+        is_signed = mode is Mode.SIGNED
+        if entry and not (is_signed or self._is_accepted(unit, entry)):
             return Verdict(
                 Status.MODIFIED,
                 changes_between(self.vault, entry, unit),
@@ -214,19 +232,15 @@ class Judge:
             decided = check(unit, file, entry)
             if decided is not None:
                 return decided
-        if mode is Mode.SIGNED and len(signers) < max(file.threshold, 1):
-            why = f"{len(signers)} of {max(file.threshold, 1)} keys have signed it"
-            if self.verify is None:
-                why = "signatures cannot be checked here"
-            return Verdict(
-                Status.UNPINNED, why, False, "have it signed, see luminal sign"
-            )
+        if is_signed:
+            why = f"signed by {', '.join(signers)}"
+            return Verdict(Status.SIGNED, why, signers=signers, of_keys=len(file.keys))
         if entry is not None:
             why = "its files are those that were accepted"
             if entry.tree != unit.tree.digest:
                 why = "its files are those that were accepted before"
             status = Status.SIGNED if signers else Status.PINNED
-            return Verdict(status, why, signers=signers)
+            return Verdict(status, why, signers=signers, of_keys=len(file.keys))
         if mode.rank >= Mode.FROZEN.rank:
             why = f"the lock does not list it, and its mode is {str(mode)!r}"
             return Verdict(Status.UNPINNED, why, False, accept)
@@ -235,6 +249,12 @@ class Judge:
         if unit.source == "editable":
             return Verdict(Status.UNPINNED, "it is installed editable, without a list")
         return Verdict(Status.PINNED, "used for the first time", is_first=True)
+
+    def _signers(self, unit: Unit, file: LockFile) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(self.verify(unit, file)))
+        except PhotonVerificationError:
+            return ()
 
     @staticmethod
     def _is_accepted(unit: Unit, entry: LockEntry) -> bool:
@@ -268,7 +288,7 @@ class Judge:
             OSError: The lock cannot be written.
             LockFileError: It cannot be read.
         """
-        from luminal.trust._capabilities import capabilities_of
+        from luminal.trust._joined import capabilities_of
 
         self.vault.keep(unit.files, unit.tree)
         capabilities = capabilities_of(unit.files)
@@ -277,7 +297,6 @@ class Judge:
             before = file.units.get(unit.name)
             if before is not None and (is_first or before.tree == unit.tree.digest):
                 return file
-            signers = self.verify(unit, file) if self.verify is not None else ()
             source = "directory" if unit.source == "editable" else unit.source
             return file.with_entry(
                 LockEntry(
@@ -285,7 +304,7 @@ class Judge:
                     source,
                     unit.version,
                     unit.tree.digest,
-                    tuple(sorted(signers)),
+                    self._signers(unit, file),
                     capabilities,
                     before.tree if before is not None else "",
                 )
@@ -304,18 +323,15 @@ def _too_large(unit: Unit) -> str:
 
 def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
     """Return in one line what is different from what was accepted of *unit*."""
-    from luminal.trust._capabilities import new_capabilities
+    from luminal.trust._joined import new_capabilities
 
-    parts = []
+    parts = new_capabilities(entry.capabilities, unit.files)
     if entry.version != unit.version:
         parts.append(f"version {entry.version or 'none'} -> {unit.version or 'none'}")
     try:
         tree = vault.tree(entry.tree)
-        before = vault.read(entry.tree) if tree is not None else None
     except PhotonVerificationError:
-        tree = before = None
-    if before is not None:
-        parts = [*new_capabilities(before, unit.files), *parts]
+        tree = None
     if tree is None:
         parts.append("its files are not those that were accepted")
         return "; ".join(parts)

@@ -198,10 +198,10 @@ async def test_data_files_and_late_imports_are_those_that_were_judged(case):
         assert who(loader) == [expected]
         handler = loader.photons["geo"]
         assert handler.instance.late("late") == 1
-        with pytest.raises(PhotonVerificationError, match="planted[.]py"):
+        with pytest.raises(PhotonVerificationError, match=r"planted\.py"):
             handler.instance.late("planted")
         get_data = handler.generation.root.__loader__.get_data
-        with pytest.raises(PhotonVerificationError, match="planted[.]txt"):
+        with pytest.raises(PhotonVerificationError, match=r"planted\.txt"):
             get_data(str(case.site / "geo" / "planted.txt"))
         with pytest.raises(FileNotFoundError):
             get_data(str(case.site / "geo" / "missing.txt"))

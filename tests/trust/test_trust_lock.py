@@ -135,10 +135,10 @@ def test_modes_and_first_use(judge: Judge) -> None:
     with pytest.raises(PhotonVerificationError, match="does not list it"):
         judge.judge(unit({"x": b""}, "other"))
     judge.mode = Mode.SIGNED
-    with pytest.raises(PhotonVerificationError, match="cannot be checked"):
+    with pytest.raises(PhotonVerificationError, match="no signatures"):
         judge.judge(changed)
     judge.verify = lambda _unit, _file: ("alice",)
-    assert judge.judge(changed).text == "signed 1"
+    assert judge.judge(changed).text == "signed 1/0"
 
 
 def test_a_first_use_is_refused_where_the_lock_cannot_be_written(
