@@ -24,6 +24,7 @@ from luminal.cli._options import (
     host_option,
     settings_file,
     state_of,
+    statuses,
 )
 from luminal.cli._output import (
     Exit,
@@ -74,14 +75,14 @@ __all__ = [
 
 _FIELDS = (
     *("name", "version", "source", "origin", "state", "description", "author"),
-    *("tags", "file", "requires", "required-by", "hooks"),
+    *("tags", "file", "requires", "required-by", "hooks", "lock"),
 )
 """What ``list`` can show of photons that discovery finds."""
 
 _RUNNING_FIELDS = (
     *("name", "version", "source", "origin", "state", "description", "generation"),
     *("since", "calls", "errors", "seconds", "threads", "tasks", "file"),
-    *("requires", "hooks"),
+    *("requires", "hooks", "lock"),
 )
 """What ``list --running`` can show."""
 
@@ -185,13 +186,22 @@ def _list_found(
     if any(candidate.problem for candidate in found):
         code = Exit.FAILED
     needed = dependents(found)
+    locked = statuses(found)
+    if locked and shown is _SHOWN:
+        shown = (*shown[:-1], "lock", shown[-1])
     with_hooks = "hooks" in (*shown, (sort or "").removeprefix("-"))
     hooks = {
         candidate.name: [hook.hook for hook in declared_hooks(candidate)]
         for candidate in (found if with_hooks else ())
     }
     cells = [
-        (candidate, _cells(candidate, needed, hooks.get(candidate.name, ())))
+        (
+            candidate,
+            {
+                **_cells(candidate, needed, hooks.get(candidate.name, ())),
+                "lock": locked.get(candidate.name, ("", ""))[0],
+            },
+        )
         for candidate in found
     ]
     cells = _sorted(cells, sort)
@@ -202,6 +212,7 @@ def _list_found(
                 "state": state_of(candidate),
                 "required_by": needed.get(candidate.name, []),
                 **({"hooks": hooks[candidate.name]} if with_hooks else {}),
+                **({"lock": locked.get(candidate.name, ("",))[0]} if locked else {}),
             }
             for candidate, _ in cells
         ]
@@ -281,6 +292,7 @@ def _running_cells(photon: dict[str, Any], hooks: Sequence[str]) -> dict[str, st
         "seconds": f"{photon['seconds']:.3f}",
         "requires": ", ".join(photon.get("requirements", ())),
         "hooks": ", ".join(hooks),
+        "lock": str(photon.get("trust", "")),
     }
 
 
@@ -341,10 +353,12 @@ def inspect_command(
     if any(candidate.problem for candidate in found):
         code = Exit.FAILED
     needed = dependents(everything)
+    locked = statuses(found)
     if as_json:
         photons = [
             {
                 **attrs.asdict(candidate),
+                **({"lock": locked.get(candidate.name)} if locked else {}),
                 "state": state_of(candidate),
                 "hooks": [attrs.asdict(hook) for hook in declared_hooks(candidate)],
                 "required_by": needed.get(candidate.name, []),
@@ -358,7 +372,8 @@ def inspect_command(
     for at, candidate in enumerate(found):
         if at:
             click.echo()
-        _print_candidate(candidate, needed.get(candidate.name, ()))
+        status = ": ".join(locked.get(candidate.name, ()))
+        _print_candidate(candidate, needed.get(candidate.name, ()), status)
     return code
 
 
@@ -376,7 +391,9 @@ def _chosen(everything: Sequence[Candidate], names: list[str]) -> Sequence[Candi
     return [c for c in everything if c.name in wanted]
 
 
-def _print_candidate(candidate: Candidate, required_by: Sequence[str]) -> None:
+def _print_candidate(
+    candidate: Candidate, required_by: Sequence[str], status: str
+) -> None:
     line = f":{candidate.line}" if candidate.line else ""
     hooks = [
         " ".join([hook.hook, *_options_of(hook, "specname")])
@@ -398,6 +415,7 @@ def _print_candidate(candidate: Candidate, required_by: Sequence[str]) -> None:
         "host's API": candidate.api,
         "hooks": ", ".join(hooks),
         "data files": ", ".join(_data_files(candidate)),
+        "lock": status,
         "sha512": candidate.checksum[:16] + "..." if candidate.checksum else "",
     }
     print_message(clean(candidate.name), err=False, bold=True)

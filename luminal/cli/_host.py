@@ -26,6 +26,7 @@ from luminal.cli._options import (
     DiscoveryOptions,
     command,
     discovery_options,
+    lock_setting,
     settings_file,
 )
 from luminal.cli._output import (
@@ -139,6 +140,12 @@ _page_actions_option = click.option(
     help="Let who has the token in the printed address reload and roll back there.",
 )
 
+_frozen_option = click.option(
+    "--frozen",
+    is_flag=True,
+    help="Run only what luminal.lock lists, and as it was accepted.",
+)
+
 _safe_option = click.option(
     "--safe",
     is_flag=True,
@@ -162,6 +169,7 @@ _safe_option = click.option(
     "--watch", is_flag=True, help="Reload what changes, and load what appears."
 )
 @_safe_option
+@_frozen_option
 @_polling_option
 @_page_option
 @_page_actions_option
@@ -174,6 +182,7 @@ def run_command(
     durations: int | None,
     watch: bool,
     safe: bool,
+    frozen: bool,
     polling: bool | None,
     page: int | None,
     page_actions: bool,
@@ -210,6 +219,7 @@ def run_command(
         quarantine,
         is_watching=watch,
         is_safe=safe,
+        is_frozen=frozen,
         has_actions=page_actions,
         has_history=history,
     )
@@ -220,6 +230,7 @@ def run_command(
     "--events", is_flag=True, help="Print each step of each photon, not each save."
 )
 @_safe_option
+@_frozen_option
 @_polling_option
 @_page_option
 @_page_actions_option
@@ -235,6 +246,7 @@ def watch_command(
     history: bool,
     events: bool,
     safe: bool,
+    frozen: bool,
     as_json: bool,
 ) -> Exit:
     """Run photons, reload what changes, and print a line for each save.
@@ -256,6 +268,7 @@ def watch_command(
         quarantine,
         is_watching=True,
         is_safe=safe,
+        is_frozen=frozen,
         has_actions=page_actions,
         has_history=history,
     )
@@ -270,6 +283,7 @@ def _run(
     *,
     is_watching: bool,
     is_safe: bool,
+    is_frozen: bool,
     has_actions: bool,
     has_history: bool,
 ) -> Exit:
@@ -289,11 +303,14 @@ def _run(
     logging.getLogger("luminal.watch.notes").setLevel(logging.WARNING)
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    from luminal.trust import open_judge
+
     loader = Loader(
         settings=settings_file(),
         roots=options.roots,
         quarantine=quarantine,
         history=has_history,
+        lock=open_judge(lock_setting(), "frozen" if is_frozen else ""),
     )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)

@@ -32,7 +32,7 @@ from luminal.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from click.core import ParameterSource
     from click.shell_completion import CompletionItem
@@ -51,10 +51,12 @@ __all__ = [
     "complete_running",
     "discovery_options",
     "host_option",
+    "lock_setting",
     "photon_settings",
     "setting_sources",
     "settings_file",
     "state_of",
+    "statuses",
     "unused_settings",
 ]
 
@@ -166,6 +168,7 @@ KEYS: dict[str, type] = {
     "api": str,
     "quarantine": int,
     "history": bool,
+    "lock": str,
     "photons": dict,
 }
 """Setting in ``[tool.luminal]`` → its type; ``photons`` has a table for each photon."""
@@ -264,6 +267,11 @@ def photon_settings() -> dict[str, dict[str, Any]]:
     """Return name of a photon → its settings."""
     table: dict[str, dict[str, Any]] = _table().get("photons", {})
     return table
+
+
+def lock_setting() -> str | None:
+    """Return the path or mode of the lock in ``[tool.luminal]``; None for none."""
+    return _table().get("lock")
 
 
 def settings_file() -> str | None:
@@ -459,6 +467,27 @@ def state_of(candidate: Candidate) -> str:
     if not candidate.enabled:
         return "disabled"
     return candidate.problem.code if candidate.problem is not None else "ok"
+
+
+def statuses(found: Iterable[Candidate]) -> dict[str, tuple[str, str]]:
+    """Return photon → what the lock says of it, and why; empty without a lock."""
+    setting = lock_setting()
+    if setting is None and not os.path.lexists("luminal.lock"):
+        return {}
+    from luminal.managers import find_units
+    from luminal.trust import open_judge
+
+    judge = open_judge(setting)
+    known: dict[str, tuple[str, str]] = {}
+    for unit in find_units(judge, found) if judge is not None else ():
+        status, why = "unreadable", unit.problem.what if unit.problem else ""
+        if judge is not None and unit.unit is not None:
+            verdict = judge.look(unit.unit)
+            status, why = verdict.text, verdict.why
+            if verdict.is_first:
+                status, why = "unpinned", "not used yet"
+        known |= dict.fromkeys(unit.photons, (status, why))
+    return known
 
 
 def _typed_paths() -> tuple[str, ...]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from luminal.managers._client import socket_of as socket_of
     from luminal.managers._client import sockets as sockets
     from luminal.managers._client import speak as speak
+    from luminal.managers._locking import FoundUnit as FoundUnit
+    from luminal.managers._locking import accept_units as accept_units
+    from luminal.managers._locking import ask_hosts as ask_hosts
+    from luminal.managers._locking import find_units as find_units
     from luminal.managers.control import Control
     from luminal.managers.loader import Loader
     from luminal.supervise import (
@@ -50,6 +54,7 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "luminal.lifecycle": ("Handler",),
         "_client": ("socket_directory", "socket_of", "sockets", "speak"),
+        "_locking": ("FoundUnit", "accept_units", "ask_hosts", "find_units"),
         "control": ("Control",),
         "loader": ("Loader",),
         "luminal.supervise": (

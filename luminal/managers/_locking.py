@@ -151,24 +151,24 @@ def accept_units(judge: Judge, units: Iterable[Unit]) -> None:
         judge.accept(unit)
 
 
-def ask_hosts(judge: Judge, photons: Iterable[str]) -> list[dict[str, Any]]:
-    """Ask the running hosts with this lock to swap photons; return their rows.
+def ask_hosts(judge: Judge, accepted: Iterable[FoundUnit]) -> list[dict[str, Any]]:
+    """Ask the running hosts with this lock to swap units in; return their rows.
 
     Args:
         judge: Of the project.
-        photons: Names of photons.
+        accepted: The units. Of a helper, the photons that use it are swapped.
     """
-    names, rows = set(photons), []
+    units, rows = list(accepted), []
+    names = {name for unit in units for name in unit.photons}
+    files = [unit.place for unit in units]
     for pid, path in sockets().items():
         try:
             status = speak(path, {"ask": "status"}, 5.0) or {}
             if (status.get("lock") or {}).get("path") != os.path.realpath(judge.path):
                 continue
             known = {row["name"] for row in status["photons"]}
-            wanted = sorted(names & known)
-            if not wanted:
-                continue
-            answer = speak(path, {"ask": "reload", "photons": wanted}, None) or {}
+            request = {"ask": "reload", "photons": sorted(names & known)}
+            answer = speak(path, {**request, "files": files}, None) or {}
         except (OSError, TimeoutError):
             continue
         rows += [{**row, "host": pid} for row in answer.get("photons", ())]

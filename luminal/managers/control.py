@@ -159,6 +159,11 @@ class Control:
             return attrs.asdict(sample_cpu(self.loader, float(seconds), float(hertz)))
         if ask == "reload":
             names = [str(name) for name in request.get("photons", ())]
+            if "files" in request:  # and those that use them
+                found = [self.loader.photons_using(str(f)) for f in request["files"]]
+                names = [*dict.fromkeys([*names, *(n for of in found for n in of)])]
+                if not names:
+                    return {"photons": []}
             answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
             return answer
         if ask == "log":

@@ -233,8 +233,8 @@ class Loader:
             watch watches them too.
         lock: What may run, see `luminal.trust.LockFile`: path of a ``luminal.lock``;
             or a mode (``off``, ``pin``, ``frozen``, ``signed``), with the lock of the
-            current directory. None uses that lock if there is one. ``$LUMINAL_LOCK``
-            may name a stricter mode.
+            current directory; or a judge. None uses that lock if there is one.
+            ``$LUMINAL_LOCK`` may name a stricter mode.
 
     Raises:
         LockFileError: The lock cannot be read, or is not there.
@@ -260,7 +260,7 @@ class Loader:
         roots: Iterable[_Path] = (),
         host: Any = None,
         history: bool | str = False,
-        lock: _Path | None = None,
+        lock: _Path | Judge | None = None,
     ) -> None:
         self.logging = logging
         self.suppress_errors = suppress_errors
@@ -274,7 +274,9 @@ class Loader:
         self._registry = Registry()
         self._world = World(CodeCache(SealedStore() if cache else None))
         self._world.roots.declare(absolute_roots(roots))
-        if lock is not None or "LUMINAL_LOCK" in os.environ or os.path.lexists(_LOCK):
+        if lock is not None and not isinstance(lock, str | os.PathLike):
+            self._world.judge = lock
+        elif lock is not None or "LUMINAL_LOCK" in os.environ or os.path.lexists(_LOCK):
             from luminal.trust import open_judge
 
             self._world.judge = open_judge(lock)
@@ -380,6 +382,19 @@ class Loader:
             out.
         """
         return self._runtime.failures.counted(photon)
+
+    def photons_using(self, path: _Path) -> list[str]:
+        """Return the names of the photons that run code or use data of a file.
+
+        Args:
+            path: Of a module, also of a helper, or of a data file.
+        """
+        world = self._world
+        units = queue = set(world.readers(os.path.abspath(path)))
+        while queue:
+            queue = {user for unit in queue for user in world.users(unit)} - units
+            units = units | queue
+        return [handler.name for handler in self._registry.of_units(units)]
 
     @property
     def plugins(self) -> PluginManager:

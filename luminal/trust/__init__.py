@@ -9,6 +9,7 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.trust._judge import MOST_BYTES as MOST_BYTES
     from luminal.trust._judge import Judge, Status, Unit, Verdict
+    from luminal.trust._judge import capabilities_between as capabilities_between
     from luminal.trust._judge import changes_between as changes_between
     from luminal.trust._judge import open_judge as open_judge
     from luminal.trust._lock import LOCK_NAME as LOCK_NAME
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Status",
             "Unit",
             "Verdict",
+            "capabilities_between",
             "changes_between",
             "open_judge",
         ),

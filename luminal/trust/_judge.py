@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from luminal.trust._tree import Tree
 
-__all__ = ["Judge", "Status", "Unit", "Verdict", "changes_between", "open_judge"]
+__all__ = [
+    "Judge",
+    "Status",
+    "Unit",
+    "Verdict",
+    "capabilities_between",
+    "changes_between",
+    "open_judge",
+]
 
 _VERSIONED = re.compile(r"^([^/]+)-[^/-]+\.dist-info/")
 
@@ -323,9 +331,7 @@ def _too_large(unit: Unit) -> str:
 
 def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
     """Return in one line what is different from what was accepted of *unit*."""
-    from luminal.trust._joined import new_capabilities
-
-    parts = new_capabilities(entry.capabilities, unit.files)
+    parts = capabilities_between(entry, unit)
     if entry.version != unit.version:
         parts.append(f"version {entry.version or 'none'} -> {unit.version or 'none'}")
     try:
@@ -344,6 +350,13 @@ def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
             left = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
             parts.append(f"{verb} {', '.join(paths[:8])}{left}")
     return "; ".join(parts)
+
+
+def capabilities_between(entry: LockEntry | None, unit: Unit) -> list[str]:
+    """Return in words what the text of *unit* says it does, and was not accepted."""
+    from luminal.trust._joined import new_capabilities
+
+    return new_capabilities(entry.capabilities if entry is not None else (), unit.files)
 
 
 def _plain(tree: Tree) -> Tree:
