@@ -238,7 +238,15 @@ def snapshot_of(
                 why=error.why,
                 hint="install the distribution again",
             ) from error
-    named = {_name_in(path, base, pinned): each for path, each in files.items()}
+    start, width = os.path.join(base, ""), len(os.path.join(base, ""))
+    named = {
+        (
+            path[width:].replace(os.sep, "/")
+            if path.startswith(start)
+            else _name_outside(path, pinned)
+        ): each
+        for path, each in files.items()
+    }
     tree = Tree(
         tuple(
             FileDigest(path, len(each.data), each.checksum)
@@ -272,9 +280,9 @@ def _installed(origin: DistributionOrigin) -> Iterator[str]:
     metadata = os.path.basename(origin.metadata)
     for name, path, _ in origin.record or ():
         first, _, rest = name.partition("/")
-        if first in ("..", "") or os.path.isabs(name) or _is_compiled(name):
-            continue
-        if not (first == metadata and rest.startswith(_BY_INSTALLERS)):
+        is_installers = first == metadata and rest.startswith(_BY_INSTALLERS)
+        is_outside = first in ("..", "") or ":" in first
+        if not (is_installers or is_outside or _is_compiled(name)):
             yield path
 
 
@@ -332,11 +340,8 @@ def read_data(path: str) -> SourceFile:
     return SourceFile(path, data, sha512(data).hexdigest())
 
 
-def _name_in(path: str, base: str, pinned: Pinned | None) -> str:
-    """Return the name of a file in the unit's tree."""
-    start = os.path.join(base, "")
-    if path.startswith(start):
-        return path[len(start) :].replace(os.sep, "/")
+def _name_outside(path: str, pinned: Pinned | None) -> str:
+    """Return the name in the unit's tree of a file that does not lie in its base."""
     for directory in (pinned.owned if pinned is not None else {}).values():
         start = os.path.join(directory, "")
         if path.startswith(start):

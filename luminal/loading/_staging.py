@@ -159,7 +159,7 @@ class Attempt:
                     pinned = Pinned({unit: location}, {location.path: source})
                 elif pinned is None and location.kind == "package":
                     pinned = read_unit(unit, location, self.read)
-            if pinned is not None:
+            if pinned is not None and pinned.snapshot is None:
                 pinned = add_owned(unit, pinned, self.read)
             judge = self.stage.world.judge
             if judge is not None:

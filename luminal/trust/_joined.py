@@ -57,9 +57,11 @@ def signers_of(unit: Unit, file: LockFile) -> tuple[str, ...]:
 
 
 def _verified(unit: Unit, file: LockFile) -> Any:
-    signatures = _module("_signatures")
     bundle: Any = unit.bundle
-    if signatures is None or bundle is None or not file.keys:
+    if bundle is None or not file.keys:
+        return None
+    signatures = _module("_signatures")
+    if signatures is None:
         return None
     return signatures.verify(
         bundle.manifest,

@@ -37,6 +37,10 @@ def canonical_json(value: object) -> bytes:
             writes it.
     """
     _check(value)
+    return _text(value)
+
+
+def _text(value: object) -> bytes:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return text.encode("ascii")
 
@@ -83,7 +87,7 @@ class Tree:
     def digest(self) -> str:
         """SHA-512 of the paths, sizes and digests of all files, in hexadecimal."""
         rows = [[file.path, file.size, file.sha512] for file in self.files]
-        return hashlib.sha512(_DOMAIN + canonical_json(rows)).hexdigest()
+        return hashlib.sha512(_DOMAIN + _text(rows)).hexdigest()
 
     def changes_to(self, other: Tree) -> tuple[list[str], list[str], list[str]]:
         """Return the paths that *other* has added, changed and removed."""

@@ -1,0 +1,201 @@
+"""A host under an attacker that exchanges its files, for some seconds.
+
+The attacker is a process of its own. It replaces modules, data files, compiled files,
+the code cache and the vault of the host, as fast as it can. The host loads, reloads,
+imports late, reads data, and unloads, again and again. An audit hook looks at each code
+object that is executed: its text must be one that was accepted. The digest of each is
+noted by compiling the accepted texts.
+
+Run as a program: ``python -m tests.trust.attack DIRECTORY SECONDS [off]``; it prints
+counts. With ``off`` the host has no lock, and the same attacker comes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import CodeType
+
+import luminal
+from luminal.errors import LuminalError, PhotonVerificationError
+from luminal.managers import accept_units, find_units
+from luminal.trust import open_judge
+
+ROOT = """\
+import pkgutil
+from importlib import import_module, resources
+from luminal import IPhoton
+try:
+    from .extra import EXTRA
+except ImportError:
+    EXTRA = None
+class Geo(IPhoton):
+    photon_name = "NAME"
+    def read(self):
+        return pkgutil.get_data(__name__, "data.txt"), resources.files(
+            __name__).joinpath("data.txt").read_bytes()
+    def late(self, name):
+        return import_module("." + name, __package__).VALUE
+"""
+ACCEPTED = {
+    "__init__.py": ROOT,
+    "extra.py": "EXTRA = 1\n",
+    "late.py": "from .deep import VALUE\n",
+    "deep.py": "VALUE = 'accepted'\n",
+    "data.txt": "accepted",
+}
+EVIL = "import sys\nsys.evil = getattr(sys, 'evil', 0) + 1\nVALUE = EXTRA = 'evil'\n"
+
+
+def attack(directory: Path, seconds: float) -> None:
+    """Exchange files until the time is over."""
+    chance = random.Random(1)
+    folders = [directory / "site" / "geo", directory / "plugins" / "pack"]
+    end = time.monotonic() + seconds
+    kept: list[bytes] = []
+    while time.monotonic() < end:
+        folder = chance.choice(folders)
+        name = chance.choice([*ACCEPTED, "planted.py", "late/__init__.py"])
+        text = chance.choice([ACCEPTED.get(name, EVIL), EVIL, EVIL + "#" * 50_000])
+        text = text.replace("NAME", folder.name)
+        with contextlib.suppress(OSError):
+            path = folder / name
+            if chance.random() < 0.5:
+                path.write_text(text)
+            else:
+                new = folder / f".new{chance.random()}"
+                new.write_text(text)
+                os.replace(new, path)
+            if chance.random() < 0.3:
+                pyc = Path(importlib.util.cache_from_source(str(path)))
+                pyc.parent.mkdir(exist_ok=True)
+                (folder / "planted.pyc").write_bytes(b"")
+                pyc.write_bytes(os.urandom(64))
+            if chance.random() < 0.3:
+                for each, whole in ACCEPTED.items():  # now and then all is right
+                    (folder / each).write_text(whole.replace("NAME", folder.name))
+                (folder / "planted.py").unlink(missing_ok=True)
+        with contextlib.suppress(OSError, IndexError):
+            for sealed in (directory / "cache").glob("code-*.sealed"):
+                kept.append(sealed.read_bytes())
+                data = bytearray(chance.choice(kept[-20:]))
+                if chance.random() < 0.5:
+                    data[chance.randrange(len(data))] ^= 1
+                sealed.write_bytes(data)
+            del kept[:-20]
+        with contextlib.suppress(OSError, IndexError):
+            files = [p for p in (directory / "state").rglob("*.py") if p.is_file()]
+            chance.choice(files).write_text(EVIL)
+
+
+def allowed_codes(directory: Path) -> dict[tuple[str, CodeType], str]:
+    """Return (name of the file, code) of each text that was accepted → its digest."""
+    found = {}
+    for folder in ("geo", "pack"):
+        for name, text in ACCEPTED.items():
+            data = text.replace("NAME", folder).encode()
+            if name.endswith(".py"):
+                code = compile(data, name, "exec", dont_inherit=True)
+                found[f"{folder}/{name}", code] = hashlib.sha512(data).hexdigest()
+    return found
+
+
+async def host(directory: Path, counts: dict[str, int]) -> None:
+    """Load, use, reload and unload, until the attacker has ended."""
+    attacker = subprocess.Popen(  # noqa: ASYNC220 - nothing else is on the loop
+        [sys.executable, "-m", "tests.trust.attack", *sys.argv[1:3], "attack"]
+    )
+    lock = "off" if "off" in sys.argv else directory / "luminal.lock"
+    try:
+        while attacker.poll() is None:
+            async with luminal.Loader(suppress_errors=True, lock=lock) as loader:
+                await loader.load(luminal.discover(directory / "plugins", index=False))
+                await loader.start()
+                for handler in [*loader.photons.values()]:
+                    counts["loaded"] += 1
+                    for name in ("late", "planted", "deep"):
+                        try:
+                            is_right = handler.instance.late(name) == "accepted"
+                            counts["late" if is_right else "wrong"] += 1
+                        except PhotonVerificationError:
+                            counts["refused"] += 1
+                        except ImportError:
+                            pass
+                    with contextlib.suppress(OSError):
+                        if handler.instance.read() != (b"accepted", b"accepted"):
+                            counts["wrong"] += 1
+                    try:
+                        await loader.reload_photon(handler)
+                        is_bad = loader.photons[handler.name].problem is not None
+                        counts["refused" if is_bad else "reloaded"] += 1
+                    except LuminalError:
+                        counts["refused"] += 1
+    finally:
+        attacker.kill()
+        attacker.wait()
+
+
+def main() -> None:
+    directory, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    if "attack" in sys.argv[3:]:
+        attack(directory, seconds)
+        return
+    os.environ["LUMINAL_CACHE_DIR"] = str(directory / "cache")
+    os.environ["LUMINAL_STATE_DIR"] = str(directory / "state")
+    from tests.distributions import put
+
+    site = directory / "site"
+    site.mkdir()
+    texts = {f"geo/{n}": text.replace("NAME", "geo") for n, text in ACCEPTED.items()}
+    put(site, "geo", "1.0", files=texts, entries="geo = geo:Geo")
+    for name, text in ACCEPTED.items():
+        path = directory / "plugins" / "pack" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("NAME", "pack"))
+    sys.path.insert(0, str(site))
+    lock = directory / "luminal.lock"
+    lock.write_text('version = 1\nmode = "frozen"\n')
+    judge = open_judge(lock)
+    assert judge is not None
+    found = find_units(judge, luminal.discover(directory / "plugins", index=False))
+    units = [each.unit for each in found if each.unit and each.photons != ()]
+    accept_units(judge, [u for u in units if u.name in ("geo", "plugins/pack/")])
+    allowed = allowed_codes(directory)
+    ours = str(directory)
+    counts = dict.fromkeys(
+        ("executed", "unjudged", "wrong", "loaded", "late", "refused", "reloaded"), 0
+    )
+    digests: set[str] = set()
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "exec" or type(arguments[0]) is not CodeType:
+            return
+        code = arguments[0]
+        if not code.co_filename.startswith(ours):
+            return
+        counts["executed"] += 1
+        name = "/".join(code.co_filename.split(os.sep)[-2:])
+        digest = allowed.get((name, code))
+        if digest is None:
+            counts["unjudged"] += 1
+        else:
+            digests.add(digest)
+
+    sys.addaudithook(watch)
+    asyncio.run(host(directory, counts))
+    counts["digests"] = len(digests)
+    counts["evil"] = getattr(sys, "evil", 0)
+    sys.stdout.write(json.dumps(counts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
