@@ -220,7 +220,9 @@ def _write(
         keys = ("unit", "source", "version", "result")
         cells = [[row[key] for key in keys] for row in rows]
         print_table([key.upper() for key in keys], cells)
-    print_message(f"{short(judge.path)}: mode {file.mode}, {len(file.units)} units")
+    count = len(file.units)
+    units = "1 unit" if count == 1 else f"{count} units"
+    print_message(f"{short(judge.path)}: mode {file.mode}, {units}")
     for row in rows:
         if row["result"] == "modified":
             print_message(
