@@ -1,9 +1,9 @@
 """What a lock costs: a load of what has not changed, and a save in development.
 
-A distribution of 31 modules and its data is loaded with a lock that lists it and without
-one, in turn. The verdict is what the judge does beyond reading: digests, the lock, the
-vault. A photon of a directory that no lock lists is saved and reloaded under ``pin`` and
-under ``off``, in turn.
+A distribution of 31 modules and its data is loaded with a lock that lists it, and
+without one, in turn. The verdict is all that the lock adds: the files that are no
+modules are read, the digest is made, and the judge looks at it. A photon of a directory
+that no lock lists is saved and reloaded under ``pin`` and under ``off``, in turn.
 
     python -m benchmarks.trust [--rounds N]
 """
@@ -90,13 +90,13 @@ async def save(lock: Any, path: Path, rounds: int) -> list[float]:
     import luminal
     from tests.distributions import photon_text
 
-    path.write_text(photon_text("calc", "1"))
+    path.write_text(photon_text("calc", "1"))  # noqa: ASYNC240 - nobody waits
     times = []
     async with luminal.Loader(lock=lock) as loader:
         await loader.load(luminal.discover(path.parent, group=None))
         await loader.start()
         for number in range(rounds):
-            path.write_text(photon_text("calc", f"1.{number}"))
+            path.write_text(photon_text("calc", f"1.{number}"))  # noqa: ASYNC240
             began = time.perf_counter()
             await loader.reload_photon("calc")
             times.append(time.perf_counter() - began)

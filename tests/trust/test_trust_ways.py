@@ -1,0 +1,138 @@
+"""Ways by which code of a pinned unit is reached later, or elsewhere."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import threading
+
+import pytest
+
+import luminal
+from luminal.managers import accept_units, find_units
+from luminal.model import EventKind
+from tests.distributions import photon_text, put
+from tests.trust.test_trust_gate import Case, Specs, who
+from tests.waiting import DEADLINE, async_wait_until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    case = Case(tmp_path)
+    monkeypatch.syspath_prepend(case.site)
+    return case
+
+
+def lock_all(case):
+    from luminal.trust import open_judge
+
+    judge = open_judge(case.lock)
+    found = luminal.discover(case.photons, group=None, index=False)
+    units = find_units(judge, found, [str(case.photons)])
+    accept_units(judge, [each.unit for each in units])
+
+
+WORK = """\
+import threading
+from luminal import IPhoton, hookimpl
+GO, READY = threading.Event(), threading.Event()
+def work():
+    from .late import VALUE
+    return VALUE
+class Calc(IPhoton):
+    photon_name = "calc"
+    @hookimpl
+    def who(self):
+        READY.set()
+        GO.wait(60)
+        return work()
+"""
+
+
+async def test_old_calls_and_other_processes_import_what_was_judged(case):
+    root = case.write("pack/__init__.py", WORK)
+    late = case.write("pack/late.py", "VALUE = 1\n")
+    lock_all(case)
+    async with case.host() as loader:
+        await case.load(loader, case.photons)
+        module = loader.photons["calc"].generation.root
+        late.write_text("VALUE = 'unjudged'\n")
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            assert pool.submit(module.work).result(DEADLINE) == 1
+        found = []
+        call = threading.Thread(target=lambda: found.extend(loader.hook.who()))
+        call.start()
+        module.READY.wait(DEADLINE)
+        # The next generation is swapped in while the old call is under way.
+        late.write_text("VALUE = 2\n")
+        root.write_text(WORK + "GO.set()\n")
+        lock_all(case)
+        await loader.reload_photon("calc")
+        assert loader.photons["calc"].number == 2
+        late.write_text("VALUE = 'unjudged'\n")
+        module.GO.set()
+        call.join(DEADLINE)
+        assert found == [1]
+        assert who(loader) == [2]
+
+
+async def test_watches_refuse_what_was_not_accepted_and_go_on(case):
+    put(case.site, "geo", "1.0")
+    path = case.write("calc.py", photon_text("calc", "1"))
+    case.write("free.py", photon_text("free", "1"))
+    from luminal.trust import open_judge
+
+    judge = open_judge(case.lock)
+    found = luminal.discover(case.photons, group=None, index=False)
+    units = [f.unit for f in find_units(judge, found) if "calc" in f.photons]
+    accept_units(judge, units)
+    async with luminal.Loader(lock=case.lock, hookspecs=[Specs]) as loader:
+        await loader.load(luminal.discover(path=[case.site]))
+        await loader.start()
+        await loader.watch_photons(case.photons)
+        await loader.watch_distributions()
+
+        def rejected(name):
+            events = [e for e in loader.events.journal if e.photon == name]
+            return [e for e in events if e.kind is EventKind.REJECTED]
+
+        put(case.site, "geo", "2.0")
+        path.write_text(photon_text("calc", "2"))
+        case.write("free.py", photon_text("free", "2"))
+        await async_wait_until(lambda: rejected("geo") and rejected("calc"))
+        await async_wait_until(lambda: ("free", "2") in who(loader))
+        assert who(loader) == [("calc", "1"), ("free", "2"), ("geo", "1.0")]
+        assert "luminal lock accept geo" in rejected("geo")[0].problem.hint
+        # Undone, it is as it was accepted.
+        path.write_text(photon_text("calc", "1"))
+        await async_wait_until(lambda: loader.photons["calc"].problem is None)
+
+
+async def test_owned_libraries_are_a_part_of_the_unit(case):
+    put(
+        case.site,
+        "bridgelib",
+        "1.0",
+        files={"bridgelib/__init__.py": "N = 1\n"},
+        entries="",
+    )
+    text = photon_text("geo", "1.0") + "    photon_owns = ['bridgelib']\n"
+    text = "import bridgelib\n" + text.replace("'1.0'", "bridgelib.N")
+    put(case.site, "geo", "1.0", files={"geo/__init__.py": text})
+    async with case.host() as loader:
+        await case.load(loader)
+        assert who(loader) == [("geo", 1)]
+    put(
+        case.site,
+        "bridgelib",
+        "2.0",
+        files={"bridgelib/__init__.py": "N = 2\n"},
+        entries="",
+    )
+    async with case.host() as loader:
+        report = await case.load(loader)
+        assert "_owned/bridgelib/__init__.py" in str(report)
+        assert not loader.photons
