@@ -7,30 +7,87 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
-    from luminal.trust._judge import MOST_BYTES as MOST_BYTES
-    from luminal.trust._judge import Judge, Status, Unit, Verdict
-    from luminal.trust._judge import capabilities_between as capabilities_between
-    from luminal.trust._judge import changes_between as changes_between
-    from luminal.trust._judge import open_judge as open_judge
-    from luminal.trust._lock import LOCK_NAME as LOCK_NAME
-    from luminal.trust._lock import LockEntry, LockFile, Mode
-    from luminal.trust._lock import updating as updating
+    from luminal.trust._bundle import (
+        Bundle,
+        Manifest,
+        Signature,
+        build_bundle,
+        bundle_around,
+        open_bundle,
+        read_bundle,
+    )
+    from luminal.trust._judge import (
+        MOST_BYTES,
+        Judge,
+        Status,
+        Unit,
+        Verdict,
+        capabilities_between,
+        changes_between,
+        open_judge,
+    )
+    from luminal.trust._keys import SecretKey, normal_key
+    from luminal.trust._kill_list import (
+        Kill,
+        KillList,
+        installed_kill_list,
+        update_kill_list,
+    )
+    from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
+    from luminal.trust._seal import seal, unseal
+    from luminal.trust._signatures import (
+        HighestVersions,
+        Rotation,
+        Verified,
+        known_rotations,
+        learn_rotation,
+        sign,
+        verify,
+    )
     from luminal.trust._tree import FileDigest, Tree, canonical_json, tree_of
     from luminal.trust._vault import Vault
 
 __all__ = [
+    "LOCK_NAME",
+    "MOST_BYTES",
+    "Bundle",
     "FileDigest",
+    "HighestVersions",
     "Judge",
+    "Kill",
+    "KillList",
     "LockEntry",
     "LockFile",
+    "Manifest",
     "Mode",
+    "Rotation",
+    "SecretKey",
+    "Signature",
     "Status",
     "Tree",
     "Unit",
     "Vault",
     "Verdict",
+    "Verified",
+    "build_bundle",
+    "bundle_around",
     "canonical_json",
+    "capabilities_between",
+    "changes_between",
+    "installed_kill_list",
+    "known_rotations",
+    "learn_rotation",
+    "normal_key",
+    "open_bundle",
+    "open_judge",
+    "read_bundle",
+    "seal",
+    "sign",
     "tree_of",
+    "unseal",
+    "update_kill_list",
+    "updating",
+    "verify",
 ]
 
 __getattr__: Getter
@@ -38,9 +95,18 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_bundle": (
+            "Bundle",
+            "Manifest",
+            "Signature",
+            "build_bundle",
+            "bundle_around",
+            "open_bundle",
+            "read_bundle",
+        ),
         "_judge": (
-            "MOST_BYTES",
             "Judge",
+            "MOST_BYTES",
             "Status",
             "Unit",
             "Verdict",
@@ -48,8 +114,42 @@ __getattr__, __dir__ = lazy_attributes(
             "changes_between",
             "open_judge",
         ),
-        "_lock": ("LOCK_NAME", "LockEntry", "LockFile", "Mode", "updating"),
-        "_tree": ("FileDigest", "Tree", "canonical_json", "tree_of"),
+        "_keys": (
+            "SecretKey",
+            "normal_key",
+        ),
+        "_kill_list": (
+            "Kill",
+            "KillList",
+            "installed_kill_list",
+            "update_kill_list",
+        ),
+        "_lock": (
+            "LOCK_NAME",
+            "LockEntry",
+            "LockFile",
+            "Mode",
+            "updating",
+        ),
+        "_seal": (
+            "seal",
+            "unseal",
+        ),
+        "_signatures": (
+            "HighestVersions",
+            "Rotation",
+            "Verified",
+            "known_rotations",
+            "learn_rotation",
+            "sign",
+            "verify",
+        ),
+        "_tree": (
+            "FileDigest",
+            "Tree",
+            "canonical_json",
+            "tree_of",
+        ),
         "_vault": ("Vault",),
     },
 )
