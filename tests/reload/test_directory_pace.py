@@ -119,7 +119,8 @@ async def test_what_waits_is_followed_later(make_host, photons, monkeypatch):
         turns = host._directory_watch._self_writers._turns
         await host.until(lambda: any(t.wait > 0.5 for t in list(turns.values())))
         await host.until(lambda: len(host.happened(EventKind.SWAPPED)) >= 4)
-        assert len(host.happened(EventKind.THROTTLED)) == 1
+        told = len(host.happened(EventKind.THROTTLED))
+        assert 1 <= told < len(host.happened(EventKind.SWAPPED))  # once a state
         file.write_text(text(3))
         await host.until(lambda: host.answers() == [3])
 

@@ -135,7 +135,8 @@ async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
         assert ("blue", "1.0") in host.answers()
         await host.watch_distributions()
         shelf.put("blue", "3.0")
-        await host.until(lambda: ("blue", "3.0") in host.answers())
+        await host.until(lambda: host.happened(EventKind.SWAPPED))
+        assert ("blue", "3.0") in host.answers()
         assert len(host.happened(EventKind.SWAPPED)) == 1
 
 
