@@ -8,6 +8,7 @@ keeps what they are to have with its registrations.
 # ruff: noqa: SLF001 - a part of the manager
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from luminal.hooks._registration import Marked, Registration
     from luminal.hooks._swap import PreparedSwap
 
-__all__ = ["check", "delegate", "having", "register", "swaps"]
+__all__ = ["check", "delegate", "having", "register", "swapping"]
 
 
 def delegate(manager: PluginManager, other: PluginManager) -> None:
@@ -94,21 +95,37 @@ def having(manager: PluginManager, registration: Registration) -> list[PluginMan
     return [o for o in manager._delegates if o.is_registered(registration.plugin)]
 
 
-def swaps(
+def swapping(
     manager: PluginManager, changes: Sequence[tuple[Registration, Registration]]
-) -> Iterator[AbstractContextManager[PreparedSwap]]:
-    """Yield the swaps of delegated implementations that *changes* need."""
+) -> AbstractContextManager[Sequence[PreparedSwap]]:
+    """Prepare the swaps of delegated implementations that *changes* need.
+
+    Returns:
+        Gives the prepared swaps to the block, which commits them.
+    """
     delegating = [pair for pair in changes if pair[1].delegated]
-    if not delegating:
-        return
+    return _swapping(manager, delegating) if delegating else _NO_SWAPS
+
+
+_NO_SWAPS: AbstractContextManager[Sequence[PreparedSwap]] = nullcontext(())
+
+
+@contextmanager
+def _swapping(
+    manager: PluginManager, delegating: Sequence[tuple[Registration, Registration]]
+) -> Iterator[Sequence[PreparedSwap]]:
     for _, new in delegating:
         check(manager, new)
-    for other in tuple(manager._delegates):
-        chosen = [(o, n) for o, n in delegating if other in having(manager, o)]
-        if chosen:
-            yield other._swapping(
-                [(old.plugin, new.plugin) for old, new in chosen],
-                chosen[0][1].generation,
-                (),
-                {id(n.plugin): _known(other, n.delegated) for _, n in chosen},
-            )
+    prepared: list[PreparedSwap] = []
+    with ExitStack() as stack:
+        for other in tuple(manager._delegates):
+            chosen = [(o, n) for o, n in delegating if other in having(manager, o)]
+            if chosen:
+                swap = other._swapping(
+                    [(old.plugin, new.plugin) for old, new in chosen],
+                    chosen[0][1].generation,
+                    (),
+                    {id(n.plugin): _known(other, n.delegated) for _, n in chosen},
+                )
+                prepared.append(stack.enter_context(swap))
+        yield prepared

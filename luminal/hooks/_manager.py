@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -848,8 +848,7 @@ class PluginManager(pluggy.PluginManager):
         changing = self._specified_by(owners)
         changes = self._prepare_changes(pairs, generation, changing, marked)
         self._repeat_history(changes)  # takes the lock
-        with ExitStack() as others:
-            others.callback(self._policy.lock.release)
+        try:
             for old, _ in changes:
                 if old.is_gone:
                     raise ValueError(f"plugin {old.name!r} is not registered")
@@ -862,26 +861,25 @@ class PluginManager(pluggy.PluginManager):
             }
             for caller in changing | specs.keys():
                 self._verify_swapped(caller, specs.get(caller, caller.spec), changes)
-            delegated = [
-                others.enter_context(swapping)
-                for swapping in _delegation.swaps(self, changes)
-            ]
-            callers = self._callers.values()
-            prepared = PreparedSwap(
-                self._policy, callers, self._caller, changes, specs, delegated
-            )
-            try:
-                yield prepared
-            finally:
-                if prepared.is_done:
-                    prepared.finish()
-                    for old, new in changes:
-                        self._end(old)
-                        self._by_id[id(new.plugin)] = new
-                        self._name2plugin[new.name] = new.plugin
-                        self._forget(old)
-                else:
-                    prepared.undo()
+            with _delegation.swapping(self, changes) as delegated:
+                callers = self._callers.values()
+                prepared = PreparedSwap(
+                    self._policy, callers, self._caller, changes, specs, delegated
+                )
+                try:
+                    yield prepared
+                finally:
+                    if prepared.is_done:
+                        prepared.finish()
+                        for old, new in changes:
+                            self._end(old)
+                            self._by_id[id(new.plugin)] = new
+                            self._name2plugin[new.name] = new.plugin
+                            self._forget(old)
+                    else:
+                        prepared.undo()
+        finally:
+            self._policy.lock.release()
         if prepared.is_done:
             for old, new in changes:
                 if old.plugin is not new.plugin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import may_register, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from types import CodeType
@@ -567,6 +567,36 @@ class _Within:
         staging_context.reset(self._token)
 
 
+class _Staging:
+    """Runs a ``with`` block as an attempt, and keeps it or discards it."""
+
+    __slots__ = ("_attempt", "_replacing", "_stage", "_token")
+
+    def __init__(self, stage: Stage, replacing: AbstractSet[str]) -> None:
+        self._stage = stage
+        self._replacing = replacing
+
+    def __enter__(self) -> Attempt:
+        self._attempt = attempt = self._stage.begin()
+        self._token = staging_context.set(attempt)
+        try:
+            if self._replacing:
+                attempt.cover(self._replacing)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return attempt
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._attempt.discard()
+        finally:
+            staging_context.reset(self._token)
+        if kind is None:
+            self._attempt.keep()
+
+
 @attrs.define(eq=False, repr=False, slots=False)
 class Stage:
     """What is to be committed together.
@@ -648,31 +678,25 @@ class Stage:
         """
         return _Within(attempt or Attempt(self))
 
-    @contextmanager
-    def attempt(self, replacing: AbstractSet[str] = frozenset()) -> Iterator[Attempt]:
-        """Stage some units; where the block raises, these alone are discarded.
+    def attempt(self, replacing: AbstractSet[str] = frozenset()) -> _Staging:
+        """Stage some units in a ``with`` block.
+
+        Where the block raises, these alone are discarded. It gets the `Attempt`.
 
         Args:
             replacing: Those of them that replace others.
         """
+        return _Staging(self, replacing)
+
+    def begin(self) -> Attempt:
+        """Return a new attempt; see `attempt`."""
         if not self._has_begun:
             self._has_begun = True
             add_to_finder(self.world)
         for earlier in self._attempts[-1:]:
             # What is in `sys.modules` by now is not from that one alone.
             earlier.keep_others()
-        attempt = Attempt(self)
-        token = staging_context.set(attempt)
-        try:
-            if replacing:
-                attempt.cover(replacing)
-            yield attempt
-        except BaseException:
-            attempt.discard()
-            raise
-        finally:
-            staging_context.reset(token)
-        attempt.keep()
+        return Attempt(self)
 
     def look(self, location: ModuleLocation) -> Directory:
         """Return the directory that a unit is read from.

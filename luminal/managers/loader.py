@@ -985,6 +985,8 @@ class Loader:
     @property
     def _reloader(self) -> Reloader:
         """What reloads; made for the first reload, as many hosts need none."""
+        if self._made_reloader is not None:
+            return self._made_reloader
         from luminal.reload import Reloader
 
         with _making:
