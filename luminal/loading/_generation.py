@@ -128,7 +128,10 @@ class Host(Protocol):
         """Compile *source*, or return what it compiled to before."""
 
     def imports_changed(self, generation: Generation) -> None:
-        """Note that *generation* has imported from more units, or read more files."""
+        """Note that *generation* has imported from more units, or read more modules."""
+
+    def data_read(self, generation: Generation, path: str) -> None:
+        """Note that *generation* has read one more data file."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)
@@ -193,6 +196,8 @@ class Generation:
     scopes: tuple[Scope, ...] = ()
     snapshot: Snapshot | None = None
     verdict: Verdict | None = None
+    # Bytes of data files that it keeps in memory.
+    _kept_bytes: int = attrs.field(default=0, init=False)
     # Bare names that were looked for beside the unit and are not there.
     external: set[str] = attrs.Factory(set)
     # What it has imported of others: (module, names from it).
@@ -235,6 +240,12 @@ class Generation:
             found.update(files.sources)
         return {**found, **self.sources}
 
+    def reads(self, path: str) -> bool:
+        """Whether the file at *path* is one of `files`."""
+        if path in self.sources or path in self.data:
+            return True
+        return any(path in files.sources for files in tuple(self.late_units.values()))
+
     def take_key(self, key: Key) -> None:
         """Be known as *key*: another process has sent it under this one."""
         self.key = key
@@ -254,10 +265,11 @@ class Generation:
         if path not in self.data and self.snapshot is None:
             from luminal.loading._resources import digest_of_data
 
-            source = digest_of_data(path, self.data.values())
+            source = digest_of_data(path, self._kept_bytes)
             if source is not None:
+                self._kept_bytes += len(source.data)
                 self.data[path] = source
-                self.host.imports_changed(self)
+                self.host.data_read(self, path)
 
     def declare_data(self, pattern: str) -> None:
         """Note the data files that *pattern* matches.

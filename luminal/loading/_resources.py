@@ -25,8 +25,6 @@ from luminal.loading._importer import is_superseded
 from luminal.loading._source import SourceFile, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from luminal.loading._generation import Generation
     from luminal.loading._superseded import Superseded
 
@@ -39,14 +37,14 @@ _MOST_BYTES = 2**20
 """Bytes of all data files of a generation that are kept in memory."""
 
 
-def digest_of_data(path: str, kept: Iterable[SourceFile]) -> SourceFile | None:
+def digest_of_data(path: str, kept: int = 0) -> SourceFile | None:
     """Return the digest of the file at *path*, with its bytes if it is small.
 
     None for a module, and where it cannot be read or is too large for that.
 
     Args:
         path: Of the file.
-        kept: The data files of which its generation knows already.
+        kept: Bytes of data files that its generation keeps in memory already.
     """
     if not is_data(path):
         return None
@@ -55,7 +53,7 @@ def digest_of_data(path: str, kept: Iterable[SourceFile]) -> SourceFile | None:
     except PhotonUnreadableError:
         return None
     size = len(source.data)
-    if size <= _LARGEST and size + sum(len(k.data) for k in kept) <= _MOST_BYTES:
+    if size <= _LARGEST and size + kept <= _MOST_BYTES:
         return source
     return SourceFile(path, b"", source.checksum)
 
@@ -86,7 +84,7 @@ def superseded_data(
         is_kept = sha512(known.data).hexdigest() == known.checksum
         if is_kept and not is_opened:
             return known.data
-        now = digest_of_data(path, ())
+        now = digest_of_data(path)
         if now is not None and now.checksum == known.checksum:
             return None
     raise OSError(errno.ESTALE, str(host.refusal(path)), path)

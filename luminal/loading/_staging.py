@@ -387,6 +387,9 @@ class Attempt:
     def imports_changed(self, generation: Generation) -> None:
         """Do nothing: what is staged is looked at when it is committed."""
 
+    def data_read(self, generation: Generation, path: str) -> None:
+        """Do nothing, likewise."""
+
     def read(self, path: str) -> SourceFile:
         """Return the bytes of the file at *path*, from the snapshot if it has them.
 

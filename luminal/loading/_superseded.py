@@ -142,6 +142,9 @@ class Superseded:
     def imports_changed(self, generation: Generation) -> None:
         """Do nothing: nobody reloads what serves no more."""
 
+    def data_read(self, generation: Generation, path: str) -> None:
+        """Do nothing, likewise."""
+
     def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:  # noqa: ARG002
         """Return None: it is too late to read ahead."""
         return None

@@ -318,7 +318,7 @@ class World:
         """Return the units with a module that was read from the file at *path*."""
         serving = self.generations
         known = tuple(self.edges.readers.get(path, ()))
-        return {u for u in known if u in serving and path in serving[u].files}
+        return {u for u in known if u in serving and serving[u].reads(path)}
 
     def declarers(self, path: str) -> set[str]:
         """Return the units that declare the file at *path*, and have not read it."""
@@ -330,13 +330,18 @@ class World:
             folder, above = above, os.path.dirname(above)
             known |= self.edges.declarers.get(folder, set())
         found = {serving[unit] for unit in known if unit in serving}
-        return {g.unit for g in found if path not in g.files and g.matches(path)}
+        return {g.unit for g in found if not g.reads(path) and g.matches(path)}
 
     def imports_changed(self, generation: Generation) -> None:
         """Note what *generation* has imported late, or will."""
         if self.generations.get(generation.unit) is generation:
             self.edges.add(generation)
             self.outside.note([generation])
+
+    def data_read(self, generation: Generation, path: str) -> None:
+        """Note who has read a data file, if that is what serves."""
+        if self.generations.get(generation.unit) is generation:
+            self.edges.readers.setdefault(path, set()).add(generation.unit)
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the serving generation that *fullname* belongs to, or None."""
