@@ -117,9 +117,25 @@ class OwnedResource:
         )
 
 
+def _own_greenlet() -> Any:
+    """Return the greenlet that runs here as a thread, where gevent has made one of it.
+
+    None in a thread of the system.
+    """
+    gevent: Any = sys.modules.get("gevent")
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
+        return None
+    current = gevent.getcurrent()
+    return current if isinstance(current, gevent.Greenlet) else None
+
+
 @attrs.define(eq=False, repr=False)
 class OwnedThread(OwnedResource):
     """A thread of any kind.
+
+    Where gevent has replaced threads by greenlets it is one of these: the system knows
+    no such thread, and it is ended as gevent ends it.
 
     Attributes:
         is_starting: It is about to run.
@@ -134,6 +150,7 @@ class OwnedThread(OwnedResource):
     tell: Callable[[str, BaseException, str], object] | None = None
     code: Code | None = None
     _halt: Halt | None = None
+    _greenlet: Any = None
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -150,6 +167,7 @@ class OwnedThread(OwnedResource):
     def run_until_halted(self, run: Callable[[], None]) -> None:
         """Call *run*; where a halt ends it, no excepthook is called."""
         vars(self.thing).pop("run", None)  # a method again, no reference to itself
+        self._greenlet = _own_greenlet()
         is_noting = begin_noting()
         try:
             with running_for(self.code):
@@ -162,6 +180,7 @@ class OwnedThread(OwnedResource):
         finally:
             if is_noting:
                 end_noting()
+            self._greenlet = None
 
     def tell_of(self, error: BaseException) -> None:
         """Report what has ended the thread."""
@@ -177,7 +196,12 @@ class OwnedThread(OwnedResource):
         """Halt it, unless it is the caller's own thread."""
         if self._halt is None and self.thing is not threading.current_thread():
             self.is_halted = True
-            self._halt = self._begin_halt()
+            greenlet = self._greenlet
+            if greenlet is None:
+                self._halt = self._begin_halt()
+            else:  # on its own loop, which may be another thread's
+                end = functools.partial(greenlet.kill, block=False)
+                greenlet.parent.loop.run_callback_threadsafe(end)
 
     def _begin_halt(self) -> Halt | None:
         return halt_thread(self.thing, wake=self.wake)
@@ -213,6 +237,7 @@ class OwnedRawThread(OwnedThread):
         """Call the function; what the thread runs."""
         self._native_id = threading.get_native_id()
         self._ident = threading.get_ident()
+        self._greenlet = _own_greenlet()
         is_noting = begin_noting()
         try:
             with running_for(self.code):
@@ -220,12 +245,13 @@ class OwnedRawThread(OwnedThread):
         except SystemExit:
             pass  # as `_thread` itself would do
         except BaseException as error:
-            self.tell_of(error)
+            if not self.is_halted:
+                self.tell_of(error)
             raise
         finally:
             if is_noting:
                 end_noting()
-            self._is_over = True
+            self._is_over, self._greenlet = True, None
 
     def is_alive(self) -> bool:
         """Whether the function has not returned."""
