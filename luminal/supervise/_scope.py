@@ -335,14 +335,18 @@ class Scope:
 
     def living(self) -> list[OwnedResource]:
         """Return what it owns and what has not ended, in the order of starting."""
-        with self._lock:
-            self._forget_ended()
-            return list(self._owned)
+        self._forget_ended()
+        return list(self._owned)
 
     def _forget_ended(self) -> None:
-        """Refer no more to what has ended; it may hold things of other generations."""
-        if self._owned:
-            self._owned = {one: None for one in self._owned if one.is_alive()}
+        """Refer no more to what has ended; it may hold things of other generations.
+
+        The lock is not held: a photon's thread may say by code of its own whether it
+        lives, and that code may start something.
+        """
+        for one in list(self._owned):
+            if not one.is_alive():
+                self._owned.pop(one, None)
         # Looking at thousands that live takes its time: not again for each new one.
         self._most_owned = max(32, 2 * len(self._owned))
 
@@ -350,9 +354,9 @@ class Scope:
         """Own *resource* from now on; after `close`, end it at once."""
         resource.wake = self.shut_sockets
         resource.is_shared = is_shared(self)
+        if len(self._owned) > self._most_owned:
+            self._forget_ended()
         with self._lock:
-            if len(self._owned) > self._most_owned:
-                self._forget_ended()
             self._owned[resource] = None
         if self.is_closed:
             resource.cancel()
@@ -767,12 +771,10 @@ class Scope:
 
     def close_empty(self) -> bool:
         """Do what `close` does if there is nothing to end; return whether it is so."""
+        if self._owned:
+            self._forget_ended()
         with self._lock:
-            if self._closers or self._opened:
-                return False
-            if self._owned:
-                self._forget_ended()
-            if self._owned:
+            if self._closers or self._opened or self._owned:
                 return False
             self.is_closed = True
         self._release()

@@ -507,3 +507,24 @@ def test_a_handler_of_a_signal_keeps_no_earlier_generation():
         assert kept() is None
     end(scope)
     assert signal.getsignal(signal.SIGUSR1) is usual
+
+
+def test_a_thread_may_start_something_when_it_is_asked_whether_it_lives():
+    """Nothing of the scope is locked while a photon's own code answers."""
+    stop = threading.Event()
+
+    class Asking(threading.Thread):
+        def is_alive(self):
+            if sys._getframe(1).f_code.co_filename != threading.__file__:
+                socketpair_end().close()
+            return super().is_alive()
+
+    scope = Scope("p", HERE)
+    first = Asking(target=stop.wait, daemon=True)
+    first.start()
+    closing = threading.Thread(target=lambda: asyncio.run(scope.close()), daemon=True)
+    with unowned():
+        closing.start()
+    stop.set()
+    closing.join(DEADLINE)
+    assert not closing.is_alive()
