@@ -214,3 +214,23 @@ async def test_what_is_taken_back_through_the_context_is_no_warning(metrics):
         assert outcome.warnings == ()
         await host.until("finalized", "p")
         assert dict(sys.modules["some_metrics"].TABLE) == {"x": host["p"]}
+
+
+async def test_a_counter_of_prometheus_is_named():
+    """The library itself, whose registry refuses a name twice."""
+    client = pytest.importorskip("prometheus_client")
+    head = 'from prometheus_client import Counter\nHITS = Counter("hits", "")'
+    known = set(client.REGISTRY._collector_to_names)
+    async with AsyncHost() as host:
+        host.write("p.py", photon(1, head).replace("import some_metrics\n", ""))
+        await host.run()
+        host.write("p.py", photon(2, head).replace("import some_metrics\n", ""))
+        try:
+            with pytest.raises(LuminalError, match="Duplicated timeseries") as caught:
+                await host.reload("p")
+        finally:
+            for each in set(client.REGISTRY._collector_to_names) - known:
+                client.REGISTRY.unregister(each)
+        assert caught.value.line == 3
+        assert "p.py:3" in caught.value.hint
+        assert host["p"].NUMBER == 1
