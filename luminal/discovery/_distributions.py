@@ -179,16 +179,25 @@ class Distribution:
         return self._found is not None
 
     def fits_record(self) -> bool:
-        """Whether each module in its RECORD is there with the digest given."""
+        """Whether each module in its RECORD is there with the digest given.
+
+        What cannot be read does not fit.
+        """
         import base64
         import csv
         import hashlib
 
-        rows = csv.reader((self.read("RECORD") or b"").decode().splitlines())
+        try:
+            rows = [*csv.reader((self.read("RECORD") or b"").decode().splitlines())]
+        except (PhotonUnreadableError, ValueError, csv.Error):
+            return False
         modules = [row for row in rows if len(row) >= 2 and row[0].endswith(".py")]
         for name, digest, *_ in modules:
             path = os.path.normpath(os.path.join(self.site, name))
-            data = self._files.read_if_there(path)
+            try:
+                data = self._files.read_if_there(path)
+            except PhotonUnreadableError:
+                data = None
             if data is None:
                 return False
             raw = base64.urlsafe_b64encode(hashlib.sha256(data).digest())

@@ -9,12 +9,16 @@ import sys
 import textwrap
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import luminal
 from luminal.discovery import Discovered, discover
 from tests.distributions import photon_text, put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = str(Path(luminal.__file__).parent.parent)
 
@@ -169,6 +173,33 @@ def test_of_two_folders_the_one_whose_record_fits_counts(
     shore, tides = look(site)
     assert (tides.version, tides.problem) == (newest, None)
     assert shore.problem is None
+
+
+SPOILT = {
+    "no text": lambda info: (info / "RECORD").write_bytes(b"\xff.py,sha256=x,1\n"),
+    "no table": lambda info: (info / "RECORD").write_text('"a\n' + "x" * 200_000),
+    "a directory": lambda info: (
+        (info / "RECORD").unlink(),
+        (info / "RECORD").mkdir(),
+    ),
+    "a module that is none": lambda info: (
+        (info.parent / "tides" / "__init__.py").unlink(),
+        (info.parent / "tides" / "__init__.py").mkdir(),
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_record_that_cannot_be_read_hides_no_other_photon(
+    site: Path, spoil: Callable[[Path], object]
+) -> None:
+    """Of two folders of one distribution; the other distribution is found."""
+    put(site, "blue", "1.0")
+    put(site, "tides", "1.0")
+    spoil(put(site, "tides", "2.0", keep_older=True))
+    blue, tides = look(site)
+    assert (blue.name, blue.problem) == ("blue", None)
+    assert tides.problem is not None
 
 
 SAME = """
