@@ -44,6 +44,19 @@ class Shipped(luminal.IPhoton):
         return {{VERSION, late.VERSION, {versions}}}
 """
 
+_SIDE = """
+import luminal, {name}
+from {name} import VERSION
+
+class Side(luminal.IPhoton):
+    photon_name = "{name}_side"
+
+    @luminal.hookimpl
+    def versions(self):
+        from {name} import late
+        return {{VERSION, {name}.VERSION, late.VERSION, {version!r}}}
+"""
+
 _HOST = """
 import asyncio, json, subprocess, sys, threading, time
 import luminal
@@ -103,7 +116,10 @@ asyncio.run(main())
 def build_wheel(
     directory: Path, version: str, files: int = FILES, name: str = "shipped"
 ) -> Path:
-    """Write a wheel of modules that all contain *version*; return its path."""
+    """Write a wheel of modules that all contain *version*; return its path.
+
+    At its top are a package and a module, with a photon in each.
+    """
     modules = [f"part{number}" for number in range(files)]
     texts = {
         f"{name}/__init__.py": _PACKAGE.format(
@@ -114,8 +130,10 @@ def build_wheel(
         ),
         f"{name}/late.py": f"VERSION = {version!r}\n",
         **{f"{name}/{m}.py": f"VERSION = {version!r}\n" for m in modules},
+        f"{name}_side.py": _SIDE.format(name=name, version=version),
     }
     entries = f"[luminal.photons]\n{name} = {name}:Shipped\n"
+    entries += f"{name}_side = {name}_side:Side\n"
     return pack(directory, name, version, texts, entries)
 
 
@@ -238,7 +256,7 @@ def main() -> None:
             f"most {waits[-1] * 1e3:.1f} ms"
         )
         is_clean &= not (counted["failed"] or counted["mixed"])
-        is_clean &= counted["swaps"] == 2 * rounds
+        is_clean &= counted["swaps"] == 2 * 2 * rounds  # photons of both
     sys.exit(0 if is_clean else 1)
 
 
