@@ -38,6 +38,11 @@ FENCE = re.compile(
 NOT_RUN = re.compile(r"<!-- not run: (?:(?!-->).)+-->\s*\Z", re.DOTALL)
 NEEDS = re.compile(r"<!-- needs: (?P<name>[\w-]+) -->\s*\Z")
 PATH = re.compile(r"# (?P<path>[\w./-]+\.(?:py|toml|csv|log|txt))\n")
+_PIP = {
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    # What a reader's pip downloads for a build is installed here. 0 means without.
+    "PIP_NO_BUILD_ISOLATION": "0",
+}
 WRITTEN = ("python", "toml", "csv", "text")
 
 
@@ -81,7 +86,7 @@ def run_console(body: str, where: str) -> None:
             text=True,
             check=False,
             timeout=DEADLINE,
-            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            env={**os.environ, **_PIP},
         )
         printed = done.stdout + done.stderr
         if done.returncode:
