@@ -67,7 +67,7 @@ def read_unit(
         root = os.path.dirname(folder) if is_package else folder
         resolver = Resolver(files, root, base, (origin, *roots))
         found = _photons(resolver, path, facts, is_package)
-        files.note_classes(path, facts, [f[2].facts for f in found])
+        files.note_classes(path, facts, [f[2].facts for f in found], base)
         if not found and not asked_for and not facts.hook_line:
             return []
     known: dict[str, Any] = {
@@ -179,7 +179,7 @@ def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
 
 
 def warn_of_forgotten_bases(files: RecordingFileSystem, base: str) -> None:
-    """Warn of classes with hook implementations that are no photons.
+    """Warn of classes with implementations, or a misspelt base, that are no photons.
 
     Those that another class of these files derives from are left out.
 
@@ -189,14 +189,16 @@ def warn_of_forgotten_bases(files: RecordingFileSystem, base: str) -> None:
     """
     for path, facts in files.unclaimed:
         if facts.name not in files.bases:
-            misspelt = nearest(base, facts.bases)
+            names = [name.rpartition(".")[2] for name in facts.bases]
+            misspelt = nearest(base, names)
             near = f"did you mean {base!r} for {misspelt!r}?" if misspelt else ""
+            has = "has hook implementations and " if facts.has_hooks else ""
             files.warnings.append(
                 _warning(
-                    f"class {facts.name!r} has hook implementations and is no photon",
+                    f"class {facts.name!r} {has}is no photon",
                     path,
                     facts.line,
-                    f"it does not derive from {base!r}, so nobody calls it",
+                    f"it does not derive from {base!r}, so it is not loaded",
                     near or f"derive it from {base}",
                 )
             )

@@ -316,7 +316,8 @@ def discover_file(
             f"{file!r} is not a file",
             file=file,
             why="it is a directory" if is_directory else archive or "it does not exist",
-            hint=remedy or "name the photon's file, of a package its __init__.py",
+            hint=remedy
+            or "name the photon's file, of a package its __init__.py" + _near(file),
         )
     from luminal.discovery._scan import RecordingFileSystem, find_candidates_in_file
 
@@ -372,7 +373,8 @@ def _near(path: str) -> str:
         return "; did you mean pathlib.Path.expanduser, which expands '~'?"
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
+            is_file = name.endswith(".py")
+            names = [e.name for e in entries if is_file or e.is_dir()]
     except (OSError, ValueError):
         return ""
     near = nearest(name, names)

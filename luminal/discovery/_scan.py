@@ -34,7 +34,7 @@ from luminal.discovery._files import (
 from luminal.discovery._names import fold
 from luminal.discovery._order import arrange
 from luminal.discovery._static import ClassFacts, DepthError, ModuleFacts, facts_of
-from luminal.errors import PhotonSyntaxError, PhotonUnreadableError
+from luminal.errors import PhotonSyntaxError, PhotonUnreadableError, nearest
 from luminal.model import Candidate, Problem, Source
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class RecordingFileSystem:
         memo: Path → (digest, packed facts), of this run.
         is_void: Whether something was seen that another look may not show again.
         warnings: What is wrong though it can be loaded.
-        unclaimed: (path, class) of classes with hook implementations that are no
+        unclaimed: (path, class) of classes with hook implementations, or with a base
+            that is misspelt, that are no
             photons, in directories.
         bases: Last parts of the names of all base classes there.
     """
@@ -141,7 +142,7 @@ class RecordingFileSystem:
         return self._mode(path) != 0
 
     def note_classes(
-        self, path: str, facts: ModuleFacts, photons: list[ClassFacts]
+        self, path: str, facts: ModuleFacts, photons: list[ClassFacts], base: str
     ) -> None:
         """Remember which classes of a module in a directory are no photons.
 
@@ -149,10 +150,15 @@ class RecordingFileSystem:
             path: Of the module.
             facts: Of the module.
             photons: Its photons.
+            base: Name of the photon base.
         """
         for each in facts.classes.values():
             self.bases.update([name.rpartition(".")[2] for name in each.bases])
-            if each.has_hooks and each not in photons:
+            if each in photons:
+                continue
+            if each.has_hooks or any(
+                _is_misspelt(facts, name, base) for name in each.bases
+            ):
                 self.unclaimed.append((path, each))
 
     def note_archive(self, path: str) -> None:
@@ -360,3 +366,15 @@ def _disable_unwanted(
             yield candidate
         else:  # it is not loaded, so its problem does not matter
             yield attrs.evolve(candidate, enabled=False, problem=None)
+
+
+def _is_misspelt(facts: ModuleFacts, name: str, base: str) -> bool:
+    """Whether *name*, of which a class of a module derives, was to be *base*."""
+    head, _, _ = name.partition(".")
+    last = name.rpartition(".")[2]
+    if last == base:
+        return False
+    reference = facts.imports[head][0] if head in facts.imports else ""
+    is_ours = reference.partition(":")[0].partition(".")[0] == "luminal"
+    is_near = is_ours and bool(nearest(base, [last]))
+    return is_near or last.casefold() == base.casefold()

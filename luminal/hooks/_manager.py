@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import pluggy
 
@@ -129,6 +129,16 @@ class _IdentitySet(AbstractSet[Any]):
 
 def _nobody(_: Any) -> None:
     """Return None: no function is of a photon's generation."""
+
+
+class _Hooks(SimpleNamespace):
+    """The hooks of a class of specifications, ``specs_``."""
+
+    __slots__ = ("specs_",)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        text = f"{self.specs_.__qualname__} specifies no hook {name!r}"
+        raise AttributeError(text + did_you_mean(name, vars(self), "; "))
 
 
 class PluginManager(pluggy.PluginManager):
@@ -331,7 +341,11 @@ class PluginManager(pluggy.PluginManager):
                 hookwrapper=False,
                 **{name: getattr(hookimpl, name) for name in names},
             )
-        super()._verify_hook(hook, hookimpl)
+        try:
+            super()._verify_hook(hook, hookimpl)
+        except pluggy.PluginValidationError as error:
+            error.__dict__["luminal_misfit"] = hook, hookimpl
+            raise
 
     def hooks(self, specs: type[T]) -> T:
         """Return the hooks of *specs* as an object that type checkers know.
@@ -342,7 +356,8 @@ class PluginManager(pluggy.PluginManager):
         """
         import inspect
 
-        found: Any = SimpleNamespace()
+        found: Any = _Hooks()
+        found.specs_ = specs
         for name in dir(specs):
             spec = inspect.getattr_static(specs, name)
             spec = getattr(spec, "__func__", spec)

@@ -36,6 +36,7 @@ from luminal.errors import (
     PhotonNotFoundError,
     PhotonTornError,
     PhotonValidationError,
+    did_you_mean,
 )
 from luminal.interfaces import IPhoton
 from luminal.lifecycle._collecting import collecting_rarely
@@ -853,7 +854,8 @@ class Registry:
             raise PhotonNotFoundError(
                 "is not loaded",
                 photon=label,
-                hint="load it first; 'loader.photons' has the names that are",
+                hint="load it first; 'loader.photons' has the names that are"
+                + did_you_mean(label, self.all(), "; "),
             )
         return found
 

@@ -14,6 +14,8 @@ import sys
 from inspect import signature
 from typing import TYPE_CHECKING, cast
 
+import pluggy
+
 from luminal._plain import error_text, names_of, namespace_of, plain, steps_of
 from luminal.errors import (
     LockFileError,
@@ -218,6 +220,7 @@ def load_failure(
         photon: Name of the photon.
         location: Its file.
     """
+    cause = _misfit(cause) or cause
     if _is_complete(cause, photon, location, NOT_LOADED):
         kind = type(cause)
         phase = next((p for of, p in _PHASES if issubclass(kind, of)), "import")
@@ -283,6 +286,7 @@ def _missing_module(cause: BaseException) -> str:
 
 def start_failure(cause: BaseException, photon: str, filepath: str) -> LuminalError:
     """Return what *photon* raised while it was started, as an error."""
+    cause = _misfit(cause) or cause
     if _is_complete(cause, photon, filepath, NOT_STARTED):
         return cause
     file, line = error_position(cause, filepath)
@@ -314,6 +318,30 @@ def finalize_failure(cause: BaseException, filepath: str) -> LuminalError:
     error.consequence = "what it held has been ended by force"
     error.frames = frames_of(cause, filepath)
     return error
+
+
+def _misfit(error: BaseException) -> PhotonValidationError | None:
+    """Return an error with the place of an implementation that does not fit its hook.
+
+    None where *error* is of another kind.
+    """
+    if type(error) is not pluggy.PluginValidationError:
+        return None
+    hook, impl = vars(error).get("luminal_misfit", (None, None))
+    code = getattr(getattr(impl, "function", None), "__code__", None)
+    if hook is None or code is None:
+        return None
+    known = hook.spec.argnames
+    wrong = [name for name in impl.argnames if name not in known]
+    meant = did_you_mean(wrong[0], known, "; ") if wrong else ""
+    _, _, why = str(error).partition("\n")
+    return PhotonValidationError(
+        f"implements the hook {hook.name!r}, and does not fit it",
+        file=code.co_filename,
+        line=code.co_firstlineno,
+        why=" ".join(why.split()),
+        hint=f"the hook is {hook.name}({', '.join(known)}){meant}",
+    )
 
 
 def _hint(cause: BaseException, fix: str) -> str:

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from luminal.discovery import (
@@ -298,6 +299,9 @@ class Loader:
             raise ValueError(
                 f"unknown_hooks={unknown_hooks!r} is none of 'warn', 'error', 'ignore'"
             )
+        if isinstance(hookspecs, type | ModuleType):
+            name = hookspecs.__name__
+            raise TypeError(f"hookspecs is a list of classes: hookspecs=[{name}]")
         for specs in hookspecs:
             self.plugins.add_hookspecs(specs)
             unknown_hooks = unknown_hooks or "error"
@@ -532,7 +536,8 @@ class Loader:
                 raise PhotonNotFoundError(
                     "is not loaded, and the host cannot work without it",
                     photon=name,
-                    hint="install it, or correct 'must_have' of the Loader",
+                    hint="install it, or correct 'must_have' of the Loader"
+                    + did_you_mean(name, self._registry.all(), "; "),
                 )
             if handler.problem is not None and handler.state is not State.RUNNING:
                 raise handler.problem.error(handler.name)
