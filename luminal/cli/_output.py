@@ -311,7 +311,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; in a terminal with colour, folded to its width.
+    """Print a table; in a terminal with colour, cut and folded to its width.
 
     Args:
         headings: One word a column.
@@ -355,6 +355,7 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
+    rows = _cut(headings, rows, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     # The names stay readable, however narrow the terminal is.
     longest = max(len(row[0]) for row in (headings, *rows))
@@ -369,6 +370,35 @@ def _print_rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                 cell.stylize("red")
         table.add_row(*cells)
     console.print(table)
+
+
+_LONG = {"DESCRIPTION", "HOOKS", "TAGS", "AUTHOR", "REQUIRES", "REQUIRED-BY"}
+"""Columns whose cells are cut rather than folded: a photon stays one line."""
+
+
+def _cut(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[list[str]]:
+    """Return *rows* with long texts cut, as far as the table is wider than *width*.
+
+    The widest column gives way first, down to its heading.
+    """
+    columns = [*zip(headings, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    long = [at for at, heading in enumerate(headings) if heading in _LONG]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    while excess > 0 and (
+        wide := [at for at in long if widths[at] > len(headings[at])]
+    ):
+        widths[max(wide, key=widths.__getitem__)] -= 1
+        excess -= 1
+    return [
+        [
+            cell if len(cell) <= most else f"{cell[: most - 1].rstrip()}…"
+            for cell, most in zip(row, widths, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 # --- Failures ------------------------------------------------------------------------

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.running import geo, running
+from tests.cli.screen import on_screen
 from tests.cli.terminal import Terminal
 from tests.waiting import DEADLINE
 
@@ -264,3 +268,24 @@ def test_the_photons_of_a_running_host_are_listed(terminal: Terminal) -> None:
         assert [photon["name"] for photon in found["photons"]] == ["geo"]
         assert terminal.luminal("list", "--running", "b").code == 2
         host.end()
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_photon_is_one_line_in_a_terminal(columns: int, terminal: Terminal) -> None:
+    """Long descriptions are cut there; a pipe gets the whole text."""
+    long = f'photon_description = "{"what it is for " * 9}"\n    photon_name'
+    for name in ("geo", "rain", "sun"):
+        text = geo("one").replace("geo", name).replace("photon_name", long)
+        terminal.write({f"a/{name}.py": text})
+    words = ["list", "a", "--no-installed", "--hooks"]
+    with on_screen(
+        [sys.executable, "-m", "luminal", *words],
+        terminal.place,
+        terminal.env,
+        columns=columns,
+    ) as screen:
+        shown = re.sub(r"\x1b\[[0-9;?]*\w", "", screen.rest()).splitlines()
+    assert [line.split()[0] for line in shown if line] == ["NAME", "geo", "rain", "sun"]
+    assert max(map(len, shown)) <= columns
+    assert "…" in shown[1]
+    assert "what it is for " * 8 in terminal.luminal(*words).out

@@ -134,7 +134,7 @@ HOSTS = [
         "0.32",
         (
             *("pytest", "pytest-xdist", "numpy", "pytest-httpx", "pytest-asyncio"),
-            *("cogapp", "pytest-recording", "syrupy", "llm-echo==0.3a3"),
+            *("cogapp", "pytest-recording", "syrupy", "llm-echo==0.3a3", "openai<3"),
         ),
         git="https://github.com/simonw/llm",
     ),
