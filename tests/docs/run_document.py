@@ -41,7 +41,7 @@ PATH = re.compile(r"# (?P<path>[\w./-]+\.(?:py|toml|csv|log|txt))\n")
 _PIP = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     # What a reader's pip downloads for a build is installed here. 0 means without.
-    "PIP_NO_BUILD_ISOLATION": "0",
+    "PIP_NO_BUILD_ISOLATION": os.environ.get("PIP_NO_BUILD_ISOLATION", "0"),
 }
 WRITTEN = ("python", "toml", "csv", "text")
 
@@ -89,6 +89,8 @@ def run_console(body: str, where: str) -> None:
             env={**os.environ, **_PIP},
         )
         printed = done.stdout + done.stderr
+        if os.environ.get("LUMINAL_TRANSCRIPT"):
+            sys.__stdout__.write(f"$ {command}\n{printed}")
         if done.returncode:
             raise Mismatch(f"{where}: {command!r} ended {done.returncode}:\n{printed}")
         compare(expected, printed, f"{where}: {command!r}")
