@@ -34,7 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["keys_of", "live_table", "top_command"]
 
-_HEADINGS = ("NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS")
+_HEADINGS = (
+    "NAME",
+    "STATE",
+    "GEN",
+    "CALLS",
+    "CALLS/S",
+    "ERRORS",
+    "P50",
+    "P95",
+    "THREADS",
+    "TASKS",
+)
+_ERRORS = _HEADINGS.index("ERRORS")
 
 
 @command("top")
@@ -60,13 +72,14 @@ def top_command(
     it did and logged. e enables all that are disabled, s sorts by another column, space
     pauses, q or Ctrl-C ends the table, not the host.
 
-    CALLS, ERRORS and MS (milliseconds spent in its
-    hooks, an estimate) count since a photon's last swap, but errors of its tasks and
-    threads since it was loaded. A quarantined photon has a hook that is skipped, as it
-    has failed again and again. THREADS and TASKS are those
-    that it owns. Memory and threads at the top are those of the whole process. With
-    --json or --once, or where the output is not a terminal that can move its cursor,
-    the table is printed once.
+    CALLS and ERRORS count since a photon's last swap, but errors of its tasks and
+    threads since it was loaded. CALLS/S are calls a second since the last look. P50 and
+    P95 are the times within which 50 and 95 of 100 calls of its hooks ended, right
+    within a factor of two, over all its generations. A quarantined photon has a hook
+    that is skipped, as it has failed again and again. THREADS and TASKS are those that
+    it owns. Memory and threads at the top are those of the whole process. With --json
+    or --once, or where the output is not a terminal that can move its cursor, the table
+    is printed once.
 
     With --cpu, the host looks 50 times a second at what its threads run, for as long as
     the table is shown. CPU is a photon's part of what was seen to compute. It is a
@@ -120,6 +133,7 @@ def _show_live(host: int, status: dict[str, Any], every: float, cpu: bool) -> Ex
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
     view = _View(host)
+    view.rate(status)
 
     looks = _CpuLooks(host, every) if cpu else None
 
@@ -146,8 +160,10 @@ def _show_live(host: int, status: dict[str, Any], every: float, cpu: bool) -> Ex
                         view.press(key, status["photons"])
                     if set(typed) & set("rde"):
                         status = ask_host(host, {"ask": "status"})
+                        view.rate(status)
                 if not view.is_paused:
                     status = ask_host(host, {"ask": "status"})
+                    view.rate(status)
                     view.look()
         finally:
             live.stop()
@@ -235,6 +251,20 @@ class _View:
     # The photon's whose log is shown, and its lines.
     logged: str = ""
     log: list[str] = attrs.Factory(list)
+    # When the host was asked, and how many calls each photon had by then.
+    _asked: float = 0.0
+    _calls: dict[str, int] = attrs.Factory(dict)
+
+    def rate(self, status: dict[str, Any]) -> None:
+        """Add to the photons of *status* their calls a second since the last look."""
+        now = time.monotonic()
+        for photon in status["photons"]:
+            before = self._calls.get(photon["name"])
+            if before is not None and now > self._asked:
+                calls = photon["total_calls"] - before
+                photon["rate"] = max(calls / (now - self._asked), 0.0)
+        self._calls = {p["name"]: p.get("total_calls", 0) for p in status["photons"]}
+        self._asked = now
 
     def arranged(self, photons: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return *photons* in the chosen order."""
@@ -357,8 +387,8 @@ def _table(
         )
     for row in rows:
         cells = [Text(cell, style_of(cell)) for cell in row[: len(widths)]]
-        if len(cells) > 4 and row[4] != "0":
-            cells[4].stylize("red")
+        if len(cells) > _ERRORS and row[_ERRORS] != "0":
+            cells[_ERRORS].stylize("red")
         table.add_row(*cells, style="reverse" if row[0] == selected else "")
     return table
 
@@ -436,11 +466,26 @@ def _cells(photon: dict[str, Any]) -> tuple[str, ...]:
         "quarantined" if photon.get("quarantined") else photon["state"],
         str(photon["generation"]),
         str(photon["calls"]),
+        "" if photon.get("rate") is None else _short_number(photon["rate"]),
         str(photon["errors"]),
-        f"{photon['seconds'] * 1000:.1f}",
+        _short_time(photon.get("p50", 0.0)),
+        _short_time(photon.get("p95", 0.0)),
         str(photon["threads"]),
         str(photon["tasks"]),
     )
+
+
+def _short_number(number: float) -> str:
+    return f"{number:.1f}" if 0 < number < 100 else f"{number:.0f}"
+
+
+def _short_time(seconds: float) -> str:
+    """Return a time in three or four characters and its unit; empty for none."""
+    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
+        if seconds * factor >= 1:
+            value = seconds * factor
+            return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
+    return ""
 
 
 def _headline(status: dict[str, Any]) -> str:

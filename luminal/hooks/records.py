@@ -6,6 +6,7 @@ not import attrs.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,7 +14,7 @@ import attrs
 from luminal.hooks._totals import BUCKETS, SHORTEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "Answer",
@@ -25,6 +26,7 @@ __all__ = [
     "OrderExplanation",
     "Place",
     "bounds",
+    "by_photon",
     "quantile",
 ]
 
@@ -135,6 +137,23 @@ class HookTotal:
     seconds_on_loop: float = 0.0
     buckets: tuple[int, ...] = ()
 
+    def plus(self, other: HookTotal) -> HookTotal:
+        """Return the sum of both, under the names of this one."""
+        pairs = zip_longest(self.buckets, other.buckets, fillvalue=0)
+        return HookTotal(
+            self.photon,
+            self.hook,
+            self.calls + other.calls,
+            self.is_exact and other.is_exact,
+            self.errors + other.errors,
+            self.seconds + other.seconds,
+            self.in_flight + other.in_flight,
+            self.skipped + other.skipped,
+            self.timed + other.timed,
+            self.seconds_on_loop + other.seconds_on_loop,
+            tuple([a + b for a, b in pairs]),
+        )
+
     @property
     def mean(self) -> float:
         """Seconds of a call, on average; 0 if none was timed."""
@@ -176,6 +195,21 @@ class ErrorPlace:
     error: str
     count: int
     at: float
+
+
+def by_photon(rows: Iterable[HookTotal]) -> dict[str, HookTotal]:
+    """Return photon → what it did in all of its hooks together.
+
+    Args:
+        rows: Of any number of hooks. The hook of the results is an empty string.
+    """
+    found: dict[str, HookTotal] = {}
+    for row in rows:
+        before = found.get(row.photon)
+        found[row.photon] = (
+            attrs.evolve(row, hook="") if before is None else before.plus(row)
+        )
+    return found
 
 
 def bounds() -> tuple[float, ...]:

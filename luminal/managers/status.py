@@ -16,12 +16,14 @@ import attrs
 
 from luminal._plain import may_be_secret
 from luminal.errors import LuminalError
+from luminal.hooks.records import by_photon
 from luminal.model import FailureKind
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from luminal.hooks import HookTotal
     from luminal.lifecycle import Handler
     from luminal.managers.loader import Loader
     from luminal.model import FileChange
@@ -136,6 +138,7 @@ def status_of(loader: Loader) -> dict[str, Any]:
         of_one["seconds"] += row.seconds
         of_one["in_flight"] += row.in_flight
     none = {"calls": 0, "errors": 0, "seconds": 0.0, "in_flight": 0}
+    totals = by_photon(loader.plugins.totals())
     return {
         "pid": os.getpid(),
         "command": _command(),
@@ -149,6 +152,7 @@ def status_of(loader: Loader) -> dict[str, Any]:
                 {
                     **_photon(handler),
                     **counts.get(name, none),
+                    **_totals(totals.get(name)),
                     "settings": _settings(loader.settings.get(name, {})),
                 },
                 loader.failures_of(name),
@@ -168,6 +172,20 @@ def _lock(loader: Loader) -> dict[str, Any]:
     except LuminalError as error:
         mode = f"unreadable: {error.what}"
     return {"lock": {"path": os.path.realpath(judge.path), "mode": mode}}
+
+
+def _totals(total: HookTotal | None) -> dict[str, Any]:
+    """Return what all generations of a photon did in its hooks; see `HookTotal`.
+
+    The calls and errors since the latest swap have the same names without ``total``.
+    """
+    return {
+        "total_calls": total.calls if total else 0,
+        "total_errors": total.errors if total else 0,
+        "timed": total.timed if total else 0,
+        "p50": total.quantile(0.5) if total else 0.0,
+        "p95": total.quantile(0.95) if total else 0.0,
+    }
 
 
 def _with_failures(row: dict[str, Any], failures: dict[str, int]) -> dict[str, Any]:
@@ -255,6 +273,7 @@ def _photon(handler: Handler) -> dict[str, Any]:
         "quarantined": list(handler.quarantined),
         "kept": sum(len(kept) for kept in _kept(handler)),
         **_trust(handler),
+        "phases": dict(handler.phases),
         **_facts(handler),
     }
 

@@ -132,16 +132,28 @@ PROBLEM = {"what": "could not be started", "code": "LUM110", "why": "OSError: no
 
 
 def test_at_80_columns_everything_is_there() -> None:
-    lines = shown([photon("geo", calls=12, errors=3, seconds=0.0125, tasks=4)], 80)
+    times = {"rate": 1.25, "p50": 0.0000123, "p95": 0.25}
+    lines = shown([photon("geo", calls=12, errors=3, tasks=4, **times)], 80)
     assert lines[0].split("  ")[:4] == [
         "host 4711",
         "1 of 1 running",
         "memory 50 MiB",
         "threads 3",
     ]
-    heads = ["NAME", "STATE", "GEN", "CALLS", "ERRORS", "MS", "THREADS", "TASKS"]
-    assert lines[3].split() == heads
-    assert lines[4].split() == ["geo", "running", "1", "12", "3", "12.5", "0", "4"]
+    heads = "NAME STATE GEN CALLS CALLS/S ERRORS P50 P95 THREADS TASKS"
+    assert lines[3].split() == heads.split()
+    assert lines[4].split() == [
+        "geo",
+        "running",
+        "1",
+        "12",
+        "1.2",
+        "3",
+        "12us",
+        "250ms",
+        "0",
+        "4",
+    ]
 
 
 def test_what_fails_is_told_and_kept_in_sight() -> None:
