@@ -2,7 +2,8 @@
 
 The application answers only requests of this machine. ``/`` is the page, ``/events``
 sends the parts of it that changed as server-sent events, and ``/report.json`` is all of
-it as JSON; ``/metrics`` has its numbers for Prometheus. It answers GET and HEAD, and,
+it as JSON; ``/plots.json`` has the numbers over time that it plots, and ``/metrics``
+the present ones for Prometheus. It answers GET and HEAD, and,
 where a token was given, POST below ``/actions``.
 """
 
@@ -29,6 +30,7 @@ from luminal.web._page import (
     render_parts,
     requires_extra,
 )
+from luminal.web._plots import Plots
 from luminal.web._snapshot import snapshot_of
 
 if TYPE_CHECKING:
@@ -119,13 +121,22 @@ def create_app(
         root = request.scope.get("root_path", "")
         snapshot = await run_in_threadpool(snapshot_of, loader)
         actions = f"{root}/actions" if token else ""
-        html = await run_in_threadpool(render_page, snapshot, f"{root}/events", actions)
-        return HTMLResponse(html)
+        urls = f"{root}/events", actions, f"{root}/plots.json"
+        return HTMLResponse(await run_in_threadpool(render_page, snapshot, *urls))
 
     async def report(request: Any) -> Response:
         del request
         text = await run_in_threadpool(
             lambda: to_json({"schema": 1, **report_of(loader)}, indent=2)
+        )
+        return Response(text, media_type="application/json")
+
+    kept = Plots(loader)
+
+    async def plots(request: Any) -> Response:
+        del request
+        text = await run_in_threadpool(
+            lambda: to_json({"schema": 1, "points": kept.points()})
         )
         return Response(text, media_type="application/json")
 
@@ -166,6 +177,7 @@ def create_app(
         Route("/", page),
         Route("/events", events),
         Route("/report.json", report),
+        Route("/plots.json", plots),
         Route("/metrics", endpoint=_Endpoint(create_metrics_app(loader))),
     ]
     if token:

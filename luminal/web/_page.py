@@ -17,7 +17,7 @@ from luminal.managers.excerpt import lines_of
 from luminal.model import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from luminal.model import Event, Problem
     from luminal.web._snapshot import HostSnapshot
@@ -60,7 +60,9 @@ _MARK_HEIGHTS = {"good": (6, 14), "mid": (6, 14), "swap": (1, 19), "bad": (1, 19
 """Top and bottom of a mark in a lane 20 units high: the colour is not the only sign."""
 
 
-def render_page(snapshot: HostSnapshot, events: str = "", actions: str = "") -> str:
+def render_page(
+    snapshot: HostSnapshot, events: str = "", actions: str = "", plots: str = ""
+) -> str:
     """Return the whole document as HTML.
 
     Args:
@@ -69,6 +71,7 @@ def render_page(snapshot: HostSnapshot, events: str = "", actions: str = "") -> 
             that does not change.
         actions: URL below which photons can be reloaded and rolled back; empty for a
             page that is read-only. The buttons are shown to who has the token only.
+        plots: URL of the numbers over time, as JSON; empty for a page without plots.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
@@ -81,6 +84,7 @@ def render_page(snapshot: HostSnapshot, events: str = "", actions: str = "") -> 
         script=read_file("page.js"),
         parts=render_parts(snapshot),
         acts=actions,
+        plots=plots,
     )
     return encodable(document)
 
@@ -219,6 +223,7 @@ def _rows(snapshot: HostSnapshot) -> list[dict[str, Any]]:
             "settings": ", ".join(settings),
             "lock": ": ".join(filter(None, (photon.trust, photon.trust_why))),
             "time in hooks": f"{photon.seconds * 1000:.1f} ms",
+            "start-up" if photon.generation < 2 else "swap": _phases(photon.phases),
         }
         log = sorted(logs.get(photon.name, ()), key=lambda entry: -entry["at"])
         words = (photon.name, photon.version, photon.description, photon.origin)
@@ -239,6 +244,14 @@ def _quoted(name: str) -> str:
     from urllib.parse import quote
 
     return quote(name.encode(errors="surrogatepass"), safe="")
+
+
+def _phases(phases: Mapping[str, float]) -> str:
+    """Return the time of a load or swap, and of each phase of it."""
+    if not phases:
+        return ""
+    each = ", ".join(f"{name} {s * 1000:.1f}" for name, s in phases.items())
+    return f"{sum(phases.values()) * 1000:.1f} ms: {each}"
 
 
 _EDITOR = "vscode://file{path}:{line}"

@@ -68,6 +68,7 @@ class PhotonSnapshot:
         trust: What the lock knows of it, such as ``pinned``; empty where none is in
             force.
         trust_why: One line about that.
+        phases: Seconds of each phase of its load and start, or of its latest swap.
     """
 
     name: str
@@ -90,6 +91,7 @@ class PhotonSnapshot:
     kept: int = 0
     trust: str = ""
     trust_why: str = ""
+    phases: Mapping[str, float] = attrs.Factory(dict)
 
     @property
     def is_failing(self) -> bool:

@@ -157,6 +157,130 @@
   addEventListener("hashchange", openTarget);
   if (location.search) rearrange();
   openTarget();
+
+  // Plots: the server keeps the points, and adds one when it is asked.
+  const plots = document.body.dataset.plots;
+  const EVERY = 2000;
+  const GAP = 10; // Seconds after which a line is broken: nobody looked meanwhile.
+
+  const svg = (name, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) {
+      made.setAttribute(key, value);
+    }
+    return made;
+  };
+
+  const element = (name, text, style) => {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    if (style) made.className = style;
+    return made;
+  };
+
+  const asNumber = (value) =>
+    value === 0 ? "0" : value < 100 ? value.toFixed(1) : Math.round(value).toString();
+
+  const asTime = (seconds) => {
+    for (const [unit, factor] of [["s", 1], ["ms", 1e3], ["µs", 1e6], ["ns", 1e9]]) {
+      const value = seconds * factor;
+      if (value >= 1) return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`;
+    }
+    return "none";
+  };
+
+  const figure = (title, points, lines, asText) => {
+    const made = element("figure");
+    const caption = element("figcaption");
+    caption.append(element("b", title));
+    const first = points[0].at;
+    const whole = Math.max(points.at(-1).at - first, 1);
+    const values = points.flatMap((point) => lines.map((line) => line.of(point)));
+    const top = Math.max(...values.filter((value) => value !== null), 0);
+    const picture = svg("svg", {
+      viewBox: "0 0 300 100",
+      preserveAspectRatio: "none",
+      role: "img",
+    });
+    const said = [];
+    for (const { name, style, of } of lines) {
+      let d = "";
+      let last = null;
+      for (const point of points) {
+        const value = of(point);
+        if (value === null) {
+          last = null;
+          continue;
+        }
+        const x = (300 * (point.at - first)) / whole;
+        const y = 97 - (94 * value) / (top || 1);
+        const isBroken = last === null || point.seconds > GAP;
+        // A point alone is a short line, as it would not be seen.
+        const lone = isBroken ? `M${Math.max(x - 2, 0).toFixed(1)} ${y.toFixed(1)}` : "";
+        d += `${lone}L${x.toFixed(1)} ${y.toFixed(1)}`;
+        last = value;
+      }
+      picture.append(svg("path", { d, class: style, "vector-effect": "non-scaling-stroke" }));
+      const text = `${name ? `${name} ` : ""}${last === null ? "none" : asText(last)}`;
+      caption.append(element("span", text, name ? style : ""));
+      said.push(text);
+    }
+    picture.setAttribute("aria-label", `${title}: now ${said.join(", ")}; highest ${asText(top)}`);
+    const axis = element("div", undefined, "axis");
+    const time = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
+    axis.append(
+      element("span", time(first)),
+      element("span", `highest ${asText(top)}`),
+      element("span", time(points.at(-1).at)),
+    );
+    made.append(caption, picture, axis);
+    return made;
+  };
+
+  const perSecond = (key) => (point) => (point.seconds ? point[key] / point.seconds : null);
+  const ifTimed = (key) => (point) => (point.timed ? point[key] : null);
+
+  const plot = (points) => {
+    const place = document.getElementById("plots");
+    const now = place.cloneNode(false);
+    const { calls, errors } = points.at(-1);
+    const sum = element("p", `${calls} calls, ${errors} errors in all`);
+    sum.id = "totals";
+    if (points.length < 2) {
+      now.append(sum);
+    } else {
+      const times = [
+        { name: "p50", style: "good", of: ifTimed("p50") },
+        { name: "p95", style: "mark", of: ifTimed("p95") },
+      ];
+      now.append(
+        figure("Calls a second", points, [{ style: "mark solid", of: perSecond("new_calls") }], asNumber),
+        figure("Errors a second", points, [{ style: "bad", of: perSecond("new_errors") }], asNumber),
+        figure("Call time", points, times, asTime),
+        sum,
+      );
+    }
+    update(place, now);
+  };
+
+  let plotTimer = 0;
+
+  const follow = async () => {
+    clearTimeout(plotTimer);
+    if (!plots || document.hidden) return;
+    try {
+      const answer = await fetch(plots);
+      if (answer.ok) plot((await answer.json()).points);
+    } catch {
+      // The line above says that the connection is lost.
+    }
+    clearTimeout(plotTimer);
+    plotTimer = setTimeout(follow, EVERY);
+  };
+
+  document.addEventListener("visibilitychange", follow);
+  follow();
+
   const url = document.body.dataset.events;
   if (!url || !window.EventSource) return;
 

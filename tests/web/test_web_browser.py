@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -120,8 +122,8 @@ def test_keys_reach_everything(browser: Chrome, url: str) -> None:
                 "return e.getAttribute('href') || e.name || e.tagName"
             )
         )
-    sections = ["#failures", "#photons", "#changes", "#hooks", "#timeline"]
-    assert seen[:6] == ["#photons", *sections]
+    sections = ["failures", "load", "photons", "changes", "hooks", "timeline"]
+    assert seen[:7] == ["#photons", *(f"#{name}" for name in sections)]
     assert seen.count("SUMMARY") >= 5  # two failures, three photons
     assert {"q", "state", "sort", "#photon-broken"} <= {*seen}
     assert any(each.startswith("vscode://file/") for each in seen)
@@ -332,3 +334,27 @@ for (const e of document.querySelectorAll("body *")) {
 }
 return faint;
 """
+
+
+def test_plots_follow_the_calls_and_say_what_the_json_says(
+    browser: Chrome, url: str, host: Host
+) -> None:
+    """Each line has a text for those who do not see it, and the page its totals."""
+    browser.open(url)
+    browser.until("return document.getElementById('totals')")
+    for _ in range(20):
+        host.hook.locate(place="here")
+    browser.until(
+        "return document.querySelectorAll('#plots svg').length === 3 && "
+        "document.getElementById('totals').textContent.startsWith('20 calls, 0 err')"
+    )
+    with urllib.request.urlopen(url + "plots.json") as answer:
+        point = json.load(answer)["points"][-1]
+    assert (point["calls"], point["errors"]) == (20, 0)
+    labels = browser.run(
+        "return [...document.querySelectorAll('#plots svg')]"
+        ".map((svg) => svg.getAttribute('aria-label'))"
+    )
+    names = [label.partition(":")[0] for label in labels]
+    assert names == ["Calls a second", "Errors a second", "Call time"]
+    assert browser.complaints() == []
