@@ -28,6 +28,7 @@ from luminal.hooks._totals import BUCKETS, begin_anew_in_forks
 from luminal.metrics._snapshot import (
     EventTotal,
     MetricsSnapshot,
+    PhaseTotal,
     errors_of,
     snapshot,
 )
@@ -84,6 +85,7 @@ _TABLES: Final[dict[str, tuple[_Key, _Key]]] = {
         ),
     ),
     "events": (("kind", "photon"), ("count", "seconds")),
+    "phases": (("step", "phase"), ("count", "seconds", *_BUCKETS)),
     "errors": (("photon", "place", "what", "error"), ("count",)),
 }
 
@@ -282,6 +284,9 @@ def _counted(loader: Loader) -> dict[str, dict[_Key, tuple[float, ...]]]:
             for h in numbers.hooks
         },
         "events": {(e.kind, e.photon): (e.count, e.seconds) for e in numbers.events},
+        "phases": {
+            (p.step, p.phase): (p.count, p.seconds, *p.buckets) for p in numbers.phases
+        },
         "errors": {
             (e["photon"], e["where"], e["what"], e["error"]): (e["count"],)
             for e in errors_of(loader)
@@ -513,7 +518,12 @@ def _read(connection: sqlite3.Connection, file: str, since: float) -> HistoryRec
             EventTotal(kind, photon, count, seconds)
             for kind, photon, count, seconds in _sums(connection, "events", since)
         ),
-        phases=(),
+        phases=tuple(
+            PhaseTotal(step, phase, count, seconds, tuple(buckets))
+            for step, phase, count, seconds, *buckets in _sums(
+                connection, "phases", since
+            )
+        ),
         subscriber_failures=0,
         events_dropped=0,
         old_generations=0,

@@ -310,7 +310,7 @@ def report_of(
         errors=tuple(_errors(errors, events)),
         load=tuple(map(_load_row, load)) or (_whole(numbers, began, length),),
         leaks=tuple(_leaks(events)),
-        old_generations=getattr(numbers, "old_generations", 0),
+        old_generations=numbers.old_generations,
         losses=tuple(_losses(page, keeps_history)) if page is not None else (),
         cpu=dict(cpu) if cpu else None,
     )
@@ -362,9 +362,8 @@ def _swaps(numbers: MetricsSnapshot) -> dict[str, dict[str, int]]:
 
 
 def _phases(numbers: MetricsSnapshot) -> Iterator[PhaseRow]:
-    rows: Iterable[Any] = getattr(numbers, "phases", ())
-    for row in rows:
-        p50, p95 = (quantile(row.buckets, part) for part in (0.5, 0.95))
+    for row in numbers.phases:
+        p50, p95 = row.quantile(0.5), row.quantile(0.95)
         yield PhaseRow(row.step, row.phase, row.count, row.seconds, p50, p95)
 
 

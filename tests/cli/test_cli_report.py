@@ -45,6 +45,7 @@ def test_a_host_is_reported_compared_and_remembered(terminal: Terminal) -> None:
     report = read_report(past.out)
     assert (past.code, report.pid, report.has_history) == (0, 0, True)
     assert (report.swaps["swapped"], report.runs) == (1, 1)
+    assert ("swap", "commit", 1) in [(p.step, p.phase, p.count) for p in report.phases]
     html = terminal.luminal("report", "--since", "1h", "--against", "old.json", "-o-")
     assert "history of a host" in html.out
     named = terminal.luminal("report", "--history", "nothing")

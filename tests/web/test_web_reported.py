@@ -107,6 +107,9 @@ def test_report_page_and_metrics_do_not_disagree(host: Host) -> None:
     [photon] = page.photons
     assert (report.photons[0].generation, photon.generation) == (3, 3)
     assert report.photons[0].since == photon.since
+    phases = {(row.step, row.phase): row.count for row in report.phases}
+    assert phases["swap", "compile"] == 2
+    assert phases == {(row.step, row.phase): row.count for row in numbers.phases}
     [error] = report.errors
     assert (error.count, error.error, error.photon) == (3, "ValueError", "geo")
     assert error.where.endswith("geo.py:12")
