@@ -1,25 +1,30 @@
 """What the numbers of a host cost and how true they are.
 
-``python -m benchmarks.metrics [--size small|full]``. Calls are compared with calls of
-the plain function in the same round; scrapes with calls that go on meanwhile.
+``python -m benchmarks.metrics [--size small|full] [--only PART]``. Scrapes are compared
+with calls that go on meanwhile. What is added to a call is seen beside an earlier
+commit: ``python -m benchmarks.beside DIRECTORY metrics --only calls``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import random
+import statistics
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import banner
 from luminal import Loader, hookimpl, hookspec
-from luminal.hooks import HookTotal, PluginManager
-from luminal.metrics import snapshot, to_text
+from luminal.hooks import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from luminal.hooks import HookTotal
 
 
 class Spec:
@@ -75,8 +80,8 @@ def truth() -> None:
     print(f"fast calls: {total.timed} of {total.calls} timed")
 
 
-def counts(swaps: int) -> None:
-    banner(f"{swaps} swaps, 8 threads, a scrape after each")
+def counts(swaps: int, scraped: int = 10) -> None:
+    banner(f"{swaps} swaps, 8 threads, {swaps * scraped} scrapes")
     manager = PluginManager("luminal")
     manager.add_hookspecs(Spec)
     manager.register(Photon(), "p")
@@ -90,23 +95,149 @@ def counts(swaps: int) -> None:
     threads = [threading.Thread(target=call, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
-    scrapes = 0
     for _ in range(swaps):
         manager.swap("p", Photon())
-        for _ in range(10):
+        for _ in range(scraped):
             [total] = manager.totals()
-            scrapes += 1
             fallen += total.calls < last
             last = total.calls
+    forked = counted_in_a_fork(manager)
     is_over.set()
     for thread in threads:
         thread.join()
     [total] = manager.totals()
-    print(f"{total.calls} of {sum(made)} calls counted, {fallen} of {scrapes} fell")
+    print(f"{total.calls} of {sum(made)} calls counted, {fallen} scrapes fell")
+    print(f"forked meanwhile: {forked} of 500 calls counted there")
+
+
+def counted_in_a_fork(manager: PluginManager) -> str:
+    """Return how many of 500 calls a process counts that was just forked."""
+    if not hasattr(os, "fork"):
+        return "-"
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it has threads
+        pid = os.fork()
+    if not pid:
+        try:
+            for _ in range(500):
+                manager.hook.work(nanoseconds=0)
+            os.write(writing, str(manager.totals()[0].calls).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        counted = file.read()
+    os.waitpid(pid, 0)
+    return counted
+
+
+def registry(swaps: int) -> None:
+    """Two hosts in one registry of prometheus-client, each with threads and swaps."""
+    banner(f"two Loaders in one registry, {swaps} swaps each")
+    import prometheus_client
+
+    from luminal.metrics import register_prometheus
+
+    ours = prometheus_client.CollectorRegistry()
+    managers = []
+    for name in ("a", "b"):
+        manager = PluginManager("luminal")
+        manager.add_hookspecs(Spec)
+        manager.register(Photon(), "p")
+        managers.append((name, manager, Loader(plugins=manager)))
+        register_prometheus(managers[-1][2], ours, host=name)
+    made, is_over = {name: [0] * 4 for name in "ab"}, threading.Event()
+
+    def call(name: str, manager: PluginManager, number: int) -> None:
+        while not is_over.is_set():
+            manager.hook.work(nanoseconds=0)
+            made[name][number] += 1
+
+    threads = [
+        threading.Thread(target=call, args=(name, manager, n))
+        for name, manager, _ in managers
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    fallen, last = 0, dict.fromkeys("ab", 0.0)
+
+    def look() -> None:
+        nonlocal fallen
+        for name in "ab":
+            labels = {"host": name, "photon": "p", "hook": "work"}
+            value = ours.get_sample_value("luminal_hook_calls_total", labels) or 0.0
+            fallen += value < last[name]
+            last[name] = value
+
+    for _ in range(swaps):
+        for _, manager, _ in managers:
+            manager.swap("p", Photon())
+        look()
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    look()
+    for name in "ab":
+        print(f"{name}: {last[name]:.0f} of {sum(made[name])} calls counted")
+    print(f"{fallen} of {2 * swaps + 2} scrapes fell")
+
+
+class Many:
+    """Plain work that takes about a microsecond, or a millisecond."""
+
+    @hookimpl
+    def short(self, x: int) -> int:
+        """Take about a microsecond."""
+        return sum(range(40)) + sum(range(20)) + x
+
+    @hookimpl
+    def long(self, x: int) -> None:
+        """Take a millisecond."""
+        spin(1_000_000)
+
+
+class ManySpec:
+    """The hooks of `Many`."""
+
+    @hookspec
+    def short(self, x: int) -> Any:
+        """Take about a microsecond."""
+
+    @hookspec
+    def long(self, x: int) -> Any:
+        """Take a millisecond."""
+
+
+def calls(count: int) -> None:
+    """Print the time of a call beside the plain function, the best of many rounds."""
+    banner("calls of hooks that take 1 us and 1 ms")
+    manager = PluginManager("luminal")
+    manager.add_hookspecs(ManySpec)
+    many = Many()
+    manager.register(many, "p")
+    for name, times in (("short", 5000), ("long", 10)):
+        hook, plain = getattr(manager.hook, name), getattr(many, name)
+        for _ in range(2000 if name == "short" else 20):
+            hook(x=1)
+        found: dict[str, float] = {}
+        for _ in range(count):
+            for label, function in (("hook", hook), ("function", plain)):
+                start = time.perf_counter_ns()
+                for _ in range(times):
+                    function(x=1)
+                took = (time.perf_counter_ns() - start) / times
+                found[label] = min(found.get(label, took), took)
+        for label, took in found.items():
+            part = took / found["function"]
+            print(f"{name} {label:<10} {took / 1000:12.3f} µs  {part:8.3f} x function")
 
 
 def scrapes(count: int) -> None:
     banner("scrape of 100 photons x 10 hooks")
+    from luminal.metrics import snapshot, to_text
+
     manager = PluginManager("luminal")
     names = [f"hook{n}" for n in range(10)]
 
@@ -139,15 +270,85 @@ def scrapes(count: int) -> None:
     print(f"totals of {len(manager.totals())} rows: {best(manager.totals):.2f} ms")
     print(f"snapshot: {best(lambda: snapshot(loader)):.2f} ms")
     print(f"text with histograms: {best(lambda: to_text(snapshot(loader))):.2f} ms")
+    older = 0
+    for number in range(count):
+        manager.hook.hook0(x=1)
+        row = next(r for r in snapshot(loader).hooks if r.hook == "hook0")
+        older += row.calls != 21 + number
+    print(f"{older} of {count} scrapes were older than the call before them")
+    callers(loader, count)
+
+
+def callers(loader: Loader, count: int) -> None:
+    """Compare calls of seconds in which there is a scrape with the others."""
+    from luminal.metrics import snapshot, to_text
+
+    hook, ratios = loader.hook.hook0, []
+
+    def in_a_second() -> int:
+        made, end = 0, time.perf_counter() + 1
+        while time.perf_counter() < end:
+            hook(x=1)
+            made += 1
+        return made
+
+    for _ in range(max(count // 5, 1)):
+        alone = in_a_second()
+        scraper = threading.Thread(target=lambda: to_text(snapshot(loader)))
+        scraper.start()
+        ratios.append(alone / in_a_second())
+        scraper.join()
+    slower = statistics.median(ratios) - 1
+    print(f"callers, with a scrape in each second: {slower:+.1%} slower (median)")
+
+
+def sampling(seconds: float) -> None:
+    """Compare a loop that computes with itself while it is sampled."""
+    banner("CPU sampler at 50 Hz, one thread that computes")
+    from luminal.metrics import sample_cpu
+
+    loader = Loader()
+    turns, is_over = [0], threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            sum(range(100))
+            turns[0] += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def rate(function: Callable[[], object]) -> float:
+        before, began = turns[0], time.perf_counter()
+        function()
+        return (turns[0] - before) / (time.perf_counter() - began)
+
+    ratios, late = [], []
+    for _ in range(5):
+        alone = rate(lambda: time.sleep(seconds))
+        sampled = rate(lambda: late.append(sample_cpu(loader, seconds).late_share))
+        ratios.append(alone / max(sampled, 1e-9))
+    is_over.set()
+    thread.join()
+    slower, share = statistics.median(ratios) - 1, statistics.median(late)
+    print(f"{slower:+.1%} slower (median); {share:.0%} of the looks late")
 
 
 def main() -> None:
+    parts: dict[str, Callable[[bool], object]] = {
+        "truth": lambda _: truth(),
+        "counts": lambda full: counts(1000 if full else 50),
+        "registry": lambda full: registry(500 if full else 20),
+        "calls": lambda full: calls(200 if full else 5),
+        "scrapes": lambda full: scrapes(50 if full else 5),
+        "sampling": lambda full: sampling(2 if full else 0.3),
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
-    full = parser.parse_args().size == "full"
-    truth()
-    counts(1000 if full else 50)
-    scrapes(50 if full else 5)
+    parser.add_argument("--only", choices=(*parts,), action="append")
+    arguments = parser.parse_args()
+    for name in arguments.only or parts:
+        parts[name](arguments.size == "full")
 
 
 if __name__ == "__main__":

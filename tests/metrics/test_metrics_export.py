@@ -222,6 +222,54 @@ def test_two_hosts_in_one_registry_do_not_clash(host: Host) -> None:
     assert {*re.findall(r'host="(.)"', text)} == {"b"}
 
 
+def test_calls_of_two_hosts_are_counted_by_one_registry_over_swaps() -> None:
+    """All calls of eight threads, each of the right host, at every scrape no fewer."""
+    client = pytest.importorskip("prometheus_client")
+    registry = client.CollectorRegistry()
+    managers = {}
+    loaders = []
+    for name in ("a", "b"):
+        managers[name] = manager = PluginManager("luminal")
+        manager.add_hookspecs(Specification)
+        manager.register(Plugin(), "geo")
+        loaders.append(Loader(plugins=manager))
+        register_prometheus(loaders[-1], registry, host=name)
+    is_over, made = threading.Event(), {"a": [0] * 4, "b": [0] * 4}
+
+    def call(name: str, number: int) -> None:
+        while not is_over.is_set():
+            managers[name].hook.locate(place=1)
+            made[name][number] += 1
+
+    def counted(name: str) -> float:
+        labels = {"host": name, "photon": "geo", "hook": "locate"}
+        value = registry.get_sample_value("luminal_hook_calls_total", labels)
+        return float(value or 0)
+
+    threads = [
+        threading.Thread(target=call, args=(name, number))
+        for name in made
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    seen = {"a": 0.0, "b": 0.0}
+    try:
+        for _ in range(30):
+            for name, manager in managers.items():
+                manager.swap("geo", Plugin())
+                now = counted(name)
+                assert now >= seen[name]
+                seen[name] = now
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    assert {name: counted(name) for name in made} == {
+        name: sum(calls) for name, calls in made.items()
+    }
+
+
 def test_scrapes_during_swaps_and_unloads_never_fall(host: Host) -> None:
     """Two scrapers look while the photon is swapped, unloaded and loaded again."""
     is_over = threading.Event()
