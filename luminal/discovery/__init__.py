@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.discovery._bundles import candidates_of as candidates_of
+    from luminal.discovery._bundles import pack
     from luminal.discovery._discover import absolute_roots as absolute_roots
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._distributions import canonical as canonical
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
     from luminal.discovery._names import split_requirement as split_requirement
     from luminal.discovery._order import arrange as arrange
 
-__all__ = ["Discovered", "discover", "discover_file"]
+__all__ = ["Discovered", "discover", "discover_file", "pack"]
 
 __getattr__: Getter
 __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_bundles": ("candidates_of", "pack"),
         "_index": ("Discovered",),
         "_discover": (
             "absolute_roots",

@@ -336,6 +336,11 @@ def read_directory(
                 if not files.exists(path):
                     plain.append(os.path.join(folder, name[:-1]))
                     continue
+            elif name.endswith(".photon"):
+                from luminal.discovery._bundles import read_bundle_file
+
+                yield from read_bundle_file(files, path)
+                continue
             yield from read_unit(files, path, directory, base, roots)
         only_folders = folder == directory and all(n.endswith("/") for n in names)
         if recursive or only_folders:

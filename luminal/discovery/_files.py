@@ -170,7 +170,7 @@ def _too_large(path: str, size: int) -> PhotonUnreadableError:
     )
 
 
-_MODULES = (".py",)
+_MODULES = (".py", ".photon")
 _PACKAGES = (".dist-info", ".egg-info", ".pth", "EGG-INFO")
 
 Listing = tuple[object, ...] | int

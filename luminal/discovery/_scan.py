@@ -310,6 +310,11 @@ def find_candidates_in_file(
         files: Keeps what is looked at.
         roots: Absolute paths of directories whose modules are the photons' own.
     """
+    if path.endswith(".photon"):
+        from luminal.discovery._bundles import read_bundle_file
+
+        found = read_bundle_file(files, path)
+        return arrange(found, api_version=api_version, is_part=True)
     origin = os.path.dirname(path)
     if os.path.basename(path) == "__init__.py":
         origin = os.path.dirname(origin)

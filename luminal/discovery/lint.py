@@ -8,6 +8,7 @@ make a reload unsafe. What a decorator or a library does at run time is not seen
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from luminal.discovery._files import find_data_files
 from luminal.discovery._names import fold, split_requirement
 from luminal.discovery._static import parse
 from luminal.errors import LuminalError
+from luminal.model import Source
+from luminal.trust import read_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,6 +74,27 @@ def _source_files(location: str) -> Iterator[str]:
                 yield path
 
 
+def _trees(candidate: Candidate) -> Iterator[tuple[str, ast.Module]]:
+    """Yield path and syntax tree of each source file, that of the photon's first."""
+    if candidate.source is not Source.BUNDLE:
+        for path in _source_files(candidate.location):
+            tree = _parse_file(path)
+            if tree is not None:
+                yield path, tree
+        return
+    try:
+        files = read_bundle(candidate.location).files
+    except LuminalError:
+        return
+    stem = candidate.target.partition(":")[0].replace(".", "/")
+    own = (f"{stem}.py", f"{stem}/__init__.py")
+    for member in sorted(files, key=lambda each: (each not in own, each)):
+        if member.endswith(".py"):
+            path = os.path.join(candidate.location, *member.split("/"))
+            with contextlib.suppress(LuminalError, RecursionError, MemoryError):
+                yield path, parse(files[member], path)
+
+
 # --- Hooks ---------------------------------------------------------------------------
 
 
@@ -98,18 +122,19 @@ def declared_hooks(candidate: Candidate) -> tuple[DeclaredHook, ...]:
     module that is a plugin itself, they are its functions.
     """
     target = candidate.target.rpartition(":")[2]
-    for path in _source_files(candidate.location):
-        tree = _parse_file(path)
-        body = tree.body if tree else ()
+    is_bundle = candidate.source is Source.BUNDLE
+    for at, (path, tree) in enumerate(_trees(candidate)):
+        body = tree.body
         classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
         if target in classes:
             found = {
                 hook.hook: hook for hook in _inherited(classes, target, path, set())
             }
             return tuple(sorted(found.values(), key=lambda hook: hook.line))
-        if path == candidate.location:
+        if path == candidate.location or (is_bundle and at == 0):
             functions = tuple(_marked(body, path))
-            if functions and target == candidate.name:
+            is_module = ":" not in candidate.target if is_bundle else False
+            if functions and (is_module or target == candidate.name):
                 return functions
     return ()
 
@@ -304,12 +329,12 @@ def reload_issues(candidate: Candidate) -> list[ReloadIssue]:
     registrations cannot be undone at all.
     """
     found: list[ReloadIssue] = []
-    for path in _source_files(candidate.location):
-        tree = _parse_file(path)
-        if tree is not None:
-            found += _IssueFinder(path, _imports(tree)).find(tree)
-            found += entry_pairs(tree, path)
+    for path, tree in _trees(candidate):
+        found += _IssueFinder(path, _imports(tree)).find(tree)
+        found += entry_pairs(tree, path)
     for pattern in candidate.files:
+        if candidate.source is Source.BUNDLE:
+            break  # all of its files are in there
         if not find_data_files(candidate.location, pattern):
             why = f"photon_files has {pattern!r}, which matches no file"
             hint = "correct the pattern, or add the file"

@@ -36,6 +36,7 @@ from luminal.errors import (
     PhotonNotFoundError,
     PhotonTornError,
     PhotonValidationError,
+    PhotonVerificationError,
     did_you_mean,
 )
 from luminal.interfaces import IPhoton
@@ -49,6 +50,7 @@ from luminal.lifecycle._footprint import (
 from luminal.lifecycle._handler import Handler
 from luminal.loading import (
     Attempt,
+    BundleOrigin,
     Choice,
     DirectoryOrigin,
     DistributionOrigin,
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
 
     from luminal.hooks import PluginManager
     from luminal.lifecycle._runtime import Runtime
-    from luminal.loading import Pinned
+    from luminal.loading import Generation, Pinned
 
     # Folded name → a photon that the batch has accepted, and its unit's candidates.
     Accepted = Mapping[str, tuple[Selected, list[Candidate]]]
@@ -119,16 +121,19 @@ def reason_to_skip(candidate: Candidate, registry: Registry) -> Problem | None:
 
 
 def check_requirements(
-    candidates: Iterable[Candidate], registry: Registry, accepted: Accepted
+    candidates: Sequence[Candidate], registry: Registry, accepted: Accepted
 ) -> None:
     """Refuse candidates that require photons which are not loaded.
+
+    Those of one unit are loaded together, and so meet the requirements of each other.
 
     Raises:
         PhotonDependencyError: Names what is missing.
     """
+    own = {fold(c.name): c.version for c in candidates}
     for candidate in candidates:
         for requirement in candidate.requirements:
-            why = _unmet(requirement, registry, accepted)
+            why = _unmet(requirement, registry, accepted, own)
             if why:
                 raise PhotonDependencyError(
                     f"requires {requirement!r}",
@@ -140,11 +145,15 @@ def check_requirements(
                 )
 
 
-def _unmet(requirement: str, registry: Registry, accepted: Accepted) -> str:
+def _unmet(
+    requirement: str, registry: Registry, accepted: Accepted, own: Mapping[str, str]
+) -> str:
     name, wanted = split_requirement(requirement)
     key = fold(name)
     handler = registry.get(name)
-    if key in accepted:
+    if key in own:
+        version = own[key]
+    elif key in accepted:
         version = _version_of(key, *accepted[key])
     elif handler is not None:
         version = handler.candidate.version if handler.candidate else ""
@@ -161,6 +170,24 @@ def _version_of(key: str, chosen: Selected, candidates: list[Candidate]) -> str:
     if versions:
         return versions[0]
     return plain(attribute_of(chosen.obj, "photon_version", ""))
+
+
+def check_found(generation: Generation, candidate: Candidate) -> None:
+    """Refuse a bundle that is not the one whose manifest discovery has read.
+
+    Raises:
+        PhotonVerificationError: It was replaced meanwhile.
+    """
+    bundle = generation.bundle
+    if bundle is not None and bundle.checksum != candidate.checksum:
+        raise PhotonVerificationError(
+            "has changed since it was found",
+            photon=candidate.name,
+            file=candidate.location,
+            why=f"it is {bundle.manifest.name} {bundle.manifest.version} now, and was "
+            f"{candidate.origin}",
+            hint="find it again, and load what is found",
+        )
 
 
 _OUR_GROUP = "luminal.photons"
@@ -196,8 +223,8 @@ def check_objects(
         obj = chosen.obj
         is_class = issubclass(type(obj), type)
         if (
-            candidate.source is Source.DISTRIBUTION
-            and not (is_class and candidate.group != _OUR_GROUP)
+            candidate.source is not Source.DIRECTORY
+            and not (is_class and candidate.group not in ("", _OUR_GROUP))
             and not issubclass(obj if is_class else type(obj), (base, IPhoton))
             and not plugins.implements_any(obj)
         ):
@@ -347,7 +374,7 @@ class _Unit:
     def __init__(
         self,
         name: str,
-        origin: DirectoryOrigin | DistributionOrigin,
+        origin: DirectoryOrigin | DistributionOrigin | BundleOrigin,
         location: ModuleLocation | None,
         choice: Choice,
         attempt: Attempt | None = None,
@@ -472,8 +499,13 @@ class BatchLoader:
                 failed.setdefault(candidate.distribution, set()).add(candidate.target)
             else:
                 unit = self._unit_of(candidate, choice, installed)
-                units.setdefault(unit.name, unit).candidates.append(candidate)
-                continue
+                unit = units.setdefault(unit.name, unit)
+                taken = self._taken_name(unit, candidate)
+                if taken is None:
+                    unit.candidates.append(candidate)
+                    continue
+                result.errors.append(taken.error(candidate.name))
+                self._leave_out(candidate, EventKind.REJECTED, taken, result)
             left_out.setdefault(candidate.location, set()).add(candidate.name)
         for unit in units.values():
             # A file may hold photons that are wanted and others that are not.
@@ -484,6 +516,26 @@ class BatchLoader:
             if of and of in failed:
                 unit.choice = attrs.evolve(unit.choice, failed=frozenset(failed[of]))
         return list(units.values())
+
+    def _taken_name(self, unit: _Unit, candidate: Candidate) -> Problem | None:
+        """Return that another source has a package of the name of a bundle's."""
+        serving = self.world.generations.get(unit.name)
+        for other in (unit.origin, serving.origin if serving else unit.origin):
+            path = candidate.location
+            is_bundle = candidate.source is Source.BUNDLE
+            if isinstance(other, BundleOrigin) != is_bundle or (
+                isinstance(other, BundleOrigin) and other.path != path
+            ):
+                place = getattr(other, "path", getattr(other, "location", ""))
+                error = PhotonConflictError(
+                    f"its package {unit.name!r} is loaded from elsewhere",
+                    photon=candidate.name,
+                    file=path,
+                    why=f"it comes from {place}",
+                    hint="load one of them, or rename the package",
+                )
+                return Problem.of(error, "discovery")
+        return None
 
     def _is_kept(self, candidate: Candidate) -> bool:
         """Whether an accepted version of what cannot be loaded may be in the vault."""
@@ -516,6 +568,9 @@ class BatchLoader:
             location = ModuleLocation("package" if is_package else "module", path, name)
             return _Unit(name, origin, location, choice)
         module = candidate.target.partition(":")[0].strip()
+        if candidate.source is Source.BUNDLE:
+            bundle = BundleOrigin(path, candidate.root)
+            return _Unit(candidate.root, bundle, None, choice)
         found = DistributionOrigin(module, path, candidate.metadata)
         name = candidate.distribution
         known = installed.setdefault(name, self._origin_of(name) or found)
@@ -553,6 +608,7 @@ class BatchLoader:
                 if files is not None:
                     stage.pinned[unit.name] = files
                 generation = attempt.provide(unit.name, unit.origin, unit.location)
+                check_found(generation, first)
                 choice = unit.final_choice()
                 selected = choice.select(generation)
                 check_objects(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from luminal.loading._judging import snapshot_of as snapshot_of
     from luminal.loading._judging import with_snapshot as with_snapshot
     from luminal.loading._late import read_unit as read_unit
+    from luminal.loading._origin import BundleOrigin as BundleOrigin
     from luminal.loading._origin import DirectoryOrigin as DirectoryOrigin
     from luminal.loading._origin import DistributionOrigin as DistributionOrigin
     from luminal.loading._origin import ModuleLocation as ModuleLocation
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from luminal.loading._source import Pinned as Pinned
     from luminal.loading._source import SourceFile as SourceFile
     from luminal.loading._source import extensions_of as extensions_of
+    from luminal.loading._source import files_of_bundle as files_of_bundle
+    from luminal.loading._source import read_bundle_files as read_bundle_files
     from luminal.loading._source import read_installed_files as read_installed_files
     from luminal.loading._source import read_source as read_source
     from luminal.loading._staging import Attempt as Attempt
@@ -68,6 +71,7 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_late": ("read_unit",),
         "_origin": (
+            "BundleOrigin",
             "DirectoryOrigin",
             "DistributionOrigin",
             "Origin",
@@ -84,6 +88,8 @@ __getattr__, __dir__ = lazy_attributes(
             "Pinned",
             "SourceFile",
             "extensions_of",
+            "files_of_bundle",
+            "read_bundle_files",
             "read_installed_files",
             "read_source",
         ),

@@ -24,6 +24,7 @@ from luminal.errors import PhotonVerificationError
 from luminal.loading._importer import PhotonLoader
 from luminal.loading._late import read_late_units
 from luminal.loading._origin import ModuleLocation, find_below
+from luminal.loading._source import SourceFile
 from luminal.supervise import take_back
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from luminal.loading._late import Directory
     from luminal.loading._origin import Origin
     from luminal.loading._roots import Root, Roots
-    from luminal.loading._source import Pinned, SourceFile
+    from luminal.loading._source import Pinned
     from luminal.supervise import Scope
-    from luminal.trust import Verdict
+    from luminal.trust import Bundle, Verdict
 
 __all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
 
@@ -159,6 +160,7 @@ class Generation:
         commit: Number of the commit that let it serve.
         owned: Name of a module of a library that the unit owns → directory it lies in.
         seen: The directory that it was read from, as it was then.
+        bundle: What it was loaded from; None where its files lie on the disk.
         needs: Units that this one imported from.
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
@@ -187,6 +189,7 @@ class Generation:
     commit: int = 0
     owned: Mapping[str, str] = attrs.Factory(dict)
     seen: Directory | None = None
+    bundle: Bundle | None = None
     needs: set[str] = attrs.Factory(set)
     borrowed: bool = False
     has_extension: bool = False
@@ -296,6 +299,11 @@ class Generation:
         self.sources.update(files.sources)
         self.late_units.update(files.late_units)
         self.owned = files.owned
+        self.bundle = files.bundle
+        if files.bundle is not None:
+            # A change of the archive is a change of the unit.
+            path, checksum = files.bundle.path, files.bundle.checksum
+            self.data[path] = SourceFile(path, b"", checksum)
         self.snapshot = files.snapshot
 
     def take_texts(self, texts: Mapping[str, SourceFile]) -> None:

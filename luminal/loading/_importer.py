@@ -110,8 +110,10 @@ class PhotonLoader:
 
     def get_data(self, path: str) -> bytes:
         """Return the bytes of a file beside the module; `pkgutil.get_data` asks."""
-        from luminal.loading._resources import superseded_data
+        from luminal.loading._resources import data_in_bundle, superseded_data
 
+        if self.generation.bundle is not None:
+            return data_in_bundle(self.generation.bundle, path)
         if self.generation.snapshot is not None:
             judged = self.generation.snapshot.data(os.path.abspath(path))
             if judged is not None:
@@ -127,6 +129,10 @@ class PhotonLoader:
         """Return a reader for `importlib.resources`, or None for a plain module."""
         if not self.is_package(fullname):
             return None
+        if self.generation.bundle is not None:
+            from luminal.loading._resources import BundleReader
+
+            return BundleReader(self.generation.bundle, self.path)
         if self.generation.snapshot is not None:
             from luminal.loading._judging import SnapshotReader
 

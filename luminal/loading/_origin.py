@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from luminal.discovery import Stamp
+    from luminal.trust import Bundle
 
 __all__ = [
+    "BundleOrigin",
     "DirectoryOrigin",
     "DistributionOrigin",
     "ModuleLocation",
@@ -168,7 +170,7 @@ def look(
 
 
 class Origin(Protocol):
-    """Where the modules of some units are found: a directory or a distribution."""
+    """Where modules of some units are found: a directory, distribution or bundle."""
 
     @property
     def tops(self) -> Iterable[str]:
@@ -466,3 +468,63 @@ class DistributionOrigin:
     def roots_of(self, unit: str) -> Iterable[str]:  # noqa: ARG002 - protocol
         """Return all roots of the distribution."""
         return self.roots
+
+
+@attrs.define(eq=False, repr=False)
+class BundleOrigin:
+    """The modules of one bundle, under their real names.
+
+    Each generation has all files of the bundle that it was made of, so nothing is ever
+    looked for here.
+
+    Args:
+        path: Absolute path of the bundle.
+        root: Full name of what all its modules lie below; the name of its unit.
+
+    Attributes:
+        beside: Modules of a directory that was packed, which import each other by
+            their bare names.
+        bundle: What was opened last of it.
+    """
+
+    path: str
+    root: str
+    beside: frozenset[str] = frozenset()
+    bundle: Bundle | None = None
+
+    def take(self, bundle: Bundle | None, modules: Iterable[str]) -> None:
+        """Note what was opened.
+
+        Args:
+            bundle: The bundle.
+            modules: Full names of its modules.
+        """
+        self.bundle = bundle
+        if bundle is not None and bundle.manifest.flat:
+            parts = {name[len(self.root) + 1 :] for name in modules}
+            self.beside |= {part for part in parts if part and "." not in part}
+
+    @property
+    def tops(self) -> tuple[str]:
+        """First part of the names of its modules."""
+        return (self.root.partition(".")[0],)
+
+    def owns(self, fullname: str) -> bool:
+        """Whether *fullname* is the root's name or below it."""
+        return fullname == self.root or fullname.startswith(self.root + ".")
+
+    def find(self, fullname: str) -> ModuleLocation | None:  # noqa: ARG002 - protocol
+        """Return None: what is not among the files of a generation is nowhere."""
+        return None
+
+    def neighbour(self, top: str, unit: str) -> str | None:  # noqa: ARG002 - protocol
+        """Return the full name of a module that was a file beside the importing one."""
+        return f"{self.root}.{top}" if top in self.beside else None
+
+    def unit_of(self, fullname: str) -> str:  # noqa: ARG002 - protocol
+        """Return nothing: the names of all modules of a unit begin with its name."""
+        return ""
+
+    def roots_of(self, unit: str) -> tuple[str]:
+        """Return *unit*: what all modules lie below."""
+        return (unit,)

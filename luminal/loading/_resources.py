@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import pathlib
 import weakref
 from hashlib import sha512
 from importlib.readers import FileReader
+from importlib.resources.abc import Traversable, TraversableResources
 from typing import TYPE_CHECKING, Any, cast
 
 from luminal.discovery import is_data
@@ -25,10 +27,19 @@ from luminal.loading._importer import is_superseded
 from luminal.loading._source import SourceFile, read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from luminal.loading._generation import Generation
     from luminal.loading._superseded import Superseded
+    from luminal.trust import Bundle
 
-__all__ = ["ResourceReader", "digest_of_data", "superseded_data"]
+__all__ = [
+    "BundleReader",
+    "ResourceReader",
+    "data_in_bundle",
+    "digest_of_data",
+    "superseded_data",
+]
 
 
 _LARGEST = 64 * 2**10
@@ -149,3 +160,118 @@ class ResourceReader(FileReader):
     def resource_path(self, resource: Any) -> str:
         """Return the path of a resource, which the caller is about to open."""
         return os.fspath(self.path.joinpath(resource))
+
+
+def _member(bundle: Bundle, path: str) -> str:
+    """Return the name in *bundle* of what has *path*, with ``/`` between its parts."""
+    start = os.path.join(bundle.path, "")
+    inside = path.removeprefix(start)
+    return inside.replace(os.sep, "/")
+
+
+def data_in_bundle(bundle: Bundle, path: str) -> bytes:
+    """Return the bytes of a file of *bundle*.
+
+    Args:
+        bundle: What code was loaded from.
+        path: The bundle's path, and the name of the file after it.
+
+    Raises:
+        FileNotFoundError: There is no such file in it.
+    """
+    found = bundle.files.get(_member(bundle, os.path.normpath(path)))
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "the bundle has no such file", path)
+    return found
+
+
+class _Resource(Traversable):
+    """A file or folder of a bundle.
+
+    Args:
+        files: All files of the bundle.
+        path: Its name in there; empty for the bundle itself.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], path: str) -> None:
+        self._files: Mapping[str, bytes] = files
+        self._path: str = path
+
+    def __repr__(self) -> str:
+        return f"<resource {self._path!r}>"
+
+    @property
+    def name(self) -> str:
+        """The last part of its name."""
+        return self._path.rpartition("/")[2]
+
+    def iterdir(self) -> Iterator[Traversable]:
+        """Yield what is in this folder."""
+        start = f"{self._path}/" if self._path else ""
+        inside = (f[len(start) :] for f in self._files if f.startswith(start))
+        for name in dict.fromkeys(each.partition("/")[0] for each in inside):
+            yield _Resource(self._files, start + name)
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return self._path in self._files
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        start = f"{self._path}/"
+        return not self._path or any(each.startswith(start) for each in self._files)
+
+    def joinpath(self, *descendants: str | os.PathLike[str]) -> Traversable:
+        """Return what has a path below this one; it may be missing."""
+        names = [os.fspath(each).replace(os.sep, "/") for each in descendants]
+        parts = list(itertools.chain(*(name.split("/") for name in names)))
+        parts = [part for part in parts if part not in ("", ".")]
+        return _Resource(self._files, "/".join(filter(None, [self._path, *parts])))
+
+    def __truediv__(self, child: str | os.PathLike[str]) -> Traversable:
+        return self.joinpath(child)
+
+    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """Return a stream of the file, of text or with ``b`` of bytes."""
+        stream = io.BytesIO(self.read_bytes())
+        return stream if "b" in mode else io.TextIOWrapper(stream, *args, **kwargs)
+
+    def read_bytes(self) -> bytes:
+        """Return the bytes of the file.
+
+        Raises:
+            OSError: There is no such file.
+        """
+        found = self._files.get(self._path)
+        if found is None:
+            number = errno.EISDIR if self.is_dir() else errno.ENOENT
+            raise OSError(number, os.strerror(number), self._path)
+        return found
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Return the text of the file.
+
+        Raises:
+            OSError: There is no such file.
+        """
+        stream = io.BytesIO(self.read_bytes())
+        with io.TextIOWrapper(stream, io.text_encoding(encoding), errors) as text:
+            return text.read()
+
+
+class BundleReader(TraversableResources):
+    """Reads resources of a package that was loaded from a bundle.
+
+    Args:
+        bundle: The bundle.
+        path: Path of the package's ``__init__.py``.
+    """
+
+    def __init__(self, bundle: Bundle, path: str) -> None:
+        self._files: _Resource = _Resource(
+            bundle.files, _member(bundle, path).rpartition("/")[0]
+        )
+
+    def files(self) -> Traversable:
+        """Return the folder of the package."""
+        return self._files

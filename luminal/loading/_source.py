@@ -27,17 +27,19 @@ from luminal.errors import (
     PhotonTornError,
     PhotonUnreadableError,
     PhotonValidationError,
+    PhotonVerificationError,
 )
 from luminal.loading._origin import ModuleLocation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import CodeType
 
     from luminal.loading._generation import Generation
     from luminal.loading._judging import Snapshot
-    from luminal.loading._origin import DistributionOrigin
+    from luminal.loading._origin import BundleOrigin, DistributionOrigin
     from luminal.store import SealedStore
+    from luminal.trust import Bundle
 
 __all__ = [
     "CodeCache",
@@ -46,7 +48,9 @@ __all__ = [
     "compile_source",
     "digest_of",
     "extensions_of",
+    "files_of_bundle",
     "literals_of",
+    "read_bundle_files",
     "read_installed_files",
     "read_source",
 ]
@@ -237,8 +241,15 @@ class CodeCache:
             self._kept.clear()
         if self.store is not None:
             for directory, kept in changed.items():
-                there = {p: e for p, e in kept.items() if os.path.exists(p)}
+                there = {p: e for p, e in kept.items() if _is_there(p)}
                 self.store.save(_file_of(directory), there)
+
+
+def _is_there(path: str) -> bool:
+    """Whether a file, or the bundle that it lies in, exists."""
+    from luminal.trust import bundle_around
+
+    return os.path.exists(bundle_around(path) or path)
 
 
 def _file_of(directory: str) -> str:
@@ -254,6 +265,7 @@ class Pinned:
         sources: Path → its bytes.
         late_units: Other unit → its files, see `Generation.late_units`.
         owned: Name of a module of a library that the unit owns → directory it lies in.
+        bundle: What they are the files of; None for those that lie on the disk.
         snapshot: All files of the unit; None where no lock names it.
     """
 
@@ -261,6 +273,7 @@ class Pinned:
     sources: Mapping[str, SourceFile]
     late_units: Mapping[str, Pinned] = attrs.Factory(dict)
     owned: Mapping[str, str] = attrs.Factory(dict)
+    bundle: Bundle | None = None
     snapshot: Snapshot | None = None
 
     @classmethod
@@ -271,6 +284,7 @@ class Pinned:
             dict(generation.sources),
             dict(generation.late_units),
             generation.owned,
+            generation.bundle,
             generation.snapshot,
         )
 
@@ -338,6 +352,61 @@ def digest_of(source: SourceFile) -> str:
     """Return the digest of *source* as RECORD writes it."""
     raw = base64.urlsafe_b64encode(sha256(source.data).digest())
     return "sha256=" + raw.rstrip(b"=").decode()
+
+
+def files_of_bundle(bundle: Bundle, origin: BundleOrigin) -> Pinned:
+    """Return the files of *bundle*: each has its path after that of the bundle.
+
+    Args:
+        bundle: An opened bundle.
+        origin: Where it lies.
+    """
+    unit = origin.root
+    sources: dict[str, SourceFile] = {}
+    locations: dict[str, ModuleLocation] = {}
+    digests = {path: digest for path, _, digest in bundle.manifest.files}
+    for member, data in bundle.files.items():
+        fullname = member.removesuffix(".py").removesuffix("/__init__")
+        fullname = fullname.replace("/", ".")
+        if not member.endswith(".py") or not origin.owns(fullname):
+            continue
+        path = os.path.join(origin.path, *member.split("/"))
+        kind = "package" if member.endswith("/__init__.py") else "module"
+        locations[fullname] = ModuleLocation(kind, path, unit)  # type: ignore[arg-type]
+        sources[path] = SourceFile(path, data, digests[member])
+    for fullname in list(locations):  # folders without an `__init__.py` (PEP 420)
+        above = fullname.rpartition(".")[0]
+        while origin.owns(above) and above not in locations:
+            folder = os.path.join(origin.path, *above.split("."))
+            locations[above] = ModuleLocation("namespace", folder, "")
+            above = above.rpartition(".")[0]
+    return Pinned(locations, sources, bundle=bundle)
+
+
+def read_bundle_files(
+    origin: BundleOrigin, read: Callable[[str], SourceFile]
+) -> Pinned:
+    """Return the files of the bundle of *origin*, all of them checked.
+
+    Args:
+        origin: Where it lies.
+        read: Returns the bytes of a file.
+
+    Raises:
+        PhotonVerificationError: It is no sound bundle, or has another root.
+        PhotonUnreadableError: It cannot be read.
+    """
+    from luminal.trust import open_bundle
+
+    bundle = open_bundle(read(origin.path).data, origin.path)
+    if bundle.manifest.root != origin.root:
+        raise PhotonVerificationError(
+            "cannot replace what runs",
+            file=origin.path,
+            why=f"its package {origin.root!r} is called {bundle.manifest.root!r} now",
+            hint="unload its photons first, or restart the host",
+        )
+    return files_of_bundle(bundle, origin)
 
 
 def literals_of(attribute: str, path: str, source: SourceFile) -> Iterator[str]:

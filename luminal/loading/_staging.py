@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.errors import PhotonUnreadableError
+from luminal.errors import PhotonConflictError, PhotonUnreadableError
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
     PhotonLoader,
@@ -27,6 +27,7 @@ from luminal.loading._importer import (
     taken,
 )
 from luminal.loading._late import Directory, read_unit
+from luminal.loading._origin import BundleOrigin
 from luminal.loading._owned import add_owned
 from luminal.loading._proxies import (
     ModuleProxy,
@@ -42,7 +43,7 @@ from luminal.loading._proxies import (
     stand_in,
     wait_until_visible,
 )
-from luminal.loading._source import Pinned, read_source
+from luminal.loading._source import Pinned, read_bundle_files, read_source
 from luminal.loading._workers import has_loop
 from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import may_register, remember
@@ -149,6 +150,8 @@ class Attempt:
             generation = Generation(unit, origin, number, self)
             generation.borrowed = self._is_imported_by_host(unit, origin)
             pinned = self.stage.pinned.get(unit)
+            if type(origin) is BundleOrigin:
+                pinned, location = self._open_bundle(generation, origin, pinned), None
             if location is None and pinned is not None:
                 location = pinned.locations.get(unit)
             location = location or origin.find(unit)
@@ -185,6 +188,21 @@ class Attempt:
                 self.stage.ready[unit] = generation
         return generation
 
+    def _open_bundle(
+        self, generation: Generation, origin: BundleOrigin, pinned: Pinned | None
+    ) -> Pinned:
+        """Return the files of a bundle.
+
+        Raises:
+            PhotonConflictError: The host has imported what it would replace.
+            LuminalError: It cannot be read.
+        """
+        if generation.borrowed:
+            raise _already_imported(generation.unit, origin)
+        pinned = pinned or read_bundle_files(origin, self.read)
+        origin.take(pinned.bundle, pinned.locations)
+        return pinned
+
     def _serving(self, unit: str) -> Generation | None:
         """Return the serving generation of *unit* if new code may import from it.
 
@@ -196,7 +214,9 @@ class Attempt:
         if generation is None or unit in stage.replacing:
             return None
         if generation.commit > stage.since and not generation.borrowed:
-            for path, known in list(generation.sources.items()):
+            is_bundle = generation.bundle is not None
+            read = generation.data if is_bundle else generation.sources
+            for path, known in list(read.items()):
                 try:
                     if self.read(path).checksum != known.checksum:
                         return None
@@ -530,6 +550,17 @@ def _restore_others(before: Mapping[str, ModuleType]) -> None:
         names = {fullname, fullname.rpartition(".")[0], _name_of(module)}
         if kept.isdisjoint(names):
             sys.modules.pop(fullname, None)
+
+
+def _already_imported(unit: str, origin: BundleOrigin) -> PhotonConflictError:
+    """Return why a bundle is refused: its modules would be those of something else."""
+    found = getattr(sys.modules.get(unit), "__file__", None) or "the program itself"
+    return PhotonConflictError(
+        f"its package {unit!r} is imported already",
+        file=origin.path,
+        why=f"the host has imported a module of that name from {found}",
+        hint="load bundles before the host imports it, or rename the package",
+    )
 
 
 def _is_ours(module: object) -> bool:

@@ -24,6 +24,7 @@ from luminal.loading import (
 )
 from luminal.managers._client import sockets, speak
 from luminal.model import Problem, Source
+from luminal.trust import bundle_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,6 +65,7 @@ def find_units(
             included.
     """
     photons: dict[str, list[str]] = {}
+    bundles: dict[str, None] = {}
     places: dict[str, tuple[Origin, ModuleLocation | None]] = {}
     for candidate in candidates:
         path = candidate.location
@@ -71,7 +73,9 @@ def find_units(
             continue
         key = candidate.distribution or path
         photons.setdefault(key, []).append(candidate.name)
-        if candidate.source is Source.DIRECTORY:
+        if str(candidate.source) == "bundle":
+            bundles[key] = None
+        elif candidate.source is Source.DIRECTORY:
             places.setdefault(key, _place_of(path))
         else:
             module = candidate.target.partition(":")[0].strip()
@@ -80,10 +84,18 @@ def find_units(
     for each in paths:
         for path in _modules_at(os.path.abspath(each)):
             places.setdefault(path, _place_of(path))
-    return [
+    found = [_find_bundle(path, tuple(photons[path])) for path in bundles]
+    return found + [
         _find(judge, origin, location, tuple(photons.get(key, ())))
         for key, (origin, location) in places.items()
     ]
+
+
+def _find_bundle(path: str, photons: tuple[str, ...]) -> FoundUnit:
+    try:
+        return FoundUnit(bundle_unit(path), photons, path)
+    except LuminalError as error:
+        return FoundUnit(None, photons, path, Problem.of(error, "read"))
 
 
 def _place_of(path: str) -> tuple[Origin, ModuleLocation]:

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from luminal.reload import (
         DirectoryWatch,
         DistributionWatch,
+        KillWatch,
         Policy,
         Reloaded,
         Reloader,
@@ -329,6 +330,7 @@ class Loader:
         self._history: History | None = None
         if history:
             self._begin_history(None if history is True else history)
+        self._kill_watch: KillWatch | None = None
         if logging:
             _log_events(self.events)
 
@@ -973,6 +975,9 @@ class Loader:
         if self._made_reloader is not None:
             await self._made_reloader.retirements.end()
         await self.unload_photons(self._registry.files(), force_stop)
+        if self._kill_watch is not None:
+            await run_in_thread(self._kill_watch.stop, 60.0, "luminal-stop")
+            self._kill_watch = None
         if self._history is not None:
             await run_in_thread(self._history.write, 60.0, "luminal-history")
 
@@ -1090,6 +1095,21 @@ class Loader:
                 )
             self._settings_watch.start(loop)
 
+    def _watch_kill_list(self) -> None:
+        """Follow the kill list while photons run, where a lock trusts some keys."""
+        judge = self._world.judge
+        if judge is None or not len(self._registry) or not judge.file.keys:
+            return
+        import asyncio
+
+        from luminal.reload import KillWatch
+
+        if self._kill_watch is None:
+            self._kill_watch = KillWatch(
+                judge, self._reloader, self._batch_loader, self._lock
+            )
+        self._kill_watch.start(asyncio.get_running_loop())
+
     async def _stop_watching_settings(self) -> None:
         """Look no more at the settings file, once nothing else is watched."""
         watch = self._settings_watch
@@ -1136,6 +1156,7 @@ class Loader:
         self._directory_watch = watch
         self._watch_settings(asyncio.get_running_loop())
         await watch.wait_until_caught_up()
+        self._watch_kill_list()
 
     def _run_from_thread(
         self,
@@ -1192,6 +1213,7 @@ class Loader:
             batch = await self._batch_loader.load_batch(candidates, base, others)
         for handler in batch.handlers:
             self._disabled.pop(handler.name, None)
+        self._watch_kill_list()
         self._remember(batch.report)
         for outcome in batch.report.failed:
             if fold(outcome.photon) in self._must_have and outcome.problem is not None:

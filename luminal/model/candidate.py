@@ -49,6 +49,7 @@ class Source(enum.StrEnum):
 
     DIRECTORY = "directory"
     DISTRIBUTION = "distribution"
+    BUNDLE = "bundle"
 
 
 @attrs.frozen
@@ -131,13 +132,14 @@ class Candidate:
 
     Attributes:
         name: Name of the photon, unique in a host.
-        source: Whether a directory or an installed distribution brought it.
-        origin: That directory's absolute path, or ``name version`` of the
-            distribution.
+        source: Whether a directory, an installed distribution or a bundle brought it.
+        origin: That directory's absolute path, or ``name version`` of the distribution
+            or bundle.
         location: Absolute path of the file that holds the photon (a package's
-            ``__init__.py``); empty where an entry point leads to no file.
-        target: The object in that file: a class's name for a directory, the entry
-            point's ``package.module:Photon`` for a distribution; empty where the
+            ``__init__.py``, a bundle's ``.photon``); empty where an entry point leads
+            to no file.
+        target: The object in that file: a class's name for a directory,
+            ``package.module:Photon`` for a distribution or a bundle; empty where the
             file could not be parsed.
         line: Line of the class in *location*; 0 where unknown.
         version: Version of the photon, or an empty string.
@@ -161,6 +163,7 @@ class Candidate:
             directory.
         metadata: Absolute path of the distribution's ``.dist-info`` or ``.egg-info``
             folder; empty where it has none on disk, and for a directory.
+        root: Full name of what all modules of a bundle lie below; empty for others.
         enabled: False where the author or the host has switched it off.
         problem: Why it cannot be loaded, or None.
     """
@@ -186,5 +189,6 @@ class Candidate:
     roots: tuple[str, ...] = ()
     distribution: str = ""
     metadata: str = ""
+    root: str = ""
     enabled: bool = True
     problem: Problem | None = None

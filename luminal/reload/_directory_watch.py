@@ -29,17 +29,19 @@ from luminal.errors import (
 from luminal.interfaces import IPhoton
 from luminal.lifecycle import forked_while_busy
 from luminal.loading import (
+    BundleOrigin,
     ModuleLocation,
     is_in_transaction,
     look_at_writes,
     reach_loop,
+    read_bundle_files,
     run_in_thread,
 )
-from luminal.model import EventKind, Problem, State
+from luminal.model import EventKind, Problem, Source, State
 from luminal.reload._installed import Installed
 from luminal.reload._loop import LoopRunner
 from luminal.reload._pace import SelfWriters, Storms
-from luminal.reload._plan import Change, reachable
+from luminal.reload._plan import Change, bundle_upgrade, reachable
 from luminal.reload._reloader import Reloaded
 from luminal.reload.watching import (
     Batch,
@@ -811,7 +813,20 @@ class DirectoryWatch:
                 or not (is_gone or path in new)
             ):
                 continue
-            if path in new:
+            if candidate.source is Source.BUNDLE:
+                if candidate.root != generation.unit or path not in new:
+                    continue
+                bundle = BundleOrigin(path, candidate.root)
+                pinned = await run_in_thread(
+                    functools.partial(read_bundle_files, bundle, change.read),
+                    60.0,
+                    "luminal-read",
+                )
+                if pinned.value is None:
+                    continue  # it has changed once more
+                handlers = registry.of_units([generation.unit])
+                change.include(bundle_upgrade(pinned.value, bundle, handlers))
+            elif path in new:
                 origin = world.roots.claim(candidate.origin)
                 if type(generation.origin) is not type(origin):
                     continue  # it is an installed one
@@ -825,7 +840,7 @@ class DirectoryWatch:
                     targets = change.moves.setdefault(generation.unit, {})
                     targets[location.unit] = (origin, location)
                 change.candidates.append(candidate)
-            if is_gone:
+            if is_gone and candidate.source is not Source.BUNDLE:
                 change.gone.add(generation.unit)
             moved.setdefault(handler.filepath, set()).add(path)
         return moved
@@ -998,7 +1013,7 @@ class DirectoryWatch:
 
 def _may_be_photon(path: str) -> bool:
     """Whether there may be a new photon because of a change of *path*."""
-    return path.endswith(".py") or os.path.isdir(path)
+    return path.endswith((".py", ".photon")) or os.path.isdir(path)
 
 
 def _is_touched(path: str, paths: AbstractSet[str]) -> bool:

@@ -24,6 +24,7 @@ import attrs
 from luminal._phases import Stopwatch, phase
 from luminal._plain import attribute_of, plain
 from luminal.discovery import (
+    candidates_of,
     discover,
     entries_of,
     fits,
@@ -37,6 +38,7 @@ from luminal.errors import (
     PhotonTornError,
 )
 from luminal.loading import (
+    BundleOrigin,
     Choice,
     DistributionOrigin,
     add_owned,
@@ -44,6 +46,7 @@ from luminal.loading import (
     read_installed_files,
     read_source,
 )
+from luminal.trust import bundle_around
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -78,6 +81,7 @@ __all__ = [
     "SameCode",
     "Unmet",
     "Upgrade",
+    "bundle_upgrade",
     "components",
     "distribution_of",
     "find_unmet",
@@ -160,7 +164,7 @@ def components(units: AbstractSet[str], needs: Edges) -> list[set[str]]:
 
 @attrs.frozen
 class Upgrade:
-    """The installed version of a distribution, to be swapped in.
+    """The present version of a distribution or bundle, to be swapped in.
 
     Attributes:
         unit: Its unit.
@@ -248,7 +252,7 @@ class Change:
         return upgrade.checksums != {p: s.checksum for p, s in running.sources.items()}
 
     def include(self, upgrade: Upgrade) -> None:
-        """Replace a distribution by the version that is installed."""
+        """Replace a distribution or bundle by the version that is there."""
         self.units.add(upgrade.unit)
         self.upgrades[upgrade.unit] = upgrade
         if upgrade.files is not None:
@@ -260,7 +264,10 @@ class Change:
 
         Such a file may be in the middle of a save: truncated, and not yet written.
         """
-        return any(not s.data.endswith(b"\n") for s in self.snapshot.values())
+        return any(
+            not s.data.endswith(b"\n") and not s.path.endswith(".photon")
+            for s in self.snapshot.values()
+        )
 
     @property
     def has_empty(self) -> bool:
@@ -288,6 +295,10 @@ class Change:
             ):
                 self.units.discard(unit)
 
+    def read(self, path: str) -> SourceFile:
+        """Return the bytes of the file at *path*, as they were read before if so."""
+        return self.snapshot.get(path) or read_source(path)
+
     def compare(self, unit: str, path: str, known: SourceFile) -> None:
         """Read the file at *path*; replace *unit* if its bytes are not the known ones.
 
@@ -298,6 +309,8 @@ class Change:
             path: Of the file.
             known: What was read of it for the generation that runs.
         """
+        if bundle_around(path):
+            return  # it changes with the bundle that it lies in
         try:
             with self.stopwatch.running():
                 source = read_source(path)
@@ -338,6 +351,32 @@ class Change:
                         found.append(SameCode(generation, texts))
         self.units.difference_update(each.generation.unit for each in found)
         return found
+
+
+def bundle_upgrade(
+    pinned: Pinned, origin: BundleOrigin, handlers: Sequence[Handler]
+) -> Upgrade:
+    """Return a version of a bundle, to be swapped in.
+
+    Args:
+        pinned: Its files.
+        origin: Where it lies.
+        handlers: Of photons that run of it.
+
+    Raises:
+        LuminalError: Its manifest cannot be used.
+    """
+    assert pinned.bundle is not None  # noqa: S101 - for type checkers
+    candidates = tuple(candidates_of(pinned.bundle, origin.path))
+    for candidate in candidates:
+        if candidate.problem is not None:
+            raise candidate.problem.error(candidate.name)
+    choices = [h._choice for h in handlers if h._choice is not None]
+    base = choices[0].base if choices else object
+    excluded = choices[0].excluded if choices else frozenset()
+    kept = tuple(c for c in candidates if c.enabled and c.name not in excluded)
+    targets = tuple((c.name, c.target) for c in kept)
+    return Upgrade(origin.root, origin, Choice(base, (), targets), kept, pinned)
 
 
 def distribution_of(handler: Handler) -> str:

@@ -10,13 +10,20 @@ from __future__ import annotations
 import functools
 import operator
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
 from luminal.errors import LuminalError, PhotonRollbackError
 from luminal.lifecycle import load_failure
-from luminal.loading import Pinned, reach_loop, run_in_thread
+from luminal.loading import (
+    BundleOrigin,
+    Pinned,
+    reach_loop,
+    read_bundle_files,
+    run_in_thread,
+)
 from luminal.model import (
     EventKind,
     OutcomeResult,
@@ -29,6 +36,7 @@ from luminal.reload._plan import (
     Change,
     EarlierFiles,
     History,
+    bundle_upgrade,
     components,
     distribution_of,
     find_upgrades,
@@ -44,8 +52,10 @@ from luminal.reload._retirement import Retirements
 from luminal.reload._transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+
+    from packaging.version import Version
 
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, World
@@ -116,6 +126,20 @@ class Reloaded:
         )
 
 
+_MOST_EARLIER = 4
+"""Earlier versions of a unit that are kept in memory, where a lock is in force."""
+
+
+def _version_of(files: Pinned) -> Version:
+    """Return the version of judged files; the lowest where that is none."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(files.snapshot.unit.version if files.snapshot else "")
+    except InvalidVersion:
+        return Version("0.dev0")
+
+
 Policy = Literal["all", "component"]
 """What is rejected together: the whole batch, or only what imports connect."""
 
@@ -144,6 +168,8 @@ class Reloader:
     # Swaps on probation.
     _provisional: list[ProvisionalSwap] = attrs.Factory(list)
     _history: History = attrs.Factory(History)
+    # Unit → its earlier files that a lock has let run, the latest last.
+    _judged: dict[str, list[Pinned]] = attrs.Factory(dict)
     # Units whose latest change was rejected, those of one swap together.
     _rejected: set[frozenset[str]] = attrs.Factory(set)
 
@@ -203,6 +229,7 @@ class Reloader:
             change: What replaces them.
             spare: Likewise, but replaced only where one of *groups* needs them.
         """
+        await self._include_bundles(change)
         transaction = Transaction(
             self.world,
             self.registry,
@@ -224,6 +251,33 @@ class Reloader:
             done.append(Reloaded(cancelled=transaction.cancelled))
         return functools.reduce(operator.add, done) if done else Reloaded()
 
+    async def _include_bundles(self, change: Change) -> None:
+        """Read the bundles of *change*, for what they say about their photons."""
+        serving = self.world.generations
+        units = [
+            unit
+            for unit in change.units | change.pinned.keys()
+            if unit not in change.upgrades
+            and unit in serving
+            and serving[unit].bundle is not None
+        ]
+        if not units:
+            return
+
+        def read() -> None:
+            for unit in units:
+                origin = BundleOrigin(cast("Any", serving[unit].origin).path, unit)
+                handlers = self.registry.of_units([unit])
+                with suppress(LuminalError):  # to stage it says what is wrong
+                    pinned = change.pinned.get(unit)
+                    if pinned is None:
+                        pinned = read_bundle_files(origin, change.read)
+                    change.include(bundle_upgrade(pinned, origin, handlers))
+
+        result = await run_in_thread(read, self.runtime.deadlines.load, "luminal-read")
+        if result.error is not None:
+            raise result.error
+
     async def _accept(self, swaps: list[Swap]) -> Reloaded:
         """Report what was replaced, and retire it now or after probation.
 
@@ -235,6 +289,11 @@ class Reloader:
         self.runtime.survivors.note_replaced(before.values())
         pairs = [pair for swap in swaps for pair in swap.pairs]
         earlier_files = self._history.note({u: Pinned.of(g) for u, g in before.items()})
+        for unit, generation in before.items():
+            if generation.snapshot is not None:
+                known = self._judged.setdefault(unit, [])
+                known.append(Pinned.of(generation))
+                del known[:-_MOST_EARLIER]
         # A photon has at most two generations: this swap ends the probation of the one
         # before, which a rejected swap would not have done.
         if await self.confirm(before):
@@ -367,7 +426,10 @@ class Reloader:
 
         The caller holds the lock.
         """
-        await self.confirm([h.generation.unit for h in handlers if h.generation])
+        units = [h.generation.unit for h in handlers if h.generation]
+        await self.confirm(units)
+        for unit in units:
+            self._judged.pop(unit, None)
         await self.retirements.end({handler.name for handler in handlers})
 
     def _reject(self, swap: Swap, cause: BaseException, seconds: float) -> Reloaded:
@@ -480,6 +542,32 @@ class Reloader:
         done = await self._run([whole], Change(pinned=before), others)
         for back in done.handlers:
             self.runtime.emit(EventKind.ROLLED_BACK, back)
+        return done
+
+    def newest_earlier(
+        self, unit: str, is_wanted: Callable[[Pinned], bool]
+    ) -> Pinned | None:
+        """Return the files of the newest earlier version of *unit*, None for none.
+
+        Args:
+            unit: It runs, and a lock has judged it.
+            is_wanted: Whether a version may be returned to.
+        """
+        found = [each for each in self._judged.get(unit, ()) if is_wanted(each)]
+        return max(found, key=_version_of, default=None)
+
+    async def return_to(self, unit: str, files: Pinned, problem: Problem) -> Reloaded:
+        """Replace *unit* by an earlier version, as a new generation.
+
+        Args:
+            unit: What runs.
+            files: Of the earlier version.
+            problem: Why.
+        """
+        whole = self._affected({unit})
+        done = await self._run([whole], Change({unit}, pinned={unit: files}))
+        for back in done.handlers:
+            self.runtime.emit(EventKind.ROLLED_BACK, back, problem=problem)
         return done
 
     def _retire_unneeded(self, *earlier: Generation) -> None:

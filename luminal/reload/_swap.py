@@ -160,6 +160,8 @@ def _successor(
         filepath = next(iter(sources), filepath)
     source = sources.get(filepath)
     checksum = source.checksum if source is not None else life.checksum
+    if fact is not None and source is None:
+        checksum = fact.checksum
     return Handler(
         like.logging,
         chosen.name,

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
         Signature,
         build_bundle,
         bundle_around,
+        check_member,
         open_bundle,
         read_bundle,
     )
+    from luminal.trust._joined import bundle_unit
     from luminal.trust._judge import (
         MOST_BYTES,
         Judge,
@@ -25,16 +27,19 @@ if TYPE_CHECKING:
         capabilities_between,
         changes_between,
         open_judge,
+        plain_name,
     )
     from luminal.trust._keys import SecretKey, normal_key
     from luminal.trust._kill_list import (
         Kill,
         KillList,
+        current_kill_list,
         installed_kill_list,
+        kill_list_files,
         update_kill_list,
     )
     from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
-    from luminal.trust._seal import seal, unseal
+    from luminal.trust._seal import host_key_path, is_sealed, seal, unseal, use_host_key
     from luminal.trust._signatures import (
         HighestVersions,
         Rotation,
@@ -71,15 +76,22 @@ __all__ = [
     "Verified",
     "build_bundle",
     "bundle_around",
+    "bundle_unit",
     "canonical_json",
     "capabilities_between",
     "changes_between",
+    "check_member",
+    "current_kill_list",
+    "host_key_path",
     "installed_kill_list",
+    "is_sealed",
+    "kill_list_files",
     "known_rotations",
     "learn_rotation",
     "normal_key",
     "open_bundle",
     "open_judge",
+    "plain_name",
     "read_bundle",
     "seal",
     "sign",
@@ -87,6 +99,7 @@ __all__ = [
     "unseal",
     "update_kill_list",
     "updating",
+    "use_host_key",
     "verify",
 ]
 
@@ -101,9 +114,11 @@ __getattr__, __dir__ = lazy_attributes(
             "Signature",
             "build_bundle",
             "bundle_around",
+            "check_member",
             "open_bundle",
             "read_bundle",
         ),
+        "_joined": ("bundle_unit",),
         "_judge": (
             "Judge",
             "MOST_BYTES",
@@ -113,6 +128,7 @@ __getattr__, __dir__ = lazy_attributes(
             "capabilities_between",
             "changes_between",
             "open_judge",
+            "plain_name",
         ),
         "_keys": (
             "SecretKey",
@@ -121,7 +137,9 @@ __getattr__, __dir__ = lazy_attributes(
         "_kill_list": (
             "Kill",
             "KillList",
+            "current_kill_list",
             "installed_kill_list",
+            "kill_list_files",
             "update_kill_list",
         ),
         "_lock": (
@@ -132,8 +150,11 @@ __getattr__, __dir__ = lazy_attributes(
             "updating",
         ),
         "_seal": (
+            "host_key_path",
+            "is_sealed",
             "seal",
             "unseal",
+            "use_host_key",
         ),
         "_signatures": (
             "HighestVersions",

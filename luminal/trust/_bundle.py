@@ -129,6 +129,8 @@ class Manifest:
         tree: Digest of its files, see `luminal.trust.Tree`.
         files: (path, bytes, SHA-512 as hexadecimal digits) of each.
         photons: Facts of each photon: attributes of `luminal.Candidate`.
+        flat: Whether a directory of photons was packed, whose files import each other
+            by their bare names.
         capabilities: What its code does, where that was written down.
         channel: Where it was released, such as ``stable``; empty for none.
         expires: Seconds since 1970 from which on it is not accepted; 0 for never.
@@ -140,6 +142,7 @@ class Manifest:
     tree: str
     files: tuple[tuple[str, int, str], ...]
     photons: tuple[Mapping[str, Any], ...] = ()
+    flat: bool = False
     capabilities: tuple[str, ...] = ()
     channel: str = ""
     expires: int = 0
@@ -156,6 +159,7 @@ class Manifest:
                 "tree": self.tree,
                 "files": [list(row) for row in self.files],
                 "photons": [dict(row) for row in self.photons],
+                "flat": self.flat,
                 "capabilities": list(self.capabilities),
                 "channel": self.channel,
                 "expires": self.expires,
@@ -227,6 +231,8 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError(str(error)) from None
     if not all(part.isidentifier() for part in manifest.root.split(".")):
         raise ValueError("'root' is no name of a module")
+    if type(manifest.flat) is not bool:
+        raise ValueError("'flat' is neither true nor false")
     if type(manifest.expires) is not int or manifest.expires < 0:
         raise ValueError("'expires' is no time")
     for row in manifest.files:
@@ -257,6 +263,16 @@ class Bundle:
     signatures: tuple[Signature, ...] = ()
     checksum: str = ""
     path: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.manifest.version
 
     @cached_property
     def tree(self) -> Tree:
@@ -299,6 +315,7 @@ def build_bundle(
     version: str,
     root: str,
     photons: Iterable[Mapping[str, Any]] = (),
+    flat: bool = False,
     capabilities: Iterable[str] = (),
     channel: str = "",
     expires: int = 0,
@@ -311,6 +328,7 @@ def build_bundle(
         version: By PEP 440.
         root: Full name of the package or module that all its modules lie below.
         photons: See `Manifest`.
+        flat: See `Manifest`.
         capabilities: See `Manifest`.
         channel: See `Manifest`.
         expires: See `Manifest`.
@@ -326,6 +344,7 @@ def build_bundle(
         tree=tree.digest,
         files=tuple((f.path, f.size, f.sha512) for f in tree.files),
         photons=tuple(photons),
+        flat=flat,
         capabilities=tuple(capabilities),
         channel=channel,
         expires=expires,
@@ -545,14 +564,20 @@ def open_bundle(data: bytes, path: str = "") -> Bundle:
     Its signatures are not verified; all else is.
 
     Args:
-        data: The archive.
+        data: The archive, perhaps sealed.
         path: Where it was read from.
 
     Raises:
         PhotonVerificationError: It is no sound bundle; names the member, and says why.
+            Or it is sealed, and this host cannot open it.
     """
     import hashlib
 
+    from luminal.trust._seal import is_sealed, unseal
+
+    checksum = hashlib.sha512(data).hexdigest()
+    if is_sealed(data):
+        data = unseal(data, path)
     members = _members(data, path)
     text = members.pop(MANIFEST, None)
     if text is None:
@@ -577,7 +602,6 @@ def open_bundle(data: bytes, path: str = "") -> Bundle:
         _refuse(path, "the digest of all files is another", MANIFEST)
     _check_root(manifest, members, path)
     signatures = _signatures(signed, path) if signed is not None else ()
-    checksum = hashlib.sha512(data).hexdigest()
     return Bundle(manifest, members, signatures, checksum, path)
 
 
@@ -611,8 +635,6 @@ def read_bundle(path: str) -> Bundle:
         PhotonUnreadableError: It cannot be read.
         PhotonVerificationError: It is no sound bundle.
     """
-    from luminal.trust._seal import is_sealed, unseal
-
     try:
         with open(path, "rb") as file:
             data = file.read(LIMIT + 1)
@@ -623,6 +645,4 @@ def read_bundle(path: str) -> Bundle:
             why=getattr(error, "strerror", None) or str(error),
             hint="name a .photon file",
         ) from error
-    if is_sealed(data):
-        data = unseal(data, path)
     return open_bundle(data, path)

@@ -6,13 +6,22 @@ import importlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from luminal.errors import PhotonVerificationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from luminal.trust._judge import Unit
     from luminal.trust._lock import LockFile
 
-__all__ = ["capabilities_of", "new_capabilities", "note_version", "signers_of"]
+__all__ = [
+    "bundle_unit",
+    "capabilities_of",
+    "new_capabilities",
+    "note_version",
+    "signers_of",
+    "why_killed",
+]
 
 
 def _module(name: str) -> Any:
@@ -42,6 +51,25 @@ def new_capabilities(known: Iterable[str], files: Mapping[str, bytes]) -> list[s
     return [str(each) for each in found]
 
 
+def bundle_unit(path: str) -> Unit | None:
+    """Return the bundle at *path* as a unit; None where this Luminal knows none.
+
+    Raises:
+        PhotonVerificationError: It is no sound bundle.
+        OSError: It cannot be read.
+    """
+    from luminal.trust._judge import Unit
+    from luminal.trust._tree import tree_of
+
+    bundles = _module("_bundle")
+    if bundles is None:
+        return None
+    bundle = bundles.read_bundle(path)
+    files, manifest = dict(bundle.files), bundle.manifest
+    name, version = manifest.name, manifest.version
+    return Unit(name, "bundle", version, files, tree_of(files), bundle=bundle)
+
+
 def signers_of(unit: Unit, file: LockFile) -> tuple[str, ...]:
     """Return the names of the keys of *file* that have signed a bundle; else none.
 
@@ -63,6 +91,13 @@ def _verified(unit: Unit, file: LockFile) -> Any:
     signatures = _module("_signatures")
     if signatures is None:
         return None
+    if unit.tree.digest != bundle.manifest.tree:
+        raise PhotonVerificationError(
+            f"{unit.name} has files that nobody has signed",
+            file=bundle.path,
+            why="its photons own libraries (photon_owns), which are not in the bundle",
+            hint="put these libraries into the package",
+        )
     return signatures.verify(
         bundle.manifest,
         bundle.signatures,
@@ -84,3 +119,16 @@ def note_version(unit: Unit, file: LockFile) -> None:
     if verified is not None:
         highest = _module("_signatures").HighestVersions()
         highest.note(bundle.manifest, verified)
+
+
+def why_killed(unit: Unit, file: LockFile) -> str:
+    """Return why a unit must not run by the kill list in force; empty where it may."""
+    kills = _module("_kill_list")
+    if kills is None:
+        return ""
+    try:
+        killing = kills.current_kill_list(file)
+        killing.check(unit.name, unit.version, unit.tree.digest)
+    except PhotonVerificationError as error:
+        return f"{error.what}: {error.why}"
+    return ""

@@ -17,7 +17,7 @@ import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.store import state_directory
-from luminal.trust._joined import note_version, signers_of
+from luminal.trust._joined import note_version, signers_of, why_killed
 from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
 from luminal.trust._vault import Vault
 
@@ -34,6 +34,7 @@ __all__ = [
     "capabilities_between",
     "changes_between",
     "open_judge",
+    "plain_name",
 ]
 
 _VERSIONED = re.compile(r"^([^/]+)-[^/-]+\.dist-info/")
@@ -209,11 +210,9 @@ class Judge:
         mode, entry = self._mode_of(file), file.units.get(unit.name)
         if mode is Mode.OFF:
             return Verdict(Status.UNPINNED, "the lock's mode is 'off'")
-        too_large = _too_large(unit)
-        if too_large:
-            return Verdict(
-                Status.MODIFIED, too_large, False, "remove what is not its own"
-            )
+        refused = _refused(unit, file)
+        if refused is not None:
+            return refused
         signers: tuple[str, ...] = ()
         unsigned: PhotonVerificationError | None = None
         try:
@@ -322,6 +321,17 @@ class Judge:
             return update(change).units[unit.name]
 
 
+def _refused(unit: Unit, file: LockFile) -> Verdict | None:
+    """Return that a unit is refused whoever has accepted it; None where it is not."""
+    too_large = _too_large(unit)
+    if too_large:
+        return Verdict(Status.MODIFIED, too_large, False, "remove what is not its own")
+    killed = why_killed(unit, file)
+    if killed:
+        return Verdict(Status.REVOKED, killed, False, "use another version")
+    return None
+
+
 def _too_large(unit: Unit) -> str:
     size = sum(file.size for file in unit.tree.files)
     if len(unit.tree.files) > MOST_FILES:
@@ -359,15 +369,16 @@ def capabilities_between(entry: LockEntry | None, unit: Unit) -> list[str]:
     return new_capabilities(entry.capabilities if entry is not None else (), unit.files)
 
 
+def plain_name(path: str) -> str:
+    """Return the name of a file in a tree, without the version of its metadata."""
+    return _VERSIONED.sub(r"\1.dist-info/", path)
+
+
 def _plain(tree: Tree) -> Tree:
-    """Return *tree* without the versions in names of folders of metadata."""
     from luminal.trust._tree import Tree
 
     return Tree(
-        tuple(
-            attrs.evolve(each, path=_VERSIONED.sub(r"\1.dist-info/", each.path))
-            for each in tree.files
-        )
+        tuple(attrs.evolve(each, path=plain_name(each.path)) for each in tree.files)
     )
 
 

@@ -8,6 +8,7 @@ good one in force. So nobody can bring a killed version back by an old list.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,21 @@ from luminal.trust._tree import canonical_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Kill", "KillList", "installed_kill_list", "update_kill_list"]
+    from luminal.trust._lock import LockFile
+
+__all__ = [
+    "Kill",
+    "KillList",
+    "current_kill_list",
+    "installed_kill_list",
+    "kill_list_files",
+    "update_kill_list",
+]
 
 _DOMAIN = b"luminal-kill-list-v1\0"
 _LIMIT = 2**22
+_NAME = "kill-list.json"
+_log = logging.getLogger("luminal.trust")
 
 
 @attrs.frozen
@@ -197,7 +209,7 @@ class KillList:
 
 
 def _path(directory: str | None) -> str:
-    return os.path.join(directory or state_path(), "kill-list.json")
+    return os.path.join(directory or state_path(), _NAME)
 
 
 def installed_kill_list(directory: str | None = None) -> KillList:
@@ -255,3 +267,38 @@ def update_kill_list(
             )
         write_state(path, new.document())
     return new
+
+
+def kill_list_files(lock: LockFile) -> tuple[str, str]:
+    """Return where a host finds lists: beside its lock, and the last good one."""
+    return os.path.join(os.path.dirname(lock.path), _NAME), _path(None)
+
+
+# File → why its list was not taken over, as it was logged last.
+_logged: dict[str, str] = {}
+
+
+def current_kill_list(lock: LockFile) -> KillList:
+    """Return the list in force for a host; a newer one beside its lock is taken over.
+
+    One that is not good is logged, and leaves the last good one in force.
+
+    Args:
+        lock: Says which keys are trusted, and how many of them are needed.
+
+    Raises:
+        PhotonVerificationError: The last good list is damaged.
+    """
+    file = kill_list_files(lock)[0]
+    if lock.keys and os.path.lexists(file):
+        try:
+            found = update_kill_list(file, lock.keys.values(), max(lock.threshold, 1))
+        except (PhotonVerificationError, OSError) as error:
+            text = str(error)
+            if _logged.get(file) != text:
+                _logged[file] = text
+                _log.error("the last good kill list stays in force: %s", text)
+        else:
+            _logged.pop(file, None)
+            return found
+    return installed_kill_list()

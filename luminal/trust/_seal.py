@@ -35,6 +35,7 @@ __all__ = [
     "recipient_of",
     "seal",
     "unseal",
+    "use_host_key",
 ]
 
 _MAGIC = b"luminal-sealed-v1\n"
@@ -115,15 +116,24 @@ def read_head(data: bytes, path: str = "") -> Head:
     return head
 
 
+_chosen: list[str] = []
+
+
+def use_host_key(path: str) -> None:
+    """Let this process open sealed bundles by the key at *path*: a setting says so."""
+    _chosen[:] = [path]
+
+
 def host_key_path() -> str:
     """Return where this host's key to sealed bundles lies.
 
-    ``$LUMINAL_HOST_KEY``, else ``host.key`` among the keys in the state directory.
+    ``$LUMINAL_HOST_KEY``, the setting ``host-key``, else ``host.key`` among the keys in
+    the state directory.
     """
     from luminal.trust._keys import keys_directory
 
     own = os.environ.get("LUMINAL_HOST_KEY", "")
-    return own or os.path.join(keys_directory(), "host.key")
+    return own or (_chosen or [os.path.join(keys_directory(), "host.key")])[0]
 
 
 def new_host_key(path: str) -> str:

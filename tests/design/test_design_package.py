@@ -32,7 +32,7 @@ PUBLIC = {
     "hookspec",
     "luminal.blocking": "Loader PlainHandler PlainHandlers",
     "luminal.contrib.discord": "Cogs",
-    "luminal.discovery": "Discovered discover discover_file",
+    "luminal.discovery": "Discovered discover discover_file pack",
     "luminal.hooks": "Answer DeferredPluginManager ErrorPlace HookComparison "
     "HookFailure HookStatistics HookTotal OrderExplanation Place PluginManager",
     "luminal.interfaces": "IPhoton LifecycleSpecs PhotonContext Subject hookimpl "
