@@ -22,6 +22,7 @@ from luminal.cli._options import (
     complete_photon,
     discovery_options,
     host_option,
+    lock_setting,
     settings_file,
     state_of,
     statuses,
@@ -374,11 +375,18 @@ def inspect_command(
             click.echo()
         status = ": ".join(locked.get(candidate.name, ()))
         _print_candidate(candidate, needed.get(candidate.name, ()), status)
+    bundles = [c.location for c in found if c.source is Source.BUNDLE]
+    for path in dict.fromkeys(bundles):
+        from luminal.cli._bundles import print_bundle
+
+        print_bundle(path)
     return code
 
 
 def _is_name(text: str) -> bool:
-    return os.sep not in text and "/" not in text and not text.endswith(".py")
+    return (
+        os.sep not in text and "/" not in text and not text.endswith((".py", ".photon"))
+    )
 
 
 def _chosen(everything: Sequence[Candidate], names: list[str]) -> Sequence[Candidate]:
@@ -428,6 +436,8 @@ def _print_candidate(
 
 def _data_files(candidate: Candidate) -> list[str]:
     """Return each pattern of data files, and how many files it matches."""
+    if candidate.source is Source.BUNDLE:
+        return list(candidate.files)
     return [
         f"{pattern} ({len(find_data_files(candidate.location, pattern))})"
         for pattern in candidate.files
@@ -552,7 +562,9 @@ def check_command(
     require is loaded as well.
     """
     found = options.find()
-    wanted = [c for c in found if not options.paths or c.source is Source.DIRECTORY]
+    wanted = [
+        c for c in found if not options.paths or c.source is not Source.DISTRIBUTION
+    ]
     if not wanted:
         print_no_photons()
         if as_json:
@@ -617,7 +629,9 @@ def _load(
     async def load() -> tuple[Report, dict[str, list[ReloadIssue]]]:
         deadlines = Deadlines(load=timeout, start=timeout)
         file = settings_file()
-        async with Loader(cache=False, deadlines=deadlines, settings=file) as loader:
+        async with Loader(
+            cache=False, deadlines=deadlines, settings=file, lock=lock_setting()
+        ) as loader:
             loaded = await loader.load(candidates)
             wrong = {o.photon: o for o in await loader.check_settings()}
             report = Report(tuple(wrong.get(o.photon, o) for o in loaded))

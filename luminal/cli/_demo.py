@@ -217,7 +217,7 @@ class _Demo:
     async def run(self) -> bool:
         """Run all steps; return whether no record was lost, doubled or failed."""
         found = self._discover()
-        loader = Loader(cache=False)
+        loader = Loader(cache=False, lock="off")
         loader.plugins.add_hookspecs(_Station)
         async with loader:
             self._title("load: import each photon on its own; report those that fail")

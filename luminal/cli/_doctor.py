@@ -20,6 +20,7 @@ from luminal.cli._options import (
     DiscoveryOptions,
     command,
     discovery_options,
+    lock_setting,
     setting_sources,
     settings_file,
     state_of,
@@ -186,7 +187,9 @@ def _import(
     async def load() -> tuple[Any, Any, list[_Finding]]:
         times: dict[str, float] = {}
         phases: dict[str, Mapping[str, float]] = {}
-        async with Loader(cache=False, settings=settings_file()) as loader:
+        async with Loader(
+            cache=False, settings=settings_file(), lock=lock_setting()
+        ) as loader:
             for candidate in found:
                 if state_of(candidate) == "ok" and candidate.name not in loader.photons:
                     began = perf_counter()

@@ -24,7 +24,11 @@ from luminal.cli._output import (
     print_table,
     short,
 )
-from luminal.errors import PhotonNotFoundError, did_you_mean
+from luminal.errors import (
+    PhotonNotFoundError,
+    PhotonVerificationError,
+    did_you_mean,
+)
 from luminal.managers import FoundUnit, accept_units, ask_hosts, find_units
 from luminal.model import Problem
 from luminal.trust import (
@@ -33,6 +37,8 @@ from luminal.trust import (
     Mode,
     capabilities_between,
     changes_between,
+    plain_name,
+    tree_of,
     updating,
 )
 
@@ -290,16 +296,22 @@ def _diff_of(judge: Judge, unit: Unit) -> dict[str, Any]:
     if entry.tree == unit.tree.digest:
         return {**row, "summary": ""}
     row["summary"] = changes_between(judge.vault, entry, unit)
-    before = judge.vault.read(entry.tree)
-    tree = judge.vault.tree(entry.tree)
-    if before is None or tree is None:
+    try:
+        kept = judge.vault.read(entry.tree)
+    except PhotonVerificationError as error:
+        return {**row, "summary": f"{row['summary']}; {error.file} {error.what}"}
+    if kept is None:
         return row
-    added, changed, removed = tree.changes_to(unit.tree)
+    before, after = (
+        {plain_name(path): data for path, data in files.items()}
+        for files in (kept, unit.files)
+    )
+    added, changed, removed = tree_of(before).changes_to(tree_of(after))
     lines: list[str] = []
     for path in (*changed, *added):
         lines += difflib.unified_diff(
             _lines(before.get(path, b"")),
-            _lines(unit.files[path]),
+            _lines(after[path]),
             f"accepted/{path}",
             f"present/{path}",
             lineterm="",

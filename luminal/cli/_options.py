@@ -76,7 +76,12 @@ class _Command(click.Command):
         """Make the context; settings of the file are defaults of the options."""
         is_completion = bool(extra.get("resilient_parsing"))
         if not is_completion and any(p.name == "paths" for p in self.params):
-            extra.setdefault("default_map", _option_defaults())
+            defaults = _option_defaults()
+            if defaults.get("host_key"):
+                from luminal.trust import use_host_key
+
+                use_host_key(defaults["host_key"])
+            extra.setdefault("default_map", defaults)
         # The value of an option that may have none is given with "=" only: what follows
         # may be a path.
         alone = {
@@ -168,6 +173,7 @@ KEYS: dict[str, type] = {
     "api": str,
     "quarantine": int,
     "history": bool,
+    "host-key": str,
     "lock": str,
     "photons": dict,
 }
@@ -191,6 +197,7 @@ _ENVIRONMENT = (
     *(variable_of(key) for key in KEYS if key != "photons"),
     "LUMINAL_CACHE_DIR",
     "LUMINAL_EDITOR",
+    "LUMINAL_KEY_PASSPHRASE",
     "LUMINAL_RUNTIME_DIR",
     "LUMINAL_STATE_DIR",
     "LUMINAL_TRACE",

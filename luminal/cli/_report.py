@@ -19,6 +19,7 @@ from luminal.cli._options import (
     command,
     discovery_options,
     host_option,
+    lock_setting,
 )
 from luminal.cli._output import (
     Exit,
@@ -241,7 +242,7 @@ def _started(
     from luminal.metrics import sample_cpu
 
     async def run() -> dict[str, Any]:
-        async with Loader(suppress_errors=True) as loader:
+        async with Loader(suppress_errors=True, lock=lock_setting()) as loader:
             await loader.load(options.find())
             await loader.start()
             if cpu is not None:

@@ -80,6 +80,7 @@ def test_doctor_shows_each_setting_and_where_it_came_from(
         "api": "$LUMINAL_API",
         "quarantine": "pyproject.toml",
         "history": "default",
+        "host-key": "default",
         "lock": "default",
         "photons.geo.city": "pyproject.toml",
     }
