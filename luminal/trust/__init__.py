@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         open_bundle,
         read_bundle,
     )
+    from luminal.trust._capabilities import Kind
     from luminal.trust._joined import bundle_unit
     from luminal.trust._judge import (
         MOST_BYTES,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         update_kill_list,
     )
     from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
+    from luminal.trust._profile import Capability, Drift, Profile, drift, profile_of
     from luminal.trust._seal import host_key_path, is_sealed, seal, unseal, use_host_key
     from luminal.trust._signatures import (
         HighestVersions,
@@ -56,15 +58,19 @@ __all__ = [
     "LOCK_NAME",
     "MOST_BYTES",
     "Bundle",
+    "Capability",
+    "Drift",
     "FileDigest",
     "HighestVersions",
     "Judge",
     "Kill",
     "KillList",
+    "Kind",
     "LockEntry",
     "LockFile",
     "Manifest",
     "Mode",
+    "Profile",
     "Rotation",
     "SecretKey",
     "Signature",
@@ -82,6 +88,7 @@ __all__ = [
     "changes_between",
     "check_member",
     "current_kill_list",
+    "drift",
     "host_key_path",
     "installed_kill_list",
     "is_sealed",
@@ -92,6 +99,7 @@ __all__ = [
     "open_bundle",
     "open_judge",
     "plain_name",
+    "profile_of",
     "read_bundle",
     "seal",
     "sign",
@@ -118,6 +126,7 @@ __getattr__, __dir__ = lazy_attributes(
             "open_bundle",
             "read_bundle",
         ),
+        "_capabilities": ("Kind",),
         "_joined": ("bundle_unit",),
         "_judge": (
             "Judge",
@@ -148,6 +157,13 @@ __getattr__, __dir__ = lazy_attributes(
             "LockFile",
             "Mode",
             "updating",
+        ),
+        "_profile": (
+            "Capability",
+            "Drift",
+            "Profile",
+            "drift",
+            "profile_of",
         ),
         "_seal": (
             "host_key_path",
