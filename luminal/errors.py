@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ERROR_CODES",
+    "AuditLogError",
     "DirectoryNotFoundError",
     "HostNotRunningError",
     "LockFileError",
@@ -26,6 +27,7 @@ __all__ = [
     "PathTakenError",
     "PhotonAlreadyLoadedError",
     "PhotonBatchError",
+    "PhotonCapabilityError",
     "PhotonConflictError",
     "PhotonDependencyError",
     "PhotonDisabledError",
@@ -48,9 +50,12 @@ __all__ = [
     "PhotonUnreadableError",
     "PhotonValidationError",
     "PhotonVerificationError",
+    "ScanError",
+    "SecondFactorError",
     "ThreadLimitReachedError",
     "ThreadManagerAlreadyRunningError",
     "ThreadsAlreadyRunningError",
+    "TrustSettingsError",
 ]
 
 ERROR_CODES: dict[str, type[LuminalError]] = {}
@@ -325,6 +330,36 @@ class LockFileError(LuminalError, ValueError):
     """A ``luminal.lock`` cannot be read, written, or trusted. Nothing was changed."""
 
     code = "LUM131"
+
+
+class PhotonCapabilityError(PhotonVerificationError):
+    """A photon's text says that it does what the host's settings do not let it do."""
+
+    code = "LUM134"
+
+
+class TrustSettingsError(LuminalError, ValueError):
+    """The table ``[tool.luminal.trust]`` says what it must not."""
+
+    code = "LUM135"
+
+
+class SecondFactorError(LuminalError, PermissionError):
+    """An operation from outside needs a second factor, and it is missing or wrong."""
+
+    code = "LUM136"
+
+
+class AuditLogError(LuminalError):
+    """The log of accepted operations was changed, or cannot be read or written."""
+
+    code = "LUM137"
+
+
+class ScanError(LuminalError):
+    """A scanner is missing, has crashed or has timed out: nothing was scanned."""
+
+    code = "LUM138"
 
 
 class LuminalWarning(UserWarning):

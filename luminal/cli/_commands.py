@@ -20,12 +20,14 @@ from luminal.cli._options import (
     command,
     complete_hook,
     complete_photon,
+    deny_option,
     discovery_options,
     host_option,
     lock_setting,
     settings_file,
     state_of,
     statuses,
+    trust_settings,
 )
 from luminal.cli._output import (
     Exit,
@@ -41,7 +43,7 @@ from luminal.cli._output import (
     run_async,
     short,
 )
-from luminal.discovery import find_data_files
+from luminal.discovery import files_of, find_data_files
 from luminal.discovery.lint import (
     DeclaredHook,
     ReloadIssue,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from luminal.model import Candidate, Outcome, Report
+    from luminal.trust import TrustSettings
 
 __all__ = [
     "check_command",
@@ -363,6 +366,7 @@ def inspect_command(
                 "state": state_of(candidate),
                 "hooks": [attrs.asdict(hook) for hook in declared_hooks(candidate)],
                 "required_by": needed.get(candidate.name, []),
+                **_says(candidate),
             }
             for candidate in found
         ]
@@ -430,8 +434,29 @@ def _print_candidate(
     for label, value in facts.items():
         if value:
             click.echo(f"  {label:<11}  {clean(value)}")
+    for line in map(clean, _says_in_words(candidate)):
+        click.echo(f"  {'text says':<11}  {line}")
     if candidate.problem is not None:
         print_problem(candidate.name, candidate.problem)
+
+
+def _says(candidate: Candidate) -> dict[str, Any]:
+    """Return what the text of a photon says that it does, for JSON."""
+    from luminal.trust import profile_of
+
+    profile = profile_of(files_of(candidate))
+    rows = [{**attrs.asdict(c), "kind": str(c.kind)} for c in profile.capabilities]
+    return {"capabilities": rows, "unread": dict(profile.unread)}
+
+
+def _says_in_words(candidate: Candidate, *, at_import: bool = False) -> list[str]:
+    """Return a line for each thing that the text of a photon says that it does."""
+    from luminal.trust import profile_of
+
+    profile = profile_of(files_of(candidate))
+    said = [c for c in profile.capabilities if c.at_import or not at_import]
+    unread = [f"(cannot be read: {path}, {why})" for path, why in profile.unread]
+    return [*map(str, said), *(() if at_import else unread)]
 
 
 def _data_files(candidate: Candidate) -> list[str]:
@@ -550,9 +575,14 @@ _STATES = {
     metavar="SECONDS",
     help="How long a photon's import may take.",
 )
+@deny_option
 @discovery_options
 def check_command(
-    options: DiscoveryOptions, strict: bool, timeout: float, as_json: bool
+    options: DiscoveryOptions,
+    strict: bool,
+    timeout: float,
+    deny: tuple[str, ...],
+    as_json: bool,
 ) -> Exit:
     """Check whether photons can be loaded, and reloaded safely.
 
@@ -571,7 +601,9 @@ def check_command(
             print_json("check", Exit.NOTHING, photons=[])
         return Exit.NOTHING
     with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
-        report, repeated = _load(_with_required(wanted, found), timeout)
+        report, repeated = _load(
+            _with_required(wanted, found), timeout, trust_settings(deny)
+        )
     positions = {candidate.name: at for at, candidate in enumerate(wanted)}
     outcomes = [outcome for outcome in report if outcome.photon in positions]
     outcomes.sort(key=lambda outcome: positions[outcome.photon])
@@ -593,12 +625,16 @@ def check_command(
                 "required_by": needed.get(outcome.photon, []),
                 "reload_safe": not issues[outcome.photon],
                 "reload_issues": issues[outcome.photon],
+                **_says(wanted[positions[outcome.photon]]),
             }
             for outcome in outcomes
         ]
         print_json("check", code, photons=photons)
     else:
         _print_check(outcomes, issues, needed)
+        for candidate in wanted:
+            for line in _says_in_words(candidate, at_import=True):
+                print_message(f"{short(candidate.name)}: its text {clean(line)}")
     exit_after_timeout(code)
     return code
 
@@ -616,7 +652,7 @@ def _with_required(
 
 
 def _load(
-    candidates: Sequence[Candidate], timeout: float
+    candidates: Sequence[Candidate], timeout: float, trust: TrustSettings | None
 ) -> tuple[Report, dict[str, list[ReloadIssue]]]:
     """Load *candidates* twice, start none, and unload them.
 
@@ -630,7 +666,11 @@ def _load(
         deadlines = Deadlines(load=timeout, start=timeout)
         file = settings_file()
         async with Loader(
-            cache=False, deadlines=deadlines, settings=file, lock=lock_setting()
+            cache=False,
+            deadlines=deadlines,
+            settings=file,
+            lock=lock_setting(),
+            trust=trust,
         ) as loader:
             loaded = await loader.load(candidates)
             wrong = {o.photon: o for o in await loader.check_settings()}

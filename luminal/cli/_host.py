@@ -25,9 +25,11 @@ from click.core import ParameterSource
 from luminal.cli._options import (
     DiscoveryOptions,
     command,
+    deny_option,
     discovery_options,
     lock_setting,
     settings_file,
+    trust_settings,
 )
 from luminal.cli._output import (
     EXIT_TIMEOUT,
@@ -70,6 +72,7 @@ _Lines = Literal["news", "saves", "steps"]
 _NO_FAILURES = (
     EventKind.SKIPPED,
     EventKind.OUTDATED,
+    EventKind.DRIFTED,
     EventKind.RAISED,
     EventKind.QUARANTINED,
     EventKind.THROTTLED,
@@ -175,6 +178,7 @@ _safe_option = click.option(
 @_page_actions_option
 @_quarantine_option
 @_history_option
+@deny_option
 @discovery_options
 def run_command(
     options: DiscoveryOptions,
@@ -188,6 +192,7 @@ def run_command(
     page_actions: bool,
     quarantine: int | None,
     history: bool,
+    deny: tuple[str, ...],
     as_json: bool,
 ) -> Exit:
     """Load and start photons, and run until Ctrl-C.
@@ -217,6 +222,7 @@ def run_command(
         page,
         polling,
         quarantine,
+        deny,
         is_watching=watch,
         is_safe=safe,
         is_frozen=frozen,
@@ -236,6 +242,7 @@ def run_command(
 @_page_actions_option
 @_quarantine_option
 @_history_option
+@deny_option
 @discovery_options
 def watch_command(
     options: DiscoveryOptions,
@@ -244,6 +251,7 @@ def watch_command(
     page_actions: bool,
     quarantine: int | None,
     history: bool,
+    deny: tuple[str, ...],
     events: bool,
     safe: bool,
     frozen: bool,
@@ -266,6 +274,7 @@ def watch_command(
         page,
         polling,
         quarantine,
+        deny,
         is_watching=True,
         is_safe=safe,
         is_frozen=frozen,
@@ -280,6 +289,7 @@ def _run(
     page: int | None,
     polling: bool | None,
     quarantine: int | None,
+    deny: tuple[str, ...],
     *,
     is_watching: bool,
     is_safe: bool,
@@ -311,6 +321,7 @@ def _run(
         quarantine=quarantine,
         history=has_history,
         lock=open_judge(lock_setting(), "frozen" if is_frozen else ""),
+        trust=trust_settings(deny),
     )
     reporter.loader, reporter.found = loader, found
     loader.events.subscribe(reporter.event)

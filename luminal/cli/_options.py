@@ -28,6 +28,7 @@ from luminal.errors import (
     HostNotRunningError,
     LuminalError,
     PhotonNotFoundError,
+    TrustSettingsError,
     did_you_mean,
 )
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from luminal.model import Candidate
+    from luminal.trust import TrustSettings
 
 __all__ = [
     "KEYS",
@@ -49,6 +51,7 @@ __all__ = [
     "complete_host",
     "complete_photon",
     "complete_running",
+    "deny_option",
     "discovery_options",
     "host_option",
     "lock_setting",
@@ -57,6 +60,7 @@ __all__ = [
     "settings_file",
     "state_of",
     "statuses",
+    "trust_settings",
     "unused_settings",
 ]
 
@@ -175,9 +179,13 @@ KEYS: dict[str, type] = {
     "history": bool,
     "host-key": str,
     "lock": str,
+    "trust": dict,
     "photons": dict,
 }
 """Setting in ``[tool.luminal]`` → its type; ``photons`` has a table for each photon."""
+
+_TABLES = ("trust", "photons")
+"""Settings that no option or environment variable has."""
 
 _TYPE_NAMES = {
     str: "string",
@@ -194,7 +202,7 @@ def variable_of(key: str) -> str:
 
 
 _ENVIRONMENT = (
-    *(variable_of(key) for key in KEYS if key != "photons"),
+    *(variable_of(key) for key in KEYS if key not in _TABLES),
     "LUMINAL_CACHE_DIR",
     "LUMINAL_EDITOR",
     "LUMINAL_KEY_PASSPHRASE",
@@ -260,14 +268,47 @@ def _check(key: str, value: object, where: str) -> None:
     kind = KEYS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise click.UsageError(f"{where} {key!r} must be a {_TYPE_NAMES[kind]}.")
-    if isinstance(value, list) and not all(isinstance(each, str) for each in value):
-        raise click.UsageError(f"{where} {key!r} must hold strings only.")
+    if key == "trust" and isinstance(value, dict):
+        from luminal.trust import TrustSettings
+
+        try:
+            TrustSettings.of_table(value)
+        except TrustSettingsError as error:
+            raise click.UsageError(
+                f"{where.partition(': ')[0]}: {error.what}"
+            ) from None
+        return
+    inside: Iterable[object] = ()
+    wanted: type = object
+    if isinstance(value, list):
+        inside, wanted = value, str
+    elif isinstance(value, dict):
+        inside, wanted = value.values(), dict
+    if not all(isinstance(each, wanted) for each in inside):
+        raise click.UsageError(
+            f"{where} {key!r} must hold {_TYPE_NAMES[wanted]}s only."
+        )
 
 
 def _option_defaults() -> dict[str, Any]:
     """Return parameter → value, for the options that commands share."""
     table = _table()
-    return {k.replace("-", "_"): v for k, v in table.items() if k != "photons"}
+    return {k.replace("-", "_"): v for k, v in table.items() if k not in _TABLES}
+
+
+def trust_settings(deny: Collection[str] = ()) -> TrustSettings | None:
+    """Return the settings of trust; None where there are none.
+
+    Args:
+        deny: Kinds of capabilities that the command line denies as well.
+    """
+    table = _table().get("trust")
+    if table is None and not deny:
+        return None
+    from luminal.trust import TrustSettings
+
+    settings = TrustSettings.of_table(table or {}, os.path.abspath(_FILE))
+    return attrs.evolve(settings, deny=(*settings.deny, *deny))
 
 
 def photon_settings() -> dict[str, dict[str, Any]]:
@@ -333,7 +374,7 @@ def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
 
     rows = []
     options = {str(parameter.name) for parameter in ctx.command.params}
-    for key in KEYS.keys() - {"photons"}:
+    for key in KEYS.keys() - {*_TABLES}:
         name, variable = key.replace("-", "_"), variable_of(key)
         if name in options:
             value, found = ctx.params[name], ctx.get_parameter_source(name)
@@ -347,6 +388,10 @@ def setting_sources(ctx: click.Context) -> list[dict[str, Any]]:
         source = sources.get(found, "default") if found else "default"
         rows.append({"setting": key, "value": value, "source": source})
     rows.sort(key=lambda row: list(KEYS).index(row["setting"]))
+    rows += [
+        {"setting": f"trust.{key}", "value": value, "source": _FILE}
+        for key, value in _table().get("trust", {}).items()
+    ]
     for photon, table in photon_settings().items():
         rows += [
             {
@@ -642,6 +687,47 @@ def discovery_options(function: Callable[..., Exit]) -> Callable[..., Exit]:
     made: Callable[..., Exit] = gathered
     for option in reversed(_DISCOVERY):  # the last decorator is shown first
         made = option(made)
+    return made
+
+
+class _KindOfCapability(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A kind of capability, alone or with ``:import``."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from luminal.trust import TrustSettings
+
+        try:
+            TrustSettings(deny=(value,))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's
+        param: click.Parameter,  # noqa: ARG002 - click's
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from luminal.trust import known_kinds
+
+        return [CompletionItem(k) for k in known_kinds if k.startswith(incomplete)]
+
+
+def deny_option(function: Callable[..., Exit]) -> Callable[..., Exit]:
+    """Give a command the option ``--deny KIND``, as ``deny``."""
+    option: Any = click.option(
+        "--deny",
+        multiple=True,
+        type=_KindOfCapability(),
+        metavar="KIND",
+        help="Load no photon whose text says that it does this, such as network or "
+        "processes:import; may be repeated.",
+    )
+    made: Callable[..., Exit] = option(function)
     return made
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._distributions import canonical as canonical
     from luminal.discovery._files import Stamp as Stamp
+    from luminal.discovery._files import files_of as files_of
     from luminal.discovery._files import find_data_files as find_data_files
     from luminal.discovery._files import is_checkers_copy as is_checkers_copy
     from luminal.discovery._files import is_data as is_data
@@ -45,6 +46,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_distributions": ("canonical",),
         "_files": (
             "Stamp",
+            "files_of",
             "find_data_files",
             "is_data_file",
             "is_checkers_copy",

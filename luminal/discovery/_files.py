@@ -8,6 +8,7 @@ start needs this module and little else: it imports nothing heavy.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import marshal
 import os
@@ -22,6 +23,8 @@ from luminal.errors import PhotonUnreadableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from luminal.model import Candidate
+
 __all__ = [
     "LIMIT",
     "MARGIN",
@@ -31,6 +34,7 @@ __all__ = [
     "Stamp",
     "StatRecords",
     "are_unchanged",
+    "files_of",
     "find_data_files",
     "is_as_before",
     "is_checkers_copy",
@@ -444,6 +448,56 @@ def _has_digest(path: str, stamp: Stamp, digest: str) -> bool:
     except OSError:
         return False
     return seen == stamp and hashlib.sha512(data).hexdigest() == digest
+
+
+_MOST_FILES, _MOST_BYTES = 5_000, 64 * 2**20
+"""Bounds of what `files_of` reads of one photon."""
+
+
+def files_of(candidate: Candidate) -> dict[str, bytes]:
+    """Return the modules of the unit of a photon as they are on disk now.
+
+    A lone file, or all files of the package that the photon's file is in. What cannot
+    be read, and what is beyond some thousand files, is left out.
+
+    Args:
+        candidate: As `luminal.discover` returns it.
+
+    Returns:
+        Path below the unit's directory, with ``/`` → bytes.
+    """
+    location = candidate.location
+    top = os.path.dirname(location)
+    is_package = False
+    while os.path.isfile(os.path.join(top, "__init__.py")):
+        is_package = True
+        above = os.path.dirname(top)
+        if not os.path.isfile(os.path.join(above, "__init__.py")):
+            break
+        top = above
+    paths = [location] if location else []
+    if is_package:
+        paths = []
+        for folder, folders, names in os.walk(top):
+            folders[:] = sorted(name for name in folders if name != "__pycache__")
+            paths += [os.path.join(folder, name) for name in sorted(names)]
+            if len(paths) > _MOST_FILES:
+                break
+    found: dict[str, bytes] = {}
+    size = 0
+    for path in paths[:_MOST_FILES]:
+        if not path.endswith(_MODULE_ENDINGS) or size > _MOST_BYTES:
+            continue
+        if not os.path.isfile(path):  # a pipe has no end
+            continue
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            data = file.read(_MOST_BYTES)
+            size += len(data)
+            found[os.path.relpath(path, top).replace(os.sep, "/")] = data
+    return found
+
+
+_MODULE_ENDINGS = (".py", ".pyw", ".pyc", ".so", ".pyd", ".dll", ".dylib")
 
 
 def find_data_files(location: str, pattern: str) -> list[str]:

@@ -64,6 +64,7 @@ _PRINTED = frozenset(
         EventKind.UNLOADED,
         EventKind.SIDE_EFFECT,
         EventKind.OUTDATED,
+        EventKind.DRIFTED,
         EventKind.THROTTLED,
         EventKind.LEAKED,
     }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle._batch import Registry as Registry
     from luminal.lifecycle._batch import check_names as check_names
     from luminal.lifecycle._batch import check_objects as check_objects
+    from luminal.lifecycle._examining import examiner as examiner
     from luminal.lifecycle._failures import load_failure as load_failure
     from luminal.lifecycle._footprint import InterpreterChanges as InterpreterChanges
     from luminal.lifecycle._footprint import InterpreterPolicy as InterpreterPolicy
@@ -46,6 +47,7 @@ __getattr__, __dir__ = lazy_attributes(
             "check_names",
             "check_objects",
         ),
+        "_examining": ("examiner",),
         "_failures": ("load_failure",),
         "_footprint": (
             "InterpreterChanges",

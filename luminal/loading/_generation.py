@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import Origin
     from luminal.loading._roots import Root, Roots
     from luminal.loading._source import Pinned
+    from luminal.model import Problem
     from luminal.supervise import Scope
     from luminal.trust import Bundle, Verdict
 
@@ -172,6 +173,8 @@ class Generation:
         snapshot: All files of the unit as they were judged; None where no lock names
             it. Nothing else of it is executed or read.
         verdict: What the lock says of it; None where none is in force.
+        news: What its text says that it does and that of the generation before did
+            not, where the host asks for it.
     """
 
     unit: str
@@ -199,6 +202,7 @@ class Generation:
     scopes: tuple[Scope, ...] = ()
     snapshot: Snapshot | None = None
     verdict: Verdict | None = None
+    news: tuple[Problem, ...] = ()
     # Bytes of data files that it keeps in memory.
     _kept_bytes: int = attrs.field(default=0, init=False)
     # Bare names that were looked for beside the unit and are not there.

@@ -149,33 +149,7 @@ class Attempt:
             number = self.stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
             generation.borrowed = self._is_imported_by_host(unit, origin)
-            pinned = self.stage.pinned.get(unit)
-            if type(origin) is BundleOrigin:
-                pinned, location = self._open_bundle(generation, origin, pinned), None
-            if location is None and pinned is not None:
-                location = pinned.locations.get(unit)
-            location = location or origin.find(unit)
-            if location is not None:
-                generation.seen = self.stage.look(location)
-                if pinned is None and location.kind == "module":
-                    source = self.read(location.path)
-                    pinned = Pinned({unit: location}, {location.path: source})
-                elif pinned is None and location.kind == "package":
-                    pinned = read_unit(unit, location, self.read)
-            if pinned is not None and pinned.snapshot is None:
-                pinned = add_owned(unit, pinned, self.read)
-            judge = self.stage.world.judge
-            if judge is not None:
-                from luminal.loading._judging import CORE, judged
-
-                generation.verdict = CORE
-            if judge is not None and not generation.borrowed:
-                pinned, generation.verdict = judged(
-                    judge, unit, origin, location, pinned, self.read
-                )
-            if pinned is not None:
-                generation.take(pinned)
-                self.stage.world.owned.update(generation.owned)
+            location = self._take_files(generation, location)
             self.pending[unit] = generation
             # For `importlib.import_module` and its like.
             for top in origin.tops:
@@ -187,6 +161,50 @@ class Attempt:
             if self.is_kept:  # imported by `start`, say
                 self.stage.ready[unit] = generation
         return generation
+
+    def _take_files(
+        self, generation: Generation, location: ModuleLocation | None
+    ) -> ModuleLocation | None:
+        """Read the files of a new generation, and have them judged before they run.
+
+        Returns:
+            Where its root module lies.
+
+        Raises:
+            LuminalError: They cannot be read, or must not run.
+        """
+        unit, origin = generation.unit, generation.origin
+        pinned = self.stage.pinned.get(unit)
+        if type(origin) is BundleOrigin:
+            pinned, location = self._open_bundle(generation, origin, pinned), None
+        if location is None and pinned is not None:
+            location = pinned.locations.get(unit)
+        location = location or origin.find(unit)
+        if location is not None:
+            generation.seen = self.stage.look(location)
+            if pinned is None and location.kind == "module":
+                source = self.read(location.path)
+                pinned = Pinned({unit: location}, {location.path: source})
+            elif pinned is None and location.kind == "package":
+                pinned = read_unit(unit, location, self.read)
+        if pinned is not None and pinned.snapshot is None:
+            pinned = add_owned(unit, pinned, self.read)
+        judge = self.stage.world.judge
+        if judge is not None:
+            from luminal.loading._judging import CORE, judged
+
+            generation.verdict = CORE
+        if judge is not None and not generation.borrowed:
+            pinned, generation.verdict = judged(
+                judge, unit, origin, location, pinned, self.read
+            )
+        if pinned is not None:
+            generation.take(pinned)
+            self.stage.world.owned.update(generation.owned)
+        if (examine := self.stage.world.examine) is not None:
+            serving = self.stage.world.generations.get(unit)
+            examine(generation, serving, bool(self.stage.replacing))
+        return location
 
     def _open_bundle(
         self, generation: Generation, origin: BundleOrigin, pinned: Pinned | None

@@ -235,6 +235,9 @@ class World:
         outside: What photons have imported of others.
         owned: Names of modules of libraries that some units own, or did.
         judge: Decides what may run; None where no lock is in force.
+        examine: Called with a generation whose files have been read, before its first
+            line runs, with the one that serves, and with whether it is of a swap. What
+            it raises rejects it. None, the default, costs nothing.
     """
 
     def __init__(self, codes: CodeCache) -> None:
@@ -247,6 +250,9 @@ class World:
         self.outside: Outside = Outside()
         self.owned: set[str] = set()
         self.judge: Judge | None = None
+        self.examine: Callable[[Generation, Generation | None, bool], object] | None = (
+            None
+        )
         # One transaction at a time; re-entrant, for an import that asks for another.
         self.lock: threading.RLock = threading.RLock()
         # First part of a name → where names that begin so are looked for.

@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         Reloader,
         SettingsWatch,
     )
-    from luminal.trust import Judge
+    from luminal.trust import Judge, TrustSettings
 
 __all__ = ["Handlers", "Loader"]
 
@@ -230,6 +230,9 @@ class Loader:
         history: Whether what is counted is written to a file that outlives the process,
             for ``luminal report --since``; or a name for that file. Processes of one
             program in one directory share one. By default nothing is written.
+        trust: What the host looks at, asks about and refuses in the text of photons: a
+            `luminal.trust.TrustSettings`, a mapping of such settings, or the path of a
+            ``pyproject.toml`` with a table ``[tool.luminal.trust]``.
         roots: Further directories, of helpers for example, whose modules are the
             photons' own. Photons that import from them are reloaded with them, and a
             watch watches them too.
@@ -260,6 +263,7 @@ class Loader:
         cache: bool = True,
         footprint: Mapping[str, str] | str | None = None,
         roots: Iterable[_Path] = (),
+        trust: TrustSettings | Mapping[str, Any] | _Path | None = None,
         host: Any = None,
         history: bool | str = False,
         lock: _Path | Judge | None = None,
@@ -282,6 +286,7 @@ class Loader:
             from luminal.trust import open_judge
 
             self._world.judge = open_judge(lock)
+        self._trust = self._trust_of(trust)
         self._runtime = Runtime(
             plugins=plugins or PluginManager(project),
             settings=self._tables_of(settings),
@@ -334,6 +339,25 @@ class Loader:
         if logging:
             _log_events(self.events)
 
+    def _trust_of(
+        self, trust: TrustSettings | Mapping[str, Any] | _Path | None
+    ) -> TrustSettings | None:
+        """Return the settings of trust, once what they ask for is set up."""
+        if trust is None:
+            return None
+        from luminal.trust import CapabilityRules, TrustSettings
+
+        if isinstance(trust, str | os.PathLike):
+            trust = TrustSettings.read(os.path.abspath(trust))
+        elif isinstance(trust, Mapping):
+            trust = TrustSettings.of_table(trust)
+        if trust.examines:
+            from luminal.lifecycle import examiner
+
+            rules = CapabilityRules(trust)
+            self._world.examine = examiner(rules)
+        return trust
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} photons={len(self._registry)}>"
 
@@ -361,6 +385,11 @@ class Loader:
     def roots(self) -> tuple[str, ...]:
         """Absolute paths of the declared directories; see ``roots`` above."""
         return self._world.roots.declared
+
+    @property
+    def trust(self) -> TrustSettings | None:
+        """What the host looks at, asks about and refuses; None where nothing is set."""
+        return self._trust
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:

@@ -209,6 +209,10 @@ class EventKind(enum.StrEnum):
         "outdated",
         "it uses code that the host imported before it changed on disk",
     )
+    DRIFTED = (
+        "drifted",
+        "its new text names what the old one did not, if that is compared",
+    )
     THROTTLED = (
         "throttled",
         "it writes its own files, so the watch reloads it less often; see the problem",

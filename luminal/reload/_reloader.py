@@ -305,7 +305,8 @@ class Reloader:
         present = [p for p in pairs if p.new is not None]
         handlers = tuple([p.old or p.new for p in pairs if p.new is not None])
         outdated = tuple(dict.fromkeys([p for swap in swaps for p in swap.outdated]))
-        report = self._report(present, before, outdated)
+        news = tuple([problem for swap in swaps for problem in swap.news])
+        report = self._report(present, before, outdated, news)
         retirements = await self._conclude(pairs, before, earlier_files)
         return Reloaded(handlers, report, retirements=retirements)
 
@@ -323,6 +324,7 @@ class Reloader:
         pairs: list[Pair],
         before: Mapping[str, Generation],
         outdated: tuple[Problem, ...],
+        news: tuple[Problem, ...] = (),
     ) -> Report:
         """Return the outcomes of a swap; what stays of the old code is with the first.
 
@@ -330,19 +332,24 @@ class Reloader:
             pairs: With a new photon.
             before: Unit → what was replaced.
             outdated: What the photons use, and no reload renews.
+            news: What the new code newly says that it does; told of the first photon.
         """
         stays = permanent_registrations(before.values())
         return Report(
             tuple(
                 [
-                    self._outcome(p, () if n else stays, outdated)
+                    self._outcome(p, () if n else stays, outdated, () if n else news)
                     for n, p in enumerate(pairs)
                 ]
             )
         )
 
     def _outcome(
-        self, pair: Pair, stays: tuple[Problem, ...], outdated: tuple[Problem, ...]
+        self,
+        pair: Pair,
+        stays: tuple[Problem, ...],
+        outdated: tuple[Problem, ...],
+        news: tuple[Problem, ...] = (),
     ) -> Outcome:
         """Return that a photon was swapped in, and what is wrong all the same.
 
@@ -350,6 +357,7 @@ class Reloader:
             pair: The photon, old and new.
             stays: What cannot be taken back of what the old code has registered.
             outdated: What it uses, and no reload renews.
+            news: What its text newly says that it does.
         """
         handler: Any = pair.old or pair.new
         changed = stays + pair.warnings
@@ -358,9 +366,12 @@ class Reloader:
         for problem in changed:
             self.runtime.emit(EventKind.SIDE_EFFECT, handler, problem=problem)
         copies = self.world.copies_of_host(handler.generation.unit)
+        for problem in news:
+            self.runtime.emit(EventKind.DRIFTED, handler, problem=problem)
         for problem in outdated:
             self.runtime.emit(EventKind.OUTDATED, handler, problem=problem)
-        outcome: Outcome = handler._outcome(warnings=(*changed, *outdated, *copies))
+        warnings = (*news, *changed, *outdated, *copies)
+        outcome: Outcome = handler._outcome(warnings=warnings)
         return outcome
 
     async def _conclude(

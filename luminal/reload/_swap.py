@@ -494,6 +494,8 @@ class Swap:
     failed_unit: str = ""
     # What the photons use, and is different on disk by now, though no reload renews it.
     outdated: tuple[Problem, ...] = ()
+    # What the new text says that it does and the old one did not, where that is asked.
+    news: tuple[Problem, ...] = ()
     # Unit → how its photons are chosen, where it has any.
     _chosen_by: dict[str, Choice | None] = attrs.field(init=False)
     _attempt: Attempt | None = None
@@ -548,6 +550,8 @@ class Swap:
         for pair in self.pairs:
             await self._start(pair)
         self._check_late()
+        if self.world.examine is not None:
+            self.news = tuple(n for g in self.staged.values() for n in g.news)
 
     def _check_late(self) -> None:
         if self.late.others:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         open_bundle,
         read_bundle,
     )
-    from luminal.trust._capabilities import Kind
     from luminal.trust._joined import bundle_unit
     from luminal.trust._judge import (
         MOST_BYTES,
@@ -39,9 +38,19 @@ if TYPE_CHECKING:
         kill_list_files,
         update_kill_list,
     )
+    from luminal.trust._kinds import Kind
     from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
-    from luminal.trust._profile import Capability, Drift, Profile, drift, profile_of
+    from luminal.trust._profile import (
+        Capability,
+        Drift,
+        Profile,
+        drift,
+        names_of,
+        profile_of,
+    )
+    from luminal.trust._rules import CapabilityRules
     from luminal.trust._seal import host_key_path, is_sealed, seal, unseal, use_host_key
+    from luminal.trust._settings import TrustSettings, known_kinds
     from luminal.trust._signatures import (
         HighestVersions,
         Rotation,
@@ -59,6 +68,7 @@ __all__ = [
     "MOST_BYTES",
     "Bundle",
     "Capability",
+    "CapabilityRules",
     "Drift",
     "FileDigest",
     "HighestVersions",
@@ -76,6 +86,7 @@ __all__ = [
     "Signature",
     "Status",
     "Tree",
+    "TrustSettings",
     "Unit",
     "Vault",
     "Verdict",
@@ -93,8 +104,10 @@ __all__ = [
     "installed_kill_list",
     "is_sealed",
     "kill_list_files",
+    "known_kinds",
     "known_rotations",
     "learn_rotation",
+    "names_of",
     "normal_key",
     "open_bundle",
     "open_judge",
@@ -126,7 +139,6 @@ __getattr__, __dir__ = lazy_attributes(
             "open_bundle",
             "read_bundle",
         ),
-        "_capabilities": ("Kind",),
         "_joined": ("bundle_unit",),
         "_judge": (
             "Judge",
@@ -151,6 +163,7 @@ __getattr__, __dir__ = lazy_attributes(
             "kill_list_files",
             "update_kill_list",
         ),
+        "_kinds": ("Kind",),
         "_lock": (
             "LOCK_NAME",
             "LockEntry",
@@ -163,14 +176,20 @@ __getattr__, __dir__ = lazy_attributes(
             "Drift",
             "Profile",
             "drift",
+            "names_of",
             "profile_of",
         ),
+        "_rules": ("CapabilityRules",),
         "_seal": (
             "host_key_path",
             "is_sealed",
             "seal",
             "unseal",
             "use_host_key",
+        ),
+        "_settings": (
+            "TrustSettings",
+            "known_kinds",
         ),
         "_signatures": (
             "HighestVersions",

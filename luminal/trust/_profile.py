@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.trust._capabilities import Kind
+from luminal.trust._kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["Capability", "Drift", "Profile", "drift", "profile_of"]
+__all__ = ["Capability", "Drift", "Profile", "drift", "names_of", "profile_of"]
 
 _LARGEST = 8 * 2**20
 """Bytes of a file that is read."""
@@ -140,6 +140,11 @@ def drift(old: Profile | Collection[str], new: Profile) -> list[Drift]:
     graver = {each.kind for each in found if each.at_import}
     found = [each for each in found if each.at_import or each.kind not in graver]
     return sorted(found, key=lambda each: (not each.at_import, each.kind, each.file))
+
+
+def names_of(profile: Profile) -> list[str]:
+    """Return what a lock file keeps of *profile*, see `Profile.keys`."""
+    return list(profile.keys)
 
 
 def profile_of(files: Mapping[str, bytes]) -> Profile:

@@ -18,7 +18,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from luminal.trust._capabilities import (
+from luminal.trust._kinds import (
     CALLERS,
     SENSITIVE,
     Kind,

@@ -32,6 +32,8 @@ MOST_VALUES = 8
 
 @attrs.frozen
 class Constant:
+    """A constant of the text, or one that is put together from constants."""
+
     value: Any
 
 
@@ -46,6 +48,7 @@ class Scope:
     globals_: set[str] = attrs.Factory(set)
 
     def find(self, name: str) -> Values | None:
+        """Return the values of *name*; None where nothing here has that name."""
         scope: Scope | None = self
         while scope is not None:
             found = scope.names.get(name)
@@ -57,6 +60,8 @@ class Scope:
 
 @attrs.frozen(eq=False)
 class Module:
+    """A module of the unit."""
+
     path: str
     scope: Scope
     package: tuple[str, ...]
@@ -65,6 +70,8 @@ class Module:
 
 @attrs.frozen(eq=False)
 class Function:
+    """A function of the unit, with the scope that it was defined in."""
+
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     scope: Scope
     module: Module
@@ -77,11 +84,14 @@ class Function:
 
 @attrs.frozen(eq=False)
 class Class:
+    """A class of the unit."""
+
     name: str
     scope: Scope
     bases: tuple[Value, ...]
 
     def find(self, name: str) -> Values:
+        """Return the values of an attribute, of this class or of its bases."""
         if (found := self.scope.names.get(name)) is not None:
             return found
         for base in self.bases:
@@ -92,6 +102,8 @@ class Class:
 
 @attrs.frozen
 class Instance:
+    """An object of a class of the unit."""
+
     of: Class
 
 
@@ -129,6 +141,7 @@ Values = tuple[Value, ...]
 
 
 def union(one: Values, other: Values) -> Values:
+    """Return the values of both, at most `MOST_VALUES`."""
     if not one or one == other:
         return other
     if not other:

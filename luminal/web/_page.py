@@ -51,6 +51,7 @@ EVENT_STYLES = {
     EventKind.UNLOADED: "mid",
     EventKind.SIDE_EFFECT: "mid",
     EventKind.OUTDATED: "mid",
+    EventKind.DRIFTED: "mid",
     EventKind.THROTTLED: "mid",
     EventKind.LEAKED: "mid",
 }
