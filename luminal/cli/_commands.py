@@ -444,7 +444,7 @@ def _says(candidate: Candidate) -> dict[str, Any]:
     """Return what the text of a photon says that it does, for JSON."""
     from luminal.trust import profile_of
 
-    profile = profile_of(files_of(candidate))
+    profile = profile_of(files_of(candidate.location))
     rows = [{**attrs.asdict(c), "kind": str(c.kind)} for c in profile.capabilities]
     return {"capabilities": rows, "unread": dict(profile.unread)}
 
@@ -453,7 +453,7 @@ def _says_in_words(candidate: Candidate, *, at_import: bool = False) -> list[str
     """Return a line for each thing that the text of a photon says that it does."""
     from luminal.trust import profile_of
 
-    profile = profile_of(files_of(candidate))
+    profile = profile_of(files_of(candidate.location))
     said = [c for c in profile.capabilities if c.at_import or not at_import]
     unread = [f"(cannot be read: {path}, {why})" for path, why in profile.unread]
     return [*map(str, said), *(() if at_import else unread)]

@@ -48,6 +48,8 @@ COMMANDS = {
     "sign": "Sign a bundle or a kill list.",
     "verify": "Check the signatures of a bundle or a kill list.",
     "kill": "Add a version to a kill list, and sign the list.",
+    "factor": "Register what approves operations on running hosts.",
+    "audit": "Show what was asked of hosts from outside and accepted.",
     "doctor": "Find problems of this installation, and print how to fix them.",
     "demo": "Show what Luminal does, with photons of its own.",
 }
@@ -63,6 +65,8 @@ _MODULES = {
     "graph": "_graph",
     "report": "_report",
     "new": "_new",
+    "factor": "_factor",
+    "audit": "_factor",
     "doctor": "_doctor",
     "demo": "_demo",
 }

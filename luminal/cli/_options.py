@@ -205,6 +205,7 @@ _ENVIRONMENT = (
     *(variable_of(key) for key in KEYS if key not in _TABLES),
     "LUMINAL_CACHE_DIR",
     "LUMINAL_EDITOR",
+    "LUMINAL_FACTOR_KEY",
     "LUMINAL_KEY_PASSPHRASE",
     "LUMINAL_RUNTIME_DIR",
     "LUMINAL_STATE_DIR",

@@ -53,7 +53,13 @@ def _asked(
         PhotonNotFoundError: It has none of that name.
         LuminalError: It could do nothing.
     """
-    answer = ask_host(host, {"ask": ask, "photons": list(photons)}, None)
+    request: dict[str, Any] = {"ask": ask, "photons": list(photons)}
+    answer = ask_host(host, request, None)
+    if "challenge" in answer:
+        from luminal.cli._factor import answer_challenge
+
+        request["answer"] = answer_challenge(answer["challenge"])
+        answer = ask_host(host, request, None)
     if answer.get("unknown"):
         known = answer["known"]
         name = next((name for name in photons if name not in known), "")

@@ -23,8 +23,6 @@ from luminal.errors import PhotonUnreadableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from luminal.model import Candidate
-
 __all__ = [
     "LIMIT",
     "MARGIN",
@@ -454,19 +452,18 @@ _MOST_FILES, _MOST_BYTES = 5_000, 64 * 2**20
 """Bounds of what `files_of` reads of one photon."""
 
 
-def files_of(candidate: Candidate) -> dict[str, bytes]:
+def files_of(location: str) -> dict[str, bytes]:
     """Return the modules of the unit of a photon as they are on disk now.
 
     A lone file, or all files of the package that the photon's file is in. What cannot
     be read, and what is beyond some thousand files, is left out.
 
     Args:
-        candidate: As `luminal.discover` returns it.
+        location: The photon's file, see `luminal.model.Candidate`.
 
     Returns:
         Path below the unit's directory, with ``/`` → bytes.
     """
-    location = candidate.location
     top = os.path.dirname(location)
     is_package = False
     while os.path.isfile(os.path.join(top, "__init__.py")):

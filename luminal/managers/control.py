@@ -4,7 +4,8 @@ Each connection carries one request and one answer, each of them a line of JSON.
 requests are ``status``, ``report``, ``history``, ``cpu``, ``log``, ``reload``,
 ``unload``, ``disable`` and ``enable``. Only the user who runs the host can connect: the
 directory has mode 0700, the socket 0600. A request names photons; nothing of it is ever
-executed.
+executed. Where the host asks for a second factor, the answer to a request that changes
+something is a ``challenge``; the request is repeated with its ``answer``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import attrs
 from luminal._plain import to_json
 from luminal.errors import LuminalError, PhotonBatchError, PhotonNotFoundError
 from luminal.managers._client import socket_directory, socket_of, speak
+from luminal.managers._guard import OPERATIONS, OperationGuard
 from luminal.managers.status import keep_records, log_of, report_of, status_of
 from luminal.model import Outcome, Problem
 from luminal.reload import LoopRunner
@@ -51,6 +53,7 @@ class Control:
     """
 
     loader: Loader
+    _guard: OperationGuard = attrs.field(init=False)
     # None while it does not listen.
     _socket: socket.socket | None = attrs.field(init=False, default=None)
     _path: str = attrs.field(init=False, default="")
@@ -59,6 +62,7 @@ class Control:
 
     def __attrs_post_init__(self) -> None:
         keep_records()
+        self._guard = OperationGuard(self.loader, "socket")
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> str:
         """Listen, on a background thread.
@@ -157,24 +161,40 @@ class Control:
 
             seconds, hertz = request.get("seconds", 1), request.get("hertz", 50)
             return attrs.asdict(sample_cpu(self.loader, float(seconds), float(hertz)))
+        names = [str(name) for name in request.get("photons", ())]
+        if ask == "reload" and "files" in request:  # and those that use them
+            found = [self.loader.photons_using(str(f)) for f in request["files"]]
+            names = [*dict.fromkeys([*names, *(n for of in found for n in of)])]
+            if not names:
+                return {"photons": []}
+        if ask in OPERATIONS:
+            held = self._hold(str(ask), names, request)
+            if held is not None:
+                return held
         if ask == "reload":
-            names = [str(name) for name in request.get("photons", ())]
-            if "files" in request:  # and those that use them
-                found = [self.loader.photons_using(str(f)) for f in request["files"]]
-                names = [*dict.fromkeys([*names, *(n for of in found for n in of)])]
-                if not names:
-                    return {"photons": []}
             answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
             return answer
         if ask == "log":
             return log_of(self.loader, str(request.get("photon") or ""))
         if ask in ("unload", "disable", "enable"):
-            names = [str(name) for name in request.get("photons", ())]
             changed: dict[str, Any] = self._runner.run(
                 lambda: self._switch(str(ask), names)
             )
             return changed
         return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
+
+    def _hold(
+        self, ask: str, names: list[str], request: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return what to answer to who may not do this yet; None where he may."""
+        answer = request.get("answer")
+        try:
+            challenge = self._guard.hold(
+                ask, names, answer if isinstance(answer, dict) else None
+            )
+        except LuminalError as error:
+            return {"photons": [], "problem": _plain(Problem.of(error, ask))}
+        return None if challenge is None else {"photons": [], "challenge": challenge}
 
     async def _switch(self, ask: str, names: list[str]) -> dict[str, Any]:
         """Unload, disable or enable photons, and report."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.store._atomic import read_private as read_private
+    from luminal.store._atomic import write_atomically as write_atomically
     from luminal.store._directories import state_directory as state_directory
     from luminal.store._sealed import SealedStore as SealedStore
     from luminal.store._sealed import cache_directory as cache_directory
@@ -21,6 +23,7 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_atomic": ("read_private", "write_atomically"),
         "_directories": ("state_directory",),
         "_sealed": (
             "SealedStore",

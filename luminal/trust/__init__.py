@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.trust._audit import AuditLog, AuditRow, describe
     from luminal.trust._bundle import (
         Bundle,
         Manifest,
@@ -50,6 +51,15 @@ if TYPE_CHECKING:
     )
     from luminal.trust._rules import CapabilityRules
     from luminal.trust._seal import host_key_path, is_sealed, seal, unseal, use_host_key
+    from luminal.trust._second_factor import (
+        FIDO_ORIGIN,
+        Challenge,
+        Factors,
+        SecondFactor,
+        Subject,
+        fido_server,
+        requires_fido_extra,
+    )
     from luminal.trust._settings import TrustSettings, known_kinds
     from luminal.trust._signatures import (
         HighestVersions,
@@ -64,12 +74,17 @@ if TYPE_CHECKING:
     from luminal.trust._vault import Vault
 
 __all__ = [
+    "FIDO_ORIGIN",
     "LOCK_NAME",
     "MOST_BYTES",
+    "AuditLog",
+    "AuditRow",
     "Bundle",
     "Capability",
     "CapabilityRules",
+    "Challenge",
     "Drift",
+    "Factors",
     "FileDigest",
     "HighestVersions",
     "Judge",
@@ -82,9 +97,11 @@ __all__ = [
     "Mode",
     "Profile",
     "Rotation",
+    "SecondFactor",
     "SecretKey",
     "Signature",
     "Status",
+    "Subject",
     "Tree",
     "TrustSettings",
     "Unit",
@@ -99,7 +116,9 @@ __all__ = [
     "changes_between",
     "check_member",
     "current_kill_list",
+    "describe",
     "drift",
+    "fido_server",
     "host_key_path",
     "installed_kill_list",
     "is_sealed",
@@ -114,6 +133,7 @@ __all__ = [
     "plain_name",
     "profile_of",
     "read_bundle",
+    "requires_fido_extra",
     "seal",
     "sign",
     "tree_of",
@@ -129,6 +149,11 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
+        "_audit": (
+            "AuditLog",
+            "AuditRow",
+            "describe",
+        ),
         "_bundle": (
             "Bundle",
             "Manifest",
@@ -186,6 +211,15 @@ __getattr__, __dir__ = lazy_attributes(
             "seal",
             "unseal",
             "use_host_key",
+        ),
+        "_second_factor": (
+            "Challenge",
+            "FIDO_ORIGIN",
+            "Factors",
+            "SecondFactor",
+            "Subject",
+            "fido_server",
+            "requires_fido_extra",
         ),
         "_settings": (
             "TrustSettings",

@@ -21,6 +21,7 @@ import attrs
 
 from luminal._plain import to_json
 from luminal.errors import LuminalError
+from luminal.managers import OperationGuard
 from luminal.managers.status import keep_records, report_of
 from luminal.metrics import create_app as create_metrics_app
 from luminal.reload import LoopRunner
@@ -115,6 +116,7 @@ def create_app(
         from starlette.routing import Route
 
     keep_records()
+    guard = OperationGuard(loader, "page")
 
     async def page(request: Any) -> HTMLResponse:
         # In a mounted application, `url_for` would search the routes of the host.
@@ -156,6 +158,9 @@ def create_app(
             return PlainTextResponse("no such action or photon\n", status_code=404)
 
         before = life.number
+        held = await run_in_threadpool(_held, guard, name, photon, request.headers)
+        if held is not None:
+            return PlainTextResponse(held[0], status_code=held[1])
 
         async def work() -> None:
             if name == "reload":
@@ -290,6 +295,25 @@ def _refused_action(headers: Any, token: str) -> str:
     if not hmac.compare_digest(given, token.encode()):
         return "the token is wrong; open the address that the host has printed"
     return ""
+
+
+def _held(
+    guard: OperationGuard, action: str, photon: str, headers: Any
+) -> tuple[str, int] | None:
+    """Return what to answer to who may not do this yet, and the status; else None."""
+    answer = None
+    if "x-luminal-nonce" in headers:
+        code = headers.get("x-luminal-code", "")
+        answer = {"nonce": headers["x-luminal-nonce"], "code": code}
+    try:
+        asked = guard.hold(action, [photon], answer)
+    except LuminalError as error:
+        return f"{error.what}: {error.why}", 403
+    if asked is None:
+        return None
+    if asked["kind"] != "totp":
+        return f"this host asks for a {asked['kind']}: use luminal in a terminal", 403
+    return to_json({"nonce": asked["nonce"], "seconds": asked["seconds"]}), 401
 
 
 def _host_of(header: str) -> str:

@@ -133,10 +133,18 @@
       message.textContent = `${photon}: ${act} …`;
       message.className = "";
       try {
-        const answer = await fetch(
-          `${actions}/${act}?photon=${encodeURIComponent(photon)}`,
-          { method: "POST", headers: { "X-Luminal-Token": token } },
-        );
+        const ask = (headers) =>
+          fetch(`${actions}/${act}?photon=${encodeURIComponent(photon)}`, {
+            method: "POST",
+            headers: { "X-Luminal-Token": token, ...headers },
+          });
+        let answer = await ask({});
+        if (answer.status === 401) {
+          // The host asks for a second factor.
+          const { nonce } = await answer.json();
+          const code = prompt(`Code to ${act} ${photon}:`) ?? "";
+          answer = await ask({ "X-Luminal-Nonce": nonce, "X-Luminal-Code": code });
+        }
         message.textContent = `${photon}: ${await answer.text()}`;
         message.className = answer.ok ? "good" : "bad";
       } catch (error) {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyotp
 import pytest
 
 from luminal.errors import LuminalError
 from luminal.managers import Loader
 from luminal.testing import Host
+from luminal.trust import AuditLog, Factors, TrustSettings
 from luminal.web import Server, create_app, render_page, serve, snapshot_of
 from tests.web.chrome import CHROMIUM, DRIVER, WHY_NOT, chrome
 from tests.web.conftest import GEO
@@ -46,6 +49,44 @@ def test_a_photon_is_reloaded_and_rolled_back(host: Host, server: Server) -> Non
     assert "is not valid Python" in text
     assert host.loader.photons["geo"].number == 4
     assert act("unload")[0] == act("reload", "nobody")[0] == 404
+
+
+def test_a_second_factor_is_asked_for_by_the_page(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = pyotp.random_base32()
+    path = str(tmp_path / "factor.json")
+    Factors(path, totp={"phone": secret}).write()
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
+    trust = TrustSettings(second_factor="totp", factor=path)
+    monkeypatch.setattr(loader, "_trust", trust)
+    with serve(loader, port=0, actions=True) as server:
+
+        def act(**more: str) -> tuple[int, str]:
+            where = "/actions/reload?photon=geo"
+            status, _, text = ask(server.url, where, "POST", **headers(server, **more))
+            return status, text
+
+        status, text = act()
+        assert status == 401
+        nonce = json.loads(text)["nonce"]
+        code = pyotp.TOTP(secret).now()
+        assert act(X_Luminal_Nonce="0" * 32, X_Luminal_Code=code)[0] == 403
+        assert act(X_Luminal_Nonce=nonce, X_Luminal_Code=code) == (
+            200,
+            "reloaded, generation 2",
+        )
+        assert act(X_Luminal_Nonce=nonce, X_Luminal_Code=code)[0] == 403
+    [row] = AuditLog().rows()
+    assert (row.operation, row.photons[0][0], row.by) == ("reload", "geo", "totp phone")
+    monkeypatch.setattr(loader, "_trust", TrustSettings(second_factor="key"))
+    with serve(loader, port=0, actions=True) as server:
+        status, _, text = ask(
+            server.url, "/actions/reload?photon=geo", "POST", **headers(server)
+        )
+        assert status == 403
+        assert "no second factor of the kind 'key'" in text
+        assert loader.photons["geo"].number == 2
 
 
 def test_without_the_token_nothing_is_changed(loader: Loader, server: Server) -> None:
