@@ -575,12 +575,16 @@ _STATES = {
     metavar="SECONDS",
     help="How long a photon's import may take.",
 )
+@click.option(
+    "--scan", is_flag=True, help="Show high scores of a scanner, see `luminal scan`."
+)
 @deny_option
 @discovery_options
 def check_command(
     options: DiscoveryOptions,
     strict: bool,
     timeout: float,
+    scan: bool,
     deny: tuple[str, ...],
     as_json: bool,
 ) -> Exit:
@@ -589,7 +593,9 @@ def check_command(
     Their modules are executed twice, as a reload would do, no photon is started, and
     all are unloaded again. The settings in pyproject.toml are checked as well. The
     photons of each PATH are checked; without PATH, the installed ones. What they
-    require is loaded as well.
+    require is loaded as well. With [tool.luminal.trust] scan = "warn" or "accept" they
+    are scanned as with --scan; with "accept" the exit code is 4 where a file has a high
+    score or was not scanned.
     """
     found = options.find()
     wanted = [
@@ -601,9 +607,13 @@ def check_command(
             print_json("check", Exit.NOTHING, photons=[])
         return Exit.NOTHING
     with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
-        report, repeated = _load(
-            _with_required(wanted, found), timeout, trust_settings(deny)
-        )
+        settings = trust_settings(deny)
+        scanned = None  # before anything of it runs
+        if scan or (settings is not None and settings.scan):
+            from luminal.cli._scan import Scan
+
+            scanned = Scan.of(wanted, settings)
+        report, repeated = _load(_with_required(wanted, found), timeout, settings)
     positions = {candidate.name: at for at, candidate in enumerate(wanted)}
     outcomes = [outcome for outcome in report if outcome.photon in positions]
     outcomes.sort(key=lambda outcome: positions[outcome.photon])
@@ -613,6 +623,8 @@ def check_command(
     }
     needed = dependents(found)
     code = Exit.REFUSED if strict and any(issues.values()) else Exit.FINE
+    if scanned is not None and scanned.settings.scan == "accept":
+        code = Exit.REFUSED if scanned.has_reported else code
     if any(outcome.result is OutcomeResult.FAILED for outcome in outcomes):
         code = Exit.FAILED
     if as_json:
@@ -626,6 +638,7 @@ def check_command(
                 "reload_safe": not issues[outcome.photon],
                 "reload_issues": issues[outcome.photon],
                 **_says(wanted[positions[outcome.photon]]),
+                **({"scan": scanned.to_json(outcome.photon)} if scanned else {}),
             }
             for outcome in outcomes
         ]
@@ -635,6 +648,8 @@ def check_command(
         for candidate in wanted:
             for line in _says_in_words(candidate, at_import=True):
                 print_message(f"{short(candidate.name)}: its text {clean(line)}")
+        if scanned is not None:
+            scanned.print_reported()
     exit_after_timeout(code)
     return code
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         profile_of,
     )
     from luminal.trust._rules import CapabilityRules
+    from luminal.trust._scan import FileScore, Rule, scan
     from luminal.trust._seal import host_key_path, is_sealed, seal, unseal, use_host_key
     from luminal.trust._second_factor import (
         FIDO_ORIGIN,
@@ -86,6 +87,7 @@ __all__ = [
     "Drift",
     "Factors",
     "FileDigest",
+    "FileScore",
     "HighestVersions",
     "Judge",
     "Kill",
@@ -97,6 +99,7 @@ __all__ = [
     "Mode",
     "Profile",
     "Rotation",
+    "Rule",
     "SecondFactor",
     "SecretKey",
     "Signature",
@@ -134,6 +137,7 @@ __all__ = [
     "profile_of",
     "read_bundle",
     "requires_fido_extra",
+    "scan",
     "seal",
     "sign",
     "tree_of",
@@ -205,6 +209,11 @@ __getattr__, __dir__ = lazy_attributes(
             "profile_of",
         ),
         "_rules": ("CapabilityRules",),
+        "_scan": (
+            "FileScore",
+            "Rule",
+            "scan",
+        ),
         "_seal": (
             "host_key_path",
             "is_sealed",

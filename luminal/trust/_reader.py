@@ -269,16 +269,21 @@ class Reader:
         for expression, found in zip(node.decorator_list, decorators, strict=True):
             self._call_values(found, [(made,)], expression)
 
-    def _call_special(self, made: Class) -> None:
-        """Read the special methods of a class that is used: any may be called."""
+    def _call_special(self, made: Class, *, but: str = "") -> None:
+        """Read the special methods of a class that is used: any may be called.
+
+        Args:
+            made: The class.
+            but: A method that is not called by this use.
+        """
         for name, values in list(made.scope.names.items()):
-            if name.startswith("__") and name.endswith("__"):
+            if name.startswith("__") and name.endswith("__") and name != but:
                 for value in values:
                     if type(value) is Function and not value.read:
                         self._run(value, [])
         for base in made.bases:
             if type(base) is Class:
-                self._call_special(base)
+                self._call_special(base, but=but)
 
     def _import_names(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -757,7 +762,7 @@ class Reader:
             elif type(target) is Function:
                 values = self._run(target, given, named)
             elif type(target) is Class:
-                self._call_special(target)
+                self._call_special(target, but="__call__")
                 for base in target.bases:
                     if type(base) is str and (kind := kind_of(base)):
                         self._note(kind, node, base)

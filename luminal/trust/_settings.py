@@ -77,9 +77,9 @@ class TrustSettings:
             rejected, until somebody accepts it.
         deny: Kinds that no photon may have; it is not loaded.
         accept: Name of a photon → kinds that it may have in spite of *ask* and *deny*.
-        scan: What a high score of the scanner does: ``warn`` or, in
-            ``luminal check --scan``, ``accept`` for a check that fails until the
-            photon is listed in *scanned*; empty for no scan.
+        scan: Whether ``luminal check`` scans: ``warn`` prints high scores, ``accept``
+            lets the check fail until the file is listed in *scanned*; empty for no
+            scan.
         scan_threshold: Score, from 0 to 1, from which on a file is reported.
         scanned: SHA-512 digests of files whose scores somebody has looked at.
         second_factor: What else than the socket or the token is asked of who unloads,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+
 from tests.cli.running import geo, running
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Said, Terminal
+from tests.trust.hostile import HOSTILE
 
 ASKS = "import os\nos.system('true')\n"
 
@@ -58,3 +62,31 @@ def test_a_watch_tells_what_is_new_and_asks(terminal: Terminal) -> None:
         terminal.write({"pyproject.toml": accepted})
         terminal.write({"photons/geo.py": f"{asking}# accepted\n"})
         assert host.until(event="swapped", photon="geo")["generation"] >= 3
+
+
+def test_scan_names_high_scores_and_what_was_not_scanned(
+    terminal: Terminal, golden: Callable[..., Said]
+) -> None:
+    terminal.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    terminal.write({"photons/geo.py": geo("one")})
+    assert golden("scan", "scan", "photons", "--no-installed").code == 0
+    assert golden("scan-json", "scan", "photons", "--no-installed", "--json").code == 0
+    hostile = f"import os\n{geo('one')}\n{HOSTILE['shell pipe']}".replace(
+        "os.system", "0 and os.system"
+    )
+    terminal.write({"photons/geo.py": hostile, "photons/bad.py": "x = ("})
+    said = terminal.luminal("scan", "photons")
+    assert said.code == 1, "not scanned is not clean"
+    assert "bad.py: not scanned: SyntaxError" in said.err
+    assert "geo.py: score 0." in said.err
+    terminal.write({"photons/bad.py": ""})
+    assert terminal.luminal("scan", "photons").code == 4
+    for setting, code in (("warn", 0), ("accept", 4)):
+        settings = f"[tool.luminal.trust]\nscan = '{setting}'\n"
+        terminal.write({"pyproject.toml": settings})
+        said = terminal.luminal("check", "photons")
+        assert (said.code, "geo.py: score 0." in said.err) == (code, True)
+    digest = hashlib.sha512(hostile.encode()).hexdigest()
+    terminal.write({"pyproject.toml": f"{settings}scanned = ['{digest}']\n"})
+    said = terminal.luminal("check", "photons")
+    assert (said.code, "geo.py: score 0." in said.err) == (0, False)

@@ -208,3 +208,9 @@ def test_no_text_raises(text: str) -> None:
 
 def test_every_kind_has_a_meaning() -> None:
     assert all(kind.meaning for kind in Kind)
+
+
+def test_an_object_that_can_be_called_is_not_called_where_it_is_made() -> None:
+    text = "import os\nclass C:\n    def __call__(self): os.system('')\n"
+    assert keys(f"{text}c = C()") == {"processes:function"}
+    assert keys(f"{text}C()()") == {"processes:import"}
