@@ -36,7 +36,9 @@ def examiner(
         if old is None and is_swap:  # a helper that the new code imports
             before = {}
         try:
-            found = rules.examine(new.unit, names, before, _files(new))
+            found = rules.examine(
+                new.unit, names, before, _files(new), is_accepted=_is_accepted(new)
+            )
         except PhotonCapabilityError as error:
             if error.file:
                 error.file = os.path.normpath(os.path.join(top, error.file))
@@ -53,6 +55,14 @@ def examiner(
         )
 
     return examine
+
+
+def _is_accepted(generation: Generation) -> bool:
+    """Whether a lock is in force, and somebody has accepted these files in it."""
+    verdict = getattr(generation, "verdict", None)
+    if verdict is None or verdict.is_first:
+        return False
+    return str(verdict.status) in ("pinned", "signed")
 
 
 def _directory_of(generation: Generation) -> str:

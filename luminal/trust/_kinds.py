@@ -30,7 +30,7 @@ class Kind(enum.StrEnum):
         return member
 
     NETWORK = "network", "opens sockets"
-    PROCESSES = "processes", "starts processes"
+    PROCESSES = "processes", "starts or signals processes"
     CODE = "code", "runs code that is made at run time"
     NATIVE = "native", "loads native code"
     WRITES = "writes", "writes files"

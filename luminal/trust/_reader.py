@@ -113,9 +113,15 @@ class Reader:
 
     def read(self) -> None:
         """Read everything: what runs at import first, then the other functions."""
+        programs = []
         for module in list(self._modules.values()):
-            self._import(module)
+            if module.path.rpartition("/")[2] == "__main__.py":
+                programs.append(module)  # an import does not run it, `python -m` does
+            else:
+                self._import(module)
         self._read_later()
+        for module in programs:
+            self._import(module, is_import=False)
         self._is_import = False
         at = 0
         while at < len(self._functions):  # reading some defines others
@@ -143,7 +149,7 @@ class Reader:
         )
         self._depth = depth
 
-    def _import(self, module: Module) -> None:
+    def _import(self, module: Module, *, is_import: bool = True) -> None:
         """Read the body of *module*, unless that has begun."""
         if module.path in self._begun or self._importing > _DEEPEST_IMPORT:
             return
@@ -152,7 +158,7 @@ class Reader:
         def read() -> None:
             self._module, self._scope, self._owner = module, module.scope, None
             self._returned = []
-            self._is_import = True
+            self._is_import = is_import
             self._body(module.body)
 
         self._importing += 1

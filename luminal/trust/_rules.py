@@ -14,7 +14,7 @@ from luminal.trust._settings import TrustSettings
 from luminal.trust._tree import tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["CapabilityRules"]
 
@@ -30,12 +30,9 @@ class CapabilityRules:
         settings: What is asked about, and what is refused. Their file is read again
             before something is rejected, so that who edits it need not restart the
             host; kinds that were denied stay so.
-        is_accepted: Whether somebody has accepted the files of a unit, by its name
-            and the digest of their tree: then nothing is asked.
     """
 
     settings: TrustSettings
-    is_accepted: Callable[[str, str], bool] | None = None
     # Unit → (digest of its files → profile), the newest at the end.
     _profiles: dict[str, dict[str, Profile]] = attrs.Factory(dict)
     # Unit and digest of its files: what was let pass in this process.
@@ -48,6 +45,8 @@ class CapabilityRules:
         names: Collection[str],
         old: Mapping[str, bytes] | None,
         new: Mapping[str, bytes],
+        *,
+        is_accepted: bool = False,
     ) -> tuple[Drift, ...]:
         """Return what *new* says that it does, and *old* did not say.
 
@@ -57,6 +56,8 @@ class CapabilityRules:
             old: The files of what serves; None at the first load, none in a mapping
                 for a helper that other code of a swap imports for the first time.
             new: The files that are about to run.
+            is_accepted: Whether somebody has accepted exactly these files, in a lock:
+                then nothing is asked.
 
         Raises:
             PhotonCapabilityError: It must not run; the first place is named.
@@ -68,14 +69,14 @@ class CapabilityRules:
             found = tuple(drift(self._profile(unit, old), profile))
         if key in self._passed:  # a roll-back to what ran
             return found
-        if self.is_accepted is not None and self.is_accepted(*key):
-            return found
         settings = self.settings
         if settings.file and self._refused(settings, names, profile, found):
             now = TrustSettings.read(settings.file)
             deny = tuple(dict.fromkeys((*now.deny, *settings.deny)))
             settings = self.settings = attrs.evolve(now, deny=deny, file=settings.file)
         refused = self._refused(settings, names, profile, found)
+        if refused is not None and refused[1] == "ask" and is_accepted:
+            refused = None
         if refused is not None:
             raise self._error(names, *refused)
         self._passed.add(key)

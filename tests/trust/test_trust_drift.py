@@ -9,6 +9,7 @@ import pytest
 import luminal
 from luminal.errors import PhotonCapabilityError, TrustSettingsError
 from luminal.model import EventKind
+from luminal.trust import CapabilityRules, TrustSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ async def test_what_is_asked_about_waits_for_the_setting(tmp_path: Path) -> None
     assert loader.hook.greet() == [1]
     error = caught.value
     assert (error.file, error.line) == (str(photon), 4)
-    assert error.what == "now starts processes at import, hello.py:4"
+    assert error.what == "now starts or signals processes at import, hello.py:4"
     assert 'Hello = ["processes"]' in str(error)
     assert loader.report.outcomes[-1].problem.code == "LUM134"
     with project.open("a") as file:
@@ -108,6 +109,19 @@ async def test_what_is_denied_is_not_loaded(tmp_path: Path) -> None:
     await (await loaded(photon, trust={"deny": ["unpickling:import"]})).unload_photon(
         "Hello"
     )
+
+
+def test_what_a_lock_has_accepted_is_told_and_not_asked_about() -> None:
+    rules = CapabilityRules(TrustSettings(ask=("network",), deny=("unpickling",)))
+    old = {"p.py": b""}
+    new = {"p.py": b"import socket\nsocket.socket()\n"}
+    with pytest.raises(PhotonCapabilityError):
+        rules.examine("p", ["p"], old, new)
+    [found] = rules.examine("p", ["p"], old, new, is_accepted=True)
+    assert found.kind == "network"
+    denied = {"p.py": b"import pickle\npickle.loads(b'')\n"}
+    with pytest.raises(PhotonCapabilityError, match="unpickles"):
+        rules.examine("p", ["p"], old, denied, is_accepted=True)
 
 
 def test_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:

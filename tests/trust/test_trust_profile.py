@@ -53,17 +53,17 @@ def test_a_change_is_named_with_its_place() -> None:
         (
             "import os\ndef f(): os.system('')",
             "import os\nos.system('')",
-            ["now starts processes at import, p.py:2"],
+            ["now starts or signals processes at import, p.py:2"],
         ),
         (
             "",
             "import os\ndef f(): os.system('')\nos.popen('')",
-            ["now starts processes at import, p.py:3"],
+            ["now starts or signals processes at import, p.py:3"],
         ),
         (
             "",
             "class P:\n def start(self):\n  self.context.process(['x'])",
-            ["now starts processes in a function, p.py:3"],
+            ["now starts or signals processes in a function, p.py:3"],
         ),
         ("", "x = (", ["now has a file that cannot be read, p.py: "]),
     ],
@@ -92,6 +92,14 @@ def test_what_does_not_run_at_an_import_here_is_left_out() -> None:
         assert keys(f"{start}if not {condition}:\n    os.system('')\n") == {
             "processes:import"
         }
+
+
+def test_a_program_of_a_package_is_not_run_by_its_import() -> None:
+    program = {"a.py": b"import os\ndef go():\n    os.system('')"}
+    program["__main__.py"] = b"from a import go\ngo()"
+    assert profile_of(program).keys == ("processes:function",)
+    program["b.py"] = b"import __main__"
+    assert profile_of(program).keys == ("processes:import",)
 
 
 def test_docstrings_annotations_and_harmless_use_of_a_name_show_nothing() -> None:
