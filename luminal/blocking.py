@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from luminal.lifecycle import Events, Handler
     from luminal.model import Report, SwapChanges
     from luminal.reload import Policy
+    from luminal.trust import TrustSettings
 
     Call = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -217,6 +218,16 @@ class Loader:
     def changes(self) -> tuple[SwapChanges, ...]:
         """Which files the latest 20 swaps have changed, oldest first."""
         return self.loader.changes
+
+    @property
+    def trust(self) -> TrustSettings | None:
+        """What the host looks at, asks about and refuses; None where nothing is set."""
+        return self.loader.trust
+
+    @property
+    def disabled_files(self) -> dict[str, str]:
+        """Name of each photon that `disable_photons` has unloaded → its file."""
+        return self.loader.disabled_files
 
     @property
     def disabled(self) -> tuple[str, ...]:

@@ -85,16 +85,16 @@ class OperationGuard:
         from luminal.trust import Subject, tree_of
 
         loader = self.loader
-        running = loader.photons
+        running, disabled = loader.photons, loader.disabled_files
         if not names:
-            names = loader.disabled if operation == "enable" else [*running]
+            names = [*(disabled if operation == "enable" else running)]
         found = []
         for name in sorted(set(names)):
             handler = running.get(name)
             if handler is None:
                 at_path = [h for h in running.values() if h.filepath == name]
                 handler = at_path[0] if at_path else None
-            file = handler.filepath if handler else loader.file_of_disabled(name)
+            file = handler.filepath if handler else disabled.get(name, "")
             if operation in _OF_FILES:
                 digest = tree_of(files_of(file)).digest if file else ""
             else:

@@ -693,9 +693,10 @@ class Loader:
         """Names of the photons that `disable_photons` has unloaded."""
         return tuple(self._disabled)
 
-    def file_of_disabled(self, name: str) -> str:
-        """Return the file of a photon that is disabled; empty where none is."""
-        return self._disabled[name][0] if name in self._disabled else ""
+    @property
+    def disabled_files(self) -> dict[str, str]:
+        """Name of each photon that `disable_photons` has unloaded → its file."""
+        return {name: file for name, (file, _) in [*self._disabled.items()]}
 
     async def disable_photons(
         self, photons: Iterable[Handler | Candidate | _Path]
