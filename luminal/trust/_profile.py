@@ -250,7 +250,8 @@ def _read(texts: dict[str, bytes]) -> tuple[list[Any], list[Any]]:
         if key not in first or place < first[key]:
             first[key] = place
 
-    reader = Reader(trees, note)
+    # Texts have one expression in some four bytes, and each is read once or twice.
+    reader = Reader(trees, note, 100_000 + 10 * sum(map(len, texts.values())))
     reader.read()
     unread |= dict.fromkeys(reader.too_deep, "too deep to read")
     rows = [[str(kind), when, *place] for (kind, when), place in first.items()]

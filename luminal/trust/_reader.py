@@ -57,6 +57,9 @@ _DEEPEST_CALL = 60
 _DEEPEST_IMPORT = 15
 """Modules that import each other and are followed; others are read by themselves."""
 
+_WORTH = 20
+"""Expressions that take as long as a function that is called."""
+
 _LARGEST_CONSTANT = 4096
 """Characters of a text that is put together from parts."""
 
@@ -85,13 +88,17 @@ class Reader:
         trees: Path of a file below the unit's directory → its syntax tree.
         note: Called with a kind, whether it is at import, the path, the line, and the
             name that shows it.
+        most: Expressions that are evaluated, those of functions as often as they are
+            called; what is left then is too deep as well.
     """
 
     def __init__(
         self,
         trees: Mapping[str, ast.Module],
         note: Callable[[Kind, bool, str, int, str], object],
+        most: int = 1_000_000,
     ) -> None:
+        self._left = most
         self._note_to = note
         self._modules = {
             path: Module(path, Scope(), _package_of(path), tree.body)
@@ -124,15 +131,17 @@ class Reader:
             self._import(module, is_import=False)
         self._is_import = False
         at = 0
-        while at < len(self._functions):  # reading some defines others
+        while at < len(self._functions) and self._left >= 0:  # some define others
             function = self._functions[at]
             at += 1
             if not function.read:
                 self._guarded(function.module, partial(self._run, function, []))
             self._read_later()
+        if self._left < 0:  # nobody knows what the rest says
+            self.too_deep.update(self._modules)
 
     def _read_later(self) -> None:
-        while self._later:
+        while self._later and self._left >= 0:
             function, arguments, self._is_import = self._later.pop()
             self._guarded(function.module, partial(self._run, function, arguments))
 
@@ -532,7 +541,8 @@ class Reader:
         """Read *node*, and return what it may stand for; empty where unknown."""
         handler = self._EXPRESSIONS.get(type(node))
         self._depth += 1
-        if self._depth > _DEEPEST:
+        self._left -= 1
+        if self._depth > _DEEPEST or self._left < 0:
             raise TooDeepError
         if handler is not None:
             values = handler(self, node)
@@ -850,6 +860,7 @@ class Reader:
             if len(self._later) < 10_000:
                 self._later.append((function, given, self._is_import))
             return ()
+        self._left -= _WORTH
         function.read[key] = ()
         node, scope = function.node, Scope(function.scope)
         scope.names.update(function.defaults)

@@ -160,6 +160,16 @@ def test_long_texts_that_are_not_deep_are_read() -> None:
     }
 
 
+def test_a_text_that_doubles_at_each_level_comes_to_an_end() -> None:
+    lines = []
+    for level in range(40):
+        lines.append(f"{' ' * level}def f{level}(x):")
+    lines.append(f"{' ' * 40}pass")
+    for level in reversed(range(40)):
+        lines += [f"{' ' * level}f{level}(lambda: {n})" for n in range(2)]
+    assert dict(of("\n".join(lines)).unread) == {"p.py": "too deep to read"}
+
+
 def test_files_that_are_no_text_are_named() -> None:
     profile = profile_of(
         {"a.so": b"", "b.pyc": b"", "__pycache__/c.pyc": b"", "d": b""}
