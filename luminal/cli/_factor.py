@@ -161,10 +161,11 @@ def factor_command(
     output: str | None,
     as_json: bool,
 ) -> Exit:
-    """Register what approves operations on running hosts: list, add, remove.
+    """Register what approves operations on running hosts.
 
-    `luminal factor add key NAME` makes a key, `add totp` a secret for an app with
-    codes, `add fido NAME` registers an authenticator. `remove NAME` takes it back.
+    ACTION is list, add or remove. `luminal factor add key NAME` makes a key, `add totp`
+    a secret for an app with codes, `add fido NAME` registers an authenticator. `remove
+    NAME` takes it back.
     Hosts ask for it with [tool.luminal.trust] second-factor = "key" (or "totp",
     "fido"). A host that runs sees the change at once.
     """

@@ -120,11 +120,12 @@ class Scan:
 def scan_command(
     options: DiscoveryOptions, threshold: float | None, as_json: bool
 ) -> Exit:
-    """Give the files of photons scores of a scanner that has learned hostile code.
+    """Give the files of photons scores of a scanner of hostile code.
 
-    Nothing is imported. A high score is a reason to read a file, and a low one is no
-    promise. The exit code is 4 where a file has a high score, and 1 where one was not
-    scanned. The scanner is the extra `luminal-photons[scan]`.
+    It has learned from hostile packages. Nothing is imported. A high score is a reason
+    to read a file, and a low one is no promise. The exit code is 4 where a file has a
+    high score, and 1 where one was not scanned. The scanner is the extra
+    `luminal-photons[scan]`.
     """
     found = options.find()
     if not found:
