@@ -86,7 +86,9 @@ def lock_command(
         raise click.UsageError(f"'lock {action}' {text}")
     typed = attrs.evolve(options, paths=_configured(context))
     project = _Project.open(frozen, must_exist=True)
-    project.found = find_units(project.judge, typed.find(), project.listed())
+    project.found = find_units(
+        project.judge, typed.find(), listed=project.judge.file.units.values()
+    )
     return _ACTIONS[action](project, names, as_json)
 
 
@@ -122,17 +124,6 @@ class _Project:
         modes += [Mode.FROZEN] if is_frozen else []
         strictest = max([Mode.OFF, *modes], key=lambda mode: mode.rank)
         return cls(Judge(path, strictest))
-
-    def listed(self) -> list[str]:
-        """Return the paths of the modules that the lock lists and that are there."""
-        base = os.path.dirname(self.judge.path)
-        units = self.judge.file.units.values()
-        paths = [
-            os.path.normpath(os.path.join(base, each.name))
-            for each in units
-            if each.source == "directory"
-        ]
-        return [path for path in paths if os.path.exists(path)]
 
     def named(self, names: Iterable[str]) -> list[FoundUnit]:
         """Return the units that are called so, or whose photons are.

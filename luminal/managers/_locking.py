@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from luminal.loading import Origin
     from luminal.model import Candidate
-    from luminal.trust import Judge, Unit
+    from luminal.trust import Judge, LockEntry, Unit
 
 __all__ = ["FoundUnit", "accept_units", "ask_hosts", "find_units"]
 
@@ -54,15 +54,19 @@ class FoundUnit:
 
 
 def find_units(
-    judge: Judge, candidates: Iterable[Candidate], paths: Iterable[str] = ()
+    judge: Judge,
+    candidates: Iterable[Candidate],
+    paths: Iterable[str] = (),
+    listed: Iterable[LockEntry] = (),
 ) -> list[FoundUnit]:
     """Return the units of photons, and all units at *paths*; nothing is executed.
 
     Args:
         judge: Of the project.
         candidates: The photons, as discovery has found them.
-        paths: Files, packages and directories of which each module is wanted, helpers
-            included.
+        paths: Files, and directories of photons of which all modules are wanted,
+            helpers included.
+        listed: What of the lock is wanted as well, where it is there.
     """
     photons: dict[str, list[str]] = {}
     bundles: dict[str, None] = {}
@@ -82,8 +86,19 @@ def find_units(
             origin = DistributionOrigin(module, path, candidate.metadata)
             places.setdefault(key, (origin, None))
     for each in paths:
-        for path in _modules_at(os.path.abspath(each)):
+        path = os.path.abspath(each)
+        if os.path.isdir(path):
+            for key, place in _units_in(path):
+                places.setdefault(key, place)
+        elif path.endswith(".py"):
             places.setdefault(path, _place_of(path))
+    base = os.path.dirname(judge.path)
+    for entry in listed:
+        path = os.path.normpath(os.path.join(base, entry.name))
+        is_package = entry.name.endswith("/")
+        key = os.path.join(path, "__init__.py") if is_package else path
+        if entry.source == "directory" and os.path.isfile(key):
+            places.setdefault(key, _place_of(key, is_package=is_package))
     found = [_find_bundle(path, tuple(photons[path])) for path in bundles]
     return found + [
         _find(judge, origin, location, tuple(photons.get(key, ())))
@@ -98,8 +113,11 @@ def _find_bundle(path: str, photons: tuple[str, ...]) -> FoundUnit:
         return FoundUnit(None, photons, path, Problem.of(error, "read"))
 
 
-def _place_of(path: str) -> tuple[Origin, ModuleLocation]:
-    is_package = os.path.basename(path) == "__init__.py"
+def _place_of(
+    path: str, *, is_package: bool | None = None
+) -> tuple[Origin, ModuleLocation]:
+    if is_package is None:
+        is_package = os.path.basename(path) == "__init__.py"
     directory = os.path.dirname(path)
     if is_package:
         directory = os.path.dirname(directory)
@@ -108,19 +126,25 @@ def _place_of(path: str) -> tuple[Origin, ModuleLocation]:
     return origin, ModuleLocation("package" if is_package else "module", path, name)
 
 
-def _modules_at(path: str) -> Iterator[str]:
-    """Yield the root modules of the units at *path*."""
-    if os.path.isfile(path):
-        if path.endswith(".py"):
-            yield path
-        return
-    init = os.path.join(path, "__init__.py")
-    if os.path.isfile(init):
-        yield init
-        return
-    for name in sorted(os.listdir(path)):
-        if name[0] != "." and name != "__pycache__":
-            yield from _modules_at(os.path.join(path, name))
+def _units_in(
+    directory: str,
+) -> Iterator[tuple[str, tuple[Origin, ModuleLocation]]]:
+    """Yield path and place of the root module of each unit in a directory of photons.
+
+    An ``__init__.py`` of the directory itself is one among them: Luminal imports the
+    others without it.
+    """
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        init = os.path.join(path, "__init__.py")
+        if name[0] == "." or name == "__pycache__":
+            continue
+        if os.path.isfile(init):
+            yield init, _place_of(init)
+        elif os.path.isdir(path):
+            yield from _units_in(path)
+        elif name.endswith(".py"):
+            yield path, _place_of(path, is_package=False)
 
 
 def _find(

@@ -270,7 +270,6 @@ class Judge:
 
     def _take(self, unit: Unit, verdict: Verdict) -> Verdict:
         """Write that *unit* was used for the first time."""
-        self.vault.keep(unit.files, unit.tree)
         try:
             self.accept(unit, is_first=True)
         except OSError as error:
@@ -297,6 +296,13 @@ class Judge:
         """
         from luminal.trust._joined import capabilities_of
 
+        if not unit.name.isprintable():
+            raise LockFileError(
+                f"cannot list {unit.name!a}",
+                file=self.path,
+                why="a name in it has characters that no text may have",
+                hint="rename the file",
+            )
         self.vault.keep(unit.files, unit.tree)
         capabilities = capabilities_of(unit.files)
 

@@ -136,3 +136,64 @@ async def test_owned_libraries_are_a_part_of_the_unit(case):
         report = await case.load(loader)
         assert "_owned/bridgelib/__init__.py" in str(report)
         assert not loader.photons
+
+
+async def test_a_compiled_module_runs_where_the_lock_lists_its_unit(case):
+    """One of Python's own stands for it."""
+    import _bisect
+    import shutil
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    file = getattr(_bisect, "__file__", None)
+    if file is None:
+        pytest.skip("it is built in here")
+    text = photon_text("calc", "1") + "from ._bisect import bisect_left\n"
+    case.write("calc/__init__.py", text)
+    native = case.photons / "calc" / f"_bisect{EXTENSION_SUFFIXES[0]}"
+    shutil.copy(file, native)
+    lock_all(case)
+    async with case.host() as loader:
+        await case.load(loader, case.photons)
+        assert loader.photons["calc"].generation.root.bisect_left([1, 2], 2) == 1
+    changed = native.read_bytes() + b"\0"
+    native.unlink()  # the process has the file mapped
+    native.write_bytes(changed)
+    async with case.host() as loader:
+        report = await case.load(loader, case.photons)
+        assert native.name in report.failed[0].problem.why
+
+
+async def test_the_status_is_shown_of_a_running_host(case):
+    from luminal.managers.status import status_of
+    from luminal.web import snapshot_of
+
+    case.write("calc.py", photon_text("calc", "1"))
+    async with case.host() as loader:
+        await case.load(loader, case.photons)
+        status = status_of(loader)
+        assert status["lock"] == {"path": str(case.lock.resolve()), "mode": "pin"}
+        assert status["photons"][0]["trust"] == "unpinned"
+        [photon] = snapshot_of(loader).photons
+        assert (photon.trust, photon.trust_why) == (
+            "unpinned",
+            "the lock does not list it",
+        )
+
+
+async def test_a_directory_with_an_init_of_its_own_is_no_package(case):
+    case.write("__init__.py", "VALUE = 1\n")
+    case.write("pack/__init__.py", photon_text("pack", "1"))
+    case.write("calc.py", "from . import VALUE\n" + photon_text("calc", "1"))
+    lock_all(case)
+    names = ["plugins/__init__.py", "plugins/calc.py", "plugins/pack/"]
+    assert list(case.units) == names
+    async with case.host(lock=case.lock) as loader:
+        from luminal.trust import Mode
+
+        loader.judge.mode = Mode.FROZEN
+        await case.load(loader, case.photons)
+        assert who(loader) == [("calc", "1"), ("pack", "1")]
+    case.write("__init__.py", "VALUE = 2\n")
+    async with case.host() as loader:
+        report = await case.load(loader, case.photons)
+        assert "plugins/__init__.py" in str(report)
