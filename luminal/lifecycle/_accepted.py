@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from luminal.discovery import discover
+from luminal.errors import PhotonTornError
 from luminal.loading import (
     DistributionOrigin,
     accepted_entry,
@@ -51,17 +52,23 @@ def use_accepted(judge: Judge, unit: Any, files: Pinned | None) -> Pinned | None
     if files is not None:
         unit_name, origin = unit.name, unit.origin
         location = files.locations.get(unit_name) or origin.find(unit_name)
-        if location is not None:
-            files = add_owned(unit_name, files, read_source)
-            files = with_snapshot(
-                judge, unit_name, origin, location, files, read_source
-            )
-        if entry is None or files.snapshot is None:
-            return files
-        asked = files.snapshot.unit
-        if asked.tree.digest == entry.tree:
-            return files
-        why = changes_between(judge.vault, entry, asked)
+        try:
+            if location is not None:
+                files = add_owned(unit_name, files, read_source)
+                files = with_snapshot(
+                    judge, unit_name, origin, location, files, read_source
+                )
+        except PhotonTornError as error:  # a file that is no module is missing
+            if entry is None:
+                raise
+            why = f"{error.file} {error.what}"
+        else:
+            if entry is None or files.snapshot is None:
+                return files
+            asked = files.snapshot.unit
+            if asked.tree.digest == entry.tree:
+                return files
+            why = changes_between(judge.vault, entry, asked)
     if entry is None:
         return files
     judge.vault.read(entry.tree)  # all of it is as it was accepted

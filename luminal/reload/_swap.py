@@ -184,6 +184,11 @@ def _updated(
     metadata: dict[str, Any] = {"checksum": checksum}
     if filepath != candidate.location and candidate.location:
         metadata["location"] = filepath
+    snapshot = chosen.generation.snapshot
+    if snapshot is not None and candidate.distribution and snapshot.unit.version:
+        # After a roll-back it is not the installed version.
+        metadata["version"] = snapshot.unit.version
+        metadata["origin"] = f"{candidate.distribution} {snapshot.unit.version}"
     for key in ("author", "version", "description"):
         value = attribute_of(chosen.obj, f"photon_{key}")
         if type(value) is str and not value:

@@ -107,6 +107,8 @@ async def test_the_first_use_is_pinned_and_a_change_is_refused_until_it_is_accep
         await loader.roll_back("geo")
         assert who(loader) == [("geo", "1.0")]
         assert "before" in loader.photons["geo"].verdict.why
+        assert loader.photons["geo"].candidate.version == "1.0"
+        assert loader.photons["geo"].candidate.origin == "geo 1.0"
 
 
 async def test_a_restart_after_an_upgrade_runs_the_accepted_version(case):
@@ -133,6 +135,12 @@ async def test_a_restart_after_an_upgrade_runs_the_accepted_version(case):
     # The same where the installed one cannot be loaded at all.
     put(case.site, "geo", "3.0", entries="geo = geo.gone:Geo")
     (case.site / "geo" / "__init__.py").unlink()
+    async with case.host() as loader:
+        await case.load(loader)
+        assert who(loader) == [("geo", "2.0")]
+    # And where a file that is no module is missing.
+    put(case.site, "geo", "2.0", files={"geo/__init__.py": "", "geo/data.txt": ""})
+    (case.site / "geo" / "data.txt").unlink()
     async with case.host() as loader:
         await case.load(loader)
         assert who(loader) == [("geo", "2.0")]
