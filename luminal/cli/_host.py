@@ -313,14 +313,17 @@ def _run(
     logging.getLogger("luminal.watch.notes").setLevel(logging.WARNING)
     # Only problems of the web server are of interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    from luminal.trust import open_judge
+    lock: Any = lock_setting()
+    if is_frozen:
+        from luminal.trust import open_judge
 
+        lock = open_judge(lock, "frozen")
     loader = Loader(
         settings=settings_file(),
         roots=options.roots,
         quarantine=quarantine,
         history=has_history,
-        lock=open_judge(lock_setting(), "frozen" if is_frozen else ""),
+        lock=lock,
         trust=trust_settings(deny),
     )
     reporter.loader, reporter.found = loader, found
