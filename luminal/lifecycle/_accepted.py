@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from luminal.discovery import discover
-from luminal.errors import PhotonTornError
+from luminal.errors import PhotonTornError, PhotonVerificationError
 from luminal.loading import (
     DistributionOrigin,
     accepted_entry,
@@ -21,13 +21,13 @@ from luminal.loading import (
     with_snapshot,
 )
 from luminal.model import Problem
-from luminal.trust import changes_between
+from luminal.trust import Status, bundle_unit, changes_between
 
 if TYPE_CHECKING:
     from luminal.loading import Pinned
-    from luminal.trust import Judge
+    from luminal.trust import Judge, LockEntry
 
-__all__ = ["use_accepted"]
+__all__ = ["use_accepted", "use_accepted_bundle"]
 
 
 def use_accepted(judge: Judge, unit: Any, files: Pinned | None) -> Pinned | None:
@@ -71,28 +71,57 @@ def use_accepted(judge: Judge, unit: Any, files: Pinned | None) -> Pinned | None
             why = changes_between(judge.vault, entry, asked)
     if entry is None:
         return files
+    return _become(judge, unit, entry, why) or files
+
+
+def use_accepted_bundle(judge: Judge, unit: Any) -> Pinned | None:
+    """Let a unit of a batch be the accepted version, where its bundle is another one.
+
+    The files of a bundle are those of a distribution, so it is loaded as one.
+
+    Args:
+        judge: Of the host.
+        unit: As for `use_accepted`.
+
+    Returns:
+        The files that are to be judged; None where the bundle is to be.
+
+    Raises:
+        PhotonVerificationError: What the vault has was changed; names the file.
+        LockFileError: The lock cannot be read.
+    """
+    try:
+        asked = bundle_unit(unit.candidates[0].location)
+    except (PhotonVerificationError, OSError):
+        return None  # to load it says why
+    if asked is None or judge.look(asked).status is not Status.MODIFIED:
+        return None
+    entry = accepted_entry(judge, asked.name)
+    if entry is None or entry.tree == asked.tree.digest:
+        return None
+    return _become(judge, unit, entry, changes_between(judge.vault, entry, asked))
+
+
+def _become(judge: Judge, unit: Any, entry: LockEntry, why: str) -> Pinned | None:
+    """Let *unit* be what the vault has; return its files, None where it has none."""
     judge.vault.read(entry.tree)  # all of it is as it was accepted
-    folder = judge.vault.folder(entry.tree)
-    found = discover(group=first.group, path=[folder, *sys.path], index=False)
+    folder, first = judge.vault.folder(entry.tree), unit.candidates[0]
+    group = first.group or "luminal.photons"
+    found = discover(group=group, path=[folder, *sys.path], index=False)
     wanted = {candidate.name for candidate in unit.candidates}
-    kept = [
-        candidate
-        for candidate in found
-        if candidate.distribution == first.distribution
-        and candidate.metadata.startswith(folder)
-    ]
-    kept = [candidate for candidate in kept if candidate.name in wanted] or kept
+    kept = [each for each in found if each.metadata.startswith(folder)]
+    kept = [each for each in kept if each.name in wanted] or kept
     if not kept:
-        return files
+        return None
     module = kept[0].target.partition(":")[0].strip()
     unit.origin = DistributionOrigin(module, kept[0].location, kept[0].metadata)
-    unit.name, unit.candidates = unit.origin.root[0], kept
+    unit.name, unit.candidates, unit.location = unit.origin.root[0], kept, None
     unit.kept = Problem(
         code="LUM109",
         phase="verify",
         what=f"runs version {entry.version or 'accepted'}, which was accepted",
         file=first.location,
-        why=f"the installed one was not accepted: {why}",
+        why=f"the present one was not accepted: {why}",
         hint=f"to run it: luminal lock accept {entry.name}",
     )
     return read_installed_files(unit.origin)

@@ -635,11 +635,15 @@ class BatchLoader:
         Raises:
             LuminalError: They cannot be read, or what discovery has found out.
         """
+        judge, files = self.world.judge, None
+        if judge is not None and unit.candidates[0].source is Source.BUNDLE:
+            from luminal.lifecycle._accepted import use_accepted_bundle
+
+            return use_accepted_bundle(judge, unit)
         is_new = unit.name not in self.world.generations
         if not isinstance(unit.origin, DistributionOrigin) or not is_new:
             return None
         _ = unit.origin.entry_points  # of this version; pip removes them
-        judge, files = self.world.judge, None
         error: LuminalError | None = None
         try:
             files = read_installed_files(unit.origin)
