@@ -169,7 +169,7 @@ def _identity(
     """Return name, source and version of a unit for the lock."""
     bundle = getattr(origin, "bundle", None)
     if bundle is not None:
-        return bundle.manifest.name, "bundle", bundle.manifest.version
+        return canonical(bundle.manifest.name), "bundle", bundle.manifest.version
     if isinstance(origin, DistributionOrigin):
         stem = os.path.splitext(os.path.basename(origin.metadata))[0]
         project, _, version = stem.rpartition("-")

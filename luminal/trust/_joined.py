@@ -58,6 +58,8 @@ def bundle_unit(path: str) -> Unit | None:
         PhotonVerificationError: It is no sound bundle.
         OSError: It cannot be read.
     """
+    from packaging.utils import canonicalize_name
+
     from luminal.trust._judge import Unit
     from luminal.trust._tree import tree_of
 
@@ -66,7 +68,7 @@ def bundle_unit(path: str) -> Unit | None:
         return None
     bundle = bundles.read_bundle(path)
     files, manifest = dict(bundle.files), bundle.manifest
-    name, version = manifest.name, manifest.version
+    name, version = canonicalize_name(manifest.name), manifest.version
     return Unit(name, "bundle", version, files, tree_of(files), bundle=bundle)
 
 
