@@ -819,6 +819,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def __contains__(self, handler: Handler) -> bool:
+        return handler in self._entries
+
     def all(self) -> dict[str, Handler]:
         """Return all Handlers by their photons' names, in the order of loading."""
         return {handler.name: handler for handler in list(self._by_name.values())}

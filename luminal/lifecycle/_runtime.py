@@ -683,8 +683,8 @@ class Runtime:
 
     def end_of(self, handler: Handler) -> str:
         """Return whether a photon ends because of a ``swap`` or an ``unload``."""
-        known = self.registry.get(handler.name) if self.registry is not None else None
-        return "unload" if known is handler else "swap"
+        is_old = self.registry is not None and handler not in self.registry
+        return "swap" if is_old else "unload"
 
     def emit(
         self,
