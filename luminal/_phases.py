@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from contextvars import Token
 
-__all__ = ["PHASES", "Stopwatch", "enter", "phase", "phases_so_far"]
+__all__ = ["PHASES", "Stopwatch", "enter", "is_measured", "phase", "phases_so_far"]
 
 PHASES: Final = (
     "discover",
@@ -86,6 +86,11 @@ def enter(phase: str) -> str:
     """Let the step that is under way, if any, be in *phase*; return the one before."""
     stopwatch = _current.get()
     return stopwatch.enter(phase) if stopwatch is not None else ""
+
+
+def is_measured() -> bool:
+    """Whether a step is under way, to which the phases belong that there are now."""
+    return _current.get() is not None
 
 
 def phases_so_far() -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._phases import phase
 from luminal.errors import (
     PhotonFinalizeError,
     PhotonNotInitializedError,
@@ -449,7 +450,8 @@ class Handler:
                 if self._runtime.unregister(self) and not force_stop:
                     await self._runtime.drain(self)
                 began = time.perf_counter()
-                problem = await self._end(force_stop)
+                with phase("finalize"):
+                    problem = await self._end(force_stop)
                 phases = {"finalize": time.perf_counter() - began}
             except BaseException as error:
                 # Cancelled: what it owns is ended all the same, and it is stopped.
@@ -475,7 +477,7 @@ class Handler:
         life.problem = problem
         self._go(step)
         if phases:
-            self._runtime.events.count_phases(self._runtime.end_of(self), phases)
+            self._runtime.count_end(self, phases)
         self._runtime.emit(
             kind, self, problem=problem, hooks=hooks, phases=phases or {}
         )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from luminal._phases import is_measured, phase
 from luminal._plain import class_name, static_of
 from luminal.discovery import fold, split_requirement
 from luminal.errors import (
@@ -659,8 +660,9 @@ class Runtime:
         if not plugins.in_flight(handler.instance):
             return
         began = time.monotonic()
-        await reach_loop()
-        is_idle = await plugins.wait_idle(handler.instance, limit, with_loop=True)
+        with phase("drain"):
+            await reach_loop()
+            is_idle = await plugins.wait_idle(handler.instance, limit, with_loop=True)
         self.drained(handler, time.monotonic() - began, is_idle=is_idle)
 
     def drained(self, handler: Handler, seconds: float, *, is_idle: bool) -> None:
@@ -676,15 +678,17 @@ class Runtime:
             # It is finalized next: no call may be led to it after that.
             self.plugins.abandon(handler.instance)
         phases = {"drain": seconds}
-        self.events.count_phases(self.end_of(handler), phases)
+        self.count_end(handler, phases)
         self.emit(
             EventKind.DRAINED, handler, seconds=seconds, problem=problem, phases=phases
         )
 
-    def end_of(self, handler: Handler) -> str:
-        """Return whether a photon ends because of a ``swap`` or an ``unload``."""
+    def count_end(self, handler: Handler, phases: Mapping[str, float]) -> None:
+        """Count phases of the end of a photon, because of a swap or an unload."""
+        if is_measured():  # an exclusive photon ends before the swap, and as part of it
+            return
         is_old = self.registry is not None and handler not in self.registry
-        return "swap" if is_old else "unload"
+        self.events.count_phases("swap" if is_old else "unload", phases)
 
     def emit(
         self,

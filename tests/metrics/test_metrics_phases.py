@@ -38,6 +38,7 @@ class Photon(IPhoton):
         return VALUE
 """
 LOADED = {"read", "hash", "compile", "execute"}
+PLAIN = GEO.replace("from .helper import VALUE", "import sys\nVALUE = 1")
 
 
 class Specification:
@@ -113,6 +114,20 @@ def test_the_totals_count_each_step_once() -> None:
     assert 'luminal_drain_seconds_count{host=""} 4' in text
 
 
+def test_the_end_of_an_exclusive_photon_is_a_part_of_its_swap() -> None:
+    with Host() as host:
+        exclusive = PLAIN + "    photon_exclusive = True\n"
+        host.write("geo.py", exclusive)
+        host.run()
+        host.write("geo.py", exclusive + "    A = 1\n")
+        host.reload("geo")
+        swapped = last(host, EventKind.SWAPPED)
+        assert swapped.phases.keys() == LOADED | {"start", "commit", "finalize"}
+        counts = steps(host.loader)
+        assert counts["swap", "finalize"] == 1
+        assert ("unload", "finalize") not in counts
+
+
 def test_a_rejected_swap_says_how_far_it_came() -> None:
     with Host() as host:
         host.write("geo.py", GEO.replace("from .helper import VALUE", ""))
@@ -180,9 +195,6 @@ def test_a_clock_that_jumps_back_makes_no_negative_time(
         assert all(s >= 0 for e in host.events for s in (e.seconds, *e.phases.values()))
         numbers = snapshot(host.loader)
         assert all(row.seconds >= 0 for row in (*numbers.hooks, *numbers.phases))
-
-
-PLAIN = GEO.replace("from .helper import VALUE", "import sys\nVALUE = 1")
 
 
 def test_what_is_left_of_old_code_is_counted() -> None:
