@@ -50,7 +50,7 @@ def trace_opentelemetry(
         host: Its name, where several hosts are traced.
 
     Returns:
-        A function without arguments that ends this.
+        A function without arguments that ends this. What still waits is dropped.
 
     Raises:
         MissingExtraError: The API of OpenTelemetry is not installed.
