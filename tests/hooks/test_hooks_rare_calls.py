@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import sys
 import threading
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from luminal import _syntax
 from luminal.hooks import PluginManager, _compile
 from luminal.interfaces import hookimpl, hookspec
 from tests.waiting import DEADLINE
@@ -184,14 +184,14 @@ def test_a_call_does_not_fail_where_threads_disturb_each_other_s_parsing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """CPython 3.11 raises `SystemError` then; the code is compiled all the same."""
-    parse, failures = ast.parse, [SystemError("recursion depth mismatch")] * 3
+    failures = [SystemError("recursion depth mismatch")] * 3
 
-    def disturbed(source: str) -> ast.Module:
+    def disturbed(*given: Any, **options: Any) -> Any:
         if failures:
             raise failures.pop()
-        return parse(source)
+        return compile(*given, **options)
 
-    monkeypatch.setattr(_compile.ast, "parse", disturbed)
+    monkeypatch.setattr(_syntax, "compile", disturbed, raising=False)
     monkeypatch.setattr(_compile, "_cache", {})
     pm = PluginManager("luminal")
     pm.add_hookspecs(Specs)
