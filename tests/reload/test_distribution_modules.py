@@ -197,3 +197,40 @@ async def test_what_could_not_be_loaded_comes_when_it_can(make_host, site):
         assert len(host.happened(EventKind.REJECTED, "delta")) == 1
         await host.roll_back("alpha")
         assert host.answers() == [("alpha", 1)]
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+async def test_an_editable_installation_is_one_unit_as_well(
+    make_host, site, tmp_path, is_together
+):
+    """It has no list of its modules: its entry points name them."""
+    project = tmp_path / "project"
+    project.mkdir()
+
+    def edit(number):
+        for name, other in (("alpha", "beta"), ("beta", "alpha")):
+            text = BETA.replace("beta", name).replace("from {helper} import N", "")
+            text = f"N = {number}\n{text.format(end='')}"
+            (project / f"{name}.py").write_text(
+                text.replace(", N", f", N, __import__({other!r}).N")
+            )
+
+    edit(1)
+    (site / "project.pth").write_text(f"{project}\n")
+    sys.path.insert(1, str(project))  # as `site` does at the start
+    entries = "alpha = alpha:Beta\nbeta = beta:Beta"
+    put(site, "several", "1.0", files={"project.pth": f"{project}\n"}, entries=entries)
+    try:
+        async with make_host() as host:
+            found = discover(path=[site], index=False)
+            for batch in [found] if is_together else [found[:1], found[1:]]:
+                await host.load(batch)
+            await host.start()
+            assert len({h.generation for h in host.photons.values()}) == 1
+            await host.watch_distributions()
+            for number in (2, 3):
+                edit(number)
+                now = [("alpha", number, number), ("beta", number, number)]
+                await host.until(lambda n=now: sorted(host.answers()) == n)
+    finally:
+        sys.path.remove(str(project))
