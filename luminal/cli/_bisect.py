@@ -6,6 +6,7 @@ own, so that a crash, a hang or an exit of the interpreter is a failure like any
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from luminal.cli._output import (
 from luminal.discovery.lint import dependencies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from luminal.cli._options import DiscoveryOptions
     from luminal.model import Candidate
@@ -93,28 +94,27 @@ class _Trial:
     def _run(self, without: Sequence[str]) -> tuple[int, str]:
         environment = {**os.environ, "LUMINAL_WITHOUT": " ".join(without)}
         command: str | list[str] = self.shell or self._own_command(without)
+        process: subprocess.Popen[bytes] | None = None
         # A file, as what the command leaves running would keep a pipe open.
-        with (
-            tempfile.TemporaryFile() as output,
-            subprocess.Popen(  # noqa: S603 - the user's own command
-                command,
-                shell=bool(self.shell),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            ) as process,
-        ):
+        with tempfile.TemporaryFile() as output:
             try:
+                with _uninterrupted():
+                    process = subprocess.Popen(  # noqa: S603 - the user's own command
+                        command,
+                        shell=bool(self.shell),
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
                 code = process.wait(self.timeout)
             except subprocess.TimeoutExpired:
-                _end(process)  # with what a shell has started
                 code = _TIMED_OUT
-            except BaseException:  # Ctrl-C, which does not reach another session
-                _end(process)
-                process.wait()
-                raise
+            finally:  # also at Ctrl-C, which does not reach another session
+                if process is not None and process.poll() is None:
+                    _end(process)  # with what a shell has started
+                    process.wait()
             output.seek(0)
             return code, output.read().decode(errors="replace")
 
@@ -128,6 +128,19 @@ class _Trial:
         for option, values in (("--roots", options.roots), ("--without", without)):
             words += [word for value in values for word in (option, value)]
         return [*words, "--", *options.paths]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: a process that begins in the block is known at its end."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
