@@ -137,6 +137,8 @@ class _Hooks(SimpleNamespace):
     __slots__ = ("specs_",)
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name == "specs_":  # of an object that is being copied
+            raise AttributeError(name)
         text = f"{self.specs_.__qualname__} specifies no hook {name!r}"
         raise AttributeError(text + did_you_mean(name, vars(self), "; "))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -41,6 +42,7 @@ def test_a_misspelt_photon_hook_argument_or_file(tmp_path: Path) -> None:
             AttributeError, match="Specs specifies no hook 'loacte'; did"
         ):
             hooks.loacte(address="")
+        assert copy.copy(hooks).locate(address="") == ["SE"]
         with pytest.raises(PhotonNotFoundError, match=r"did you mean '.*/geo.py'"):
             host.call(host.loader.load_photon(Path(host.path, "goe.py")))
         host.edit("geo.py", GEO.replace("address)", "adress)"))
