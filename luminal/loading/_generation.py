@@ -82,14 +82,15 @@ class Host(Protocol):
         """The directories whose modules are the photons' own."""
 
     def provide(
-        self, unit: str, origin: Origin, *, ahead: Mapping[str, Pinned] | None = None
+        self, unit: str, origin: Origin, *, user: Generation | None = None
     ) -> Generation:
         """Return the generation of *unit* from which this one is to import.
 
         Args:
             unit: Its full name.
             origin: Where its modules are looked for.
-            ahead: Unit → the files that it is to be made of, where it does not serve.
+            user: The one that is to import from it. Where it does not serve yet, it is
+                made of what was read ahead for that one.
         """
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
@@ -377,7 +378,10 @@ class Generation:
             self.need(location.unit)
         # Without the lock: the other unit may be importing from this one.
         origin = self._origin_of(fullname)
-        other = self.host.provide(location.unit, origin, ahead=self.late_units)
+        host: Host | None = None
+        while host is not self.host:  # else it was replaced meanwhile
+            host = self.host
+            other = host.provide(location.unit, origin, user=self)
         module = other.require(fullname)
         self._foreign[fullname] = other
         if fullname == location.unit:

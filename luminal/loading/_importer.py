@@ -498,8 +498,7 @@ class _LateLoader:
         if not unit:
             return self.resolver.share(spec.name, self.origin)
         importer = importing_generation()
-        ahead = importer.late_units if importer is not None else None
-        generation = self.resolver.provide(unit, self.origin, ahead=ahead)
+        generation = self.resolver.provide(unit, self.origin, user=importer)
         if importer is not None and importer is not generation:
             importer.need(unit)
         return generation.require(spec.name)

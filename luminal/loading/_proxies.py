@@ -61,7 +61,11 @@ def is_inside(stage: Stage) -> bool:
     if attempt is not None and not attempt.stage.is_over:
         return attempt.stage is stage
     generation = importing_generation()
-    return generation is not None and getattr(generation.host, "stage", None) is stage
+    if generation is None:
+        return False
+    # In the middle of the commit it serves already, and proxies do not know that yet.
+    is_ready = stage.ready.get(generation.unit) is generation
+    return is_ready or getattr(generation.host, "stage", None) is stage
 
 
 class ModuleProxy(ModuleType):

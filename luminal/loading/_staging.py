@@ -22,6 +22,7 @@ from luminal.loading._importer import (
     add_to_finder,
     current_attempt,
     importing_generation,
+    is_superseded,
     remove_from_finder,
     staging_context,
     taken,
@@ -135,7 +136,7 @@ class Attempt:
         origin: Origin,
         location: ModuleLocation | None = None,
         *,
-        ahead: Mapping[str, Pinned] | None = None,  # noqa: ARG002 - of earlier code
+        user: Generation | None = None,  # noqa: ARG002 - the protocol's
     ) -> Generation:
         """Return the generation of *unit* for new code; it is staged if need be.
 
@@ -764,11 +765,20 @@ class Stage:
             found = self._directories[path] = Directory.of(path)
         return found
 
-    def commit(self) -> None:
-        """Let all that is ready serve from now on."""
+    def commit(self, user: Generation | None = None) -> None:
+        """Let all that is ready serve from now on.
+
+        Args:
+            user: The code that it was staged for. Where that serves no more, all of it
+                is discarded: what serves now may have another text.
+        """
         with self.committing() as store:
-            store()
-            self.forget()
+            is_wanted = user is None or not is_superseded(user)
+            if is_wanted:
+                store()
+                self.forget()
+        if not is_wanted:
+            self.discard()
 
     def committing(self) -> AbstractContextManager[Callable[[], None]]:
         """Prepare what `commit` does, but for `forget`; see `World.accepting`."""

@@ -74,7 +74,7 @@ class Superseded:
         self,
         unit: str,
         origin: Origin,
-        ahead: Mapping[str, Pinned] | None = None,  # noqa: ARG002 - the protocol's
+        user: Generation | None = None,  # noqa: ARG002 - the protocol's
     ) -> Generation:
         """Return the generation of *unit* that belongs to this one."""
         with self._lock:

@@ -369,19 +369,23 @@ class World:
         return public_namespace(fullname, origin)
 
     def provide(
-        self, unit: str, origin: Origin, *, ahead: Mapping[str, Pinned] | None = None
+        self, unit: str, origin: Origin, *, user: Generation | None = None
     ) -> Generation:
-        """Return the serving generation of *unit*; where there is none, load it."""
+        """Return the serving generation of *unit*; where there is none, load it.
+
+        It does not serve where *user* has been replaced meanwhile.
+        """
         generation = self.generations.get(unit)
         if generation is not None:
             return generation
         from luminal.loading._staging import Stage
 
         with self.lock:
-            stage = Stage(self, pinned=dict(ahead or {}))
+            ahead = user.late_units if user is not None else {}
+            stage = Stage(self, pinned=dict(ahead))
             with stage.attempt() as attempt:
                 generation = attempt.provide(unit, origin)
-            stage.commit()
+            stage.commit(user)
         return generation
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:

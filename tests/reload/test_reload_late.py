@@ -15,6 +15,7 @@ import pytest
 from luminal import discover
 from luminal.model import EventKind
 from tests.reload.conftest import call_across, grow_old
+from tests.waiting import DEADLINE
 
 HEAD = """
 from luminal import IPhoton, hookimpl
@@ -547,3 +548,36 @@ async def test_a_call_imports_late_for_the_first_time_while_the_next_one_is_stag
         assert answers == [(1, 1)]
         assert host.answers() == [(2, 2)]
         assert a.number == 2
+
+
+async def test_a_helper_is_imported_for_the_first_time_during_the_swap(
+    make_host, photons
+):
+    """The old call gets the old helper, and no later call does."""
+    host_module = types.ModuleType("luminal_test_late_host")
+    begun, go_on = threading.Event(), threading.Event()
+    host_module.pause = lambda: (begun.set(), go_on.wait(DEADLINE))
+    sys.modules[host_module.__name__] = host_module
+    text = f"import {host_module.__name__}\n{{}}\nL = {{}}\n"
+    path = photon(photons, 1, name="p.py")
+    photons.write("late.py", text.format(f"{host_module.__name__}.pause()", 1))
+    try:
+        async with make_host() as host:
+            (p,) = await host.run(path)
+            with ThreadPoolExecutor(1) as pool:
+                old = pool.submit(host.answers)
+                try:
+                    assert begun.wait(DEADLINE)
+                    photon(photons, 2, name="p.py")
+                    photons.write("late.py", text.format("", 2))
+                    await host.reload_photon(p)
+                finally:
+                    go_on.set()
+                assert old.result() == [(1, 1)]
+            assert host.answers() == [(2, 2)]
+            photon(photons, 3, name="p.py")
+            photons.write("late.py", text.format("", 3))
+            await host.reload_photon(p)
+            assert host.answers() == [(3, 3)]
+    finally:
+        del sys.modules[host_module.__name__]
