@@ -190,7 +190,12 @@ class Alive:
 
 
 class Levels:
-    """What the process uses, after the first swaps and at the end."""
+    """What the process uses, after the first swaps and at the end.
+
+    Python takes memory from the system by the megabyte, and gives a piece back when
+    nothing is left in it. So what the process holds grows by steps. Whether something
+    is kept shows in the number of blocks that are in use.
+    """
 
     def __init__(self) -> None:
         self.base = self._now()
@@ -203,6 +208,7 @@ class Levels:
             pages = int(stream.read().split()[1])
         return {
             "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+            "blocks": sys.getallocatedblocks(),
             "threads": threading.active_count(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "modules": len(sys.modules),
@@ -217,7 +223,7 @@ class Levels:
         now, last = self._now(), swaps - self.at
         grown = (now["memory"] - self.base["memory"]) / 1024
         print(f"memory: {grown / last:+.3f} KB a swap over the last {last}")
-        for name in ("threads", "descriptors", "modules"):
+        for name in ("blocks", "threads", "descriptors", "modules"):
             print(f"{name}: {self.base[name]} -> {now[name]}")
 
 
