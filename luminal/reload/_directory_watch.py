@@ -749,7 +749,7 @@ class DirectoryWatch:
         finally:  # what has failed is tried again, and finds that it was replaced
             await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
-        return is_new or is_loaded
+        return is_new or is_loaded or bool(moved)
 
     def _take_texts(self, same: Sequence[SameCode], reported: AbstractSet[str]) -> None:
         """Go on with other texts of the code that runs: nothing is started.
