@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import LockFileError, did_you_mean
+from luminal.errors import LockFileError, PhotonVerificationError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -246,8 +246,7 @@ class _Reader:
             raise _refusal(self.path, self._line("mode"), why)
         threshold = self._of(table, "threshold", int, "") if "threshold" in table else 0
         keys = self._of(table, "keys", dict, "") if "keys" in table else {}
-        for key in keys:
-            self._of(keys, key, str, "keys")
+        self._check_keys(keys)
         units = self._of(table, "units", dict, "") if "units" in table else {}
         entries = {
             name: self._entry(name, self._of(units, name, dict, "units"))
@@ -255,6 +254,26 @@ class _Reader:
         }
         head = "".join(f"{line}\n" for line in self._head())
         return LockFile(self.path, Mode(mode), entries, threshold, keys, head or _HEAD)
+
+    def _check_keys(self, keys: Mapping[str, Any]) -> None:
+        """Refuse keys that nobody should trust, and two names of one key."""
+        names: dict[str, str] = {}
+        for name in keys:
+            text = self._of(keys, name, str, "keys")
+            from luminal.trust._keys import normal_key
+
+            try:
+                key = normal_key(text)
+            except PhotonVerificationError as error:
+                why = f"{error.what}: {error.why}"
+                hint = error.hint or ""
+                raise _refusal(self.path, self._line(name, "keys"), why, hint) from None
+            other = names.setdefault(key, name)
+            if other != name:
+                why = f"{other!r} and {name!r} are the same key, which counts once"
+                raise _refusal(
+                    self.path, self._line(name, "keys"), why, "give each person a key"
+                )
 
     def _head(self) -> Iterator[str]:
         for line in self.lines:

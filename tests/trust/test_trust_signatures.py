@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from luminal.errors import PhotonVerificationError
+from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.trust import (
     HighestVersions,
     Kill,
     KillList,
+    LockFile,
     Rotation,
     SecretKey,
     Signature,
@@ -321,3 +322,21 @@ def test_fields_of_a_later_luminal_are_ignored_and_signed(tmp_path):
     changed = later.data().replace(b'"since":3', b'"since":4')
     with pytest.raises(PhotonVerificationError, match="0 of 2"):
         KillList.read(changed).verify(TRUSTED, 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ({"anna": "0" * 63 + "g"}, "64 hexadecimal digits"),
+        ({"anna": BAD_KEYS["small order"][0]}, "small order"),
+        ({"anna": BAD_KEYS["non-canonical"][3]}, "canonical"),
+        ({"anna": ANNA.public, "eve": ANNA.public.upper()}, "same key"),
+    ],
+)
+def test_a_lock_refuses_keys_that_nobody_should_trust(tmp_path, keys, word):
+    rows = "".join(f'{name} = "{key}"\n' for name, key in keys.items())
+    path = tmp_path / "luminal.lock"
+    path.write_text(f'version = 1\nmode = "signed"\nthreshold = 1\n\n[keys]\n{rows}')
+    with pytest.raises(LockFileError, match=word) as refused:
+        LockFile.read(str(path))
+    assert refused.value.line == 5 + len(keys)
