@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonStateError
-from luminal.supervise import _patches
+from luminal.supervise import _entries, _ownership, _patches
 from luminal.supervise._entries import Entries, put_entry
 from luminal.supervise._halting import Leftover
 from luminal.supervise._ownership import (
@@ -69,6 +69,10 @@ _logger = logging.getLogger("luminal.supervise")
 # thread, started at the first need and ended with the last scope that used it.
 # The lock guards the three below.
 _lock = threading.Lock()
+_locks: Any = (_lock, _patches._lock, _ownership._lock, _entries._lock)
+if hasattr(os, "register_at_fork"):  # a thread may hold them that the child has not
+    for _each in _locks:
+        os.register_at_fork(after_in_child=_each._at_fork_reinit)  # noqa: SLF001
 _loop: asyncio.AbstractEventLoop | None = None
 _borrowers = 0
 _process = 0

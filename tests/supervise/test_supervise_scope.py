@@ -11,6 +11,7 @@ import gc
 import logging
 import multiprocessing
 import multiprocessing.pool
+import os
 import signal
 import subprocess
 import sys
@@ -528,3 +529,31 @@ def test_a_thread_may_start_something_when_it_is_asked_whether_it_lives():
     stop.set()
     closing.join(DEADLINE)
     assert not closing.is_alive()
+
+
+FORKS = """
+import os, signal, threading
+from luminal.supervise import Scope
+
+def churn():
+    while True:
+        Scope("parent").close_empty()
+
+for _ in range(2):
+    threading.Thread(target=churn, daemon=True).start()
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        Scope("child").close_empty()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_was_forked_amid_a_reload_has_scopes_of_its_own():
+    """Whatever another thread was holding at that moment."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKS]
+    subprocess.run(command, check=True, timeout=DEADLINE)
