@@ -64,10 +64,11 @@ _UNITS = ("list", "check")
 def lock_command(
     options: DiscoveryOptions, mode: str | None, frozen: bool, as_json: bool
 ) -> Exit:
-    """Write luminal.lock: which photons may run, by the digests of their files.
+    """Write, check and change luminal.lock: which photons may run.
 
-    `luminal lock [DIR]...` adds the installed photons, and all modules of each DIR.
-    What is there already stays as it is.
+    They are known by the digests of their files. `luminal lock [DIR]...` adds the
+    installed photons, and all modules of each DIR. What is there already stays as it
+    is.
 
     `luminal lock list` shows what is pinned, `luminal lock check` what would be refused
     (exit code 4). `luminal lock diff NAME` shows what has changed of a photon,

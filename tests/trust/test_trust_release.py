@@ -147,11 +147,10 @@ async def test_a_lock_pins_bundles_at_first_use(place):
         assert answers(loader) == ["1.0"]
     put(place, "2.0", signers=())
     async with Loader(lock=place / "luminal.lock") as loader:
-        handlers = await loader.load_photons(place / "photons")
-        await handlers.start()
+        await (await loader.load_photons(place / "photons")).start()
         assert answers(loader) == ["1.0"]  # from the vault
         [warning] = loader.report.outcomes[0].warnings
-        assert "luminal lock accept weather" in warning.hint
+        assert "luminal lock accept weather" in warning.hint + warning.why
 
 
 def test_a_kill_list_is_whole_json(place):
