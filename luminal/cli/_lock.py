@@ -365,7 +365,7 @@ def _accept(project: _Project, names: Sequence[str], as_json: bool) -> Exit:
         for row in rows:
             version = f" {row['version']}" if row["version"] else ""
             print_message(f"accepted {clean(row['unit'])}{version}")
-    swapped = ask_hosts(judge, chosen)
+    swapped = ask_hosts(judge, chosen, _approve)
     failed = [row for row in swapped if row["problem"]]
     code = Exit.REFUSED if failed else Exit.FINE
     if as_json:
@@ -380,6 +380,12 @@ def _accept(project: _Project, names: Sequence[str], as_json: bool) -> Exit:
     for row in failed:
         print_problem(row["photon"], Problem(**row["problem"]))
     return code
+
+
+def _approve(challenge: dict[str, Any]) -> dict[str, Any]:
+    from luminal.cli._factor import answer_challenge
+
+    return answer_challenge(challenge)
 
 
 _ACTIONS: dict[str, Callable[[_Project, Sequence[str], bool], Exit]] = {

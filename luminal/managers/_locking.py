@@ -27,7 +27,7 @@ from luminal.model import Problem, Source
 from luminal.trust import bundle_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from luminal.loading import Origin
     from luminal.model import Candidate
@@ -187,12 +187,18 @@ def accept_units(judge: Judge, units: Iterable[Unit]) -> None:
         judge.accept(unit)
 
 
-def ask_hosts(judge: Judge, accepted: Iterable[FoundUnit]) -> list[dict[str, Any]]:
+def ask_hosts(
+    judge: Judge,
+    accepted: Iterable[FoundUnit],
+    approve: Callable[[dict[str, Any]], dict[str, Any]],
+) -> list[dict[str, Any]]:
     """Ask the running hosts with this lock to swap units in; return their rows.
 
     Args:
         judge: Of the project.
         accepted: The units. Of a helper, the photons that use it are swapped.
+        approve: Called with the challenge of a host that asks for a second factor;
+            returns the answer.
     """
     units, rows = list(accepted), []
     names = {name for unit in units for name in unit.photons}
@@ -203,9 +209,22 @@ def ask_hosts(judge: Judge, accepted: Iterable[FoundUnit]) -> list[dict[str, Any
             if (status.get("lock") or {}).get("path") != os.path.realpath(judge.path):
                 continue
             known = {row["name"] for row in status["photons"]}
-            request = {"ask": "reload", "photons": sorted(names & known)}
-            answer = speak(path, {**request, "files": files}, None) or {}
+            request: dict[str, Any] = {
+                "ask": "reload",
+                "photons": sorted(names & known),
+                "files": files,
+            }
+            answer = speak(path, request, None) or {}
+            if "challenge" in answer:
+                request["answer"] = approve(answer["challenge"])
+                answer = speak(path, request, None) or {}
         except (OSError, TimeoutError):
             continue
         rows += [{**row, "host": pid} for row in answer.get("photons", ())]
+        told = {row["photon"] for row in answer.get("photons", ())}
+        rows += [
+            {"photon": row["photon"] or "", "generation": 0, "host": pid} | row
+            for row in answer.get("failures", ())
+            if row["photon"] not in told
+        ]
     return rows

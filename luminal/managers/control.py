@@ -193,7 +193,7 @@ class Control:
                 ask, names, answer if isinstance(answer, dict) else None
             )
         except LuminalError as error:
-            return {"photons": [], "problem": _plain(Problem.of(error, ask))}
+            return {"photons": [], "failures": _failures(error, ask)}
         return None if challenge is None else {"photons": [], "challenge": challenge}
 
     async def _switch(self, ask: str, names: list[str]) -> dict[str, Any]:

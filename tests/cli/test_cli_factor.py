@@ -91,3 +91,26 @@ def test_without_a_factor_there_is_nothing_to_list(
     assert golden("factor-json", "factor", "list", "--json").code == 3
     assert golden("audit", "audit").code == 3
     assert golden("audit-json", "audit", "--json").code == 3
+
+
+def test_an_accepted_lock_asks_a_host_that_asks_for_a_second_factor(
+    terminal: Terminal,
+) -> None:
+    """The challenge names the photons that use the accepted files."""
+    settings = setting("key")
+    paths = '[tool.luminal]\npaths = ["photons"]\n'
+    terminal.write(
+        {**settings, "pyproject.toml": f"{paths}{settings['pyproject.toml']}"}
+    )
+    assert terminal.luminal("factor", "add", "key", "ann").code == 0
+    assert terminal.luminal("lock", "photons").code == 0
+    with running(terminal, "run", "photons") as host:
+        terminal.write({"photons/geo.py": geo("two")})
+        terminal.env["LUMINAL_FACTOR_KEY"] = "ann.pem"
+        said = terminal.luminal("lock", "accept", "geo")
+        assert said.code == 0, said.err
+        assert "reload geo, running generation 1" in said.err
+        assert "reloaded in host" in said.err + said.out
+        host.end()
+    rows = terminal.luminal("audit", "--json").json()["rows"]
+    assert [(row["operation"], row["by"]) for row in rows] == [("reload", "key ann")]
