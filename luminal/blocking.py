@@ -214,6 +214,14 @@ class Loader:
         """
         return self.loader.failures_of(photon)
 
+    def photons_using(self, path: _Path) -> list[str]:
+        """Return the names of the photons that run code or use data of a file.
+
+        Args:
+            path: Of a module, also of a helper, or of a data file.
+        """
+        return self.loader.photons_using(path)
+
     @property
     def changes(self) -> tuple[SwapChanges, ...]:
         """Which files the latest 20 swaps have changed, oldest first."""

@@ -131,7 +131,7 @@ def _option(option: click.Option) -> list[str]:
     flags = ", ".join(f"{flag}{metavar}" for flag in option.opts)
     said = re.sub(r"--[a-z][a-z-]*", r"``\g<0>``", escaped(option.help or ""))
     extra = []
-    has_default = isinstance(option.default, str | int | float)
+    has_default = isinstance(option.default, str | int | float) and option.default != ""
     if not option.is_flag and has_default:
         extra.append(f"By default ``{option.default}``.")
     if option.envvar:

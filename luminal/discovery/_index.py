@@ -51,7 +51,7 @@ class Discovered(Sequence["Candidate"]):
         # Private to this object; a row is replaced by the record that it means.
         self._rows: list[Candidate | bytes] = list(rows)
         self._warnings = tuple(warnings)
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -135,7 +135,9 @@ class CpuTotals:
         """Begin at zero, also in a process that was just forked."""
         self._lock = threading.Lock()
         self.photons: Counter[str] = Counter()
-        self.host = self.ticks = self.late = 0
+        self.host: int = 0
+        self.ticks: int = 0
+        self.late: int = 0
         self.latest: CpuSample | None = None
 
     def add(self, sample: CpuSample) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrustSettings", "known_kinds"]
 
-known_kinds = tuple(str(kind) for kind in Kind)
+known_kinds: tuple[str, ...] = tuple(str(kind) for kind in Kind)
 
 _SCANS = ("", "warn", "accept")
 _FACTORS = ("", "fido", "key", "totp")

@@ -279,7 +279,7 @@ def report_of(
         page: What its page shows; None if it does not run.
         numbers: What its exporters show, or what a history has of them.
         began: Wall-clock time from which on *numbers* count.
-        errors: Where photons raised, as `luminal.managers.status.errors_of` has it.
+        errors: Where photons raised, as `luminal.metrics.errors_of` has it.
         load: Of the history; without one, the whole time is one row.
         cpu: The latest sample of whose code computes.
         runs: How many processes a history is of; 0 if *numbers* are of one alone.
