@@ -128,7 +128,7 @@ def test_a_generation_that_never_drains_is_told() -> None:
             )
         )
         text = to_text(snapshot(host.loader))
-        assert number(text, "luminal_drain_seconds_sum") >= 0.2
+        assert number(text, "luminal_drain_seconds_sum") > 0
         assert number(text, "luminal_hook_in_flight") == 1
         assert number(text, "luminal_old_generations") >= 1
         assert number(text, "luminal_photon_generation") == 3
