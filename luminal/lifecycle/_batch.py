@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal._phases import Stopwatch
+from luminal._phases import Stopwatch, phase
 from luminal._plain import (
     attribute_of,
     class_name,
@@ -639,7 +639,8 @@ class BatchLoader:
         if judge is not None and unit.candidates[0].source is Source.BUNDLE:
             from luminal.lifecycle._accepted import use_accepted_bundle
 
-            return use_accepted_bundle(judge, unit)
+            with phase("verify"):
+                return use_accepted_bundle(judge, unit)
         is_new = unit.name not in self.world.generations
         if not isinstance(unit.origin, DistributionOrigin) or not is_new:
             return None
@@ -653,7 +654,8 @@ class BatchLoader:
         if judge is not None and (files or error or problem):
             from luminal.lifecycle._accepted import use_accepted
 
-            files = use_accepted(judge, unit, files) or files
+            with phase("verify"):
+                files = use_accepted(judge, unit, files) or files
             if unit.kept is not None:
                 error = problem = None
         if error is None and problem is not None:

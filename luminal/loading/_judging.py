@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._phases import phase
 from luminal.discovery import canonical, find_data_files, is_data
 from luminal.errors import (
     PhotonTornError,
@@ -331,13 +332,14 @@ def read_data(path: str) -> SourceFile:
     from luminal.trust import MOST_BYTES
 
     try:
-        with open(path, "rb") as file:
+        with phase("read"), open(path, "rb") as file:
             data = file.read(MOST_BYTES)
     except OSError as error:
         raise PhotonUnreadableError(
             "cannot be read", file=path, why=error.strerror
         ) from error
-    return SourceFile(path, data, sha512(data).hexdigest())
+    with phase("hash"):
+        return SourceFile(path, data, sha512(data).hexdigest())
 
 
 def _name_outside(path: str, pinned: Pinned | None) -> str:

@@ -398,7 +398,9 @@ def read_bundle_files(
     """
     from luminal.trust import open_bundle
 
-    bundle = open_bundle(read(origin.path).data, origin.path)
+    archive = read(origin.path)
+    with phase("verify"):
+        bundle = open_bundle(archive.data, origin.path)
     if bundle.manifest.root != origin.root:
         raise PhotonVerificationError(
             "cannot replace what runs",

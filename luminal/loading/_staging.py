@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._phases import phase
 from luminal.errors import PhotonConflictError, PhotonUnreadableError
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
@@ -196,15 +197,17 @@ class Attempt:
 
             generation.verdict = CORE
         if judge is not None and not generation.borrowed:
-            pinned, generation.verdict = judged(
-                judge, unit, origin, location, pinned, self.read
-            )
+            with phase("verify"):
+                pinned, generation.verdict = judged(
+                    judge, unit, origin, location, pinned, self.read
+                )
         if pinned is not None:
             generation.take(pinned)
             self.stage.world.owned.update(generation.owned)
         if (examine := self.stage.world.examine) is not None:
             serving = self.stage.world.generations.get(unit)
-            examine(generation, serving, bool(self.stage.replacing))
+            with phase("scan"):
+                examine(generation, serving, bool(self.stage.replacing))
         return location
 
     def _open_bundle(

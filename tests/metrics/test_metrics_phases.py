@@ -14,6 +14,7 @@ import pytest
 
 from luminal import Loader, discover, hookspec
 from luminal._phases import PHASES, Stopwatch, phase
+from luminal.discovery import pack
 from luminal.errors import LuminalError
 from luminal.metrics import snapshot, to_text
 from luminal.model import Event, EventKind
@@ -139,6 +140,26 @@ def test_a_rejected_swap_says_how_far_it_came() -> None:
         assert rejected.phases.keys() == {"read", "hash", "compile"}
         assert steps(host.loader)["swap", "compile"] == 1
         assert ("swap", "commit") not in steps(host.loader)
+
+
+async def test_the_judge_and_the_profile_are_phases_of_their_own(
+    tmp_path: Path,
+) -> None:
+    lock = tmp_path / "luminal.lock"
+    lock.write_text('version = 1\nmode = "pin"\n')
+    photons = tmp_path / "photons"
+    (photons / "geo").mkdir(parents=True)
+    (photons / "geo" / "__init__.py").write_text(PLAIN)
+    path = photons / "geo.photon"
+    path.write_bytes(pack(photons / "geo", version="1.0").data())
+    (photons / "geo" / "__init__.py").unlink()
+    async with Loader(lock=lock, trust={"drift": True}) as loader:
+        await loader.load(discover(photons, group=None))
+        phases = loader.photons["geo"].phases
+        assert phases.keys() == LOADED | {"verify", "scan"}
+        assert all(seconds > 0 for seconds in phases.values())
+        assert steps(loader)["load", "verify"] == 1
+        assert steps(loader)["load", "scan"] == 1
 
 
 async def test_what_was_discovered_and_what_a_watch_read_is_counted(
