@@ -18,7 +18,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from luminal.errors import PhotonUnreadableError
+from luminal.errors import LuminalError, PhotonUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -455,8 +455,8 @@ _MOST_FILES, _MOST_BYTES = 5_000, 64 * 2**20
 def files_of(location: str) -> dict[str, bytes]:
     """Return the modules of the unit of a photon as they are on disk now.
 
-    A lone file, or all files of the package that the photon's file is in. What cannot
-    be read, and what is beyond some thousand files, is left out.
+    A lone file, all files of the package that the photon's file is in, or those in a
+    bundle. What cannot be read, and what is beyond some thousand files, is left out.
 
     Args:
         location: The photon's file, see `luminal.model.Candidate`.
@@ -464,6 +464,14 @@ def files_of(location: str) -> dict[str, bytes]:
     Returns:
         Path below the unit's directory, with ``/`` → bytes.
     """
+    if location.endswith(".photon"):
+        from luminal.trust import read_bundle
+
+        try:
+            packed = read_bundle(location).files
+        except LuminalError:
+            return {}
+        return {p: d for p, d in packed.items() if p.endswith(_MODULE_ENDINGS)}
     top = os.path.dirname(location)
     is_package = False
     while os.path.isfile(os.path.join(top, "__init__.py")):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.errors import PhotonNotFoundError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from luminal.loading import Generation
     from luminal.managers.loader import Loader
     from luminal.trust import AuditLog, SecondFactor, Subject
 
 __all__ = ["OPERATIONS", "OperationGuard"]
 
-OPERATIONS = ("reload", "unload", "disable", "enable", "accept", "roll-back")
-"""Requests that change what runs."""
+OPERATIONS = ("reload", "unload", "disable", "enable")
+"""Requests of the socket that change what runs; the page has ``roll-back`` as well."""
 
-_OF_FILES = ("reload", "enable", "accept")
+_OF_FILES = ("reload", "enable")
 """Those that run what is on the disk."""
 
 
@@ -56,7 +61,7 @@ class OperationGuard:
         Reads files and writes the log: not to be called on an event loop.
 
         Args:
-            operation: One of `OPERATIONS`.
+            operation: One of `OPERATIONS`, or ``roll-back``.
             names: Names or files of photons; none for all of them.
             answer: To the challenge that an earlier call has returned.
 
@@ -81,23 +86,54 @@ class OperationGuard:
 
     def _subjects(self, operation: str, names: Sequence[str]) -> list[Subject]:
         """Return what an operation is about, as everything is now."""
-        from luminal.discovery import files_of
-        from luminal.trust import Subject, tree_of
+        from luminal.trust import Subject
 
         loader = self.loader
         running, disabled = loader.photons, loader.disabled_files
         if not names:
             names = [*(disabled if operation == "enable" else running)]
-        found = []
-        for name in sorted(set(names)):
-            handler = running.get(name)
-            if handler is None:
-                at_path = [h for h in running.values() if h.filepath == name]
-                handler = at_path[0] if at_path else None
-            file = handler.filepath if handler else disabled.get(name, "")
-            if operation in _OF_FILES:
-                digest = tree_of(files_of(file)).digest if file else ""
-            else:
-                digest = handler.checksum if handler is not None else ""
-            found.append(Subject(name, handler.number if handler else 0, digest))
-        return found
+        found: dict[str, Subject] = {}
+        for name in names:
+            # As the operation finds them: a path may be written in several ways.
+            try:
+                handlers = loader._registry.find(name)  # noqa: SLF001 - its own package
+            except PhotonNotFoundError:
+                file = disabled.get(name, "")
+                digest = self._digest_of(file) if operation in _OF_FILES else ""
+                found[name] = Subject(name, 0, digest)
+                continue
+            for each in handlers:
+                digest = each.checksum
+                if operation in _OF_FILES:
+                    digest = self._digest_of(each.filepath, each.generation)
+                found[each.name] = Subject(each.name, each.number, digest)
+        return [found[name] for name in sorted(found)]
+
+    def _digest_of(self, file: str, generation: Generation | None = None) -> str:
+        """Return the digest of what would be loaded from *file* now.
+
+        Args:
+            file: Of a photon, or empty.
+            generation: What runs of it; the helpers that it imports from count, too.
+        """
+        from luminal.discovery import files_of
+        from luminal.trust import tree_of
+
+        if not file:
+            return ""
+        files = files_of(file)
+        if file.endswith(".photon"):  # also its data files and signatures
+            with suppress(OSError), open(file, "rb") as archive:
+                files = {os.path.basename(file): archive.read()}
+        world = self.loader._world  # noqa: SLF001 - its own package
+        known = {generation.unit} if generation is not None else set()
+        queue = set(known)
+        while queue:
+            queue = {u for unit in queue for u in world.needs(unit)} - known
+            known |= queue
+            for unit in queue & world.generations.keys():
+                location = world.generations[unit].locations.get(unit)
+                if location is not None and not world.generations[unit].borrowed:
+                    found = files_of(location.path)
+                    files |= {f"{unit}/{path}": data for path, data in found.items()}
+        return tree_of(files).digest

@@ -52,8 +52,7 @@ class AuditRow:
     Attributes:
         number: Counts them, from 1.
         at: Wall-clock time in milliseconds since the epoch.
-        operation: ``reload``, ``unload``, ``disable``, ``enable``, ``roll-back`` or
-            ``accept``.
+        operation: ``reload``, ``unload``, ``disable``, ``enable`` or ``roll-back``.
         photons: Of each photon: its name, the generation that ran, and the digest of
             what was to run.
         by: What has approved it: ``socket``, ``page``, or the name of a second factor.

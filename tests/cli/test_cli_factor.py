@@ -42,7 +42,7 @@ def test_a_key_approves_what_is_asked_of_a_host(terminal: Terminal) -> None:
         terminal.env["LUMINAL_FACTOR_KEY"] = "none.pem"
         assert "the key cannot be used" in terminal.luminal("reload", "geo").err
         # Whoever can write to the socket alone cannot do anything.
-        for ask in ("reload", "unload", "disable", "enable", "accept"):
+        for ask in ("reload", "unload", "disable", "enable"):
             answer: Any = speak(socket(terminal), {"ask": ask, "photons": ["geo"]})
             assert answer["challenge"]["operation"] == ask
         terminal.env["LUMINAL_FACTOR_KEY"] = "ann.pem"
