@@ -24,7 +24,15 @@ from luminal.errors import (
 )
 from luminal.loading._origin import DistributionOrigin, ModuleLocation
 from luminal.loading._source import SourceFile, literals_of
-from luminal.trust import FileDigest, Status, Tree, Unit, Verdict
+from luminal.trust import (
+    MOST_BYTES,
+    MOST_FILES,
+    FileDigest,
+    Status,
+    Tree,
+    Unit,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -115,7 +123,7 @@ def judged(
     read: Callable[[str], SourceFile],
     *,
     has_run: bool = False,
-) -> tuple[Pinned | None, Verdict | None]:
+) -> tuple[Pinned | None, Verdict]:
     """Let the judge look at all files of a unit, before any of it runs.
 
     Args:
@@ -128,17 +136,17 @@ def judged(
         has_run: Whether these files have run in this process before.
 
     Returns:
-        The files to be used instead of those on disk, and the verdict; None for a unit
-        that is not there.
+        The files to be used instead of those on disk, and the verdict.
 
     Raises:
+        ModuleNotFoundError: It is not there.
         PhotonVerificationError: It must not run.
         LockFileError: The lock cannot be read.
     """
     if pinned is not None:
         location = pinned.locations.get(unit) or location
-    if location is None:
-        return pinned, None
+    if location is None:  # somebody may put it there in the next moment
+        raise ModuleNotFoundError(f"No module named {unit!r}", name=unit)
     known = pinned.snapshot if pinned is not None else None
     if known is None:
         name, source, _ = _identity(judge, origin, location)
@@ -225,11 +233,15 @@ def snapshot_of(
     for owned, directory in (pinned.owned if pinned is not None else {}).items():
         paths += _below(os.path.join(directory, owned))
     files: dict[str, SourceFile] = {}
+    size = 0
     for path in dict.fromkeys([*paths, *known]):
+        if size > MOST_BYTES or len(files) > MOST_FILES:
+            break  # the judge refuses it; the rest is not read into memory
         try:
             files[path] = known.get(path) or (
                 read_data(path) if is_data(path) else read(path)
             )
+            size += len(files[path].data)
         except PhotonUnreadableError as error:
             if source != "distribution":
                 raise
@@ -329,11 +341,9 @@ def read_data(path: str) -> SourceFile:
     Raises:
         PhotonUnreadableError: It cannot be read.
     """
-    from luminal.trust import MOST_BYTES
-
     try:
         with phase("read"), open(path, "rb") as file:
-            data = file.read(MOST_BYTES)
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise PhotonUnreadableError(
             "cannot be read", file=path, why=error.strerror

@@ -56,6 +56,8 @@ class KillWatch:
         self._runner = LoopRunner()
         # How the files of the list were at the latest look.
         self._seen: object = None
+        # Why it could not be followed, as it was logged last.
+        self._logged = ""
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -87,6 +89,11 @@ class KillWatch:
         while len(self._batch_loader.registry) and not self._is_over.wait(_INTERVAL):
             try:
                 self._look()
+                self._logged = ""
+            except LuminalError as error:
+                if self._logged != str(error):  # not twice a second
+                    self._logged = str(error)
+                    _log.error("the kill list could not be followed: %s", error)
             except Exception:  # noqa: BLE001 - the next list is followed all the same
                 _log.exception("the kill list could not be followed")
 

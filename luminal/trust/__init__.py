@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from luminal.trust._joined import bundle_unit
     from luminal.trust._judge import (
         MOST_BYTES,
+        MOST_FILES,
         Judge,
         Status,
         Unit,
@@ -78,6 +79,7 @@ __all__ = [
     "FIDO_ORIGIN",
     "LOCK_NAME",
     "MOST_BYTES",
+    "MOST_FILES",
     "AuditLog",
     "AuditRow",
     "Bundle",
@@ -172,6 +174,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_judge": (
             "Judge",
             "MOST_BYTES",
+            "MOST_FILES",
             "Status",
             "Unit",
             "Verdict",

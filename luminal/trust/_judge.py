@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import os
 import re
-import threading
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from luminal.trust._tree import Tree
 
 __all__ = [
+    "MOST_BYTES",
+    "MOST_FILES",
     "Judge",
     "Status",
     "Unit",
@@ -135,7 +136,6 @@ class Judge:
     ] = ()
     # The file as it was read last, and how it looked then.
     _known: tuple[tuple[int, ...], LockFile] | None = None
-    _lock: threading.Lock = attrs.Factory(threading.Lock)
 
     @property
     def file(self) -> LockFile:
@@ -144,21 +144,22 @@ class Judge:
         Raises:
             LockFileError: It cannot be read, or has gone while it was in force.
         """
-        with self._lock:
-            try:
-                status = os.stat(self.path)
-                stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-                if self._known is None or self._known[0] != stamp:
-                    self._known = stamp, LockFile.read(self.path)
-            except FileNotFoundError:
-                if self._known is None and self.mode is not Mode.OFF:
-                    return LockFile(self.path, self.mode)
-                raise LockFileError(
-                    "is gone, and was in force",
-                    file=self.path,
-                    hint="take it from version control again, or restart the host",
-                ) from None
-            return self._known[1]
+        known = self._known
+        try:
+            status = os.stat(self.path)
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if known is None or known[0] != stamp:
+                # Two threads may both read it: each stores what it has seen, as one.
+                known = self._known = stamp, LockFile.read(self.path)
+        except FileNotFoundError:
+            if known is None and self.mode is not Mode.OFF:
+                return LockFile(self.path, self.mode)
+            raise LockFileError(
+                "is gone, and was in force",
+                file=self.path,
+                hint="take it from version control again, or restart the host",
+            ) from None
+        return known[1]
 
     @property
     def present_mode(self) -> Mode:
