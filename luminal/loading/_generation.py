@@ -370,6 +370,8 @@ class Generation:
                 )
             if location.kind == "namespace":
                 module = self.views[fullname] = namespace(fullname, location.path)
+                if fullname.startswith(self.unit + "."):
+                    self._add_reader(module, location)
                 self._show_init(module)
                 self._attach(fullname, module)
                 return module
@@ -439,6 +441,14 @@ class Generation:
             module = view
             above, _, leaf = above.rpartition(".")
         return module
+
+    def _add_reader(self, view: ModuleType, location: ModuleLocation) -> None:
+        """Let `importlib.resources` read what lies in a folder of this unit."""
+        path = os.path.join(location.path, "__init__.py")
+        loader: Any = PhotonLoader(view.__name__, path, self)
+        view.__loader__ = loader
+        if view.__spec__ is not None:
+            view.__spec__.loader = loader
 
     def _show_init(self, view: ModuleType) -> None:
         """Let *view* have what the ``__init__.py`` of a directory of photons defines.

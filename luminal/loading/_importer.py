@@ -473,7 +473,11 @@ class _PhotonFinder:
                 if attempt is None:
                     _refuse_superseded(origin, location)
                 if generation is not None:
-                    loader: Any = PhotonLoader(fullname, location.path, generation)
+                    file = location.path
+                    if location.kind == "namespace":
+                        # Resources are looked for beside the file of a package.
+                        file = os.path.join(file, "__init__.py")
+                    loader: Any = PhotonLoader(fullname, file, generation)
                 else:
                     loader = _LateLoader(origin, location, resolver)
                 return _spec(fullname, location, loader)

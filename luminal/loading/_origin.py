@@ -219,7 +219,8 @@ def _descend(directory: str, start: str, parts: list[str]) -> ModuleLocation | N
         location = look(directory, part, name, prefers_source=True)
         if location is None:
             return None
-        unit = location.unit
+        # A folder without code, below a package, is a part of it.
+        unit = location.unit or unit
         if location.directory is None:
             return location if index == len(parts) - 1 else None
         directory = location.directory

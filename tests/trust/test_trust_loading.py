@@ -547,3 +547,33 @@ async def test_a_manifest_that_names_no_photon(tmp_path, photons, facts):
             await loader.load_photons(photons)
         assert not loader.photons
     assert "weather" not in sys.modules
+
+
+async def test_resources_of_a_folder_without_code_are_those_in_it(tmp_path, photons):
+    """And not those of the package above it, in a bundle and without one."""
+    text = """\
+import luminal
+from importlib import resources
+class Geo(luminal.IPhoton):
+    photon_name = "NAME"
+    photon_version = "1.0"
+    def read(self):
+        from . import data
+        return [resources.files(each).joinpath("text").read_text()
+                for each in (data, data.__name__, __package__)]
+"""
+    files = {
+        "__init__.py": text,
+        "text": "above",
+        "data/text": "inside",
+        "data/m.py": "",
+    }
+    plain = {**files, "__init__.py": text.replace("NAME", "plain")}
+    write(photons / "plain", plain)
+    (photons / "packed.photon").write_bytes(packed(tmp_path, files=files, name="geo"))
+    async with Loader() as loader:
+        await loader.load(discover(photons, index=False))
+        await loader.start()
+        assert len(loader.photons) == 2
+        for handler in loader.photons.values():
+            assert handler.instance.read() == ["inside", "inside", "above"]

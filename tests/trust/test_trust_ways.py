@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import luminal
+from luminal.errors import PhotonVerificationError
 from luminal.managers import accept_units, find_units
 from luminal.model import EventKind
 from tests.distributions import photon_text, put
@@ -197,3 +198,48 @@ async def test_a_directory_with_an_init_of_its_own_is_no_package(case):
     async with case.host() as loader:
         report = await case.load(loader, case.photons)
         assert "plugins/__init__.py" in str(report)
+
+
+INWARD = """\
+import importlib
+from importlib import resources
+from luminal import IPhoton
+from . import late
+class Calc(IPhoton):
+    photon_name = "calc"
+    def again(self):
+        return importlib.reload(late).VALUE
+    def code(self):
+        names = {}
+        exec(late.__loader__.get_code(late.__name__), names)
+        return names["VALUE"]
+    def spec(self):
+        spec = importlib.util.find_spec(late.__name__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.VALUE
+    def data(self):
+        return resources.files(f"{__package__}.folder").joinpath("text").read_text()
+    def deep(self, name):
+        return importlib.import_module(f".folder.{name}", __package__).VALUE
+"""
+
+
+async def test_folders_without_code_are_a_part_of_their_package(case):
+    """What is planted in one does not run, under ``pin`` either."""
+    files = {"late.py": "VALUE = 1\n", "folder/mod.py": "VALUE = 1\n"}
+    case.write("pack/__init__.py", INWARD)
+    for name, text in {**files, "folder/text": "1"}.items():
+        case.write(f"pack/{name}", text)
+    lock_all(case)
+    async with case.host() as loader:
+        await case.load(loader, case.photons)
+        for name in (*files, "folder/planted.py", "folder/more/planted.py"):
+            case.write(f"pack/{name}", "VALUE = 'unjudged'\n")
+        case.write("pack/folder/text", "unjudged")
+        calc = loader.photons["calc"].instance
+        assert (calc.again(), calc.code(), calc.spec(), calc.deep("mod")) == (1,) * 4
+        assert calc.data() == "1"
+        for name in ("planted", "more.planted"):
+            with pytest.raises(PhotonVerificationError):
+                calc.deep(name)
