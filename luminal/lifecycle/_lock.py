@@ -73,6 +73,12 @@ class CrossLoopLock:
         # Held for a few instructions only, never while anything is awaited.
         self._lock: threading.Lock = threading.Lock()
 
+    @property
+    def is_held_here(self) -> bool:
+        """Whether the caller runs under it, and so must not wait for it."""
+        with self._lock:
+            return self._holder in _holders.get()
+
     async def __aenter__(self) -> None:
         inside = _holders.get()
         if not self._take(inside):

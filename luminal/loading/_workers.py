@@ -50,6 +50,9 @@ __all__ = [
     "run_on_worker",
 ]
 
+_INTERVAL = 0.05
+"""Seconds between questions whether to cancel what a thread waits for."""
+
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 T = TypeVar("T")
@@ -535,6 +538,7 @@ def run_from_thread(
     coroutine: Coroutine[Any, Any, T],
     patience: float,
     run: Callable[[Coroutine[Any, Any, T]], T],
+    is_halted: Callable[[], bool] | None = None,
 ) -> T:
     """Run *coroutine* as a `WorkerTask` as far as possible, the rest with *run*.
 
@@ -543,9 +547,11 @@ def run_from_thread(
         coroutine: Likewise.
         patience: Likewise.
         run: Runs a coroutine on an event loop, and returns its result.
+        is_halted: Asked again and again while it waits: whether to cancel it.
 
     Raises:
         KeyboardInterrupt: The caller was interrupted; the coroutine was cancelled.
+        asyncio.CancelledError: It was halted.
         BaseException: Whatever it raised.
     """
     task = WorkerTask(worker, coroutine, patience)
@@ -553,10 +559,15 @@ def run_from_thread(
     done.acquire()
     try:
         task.start(done.release)
-        while not done.acquire(timeout=task.seconds_left()):
+        most = _INTERVAL if is_halted is not None else threading.TIMEOUT_MAX
+        while not done.acquire(timeout=min(task.seconds_left(), most)):
             if task.give_up():
                 break
-    except BaseException:  # a Ctrl-C
+            if is_halted is not None and is_halted():
+                from asyncio import CancelledError
+
+                raise CancelledError  # noqa: TRY301 - it ends as a Ctrl-C does
+    except BaseException:  # a Ctrl-C, or a halt
         from asyncio import CancelledError
 
         while not task.take():

@@ -921,7 +921,8 @@ class Loader:
         """Stop watching the directories, and unload what the watch has loaded.
 
         Args:
-            halt_threads: Skip ``finalize`` and end at once what the photons own.
+            halt_threads: Skip ``finalize`` and end at once what the photons own. A load
+                or reload of the watch that is under way is cancelled.
         """
         watch = self._directory_watch
         if watch is not None:

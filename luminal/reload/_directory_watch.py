@@ -468,11 +468,13 @@ class DirectoryWatch:
         It may be called again after a cancellation.
 
         Args:
-            is_forced: Skip ``finalize``.
+            is_forced: Skip ``finalize``, and cancel what is under way.
 
         Raises:
             PhotonStateError: The caller is part of what the watch waits for.
         """
+        if is_forced and not self.lock.is_held_here:
+            self._runner.halt()  # not to wait for a photon that hangs
         async with self.lock:
             pass  # raises in there, before anything was stopped
         stopped = await run_in_thread(self._watcher.stop, 60.0, "luminal-stop")
@@ -523,6 +525,8 @@ class DirectoryWatch:
         try:
             self._bring_up_to_date(batch, is_new)
         except BaseException:
+            if self._runner.is_halted:
+                return  # the watch is being stopped
             if before is None:
                 self._watcher.call_later(_INTERVAL, self._retry)
             raise

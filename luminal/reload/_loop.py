@@ -35,7 +35,11 @@ _Own = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 @attrs.define(eq=False)
 class LoopRunner:
-    """Runs coroutines from threads that have no event loop."""
+    """Runs coroutines from threads that have no event loop.
+
+    Attributes:
+        is_halted: Whether `halt` was called.
+    """
 
     # The host's loop; None where there is none, or it has ended.
     _host: asyncio.AbstractEventLoop | None = None
@@ -43,6 +47,9 @@ class LoopRunner:
     _canary: asyncio.Task[None] | None = None
     _own: _Own | None = None
     _thread: threading.Thread | None = None
+    # What runs just now; there is one at a time.
+    _task: asyncio.Task[Any] | None = None
+    is_halted: bool = attrs.field(default=False, init=False)
 
     def use(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Run coroutines on the host's loop as long as it runs.
@@ -68,6 +75,7 @@ class LoopRunner:
             What the coroutine returned.
 
         Raises:
+            concurrent.futures.CancelledError: It was cancelled by `halt`.
             BaseException: Whatever the coroutine raised.
         """
         while True:
@@ -82,6 +90,8 @@ class LoopRunner:
                 try:
                     return future.result(_INTERVAL)
                 except FutureCancelledError:
+                    if self.is_halted:
+                        raise
                     break  # the loop ended and cancelled its tasks
                 except TimeoutError:
                     if future.done():  # it ended just after the wait timed out
@@ -114,7 +124,17 @@ class LoopRunner:
             begun = [rest]
             return self.run(lambda: begun.pop() if begun else make())
 
-        return run_from_thread(worker, make(), patience, run_rest)
+        return run_from_thread(
+            worker, make(), patience, run_rest, lambda: self.is_halted
+        )
+
+    def halt(self) -> None:
+        """Cancel what runs, and all that would run from now on; from any thread."""
+        self.is_halted = True
+        task = self._task
+        if task is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def _checked(
         self, make: Callable[[], Coroutine[Any, Any, Any]], *, is_host: bool
@@ -128,7 +148,13 @@ class LoopRunner:
         if is_host and canary and (canary.done() or canary.cancelling()):
             self._host = None
             raise asyncio.CancelledError
-        return await make()
+        task = self._task = asyncio.current_task()
+        if task is not None and self.is_halted:
+            task.cancel()  # where it waits, so that it gives back what it holds
+        try:
+            return await make()
+        finally:
+            self._task = None
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         host = self._host

@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 import traceback
+import types
 
 import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
-from luminal.model import EventKind, Probation, State
+from luminal.model import Deadlines, EventKind, Probation, State
 from luminal.testing import Save, save
 from tests.waiting import DEADLINE, tasks_left
 
@@ -569,6 +570,37 @@ async def test_stopping_leaves_nothing(make_host, photons, halt):
     assert not left
     alive = {t for t in threading.enumerate() if not t.name.startswith("asyncio")}
     assert alive <= before
+
+
+@pytest.mark.parametrize("what", ["start of a new one", "start", "import", "await"])
+async def test_a_forced_stop_does_not_wait_for_what_hangs(
+    make_host, photons, monkeypatch, what
+):
+    """Nothing of it runs afterwards, and what ran before is unloaded."""
+    events = types.ModuleType("host_events")
+    events.begun, events.over = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "host_events", events)
+    hang = "import host_events; host_events.begun.set(); host_events.over.wait()"
+    new = {
+        "import": text("a", 2, hang),
+        "await": text("a", 2, "import asyncio, host_events")
+        + "    async def start(self):\n        host_events.begun.set()\n"
+        "        await asyncio.Event().wait()\n",
+    }
+    end = f"    def start(self):\n        {hang}\n"
+    host = make_host(deadlines=Deadlines(load=3600, start=3600))
+    try:
+        await watching(host, photons, a=1)
+        name = "b" if "new" in what else "a"
+        photons.write(f"{name}.py", new.get(what, text(name, 2) + end))
+        assert await asyncio.to_thread(events.begun.wait, DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            await host.stop_watching_photons(halt_threads=True)
+        assert host.photons == {}
+        assert not [t for t in threading.enumerate() if "watcher" in t.name]
+    finally:
+        events.over.set()
+    await host.close()
 
 
 async def test_watches_that_are_refused(make_host, photons):
