@@ -17,6 +17,7 @@ import attrs
 
 from luminal._plain import class_name, error_text, plain, steps_of
 from luminal.errors import PhotonQuarantinedError, PhotonRaisedError
+from luminal.hooks._totals import begin_anew_in_forks
 from luminal.lifecycle._failures import error_position, frames_of, suggestion
 from luminal.loading import PhotonLoader
 from luminal.model import Event, EventKind, Failure, FailureKind, Problem
@@ -72,6 +73,11 @@ class Failures:
 
     def __init__(self, events: Events) -> None:
         self.events = events
+        self.begin_anew()
+        begin_anew_in_forks(self)
+
+    def begin_anew(self) -> None:
+        """Begin at zero; also in a process that was just forked."""
         self.counts: Counter[tuple[str, FailureKind]] = Counter()
         self._told: dict[_Key, _Told] = {}
         self._lock: threading.Lock = threading.Lock()

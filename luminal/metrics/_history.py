@@ -489,15 +489,26 @@ def read_history(file: str, since: float = 0.0) -> HistoryRecord:
 
     if not os.path.isfile(file):
         raise FileNotFoundError(f"there is no history {file!r}")
-    try:
-        uri = f"file:{quote(os.path.abspath(file))}?mode=ro"
-        with contextlib.closing(
-            sqlite3.connect(uri, timeout=_BUSY, isolation_level=None, uri=True)
-        ) as connection:
-            connection.execute("BEGIN")
-            return _read(connection, file, since)
-    except sqlite3.Error as error:
-        raise OSError(f"{file!r} is no history that can be read: {error}") from error
+    place = f"file:{quote(os.path.abspath(file))}"
+    for mode in ("ro", "rw"):
+        try:
+            with contextlib.closing(
+                sqlite3.connect(
+                    f"{place}?mode={mode}",
+                    timeout=_BUSY,
+                    isolation_level=None,
+                    uri=True,
+                )
+            ) as connection:
+                connection.execute("BEGIN")
+                return _read(connection, file, since)
+        except sqlite3.OperationalError as found:
+            # Who was killed while he wrote leaves a journal; to read, it is undone.
+            error: sqlite3.Error = found
+        except sqlite3.Error as found:
+            error = found
+            break
+    raise OSError(f"{file!r} is no history that can be read: {error}") from error
 
 
 def _read(connection: sqlite3.Connection, file: str, since: float) -> HistoryRecord:

@@ -206,9 +206,25 @@ def test_a_later_version_is_left_alone(caplog: pytest.LogCaptureFixture) -> None
     assert calls(read_history(history.file)) == (0, 0)
 
 
+FAILING = """
+import threading
+from luminal import IPhoton
+
+class Photon(IPhoton):
+    photon_name = "failing"
+
+    def start(self):
+        thread = threading.Thread(target=self.fail)
+        thread.start()
+        thread.join()
+
+    def fail(self):
+        raise LookupError
+"""
+
 PROGRAM = textwrap.dedent(
     """
-    import os, sys, threading, time
+    import asyncio, os, sys
     from luminal import Loader, hookimpl, hookspec
     from luminal.metrics import History, history_file
 
@@ -237,6 +253,8 @@ PROGRAM = textwrap.dedent(
     for _ in range(10):
         loader.hook.work(x=1)
     if sys.argv[1] == "fork":
+        asyncio.run(loader.load_photon(sys.argv[2]))
+        asyncio.run(loader.start())
         pid = os.fork()
         for _ in range(5):
             loader.hook.work(x=1)
@@ -255,8 +273,9 @@ def program(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs fork and kill")
-def test_it_survives_kills_and_counts_forks_once() -> None:
+def test_it_survives_kills_and_counts_forks_once(tmp_path: Path) -> None:
     """At the end of a process the rest is written, by each of two that were forked."""
+    (tmp_path / "failing.py").write_text(FAILING)
     file = str(history_file("shop"))
     for _ in range(3):
         with program("kill") as process:
@@ -269,9 +288,34 @@ def test_it_survives_kills_and_counts_forks_once() -> None:
     assert calls(before)[0] > 200
     assert before.runs == 3
     for word, added in (("end", 10), ("fork", 20)):
-        with program(word) as process:
+        with program(word, str(tmp_path / "failing.py")) as process:
             assert process.wait(DEADLINE) == 0
         after = read_history(file)
         assert calls(after)[0] - calls(before)[0] == added
         before = after
     assert before.runs == 6
+    (failure,) = [each for each in before.errors if each["photon"] == "failing"]
+    assert failure["count"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork and kill")
+def test_what_a_killed_writer_has_left_is_undone_to_read() -> None:
+    """Its journal is played back, which needs to write."""
+    loader, history = made()
+    call(loader, 3)
+    history.write()
+    writer = textwrap.dedent(
+        """
+        import os, signal, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA cache_size = 1")  # it writes before the end
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE x (y)")
+        rows = [("x" * 1000,)] * 1000
+        connection.executemany("INSERT INTO x VALUES (?)", rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    subprocess.run([sys.executable, "-c", writer, history.file], check=False)
+    assert os.path.exists(history.file + "-journal")
+    assert calls(read_history(history.file)) == (3, 0)
