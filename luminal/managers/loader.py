@@ -1133,7 +1133,9 @@ class Loader:
     def _watch_kill_list(self) -> None:
         """Follow the kill list while photons run, where a lock trusts some keys."""
         judge = self._world.judge
-        if judge is None or not len(self._registry) or not judge.file.keys:
+        if judge is None or not judge.file.keys:
+            return
+        if not len(self._registry) and self._directory_watch is None:
             return
         import asyncio
 
@@ -1141,7 +1143,11 @@ class Loader:
 
         if self._kill_watch is None:
             self._kill_watch = KillWatch(
-                judge, self._reloader, self._batch_loader, self._lock
+                judge,
+                self._reloader,
+                self._batch_loader,
+                self._lock,
+                lambda: self._directory_watch is not None,
             )
         self._kill_watch.start(asyncio.get_running_loop())
 
@@ -1190,8 +1196,8 @@ class Loader:
         watch.start(asyncio.get_running_loop())
         self._directory_watch = watch
         self._watch_settings(asyncio.get_running_loop())
-        await watch.wait_until_caught_up()
         self._watch_kill_list()
+        await watch.wait_until_caught_up()
 
     def _run_from_thread(
         self,

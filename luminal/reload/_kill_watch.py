@@ -8,13 +8,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from luminal.errors import LuminalError, PhotonVerificationError
+from luminal.hooks._totals import begin_anew_in_forks
 from luminal.model import EventKind, Problem
 from luminal.reload._loop import LoopRunner
+from luminal.reload._reloader import Reloaded
 from luminal.supervise import unowned
 from luminal.trust import current_kill_list, kill_list_files
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from luminal.lifecycle import BatchLoader, CrossLoopLock
     from luminal.loading import Generation, Pinned
@@ -40,6 +43,7 @@ class KillWatch:
         reloader: Returns to earlier versions.
         batch_loader: Unloads photons.
         lock: Of the host; held meanwhile.
+        may_load: Whether a watch may load photons, though there are none now.
     """
 
     def __init__(
@@ -48,11 +52,13 @@ class KillWatch:
         reloader: Reloader,
         batch_loader: BatchLoader,
         lock: CrossLoopLock,
+        may_load: Callable[[], bool],
     ) -> None:
         self._judge = judge
         self._reloader = reloader
         self._batch_loader = batch_loader
         self._lock = lock
+        self._may_load = may_load
         self._runner = LoopRunner()
         # How the files of the list were at the latest look.
         self._seen: object = None
@@ -60,33 +66,42 @@ class KillWatch:
         self._logged = ""
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
+        self.begin_anew()
+        begin_anew_in_forks(self)
+
+    def begin_anew(self) -> None:
+        """Free the lock; also in a process that was just forked."""
+        # Held where the thread is started, and where it decides to end.
+        self._starting = threading.Lock()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start looking, from a thread that ends with the last photon.
+        """Start looking, from a thread that ends where no photon can need it any more.
 
         Args:
             loop: The loop for the photons' coroutines, as long as it runs.
         """
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._runner = LoopRunner()  # that of a parent has ended with the fork
-        self._runner.use(loop)
-        self._seen = None
-        self._thread = threading.Thread(
-            target=self._watch, name="luminal-kill-list", daemon=True
-        )
-        with unowned():
-            self._thread.start()
+        with self._starting:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._runner = LoopRunner()  # that of a parent has ended with the fork
+            self._runner.use(loop)
+            self._seen = None
+            self._thread = threading.Thread(
+                target=self._watch, name="luminal-kill-list", daemon=True
+            )
+            with unowned():
+                self._thread.start()
 
     def stop(self) -> None:
         """Look no more; returns when what is under way has ended."""
         self._is_over.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         self._runner.close()
 
     def _watch(self) -> None:
-        while len(self._batch_loader.registry) and not self._is_over.wait(_INTERVAL):
+        while not self._ends() and not self._is_over.wait(_INTERVAL):
             try:
                 self._look()
                 self._logged = ""
@@ -94,17 +109,25 @@ class KillWatch:
                 if self._logged != str(error):  # not twice a second
                     self._logged = str(error)
                     _log.error("the kill list could not be followed: %s", error)
-            except Exception:  # noqa: BLE001 - the next list is followed all the same
+            except Exception:  # noqa: BLE001 - it is tried again
                 _log.exception("the kill list could not be followed")
+
+    def _ends(self) -> bool:
+        """Whether there is nothing to look for; then a later `start` begins anew."""
+        with self._starting:
+            if len(self._batch_loader.registry) or self._may_load():
+                return False
+            self._thread = None
+            return True
 
     def _look(self) -> None:
         now = [_state_of(path) for path in kill_list_files(self._judge.file)]
         if now == self._seen:
             return
-        self._seen = now
         killing = current_kill_list(self._judge.file)
         if any(_killed(g, killing) for g in self._generations()):
             self._runner.run(lambda: self._apply(killing))
+        self._seen = now  # only now: what has failed is tried again
 
     def _generations(self) -> list[Generation]:
         handlers = self._batch_loader.registry.all().values()
@@ -135,8 +158,12 @@ class KillWatch:
             generation.unit, lambda files: not _is_killed(files, killing)
         )
         if back is not None:
-            done = await self._reloader.return_to(generation.unit, back, problem)
-            await done.ensure_retired()
+            done = Reloaded()
+            try:
+                done = await self._reloader.return_to(generation.unit, back, problem)
+                await done.ensure_retired()
+            except Exception:  # noqa: BLE001 - it must not run on
+                _log.exception("%r cannot be rolled back", generation.unit)
             if done.handlers:
                 version = back.snapshot.unit.version if back.snapshot else "earlier"
                 _log.error("%s; rolled back to version %s", problem.what, version)

@@ -11,6 +11,7 @@ from luminal.discovery import pack
 from luminal.errors import LuminalError
 from luminal.managers import Loader
 from luminal.model import EventKind
+from luminal.reload import KillWatch, Reloader
 from luminal.trust import Kill, KillList, SecretKey, installed_kill_list, sign
 from tests.trust import release
 from tests.waiting import async_wait_until
@@ -76,7 +77,8 @@ def kill(place, *kills, after=None, signers=(ANNA, BEN)):
 
 
 def answers(loader):
-    return sorted(version for version, _ in loader.hook.who())
+    who = getattr(loader.hook, "who", list)  # there is no such hook without a photon
+    return sorted(version for version, _ in who())
 
 
 async def test_what_is_killed_goes_back_to_the_newest_version_that_is_not(place):
@@ -108,6 +110,47 @@ async def test_what_is_killed_goes_back_to_the_newest_version_that_is_not(place)
         kill(place, ("tides", ">=5"), after=first)
         await async_wait_until(lambda: answers(loader) == ["4.0"])
         assert "Tides" not in loader.photons
+    finally:
+        await loader.close()
+
+
+async def test_what_a_watch_loads_later_is_killed_as_well(place):
+    """There was no photon when it began, and there was none in between."""
+    loader = Loader(lock=place / "luminal.lock")
+    last = None
+    try:
+        await loader.watch_photons(place / "photons")
+        for name in ("weather", "tides"):
+            put(place, "1.0", name)
+            await async_wait_until(lambda: answers(loader) == ["1.0"])
+            last = kill(place, (name, ""), after=last)
+            await async_wait_until(lambda: answers(loader) == [])
+    finally:
+        await loader.close()
+
+
+@pytest.mark.parametrize("step", ["_apply", "return_to"])
+async def test_what_is_killed_ends_though_something_fails(place, monkeypatch, step):
+    """It is tried again; and what cannot be rolled back is unloaded."""
+    of = {"_apply": KillWatch, "return_to": Reloader}[step]
+    call, calls = getattr(of, step), []
+
+    async def fail_once(*arguments):
+        calls.append(step)
+        if len(calls) == 1:
+            raise OSError("the disk is full")
+        return await call(*arguments)
+
+    monkeypatch.setattr(of, step, fail_once)
+    loader = Loader(lock=place / "luminal.lock")
+    try:
+        await loader.watch_photons(place / "photons")
+        for version in ("1.0", "2.0"):
+            put(place, version)
+            await async_wait_until(lambda v=version: v in answers(loader))
+        kill(place, ("weather", "==2.0"))
+        left = ["1.0"] if step == "_apply" else []
+        await async_wait_until(lambda: answers(loader) == left)
     finally:
         await loader.close()
 
