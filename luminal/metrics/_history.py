@@ -287,11 +287,25 @@ def _counted(loader: Loader) -> dict[str, dict[_Key, tuple[float, ...]]]:
         "phases": {
             (p.step, p.phase): (p.count, p.seconds, *p.buckets) for p in numbers.phases
         },
-        "errors": {
-            (e["photon"], e["where"], e["what"], e["error"]): (e["count"],)
-            for e in errors_of(loader)
-        },
+        "errors": _counted_errors(loader),
     }
+
+
+def _counted_errors(loader: Loader) -> dict[_Key, tuple[float, ...]]:
+    """Return how often there was an error, by photon, place, kind and class.
+
+    Names of tasks and texts of errors are left out: those of one place may differ each
+    time, and only the latest are known.
+    """
+    counts: dict[_Key, tuple[float, ...]] = {}
+    for each in errors_of(loader):
+        what = each["what"]
+        if not what.startswith("hook "):
+            what = re.split(r" ['\"]", what)[0]
+        key = each["photon"], each["where"], what, each["error"].partition(":")[0]
+        (before,) = counts.get(key, (0,))
+        counts[key] = (before + each["count"],)
+    return counts
 
 
 def _added(

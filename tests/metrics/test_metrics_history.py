@@ -213,13 +213,13 @@ from luminal import IPhoton
 class Photon(IPhoton):
     photon_name = "failing"
 
-    def start(self):
-        thread = threading.Thread(target=self.fail)
+    def start(self, number=0):
+        thread = threading.Thread(target=self.fail, args=(number,))
         thread.start()
         thread.join()
 
-    def fail(self):
-        raise LookupError
+    def fail(self, number):
+        raise LookupError(number)
 """
 
 PROGRAM = textwrap.dedent(
@@ -270,6 +270,26 @@ def program(*words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_an_error_is_counted_once_though_its_text_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, and so does the name of the thread."""
+    monkeypatch.setattr("luminal.lifecycle._contained.INTERVAL", 0.0)
+    (tmp_path / "failing.py").write_text(FAILING)
+    loader, history = made()
+    await loader.load_photon(tmp_path / "failing.py")
+    await loader.start()
+    instance: Any = loader.photons["failing"].instance
+    for number in (1, 2):
+        history.write()
+        instance.start(number)
+    history.write()
+    (row,) = read_history(history.file).errors
+    assert (row["what"], row["error"], row["count"]) == ("thread", "LookupError", 3)
+    await loader.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs fork and kill")
