@@ -37,11 +37,16 @@ PHASES: Final = (
 
 
 class Stopwatch:
-    """Adds up the time in each phase, by the monotonic clock."""
+    """Adds up the time in each phase, by the monotonic clock.
 
-    __slots__ = ("_phase", "_seconds", "_since")
+    Attributes:
+        uses: In how many ``with`` blocks of `running` it is.
+    """
+
+    __slots__ = ("_phase", "_seconds", "_since", "uses")
 
     def __init__(self) -> None:
+        self.uses = 0
         self._seconds: dict[str, float] = {}
         self._phase = ""
         self._since = 0.0
@@ -76,26 +81,37 @@ class _Running:
         self._stopwatch = stopwatch
 
     def __enter__(self) -> None:
+        self._stopwatch.uses += 1
         self._token: Token[Stopwatch | None] = _current.set(self._stopwatch)
 
     def __exit__(self, *_: object) -> None:
+        self._stopwatch.uses -= 1
         _current.reset(self._token)
+
+
+def _running() -> Stopwatch | None:
+    """Return the stopwatch of the step that is under way.
+
+    Tasks and threads that a step has started inherit it, and are there after its end.
+    """
+    stopwatch = _current.get()
+    return stopwatch if stopwatch is not None and stopwatch.uses else None
 
 
 def enter(phase: str) -> str:
     """Let the step that is under way, if any, be in *phase*; return the one before."""
-    stopwatch = _current.get()
+    stopwatch = _running()
     return stopwatch.enter(phase) if stopwatch is not None else ""
 
 
 def is_measured() -> bool:
     """Whether a step is under way, to which the phases belong that there are now."""
-    return _current.get() is not None
+    return _running() is not None
 
 
 def phases_so_far() -> dict[str, float]:
     """Return the seconds of each phase of the step that is under way."""
-    stopwatch = _current.get()
+    stopwatch = _running()
     return stopwatch.seconds() if stopwatch is not None else {}
 
 
@@ -112,7 +128,7 @@ class phase:  # noqa: N801 - used as a function is
         self._name = name
 
     def __enter__(self) -> None:
-        stopwatch = self._stopwatch = _current.get()
+        stopwatch = self._stopwatch = _running()
         if stopwatch is not None:
             self._before = stopwatch.enter(self._name)
 

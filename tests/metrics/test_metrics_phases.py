@@ -19,6 +19,7 @@ from luminal.errors import LuminalError
 from luminal.metrics import snapshot, to_text
 from luminal.model import Event, EventKind
 from luminal.testing import Host
+from tests.waiting import DEADLINE
 
 HELPER = "VALUE = {}\n"
 GEO = """
@@ -245,3 +246,51 @@ def test_changes_of_shared_state_are_counted_where_they_are_watched() -> None:
         assert snapshot(host.loader).shared_state_changes == {"sys.path": 1}
         text = to_text(snapshot(host.loader))
     assert 'shared_state_changes_total{host="",facet="sys.path"} 1' in text
+
+
+async def test_a_task_that_a_swap_has_started_is_no_part_of_it(tmp_path: Path) -> None:
+    """Whatever it does later is counted by itself."""
+    (tmp_path / "rain.py").write_text(
+        PLAIN.replace("geo", "rain").replace("def locate", "def rain")
+    )
+    file = tmp_path / "chief.py"
+    file.write_text(CHIEF)
+    host = Chief()
+    async with Loader(host=host) as loader:
+        host.loader = loader
+        await loader.load_photons(tmp_path)
+        await loader.start()
+        file.write_text(CHIEF + "CHANGED = True\n")
+        await loader.reload_photon("chief")
+        host.is_free.set()
+        async with asyncio.timeout(DEADLINE):
+            await host.is_done.wait()
+        assert "rain" not in loader.photons
+        assert ("unload", "finalize") in steps(loader)
+
+
+class Chief:
+    """A host that lets a photon unload another one."""
+
+    loader: Loader
+
+    def __init__(self) -> None:
+        self.is_free = asyncio.Event()
+        self.is_done = asyncio.Event()
+
+    async def unload(self) -> None:
+        await self.is_free.wait()
+        if not self.is_done.is_set():
+            await self.loader.unload_photon("rain")
+            self.is_done.set()
+
+
+CHIEF = """
+from luminal import IPhoton
+
+class Photon(IPhoton):
+    photon_name = "chief"
+
+    async def start(self):
+        self.context.spawn(self.context.host.unload())
+"""
