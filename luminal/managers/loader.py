@@ -990,11 +990,15 @@ class Loader:
         self._distribution_watch = watch
         self._watch_settings(asyncio.get_running_loop())
 
-    async def stop_watching_distributions(self) -> None:
-        """Stop watching distributions; their photons keep running."""
+    async def stop_watching_distributions(self, halt_threads: bool = False) -> None:
+        """Stop watching distributions; their photons keep running.
+
+        Args:
+            halt_threads: Cancel a swap that is under way.
+        """
         watch = self._distribution_watch
         if watch is not None:
-            await watch.stop()
+            await watch.stop(halt_threads)
             if self._distribution_watch is watch:
                 self._distribution_watch = None
         await self._stop_watching_settings()
@@ -1006,7 +1010,7 @@ class Loader:
             force_stop: Skip ``finalize`` and end what photons own at once.
         """
         await self.stop_watching_photons(force_stop)
-        await self.stop_watching_distributions()
+        await self.stop_watching_distributions(force_stop)
         if self._made_reloader is not None:
             await self._made_reloader.retirements.end()
         await self.unload_photons(self._registry.files(), force_stop)
@@ -1330,9 +1334,9 @@ class Watches:
         """Stop watching, and unload what the watches have loaded.
 
         Args:
-            is_forced: Skip ``finalize``.
+            is_forced: Skip ``finalize``, and cancel what is under way.
         """
-        await self.loader.stop_watching_distributions()
+        await self.loader.stop_watching_distributions(is_forced)
         await self.loader.stop_watching_photons(is_forced)
 
 

@@ -258,9 +258,15 @@ class DistributionWatch:
             watcher.resume()
             watcher.call(self._on_batch)
 
-    async def stop(self) -> None:
-        """Stop watching; the photons keep running."""
+    async def stop(self, is_forced: bool = False) -> None:
+        """Stop watching; the photons keep running.
+
+        Args:
+            is_forced: Cancel a swap that is under way.
+        """
         self._is_over = True
+        if is_forced and not self.lock.is_held_here:
+            self._runner.halt()
         self._unsubscribe()
         for watcher in self._watchers.values():
             await run_in_thread(watcher.stop, 60.0, "luminal-stop")
@@ -371,7 +377,11 @@ class DistributionWatch:
             self._incomplete.pop(name, None)
             self._missing.discard(name)
         if upgrades:
-            self._runner.run(functools.partial(self._act, upgrades))
+            try:
+                self._runner.run(functools.partial(self._act, upgrades))
+            except BaseException:
+                if not self._runner.is_halted:
+                    raise
 
     def _wait_or_reject(
         self, name: str, handlers: list[Handler], error: LuminalError

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
 import sys
+import threading
+import types
 import weakref
 
 import pytest
 
 from luminal.errors import PhotonStateError
-from luminal.model import EventKind
+from luminal.model import Deadlines, EventKind
 from luminal.reload import _plan
 from tests.distributions import photon_text, put, take_away
 from tests.waiting import DEADLINE, async_wait_until
@@ -386,3 +389,27 @@ async def test_a_rejected_upgrade_is_reported_once(make_host, shelf, caplog):
         assert len(host.happened(EventKind.REJECTED, "green")) == 1
     said = [r.getMessage() for r in caplog.records if "rejected" in r.getMessage()]
     assert sorted(text.split(":")[0] for text in said) == ["blue 2.0", "photon 'green'"]
+
+
+async def test_a_forced_stop_does_not_wait_for_a_swap_that_hangs(
+    make_host, shelf, monkeypatch
+):
+    """The version before keeps running."""
+    events = types.ModuleType("host_events")
+    events.begun, events.over = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "host_events", events)
+    hang = "import host_events\nhost_events.begun.set()\nhost_events.over.wait()\n"
+    host = make_host(deadlines=Deadlines(load=3600))
+    try:
+        shelf.put("blue", "1.0")
+        await load(host)
+        await host.watch_distributions()
+        text = hang + photon_text("blue", "2.0")
+        put(shelf.path, "blue", "2.0", files={"blue/__init__.py": text})
+        assert await asyncio.to_thread(events.begun.wait, DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            await host.stop_watching_distributions(halt_threads=True)
+            await host.unload_photon("blue", force_stop=True)
+    finally:
+        events.over.set()
+    await host.close()
