@@ -79,6 +79,9 @@ def lock_command(
     words = options.paths if is_typed else ()
     action, *names = words or ("",)
     if action not in _ACTIONS:
+        nearest = did_you_mean(action, _ACTIONS)
+        if nearest and not os.path.lexists(action):
+            raise click.UsageError(f"There is no directory {action!r}; {nearest}")
         return _write(_Project.open(frozen), options, words, mode, as_json)
     if mode is not None:
         raise click.UsageError(f"--mode is not for 'lock {action}'")

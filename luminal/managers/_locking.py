@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal.discovery import discover_file
 from luminal.errors import LuminalError
 from luminal.loading import (
     DirectoryOrigin,
@@ -97,8 +98,9 @@ def find_units(
         path = os.path.normpath(os.path.join(base, entry.name))
         is_package = entry.name.endswith("/")
         key = os.path.join(path, "__init__.py") if is_package else path
-        if entry.source == "directory" and os.path.isfile(key):
-            places.setdefault(key, _place_of(key, is_package=is_package))
+        if entry.source == "directory" and os.path.isfile(key) and key not in places:
+            places[key] = _place_of(key, is_package=is_package)
+            photons[key] = [c.name for c in discover_file(key) if c.target]
     found = [_find_bundle(path, tuple(photons[path])) for path in bundles]
     return found + [
         _find(judge, origin, location, tuple(photons.get(key, ())))

@@ -152,3 +152,26 @@ def test_frozen_refuses_what_is_not_listed(project: Terminal) -> None:
     project.env["LUMINAL_LOCK"] = "locked"
     said = project.luminal("run", "--once", "plugins", "--no-installed")
     assert "no such mode" in said.err
+
+
+def test_a_photon_of_a_listed_directory_is_known_by_its_name(
+    project: Terminal,
+) -> None:
+    assert project.luminal("lock", "plugins", "--no-installed").code == 0
+    said = project.luminal("lock", "diff", "Calc", "--no-installed")
+    assert said.code == 0, said.err
+    assert "plugins/calc.py" in said.out
+    _, found = rows(project, "list", "--no-installed")
+    assert found["plugins/calc.py"]["photons"] == ["Calc"]
+    assert found["plugins/words.py"]["photons"] == []
+    said = project.luminal("lock", "diff", "Cale", "--no-installed")
+    assert said.code == 3
+    assert "did you mean 'Calc'?" in said.err
+
+
+def test_a_misspelt_verb_of_lock_is_answered_with_the_verb(project: Terminal) -> None:
+    said = project.luminal("lock", "acept", "geo")
+    assert said.code == 2
+    assert "did you mean 'accept'?" in said.err
+    (project.place / "acept").mkdir()
+    assert project.luminal("lock", "acept", "--no-installed").code == 0
