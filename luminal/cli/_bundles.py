@@ -16,12 +16,17 @@ from luminal.cli._options import command
 from luminal.cli._output import (
     Exit,
     clean,
+    did_you_mean_path,
     print_json,
     print_message,
     print_table,
     short,
 )
-from luminal.errors import LuminalError, PhotonVerificationError
+from luminal.errors import (
+    LuminalError,
+    PhotonNotFoundError,
+    PhotonVerificationError,
+)
 
 if TYPE_CHECKING:
     from luminal.trust import Bundle, SecretKey, Verified
@@ -86,7 +91,9 @@ def _load_key(name: str) -> SecretKey:
 @click.option("--host", is_flag=True, help="The key that opens sealed bundles.")
 @click.option("--passphrase", is_flag=True, help="Encrypt a new key.")
 @click.option("--to", "to", metavar="KEY", help="Public key that takes over.")
-@click.option("-o", "output", type=click.Path(), help="File of the rotation.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(), help="File of the rotation."
+)
 def key_command(
     action: str,
     name: str,
@@ -96,7 +103,7 @@ def key_command(
     output: str | None,
     as_json: bool,
 ) -> Exit:
-    r"""Make, show and rotate keys that sign.
+    """Make, show and rotate keys that sign.
 
     NAME is the name of a key in the state directory, or the path of its file.
 
@@ -105,7 +112,7 @@ def key_command(
     show    prints the public key
     rotate  lets the old key NAME hand over to the public key of --to
     accept  lets this user's hosts take such a rotation over; NAME is its file
-    """
+    """  # noqa: D301 - click knows a paragraph that is not wrapped by this character
     if action in ("new", "show"):
         public, path = _new_or_shown(action, name, host, passphrase)
         if as_json:
@@ -171,6 +178,15 @@ def _new_or_shown(
 # --- files ---------------------------------------------------------------------------
 
 
+def _check_exists(path: str) -> None:
+    if not os.path.lexists(path):
+        raise PhotonNotFoundError(
+            f"{short(path)!r} is not there",
+            file=path,
+            hint=f"name a file that exists{did_you_mean_path(path)}",
+        )
+
+
 def _read(path: str, what: str) -> bytes:
     with open(path, "rb") as file:
         data = file.read(_LIMIT + 1)
@@ -211,6 +227,7 @@ def sign_command(file: str, key: str, as_json: bool) -> Exit:
     """
     from luminal.trust import KillList, read_bundle, sign
 
+    _check_exists(file)
     secret = _load_key(key)
     if _is_list(file):
         killing = KillList.read(_read(file, "kill list"), file).signed(secret)
@@ -245,8 +262,18 @@ def _refuse_sealed(file: str) -> None:
 
 @command("verify")
 @click.argument("file", type=click.Path())
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="A trusted key.")
-@click.option("--threshold", type=int, help="How many of them must have signed.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="A trusted public key; may be repeated.",
+)
+@click.option(
+    "--threshold",
+    type=int,
+    help="How many must have signed; without it as the lock says, or all.",
+)
 @click.option(
     "--lock",
     type=click.Path(),
@@ -266,6 +293,7 @@ def verify_command(
     Bundles that have expired, are killed, or older than what was accepted are refused
     as well. Without --key, by the keys that luminal.lock trusts.
     """
+    _check_exists(file)
     if keys:
         trusted = {key: key for key in keys}
     else:
@@ -324,9 +352,15 @@ def _verify(file: str, keys: list[str], threshold: int) -> tuple[str, Verified]:
 
 @command("pack")
 @click.argument("source")
-@click.option("-o", "output", type=click.Path(), help="File to write.")
-@click.option("--name", default="", help="Of the bundle.")
-@click.option("--version", default="", help="Of the bundle.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="File to write; by default NAME-VERSION.photon.",
+)
+@click.option("--name", default="", help="Name of the bundle.")
+@click.option("--version", default="", help="Version of the bundle.")
 @click.option("--channel", default="", help="Where it is released, such as stable.")
 @click.option(
     "--expires",
@@ -413,7 +447,13 @@ def _packed(source: str, name: str, version: str, channel: str, expires: Any) ->
 
 @command("unpack")
 @click.argument("file", type=click.Path())
-@click.option("--to", "to", metavar="DIRECTORY", type=click.Path(), help="To make.")
+@click.option(
+    "--to",
+    "to",
+    metavar="DIRECTORY",
+    type=click.Path(),
+    help="Directory to make; by default NAME-VERSION.",
+)
 def unpack_command(file: str, to: str | None, as_json: bool) -> Exit:
     """Write the files of a bundle into a new directory.
 
@@ -421,6 +461,7 @@ def unpack_command(file: str, to: str | None, as_json: bool) -> Exit:
     """
     from luminal.trust import read_bundle
 
+    _check_exists(file)
     bundle = read_bundle(file)
     manifest = bundle.manifest
     target = os.path.abspath(to or f"{manifest.name}-{manifest.version}")
@@ -494,7 +535,7 @@ def _day(seconds: int) -> str:
     type=click.Path(),
     default="kill-list.json",
     show_default=True,
-    help="The list to add it to, or to accept.",
+    help="The list to add it to; made where it is not there.",
 )
 @click.option("--why", default="", help="Shown where the version is refused.")
 @click.option("--key", "key", default="default", metavar="NAME", help=_WANTED)

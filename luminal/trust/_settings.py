@@ -31,8 +31,8 @@ def _kinds(value: Iterable[str]) -> tuple[str, ...]:
         if kind not in known_kinds or (colon and when != "import"):
             nearest = did_you_mean(kind, known_kinds, "; ")
             raise ValueError(
-                f"has no kind {each!r}{nearest}: {', '.join(known_kinds)}, "
-                "each alone or with ':import'"
+                f"has no kind {each!r}; the kinds are {', '.join(known_kinds)}, "
+                f"each alone or with ':import'{nearest}"
             )
     return found
 

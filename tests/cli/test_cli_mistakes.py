@@ -49,6 +49,7 @@ def calm(said: Said, code: int) -> Said:
         (("list", "--no-installed", "broken"), 1),
         (("list", "--nonsense"), 2),
         (("list", "nowhere"), 3),
+        (("verify", "nowhere.photon"), 3),
         (("new", "geo", "--in", "a"), 4),
         (("check", "--no-installed", "unsafe", "--strict"), 4),
         (("reload",), 5),
