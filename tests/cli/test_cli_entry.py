@@ -138,4 +138,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md
 def test_the_reference_has_each_command(name: str) -> None:
     """Its options and the exit codes are generated, and tested with the other pages."""
     text = REFERENCE.read_text(encoding="utf-8")
-    assert re.search(rf"^\| `{name}` \|", text, re.MULTILINE)
+    commands, _, keys = text.partition("## Where photons are looked for")
+    row = re.compile(rf"^\|.*`{name}`.* \|", re.MULTILINE)
+    assert re.search(rf"^\| `{name}` \|", commands, re.MULTILINE)
+    assert row.search(keys)
