@@ -125,6 +125,7 @@ def key_command(
     from luminal.trust import Rotation, learn_rotation
 
     if action == "accept":
+        _check_exists(name)
         rotation = Rotation.read(_read(name, "rotation of a key"), name)
         is_news = learn_rotation(rotation)
         if as_json:

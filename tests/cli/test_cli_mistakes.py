@@ -50,6 +50,7 @@ def calm(said: Said, code: int) -> Said:
         (("list", "--nonsense"), 2),
         (("list", "nowhere"), 3),
         (("verify", "nowhere.photon"), 3),
+        (("key", "accept", "nowhere.json"), 3),
         (("new", "geo", "--in", "a"), 4),
         (("check", "--no-installed", "unsafe", "--strict"), 4),
         (("reload",), 5),
