@@ -6,6 +6,7 @@ command, option and exit code has an anchor.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -106,7 +107,17 @@ def _about(command: click.Command, also: Iterable[click.Option]) -> str:
 
 
 def _paragraphs(text: str | None) -> list[str]:
-    return (text or "").replace("\b", "").strip().splitlines()
+    """Return the lines of a help text; what click does not wrap is kept as it is."""
+    found = []
+    for paragraph in inspect.cleandoc(text or "").split("\n\n"):
+        mark, _, kept = paragraph.partition("\n")
+        if mark == "\b":
+            found += ["```text", *kept.splitlines(), "```", ""]
+            continue
+        pieces = re.split(r"(`[^`]*`)", paragraph)  # code, and what is none, in turns
+        pieces[::2] = [re.sub(r"--[a-z][a-z-]*", r"`\g<0>`", p) for p in pieces[::2]]
+        found += ["".join(pieces), ""]
+    return found
 
 
 def _section(
