@@ -291,8 +291,8 @@ def verify_command(
 ) -> Exit:
     """Check the signatures of a bundle or a kill list.
 
-    Bundles that have expired, are killed, or older than what was accepted are refused
-    as well. Without --key, by the keys that luminal.lock trusts.
+    Bundles that have expired, are killed, or are older than what was accepted are
+    refused as well. Without --key, by the keys that luminal.lock trusts.
     """
     _check_exists(file)
     if keys:

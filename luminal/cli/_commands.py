@@ -111,7 +111,9 @@ class _Fields(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             bare = word.removeprefix("-") if self.is_one else word
             if bare not in known:
                 nearest = did_you_mean(bare, known, "; ")
-                self.fail(f"no field {bare!r}{nearest}: {', '.join(known)}", param, ctx)
+                fields = ", ".join(known)
+                text = f"no field {bare!r}; the fields are {fields}{nearest}"
+                self.fail(text, param, ctx)
         return value if self.is_one else tuple(words)
 
     def shell_complete(
