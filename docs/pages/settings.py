@@ -12,11 +12,13 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from luminal.cli._options import KEYS
 from luminal.interfaces import IPhoton
 from luminal.sphinx._directives import escaped
+from luminal.trust import TrustSettings
 
 from .command_line import commands
 from .words import meanings
@@ -33,6 +35,10 @@ TYPES = {
     list: "list of strings",
     dict: "tables",
 }
+
+
+WITHOUT_OPTION = {"host-key": "LUMINAL_HOST_KEY", "lock": "LUMINAL_LOCK"}
+"""Setting that no option has → its environment variable."""
 
 
 def settings_page(root: Path) -> str:
@@ -61,7 +67,8 @@ def settings_page(root: Path) -> str:
         "```{eval-rst}",
     ]
     lines += [line for key in KEYS for line in _key(key, parameters.get(key))]
-    lines += ["```", "", "## In the environment", "", "```{eval-rst}"]
+    lines += ["```", "", *_trust_section()]
+    lines += ["## In the environment", "", "```{eval-rst}"]
     for key, parameter in parameters.items():
         if parameter.envvar:
             said = f"Sets :confval:`{key}`.{_form(parameter)}"
@@ -115,7 +122,7 @@ def _set_by_option(parameters: dict[str, click.Parameter]) -> set[str]:
 def _words_of(key: str, parameter: click.Parameter | None) -> tuple[str, str, str]:
     """Return environment, option and default of a setting, empty where it has none."""
     if parameter is None:
-        return "", "", ""
+        return WITHOUT_OPTION.get(key, ""), "", ""
     option = parameter.opts[-1] if isinstance(parameter, click.Option) else "PATH"
     default = parameter.default
     if not isinstance(default, str | int | float) or default is False:
@@ -169,7 +176,32 @@ def _form(parameter: click.Parameter) -> str:
 
 
 def _rst(markdown: str) -> str:
-    return markdown.replace("`", "``")
+    """Return reStructuredText of *markdown*: its code, and its links to pages."""
+    text = re.sub(r"\\?`", "``", markdown)
+    return re.sub(r"\{doc\}``(.*?)``", r":doc:`\1`", text)
+
+
+# --- trust -------------------------------------------------------------------
+
+
+def _trust_section() -> list[str]:
+    """Return the keys of ``[tool.luminal.trust]``, as `TrustSettings` has them."""
+    lines = [
+        "(settings-trust)=",
+        "## In `[tool.luminal.trust]`",
+        "",
+        "All are optional, and without them nothing is looked at or asked for. See",
+        "{doc}`../../how-to/capabilities` and {doc}`../../how-to/second-factor`.",
+        "",
+        "| key | meaning |",
+        "|---|---|",
+    ]
+    said = _documented(TrustSettings)
+    for name in (each.name for each in attrs.fields(TrustSettings)):
+        if name != "file":
+            text = re.sub(r"\*(\w+)\*", r"`\1`", said[name].replace("``", "`"))
+            lines.append(f"| `{name.replace('_', '-')}` | {text} |")
+    return [*lines, ""]
 
 
 # --- attributes of photons -------------------------------------------------
@@ -177,10 +209,15 @@ def _rst(markdown: str) -> str:
 
 def attributes() -> dict[str, str]:
     """Return ``photon_*`` → meaning, as `luminal.IPhoton` documents them."""
-    text = inspect.cleandoc(IPhoton.__doc__ or "").split("Attributes:\n")[1]
-    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
-    said = {name: " ".join(about.split()) for name, about in entries}
+    said = _documented(IPhoton)
     return {name: said[name] for name in IPhoton.__annotations__ if name in said}
+
+
+def _documented(kind: type) -> dict[str, str]:
+    """Return attribute → meaning, as the docstring of *kind* has them."""
+    text = inspect.cleandoc(kind.__doc__ or "").split("Attributes:\n")[1]
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
+    return {name: " ".join(about.split()) for name, about in entries}
 
 
 def _attributes_section() -> list[str]:
