@@ -54,6 +54,8 @@ ACCEPTED = {
     "deep.py": "VALUE = 'accepted'\n",
     "data.txt": "accepted",
 }
+notes: list[str] = []
+"""What was seen of that which must not be, for who reads a failure."""
 EVIL = "import sys\nsys.evil = getattr(sys, 'evil', 0) + 1\nVALUE = EXTRA = 'evil'\n"
 
 
@@ -126,11 +128,14 @@ async def use(directory: Path, counts: dict[str, int]) -> None:
                     counts["refused"] += 1
                 except ImportError:
                     pass
-                except AttributeError:  # a file was read while it was empty
+                except AttributeError as error:  # a file was read while it was empty
                     counts["wrong"] += 1
+                    notes.append(f"{handler.name} {name}: {error}")
             with contextlib.suppress(OSError):
-                if handler.instance.read() != (b"accepted", b"accepted"):
+                read = handler.instance.read()
+                if read != (b"accepted", b"accepted"):
                     counts["wrong"] += 1
+                    notes.append(f"{handler.name} read {read}")
             try:
                 await loader.reload_photon(handler)
                 is_bad = loader.photons[handler.name].problem is not None
@@ -198,6 +203,7 @@ def main() -> None:
         digest = allowed.get((name, code))
         if digest is None:
             counts["unjudged"] += 1
+            notes.append(f"executed {code.co_filename}: {code.co_names}")
         else:
             digests.add(digest)
 
@@ -205,7 +211,7 @@ def main() -> None:
     asyncio.run(host(directory, counts))
     counts["digests"] = len(digests)
     counts["evil"] = getattr(sys, "evil", 0)
-    sys.stdout.write(json.dumps(counts) + "\n")
+    sys.stdout.write(json.dumps({**counts, "notes": notes[:5]}) + "\n")
 
 
 if __name__ == "__main__":
