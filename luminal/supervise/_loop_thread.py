@@ -99,15 +99,18 @@ class LoopThread:
         from concurrent.futures import CancelledError
 
         call = _Call(coroutine)
+        why = "it is closed already"
         try:
-            with self._lock:
-                why = ""
-                if not self.is_running:
-                    why = "it is closed already"
-                elif self.is_here:
-                    why = "this is its own loop; await the coroutine here"
-                else:
-                    future = asyncio.run_coroutine_threadsafe(call.make(), self.loop)
+            # A child that was forked has no thread, and may have a lock that is held.
+            if self.is_running:
+                with self._lock:
+                    if self.is_here:
+                        why = "this is its own loop; await the coroutine here"
+                    elif self.is_running:
+                        why = ""
+                        future = asyncio.run_coroutine_threadsafe(
+                            call.make(), self.loop
+                        )
             if not why:
                 return future.result()
         except BaseException as error:  # a Ctrl-C, too, which comes anywhere in here
@@ -133,8 +136,9 @@ class LoopThread:
 
     def close(self) -> None:
         """End the loop and its thread. Twice does no harm."""
-        with self._lock:
-            if self.is_running:
-                self._is_closed = True
-                self.loop.call_soon_threadsafe(self._over.set)
+        if self.is_running:
+            with self._lock:
+                if self.is_running:
+                    self._is_closed = True
+                    self.loop.call_soon_threadsafe(self._over.set)
         self._thread.join()

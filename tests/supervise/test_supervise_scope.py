@@ -557,3 +557,31 @@ def test_a_process_that_was_forked_amid_a_reload_has_scopes_of_its_own():
     """Whatever another thread was holding at that moment."""
     command = [sys.executable, "-W", "ignore", "-c", FORKS]
     subprocess.run(command, check=True, timeout=DEADLINE)
+
+
+LOOP_FORKS = """
+import asyncio, os, signal
+from luminal.supervise import LoopThread
+
+loop = LoopThread("loop")
+loop._lock.acquire()  # as another thread may have it, which is not in the child
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    try:
+        loop.run(asyncio.sleep(0))
+    except RuntimeError:
+        loop.close()
+        os._exit(0)
+    os._exit(1)
+loop._lock.release()
+assert os.waitpid(child, 0)[1] == 0
+loop.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_was_forked_has_no_loop_of_its_parent():
+    """It is told so, and does not wait for who has gone."""
+    command = [sys.executable, "-W", "ignore", "-c", LOOP_FORKS]
+    subprocess.run(command, check=True, timeout=DEADLINE)
