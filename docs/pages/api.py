@@ -41,6 +41,7 @@ MODULES = (
     "luminal.tools",
     "luminal.testing",
     "luminal.metrics",
+    "luminal.trust",
     "luminal.web",
     "luminal.sphinx",
     "luminal.ipython",

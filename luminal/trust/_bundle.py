@@ -128,7 +128,7 @@ class Manifest:
         root: Full name of the package or module that all its modules lie below.
         tree: Digest of its files, see `luminal.trust.Tree`.
         files: (path, bytes, SHA-512 as hexadecimal digits) of each.
-        photons: Facts of each photon: attributes of `luminal.Candidate`.
+        photons: Facts of each photon: attributes of `luminal.model.Candidate`.
         flat: Whether a directory of photons was packed, whose files import each other
             by their bare names.
         capabilities: What its code does, where that was written down.
