@@ -46,7 +46,7 @@ class Stopwatch:
     __slots__ = ("_phase", "_seconds", "_since", "uses")
 
     def __init__(self) -> None:
-        self.uses = 0
+        self.uses: int = 0
         self._seconds: dict[str, float] = {}
         self._phase = ""
         self._since = 0.0
