@@ -103,6 +103,7 @@ async def main():
     is_over.set()
     for thread in threads:
         thread.join()
+    await loader.stop_watching_distributions()  # the events of a swap come after it
     swaps = [e for e in loader.events.journal if e.kind == "swapped"]
     rejected = [str(e) for e in loader.events.journal if e.kind == "rejected"]
     await loader.close()

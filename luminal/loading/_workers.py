@@ -235,8 +235,15 @@ async def run_each_in_thread(
         thread = threading.Thread(
             target=context.run, args=(queue.run,), name=name, daemon=True
         )
-        with started_for_step() if is_owned else unowned():
-            thread.start()
+        try:
+            with started_for_step() if is_owned else unowned():
+                thread.start()
+        except RuntimeError as error:
+            if "shutdown" not in str(error):
+                raise
+            # Python 3.12.0 and 3.12.1 start no thread while they exit.
+            context.run(queue.run_jobs)
+            break
         try:
             position = await _wait(queue, thread, deadline)
         except asyncio.CancelledError:

@@ -169,10 +169,6 @@ def test_values_look_like_tables_in_a_notebook(shell: Shell) -> None:
     assert "after None" in said
 
 
-@pytest.mark.skipif(
-    (3, 12, 0) <= sys.version_info < (3, 12, 2),
-    reason="Python 3.12.0 and 3.12.1 start no thread while they exit",
-)
 def test_photons_are_finalized_when_the_shell_ends(shell: Shell) -> None:
     said = shell.type("%photon load photons")
     assert (shell.place / "finalized").exists()
