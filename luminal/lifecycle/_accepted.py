@@ -94,7 +94,7 @@ def use_accepted_bundle(judge: Judge, unit: Any) -> Pinned | None:
         asked = bundle_unit(unit.candidates[0].location)
     except (PhotonVerificationError, OSError):
         return None  # to load it says why
-    if asked is None or judge.look(asked).status is not Status.MODIFIED:
+    if judge.look(asked).status is not Status.MODIFIED:
         return None
     entry = accepted_entry(judge, asked.name)
     if entry is None or entry.tree == asked.tree.digest:

@@ -59,7 +59,7 @@ def examiner(
 
 def _is_accepted(generation: Generation) -> bool:
     """Whether a lock is in force, and somebody has accepted these files in it."""
-    verdict = getattr(generation, "verdict", None)
+    verdict = generation.verdict
     if verdict is None or verdict.is_first:
         return False
     return str(verdict.status) in ("pinned", "signed")

@@ -238,8 +238,8 @@ async def run_each_in_thread(
         try:
             with started_for_step() if is_owned else unowned():
                 thread.start()
-        except RuntimeError as error:
-            if "shutdown" not in str(error):
+        except RuntimeError:
+            if threading.main_thread().is_alive():
                 raise
             # Python 3.12.0 and 3.12.1 start no thread while they exit.
             context.run(queue.run_jobs)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonVerificationError
 
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
 
     from luminal.trust._judge import Unit
     from luminal.trust._lock import LockFile
+    from luminal.trust._signatures import Verified
 
 __all__ = [
     "bundle_unit",
@@ -24,17 +23,11 @@ __all__ = [
 ]
 
 
-def _module(name: str) -> Any:
-    """Return a module of this package; None where this Luminal has none."""
-    with suppress(ImportError):
-        return importlib.import_module(f"luminal.trust.{name}")
-    return None
-
-
 def capabilities_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
     """Return what *files* say that they do, as a lock keeps it."""
-    profiles = _module("_profile")
-    return tuple(profiles.profile_of(files).keys) if profiles is not None else ()
+    from luminal.trust._profile import profile_of
+
+    return tuple(profile_of(files).keys)
 
 
 def new_capabilities(known: Iterable[str], files: Mapping[str, bytes]) -> list[str]:
@@ -44,15 +37,13 @@ def new_capabilities(known: Iterable[str], files: Mapping[str, bytes]) -> list[s
         known: What was accepted, see `capabilities_of`.
         files: Path → bytes of the new version.
     """
-    profiles = _module("_profile")
-    if profiles is None:
-        return []
-    found = profiles.drift(tuple(known), profiles.profile_of(files))
-    return [str(each) for each in found]
+    from luminal.trust._profile import drift, profile_of
+
+    return [str(each) for each in drift(tuple(known), profile_of(files))]
 
 
-def bundle_unit(path: str) -> Unit | None:
-    """Return the bundle at *path* as a unit; None where this Luminal knows none.
+def bundle_unit(path: str) -> Unit:
+    """Return the bundle at *path* as a unit.
 
     Raises:
         PhotonVerificationError: It is no sound bundle.
@@ -60,13 +51,11 @@ def bundle_unit(path: str) -> Unit | None:
     """
     from packaging.utils import canonicalize_name
 
+    from luminal.trust._bundle import read_bundle
     from luminal.trust._judge import Unit
     from luminal.trust._tree import tree_of
 
-    bundles = _module("_bundle")
-    if bundles is None:
-        return None
-    bundle = bundles.read_bundle(path)
+    bundle = read_bundle(path)
     files, manifest = dict(bundle.files), bundle.manifest
     name, version = canonicalize_name(manifest.name), manifest.version
     return Unit(name, "bundle", version, files, tree_of(files), bundle=bundle)
@@ -86,13 +75,12 @@ def signers_of(unit: Unit, file: LockFile) -> tuple[str, ...]:
     return tuple(sorted(names.get(key.casefold(), key) for key in verified.keys))
 
 
-def _verified(unit: Unit, file: LockFile) -> Any:
-    bundle: Any = unit.bundle
+def _verified(unit: Unit, file: LockFile) -> Verified | None:
+    bundle = unit.bundle
     if bundle is None or not file.keys:
         return None
-    signatures = _module("_signatures")
-    if signatures is None:
-        return None
+    from luminal.trust._signatures import HighestVersions, verify
+
     if unit.tree.digest != bundle.manifest.tree:
         raise PhotonVerificationError(
             f"{unit.name} has files that nobody has signed",
@@ -100,13 +88,13 @@ def _verified(unit: Unit, file: LockFile) -> Any:
             why="its photons own libraries (photon_owns), which are not in the bundle",
             hint="put these libraries into the package",
         )
-    return signatures.verify(
+    return verify(
         bundle.manifest,
         bundle.signatures,
         file.keys.values(),
         max(file.threshold, 1),
         file=bundle.path,
-        highest=None if unit.has_run else signatures.HighestVersions(),
+        highest=None if unit.has_run else HighestVersions(),
     )
 
 
@@ -116,21 +104,19 @@ def note_version(unit: Unit, file: LockFile) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    bundle: Any = unit.bundle
     verified = _verified(unit, file)
-    if verified is not None:
-        highest = _module("_signatures").HighestVersions()
-        highest.note(bundle.manifest, verified)
+    if verified is not None and unit.bundle is not None:
+        from luminal.trust._signatures import HighestVersions
+
+        HighestVersions().note(unit.bundle.manifest, verified)
 
 
 def why_killed(unit: Unit, file: LockFile) -> str:
     """Return why a unit must not run by the kill list in force; empty where it may."""
-    kills = _module("_kill_list")
-    if kills is None:
-        return ""
+    from luminal.trust._kill_list import current_kill_list
+
     try:
-        killing = kills.current_kill_list(file)
-        killing.check(unit.name, unit.version, unit.tree.digest)
+        current_kill_list(file).check(unit.name, unit.version, unit.tree.digest)
     except PhotonVerificationError as error:
         return f"{error.what}: {error.why}"
     return ""

@@ -21,8 +21,9 @@ from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
 from luminal.trust._vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from luminal.trust._bundle import Bundle
     from luminal.trust._tree import Tree
 
 __all__ = [
@@ -78,7 +79,7 @@ class Unit:
     files: Mapping[str, bytes] = attrs.field(repr=False)
     tree: Tree = attrs.field(repr=False)
     has_run: bool = False
-    bundle: object | None = None
+    bundle: Bundle | None = None
 
 
 @attrs.frozen
@@ -120,20 +121,12 @@ class Judge:
         mode: The least strict mode; the file may ask for a stricter one.
         is_off: Whether the file's own mode is ignored: the host has switched it off.
         vault: Keeps the files of what is accepted.
-        verify: Returns the names of the keys that have signed a unit; raises
-            `PhotonVerificationError` for signatures that are wrong.
-        checks: Called in turn with each unit whose digest is right, such as the look
-            into a kill list. One that returns a verdict has decided.
     """
 
     path: str
     mode: Mode = Mode.OFF
     is_off: bool = False
     vault: Vault = attrs.Factory(lambda: Vault(_vault_directory()))
-    verify: Callable[[Unit, LockFile], tuple[str, ...]] = signers_of
-    checks: tuple[
-        Callable[[Unit, LockFile, LockEntry | None], Verdict | None], ...
-    ] = ()
     # The file as it was read last, and how it looked then.
     _known: tuple[tuple[int, ...], LockFile] | None = None
 
@@ -179,7 +172,7 @@ class Judge:
         if self._mode_of(file) is Mode.OFF:
             return False
         is_free = source in ("directory", "editable") and name not in file.units
-        return not is_free or self._mode_of(file) is not Mode.PIN or bool(self.checks)
+        return not is_free or self._mode_of(file) is not Mode.PIN
 
     def judge(self, unit: Unit) -> Verdict:
         """Decide whether *unit* may run; what is used for the first time is pinned.
@@ -217,7 +210,7 @@ class Judge:
         signers: tuple[str, ...] = ()
         unsigned: PhotonVerificationError | None = None
         try:
-            signers = self.verify(unit, file)
+            signers = signers_of(unit, file)
         except PhotonVerificationError as error:
             unsigned = error
         accept = f"to run it: luminal lock accept {unit.name}"
@@ -236,10 +229,6 @@ class Judge:
                 False,
                 f"{accept}; to see more: luminal lock diff {unit.name}",
             )
-        for check in self.checks:
-            decided = check(unit, file, entry)
-            if decided is not None:
-                return decided
         if is_signed:
             why = f"signed by {', '.join(signers)}"
             return Verdict(Status.SIGNED, why, signers=signers, of_keys=len(file.keys))
@@ -258,9 +247,10 @@ class Judge:
             return Verdict(Status.UNPINNED, "it is installed editable, without a list")
         return Verdict(Status.PINNED, "used for the first time", is_first=True)
 
-    def _signers(self, unit: Unit, file: LockFile) -> tuple[str, ...]:
+    @staticmethod
+    def _signers(unit: Unit, file: LockFile) -> tuple[str, ...]:
         try:
-            return tuple(sorted(self.verify(unit, file)))
+            return signers_of(unit, file)
         except PhotonVerificationError:
             return ()
 

@@ -65,6 +65,8 @@ class Kill:
     def covers(self, name: str, version: str, tree: str = "") -> bool:
         """Whether a unit must not run.
 
+        A version that cannot be compared with a range is in it.
+
         Args:
             name: Of the bundle or distribution.
             version: Its version.
@@ -72,14 +74,19 @@ class Kill:
         """
         from packaging.specifiers import SpecifierSet
         from packaging.utils import canonicalize_name
+        from packaging.version import InvalidVersion, Version
 
         if canonicalize_name(name) != canonicalize_name(self.name):
             return False
         if self.tree and tree != self.tree:
             return False
-        return not self.versions or SpecifierSet(self.versions).contains(
-            version, prereleases=True
-        )
+        if not self.versions:
+            return True
+        try:
+            parsed = Version(version)
+        except InvalidVersion:
+            return True
+        return SpecifierSet(self.versions).contains(parsed, prereleases=True)
 
 
 def _wrong(file: str, why: str) -> PhotonVerificationError:

@@ -340,3 +340,10 @@ def test_a_lock_refuses_keys_that_nobody_should_trust(tmp_path, keys, word):
     with pytest.raises(LockFileError, match=word) as refused:
         LockFile.read(str(path))
     assert refused.value.line == 5 + len(keys)
+
+
+@pytest.mark.parametrize("version", ["", "weird", "1.0.x"])
+def test_a_version_that_no_range_can_be_compared_with_is_killed(version):
+    assert Kill("geo", "==2.0").covers("geo", version)
+    assert not Kill("geo", "==2.0").covers("other", version)
+    assert not Kill("geo", "==2.0").covers("geo", "3.0")
