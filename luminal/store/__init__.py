@@ -13,9 +13,9 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.store._atomic import read_private as read_private
     from luminal.store._atomic import write_atomically as write_atomically
+    from luminal.store._directories import cache_directory as cache_directory
     from luminal.store._directories import state_directory as state_directory
     from luminal.store._sealed import SealedStore as SealedStore
-    from luminal.store._sealed import cache_directory as cache_directory
     from luminal.store._sealed import fingerprint as fingerprint
 
 __getattr__: Getter
@@ -24,11 +24,7 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "_atomic": ("read_private", "write_atomically"),
-        "_directories": ("state_directory",),
-        "_sealed": (
-            "SealedStore",
-            "cache_directory",
-            "fingerprint",
-        ),
+        "_directories": ("cache_directory", "state_directory"),
+        "_sealed": ("SealedStore", "fingerprint"),
     },
 )

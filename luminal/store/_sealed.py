@@ -16,8 +16,6 @@ import os
 import sys
 from _operator import _compare_digest
 
-__all__ = ["cache_directory"]
-
 try:  # hashlib brings OpenSSL along: 3 ms of each start for the same function
     from _blake2 import blake2b
 except ImportError:  # pragma: no cover  (an interpreter without this module)
@@ -58,6 +56,8 @@ class SealedStore:
 
     def __init__(self, directory: str | None = None) -> None:
         if directory is None:
+            from luminal.store._directories import cache_directory
+
             directory = cache_directory() or ""
         self.directory: str = directory
         self._key: bytes | None = None
@@ -207,29 +207,3 @@ def _code(key: bytes, name: str, payload: bytes | memoryview) -> bytes:
     code.update(f"{name}\n".encode())
     code.update(payload)
     return code.digest()
-
-
-def cache_directory() -> str | None:
-    r"""Return the directory for caches, whether it exists or not.
-
-    The first that is set of ``$LUMINAL_CACHE_DIR``, ``$XDG_CACHE_HOME/luminal`` and
-    the platform's own place (``~/.cache/luminal``, on macOS
-    ``~/Library/Caches/luminal``, on Windows ``%LOCALAPPDATA%\luminal\Cache``). A
-    relative path in a variable is ignored, as the XDG base directory
-    specification asks for.
-
-    Returns:
-        An absolute path, or None for a user without a home directory.
-    """
-    own = os.environ.get("LUMINAL_CACHE_DIR", "")
-    if os.path.isabs(own):
-        return own
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(shared):
-        return os.path.join(shared, "luminal")
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA", "")
-        return os.path.join(local, "luminal", "Cache") if local else None
-    caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
-    home = os.path.expanduser("~")
-    return os.path.join(home, caches, "luminal") if os.path.isabs(home) else None

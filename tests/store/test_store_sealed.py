@@ -196,7 +196,7 @@ def test_litter_of_killed_writers_is_swept(store: SealedStore) -> None:
 
 def test_without_a_directory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without a home has no cache, and no error."""
-    monkeypatch.setattr(sealed_module, "cache_directory", lambda: None)
+    monkeypatch.setattr("luminal.store._directories.cache_directory", lambda: None)
     store = SealedStore()
     assert not store.save("index", VALUE)
     assert store.load("index") is None
