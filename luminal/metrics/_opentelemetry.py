@@ -5,6 +5,7 @@ Only its API is used. Without an SDK nothing is ever asked.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -80,6 +81,23 @@ class _Reader:
             return self._families.get(name)
 
 
+@contextlib.contextmanager
+def requires_otel() -> Iterator[None]:
+    """Name the extra where the API of OpenTelemetry cannot be imported in the block.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            "this needs the library of the extra 'otel'",
+            why=str(error),
+            hint="install it: pip install 'luminal-photons[otel]'",
+        ) from error
+
+
 def observe_opentelemetry(
     loader: Loader, meter_provider: Any = None, *, host: str = ""
 ) -> None:
@@ -93,14 +111,8 @@ def observe_opentelemetry(
     Raises:
         MissingExtraError: The API of OpenTelemetry is not installed.
     """
-    try:
+    with requires_otel():
         from opentelemetry import metrics
-    except ImportError as error:
-        raise MissingExtraError(
-            "this needs the library of the extra 'otel'",
-            why=str(error),
-            hint="install it: pip install 'luminal-photons[otel]'",
-        ) from error
     meter = metrics.get_meter("luminal", meter_provider=meter_provider)
     reader = _Reader(loader, host)
 

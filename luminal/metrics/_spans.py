@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal.errors import MissingExtraError
 from luminal.model import EventKind
 
 if TYPE_CHECKING:
@@ -55,14 +54,10 @@ def trace_opentelemetry(
     Raises:
         MissingExtraError: The API of OpenTelemetry is not installed.
     """
-    try:
+    from luminal.metrics._opentelemetry import requires_otel
+
+    with requires_otel():
         from opentelemetry import trace
-    except ImportError as error:
-        raise MissingExtraError(
-            "this needs the library of the extra 'otel'",
-            why=str(error),
-            hint="install it: pip install 'luminal-photons[otel]'",
-        ) from error
     tracer = trace.get_tracer("luminal", tracer_provider=tracer_provider)
     spans = _Spans(trace, tracer, host)
     unsubscribe = loader.events.subscribe(spans.note, queue=_QUEUE)
