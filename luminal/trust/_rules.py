@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,6 +21,8 @@ __all__ = ["CapabilityRules"]
 
 _KEPT = 3
 """Profiles that are kept of a unit: what serves, what follows, and an earlier one."""
+_RETURNABLE = 8
+"""Trees of a unit that are remembered; a host keeps fewer generations to return to."""
 
 
 @attrs.define(eq=False)
@@ -35,8 +38,8 @@ class CapabilityRules:
     settings: TrustSettings
     # Unit → (digest of its files → profile), the newest at the end.
     _profiles: dict[str, dict[str, Profile]] = attrs.Factory(dict)
-    # Unit and digest of its files: what was let pass in this process.
-    _passed: set[tuple[str, str]] = attrs.Factory(set)
+    # Unit → digests of its files that were let pass, which a roll-back may return to.
+    _passed: dict[str, deque[str]] = attrs.Factory(dict)
     _lock: threading.Lock = attrs.Factory(threading.Lock)
 
     def examine(
@@ -62,12 +65,13 @@ class CapabilityRules:
         Raises:
             PhotonCapabilityError: It must not run; the first place is named.
         """
-        key = unit, tree_of(new).digest
+        digest = tree_of(new).digest
+        passed = self._passed.setdefault(unit, deque(maxlen=_RETURNABLE))
         profile = self._profile(unit, new)
         found: tuple[Drift, ...] = ()
         if old is not None:
             found = tuple(drift(self._profile(unit, old), profile))
-        if key in self._passed:  # a roll-back to what ran
+        if digest in passed:  # a roll-back to what ran
             return found
         settings = self.settings
         if settings.file and self._refused(settings, names, profile, found):
@@ -79,7 +83,7 @@ class CapabilityRules:
             refused = None
         if refused is not None:
             raise self._error(names, *refused)
-        self._passed.add(key)
+        passed.append(digest)
         return found
 
     def _profile(self, unit: str, files: Mapping[str, bytes]) -> Profile:
