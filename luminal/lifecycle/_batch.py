@@ -526,7 +526,11 @@ class BatchLoader:
             if isinstance(other, BundleOrigin) != is_bundle or (
                 isinstance(other, BundleOrigin) and other.path != path
             ):
-                place = getattr(other, "path", getattr(other, "location", ""))
+                place = candidate.location
+                if isinstance(other, BundleOrigin):
+                    place = other.path
+                elif isinstance(other, DistributionOrigin):
+                    place = other.location
                 error = PhotonConflictError(
                     f"its package {unit.name!r} is loaded from elsewhere",
                     photon=candidate.name,

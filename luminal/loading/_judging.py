@@ -22,7 +22,11 @@ from luminal.errors import (
     PhotonUnreadableError,
     PhotonVerificationError,
 )
-from luminal.loading._origin import DistributionOrigin, ModuleLocation
+from luminal.loading._origin import (
+    BundleOrigin,
+    DistributionOrigin,
+    ModuleLocation,
+)
 from luminal.loading._source import SourceFile, literals_of
 from luminal.trust import (
     MOST_BYTES,
@@ -176,7 +180,7 @@ def _identity(
     judge: Judge, origin: Origin, location: ModuleLocation
 ) -> tuple[str, Any, str]:
     """Return name, source and version of a unit for the lock."""
-    bundle = getattr(origin, "bundle", None)
+    bundle = origin.bundle if isinstance(origin, BundleOrigin) else None
     if bundle is not None:
         return canonical(bundle.manifest.name), "bundle", bundle.manifest.version
     if isinstance(origin, DistributionOrigin):
@@ -211,7 +215,7 @@ def snapshot_of(
     """
     name, source, version = _identity(judge, origin, location)
     known = dict(pinned.sources) if pinned is not None else {}
-    bundle = getattr(origin, "bundle", None)
+    bundle = origin.bundle if isinstance(origin, BundleOrigin) else None
     base = folder = os.path.dirname(location.path)
     if bundle is not None:
         base = folder = bundle.path

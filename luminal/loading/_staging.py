@@ -29,7 +29,7 @@ from luminal.loading._importer import (
     taken,
 )
 from luminal.loading._late import Directory, read_unit
-from luminal.loading._origin import BundleOrigin
+from luminal.loading._origin import BundleOrigin, DistributionOrigin
 from luminal.loading._owned import add_owned
 from luminal.loading._proxies import (
     ModuleProxy,
@@ -252,7 +252,9 @@ class Attempt:
         if serving is not None:
             return serving.borrowed
         # What stands for modules of old calls is not the host's.
-        roots = getattr(origin, "entered", (unit,))
+        roots: Iterable[str] = (unit,)
+        if isinstance(origin, DistributionOrigin):
+            roots = origin.entered
         return any(n in sys.modules and not is_stand_in(sys.modules[n]) for n in roots)
 
     def _check(self) -> None:

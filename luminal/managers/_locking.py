@@ -78,7 +78,7 @@ def find_units(
             continue
         key = candidate.distribution or path
         photons.setdefault(key, []).append(candidate.name)
-        if str(candidate.source) == "bundle":
+        if candidate.source is Source.BUNDLE:
             bundles[key] = None
         elif candidate.source is Source.DIRECTORY:
             places.setdefault(key, _place_of(path))

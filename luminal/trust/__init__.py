@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         open_bundle,
         read_bundle,
     )
-    from luminal.trust._joined import bundle_unit
     from luminal.trust._judge import (
         MOST_BYTES,
         MOST_FILES,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Status,
         Unit,
         Verdict,
+        bundle_unit,
         capabilities_between,
         changes_between,
         open_judge,
@@ -170,7 +170,6 @@ __getattr__, __dir__ = lazy_attributes(
             "open_bundle",
             "read_bundle",
         ),
-        "_joined": ("bundle_unit",),
         "_judge": (
             "Judge",
             "MOST_BYTES",
@@ -178,6 +177,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Status",
             "Unit",
             "Verdict",
+            "bundle_unit",
             "capabilities_between",
             "changes_between",
             "open_judge",

@@ -16,7 +16,6 @@ import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.store import state_directory
-from luminal.trust._joined import note_version, signers_of, why_killed
 from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
 from luminal.trust._vault import Vault
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from luminal.trust._bundle import Bundle
+    from luminal.trust._signatures import Verified
     from luminal.trust._tree import Tree
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Status",
     "Unit",
     "Verdict",
+    "bundle_unit",
     "capabilities_between",
     "changes_between",
     "open_judge",
@@ -191,7 +192,7 @@ class Judge:
                 hint=verdict.hint,
             )
         if verdict.signers:
-            note_version(unit, self.file)
+            _note_version(unit, self.file)
         return verdict
 
     def look(self, unit: Unit) -> Verdict:
@@ -210,7 +211,7 @@ class Judge:
         signers: tuple[str, ...] = ()
         unsigned: PhotonVerificationError | None = None
         try:
-            signers = signers_of(unit, file)
+            signers = _signers_of(unit, file)
         except PhotonVerificationError as error:
             unsigned = error
         accept = f"to run it: luminal lock accept {unit.name}"
@@ -250,7 +251,7 @@ class Judge:
     @staticmethod
     def _signers(unit: Unit, file: LockFile) -> tuple[str, ...]:
         try:
-            return signers_of(unit, file)
+            return _signers_of(unit, file)
         except PhotonVerificationError:
             return ()
 
@@ -285,8 +286,6 @@ class Judge:
             OSError: The lock cannot be written.
             LockFileError: It cannot be read.
         """
-        from luminal.trust._joined import capabilities_of
-
         if not unit.name.isprintable():
             raise LockFileError(
                 f"cannot list {unit.name!a}",
@@ -295,7 +294,7 @@ class Judge:
                 hint="rename the file",
             )
         self.vault.keep(unit.files, unit.tree)
-        capabilities = capabilities_of(unit.files)
+        capabilities = _capabilities_of(unit.files)
 
         def change(file: LockFile) -> LockFile:
             before = file.units.get(unit.name)
@@ -318,12 +317,98 @@ class Judge:
             return update(change).units[unit.name]
 
 
+def _capabilities_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return what *files* say that they do, as a lock keeps it."""
+    from luminal.trust._profile import profile_of
+
+    return tuple(profile_of(files).keys)
+
+
+def bundle_unit(path: str) -> Unit:
+    """Return the bundle at *path* as a unit.
+
+    Raises:
+        PhotonVerificationError: It is no sound bundle.
+        OSError: It cannot be read.
+    """
+    from packaging.utils import canonicalize_name
+
+    from luminal.trust._bundle import read_bundle
+    from luminal.trust._tree import tree_of
+
+    bundle = read_bundle(path)
+    files, manifest = dict(bundle.files), bundle.manifest
+    name, version = canonicalize_name(manifest.name), manifest.version
+    return Unit(name, "bundle", version, files, tree_of(files), bundle=bundle)
+
+
+def _signers_of(unit: Unit, file: LockFile) -> tuple[str, ...]:
+    """Return the names of the keys of *file* that have signed a bundle; else none.
+
+    Raises:
+        PhotonVerificationError: Too few of them have, or an older version was accepted
+            with a higher number.
+    """
+    verified = _verified(unit, file)
+    if verified is None:
+        return ()
+    names = {key.casefold(): name for name, key in file.keys.items()}
+    return tuple(sorted(names.get(key.casefold(), key) for key in verified.keys))
+
+
+def _verified(unit: Unit, file: LockFile) -> Verified | None:
+    bundle = unit.bundle
+    if bundle is None or not file.keys:
+        return None
+    from luminal.trust._signatures import HighestVersions, verify
+
+    if unit.tree.digest != bundle.manifest.tree:
+        raise PhotonVerificationError(
+            f"{unit.name} has files that nobody has signed",
+            file=bundle.path,
+            why="its photons own libraries (photon_owns), which are not in the bundle",
+            hint="put these libraries into the package",
+        )
+    return verify(
+        bundle.manifest,
+        bundle.signatures,
+        file.keys.values(),
+        max(file.threshold, 1),
+        file=bundle.path,
+        highest=None if unit.has_run else HighestVersions(),
+    )
+
+
+def _note_version(unit: Unit, file: LockFile) -> None:
+    """Remember the version of a signed bundle that may run: no older one may later.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    verified = _verified(unit, file)
+    if verified is not None and unit.bundle is not None:
+        from luminal.trust._signatures import HighestVersions
+
+        HighestVersions().note(unit.bundle.manifest, verified)
+
+
+def _why_killed(unit: Unit, file: LockFile) -> str:
+    """Return why a unit must not run by the kill list in force; empty where it may."""
+    from luminal.trust._kill_list import current_kill_list
+
+    try:
+        current_kill_list(file).check(unit.name, unit.version, unit.tree.digest)
+    except PhotonVerificationError as error:
+        return f"{error.what}: {error.why}"
+    return ""
+
+
 def _refused(unit: Unit, file: LockFile) -> Verdict | None:
     """Return that a unit is refused whoever has accepted it; None where it is not."""
     too_large = _too_large(unit)
     if too_large:
         return Verdict(Status.MODIFIED, too_large, False, "remove what is not its own")
-    killed = why_killed(unit, file)
+    killed = _why_killed(unit, file)
     if killed:
         return Verdict(Status.REVOKED, killed, False, "use another version")
     return None
@@ -361,9 +446,10 @@ def changes_between(vault: Vault, entry: LockEntry, unit: Unit) -> str:
 
 def capabilities_between(entry: LockEntry | None, unit: Unit) -> list[str]:
     """Return in words what the text of *unit* says it does, and was not accepted."""
-    from luminal.trust._joined import new_capabilities
+    from luminal.trust._profile import drift, profile_of
 
-    return new_capabilities(entry.capabilities if entry is not None else (), unit.files)
+    known = entry.capabilities if entry is not None else ()
+    return [str(each) for each in drift(tuple(known), profile_of(unit.files))]
 
 
 def plain_name(path: str) -> str:

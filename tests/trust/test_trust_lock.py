@@ -137,7 +137,7 @@ def test_modes_and_first_use(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> N
     judge.mode = Mode.SIGNED
     with pytest.raises(PhotonVerificationError, match="no signatures"):
         judge.judge(changed)
-    signers = "luminal.trust._judge.signers_of"
+    signers = "luminal.trust._judge._signers_of"
     monkeypatch.setattr(signers, lambda _unit, _file: ("alice",))
     assert judge.judge(changed).text == "signed 1/0"
 
