@@ -162,7 +162,7 @@ def read_file(name: str) -> str:
 @functools.cache
 def _template() -> Any:
     """Return the macros of ``page.html``."""
-    return environment().from_string(read_file("page.html")).module
+    return environment().get_template("page.html").module
 
 
 def environment() -> Any:
@@ -175,6 +175,7 @@ def environment() -> Any:
         import jinja2
     made = jinja2.Environment(
         autoescape=True,
+        loader=jinja2.FunctionLoader(read_file),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,

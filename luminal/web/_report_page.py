@@ -91,7 +91,7 @@ def _template() -> Any:
     made = environment()
     made.filters["span"] = span
     made.filters["amount"] = _amount
-    return made.from_string(read_file("report.html"))
+    return made.get_template("report.html")
 
 
 def span(seconds: float) -> str:
