@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from typing import TYPE_CHECKING
 
 from luminal.errors import LuminalError, PhotonVerificationError
-from luminal.hooks._totals import begin_anew_in_forks
 from luminal.model import EventKind, Problem
-from luminal.reload._loop import LoopRunner
+from luminal.reload._file_poll import FilePoll, state_of
 from luminal.reload._reloader import Reloaded
-from luminal.supervise import unowned
 from luminal.trust import current_kill_list, kill_list_files
 
 if TYPE_CHECKING:
@@ -58,21 +54,15 @@ class KillWatch:
         self._reloader = reloader
         self._batch_loader = batch_loader
         self._lock = lock
-        self._may_load = may_load
-        self._runner = LoopRunner()
         # How the files of the list were at the latest look.
         self._seen: object = None
-        # Why it could not be followed, as it was logged last.
-        self._logged = ""
-        self._is_over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.begin_anew()
-        begin_anew_in_forks(self)
-
-    def begin_anew(self) -> None:
-        """Free the lock; also in a process that was just forked."""
-        # Held where the thread is started, and where it decides to end.
-        self._starting = threading.Lock()
+        self._poll = FilePoll(
+            self._look,
+            name="luminal-kill-list",
+            interval=_INTERVAL,
+            failure="the kill list could not be followed",
+            is_needed=lambda: bool(len(batch_loader.registry)) or may_load(),
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start looking, from a thread that ends where no photon can need it any more.
@@ -80,53 +70,20 @@ class KillWatch:
         Args:
             loop: The loop for the photons' coroutines, as long as it runs.
         """
-        with self._starting:
-            if self._thread is not None and self._thread.is_alive():
-                return
-            self._runner = LoopRunner()  # that of a parent has ended with the fork
-            self._runner.use(loop)
+        if self._poll.start(loop):
             self._seen = None
-            self._thread = threading.Thread(
-                target=self._watch, name="luminal-kill-list", daemon=True
-            )
-            with unowned():
-                self._thread.start()
 
     def stop(self) -> None:
         """Look no more; returns when what is under way has ended."""
-        self._is_over.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        self._runner.close()
-
-    def _watch(self) -> None:
-        while not self._ends() and not self._is_over.wait(_INTERVAL):
-            try:
-                self._look()
-                self._logged = ""
-            except LuminalError as error:
-                if self._logged != str(error):  # not twice a second
-                    self._logged = str(error)
-                    _log.error("the kill list could not be followed: %s", error)
-            except Exception:  # noqa: BLE001 - it is tried again
-                _log.exception("the kill list could not be followed")
-
-    def _ends(self) -> bool:
-        """Whether there is nothing to look for; then a later `start` begins anew."""
-        with self._starting:
-            if len(self._batch_loader.registry) or self._may_load():
-                return False
-            self._thread = None
-            return True
+        self._poll.stop()
 
     def _look(self) -> None:
-        now = [_state_of(path) for path in kill_list_files(self._judge.file)]
+        now = [state_of(path) for path in kill_list_files(self._judge.file)]
         if now == self._seen:
             return
         killing = current_kill_list(self._judge.file)
         if any(_killed(g, killing) for g in self._generations()):
-            self._runner.run(lambda: self._apply(killing))
+            self._poll.runner.run(lambda: self._apply(killing))
         self._seen = now  # only now: what has failed is tried again
 
     def _generations(self) -> list[Generation]:
@@ -194,12 +151,3 @@ def _is_killed(files: Pinned, killing: KillList) -> bool:
         return True  # nobody has judged it
     asked = files.snapshot.unit
     return killing.find(asked.name, asked.version, asked.tree.digest) is not None
-
-
-def _state_of(file: str) -> object:
-    """Return what differs when a file was written; None where there is none."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import TYPE_CHECKING
 
 from luminal.errors import PhotonSettingsError
 from luminal.model import Event, EventKind, Problem
-from luminal.reload._loop import LoopRunner
+from luminal.reload._file_poll import FilePoll, state_of
 from luminal.reload._plan import Change
-from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,12 +52,15 @@ class SettingsWatch:
         self.is_paused = False
         self._reloader = reloader
         self._lock = lock
-        self._runner = LoopRunner()
-        self._seen = _state_of(settings.file)
+        self._seen = state_of(settings.file)
         # What the latest look found, if that is not applied yet.
         self._found: object = self._seen
-        self._is_over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._poll = FilePoll(
+            self._look,
+            name="luminal-settings",
+            interval=_INTERVAL,
+            failure="the settings could not be applied",
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start looking, from a thread; again does nothing, but after a fork.
@@ -67,34 +68,15 @@ class SettingsWatch:
         Args:
             loop: The loop for the photons' coroutines, as long as it runs.
         """
-        if self._thread is not None and self._thread.is_alive():
-            return
-        if self._thread is not None:
-            self._runner = LoopRunner()  # that of the parent has ended with the fork
-        self._runner.use(loop)
-        self._thread = threading.Thread(
-            target=self._watch, name="luminal-settings", daemon=True
-        )
-        with unowned():
-            self._thread.start()
+        self._poll.start(loop)
 
     def stop(self) -> None:
         """Look no more; returns when a reload that is under way has ended."""
-        self._is_over.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._runner.close()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(_INTERVAL):
-            try:
-                self._look()
-            except Exception:  # noqa: BLE001 - the next edit is applied all the same
-                _log.exception("the settings could not be applied")
+        self._poll.stop()
 
     def _look(self) -> None:
         """Apply what is in the file, once two looks have found it alike."""
-        before, self._found = self._found, _state_of(self.settings.file)
+        before, self._found = self._found, state_of(self.settings.file)
         if self.is_paused or self._found == self._seen or self._found != before:
             return
         self._seen = self._found
@@ -104,7 +86,7 @@ class SettingsWatch:
             self._report(error)
             return
         if changed:
-            self._runner.run(lambda: self._apply(changed))
+            self._poll.runner.run(lambda: self._apply(changed))
 
     def _report(self, error: PhotonSettingsError) -> None:
         error.consequence = "all photons keep their settings"
@@ -136,12 +118,3 @@ class SettingsWatch:
                 _log.info(text, where, outcome.photon, was, outcome.generation)
             else:
                 _log.error("%s", outcome.problem.error(outcome.photon))
-
-
-def _state_of(file: str) -> object:
-    """Return what differs when a file was written; None where there is none."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
