@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.discovery import discover_file
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonTimeoutError
 from luminal.loading import (
     DirectoryOrigin,
     DistributionOrigin,
@@ -220,7 +220,16 @@ def ask_hosts(
             if "challenge" in answer:
                 request["answer"] = approve(answer["challenge"])
                 answer = speak(path, request, None) or {}
-        except (OSError, TimeoutError):
+        except TimeoutError as error:
+            silent = PhotonTimeoutError(
+                f"host {pid} does not answer", why=str(error), hint="reload it there"
+            )
+            problem = attrs.asdict(Problem.of(silent, "reload"))
+            rows.append(
+                {"photon": "", "generation": 0, "host": pid, "problem": problem}
+            )
+            continue
+        except OSError:  # it has just ended
             continue
         rows += [{**row, "host": pid} for row in answer.get("photons", ())]
         told = {row["photon"] for row in answer.get("photons", ())}

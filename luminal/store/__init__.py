@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
+    from luminal.store._atomic import lock_descriptor as lock_descriptor
     from luminal.store._atomic import read_private as read_private
     from luminal.store._atomic import write_atomically as write_atomically
     from luminal.store._directories import cache_directory as cache_directory
@@ -23,7 +24,7 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_atomic": ("read_private", "write_atomically"),
+        "_atomic": ("lock_descriptor", "read_private", "write_atomically"),
         "_directories": ("cache_directory", "state_directory"),
         "_sealed": ("SealedStore", "fingerprint"),
     },

@@ -9,9 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 import time
+from typing import TYPE_CHECKING
 
-__all__ = ["check_owner", "create_once", "read_private", "sweep", "write_atomically"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "check_owner",
+    "create_once",
+    "lock_descriptor",
+    "read_private",
+    "sweep",
+    "write_atomically",
+]
 
 _SUFFIX = ".tmp"
 _STALE = 3600.0  # seconds after which the file of a writer that was killed is litter
@@ -93,6 +105,36 @@ def create_once(path: str, data: bytes) -> None:
             os.replace(temporary, path)
     finally:
         _forget(temporary)
+
+
+@contextlib.contextmanager
+def lock_descriptor(descriptor: int) -> Iterator[None]:
+    """Let no other process, and no other opening of the file, in here meanwhile.
+
+    Args:
+        descriptor: Of a file that all of them open; but for Windows, a directory too.
+
+    Raises:
+        OSError: The file system has no locks; on Windows, another has it for long.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        try:
+            yield
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def sweep(directory: str) -> None:

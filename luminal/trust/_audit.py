@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import AuditLogError
-from luminal.store import state_directory
+from luminal.store import lock_descriptor, state_directory
 from luminal.trust._tree import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["AuditLog", "AuditRow", "alone", "describe"]
+__all__ = ["AuditLog", "AuditRow", "describe"]
 
 _NAME = "audit.jsonl"
 _DOMAIN = b"luminal-audit-v1\0"
@@ -136,7 +136,7 @@ class AuditLog:
             except OSError as error:
                 raise self._error("cannot be opened", str(error)) from error
             try:
-                with alone(descriptor):
+                with lock_descriptor(descriptor):
                     return self._append(descriptor, operation, photons, by)
             except OSError as error:
                 raise self._error("cannot be written", str(error)) from error
@@ -234,25 +234,6 @@ def _last_line(descriptor: int) -> tuple[int, bytes]:
         data += part
     whole = data[: data.rfind(b"\n") + 1]
     return start + len(whole), whole[whole.rfind(b"\n", 0, -1) + 1 :]
-
-
-@contextlib.contextmanager
-def alone(descriptor: int) -> Iterator[None]:
-    """Let no other process in here meanwhile; Windows has no such lock here.
-
-    Args:
-        descriptor: Of a file that all of them open.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def describe(row: AuditRow) -> dict[str, Any]:

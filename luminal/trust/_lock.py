@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError, did_you_mean
+from luminal.store import lock_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -366,14 +367,11 @@ def updating(
         LockFileError: What is there cannot be read; it stays as it is.
     """
     directory = os.path.dirname(path) or os.curdir
-    descriptor = None
-    if sys.platform != "win32":
-        import fcntl
-
-        descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        if descriptor is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        if sys.platform != "win32":
+            descriptor = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            stack.enter_context(lock_descriptor(descriptor))
             start = os.path.basename(path) + "."
             for name in os.listdir(directory):
                 if name.startswith(start) and name.endswith(".tmp"):
@@ -391,6 +389,3 @@ def updating(
             return after
 
         yield change
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)

@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import MissingExtraError, SecondFactorError
-from luminal.store import read_private, state_directory, write_atomically
-from luminal.trust._audit import alone
+from luminal.store import (
+    lock_descriptor,
+    read_private,
+    state_directory,
+    write_atomically,
+)
 from luminal.trust._tree import canonical_json
 
 if TYPE_CHECKING:
@@ -324,7 +328,7 @@ def _alone_with(path: str) -> Iterator[None]:
     except OSError as error:
         raise _refused(f"{path}.lock cannot be opened: {error}") from error
     try:
-        with alone(descriptor):
+        with lock_descriptor(descriptor):
             yield
     finally:
         os.close(descriptor)

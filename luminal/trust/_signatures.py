@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonVerificationError
+from luminal.store import lock_descriptor
 from luminal.trust._bundle import Bundle, Manifest, Signature
 from luminal.trust._keys import SecretKey, crypto, normal_key, state_path
 from luminal.trust._tree import canonical_json
@@ -292,17 +293,7 @@ def sign(bundle: Bundle, secret: SecretKey) -> Bundle:
 def _locked(path: str) -> Iterator[None]:
     """Let one process at a time change the file at *path*."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(f"{path}.lock", "a+b") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with open(f"{path}.lock", "a+b") as file, lock_descriptor(file.fileno()):
         yield
 
 

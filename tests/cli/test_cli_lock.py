@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +102,13 @@ def test_a_change_is_shown_and_accepted_beside_a_host(
         said = project.luminal("lock", "accept", "plugins/words.py")
         assert said.code == 0
         assert "Calc: reloaded in host" in said.err
+        # What a host that hangs has not been asked is told.
+        (plugins / "words.py").write_text("GREETING = 'hello'\n")
+        os.kill(process.pid, signal.SIGSTOP)
+        said = project.luminal("lock", "accept", "plugins/words.py")
+        os.kill(process.pid, signal.SIGCONT)
+        assert said.code == 4
+        assert f"host {process.pid} does not answer" in said.err
         assert host.end() in (0, 130)
     assert 'previous = "' in (project.place / "luminal.lock").read_text()
     (plugins / "words.py").write_text("GREETING = 'again'\n")
