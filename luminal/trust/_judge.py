@@ -8,6 +8,7 @@ runs nothing. What it lets pass is what is executed: the loader keeps the bytes.
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, Literal
@@ -293,7 +294,13 @@ class Judge:
                 why="a name in it has characters that no text may have",
                 hint="rename the file",
             )
-        self.vault.keep(unit.files, unit.tree)
+        if not self.vault.keep(unit.files, unit.tree):
+            logging.getLogger("luminal.trust").warning(
+                "the files of %r cannot be kept in %s: where another version is "
+                "installed and nobody has accepted it, none will run",
+                unit.name,
+                self.vault.directory or "a directory for state, which there is not",
+            )
         capabilities = _capabilities_of(unit.files)
 
         def change(file: LockFile) -> LockFile:

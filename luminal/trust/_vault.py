@@ -200,13 +200,13 @@ def _record_of(files: Mapping[str, bytes]) -> dict[str, bytes]:
     )
     if not folder:
         return {}
-    rows = []
+    import csv
+    import io
+
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
     for path, data in sorted(files.items()):
         raw = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
-        name = (
-            f'"{path.replace(chr(34), chr(34) * 2)}"' if set(path) & set(',"') else path
-        )
-        rows.append(f"{name},sha256={raw.decode()},{len(data)}\n")
-    rows.append(f"{folder}/RECORD,,\n")
-    text = "".join(rows)
-    return {f"{folder}/RECORD": text.encode("utf-8", "surrogateescape")}
+        rows.writerow((path, f"sha256={raw.decode()}", len(data)))
+    rows.writerow((f"{folder}/RECORD", "", ""))
+    return {f"{folder}/RECORD": text.getvalue().encode("utf-8", "surrogateescape")}

@@ -24,12 +24,13 @@ def case(tmp_path, monkeypatch):
     return case
 
 
-async def test_without_a_vault_nothing_becomes_less_strict(case, monkeypatch):
+async def test_without_a_vault_nothing_becomes_less_strict(case, monkeypatch, caplog):
     monkeypatch.setenv("LUMINAL_STATE_DIR", "/proc/nothing/here")
     put(case.site, "geo", "1.0")
     async with case.host() as loader:
         await case.load(loader)
         assert who(loader) == [("geo", "1.0")]
+    assert "the files of 'geo' cannot be kept" in caplog.text
     put(case.site, "geo", "2.0")
     async with case.host() as loader:
         report = await case.load(loader)
