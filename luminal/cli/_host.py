@@ -819,6 +819,9 @@ class _Host:
             await asyncio.wait({close}, timeout=EXIT_TIMEOUT)
         elif close.exception() is None:
             return []
+        self._control.halt()
+        for task in self._reloads:
+            task.cancel()
         if self.watches is not None:
             stop = asyncio.create_task(self.watches.stop(True))
             await asyncio.wait({stop}, timeout=EXIT_TIMEOUT)

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -101,6 +102,10 @@ class Control:
             self._thread.start()
         return path
 
+    def halt(self) -> None:
+        """Cancel what was asked for and is under way."""
+        self._runner.halt()
+
     def stop(self) -> None:
         """Stop listening; a reload under way is finished."""
         listener, self._socket = self._socket, None
@@ -143,6 +148,8 @@ class Control:
                 answer = self._answer(json.loads(line))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 answer = {"refused": f"not understood: {error}"}
+            except CancelledError:
+                answer = {"refused": "the host is being stopped"}
             connection.sendall(to_json(answer).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -924,6 +924,8 @@ class Loader:
             halt_threads: Skip ``finalize`` and end at once what the photons own. A load
                 or reload of the watch that is under way is cancelled.
         """
+        if halt_threads and self._distribution_watch is None:
+            self._halt_polls(self._settings_watch)
         watch = self._directory_watch
         if watch is not None:
             await watch.stop(halt_threads)
@@ -996,6 +998,8 @@ class Loader:
         Args:
             halt_threads: Cancel a swap that is under way.
         """
+        if halt_threads and self._directory_watch is None:
+            self._halt_polls(self._settings_watch)
         watch = self._distribution_watch
         if watch is not None:
             await watch.stop(halt_threads)
@@ -1007,8 +1011,11 @@ class Loader:
         """Unload everything, the last loaded first.
 
         Args:
-            force_stop: Skip ``finalize`` and end what photons own at once.
+            force_stop: Skip ``finalize`` and end what photons own at once. What a watch
+                has under way is cancelled.
         """
+        if force_stop:
+            self._halt_polls(self._settings_watch, self._kill_watch)
         await self.stop_watching_photons(force_stop)
         await self.stop_watching_distributions(force_stop)
         if self._made_reloader is not None:
@@ -1154,6 +1161,13 @@ class Loader:
                 lambda: self._directory_watch is not None,
             )
         self._kill_watch.start(asyncio.get_running_loop())
+
+    @staticmethod
+    def _halt_polls(*watches: SettingsWatch | KillWatch | None) -> None:
+        """Cancel what *watches* have under way, so that nothing waits for it."""
+        for watch in watches:
+            if watch is not None:
+                watch.halt()
 
     async def _stop_watching_settings(self) -> None:
         """Look no more at the settings file, once nothing else is watched."""

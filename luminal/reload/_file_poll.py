@@ -81,6 +81,11 @@ class FilePoll:
                 self._thread.start()
             return True
 
+    def halt(self) -> None:
+        """Cancel what is under way, and look no more."""
+        self._is_over.set()
+        self.runner.halt()
+
     def stop(self) -> None:
         """Look no more; returns when what is under way has ended."""
         self._is_over.set()
@@ -99,7 +104,8 @@ class FilePoll:
                     self._logged = str(error)
                     _log.error("%s: %s", self._failure, error)
             except Exception:  # noqa: BLE001 - it is tried again
-                _log.exception("%s", self._failure)
+                if not self.runner.is_halted:
+                    _log.exception("%s", self._failure)
 
     def _ends(self) -> bool:
         with self._starting:

@@ -77,6 +77,10 @@ class KillWatch:
         """Look no more; returns when what is under way has ended."""
         self._poll.stop()
 
+    def halt(self) -> None:
+        """Cancel what is under way, and look no more."""
+        self._poll.halt()
+
     def _look(self) -> None:
         now = [state_of(path) for path in kill_list_files(self._judge.file)]
         if now == self._seen:

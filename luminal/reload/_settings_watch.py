@@ -74,6 +74,10 @@ class SettingsWatch:
         """Look no more; returns when a reload that is under way has ended."""
         self._poll.stop()
 
+    def halt(self) -> None:
+        """Cancel what is under way, and look no more."""
+        self._poll.halt()
+
     def _look(self) -> None:
         """Apply what is in the file, once two looks have found it alike."""
         before, self._found = self._found, state_of(self.settings.file)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from luminal.model import Deadlines
 from tests.cli.running import BROKEN, GEO, geo, running
 from tests.cli.terminal import Said, Terminal
 from tests.waiting import DEADLINE
@@ -154,6 +155,50 @@ def test_a_hang_up_reloads_all(terminal: Terminal) -> None:
         while "geo says two" not in host.process.stderr.readline():
             assert host.process.poll() is None
         assert host.end() == 130
+
+
+HANGING = """\
+import asyncio
+import sys
+
+import luminal
+
+
+class Geo(luminal.IPhoton):
+    photon_name = "geo"
+
+    async def start(self):
+        print("geo hangs", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("by", ["a hang-up", "the socket"])
+def test_a_second_signal_cancels_a_reload_that_was_asked_for(
+    by: str, terminal: Terminal
+) -> None:
+    """It is not waited for until its deadline."""
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a") as host:
+        terminal.write({"a/geo.py": HANGING})
+        if by == "a hang-up":
+            host.process.send_signal(signal.SIGHUP)
+            asking = None
+        else:
+            asking = terminal.start("reload", "geo", "--json")
+        assert host.process.stderr is not None
+        for wanted in ("geo hangs", "press Ctrl-C again to force", "to exit at once"):
+            if wanted != "geo hangs":
+                host.process.send_signal(signal.SIGINT)
+            while wanted not in (line := host.process.stderr.readline()):
+                assert line
+        # What is not cancelled ends by its deadline, later than this.
+        _, err = host.process.communicate(timeout=Deadlines().start * 0.8)
+        assert host.process.returncode == 130
+        assert "abandoned" not in err
+        if asking is not None:
+            said, _ = asking.communicate(timeout=DEADLINE)
+            assert "is being stopped" in said or asking.returncode == 5
 
 
 def test_reload_replaces_refuses_and_names_what_is_unknown(

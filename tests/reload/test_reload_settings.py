@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 
 from luminal import Loader, discover
 from luminal.errors import LuminalWarning
-from luminal.model import EventKind, State
-from tests.waiting import async_wait_until
+from luminal.model import Deadlines, EventKind, State
+from tests.waiting import DEADLINE, async_wait_until
 
 PHOTON = """\
 import attrs
@@ -34,6 +35,15 @@ class Photon(luminal.IPhoton):
     def number(self):
         return self.context.settings.number
 """
+
+
+HANGS = """\
+    async def start(self):
+        import asyncio, pathlib
+        folder = pathlib.Path(__file__).parent.parent
+        if (folder / "hangs").exists():
+            (folder / "begun").touch()
+            await asyncio.Event().wait()"""
 
 
 def write(tmp_path: Path, **numbers: Any) -> Path:
@@ -116,3 +126,19 @@ async def test_a_photon_that_failed_for_its_settings_starts_with_the_right_ones(
         await async_wait_until(
             lambda: a.state is State.RUNNING and a.instance.number() == 1
         )
+
+
+async def test_a_forced_stop_cancels_a_reload_for_new_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "photons"
+    folder.mkdir()
+    text = PHOTON.format(name="a").replace("    def start(self):", HANGS)
+    (folder / "a.py").write_text(text)
+    file = write(tmp_path, a=1)
+    loader = Loader(settings=file, deadlines=Deadlines(start=3600))
+    await loader.watch_photons(folder)
+    with (tmp_path / "hangs").open("xb"):
+        write(tmp_path, a=2)
+    await async_wait_until((tmp_path / "begun").exists)
+    async with asyncio.timeout(DEADLINE):
+        await loader.close(force_stop=True)
+    assert loader.photons == {}
