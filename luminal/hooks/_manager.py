@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import pluggy
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import PhotonReloadError, did_you_mean, nearest
 from luminal.hooks import _delegation, _presence
 from luminal.hooks._caller import Caller, SubsetCaller
@@ -34,7 +35,6 @@ from luminal.hooks._impl import (
 )
 from luminal.hooks._order import Order, explain
 from luminal.hooks._registration import Marked, Registration
-from luminal.hooks._totals import begin_anew_in_forks
 
 if TYPE_CHECKING:
     from collections.abc import (

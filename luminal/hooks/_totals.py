@@ -9,10 +9,8 @@ generation it is of, so no old generation has to be waited for.
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +21,6 @@ __all__ = [
     "Counts",
     "Total",
     "Totals",
-    "begin_anew_in_forks",
 ]
 
 BUCKETS: Final = 32
@@ -204,22 +201,3 @@ class Totals:
         for photon, hooks in self._by_photon.items():
             for hook, total in hooks.items():
                 yield photon, hook, total
-
-
-# A process that was forked begins at zero: what its parent counts is the parent's.
-
-_counting: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def begin_anew_in_forks(counting: Any) -> None:
-    """Call ``counting.begin_anew()`` in each process that is forked from this one."""
-    _counting.add(counting)
-
-
-def _begin_anew() -> None:
-    for each in tuple(_counting):
-        each.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

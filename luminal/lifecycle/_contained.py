@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal._plain import class_name, error_text, plain, steps_of
 from luminal.errors import PhotonQuarantinedError, PhotonRaisedError
-from luminal.hooks._totals import begin_anew_in_forks
 from luminal.lifecycle._failures import error_position, frames_of, suggestion
 from luminal.loading import PhotonLoader
 from luminal.model import Event, EventKind, Failure, FailureKind, Problem

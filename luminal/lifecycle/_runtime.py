@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal._phases import is_measured, phase
 from luminal._plain import class_name, static_of
 from luminal.discovery import fold, split_requirement
@@ -35,7 +36,7 @@ from luminal.errors import (
     did_you_mean,
 )
 from luminal.hooks import PluginManager
-from luminal.hooks._totals import Total, begin_anew_in_forks
+from luminal.hooks._totals import Total
 from luminal.interfaces import LifecycleSpecs, PhotonContext
 from luminal.lifecycle._contained import Failures
 from luminal.lifecycle._steps import (

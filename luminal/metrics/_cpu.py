@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal._plain import name_of_class
-from luminal.hooks._totals import begin_anew_in_forks
 from luminal.loading import PhotonLoader
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from luminal.hooks._totals import BUCKETS, begin_anew_in_forks
+from luminal._forks import begin_anew_in_forks
+from luminal.hooks._totals import BUCKETS
 from luminal.metrics._snapshot import (
     EventTotal,
     MetricsSnapshot,

@@ -7,8 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import LuminalError
-from luminal.hooks._totals import begin_anew_in_forks
 from luminal.reload._loop import LoopRunner
 from luminal.supervise import unowned
 
