@@ -1,0 +1,1 @@
+"""One swap over all processes that serve together, decided once."""

@@ -1,0 +1,789 @@
+"""One decision for all members of a fleet: the rules, without transport, clock or disk.
+
+It is a two-phase commit whose decisions are rows of a journal. Members *prepare* a new
+generation beside the old one and vote; the coordinator writes its decision before it
+tells anybody; whoever has missed something converges later. There are three messages:
+
+- `Prepare`, from the coordinator: start this beside what runs, and vote.
+- `Decided`, from the coordinator: all that is decided so far. It may be lost, come twice
+  or late; a member ignores one that is older than what it knows.
+- `MemberState`, from a member: what it has promised, prepared and committed.
+
+A member that votes with yes commits or aborts only when it is told what was decided. One
+that does not answer is no "no": it converges when it comes back. The journal alone tells
+what was decided (J. Gray, *Notes on Data Base Operating Systems*, 1978, on two-phase
+commit and its blocking).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "Abort",
+    "Begin",
+    "Blocked",
+    "Commit",
+    "Commits",
+    "Coordinator",
+    "Decided",
+    "Decision",
+    "Effect",
+    "Finished",
+    "Hold",
+    "Load",
+    "Log",
+    "Member",
+    "MemberState",
+    "Prepare",
+    "Row",
+    "Send",
+    "Stage",
+    "Undo",
+    "Write",
+]
+
+Mode = Literal["immediate", "barrier"]
+
+
+# --- What is decided -----------------------------------------------------------------
+
+
+@attrs.frozen
+class Begin:
+    """Row of the journal: a swap has been asked for, and members may be told of it.
+
+    Attributes:
+        number: Of the decision; each has a higher one than all before.
+        photon: Name of what is swapped.
+        digest: Of the bytes that are to run, which the content store has.
+        members: The members that it is for; None for all, also later ones.
+    """
+
+    number: int
+    photon: str
+    digest: str
+    members: frozenset[str] | None = None
+
+
+@attrs.frozen
+class Commit:
+    """Row of the journal: what *number* has begun is decided."""
+
+    number: int
+
+
+@attrs.frozen
+class Abort:
+    """Row of the journal: what *number* has begun never happens.
+
+    Attributes:
+        number: Of the decision.
+        why: For the history.
+    """
+
+    number: int
+    why: str = ""
+
+
+Row = Begin | Commit | Abort
+
+
+@attrs.frozen
+class Decision:
+    """What some members are to run.
+
+    Attributes:
+        number: Of the decision.
+        digest: Of the bytes.
+        members: As in `Begin`.
+    """
+
+    number: int
+    digest: str
+    members: frozenset[str] | None = None
+
+    def is_for(self, member: str) -> bool:
+        """Whether *member* is to run it."""
+        return self.members is None or member in self.members
+
+
+Table = Mapping[str, tuple[Decision, ...]]
+"""Photon → decisions that are in force: the latest for all, and later ones for some."""
+
+
+def decision_for(table: Table, photon: str, member: str) -> Decision | None:
+    """Return what *member* is to run of *photon*; None for nothing of the fleet's."""
+    for decision in reversed(table.get(photon, ())):
+        if decision.is_for(member):
+            return decision
+    return None
+
+
+class Log:
+    """What the rows of a journal say, from the first to the last.
+
+    Args:
+        rows: In their order.
+
+    Attributes:
+        highest: The highest number that was begun, 0 for none.
+        closed: The highest number that was decided, for or against.
+        open: What has begun and is not decided yet.
+        table: What is in force.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.highest = 0
+        self.closed = 0
+        self.open: Begin | None = None
+        self.table: dict[str, tuple[Decision, ...]] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Add the next row.
+
+        Raises:
+            ValueError: It cannot follow: the journal is damaged.
+        """
+        if type(row) is Begin:
+            if self.open is not None or row.number <= self.highest:
+                raise ValueError(f"row {row} cannot follow number {self.highest}")
+            self.highest, self.open = row.number, row
+            return
+        begun = self.open
+        if begun is None or begun.number != row.number:
+            raise ValueError(f"row {row} ends what has not begun")
+        self.open, self.closed = None, row.number
+        if type(row) is Commit:
+            decision = Decision(begun.number, begun.digest, begun.members)
+            before = () if begun.members is None else self.table.get(begun.photon, ())
+            self.table[begun.photon] = (*before, decision)
+
+
+# --- Messages ------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Decided:
+    """All that is decided so far.
+
+    Attributes:
+        closed: The highest number that was decided.
+        table: What is in force.
+        held: A decided number whose calls are still held, 0 for none: members hold and
+            drain, and commit when it is 0 again.
+    """
+
+    closed: int
+    table: Table
+    held: int = 0
+
+
+@attrs.frozen
+class Prepare:
+    """Start *digest* beside what runs, and vote.
+
+    Attributes:
+        number: Of the decision.
+        photon: What is swapped.
+        digest: Of the bytes.
+        decided: What was decided before.
+    """
+
+    number: int
+    photon: str
+    digest: str
+    decided: Decided
+
+
+@attrs.frozen
+class MemberState:
+    """What a member has promised, prepared and committed.
+
+    Attributes:
+        sequence: Grows with each message of one life of the member.
+        promised: The highest number that it was asked to prepare.
+        closed: The highest number that it knows to be decided.
+        runs: Photon → number of the decision that it runs.
+        prepared: Number of what it has started and holds ready, 0 for none.
+        held: The number whose calls it holds, drained, 0 for none.
+        refused: Number of what it has voted against, 0 for none.
+        why: The reason.
+    """
+
+    sequence: int
+    promised: int
+    closed: int
+    runs: Mapping[str, int]
+    prepared: int = 0
+    held: int = 0
+    refused: int = 0
+    why: str = ""
+
+
+# --- What is to be done --------------------------------------------------------------
+
+
+@attrs.frozen
+class Send:
+    """Send *message* to *member*; it may be lost."""
+
+    member: str
+    message: Prepare | Decided
+
+
+@attrs.frozen
+class Write:
+    """Append *row* to the journal, durably, and report it by `Coordinator.written`."""
+
+    row: Row
+
+
+@attrs.frozen
+class Finished:
+    """A swap is over.
+
+    Attributes:
+        number: Of the decision; 0 where none was needed.
+        is_committed: How it was decided.
+        why: Why it was not, or why none was needed.
+        behind: Members that did not agree by then; they converge later.
+    """
+
+    number: int
+    is_committed: bool
+    why: str = ""
+    behind: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Stage:
+    """Stage and start *digest* beside what runs; report by `Member.staged`."""
+
+    number: int
+    photon: str
+    digest: str
+
+
+@attrs.frozen
+class Hold:
+    """Hold new calls and wait for those under way; report by `Member.drained`."""
+
+    number: int
+    photon: str
+
+
+@attrs.frozen
+class Commits:
+    """Replace what runs by what is prepared; report by `Member.committed`."""
+
+    number: int
+    photon: str
+
+
+@attrs.frozen
+class Undo:
+    """Undo what is prepared, and let held calls go on."""
+
+    number: int
+    photon: str
+
+
+@attrs.frozen
+class Load:
+    """Run *digest*, whatever runs now; report by `Member.committed`."""
+
+    number: int
+    photon: str
+    digest: str
+
+
+Effect = Send | Write | Finished | Stage | Hold | Commits | Undo | Load | MemberState
+
+
+class Blocked(Exception):  # noqa: N818 - it says what the coordinator is
+    """The coordinator must not decide: its journal is older than what members know."""
+
+
+# --- Coordinator ---------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class _Swap:
+    begin: Begin
+    mode: Mode
+    # When the present step is over at the latest; None until its row is written.
+    until: float | None = None
+    is_decided: bool = False
+    is_committed: bool = False
+    why: str = ""
+    # Members that were asked to vote.
+    asked: set[str] = attrs.Factory(set)
+    is_held: bool = False
+
+
+class Coordinator:
+    """Decides what the members of a fleet run. It does nothing itself.
+
+    Each method returns what is to be done, in this order. Whoever drives it keeps time,
+    writes the journal and carries messages.
+
+    Args:
+        log: What the journal says.
+        vote_seconds: How long votes are waited for.
+        agree_seconds: How long it is waited until all members have done what was
+            decided; the swap is over then, and members that are behind converge later.
+        again_seconds: When a message that was not answered is sent again.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        vote_seconds: float = 30.0,
+        agree_seconds: float = 10.0,
+        again_seconds: float = 1.0,
+    ) -> None:
+        self.log = log
+        self.members: dict[str, MemberState] = {}
+        self.vote_seconds = vote_seconds
+        self.agree_seconds = agree_seconds
+        self.again_seconds = again_seconds
+        self._swap: _Swap | None = None
+        self._is_recovering = log.open is not None
+        # A row that is being written: nothing else is decided meanwhile.
+        self._writing: Row | None = None
+        # Member → when it was sent something last.
+        self._told: dict[str, float] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a swap can be asked for."""
+        return self._swap is None and not self._is_recovering
+
+    @property
+    def blocked_by(self) -> str:
+        """A member that knows a number which the journal does not; empty for none."""
+        for name, state in self.members.items():
+            if max(state.promised, state.closed) > self.log.highest:
+                return name
+        return ""
+
+    def begin(self) -> list[Effect]:
+        """Close what an earlier life of the coordinator has left open."""
+        if self.log.open is None:
+            return []
+        why = "the coordinator ended before it was decided"
+        if self._swap is not None:
+            why = self._swap.why
+        return self._write(Abort(self.log.open.number, why))
+
+    def _write(self, row: Row) -> list[Effect]:
+        self._writing = row
+        return [Write(row)]
+
+    def request(
+        self,
+        photon: str,
+        digest: str,
+        members: Iterable[str] | None = None,
+        mode: Mode = "immediate",
+    ) -> list[Effect]:
+        """Ask for a swap.
+
+        Args:
+            photon: Name of what is swapped.
+            digest: Of the bytes that are to run.
+            members: Who is to run it; None for all.
+            mode: ``immediate``, or ``barrier``: no call begins on the new generation
+                while one goes on on the old.
+
+        Raises:
+            Blocked: A member knows a higher number than the journal.
+            ValueError: Another swap is under way.
+        """
+        if not self.is_idle:
+            raise ValueError("another swap is under way")
+        if self.blocked_by:
+            raise Blocked(self.blocked_by)
+        chosen = None if members is None else frozenset(members)
+        if self._is_in_force(photon, digest, chosen):
+            return [Finished(0, is_committed=True, why="this is what runs already")]
+        begin = Begin(self.log.highest + 1, photon, digest, chosen)
+        self._swap = _Swap(begin, mode)
+        return self._write(begin)
+
+    def _is_in_force(
+        self, photon: str, digest: str, members: frozenset[str] | None
+    ) -> bool:
+        decisions = self.log.table.get(photon, ())
+        if members is None:
+            return len(decisions) == 1 and decisions[0].digest == digest
+        for member in members:
+            decision = decision_for(self.log.table, photon, member)
+            if decision is None or decision.digest != digest:
+                return False
+        return bool(members)
+
+    def written(self, row: Row, now: float, *, is_written: bool = True) -> list[Effect]:
+        """Go on after a row.
+
+        Args:
+            row: Of an earlier `Write`.
+            now: Seconds of a monotonic clock.
+            is_written: Whether it is durable; False only if it is certainly not there.
+        """
+        self._writing = None
+        if is_written:
+            self.log.add(row)
+        if type(row) is Begin:
+            return self._begun(is_written, now)
+        self._is_recovering = self.log.open is not None
+        if not is_written:
+            return self._retried(row)
+        swap = self._swap
+        if swap is None:
+            return self._tell_all(now)
+        swap.is_decided, swap.is_committed = True, type(row) is Commit
+        swap.is_held = swap.is_committed and swap.mode == "barrier"
+        swap.until = now + self.agree_seconds
+        return [*self._tell_all(now), *self._conclude(now)]
+
+    def _begun(self, is_written: bool, now: float) -> list[Effect]:
+        swap = self._swap
+        assert swap is not None
+        if not is_written:
+            self._swap = None
+            why = "the journal cannot be written"
+            return [Finished(swap.begin.number, is_committed=False, why=why)]
+        swap.until = now + self.vote_seconds
+        for member in list(self.members):
+            if swap.begin.members is None or member in swap.begin.members:
+                swap.asked.add(member)
+        prepares = [self._prepare(member, now) for member in sorted(swap.asked)]
+        return [*prepares, *self._count_votes()]
+
+    def _retried(self, row: Row) -> list[Effect]:
+        """Return what follows a decision that could not be written: an abort, later."""
+        swap = self._swap
+        if type(row) is Commit and swap is not None:
+            swap.why = "the journal cannot be written"
+        # `tick` writes the abort again: nothing is told before it is there.
+        self._is_recovering = True
+        return []
+
+    def _prepare(self, member: str, now: float) -> Send:
+        assert self._swap is not None
+        begin = self._swap.begin
+        self._told[member] = now
+        decided = self._decided()
+        return Send(
+            member, Prepare(begin.number, begin.photon, begin.digest, decided)
+        )
+
+    def _decided(self) -> Decided:
+        swap = self._swap
+        held = swap.begin.number if swap is not None and swap.is_held else 0
+        return Decided(self.log.closed, dict(self.log.table), held)
+
+    def _tell(self, member: str, now: float) -> Send:
+        self._told[member] = now
+        return Send(member, self._decided())
+
+    def _tell_all(self, now: float) -> list[Effect]:
+        return [self._tell(member, now) for member in sorted(self.members)]
+
+    def joined(self, member: str, now: float) -> list[Effect]:
+        """Tell a member that is there, anew or again, what is decided.
+
+        It takes no work before it runs that.
+        """
+        self.members.pop(member, None)
+        return [self._tell(member, now)]
+
+    def left(self, member: str, now: float) -> list[Effect]:
+        """Forget a member; it is no vote against anything."""
+        self.members.pop(member, None)
+        self._told.pop(member, None)
+        return self._count_votes() or self._conclude(now)
+
+    def received(self, member: str, state: MemberState, now: float) -> list[Effect]:
+        """Go on after a message of *member*."""
+        known = self.members.get(member)
+        if known is not None and state.sequence <= known.sequence:
+            return []
+        self.members[member] = state
+        self._told.pop(member, None)
+        if self._is_recovering:
+            return []
+        effects = self._count_votes() or self._conclude(now)
+        # Only what it cannot know yet: all else is told again by `tick`, with a pause.
+        is_held = self._swap is not None and self._swap.is_held
+        if not effects and (
+            state.closed < self.log.closed or (state.held and not is_held)
+        ):
+            effects = [self._tell(member, now)]
+        return effects
+
+    def _is_behind(self, member: str, state: MemberState) -> bool:
+        if state.closed != self.log.closed or state.prepared:
+            return not (self._swap is not None and self._swap.is_held)
+        for photon in self.log.table:
+            decision = decision_for(self.log.table, photon, member)
+            if (decision.number if decision else 0) != state.runs.get(photon, 0):
+                return True
+        return False
+
+    def _count_votes(self, *, is_late: bool = False) -> list[Effect]:
+        """Write the decision, if all votes are there; each is written once."""
+        swap = self._swap
+        if swap is None or swap.is_decided or swap.until is None:
+            return []
+        if self._writing is not None or self._is_recovering:
+            return []
+        number = swap.begin.number
+        voters = {name: self.members[name] for name in swap.asked & set(self.members)}
+        against = {n: s.why for n, s in voters.items() if s.refused == number}
+        if against:
+            name = min(against)
+            swap.why = f"{name}: {against[name]}"
+            return self._write(Abort(number, swap.why))
+        agreed = [name for name, state in voters.items() if state.prepared == number]
+        if len(agreed) < len(voters) and not is_late:
+            return []
+        if not agreed and swap.asked:
+            swap.why = "no member has voted in time"
+            return self._write(Abort(number, swap.why))
+        return self._write(Commit(number))
+
+    def _conclude(self, now: float, *, is_late: bool = False) -> list[Effect]:
+        """End the swap once all members have done what was decided."""
+        swap = self._swap
+        if swap is None or not swap.is_decided:
+            return []
+        number = swap.begin.number
+        if swap.is_held:
+            waited = [
+                name
+                for name, state in self.members.items()
+                if name in swap.asked and state.prepared == number != state.held
+            ]
+            if waited and not is_late:
+                return []
+            swap.is_held = False
+            swap.until = now + self.agree_seconds
+            return self._tell_all(now)
+        behind = [n for n, state in self.members.items() if self._is_behind(n, state)]
+        if behind and not is_late:
+            return []
+        self._swap = None
+        why = "" if swap.is_committed else swap.why
+        return [Finished(number, swap.is_committed, why, tuple(sorted(behind)))]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Send again what was not answered, and end what has waited long enough.
+
+        Args:
+            now: Seconds of a monotonic clock. Call it a few times a second.
+        """
+        if self._writing is not None:
+            return []
+        if self._is_recovering:
+            return self.begin()
+        swap = self._swap
+        if swap is not None and swap.until is not None and now >= swap.until:
+            late = self._count_votes(is_late=True)
+            return late or self._conclude(now, is_late=True)
+        effects: list[Effect] = []
+        for member in sorted({*self.members, *self._told}):
+            if now - self._told.get(member, float("-inf")) < self.again_seconds:
+                continue
+            state = self.members.get(member)
+            is_voting = swap is not None and not swap.is_decided
+            if is_voting and swap is not None and member in swap.asked:
+                has_voted = state is not None and swap.begin.number in (
+                    state.prepared,
+                    state.refused,
+                )
+                if swap.until is not None and not has_voted:
+                    effects.append(self._prepare(member, now))
+            elif state is None or self._is_behind(member, state):
+                effects.append(self._tell(member, now))
+            elif swap is not None and swap.is_held and state.held != swap.begin.number:
+                effects.append(self._tell(member, now))
+        return effects
+
+
+# --- Member --------------------------------------------------------------------------
+
+
+class Member:
+    """Does what is decided. It does nothing itself, as the coordinator.
+
+    Args:
+        name: Of this member, for decisions that are for some.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.promised = 0
+        self.decided = Decided(0, {})
+        # Photon → number of the decision that runs.
+        self.runs: dict[str, int] = {}
+        self._prepared: Stage | None = None
+        self._staging: Stage | None = None
+        self._refused = (0, "")
+        self._held = 0
+        self._holding = 0
+        # Photons of which something is being committed or loaded.
+        self._busy: set[str] = set()
+        self._sequence = 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it runs what it knows to be decided: it may take work."""
+        return not any(self._wanted(photon) for photon in self.decided.table)
+
+    @property
+    def undecided(self) -> Stage | None:
+        """What it has voted for, without knowing what was decided."""
+        return self._prepared
+
+    def state(self) -> MemberState:
+        """Return the message that tells its state."""
+        self._sequence += 1
+        number, why = self._refused
+        return MemberState(
+            self._sequence,
+            self.promised,
+            self.decided.closed,
+            dict(self.runs),
+            self._prepared.number if self._prepared else 0,
+            self._held,
+            number,
+            why,
+        )
+
+    def received(self, message: Prepare | Decided) -> list[Effect]:
+        """Go on after a message of the coordinator."""
+        if isinstance(message, Decided):
+            return [*self._learn(message), self.state()]
+        effects = self._learn(message.decided)
+        number = message.number
+        if number <= self.decided.closed or number < self.promised:
+            return [*effects, self.state()]  # an older coordinator, or an old message
+        self.promised = number
+        has_voted = self._staging or self._prepared or self._refused[0] == number
+        if has_voted or self._busy:  # where it is busy, it is asked again
+            return [*effects, self.state()]
+        self._refused = (0, "")
+        self._staging = Stage(number, message.photon, message.digest)
+        return [*effects, self._staging]
+
+    def _learn(self, decided: Decided) -> list[Effect]:
+        if decided.closed < self.decided.closed:
+            return []
+        if decided.closed == self.decided.closed and decided.held > self.decided.held:
+            if self.decided.held == 0 and self._has_ended(decided.held):
+                return []  # it was let go already
+        self.decided = decided
+        return self._converge()
+
+    def _has_ended(self, number: int) -> bool:
+        return self._prepared is None or self._prepared.number != number
+
+    def _wanted(self, photon: str) -> Decision | None:
+        decision = decision_for(self.decided.table, photon, self.name)
+        if decision is None or decision.number == self.runs.get(photon, 0):
+            return None
+        return decision
+
+    def _converge(self) -> list[Effect]:
+        """Return what leads from what it runs to what is decided."""
+        effects: list[Effect] = []
+        staging, prepared = self._staging, self._prepared
+        if staging is not None and staging.number <= self.decided.closed:
+            # Too late for a vote. `staged` is not asked for any more.
+            self._staging = None
+            effects.append(Undo(staging.number, staging.photon))
+        if prepared is not None and prepared.number <= self.decided.closed:
+            wanted = self._wanted(prepared.photon)
+            is_committed = wanted is not None and wanted.number == prepared.number
+            if is_committed and self.decided.held == prepared.number:
+                if self._holding != prepared.number:
+                    self._holding = prepared.number
+                    effects.append(Hold(prepared.number, prepared.photon))
+                return effects
+            self._prepared, self._held, self._holding = None, 0, 0
+            if is_committed:
+                self._busy.add(prepared.photon)
+                effects.append(Commits(prepared.number, prepared.photon))
+            else:
+                effects.append(Undo(prepared.number, prepared.photon))
+        for photon in self.decided.table:
+            decision = self._wanted(photon)
+            held = self._prepared or self._staging
+            if decision is None or photon in self._busy:
+                continue
+            if held is not None and held.photon == photon:
+                continue  # not before it is known what becomes of that
+            self._busy.add(photon)
+            effects.append(Load(decision.number, photon, decision.digest))
+        return effects
+
+    def staged(self, stage: Stage, why: str = "") -> list[Effect]:
+        """Vote.
+
+        Args:
+            stage: What was to be staged.
+            why: Why it cannot run here; empty where it can, and holds ready.
+        """
+        if self._staging != stage:
+            return []  # it was decided meanwhile, and `Undo` was asked for
+        self._staging = None
+        if why:
+            self._refused = (stage.number, why)
+        else:
+            self._prepared = stage
+        return [*self._converge(), self.state()]
+
+    def drained(self, number: int) -> list[Effect]:
+        """Tell that no call is under way, and none begins."""
+        if self._holding != number:
+            return []
+        self._held = number
+        return [self.state()]
+
+    def committed(self, photon: str, number: int, why: str = "") -> list[Effect]:
+        """Go on after `Commits` and `Load`.
+
+        Args:
+            photon: What was swapped.
+            number: Of the decision.
+            why: Why it could not; then it is behind, and it is tried again when it is
+                told again.
+        """
+        self._busy.discard(photon)
+        if not why:
+            self.runs[photon] = number
+            return [*self._converge(), self.state()]
+        return [self.state()]
+
+    def lost(self) -> list[Effect]:
+        """Note that the coordinator cannot be reached.
+
+        What it has voted for stays prepared: it must not decide alone. Calls that are
+        held for a decision which it knows go on.
+        """
+        if self.decided.held:
+            self.decided = attrs.evolve(self.decided, held=0)
+            return self._converge()
+        return []
