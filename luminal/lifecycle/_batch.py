@@ -59,6 +59,7 @@ from luminal.loading import (
     Selected,
     Stage,
     World,
+    files_of_bundle,
     read_installed_files,
     run_each_in_thread,
     run_in_thread,
@@ -434,6 +435,8 @@ class BatchLoader:
         candidates: Iterable[Candidate],
         base: type = IPhoton,
         others: Sequence[str] = (),
+        *,
+        origin: BundleOrigin | None = None,
     ) -> BatchResult:
         """Load *candidates*, which are in load order.
 
@@ -441,9 +444,11 @@ class BatchLoader:
             candidates: What discovery found.
             base: What photons of directories derive from.
             others: Names of further classes that are wanted of each file.
+            origin: Of *candidates*, where they are those of a fleet's bundle.
         """
         result = BatchResult()
-        units = self._group(candidates, Choice(base, tuple(others)), result)
+        choice = Choice(base, tuple(others))
+        units = self._group(candidates, choice, result, origin)
         with collecting_rarely() if len(units) >= _MANY else nullcontext():
             await self._load(units, result)
         self.world.codes.release()
@@ -480,7 +485,11 @@ class BatchLoader:
                 self._tell_verdict(handler)
 
     def _group(
-        self, candidates: Iterable[Candidate], choice: Choice, result: BatchResult
+        self,
+        candidates: Iterable[Candidate],
+        choice: Choice,
+        result: BatchResult,
+        origin: BundleOrigin | None,
     ) -> list[_Unit]:
         """Group *candidates* by unit; those that are not to be loaded are decided."""
         units: dict[str, _Unit] = {}
@@ -498,7 +507,10 @@ class BatchLoader:
                 )
                 failed.setdefault(candidate.distribution, set()).add(candidate.target)
             else:
-                unit = self._unit_of(candidate, choice, installed)
+                if origin is not None:
+                    unit = _Unit(origin.root, origin, None, choice)
+                else:
+                    unit = self._unit_of(candidate, choice, installed)
                 unit = units.setdefault(unit.name, unit)
                 taken = self._taken_name(unit, candidate)
                 if taken is None:
@@ -640,6 +652,9 @@ class BatchLoader:
             LuminalError: They cannot be read, or what discovery has found out.
         """
         judge, files = self.world.judge, None
+        origin = unit.origin
+        if isinstance(origin, BundleOrigin) and origin.fleet and origin.bundle:
+            return files_of_bundle(origin.bundle, origin)
         if judge is not None and unit.candidates[0].source is Source.BUNDLE:
             from luminal.lifecycle._accepted import use_accepted_bundle
 
@@ -773,7 +788,7 @@ class BatchLoader:
             for handler in handlers:
                 try:
                     if handler.state is not State.STAGED:
-                        await handler.stop(is_forced)
+                        await handler._stop(is_forced)
                 finally:
                     # Also where the stop was cancelled: it runs no more.
                     registry.remove([handler])

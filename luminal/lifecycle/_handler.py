@@ -23,7 +23,7 @@ from luminal.lifecycle._footprint import InterpreterChanges
 from luminal.lifecycle._lock import CrossLoopLock
 from luminal.lifecycle._runtime import Runtime
 from luminal.lifecycle._steps import is_containable
-from luminal.loading import reach_loop
+from luminal.loading import BundleOrigin, reach_loop
 from luminal.model import (
     EventKind,
     Outcome,
@@ -193,6 +193,31 @@ class Handler:
         return self._life.generation
 
     @property
+    def fleet(self) -> str:
+        """The name by which a fleet decides what runs of it; empty for none."""
+        generation = self._life.generation
+        origin = generation.origin if generation is not None else None
+        return origin.fleet if isinstance(origin, BundleOrigin) else ""
+
+    def refuse_if_of_fleet(self, what: str) -> None:
+        """Refuse to change here alone what a fleet decides.
+
+        Args:
+            what: For the error, such as ``be stopped``.
+
+        Raises:
+            PhotonStateError: A fleet decides what runs of it.
+        """
+        if name := self.fleet:
+            raise PhotonStateError(
+                f"cannot {what} here alone",
+                photon=self.name,
+                file=self.filepath,
+                why=f"a fleet decides what runs of {name!r}, in all its members",
+                hint="ask the fleet: luminal fleet swap, or luminal fleet roll-back",
+            )
+
+    @property
     def verdict(self) -> Verdict | None:
         """What the lock says of the photon's unit; None where none is in force."""
         generation = self._life.generation
@@ -332,6 +357,7 @@ class Handler:
         Args:
             prepare: Awaited when the photon is created and not started yet.
             register: Called when it has started; None leaves its hooks alone.
+                Without both, nobody is told either, see `_let_be_called`.
 
         Raises:
             PhotonStartError: As for `start`.
@@ -375,13 +401,26 @@ class Handler:
             seconds = time.perf_counter() - began
             if prepare is None:  # no swap, which counts its own
                 self._note_start(seconds)
-            self._runtime.emit(
-                EventKind.STARTED,
-                self,
-                seconds=seconds,
-                hooks=self._runtime.plugins.hook_names(life.instance),
-                phases={"start": seconds},
-            )
+            if prepare is not None or register is not None:
+                self._tell_of_start(seconds)
+
+    def _tell_of_start(self, seconds: float) -> None:
+        self._runtime.emit(
+            EventKind.STARTED,
+            self,
+            seconds=seconds,
+            hooks=self._runtime.plugins.hook_names(self._life.instance),
+            phases={"start": seconds},
+        )
+
+    def _let_be_called(self) -> None:
+        """Register its hooks, after a start that has left them alone.
+
+        Raises:
+            PhotonConflictError: The host has a plugin of that name.
+        """
+        self._runtime.register(self)
+        self._tell_of_start(self._life.phases.get("start", 0.0))
 
     def _note_start(self, seconds: float) -> None:
         """Add the time of a start, also of one that has failed, to the phases."""
@@ -430,7 +469,13 @@ class Handler:
 
         Raises:
             PhotonNotInitializedError: It was never started.
+            PhotonStateError: A fleet decides what runs of it.
         """
+        self.refuse_if_of_fleet("be stopped")
+        return await self._stop(force_stop)
+
+    async def _stop(self, force_stop: bool = False) -> bool:
+        """Do what `stop` does, for whoever replaces or unloads it."""
         async with self._lock:
             state = self._life.state
             if state is State.STAGED:

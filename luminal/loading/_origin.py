@@ -486,12 +486,15 @@ class BundleOrigin:
         beside: Modules of a directory that was packed, which import each other by
             their bare names.
         bundle: What was opened last of it.
+        fleet: Name by which a fleet decides what runs of it; empty where the process
+            itself does. Its bytes are those that were decided, not those at *path*.
     """
 
     path: str
     root: str
     beside: frozenset[str] = frozenset()
     bundle: Bundle | None = None
+    fleet: str = ""
 
     def take(self, bundle: Bundle | None, modules: Iterable[str]) -> None:
         """Note what was opened.

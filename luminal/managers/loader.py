@@ -85,11 +85,12 @@ if TYPE_CHECKING:
         DistributionWatch,
         KillWatch,
         Policy,
+        Prepared,
         Reloaded,
         Reloader,
         SettingsWatch,
     )
-    from luminal.trust import Judge, TrustSettings
+    from luminal.trust import Bundle, Judge, TrustSettings
 
 __all__ = ["Handlers", "Loader"]
 
@@ -244,6 +245,9 @@ class Loader:
     Raises:
         LockFileError: The lock cannot be read, or is not there.
     """
+
+    # What a fleet has prepared here, and not decided yet; see `_prepare_for_fleet`.
+    _prepared: Prepared | None = None
 
     def __init__(
         self,
@@ -672,7 +676,16 @@ class Loader:
 
         Raises:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
+            PhotonStateError: A fleet decides what runs of one; likewise.
         """
+        photons = list(photons)
+        self._refuse_those_of_fleet(photons, "be unloaded")
+        return await self._unload(photons, force_stop)
+
+    async def _unload(
+        self, photons: Iterable[Handler | _Path], force_stop: bool
+    ) -> list[str]:
+        """Do what `unload_photons` does, also for photons of a fleet."""
         async with self._free_lock():
             leaving: dict[str, list[Handler]] = {}
             for photon in photons:
@@ -852,8 +865,11 @@ class Loader:
 
         Raises:
             PhotonNotFoundError: One is not loaded; nothing is reloaded then.
+            PhotonStateError: A fleet decides what runs of one; likewise.
             LuminalError: New generations were rejected.
         """
+        photons = list(photons)
+        self._refuse_those_of_fleet(photons, "be reloaded")
         async with self._free_lock():
             asked = self._registered(photons)
             done = await self._reloader.reload(asked, policy)
@@ -874,7 +890,9 @@ class Loader:
         Raises:
             PhotonNotFoundError: It is not loaded.
             PhotonRollbackError: It has had one generation only.
+            PhotonStateError: A fleet decides what runs of it.
         """
+        self._refuse_those_of_fleet([photon], "be rolled back")
         async with self._free_lock():
             asked = self._registered([photon])
             done = await self._reloader.roll_back(asked[0])
@@ -1016,11 +1034,12 @@ class Loader:
         """
         if force_stop:
             self._halt_polls(self._settings_watch, self._kill_watch)
+        await self._undo_prepared()
         await self.stop_watching_photons(force_stop)
         await self.stop_watching_distributions(force_stop)
         if self._made_reloader is not None:
             await self._made_reloader.retirements.end()
-        await self.unload_photons(self._registry.files(), force_stop)
+        await self._unload(self._registry.files(), force_stop)
         if self._kill_watch is not None:
             await run_in_thread(self._kill_watch.stop, 60.0, "luminal-stop")
             self._kill_watch = None
@@ -1294,6 +1313,54 @@ class Loader:
         if not self.suppress_errors:
             raise error
         _logger.error("%s", error)
+
+    async def _prepare_for_fleet(self, bundle: Bundle) -> Prepared:
+        """Load or swap in a bundle up to its commit, which waits for a decision.
+
+        Nothing else is loaded, reloaded or unloaded until that.
+
+        Args:
+            bundle: Opened with the path that `luminal.reload.fleet_path` returns.
+
+        Raises:
+            LuminalError: It cannot run here. Everything is as it was.
+        """
+        from luminal.reload import Prepared
+
+        self._free_lock()
+        prepared = self._prepared = Prepared(
+            bundle, self._reloader, self._batch_loader, self._lock
+        )
+        try:
+            await prepared.wait_ready()
+        except BaseException:
+            self._remember(prepared.report)
+            if self._prepared is prepared:
+                self._prepared = None
+            raise
+        return prepared
+
+    async def _undo_prepared(self) -> None:
+        """End what waits for a decision, which would keep its turn until then."""
+        import asyncio
+
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        if prepared.loop is asyncio.get_running_loop():
+            await prepared.undo()
+        elif prepared.loop.is_running():
+            undoing = asyncio.run_coroutine_threadsafe(prepared.undo(), prepared.loop)
+            await asyncio.wrap_future(undoing)
+
+    def _refuse_those_of_fleet(
+        self, photons: Iterable[Handler | _Path], what: str
+    ) -> None:
+        """Refuse to change here alone what a fleet decides; see `Handler`."""
+        for photon in photons:
+            with suppress(PhotonNotFoundError):  # it is told later, with all that is
+                for handler in self._registry.find(photon):
+                    handler.refuse_if_of_fleet(what)
 
     def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
         return [

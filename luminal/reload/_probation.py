@@ -212,7 +212,7 @@ class ProvisionalSwap:
         retiring = [new for _, new, _ in back]
         await self.retirements.begin(retiring, reverted).ensure_begun()
         for handler in stopped:  # what the host has stopped stays stopped
-            await handler.stop()
+            await handler._stop()
         for handler, _, _ in back:
             await self._check_again(handler)
         await self.when_over(self)
@@ -230,7 +230,7 @@ class ProvisionalSwap:
             why,
         )
         self.runtime.emit(EventKind.FAILED, handler)
-        await handler.stop()
+        await handler._stop()
 
     def _close(self) -> None:
         self.is_over = True

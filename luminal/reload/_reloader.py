@@ -52,7 +52,7 @@ from luminal.reload._retirement import Retirements
 from luminal.reload._transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from packaging.version import Version
@@ -200,19 +200,29 @@ class Reloader:
             raise result.error
         return await self.replace(result.value or Change(), policy)
 
-    async def replace(self, change: Change, policy: Policy = "all") -> Reloaded:
+    async def replace(
+        self,
+        change: Change,
+        policy: Policy = "all",
+        gate: Callable[[], Awaitable[None]] | None = None,
+    ) -> Reloaded:
         """Replace the units of *change* and all that imports from them.
 
         Args:
             change: The units, and what replaces them.
             policy: What is rejected together.
+            gate: Awaited just before the commit, see `Transaction`. There is no
+                probation then: whoever has decided on the commit decides on its end.
+
+        Raises:
+            BaseException: What *gate* has raised. Everything is as it was.
         """
-        whole = self._affected(change.units)
+        whole = self.affected(change.units)
         is_one = policy == "all"
         groups = [whole] if is_one else components(whole, self.world.needs)
-        return await self._run(groups, change)
+        return await self._run(groups, change, gate=gate)
 
-    def _affected(self, units: set[str]) -> set[str]:
+    def affected(self, units: set[str]) -> set[str]:
         """Return those of *units* that are loaded, and all that imports from them."""
         return reachable(units & self.world.generations.keys(), self.world.users)
 
@@ -221,6 +231,7 @@ class Reloader:
         groups: list[set[str]],
         change: Change,
         spare: Iterable[set[str]] = (),
+        gate: Callable[[], Awaitable[None]] | None = None,
     ) -> Reloaded:
         """Replace what can be replaced of *groups* in one step, and report the rest.
 
@@ -228,7 +239,9 @@ class Reloader:
             groups: Units that are replaced or rejected together.
             change: What replaces them.
             spare: Likewise, but replaced only where one of *groups* needs them.
+            gate: See `replace`.
         """
+        self._keep_bytes_of_fleet(change, groups)
         await self._include_bundles(change)
         transaction = Transaction(
             self.world,
@@ -238,6 +251,7 @@ class Reloader:
             groups,
             list(spare),
             self.retirements.retire_earlier,
+            gate,
         )
         began = time.perf_counter()
         with change.stopwatch.running():
@@ -245,11 +259,22 @@ class Reloader:
         seconds = time.perf_counter() - began
         if not transaction.connected:
             self.runtime.events.count_phases("swap", change.stopwatch.seconds())
-        done = [await self._accept(swaps) for swaps in transaction.connected]
+        done = [
+            await self._accept(swaps, is_final=gate is not None)
+            for swaps in transaction.connected
+        ]
         done += [self._reject(s, cause, seconds) for s, cause in transaction.rejected]
         if transaction.cancelled is not None:
             done.append(Reloaded(cancelled=transaction.cancelled))
         return functools.reduce(operator.add, done) if done else Reloaded()
+
+    def _keep_bytes_of_fleet(self, change: Change, groups: Iterable[set[str]]) -> None:
+        """Let units of a fleet keep their bytes, where what they use is replaced."""
+        serving = self.world.generations
+        for unit in (unit for group in groups for unit in group):
+            origin = serving[unit].origin
+            if isinstance(origin, BundleOrigin) and origin.fleet:
+                change.pinned.setdefault(unit, Pinned.of(serving[unit]))
 
     async def _include_bundles(self, change: Change) -> None:
         """Read the bundles of *change*, for what they say about their photons."""
@@ -266,7 +291,8 @@ class Reloader:
 
         def read() -> None:
             for unit in units:
-                origin = BundleOrigin(cast("Any", serving[unit].origin).path, unit)
+                was = cast("BundleOrigin", serving[unit].origin)
+                origin = BundleOrigin(was.path, unit, fleet=was.fleet)
                 handlers = self.registry.of_units([unit])
                 with suppress(LuminalError):  # to stage it says what is wrong
                     pinned = change.pinned.get(unit)
@@ -278,11 +304,12 @@ class Reloader:
         if result.error is not None:
             raise result.error
 
-    async def _accept(self, swaps: list[Swap]) -> Reloaded:
+    async def _accept(self, swaps: list[Swap], *, is_final: bool) -> Reloaded:
         """Report what was replaced, and retire it now or after probation.
 
         Args:
             swaps: They return to the earlier generations together.
+            is_final: There is no probation.
         """
         before = {u: g for swap in swaps for u, g in swap.before.items()}
         self._rejected = {of for of in self._rejected if of.isdisjoint(before)}
@@ -307,7 +334,7 @@ class Reloader:
         outdated = tuple(dict.fromkeys([p for swap in swaps for p in swap.outdated]))
         news = tuple([problem for swap in swaps for problem in swap.news])
         report = self._report(present, before, outdated, news)
-        retirements = await self._conclude(pairs, before, earlier_files)
+        retirements = await self._conclude(pairs, before, earlier_files, is_final)
         return Reloaded(handlers, report, retirements=retirements)
 
     def _tell_of_new(self, units: Iterable[str], change: Change) -> None:
@@ -379,9 +406,11 @@ class Reloader:
         pairs: list[Pair],
         before: dict[str, Generation],
         earlier_files: EarlierFiles,
+        is_final: bool,
     ) -> tuple[Retirement, ...]:
         """Retire what was replaced, now or after probation."""
-        if not self.probation.seconds or any(p.is_one_sided for p in pairs):
+        is_final = is_final or not self.probation.seconds
+        if is_final or any(p.is_one_sided for p in pairs):
             retiring = [pair.retiring for pair in pairs if pair.retiring is not None]
             retirement = self.retirements.begin(retiring, before.values())
             self._retire_unneeded(*before.values())
@@ -547,7 +576,7 @@ class Reloader:
                 why="it has had one generation only",
                 hint="roll back after a reload",
             )
-        whole, *others = [self._affected(group) for group in groups]
+        whole, *others = [self.affected(group) for group in groups]
         # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
         done = await self._run([whole], Change(pinned=before), others)
@@ -564,6 +593,8 @@ class Reloader:
             unit: It runs, and a lock has judged it.
             is_wanted: Whether a version may be returned to.
         """
+        if any(handler.fleet for handler in self.registry.of_units([unit])):
+            return None  # it was not decided on
         found = [each for each in self._judged.get(unit, ()) if is_wanted(each)]
         return max(found, key=_version_of, default=None)
 
@@ -575,7 +606,7 @@ class Reloader:
             files: Of the earlier version.
             problem: Why.
         """
-        whole = self._affected({unit})
+        whole = self.affected({unit})
         done = await self._run([whole], Change({unit}, pinned={unit: files}))
         for back in done.handlers:
             self.runtime.emit(EventKind.ROLLED_BACK, back, problem=problem)

@@ -197,7 +197,7 @@ class Retirement:
         self._is_drained = True
         try:
             for handler in running:
-                await (handler.stop() if is_idle else self._finalize(handler))
+                await (handler._stop() if is_idle else self._finalize(handler))
             self._report_left(forget_registrations(self.generations))
             self.runtime.plugins.forget_specs(self.generations)
             self._watch_survivors()
@@ -297,7 +297,7 @@ class Retirement:
         import asyncio
 
         try:
-            await handler.stop()
+            await handler._stop()
         except asyncio.CancelledError:
             return  # as above; the Handler has ended by force what the photon owned
 

@@ -294,7 +294,7 @@ class Placeholder:
 async def stop_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:
     """Stop an exclusive photon, and keep its position in the call order."""
     runtime.plugins.swap(placeholder.handler.instance, placeholder)
-    await placeholder.handler.stop()
+    await placeholder.handler._stop()
 
 
 async def restart_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:
@@ -741,7 +741,7 @@ class Swap:
         with self.stage.entered(self._attempt):  # a `finalize` may import
             for pair in reversed(self.pairs):
                 if pair.new is not None and pair.new.state is State.RUNNING:
-                    await pair.new.stop()
+                    await pair.new._stop()
         for changes in self._import_changes.values():
             changes.undo()
         for pair in reversed(self.pairs):

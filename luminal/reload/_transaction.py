@@ -18,7 +18,7 @@ import attrs
 from luminal._phases import enter, phases_so_far
 from luminal.errors import PhotonConflictError
 from luminal.lifecycle import is_containable
-from luminal.loading import Stage, run_on_worker
+from luminal.loading import Stage, reach_loop, run_on_worker
 from luminal.model import EventKind, FileChange, State, SwapChanges
 from luminal.reload._plan import components, in_order, reachable
 from luminal.reload._swap import LateDependencies, Placeholder, Swap, shield_until_done
@@ -56,6 +56,8 @@ class Transaction:
         spare: Likewise, but replaced only where one of *groups* needs them.
         retire_earlier: Awaited with the photons' names before the commit, so that at
             most two generations of a photon exist.
+        gate: Awaited on an event loop when all is checked, and the commit is the next
+            step: what raises here is undone. It may take long. None for no wait.
 
     Attributes:
         prepared: Swaps that are to be committed, or have been.
@@ -73,6 +75,7 @@ class Transaction:
     groups: list[set[str]]
     spare: list[set[str]]
     retire_earlier: Callable[[Container[str]], Awaitable[None]]
+    gate: Callable[[], Awaitable[None]] | None = None
     prepared: list[Swap] = attrs.Factory(list)
     connected: list[list[Swap]] = attrs.Factory(list)
     rejected: list[tuple[Swap, BaseException]] = attrs.Factory(list)
@@ -249,13 +252,14 @@ class Transaction:
             for old in olds:
                 await old._lock.__aenter__()
                 held.append(old._lock)
+            failed = self._check()
+            if failed is None and self.gate is not None:
+                await reach_loop()
+                await self.gate()
+                failed = self._check()  # other code may have imported meanwhile
             # From here on nothing waits.
-            replaced = {unit for swap in self.prepared for unit in swap.units}
-            for swap in self.prepared:
-                try:
-                    swap.check(replaced)
-                except Exception as error:  # noqa: BLE001 - reported
-                    return swap, error
+            if failed is not None:
+                return failed
             connected = self._connected()  # the stage forgets what it has committed
             try:
                 exchange = Exchange(
@@ -268,6 +272,16 @@ class Transaction:
         finally:
             for lock in reversed(held):
                 await lock.__aexit__(None, None, None)
+        return None
+
+    def _check(self) -> tuple[Swap, Exception] | None:
+        """Return a swap that cannot be committed, and why; None for none."""
+        replaced = {unit for swap in self.prepared for unit in swap.units}
+        for swap in self.prepared:
+            try:
+                swap.check(replaced)
+            except Exception as error:  # noqa: BLE001 - reported
+                return swap, error
         return None
 
     def _culprit(self, error: Exception) -> tuple[Swap, Exception]:

@@ -1,0 +1,274 @@
+"""A bundle that is prepared for a fleet: it waits, ready, for a decision."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luminal.discovery import pack
+from luminal.errors import LuminalError, PhotonReloadError, PhotonStateError
+from luminal.model import Deadlines, EventKind
+from luminal.reload import Prepared, fleet_path
+from luminal.trust import Bundle, open_bundle
+from tests.reload.conftest import Host, text
+from tests.waiting import DEADLINE, brief
+
+
+def bundle_of(directory: Path, name: str = "geo") -> Bundle:
+    """Return what a fleet would send of the photon in *directory*."""
+    packed = pack(directory / f"{name}.py", version="1.0")
+    return open_bundle(packed.data(), fleet_path(packed.name))
+
+
+def write(directory: Path, number: int, **more: str) -> Bundle:
+    """Write a photon that answers with *number*, and pack it."""
+    directory.mkdir(exist_ok=True)
+    (directory / "geo.py").write_text(text("geo", number, **more))
+    return bundle_of(directory)
+
+
+async def commit(host: Host, bundle: Bundle) -> None:
+    prepared = await host._prepare_for_fleet(bundle)
+    await prepared.commit()
+
+
+async def test_hooks_answer_as_before_until_the_decision(tmp_path: Path) -> None:
+    async with Host() as host:
+        first = await host._prepare_for_fleet(write(tmp_path / "a", 1))
+        assert host.answers() == []
+        await first.commit()
+        assert host.answers() == [("geo", 1)]
+        assert [e.photon for e in host.happened(EventKind.STARTED)] == ["geo"]
+        second = await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        for _ in range(100):
+            assert host.answers() == [("geo", 1)]
+        await second.commit()
+        assert host.answers() == [("geo", 2)]
+        assert host.photons["geo"].fleet == "geo"
+
+
+async def test_what_was_decided_against_leaves_no_trace(tmp_path: Path) -> None:
+    async with Host() as host:
+        first = await host._prepare_for_fleet(write(tmp_path / "a", 1))
+        await first.undo()
+        assert host.photons == {}
+        assert "geo" not in sys.modules
+        await commit(host, write(tmp_path / "a", 1))
+        before = host.photons["geo"].generation
+        second = await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        await second.undo()
+        assert host.answers() == [("geo", 1)]
+        assert host.photons["geo"].generation is before
+        await commit(host, write(tmp_path / "b", 3))
+        assert host.answers() == [("geo", 3)]
+
+
+BROKEN = {
+    "syntax": "def",
+    "import": "import not_there_at_all",
+    "start raises": "async def start(self): raise ValueError('no')",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("is_first", [True, False], ids=["load", "swap"])
+async def test_what_cannot_run_is_refused(
+    tmp_path: Path, how: str, is_first: bool
+) -> None:
+    async with Host() as host:
+        if not is_first:
+            await commit(host, write(tmp_path / "a", 1))
+        head = BROKEN[how] if how == "import" else ""
+        body = BROKEN[how] if how == "start raises" else "pass"
+        bundle = write(tmp_path / "b", 2, head=head, body=body)
+        if how == "syntax":
+            files = {**bundle.files, "geo.py": b"def"}
+            from luminal.trust import build_bundle
+
+            bundle = build_bundle(
+                files,
+                name="geo",
+                version="1.0",
+                root="geo",
+                photons=bundle.manifest.photons,
+            )
+            bundle = open_bundle(bundle.data(), fleet_path("geo"))
+        with pytest.raises(LuminalError):
+            await host._prepare_for_fleet(bundle)
+        assert host.answers() == ([] if is_first else [("geo", 1)])
+        await commit(host, write(tmp_path / "c", 3))
+        assert host.answers() == [("geo", 3)]
+
+
+async def test_a_start_that_hangs_is_refused_at_its_deadline(tmp_path: Path) -> None:
+    limits = Deadlines(DEADLINE, brief(0.1), DEADLINE, DEADLINE, DEADLINE)
+    async with Host(deadlines=limits) as host:
+        await commit(host, write(tmp_path / "a", 1))
+        body = "async def start(self): await asyncio.sleep(1000)"
+        with pytest.raises(LuminalError):
+            await host._prepare_for_fleet(write(tmp_path / "b", 2, body=body))
+        assert host.answers() == [("geo", 1)]
+
+
+async def test_it_can_be_undone_while_it_is_staged(tmp_path: Path) -> None:
+    async with Host() as host:
+        await commit(host, write(tmp_path / "a", 1))
+        body = "async def start(self): await asyncio.sleep(1000)"
+        task = asyncio.create_task(
+            host._prepare_for_fleet(write(tmp_path / "b", 2, body=body))
+        )
+        await host.until(lambda: host.happened(EventKind.STAGED))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert host.answers() == [("geo", 1)]
+        await commit(host, write(tmp_path / "c", 3))
+        assert host.answers() == [("geo", 3)]
+
+
+LOCAL: dict[str, Callable[[Host], Awaitable[Any]]] = {
+    "stop": lambda host: host.photons["geo"].stop(),
+    "reload": lambda host: host.reload_photon("geo"),
+    "unload": lambda host: host.unload_photon("geo"),
+    "roll back": lambda host: host.roll_back("geo"),
+    "disable": lambda host: host.disable_photons(["geo"]),
+}
+
+
+@pytest.mark.parametrize("what", LOCAL)
+@pytest.mark.parametrize("is_prepared", [True, False], ids=["prepared", "idle"])
+async def test_a_process_does_not_change_it_alone(
+    tmp_path: Path, what: str, is_prepared: bool
+) -> None:
+    async with Host() as host:
+        await commit(host, write(tmp_path / "a", 1))
+        prepared: Prepared | None = None
+        if is_prepared:
+            prepared = await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        with pytest.raises(PhotonStateError) as caught:
+            await LOCAL[what](host)
+        assert caught.value.photon == "geo"
+        assert "luminal fleet" in str(caught.value)
+        assert host.answers() == [("geo", 1)]
+        assert host.disabled == ()
+        if prepared is not None:
+            await prepared.commit()
+            assert host.answers() == [("geo", 2)]
+
+
+async def test_a_process_may_end_while_something_is_prepared(tmp_path: Path) -> None:
+    host = Host()
+    await commit(host, write(tmp_path / "a", 1))
+    await host._prepare_for_fleet(write(tmp_path / "b", 2))
+    await host.close()
+    assert host.photons == {}
+    host = Host()
+    await host._prepare_for_fleet(write(tmp_path / "b", 2))
+    await host.close()
+    assert host.photons == {}
+
+
+async def test_an_exclusive_photon_is_refused(tmp_path: Path) -> None:
+    async with Host() as host:
+        await commit(host, write(tmp_path / "a", 1, body="photon_exclusive = True"))
+        with pytest.raises(PhotonReloadError, match="exclusive"):
+            await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 1)]
+
+
+async def test_what_the_process_has_loaded_itself_is_not_replaced(
+    tmp_path: Path,
+) -> None:
+    async with Host() as host:
+        path = tmp_path / "geo.photon"
+        bundle = write(tmp_path / "a", 1)
+        path.write_bytes(bundle.data())
+        handlers = await host.load_photon(path)
+        await handlers.start()
+        with pytest.raises(PhotonReloadError, match="by itself"):
+            await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 1)]
+
+
+async def test_there_is_no_probation_of_what_was_decided(tmp_path: Path) -> None:
+    from luminal import Probation
+
+    async with Host(probation=Probation(seconds=1000)) as host:
+        for number in (1, 2):
+            await commit(host, write(tmp_path / f"v{number}", number))
+        handler = host.photons["geo"]
+        with pytest.raises(PhotonStateError):
+            await handler.stop()
+        assert host.answers() == [("geo", 2)]
+        await commit(host, write(tmp_path / "v3", 3))
+        assert host.answers() == [("geo", 3)]
+
+
+async def test_new_photons_come_and_old_ones_go_with_the_decision(
+    tmp_path: Path,
+) -> None:
+    async with Host() as host:
+        one, two = text("one", 1), text("two", 2)
+        for directory, files in {"a": {"one": one}, "b": {"two": two}}.items():
+            folder = tmp_path / directory
+            folder.mkdir()
+            for name, content in files.items():
+                (folder / f"{name}.py").write_text(content)
+            packed = pack(folder, name="geo", version="1.0")
+            bundle = open_bundle(packed.data(), fleet_path("geo"))
+            prepared = await host._prepare_for_fleet(bundle)
+            assert [n for n, _ in host.answers()] == (
+                [] if directory == "a" else ["one"]
+            )
+            await prepared.commit()
+        assert host.answers() == [("two", 2)]
+        assert host.photons["two"].fleet == "geo"
+
+
+PROGRAM = """
+import asyncio, pickle, sys
+from luminal import Loader
+from luminal.reload import fleet_path
+from luminal.trust import open_bundle
+
+async def main():
+    async with Loader() as loader:
+        data = open(sys.argv[1], "rb").read()
+        prepared = await loader._prepare_for_fleet(open_bundle(data, fleet_path("geo")))
+        await prepared.commit()
+        instance = pickle.loads(bytes.fromhex(sys.argv[2]))
+        known = type(loader.photons["geo"].instance).Point
+        print(instance.number, type(instance) is known)
+
+asyncio.run(main())
+"""
+
+
+async def test_instances_of_its_classes_pickle_to_another_process(
+    tmp_path: Path,
+) -> None:
+    head = "class Point:\n    def __init__(self, number): self.number = number\n"
+    bundle = write(tmp_path / "a", 1, head=head, body="Point = Point")
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "any"
+    path.write_bytes(bundle.data())
+    async with Host() as host:
+        await commit(host, bundle)
+        point = type(host.photons["geo"].instance).Point(7)
+        data = pickle.dumps(point).hex()
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", PROGRAM, str(path), data],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert ended.stdout.split() == ["7", "True"], ended.stderr
