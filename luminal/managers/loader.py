@@ -1345,13 +1345,14 @@ class Loader:
         import asyncio
 
         prepared, self._prepared = self._prepared, None
-        if prepared is None:
+        if prepared is None or prepared.is_over:
             return
         if prepared.loop is asyncio.get_running_loop():
             await prepared.undo()
         elif prepared.loop.is_running():
             undoing = asyncio.run_coroutine_threadsafe(prepared.undo(), prepared.loop)
-            await asyncio.wrap_future(undoing)
+            # Its loop may end meanwhile, which undoes it too.
+            await asyncio.wait({asyncio.wrap_future(undoing)})
 
     def _refuse_those_of_fleet(
         self, photons: Iterable[Handler | _Path], what: str

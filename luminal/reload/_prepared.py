@@ -83,6 +83,11 @@ class Prepared:
         with unowned():
             self._task = self.loop.create_task(self._run(), name="luminal-prepare")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been committed or undone."""
+        return self._task.done()
+
     async def wait_ready(self) -> None:
         """Return when nothing is left but the commit.
 
