@@ -18,6 +18,7 @@ __all__ = [
     "ERROR_CODES",
     "AuditLogError",
     "DirectoryNotFoundError",
+    "FleetError",
     "HostNotRunningError",
     "LockFileError",
     "LuminalError",
@@ -406,6 +407,12 @@ class HostNotRunningError(LuminalError, ConnectionError):
     """No host runs at that address, or it does not answer."""
 
     code = "LUM403"
+
+
+class FleetError(LuminalError, RuntimeError):
+    """A fleet cannot decide, or its journal cannot be used. Nothing was decided."""
+
+    code = "LUM404"
 
 
 _KEPT = "\t\xa0"

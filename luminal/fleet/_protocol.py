@@ -5,14 +5,14 @@ generation beside the old one and vote; the coordinator writes its decision befo
 tells anybody; whoever has missed something converges later. There are three messages:
 
 - `Prepare`, from the coordinator: start this beside what runs, and vote.
-- `Decided`, from the coordinator: all that is decided so far. It may be lost, come twice
-  or late; a member ignores one that is older than what it knows.
+- `Decided`, from the coordinator: all that is decided so far. It may be lost, come
+  twice or late; a member ignores one that is older than what it knows.
 - `MemberState`, from a member: what it has promised, prepared and committed.
 
-A member that votes with yes commits or aborts only when it is told what was decided. One
-that does not answer is no "no": it converges when it comes back. The journal alone tells
-what was decided (J. Gray, *Notes on Data Base Operating Systems*, 1978, on two-phase
-commit and its blocking).
+A member that votes with yes commits or aborts only when it is told what was decided.
+One that does not answer is no "no": it converges when it comes back. The journal alone
+tells what was decided (J. Gray, *Notes on Data Base Operating Systems*, 1978, on
+two-phase commit and its blocking).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
     "Log",
     "Member",
     "MemberState",
+    "Message",
     "Prepare",
     "Row",
     "Send",
@@ -229,6 +230,10 @@ class MemberState:
     why: str = ""
 
 
+Message = Prepare | Decided | MemberState
+"""What a transport carries."""
+
+
 # --- What is to be done --------------------------------------------------------------
 
 
@@ -396,6 +401,8 @@ class Coordinator:
         digest: str,
         members: Iterable[str] | None = None,
         mode: Mode = "immediate",
+        *,
+        recovers: bool = False,
     ) -> list[Effect]:
         """Ask for a swap.
 
@@ -405,6 +412,8 @@ class Coordinator:
             members: Who is to run it; None for all.
             mode: ``immediate``, or ``barrier``: no call begins on the new generation
                 while one goes on on the old.
+            recovers: Whether its number is above all that members know, though the
+                journal does not.
 
         Raises:
             Blocked: A member knows a higher number than the journal.
@@ -412,12 +421,14 @@ class Coordinator:
         """
         if not self.is_idle:
             raise ValueError("another swap is under way")
-        if self.blocked_by:
+        if self.blocked_by and not recovers:
             raise Blocked(self.blocked_by)
         chosen = None if members is None else frozenset(members)
-        if self._is_in_force(photon, digest, chosen):
+        if not recovers and self._is_in_force(photon, digest, chosen):
             return [Finished(0, is_committed=True, why="this is what runs already")]
-        begin = Begin(self.log.highest + 1, photon, digest, chosen)
+        known = (max(state.promised, state.closed) for state in self.members.values())
+        highest = max(self.log.highest, *known, 0)
+        begin = Begin(highest + 1, photon, digest, chosen)
         self._swap = _Swap(begin, mode)
         return self._write(begin)
 
@@ -459,7 +470,8 @@ class Coordinator:
 
     def _begun(self, is_written: bool, now: float) -> list[Effect]:
         swap = self._swap
-        assert swap is not None
+        if swap is None:
+            return []
         if not is_written:
             self._swap = None
             why = "the journal cannot be written"
@@ -468,7 +480,7 @@ class Coordinator:
         for member in list(self.members):
             if swap.begin.members is None or member in swap.begin.members:
                 swap.asked.add(member)
-        prepares = [self._prepare(member, now) for member in sorted(swap.asked)]
+        prepares = [self._prepare(m, swap.begin, now) for m in sorted(swap.asked)]
         return [*prepares, *self._count_votes()]
 
     def _retried(self, row: Row) -> list[Effect]:
@@ -480,14 +492,10 @@ class Coordinator:
         self._is_recovering = True
         return []
 
-    def _prepare(self, member: str, now: float) -> Send:
-        assert self._swap is not None
-        begin = self._swap.begin
+    def _prepare(self, member: str, begin: Begin, now: float) -> Send:
         self._told[member] = now
         decided = self._decided()
-        return Send(
-            member, Prepare(begin.number, begin.photon, begin.digest, decided)
-        )
+        return Send(member, Prepare(begin.number, begin.photon, begin.digest, decided))
 
     def _decided(self) -> Decided:
         swap = self._swap
@@ -533,7 +541,9 @@ class Coordinator:
             effects = [self._tell(member, now)]
         return effects
 
-    def _is_behind(self, member: str, state: MemberState) -> bool:
+    def is_behind(self, member: str) -> bool:
+        """Whether *member* has not said yet that it does what is decided."""
+        state = self.members[member]
         if state.closed != self.log.closed or state.prepared:
             return not (self._swap is not None and self._swap.is_held)
         for photon in self.log.table:
@@ -581,7 +591,7 @@ class Coordinator:
             swap.is_held = False
             swap.until = now + self.agree_seconds
             return self._tell_all(now)
-        behind = [n for n, state in self.members.items() if self._is_behind(n, state)]
+        behind = [name for name in self.members if self.is_behind(name)]
         if behind and not is_late:
             return []
         self._swap = None
@@ -614,10 +624,16 @@ class Coordinator:
                     state.refused,
                 )
                 if swap.until is not None and not has_voted:
-                    effects.append(self._prepare(member, now))
-            elif state is None or self._is_behind(member, state):
-                effects.append(self._tell(member, now))
-            elif swap is not None and swap.is_held and state.held != swap.begin.number:
+                    effects.append(self._prepare(member, swap.begin, now))
+            elif (
+                state is None
+                or self.is_behind(member)
+                or (
+                    swap is not None
+                    and swap.is_held
+                    and state.held != swap.begin.number
+                )
+            ):
                 effects.append(self._tell(member, now))
         return effects
 
@@ -691,9 +707,11 @@ class Member:
     def _learn(self, decided: Decided) -> list[Effect]:
         if decided.closed < self.decided.closed:
             return []
-        if decided.closed == self.decided.closed and decided.held > self.decided.held:
-            if self.decided.held == 0 and self._has_ended(decided.held):
-                return []  # it was let go already
+        is_held_again = (
+            decided.closed == self.decided.closed and decided.held > self.decided.held
+        )
+        if is_held_again and not self.decided.held and self._has_ended(decided.held):
+            return []  # it was let go already
         self.decided = decided
         return self._converge()
 

@@ -1,0 +1,293 @@
+"""The journal of a fleet: what was decided, in rows that are durable before they count.
+
+A row is a line of JSON behind its CRC-32. A last line that is not whole was torn by a
+crash: whoever wrote it has told nobody of it, so it counts as not written. Whoever has
+the journal open decides for the fleet; the lock on the file keeps everybody else out.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from luminal.errors import FleetError
+from luminal.fleet._protocol import Abort, Begin, Commit
+
+if TYPE_CHECKING:
+    from luminal.fleet._protocol import Row
+
+__all__ = ["Entry", "Journal", "JournalBusyError", "make_durable", "read_journal"]
+
+_KINDS: Final = {"begin": Begin, "commit": Commit, "abort": Abort}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+
+
+class JournalBusyError(FleetError):
+    """Another process has the journal open: it decides for this fleet."""
+
+
+@attrs.frozen
+class Entry:
+    """A row of the journal, and what it tells people.
+
+    Attributes:
+        row: What counts; None for a note, which is about the swap before it.
+        at: When it was written, in seconds since 1970. Nothing is decided by it.
+        about: Further values, such as ``by`` and ``mode`` of what has begun.
+    """
+
+    row: Row | None
+    at: float
+    about: dict[str, Any]
+
+
+def _line(entry: Entry) -> bytes:
+    values: dict[str, Any] = {"at": entry.at, **entry.about}
+    row = entry.row
+    if row is None:
+        values["row"] = "note"
+    else:
+        values["row"] = _NAMES[type(row)]
+        values |= attrs.asdict(row)
+        members = values.get("members")
+        if members is not None:
+            values["members"] = sorted(members)
+    text = json.dumps(values, ensure_ascii=True, sort_keys=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _entry(line: bytes) -> Entry:
+    """Return what a line says.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    checksum, _, text = line.removesuffix(b"\n").partition(b" ")
+    if int(checksum, 16) != zlib.crc32(text) or not line.endswith(b"\n"):
+        raise ValueError("its checksum is wrong, or it is not whole")
+    values = json.loads(text)
+    kind = _KINDS.get(values.pop("row"))
+    at = float(values.pop("at"))
+    if kind is None:
+        return Entry(None, at, values)
+    names = [field.name for field in attrs.fields(kind)]
+    known = {name: values.pop(name) for name in names if name in values}
+    if known.get("members") is not None:
+        known["members"] = frozenset(known["members"])
+    return Entry(kind(**known), at, values)
+
+
+def _parse(data: bytes, path: str) -> tuple[list[Entry], int]:
+    """Return what is in a journal, and how many bytes of it are whole.
+
+    Raises:
+        FleetError: A line before the last one is damaged.
+    """
+    entries: list[Entry] = []
+    whole = 0
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(_entry(line))
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break  # torn: it was never told
+            raise FleetError(
+                "the journal of the fleet is damaged",
+                file=path,
+                line=number,
+                why=str(error),
+                hint="put back a copy of it, or move it away and use "
+                "'luminal fleet recover'",
+            ) from None
+        whole += len(line)
+    return entries, whole
+
+
+def read_journal(path: str) -> list[Entry]:
+    """Return what is in the journal at *path*, also while another has it open.
+
+    Args:
+        path: Of the file. Where there is none, nothing is in it.
+
+    Raises:
+        FleetError: It cannot be read, or is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _parse(file.read(), path)[0]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: str, error: OSError) -> FleetError:
+    return FleetError(
+        "the journal of the fleet cannot be used", file=path, why=str(error)
+    )
+
+
+class Journal:
+    """The open journal of a fleet, for the one process that decides.
+
+    Args:
+        path: Of the file. It is made if it does not exist, with its directories.
+
+    Raises:
+        JournalBusyError: Another process has it open.
+        FleetError: It cannot be opened or is damaged, or its file system has no locks.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: str = os.path.abspath(path)
+        self._descriptor = -1
+        directory = os.path.dirname(self.path)
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            self._descriptor = os.open(self.path, flags, 0o600)
+            self._lock()
+            self._entries, self._size = self._read()
+            make_durable(directory)
+        except OSError as error:
+            self.close()
+            raise _unusable(self.path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> None:
+        """Take the lock, which the process keeps until it closes the file or ends."""
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+            else:
+                import fcntl
+
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                raise JournalBusyError(
+                    "another process decides for this fleet", file=self.path
+                ) from None
+            raise FleetError(
+                "the journal of the fleet cannot be locked",
+                file=self.path,
+                why=f"{error}: without locks two processes could decide",
+                hint="keep it on a file system that has flock",
+            ) from None
+
+    def _read(self) -> tuple[list[Entry], int]:
+        """Return its entries, and cut off what was torn."""
+        size = os.fstat(self._descriptor).st_size
+        data = b""
+        while len(data) < size:
+            chunk = os.pread(self._descriptor, size - len(data), len(data))
+            if not chunk:
+                break
+            data += chunk
+        entries, whole = _parse(data, self.path)
+        if whole != size:
+            os.ftruncate(self._descriptor, whole)
+            os.fsync(self._descriptor)
+        return entries, whole
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that is in it, the oldest first."""
+        return tuple(self._entries)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What counts of it."""
+        return [entry.row for entry in self._entries if entry.row is not None]
+
+    def append(self, row: Row, **about: object) -> None:
+        """Write a row. It is durable when this returns, so it takes milliseconds.
+
+        Args:
+            row: The row.
+            **about: Values of JSON that tell people more.
+
+        Raises:
+            OSError: It is certainly not there, for a full disk or the like.
+            FleetError: It is not known whether it is there: nothing more must be
+                decided with this object. To open the journal anew tells.
+        """
+        self._write(Entry(row, time.time(), about), is_durable=True)
+
+    def note(self, **about: object) -> None:
+        """Write what nothing depends on, such as how long a swap took.
+
+        Where that fails, it is not there.
+        """
+        with suppress(OSError):
+            self._write(Entry(None, time.time(), about), is_durable=False)
+
+    def _write(self, entry: Entry, *, is_durable: bool) -> None:
+        if self._descriptor < 0:
+            raise FleetError("the journal of the fleet is closed", file=self.path)
+        line = _line(entry)
+        try:
+            written = 0
+            while written < len(line):
+                at = self._size + written
+                written += os.pwrite(self._descriptor, line[written:], at)
+        except OSError:
+            self._cut()
+            raise
+        if is_durable:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                # The kernel may have dropped it, and says so only once.
+                self.close()
+                raise _unusable(self.path, error) from error
+        self._size += len(line)
+        self._entries.append(entry)
+
+    def _cut(self) -> None:
+        """Take away the part of a line that was written."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self.close()
+            raise _unusable(self.path, error) from error
+
+    def close(self) -> None:
+        """Give the journal back. Again does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def make_durable(path: str) -> None:
+    """Wait until a file, or what a directory lists, is on the disk.
+
+    Where a directory cannot be opened, as on Windows, nothing is done.
+
+    Args:
+        path: Of the file or directory.
+
+    Raises:
+        OSError: The disk has failed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
