@@ -160,6 +160,7 @@ def pack(
     *,
     name: str = "",
     version: str = "",
+    default_version: str = "",
     channel: str = "",
     expires: int = 0,
 ) -> Bundle:
@@ -170,6 +171,7 @@ def pack(
             a wheel; or the name of a distribution that is installed.
         name: Of the bundle; by default that of the source.
         version: By default that of its photons, which must agree then.
+        default_version: Used where they have none, or several.
         channel: Where it is released, such as ``stable``; empty for none.
         expires: Seconds since 1970 from which on it is not accepted; 0 for never.
 
@@ -201,7 +203,7 @@ def pack(
     found = attrs.evolve(
         found,
         name=name or found.name,
-        version=version or found.version or _version_of(found, path),
+        version=version or found.version or _version_of(found, path, default_version),
     )
     if not found.is_installed:
         found.files.update(_metadata_files(found))
@@ -257,8 +259,10 @@ class _Found:
         return f"{module}:{candidate.target}"
 
 
-def _version_of(found: _Found, path: str) -> str:
+def _version_of(found: _Found, path: str, default: str) -> str:
     versions = {c.version for c in found.candidates if c.version}
+    if len(versions) != 1 and default:
+        return default
     if len(versions) != 1:
         raise PhotonValidationError(
             "has no version" if not versions else "has several versions",
