@@ -1,7 +1,8 @@
 """What a host can be told of: calls, errors, times, swaps; for people and monitoring.
 
 `snapshot` reads a running Loader and returns values. All else is made from these:
-`to_text` writes the text format of Prometheus, `create_app` serves it,
+`to_text` writes the text format of Prometheus, a `TextWriter` does so for a host that
+is asked again and again, and `create_app` serves it.
 `register_prometheus` adds a host to a registry of prometheus-client (the extra
 ``luminal-photons[prometheus]``), and `observe_opentelemetry` makes instruments of
 OpenTelemetry (the extra ``luminal-photons[otel]``, which is its API alone).
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
         snapshot_of_status,
     )
     from luminal.metrics._spans import trace_opentelemetry
-    from luminal.metrics._text import CONTENT_TYPE, to_text
+    from luminal.metrics._text import CONTENT_TYPE, TextWriter, to_text
 
 __all__ = [
     "CONTENT_TYPE",
@@ -56,6 +57,7 @@ __all__ = [
     "MetricsSnapshot",
     "PhaseTotal",
     "PhotonMetrics",
+    "TextWriter",
     "create_app",
     "errors_of",
     "histories",
@@ -98,6 +100,6 @@ __getattr__, __dir__ = lazy_attributes(
             "snapshot_of_status",
         ),
         "_spans": ("trace_opentelemetry",),
-        "_text": ("CONTENT_TYPE", "to_text"),
+        "_text": ("CONTENT_TYPE", "TextWriter", "to_text"),
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luminal.metrics._snapshot import snapshot
-from luminal.metrics._text import CONTENT_TYPE, to_text
+from luminal.metrics._text import CONTENT_TYPE, TextWriter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -32,6 +32,10 @@ def create_app(loader: Loader, host: str = "") -> Application:
     Returns:
         The application, for example for ``Mount("/metrics", create_app(loader))``.
     """
+    writer = TextWriter()
+
+    def body_now() -> bytes:
+        return writer.write(snapshot(loader, host)).encode()
 
     async def answer(scope: Any, receive: Any, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -44,8 +48,7 @@ def create_app(loader: Loader, host: str = "") -> Application:
             import asyncio
 
             # On a thread of its own: the loop's other tasks do not wait for it.
-            text = await asyncio.to_thread(lambda: to_text(snapshot(loader, host)))
-            status, body = 200, text.encode()
+            status, body = 200, await asyncio.to_thread(body_now)
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),

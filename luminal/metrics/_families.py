@@ -3,12 +3,15 @@
 Every exporter makes its output of these, so that they cannot disagree. Labels come from
 photons: their length and their number are bounded, and two that are the same once they
 are cut are one series.
+
+A photon has many hooks, and a scrape is to cost the host's threads little. So what an
+exporter makes of a hook's values is `Kept` for as long as they stay the same.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
@@ -16,12 +19,24 @@ from luminal.hooks.records import bounds
 from luminal.model import EventKind, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from luminal.hooks import HookTotal
     from luminal.metrics._snapshot import MetricsSnapshot
 
-__all__ = ["BOUNDS", "BOUND_LABELS", "STEPS", "Family", "Histogram", "families"]
+__all__ = [
+    "BOUNDS",
+    "BOUND_LABELS",
+    "HOOK_LABELS",
+    "HOOK_METRICS",
+    "STEPS",
+    "Family",
+    "Histogram",
+    "HookMetric",
+    "Kept",
+    "families",
+    "other_families",
+]
 
 _LONGEST: Final = 100
 """Characters of a label; what is longer is cut."""
@@ -46,7 +61,13 @@ BOUND_LABELS: Final = tuple("+Inf" if b == float("inf") else repr(b) for b in BO
 STEPS: Final = ("load", "swap", "unload")
 """What has phases."""
 
+HOOK_LABELS: Final = ("host", "photon", "hook")
+"""Names of the labels of `HOOK_METRICS`."""
+
 Labels = tuple[str, ...]
+
+_L = TypeVar("_L")
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -60,6 +81,9 @@ class Histogram:
 
     cumulative: tuple[int, ...]
     seconds: float
+
+
+Value = int | float | Histogram
 
 
 @attrs.frozen
@@ -78,7 +102,7 @@ class Family:
     kind: str
     about: str
     labels: Labels
-    samples: dict[Labels, int | float | Histogram] = attrs.Factory(dict)
+    samples: dict[Labels, Value] = attrs.Factory(dict)
 
     def add(self, labels: Labels, value: float) -> None:
         """Add *value* to the sample of *labels*."""
@@ -95,25 +119,186 @@ _SWAP_RESULTS: Final = {
 }
 
 
+@attrs.frozen
+class HookMetric:
+    """A metric of hooks.
+
+    Attributes:
+        name: Its name.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+        about: One sentence about it.
+        read: Returns its value in a row, or None if the row has none.
+    """
+
+    name: str
+    kind: str
+    about: str
+    read: Callable[[HookTotal], Value | None]
+
+
+HOOK_METRICS: Final = (
+    HookMetric(
+        "luminal_hook_calls_total",
+        "counter",
+        "Calls of a photon's hook that have ended.",
+        lambda row: row.calls if row.is_exact else None,
+    ),
+    HookMetric(
+        "luminal_hook_calls_estimated",
+        "gauge",
+        "The same for hooks whose calls are estimated from timed calls.",
+        lambda row: None if row.is_exact else row.calls,
+    ),
+    HookMetric(
+        "luminal_hook_errors_total",
+        "counter",
+        "Exceptions that a photon raised in a hook.",
+        lambda row: row.errors,
+    ),
+    HookMetric(
+        "luminal_hook_skipped_total",
+        "counter",
+        "Calls that skipped a photon in quarantine.",
+        lambda row: row.skipped or None,
+    ),
+    HookMetric(
+        "luminal_hook_timed_calls_total",
+        "counter",
+        "Calls that were timed.",
+        lambda row: row.timed,
+    ),
+    HookMetric(
+        "luminal_hook_loop_seconds_total",
+        "counter",
+        "Time in which coroutines of timed calls ran and did not wait.",
+        lambda row: row.seconds_on_loop or None,
+    ),
+    HookMetric(
+        "luminal_hook_in_flight",
+        "gauge",
+        "Calls under way.",
+        lambda row: row.in_flight,
+    ),
+    HookMetric(
+        "luminal_hook_duration_seconds",
+        "histogram",
+        "Time of calls; each timed call counts for those that it stands for.",
+        lambda row: _histogram(row.buckets, row.seconds) if row.timed else None,
+    ),
+)
+"""The metrics of hooks, in the order in which they are exported."""
+
+
+@attrs.frozen
+class _KeptRow(Generic[_L, _T]):
+    row: HookTotal | None
+    label: _L
+    values: tuple[Value | None, ...]
+    made: tuple[_T | None, ...]
+
+
+class Kept(Generic[_L, _T]):
+    """What an exporter made of the values of hooks, until they change or are gone.
+
+    Args:
+        label: Makes what all metrics of a row share, of the values of `HOOK_LABELS`.
+        make: Makes what is exported of a metric, of what *label* made and the value.
+    """
+
+    def __init__(
+        self,
+        label: Callable[[Labels], _L],
+        make: Callable[[HookMetric, _L, Value], _T],
+    ) -> None:
+        self._label = label
+        self._make = make
+        self._kept: dict[Labels, _KeptRow[_L, _T]] = {}
+
+    def of(
+        self, snapshots: Sequence[MetricsSnapshot]
+    ) -> Iterator[tuple[HookMetric, list[_T]]]:
+        """Yield each metric that has values in *snapshots*, with what was made of them.
+
+        What was kept of other rows goes. Two threads may ask at a time: no row is
+        changed, but replaced.
+        """
+        before, now = self._kept, {}
+        for labels, row in _hook_rows(snapshots).items():
+            kept = before.get(labels)
+            if kept is None or kept.row != row:
+                kept = self._made(labels, row, kept)
+            now[labels] = kept
+        self._kept = now
+        for index, metric in enumerate(HOOK_METRICS):
+            made = [kept.made[index] for kept in now.values()]
+            if found := [each for each in made if each is not None]:
+                yield metric, found
+
+    def _made(
+        self, labels: Labels, row: HookTotal, before: _KeptRow[_L, _T] | None
+    ) -> _KeptRow[_L, _T]:
+        if before is None:
+            none = (None,) * len(HOOK_METRICS)
+            before = _KeptRow(None, self._label(labels), none, none)
+        values = tuple([metric.read(row) for metric in HOOK_METRICS])
+        made = list(before.made)
+        for index, value in enumerate(values):
+            if value != before.values[index]:
+                metric = HOOK_METRICS[index]
+                made[index] = (
+                    None if value is None else self._make(metric, before.label, value)
+                )
+        return _KeptRow(row, before.label, values, tuple(made))
+
+
 def families(snapshots: Sequence[MetricsSnapshot]) -> list[Family]:
     """Return all metrics of *snapshots*, those of each host under its own label."""
-    hooks = _hook_families()
-    others = _other_families()
+    hooks = [Family(m.name, m.kind, m.about, HOOK_LABELS) for m in HOOK_METRICS]
+    for labels, row in _hook_rows(snapshots).items():
+        for metric, family in zip(HOOK_METRICS, hooks, strict=True):
+            value = metric.read(row)
+            if value is not None:
+                family.samples[labels] = value
+    return [*[f for f in hooks if f.samples], *other_families(snapshots)]
+
+
+def _hook_rows(snapshots: Sequence[MetricsSnapshot]) -> dict[Labels, HookTotal]:
+    """Return values of `HOOK_LABELS` → the row; rows of the same labels are added."""
+    found: dict[Labels, HookTotal] = {}
     for one in snapshots:
-        label = _labels_of()
-        host = _cut(one.host)
+        host, photon_of, hook_of = _cut(one.host), _labels_of(), _Cuts()
         for row in one.hooks:
-            key = (host, label(row.photon), _cut(row.hook))
-            _add_hook(hooks, key, row)
-        _add_photons(others, host, one, label)
-        _add_events(others, host, one, label)
-        _add_phases(others, host, one)
-    return [f for f in (*hooks.values(), *others.values()) if f.samples]
+            labels = (host, photon_of(row.photon), hook_of[row.hook])
+            before = found.get(labels)
+            found[labels] = row if before is None else before.plus(row)
+    return found
+
+
+def other_families(snapshots: Sequence[MetricsSnapshot]) -> list[Family]:
+    """Return the metrics of *snapshots* that are not of hooks."""
+    found = _other_families()
+    for one in snapshots:
+        # The photons that have hooks come first, as they do there.
+        label, host = _labels_of(), _cut(one.host)
+        for row in one.hooks:
+            label(row.photon)
+        _add_photons(found, host, one, label)
+        _add_events(found, host, one, label)
+        _add_phases(found, host, one)
+    return [f for f in found.values() if f.samples]
 
 
 def _cut(text: str) -> str:
     # What is no valid Unicode cannot be sent.
     return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+
+
+class _Cuts(dict[str, str]):
+    """Text → the same as a label."""
+
+    def __missing__(self, text: str) -> str:
+        found = self[text] = _cut(text)
+        return found
 
 
 def _labels_of() -> Callable[[str], str]:
@@ -131,62 +316,21 @@ def _labels_of() -> Callable[[str], str]:
     return label
 
 
-def _hook_families() -> dict[str, Family]:
-    labels = ("host", "photon", "hook")
-    listed = (
-        ("calls_total", "counter", "Calls of a photon's hook that have ended."),
-        (
-            "calls_estimated",
-            "gauge",
-            "The same for hooks whose calls are estimated from timed calls.",
-        ),
-        ("errors_total", "counter", "Exceptions that a photon raised in a hook."),
-        ("skipped_total", "counter", "Calls that skipped a photon in quarantine."),
-        ("timed_calls_total", "counter", "Calls that were timed."),
-        (
-            "loop_seconds_total",
-            "counter",
-            "Time in which coroutines of timed calls ran and did not wait.",
-        ),
-        ("in_flight", "gauge", "Calls under way."),
-        (
-            "duration_seconds",
-            "histogram",
-            "Time of calls; each timed call counts for those that it stands for.",
-        ),
-    )
-    return {
-        name: Family(f"luminal_hook_{name}", kind, about, labels)
-        for name, kind, about in listed
-    }
-
-
-def _add_hook(to: dict[str, Family], key: Labels, row: HookTotal) -> None:
-    calls = "calls_total" if row.is_exact else "calls_estimated"
-    to[calls].add(key, row.calls)
-    to["errors_total"].add(key, row.errors)
-    to["in_flight"].add(key, row.in_flight)
-    to["timed_calls_total"].add(key, row.timed)
-    if row.skipped:
-        to["skipped_total"].add(key, row.skipped)
-    if row.seconds_on_loop:
-        to["loop_seconds_total"].add(key, row.seconds_on_loop)
-    if row.timed:
-        _add_histogram(to["duration_seconds"], key, row.buckets, row.seconds)
+def _histogram(buckets: Sequence[int], seconds: float) -> Histogram:
+    return Histogram(tuple(accumulate(buckets))[_MERGED - 1 :], seconds)
 
 
 def _add_histogram(
     to: Family, key: Labels, buckets: Sequence[int], seconds: float
 ) -> None:
     """Add *buckets* to the histogram of the labels *key*."""
-    counts = (sum(buckets[:_MERGED]), *buckets[_MERGED:])
-    cumulative = tuple(accumulate(counts))
+    added = _histogram(buckets, seconds)
     before = to.samples.get(key)
     if isinstance(before, Histogram):
-        pairs = zip(before.cumulative, cumulative, strict=True)
+        pairs = zip(before.cumulative, added.cumulative, strict=True)
         cumulative = tuple([a + b for a, b in pairs])
-        seconds += before.seconds
-    to.samples[key] = Histogram(cumulative, seconds)
+        added = Histogram(cumulative, before.seconds + seconds)
+    to.samples[key] = added
 
 
 def _other_families() -> dict[str, Family]:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import threading
 import weakref
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import MissingExtraError
-from luminal.metrics._families import BOUND_LABELS, Family, Histogram, families
+from luminal.metrics._families import (
+    BOUND_LABELS,
+    HOOK_LABELS,
+    Histogram,
+    Kept,
+    other_families,
+)
 from luminal.metrics._snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from luminal.managers import Loader
+    from luminal.metrics._families import Family, HookMetric, Labels, Value
 
 __all__ = ["register_prometheus"]
 
@@ -24,6 +32,7 @@ class _Collector:
     def __init__(self) -> None:
         # Name → the host. One that has ended is left out.
         self.hosts: dict[str, weakref.ref[Loader]] = {}
+        self._hooks = Kept(tuple, _hook_samples)
 
     def describe(self) -> list[Any]:
         """Return nothing: to register it reads no host."""
@@ -36,30 +45,43 @@ class _Collector:
             loader = reference()
             if loader is not None:
                 found.append(snapshot(loader, name))
-        for family in families(found):
-            yield _as_theirs(family)
+        for metric, samples in self._hooks.of(found):
+            made = _family(metric, HOOK_LABELS)
+            made.samples = [*chain.from_iterable(samples)]
+            yield made
+        for family in other_families(found):
+            made = _family(family, family.labels)
+            for labels, value in family.samples.items():
+                _add(made, labels, value)
+            yield made
 
 
-def _as_theirs(family: Family) -> Any:
-    from prometheus_client.core import (
-        CounterMetricFamily,
-        GaugeMetricFamily,
-        HistogramMetricFamily,
-    )
+def _family(like: Family | HookMetric, labels: Labels) -> Any:
+    """Return a family of prometheus-client without samples."""
+    from prometheus_client import core
 
     kinds = {
-        "counter": CounterMetricFamily,
-        "gauge": GaugeMetricFamily,
-        "histogram": HistogramMetricFamily,
+        "counter": core.CounterMetricFamily,
+        "gauge": core.GaugeMetricFamily,
+        "histogram": core.HistogramMetricFamily,
     }
-    made: Any = kinds[family.kind](family.name, family.about, labels=family.labels)
-    for labels, value in family.samples.items():
-        if isinstance(value, Histogram):
-            pairs = list(zip(BOUND_LABELS, value.cumulative, strict=True))
-            made.add_metric(labels, pairs, value.seconds)
-        else:
-            made.add_metric(labels, value)
-    return made
+    return kinds[like.kind](like.name, like.about, labels=labels)
+
+
+def _add(to: Any, labels: Labels, value: Value) -> None:
+    if isinstance(value, Histogram):
+        pairs = list(zip(BOUND_LABELS, value.cumulative, strict=True))
+        to.add_metric(labels, pairs, value.seconds)
+    else:
+        to.add_metric(labels, value)
+
+
+def _hook_samples(metric: HookMetric, labels: Labels, value: Value) -> list[Any]:
+    """Return the samples of prometheus-client: of a histogram there are many."""
+    made = _family(metric, HOOK_LABELS)
+    _add(made, labels, value)
+    samples: list[Any] = made.samples
+    return samples
 
 
 _collectors: weakref.WeakKeyDictionary[Any, _Collector] = weakref.WeakKeyDictionary()

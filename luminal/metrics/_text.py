@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from luminal.metrics._families import BOUND_LABELS, Histogram, families
+from luminal.metrics._families import (
+    BOUND_LABELS,
+    HOOK_LABELS,
+    Histogram,
+    Kept,
+    other_families,
+)
 
 if TYPE_CHECKING:
+    from luminal.metrics._families import HookMetric, Labels, Value
     from luminal.metrics._snapshot import MetricsSnapshot
 
-__all__ = ["CONTENT_TYPE", "to_text"]
+__all__ = ["CONTENT_TYPE", "TextWriter", "to_text"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `to_text` returns."""
-
-_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def to_text(*snapshots: MetricsSnapshot) -> str:
@@ -32,27 +37,73 @@ def to_text(*snapshots: MetricsSnapshot) -> str:
         >>> print(to_text(snapshot(Loader(), host="a")).splitlines()[-1])
         luminal_events_dropped_total{host="a"} 0
     """
-    lines: list[str] = []
-    written: dict[tuple[object, ...], str] = {}  # many families have the same labels
-    for family in families(snapshots):
-        name = family.name
-        lines += (f"# HELP {name} {family.about}", f"# TYPE {name} {family.kind}")
-        for values, value in family.samples.items():
-            key = (family.labels, values)
-            labels = written.get(key)
-            if labels is None:
-                pairs = zip(family.labels, values, strict=True)
-                labels = ",".join([f'{k}="{v.translate(_ESCAPES)}"' for k, v in pairs])
-                written[key] = labels
-            if isinstance(value, Histogram):
-                within = f'{name}_bucket{{{labels},le="'
-                lines += [
-                    f'{within}{bound}"}} {calls}'
-                    for bound, calls in zip(BOUND_LABELS, value.cumulative, strict=True)
-                ]
-                lines.append(f"{name}_sum{{{labels}}} {value.seconds!r}")
-                lines.append(f"{name}_count{{{labels}}} {value.cumulative[-1]}")
-            else:
-                lines.append(f"{name}{{{labels}}} {value!r}")
-    lines.append("")
-    return "\n".join(lines)
+    return TextWriter().write(*snapshots)
+
+
+class TextWriter:
+    """Writes what `to_text` does, for a host that is asked again and again.
+
+    It keeps the text of each photon's hooks, and writes it anew where a number has
+    changed. What it keeps of photons that are gone ends with the next text.
+    """
+
+    def __init__(self) -> None:
+        self._hooks = Kept(_hook_labels, _hook_sample)
+
+    def write(self, *snapshots: MetricsSnapshot) -> str:
+        """Return *snapshots* in the text format of Prometheus.
+
+        It may be called from any thread.
+
+        Args:
+            snapshots: As for `to_text`.
+        """
+        texts: list[str] = []
+        for metric, written in self._hooks.of(snapshots):
+            texts.append(_head(metric.name, metric.kind, metric.about))
+            texts += written
+        labels_of: dict[tuple[Labels, Labels], str] = {}  # many families have the same
+        for family in other_families(snapshots):
+            name = family.name
+            texts.append(_head(name, family.kind, family.about))
+            for values, value in family.samples.items():
+                key = (family.labels, values)
+                labels = labels_of.get(key)
+                if labels is None:
+                    labels = labels_of[key] = _labels(*key)
+                texts.append(_sample(name, labels, value))
+        return "".join(texts)
+
+
+def _head(name: str, kind: str, about: str) -> str:
+    return f"# HELP {name} {about}\n# TYPE {name} {kind}\n"
+
+
+def _labels(names: Labels, values: Labels) -> str:
+    pairs = zip(names, values, strict=True)
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in pairs])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _hook_labels(values: Labels) -> str:
+    return _labels(HOOK_LABELS, values)
+
+
+def _hook_sample(metric: HookMetric, labels: str, value: Value) -> str:
+    return _sample(metric.name, labels, value)
+
+
+def _sample(name: str, labels: str, value: Value) -> str:
+    if not isinstance(value, Histogram):
+        return f"{name}{{{labels}}} {value!r}\n"
+    within = f'{name}_bucket{{{labels},le="'
+    lines = [
+        f'{within}{bound}"}} {calls}\n'
+        for bound, calls in zip(BOUND_LABELS, value.cumulative, strict=True)
+    ]
+    lines.append(f"{name}_sum{{{labels}}} {value.seconds!r}\n")
+    lines.append(f"{name}_count{{{labels}}} {value.cumulative[-1]}\n")
+    return "".join(lines)

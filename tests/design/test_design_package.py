@@ -41,8 +41,8 @@ PUBLIC = {
     "luminal.managers": "Control GreenLight Handler Loader LoopController LoopTask "
     "LoopTrace SuperLoop ThreadManager TracedThread super_loop_factory",
     "luminal.metrics": "CONTENT_TYPE CpuLine CpuSample CpuTotal EventTotal "
-    "HistoryRecord LoadSpan MetricsSnapshot PhaseTotal PhotonMetrics create_app "
-    "errors_of histories history_file observe_opentelemetry read_history "
+    "HistoryRecord LoadSpan MetricsSnapshot PhaseTotal PhotonMetrics TextWriter "
+    "create_app errors_of histories history_file observe_opentelemetry read_history "
     "register_prometheus sample_cpu snapshot snapshot_of_status to_text "
     "trace_opentelemetry",
     "luminal.model": "Candidate Deadlines Event EventKind Failure FailureKind "

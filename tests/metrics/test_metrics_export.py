@@ -24,6 +24,7 @@ from luminal.errors import MissingExtraError
 from luminal.hooks import PluginManager
 from luminal.interfaces import hookimpl
 from luminal.metrics import (
+    TextWriter,
     create_app,
     observe_opentelemetry,
     register_prometheus,
@@ -272,13 +273,13 @@ def test_calls_of_two_hosts_are_counted_by_one_registry_over_swaps() -> None:
 
 def test_scrapes_during_swaps_and_unloads_never_fall(host: Host) -> None:
     """Two scrapers look while the photon is swapped, unloaded and loaded again."""
-    is_over = threading.Event()
+    is_over, writer = threading.Event(), TextWriter()
     wrong: list[object] = []
 
     def scrape() -> None:
         seen: dict[str, float] = {}
         while not is_over.is_set():
-            for line in to_text(snapshot(host.loader)).splitlines():
+            for line in writer.write(snapshot(host.loader)).splitlines():
                 series, _, value = line.rpartition(" ")
                 if "_total{" in series or "_bucket{" in series:
                     if float(value) < seen.get(series, 0):
