@@ -147,7 +147,8 @@ def described(
     for key in said:
         if key in _FIELDS:
             values[key] = said[key]
-    files.warnings += _oddities(values["name"], definition)
+    if facts.odd or facts.literals.get("version"):
+        files.warnings += _oddities(values["name"], definition)
     return Candidate(**values)
 
 
@@ -243,11 +244,12 @@ def _photons(
     resolver: Resolver, path: str, facts: ModuleFacts, is_package: bool
 ) -> list[tuple[str, int, Definition]]:
     """Return (name in the unit, line, class) of each photon of a unit."""
-    derived = {base for c in facts.classes.values() for base in c.bases}
+    classes = facts.classes.values()
     found = [
         (c.name, c.line, Definition(path, c))
-        for c in facts.classes.values()
-        if not c.name.startswith("_") and not (c.is_abstract and c.name in derived)
+        for c in classes
+        if c.name[0] != "_"
+        and not (c.is_abstract and any(c.name in other.bases for other in classes))
     ]
     if is_package:
         folder = os.path.dirname(path) + os.sep

@@ -26,7 +26,7 @@ from luminal.discovery._distributions import (
 )
 from luminal.discovery._manifest import Metadata, metadata_of
 from luminal.discovery._names import fits, printable
-from luminal.discovery._static import Resolver, parse
+from luminal.discovery._static import Resolver, may_bind_unseen, parse
 from luminal.errors import (
     LuminalError,
     PhotonConflictError,
@@ -624,7 +624,12 @@ class _Reader:
             values["problem"] = values["problem"] or facts.problem
             return None, 0
         top = entry.attribute.partition(".")[0]
-        if top and not facts.is_dynamic and top not in facts.bound:
+        if (
+            top
+            and not facts.is_dynamic
+            and top not in facts.bound
+            and not may_bind_unseen(self.files.read(location))
+        ):
             raise PhotonValidationError(
                 f"entry point leads to nothing: no {top!r} in {entry.module!r}",
                 file=location,

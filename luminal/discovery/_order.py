@@ -164,8 +164,13 @@ def arrange(
     for index, candidate in enumerate(found):
         if candidate.enabled and candidate.problem is None:
             try:
-                _check_api(candidate, api_version)
-                requires[index] = _required(candidate, found, by_name, is_part)
+                if candidate.api:
+                    _check_api(candidate, api_version)
+                requires[index] = (
+                    _required(candidate, found, by_name, is_part)
+                    if candidate.requirements
+                    else set()
+                )
             except LuminalError as error:
                 found[index] = _refuse(candidate, error)
     edges = _with_wishes(requires, found, by_name)
@@ -195,7 +200,7 @@ def _with_wishes(
 
 def _key(candidate: Candidate) -> tuple[str, ...]:
     c = candidate
-    return (fold(c.name), c.name, c.origin, c.location, c.target, c.source.value)
+    return (fold(c.name), c.name, c.origin, c.location, c.target, c.source)
 
 
 def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:
@@ -207,6 +212,8 @@ def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:
 def _refuse_conflicts(found: list[Candidate], by_name: _ByName) -> None:
     """Refuse all photons of one name. What could not be read has no name to defend."""
     for indexes in by_name.values():
+        if len(indexes) < 2:
+            continue
         rivals = [i for i in indexes if found[i].enabled and found[i].target]
         if len(rivals) < 2:
             continue

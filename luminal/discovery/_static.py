@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luminal._syntax import parse as tree_of
@@ -32,6 +31,7 @@ __all__ = [
     "Resolver",
     "facts_of",
     "facts_row",
+    "may_bind_unseen",
     "parse",
     "plain_value",
 ]
@@ -79,7 +79,8 @@ class ModuleFacts(NamedTuple):
             ``module:attribute``, with leading dots where it is relative.
         stars: References of modules that everything is imported from.
         bound: Every name that is bound at the top.
-        is_dynamic: Whether names may be bound in ways that the tree does not show.
+        is_dynamic: Whether the module answers for names that it does not bind, or
+            takes all names of another.
         hook_line: Line of the first function that is marked ``hookimpl``, else 0.
     """
 
@@ -174,7 +175,7 @@ def _check_encoding(data: bytes, path: str) -> None:
 
 _TEXTS = frozenset({"name", "author", "version", "description", "api"})
 _LISTS = frozenset({"tags", "requires", "before", "after", "owns", "files"})
-_BINDERS = re.compile(rb"exec|globals|locals|vars|setattr|__dict__")
+_BINDERS = (b"exec", b"globals", b"locals", b"vars", b"setattr", b"__dict__")
 _OF_THE_CLASS = frozenset({"exclusive", "settings"})
 """What only the class itself is asked for, when it has been loaded."""
 ATTRIBUTES = _TEXTS | _LISTS | _OF_THE_CLASS | {"enabled"}
@@ -231,15 +232,17 @@ def facts_row(data: bytes, path: str, checksum: str) -> tuple[object, ...] | str
 
 def _facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     try:
-        facts = _walk(parse(data, path), checksum)
+        return _walk(parse(data, path), checksum)
     except LuminalError as error:
         phase = "compile" if isinstance(error, PhotonSyntaxError) else "read"
         return ModuleFacts(checksum, Problem.of(error, phase))
     except (RecursionError, MemoryError) as error:
         raise DepthError(type(error).__name__) from None
-    if _BINDERS.search(data):
-        return facts._replace(is_dynamic=True)
-    return facts
+
+
+def may_bind_unseen(data: bytes) -> bool:
+    """Whether a module's text may bind names in ways that no syntax tree shows."""
+    return any(word in data for word in _BINDERS)
 
 
 def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
@@ -305,12 +308,14 @@ def _may_bind(node: ast.AST) -> bool:
 
 
 def _references(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
-    for alias in node.names:
-        if isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
+    if type(node) is ast.ImportFrom:
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
             name = alias.asname or alias.name
             yield name, module if name == "*" else f"{module}:{alias.name}"
-        elif alias.asname:
+        return
+    for alias in node.names:
+        if alias.asname:
             yield alias.asname, alias.name
         else:
             top = alias.name.partition(".")[0]

@@ -405,3 +405,22 @@ def test_entries_of_the_path_may_be_anything(site: Path, tmp_path: Path) -> None
     (tmp_path / "lib.zip").write_bytes(b"PK")
     install(site)
     assert len(look(tmp_path / "none", tmp_path / "lib.zip", site, site)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("globals()['Rain'] = object", True),
+        ("exec('class Rain: pass')", True),
+        ("def __getattr__(name): ...", True),
+        ("from elsewhere import *", True),
+        ("# nothing of the kind", False),
+    ],
+)
+def test_object_of_an_entry_point_may_be_bound_unseen(
+    site: Path, text: str, is_found: bool
+) -> None:
+    install(site)
+    (site / "rain_pkg" / "mod.py").write_text(text)
+    [rain] = look(site)
+    assert (rain.problem is None) is is_found
