@@ -68,15 +68,12 @@ class InotifySource:
         self._kernel = INotify(nonblocking=True)
         self._fd: int = self._kernel.fileno()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
-        self._poll.register(self._wakeup, select.POLLIN)
+        self._inputs = [self._fd, self._wakeup]
         # A mount over a watched directory hides it without an event of inotify. But
-        # poll(2) reports when the table of mounts changes, see proc(5).
+        # the kernel reports when the table of mounts changes, see proc(5).
         self._mounts: int | None = None
         with contextlib.suppress(OSError):  # some sandboxes have no /proc
             self._mounts = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
-            self._poll.register(self._mounts, select.POLLPRI)
         self._has_mounted = False
         self._watches: dict[int, _Watch] = {}
         self._folders: dict[str, int] = {}
@@ -149,11 +146,25 @@ class InotifySource:
 
     def wait(self, timeout: float) -> bool:
         """Sleep until the kernel has events, `wake` is called or *timeout* is over."""
-        ready = {fd for fd, _ in self._poll.poll(max(0, round(timeout * 1000)))}
+        ready = self._ready(max(0.0, timeout))
         if self._wakeup in ready:
             os.eventfd_read(self._wakeup)
         self._has_mounted = self._mounts in ready
         return self._has_mounted or self._fd in ready
+
+    def _ready(self, timeout: float) -> set[int]:
+        """Return the descriptors that have something, after *timeout* at the latest."""
+        urgent = [] if self._mounts is None else [self._mounts]
+        try:
+            found = select.select(self._inputs, [], urgent, timeout)
+        except ValueError:  # a descriptor above FD_SETSIZE
+            poll = select.poll()  # it counts whole milliseconds, and rounds up
+            for fd in self._inputs:
+                poll.register(fd, select.POLLIN)
+            for fd in urgent:
+                poll.register(fd, select.POLLPRI)
+            return {fd for fd, _ in poll.poll(timeout * 1000)}
+        return {fd for each in found for fd in each}
 
     def read(self) -> dict[str, FileEvent]:
         """Empty the kernel's queue."""

@@ -109,6 +109,9 @@ class Note:
 
 _SEVERITY = tuple(Cause)
 
+_OF_A_SAVE = 4
+"""Most files that one save touches: the file, and temporary ones."""
+
 
 class Phase(enum.Enum):
     """What was last seen of a path."""
@@ -127,7 +130,10 @@ class Timing:
     branch switch in two, and users notice longer ones.
 
     Attributes:
-        quiet: A batch ends when nothing was observed for this time, …
+        save: A batch that is one complete save of one file ends when nothing was
+            observed for this time: long enough for a program that writes several
+            files, as ``sed -i`` does, to come to the next one.
+        quiet: Any other batch ends when nothing was observed for this time, …
         quiet_per_path: … plus this time for each path, …
         quiet_limit: … and at most this time in all.
         writing: After its last write, a file that is open for writing keeps the batch
@@ -145,6 +151,7 @@ class Timing:
             read.
     """
 
+    save: float = 0.0003
     quiet: float = 0.001
     quiet_per_path: float = 0.00025
     quiet_limit: float = 0.050
@@ -277,14 +284,28 @@ class Settle:
         for lock in present:
             self.add_lock(lock, now)
 
+    @property
+    def _is_one_save(self) -> bool:
+        """Whether all that has changed is one file, which was and is there.
+
+        Files that came and went are how it was saved.
+        """
+        return (
+            self._fresh == len(self._before) <= _OF_A_SAVE
+            and len(self._there) == 1
+            and self._cause is Cause.EVENTS
+            and all((p in self._there) is was for p, was in self._before.items())
+        )
+
     def due(self) -> float | None:
         """Return when the batch ends if nothing more is observed; None without one."""
         if not self._before:
             return None
         timing = self.timing
-        at = self._last + min(
-            timing.quiet_limit, timing.quiet + timing.quiet_per_path * self._fresh
-        )
+        quiet = timing.quiet + timing.quiet_per_path * self._fresh
+        if self._is_one_save:
+            quiet = timing.save
+        at = self._last + min(timing.quiet_limit, quiet)
         for phase, seen in self._open.values():
             wait = timing.writing if phase is Phase.WRITING else timing.gone
             at = max(at, seen + wait)
@@ -300,18 +321,17 @@ class Settle:
         due = self.due()
         return due is not None and due <= now
 
-    def take(self, now: float, slack: float = 0.0) -> Batch | None:
+    def take(self, now: float) -> Batch | None:
         """Return the batch if it is complete at *now*, and start with an empty one.
 
         Args:
             now: The time.
-            slack: Seconds that a batch may come early, for sleeps that are not exact.
 
         Returns:
             None where no batch is open, where it is not complete, and where all files
             that were created in it were deleted again.
         """
-        if not self.is_due(now + slack):
+        if not self.is_due(now):
             return None
         before, there = self._before, self._there
         batch = Batch(

@@ -48,8 +48,6 @@ __all__ = ["Lost", "Reporter", "WatchLoop", "Watcher", "new_source"]
 
 _log = logging.getLogger("luminal.reload.watching")
 
-# Sleeps are whole milliseconds, rounded: a batch due within half of one is due now.
-_SLACK = 0.0006
 # Seconds between checks of locks, while a batch is open and no event reports them.
 _LOCK_INTERVAL = 0.050
 
@@ -250,9 +248,9 @@ class WatchLoop:
             return
         if self._must_check_locks:
             tracker.refresh_locks()
-            if settle.is_uncertain and settle.is_due(tracker.clock() + _SLACK):
+            if settle.is_uncertain and settle.is_due(tracker.clock()):
                 tracker.confirm()
-        batch = settle.take(tracker.clock(), _SLACK)
+        batch = settle.take(tracker.clock())
         if batch is not None:
             if settle.locks:
                 self._report()

@@ -419,3 +419,25 @@ def test_nothing_is_left_behind(root):
             (root / "a.py").write_text("x")
     assert threading.active_count() == threads
     assert len(os.listdir(folder)) == descriptors
+
+
+@LINUX
+def test_a_host_with_more_open_files_than_select_can_name(inbox, root):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = 1200
+    if hard != resource.RLIM_INFINITY and hard < 2 * many:
+        pytest.skip("the system allows few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * many), hard))
+    opened = []
+    try:
+        opened += [os.dup(1) for _ in range(many)]
+        inbox.watch()
+        (root / "a.py").write_text("x")
+        assert inbox.next_names() == {"a.py"}
+    finally:
+        inbox.close()
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -23,13 +23,41 @@ def settled(*news, locks=(), now=0.0):
     return settle
 
 
-def test_one_saved_file_waits_for_a_millisecond_and_a_quarter():
+def test_one_saved_file_waits_for_a_third_of_a_millisecond():
     settle = settled(("a", Phase.DONE, True, 0.0))
-    assert settle.due() == pytest.approx(0.00125)
-    assert settle.take(0.00124) is None
-    batch = settle.take(0.00126)
+    assert settle.due() == pytest.approx(PACE.save)
+    assert settle.take(PACE.save - TINY) is None
+    batch = settle.take(PACE.save + TINY)
     assert batch.changed == {"a"}
     assert not settle.is_pending
+
+
+def test_a_temporary_file_is_part_of_the_save():
+    settle = settled(("a.tmp", Phase.WRITING, False, 0.0))
+    settle.note("a.tmp", Phase.GONE, was_there=False, now=0.0)
+    settle.note("a", Phase.DONE, was_there=True, now=0.0)
+    assert settle.due() == pytest.approx(PACE.save)
+    settle.note("b.tmp", Phase.WRITING, was_there=False, now=0.0)
+    assert settle.due() >= PACE.quiet
+
+
+@pytest.mark.parametrize(
+    ("path", "phase", "was_there", "cause"),
+    [
+        ("b", Phase.DONE, True, Cause.EVENTS),
+        ("a", Phase.DONE, False, Cause.EVENTS),
+        ("a", Phase.GONE, False, Cause.EVENTS),
+        ("a", Phase.DONE, True, Cause.RESCAN),
+    ],
+)
+def test_what_may_be_part_of_more_waits_for_a_millisecond_and_more(
+    path, phase, was_there, cause
+):
+    settle = Settle(PACE)
+    settle.note(path, phase, was_there=was_there, now=0.0, cause=cause)
+    if path == "b":
+        settle.note("a", Phase.DONE, was_there=True, now=0.0)
+    assert settle.due() >= PACE.quiet + PACE.quiet_per_path
 
 
 def test_the_quiet_time_grows_with_the_paths_up_to_its_limit():
@@ -51,7 +79,7 @@ def test_a_lost_text_is_waited_for(phase):
     settle = settled(("a", phase, True, 0.0))
     assert settle.due() == pytest.approx(0.100)
     settle.note("a", Phase.DONE, was_there=False, now=0.05)
-    assert settle.due() == pytest.approx(0.05125)
+    assert settle.due() == pytest.approx(0.05 + PACE.save)
     assert settle.take(0.06).changed == {"a"}
 
 
@@ -215,7 +243,11 @@ class Settling(RuleBasedStateMachine):
             for since in self.locks.values():
                 assert self.now >= since + PACE.lock_cap - TINY, "a lock that lives"
         if not capped:
-            assert self.now >= self.last + PACE.quiet - TINY
+            stays = {p for p in self.touched if self.at_begin[p] and self.disk[p]}
+            comes = {p for p in self.touched if self.at_begin[p] or self.disk[p]}
+            is_save = len(stays) == len(comes) == 1
+            quiet = PACE.save if is_save else PACE.quiet
+            assert self.now >= self.last + quiet - TINY
             for since in self.writing.values():
                 assert self.now >= since + PACE.writing - TINY
         net = {path for path in self.touched if self.at_begin[path] or self.disk[path]}
