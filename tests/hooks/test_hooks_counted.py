@@ -397,6 +397,11 @@ def test_watched_calls_are_counted(watch: str) -> None:
     assert pm.in_flight(pm.get_plugin("outer")) == 0
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="there an exception that comes between the lock and the body of any `with "
+    "lock:` keeps the lock, also without Luminal",
+)
 def test_interrupted_calls_are_counted() -> None:
     """Exceptions that another thread raises in the calling one, wherever it is."""
     pm = manager()
