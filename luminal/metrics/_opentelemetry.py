@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from luminal.errors import MissingExtraError
+from luminal.hooks._totals import begin_anew_in_forks
 from luminal.metrics._families import STEPS, Family, Histogram, families
 from luminal.metrics._snapshot import snapshot
 
@@ -62,7 +63,12 @@ class _Reader:
     def __init__(self, loader: Loader, host: str) -> None:
         self._loader = weakref.ref(loader)
         self._host = host
-        self._lock = threading.Lock()
+        self.begin_anew()
+        begin_anew_in_forks(self)
+
+    def begin_anew(self) -> None:
+        """Read the host anew, also in a process that was just forked."""
+        self._lock = threading.Lock()  # a thread may have held it that is not there
         self._families: dict[str, Family] = {}
         self._asked: set[str] = set()
 

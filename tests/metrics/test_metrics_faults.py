@@ -102,6 +102,65 @@ def test_a_scrape_in_a_process_that_was_forked_begins_at_zero() -> None:
         assert snapshot(host.loader).hooks[0].calls == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # threads of the test run
+def test_instruments_are_read_in_a_process_that_was_forked_while_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread that read them is not there, and holds nothing."""
+    pytest.importorskip("opentelemetry.metrics")
+    callbacks: list[Any] = []
+
+    class Provider:
+        """Both a provider and its meter."""
+
+        def get_meter(self, *_: object, **__: object) -> Any:
+            return self
+
+        def create_observable_counter(
+            self, name: str, called: Any, *_: object, **__: object
+        ) -> None:
+            callbacks.extend(called if name == "luminal.hook.calls" else ())
+
+        create_observable_gauge = create_observable_counter
+
+    manager = PluginManager("luminal")
+    manager.add_hookspecs(Specification)
+    manager.register(Plugin(), "geo")
+    loader = Loader(plugins=manager)
+    observe_opentelemetry(loader, Provider())
+    manager.hook.locate(place=1)
+    parent, totals = os.getpid(), manager.totals
+    is_in, may_go = threading.Event(), threading.Event()
+
+    def slowly() -> Any:
+        if os.getpid() == parent:
+            is_in.set()
+            may_go.wait(DEADLINE)
+        return totals()
+
+    monkeypatch.setattr(manager, "totals", slowly)
+
+    def calls() -> list[float]:
+        return [seen.value for each in callbacks for seen in each(None)]
+
+    thread = threading.Thread(target=calls)
+    thread.start()
+    assert is_in.wait(DEADLINE)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            threading.Timer(DEADLINE, os._exit, (3,)).start()
+            status = 0 if calls() == [0] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    may_go.set()
+    thread.join(DEADLINE)
+    assert calls() == [1]
+
+
 def test_a_generation_that_never_drains_is_told() -> None:
     """It is in flight and in memory, its wait is counted, and swaps go on."""
     is_in, may_go = threading.Event(), threading.Event()
