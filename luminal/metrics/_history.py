@@ -208,7 +208,7 @@ class History:
             except (sqlite3.Error, OSError) as error:
                 self._warn(str(error))
                 return
-            self._last = now
+            self._last, self._warned = now, ""
 
     def _add(self, added: Mapping[str, Mapping[_Key, tuple[float, ...]]]) -> None:
         import sqlite3
@@ -250,7 +250,7 @@ class History:
             connection.execute("COMMIT")
 
     def _warn(self, why: str) -> None:
-        if why != self._warned:
+        if why != self._warned:  # once, until it works again
             self._warned = why
             _logger.warning("the history %r cannot be written: %s", self.file, why)
 

@@ -194,6 +194,26 @@ def test_a_damaged_file_is_put_aside_and_a_locked_one_waits(
         read_history(history.file + "x")
 
 
+def test_it_is_said_each_time_that_writing_begins_to_fail(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader, history = made()
+    history.write()
+    aside = place.with_name("aside")
+    for number in range(2):
+        place.rename(aside)
+        place.write_text("no directory")
+        for _ in range(3):
+            history.write()
+        said = [r for r in caplog.records if "cannot be written" in r.getMessage()]
+        assert len(said) == number + 1
+        place.unlink()
+        aside.rename(place)
+        loader.plugins.hook.work(x=1)
+        history.write()
+    assert read_history(history.file).numbers.hooks[0].calls == 2
+
+
 def test_a_later_version_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     loader, history = made()
     history.write()
