@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from luminal._plain import to_json
+from luminal.hooks._totals import BUCKETS
 from luminal.hooks.records import quantile
 from luminal.model import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from luminal.hooks import HookTotal
     from luminal.metrics import LoadSpan, MetricsSnapshot
@@ -481,7 +482,7 @@ def read_report(text: str) -> HostReport:
         }
         made: HostReport = _row(HostReport, {**given, **rows})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"it is incomplete: {error}") from None
+        raise ValueError(f"it is incomplete or damaged: {error}") from None
     return made
 
 
@@ -496,6 +497,22 @@ _ROWS: Final[dict[str, Any]] = {
 }
 
 
+# Annotation of a field → whether a value that was JSON can be its value.
+_FITS: Final[dict[str, Callable[[Any], bool]]] = {
+    "str": lambda value: type(value) is str,
+    "bool": lambda value: type(value) is bool,
+    "int": lambda value: type(value) is int,
+    "float": lambda value: type(value) in (int, float),
+    "dict[str, int]": lambda value: (
+        type(value) is dict and all(type(n) is int for n in value.values())
+    ),
+    "dict[str, Any] | None": lambda value: value is None or type(value) is dict,
+    "tuple[int, ...]": lambda value: (
+        len(value) == BUCKETS and all(type(n) is int for n in value)
+    ),
+}
+
+
 def _row(cls: Any, given: Mapping[str, Any]) -> Any:
     known = attrs.fields_dict(cls)
     values = {
@@ -503,6 +520,10 @@ def _row(cls: Any, given: Mapping[str, Any]) -> Any:
         for key, value in given.items()
         if key in known
     }
+    for key, value in values.items():
+        fits = _FITS.get(str(known[key].type))
+        if fits is not None and not fits(value):
+            raise ValueError(f"{key!r} of a {cls.__name__} is no {known[key].type}")
     return cls(**values)
 
 
@@ -546,7 +567,8 @@ def compare(old: HostReport, new: HostReport) -> tuple[HookChange, ...]:
     for key in {**before, **after}:
         one, other = before.get(key), after.get(key)
         if goes_on and one is not None and other is not None:
-            other = _since(one, other)
+            # A photon that was away while many others came is counted anew.
+            other = _since(one, other) if other.calls >= one.calls else other
         changes.append(_change(*key, one, other))
     return tuple(sorted(changes, key=lambda c: (-(c.ratio or 0), c.photon, c.hook)))
 

@@ -166,6 +166,10 @@ def test_two_reports_of_one_process_are_compared_by_what_was_done_between(
     assert change.ratio == change.new.mean / old.hooks[0].mean
     [few] = compare(new, attrs.evolve(reported(host), at=new.at + 1))
     assert (few.verdict, few.ratio) == ("too few timed calls", None)
+    fresh = attrs.evolve(new, hooks=(attrs.evolve(old.hooks[0], calls=1, errors=1),))
+    [anew] = compare(new, attrs.evolve(fresh, at=new.at + 1))
+    assert anew.new is not None
+    assert (anew.new.calls, anew.new.errors) == (1, 1)
     other = attrs.evolve(new, pid=1)
     slow = attrs.evolve(other.hooks[0], mean=other.hooks[0].mean * 3, errors=50)
     [change] = compare(old, attrs.evolve(other, hooks=(slow,)))
@@ -190,3 +194,23 @@ def test_two_reports_of_one_process_are_compared_by_what_was_done_between(
 def test_what_is_no_report_is_named(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         read_report(text)
+
+
+def test_a_report_with_values_of_other_kinds_is_named(host: Host) -> None:
+    """So that to compare and to render it cannot fail later."""
+    given = json.loads(reported(host).to_json())
+    for place, key, value in (
+        ("hooks", "calls", "many"),
+        ("hooks", "mean", None),
+        ("hooks", "photon", {}),
+        ("hooks", "buckets", [1]),
+        ("hooks", "buckets", 3),
+        ("photons", "swaps", []),
+        ("load", "at", "now"),
+        ("", "pid", "1"),
+        ("", "cpu", 3),
+    ):
+        damaged = json.loads(json.dumps(given))
+        (damaged[place][0] if place else damaged)[key] = value
+        with pytest.raises(ValueError, match="damaged"):
+            read_report(json.dumps(damaged))
