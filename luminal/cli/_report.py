@@ -47,6 +47,12 @@ _MOST = 20
 """Rows of a table as text; the JSON has all."""
 
 
+class _NoHistoryError(click.ClickException):
+    """What was asked for is right, but there is nothing to report."""
+
+    exit_code = Exit.NOTHING
+
+
 class _Since(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A span such as ``7d``, or a date; the value is wall-clock time in seconds."""
 
@@ -276,9 +282,10 @@ def _from_history(
     if status is None:
         file = _history_of(name)
     elif not status["history"]:
-        raise click.UsageError(
+        raise _NoHistoryError(
             f"The host {status['pid']} keeps no history; start it with --history, "
-            "Loader(history=True), or history = true in [tool.luminal]."
+            "Loader(history=True), or history = true in [tool.luminal]. What it has "
+            "done since it began is shown without --since."
         )
     else:
         file = status["history"]
@@ -309,15 +316,13 @@ def _history_of(name: str | None) -> str:
         if name not in known:
             nearest = did_you_mean(name, known, "; ")
             listed = ", ".join(map(clean, known)) or "none"
-            raise click.UsageError(f"No history {name!r}{nearest}; there are: {listed}")
+            raise _NoHistoryError(f"No history {name!r}{nearest}; there are: {listed}")
         return known[name]
     here = os.path.realpath(os.curdir)
     found = {}
     for each, file in known.items():
         with contextlib.suppress(OSError):
-            if read_history(file, time.time()).directory == here or (
-                read_history(file).directory == here
-            ):
+            if read_history(file).directory == here:
                 found[each] = file
     if len(found) == 1:
         return next(iter(found.values()))
@@ -327,7 +332,7 @@ def _history_of(name: str | None) -> str:
             f"Several hosts have a history here: {listed}; choose one with --history."
         )
     listed = f" Others: {', '.join(map(clean, known))}." if known else ""
-    raise click.UsageError(
+    raise _NoHistoryError(
         "No host runs, and none has kept a history in this directory; a host keeps one "
         f"with --history, Loader(history=True), or history = true.{listed}"
     )

@@ -49,7 +49,7 @@ def test_a_host_is_reported_compared_and_remembered(terminal: Terminal) -> None:
     html = terminal.luminal("report", "--since", "1h", "--against", "old.json", "-o-")
     assert "history of a host" in html.out
     named = terminal.luminal("report", "--history", "nothing")
-    assert named.code == 2
+    assert named.code == 3
     assert "there are: luminal-" in named.err
 
 
@@ -61,9 +61,20 @@ def test_what_cannot_be_reported_is_named(terminal: Terminal) -> None:
         (("a", "--against", "later.json"), "schema 9"),
         (("a", "--against", "none.json"), "does not exist"),
         (("--since", "7x"), "neither a span"),
-        (("--since", "7d"), "none has kept a history"),
         (("a", "--since", "7d"), "exclude each other"),
     ):
         said = terminal.luminal("report", *words)
         assert said.code == 2, words
         assert text in said.err.replace("\n", " ")
+
+
+def test_without_a_history_there_is_nothing_to_report(terminal: Terminal) -> None:
+    said = terminal.luminal("report", "--since", "7d")
+    assert said.code == 3
+    assert "none has kept a history" in said.err
+    terminal.write({"a/geo.py": geo("one")})
+    with running(terminal, "run", "a"):
+        said = terminal.luminal("report", "--since", "7d")
+        assert said.code == 3
+        assert "keeps no history" in said.err
+        assert "without --since" in said.err
