@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import random
 import statistics
@@ -257,7 +258,9 @@ class Trivial:
 
 def scrapes(count: int) -> None:
     banner("scrape of 100 photons x 10 hooks")
-    from luminal.metrics import snapshot, to_text
+    import attrs
+
+    from luminal.metrics import TextWriter, snapshot, to_text
 
     manager = PluginManager("luminal")
     names = [f"hook{n}" for n in range(10)]
@@ -275,14 +278,21 @@ def scrapes(count: int) -> None:
     for number in range(100):
         manager.register(photon(), f"p{number}")
     loader = Loader(plugins=manager)
-    for name in names:
-        for _ in range(20):
+
+    def call_all() -> None:
+        for name in names:
             getattr(manager.hook, name)(x=1)
+
+    for _ in range(20):
+        call_all()
     gc.collect()
 
-    def best(function: Callable[[], object]) -> float:
+    def best(
+        function: Callable[[], object], before: Callable[[], object] = int
+    ) -> float:
         found = []
         for _ in range(count):
+            before()
             start = time.thread_time()
             function()
             found.append(time.thread_time() - start)
@@ -290,43 +300,103 @@ def scrapes(count: int) -> None:
 
     print(f"totals of {len(manager.totals())} rows: {best(manager.totals):.2f} ms")
     print(f"snapshot: {best(lambda: snapshot(loader)):.2f} ms")
-    print(f"text with histograms: {best(lambda: to_text(snapshot(loader))):.2f} ms")
+    writer = TextWriter()
+
+    def scrape() -> str:
+        return writer.write(snapshot(loader))
+
+    one = snapshot(loader)
+    rows = tuple(
+        attrs.evolve(row, calls=row.calls + 1, buckets=(*row.buckets[:-1], 1))
+        for row in one.hooks
+    )
+    other = attrs.evolve(one, hooks=rows)
+    print("snapshot and its text with histograms, by what has changed since the last:")
+    print(f"  no call: {best(scrape):.2f} ms")
+    some = best(scrape, lambda: manager.hook.hook0(x=1))
+    print(f"  calls of one hook in ten: {some:.2f} ms")
+    print(f"  calls of all hooks: {best(scrape, call_all):.2f} ms")
+    snapshots = itertools.cycle([one, other])
+    every = best(lambda: (snapshot(loader), writer.write(next(snapshots))))
+    print(f"  calls and histograms of all hooks: {every:.2f} ms")
+    first = best(lambda: to_text(snapshot(loader)))
+    print(f"  there was none: {first:.2f} ms")
     older = 0
-    for number in range(count):
+    for _ in range(count):
+        before = manager.totals()[0].calls
         manager.hook.hook0(x=1)
         row = next(r for r in snapshot(loader).hooks if r.hook == "hook0")
-        older += row.calls != 21 + number
+        older += row.calls != before + 1
     print(f"{older} of {count} scrapes were older than the call before them")
-    callers(loader, count)
+    for threads in (1, 8):
+        callers(loader, scrape, threads, 3 * count)
 
 
-def callers(loader: Loader, count: int) -> None:
-    """Compare calls of seconds in which there is a scrape with the others."""
-    from luminal.metrics import snapshot, to_text
+def callers(
+    loader: Loader, scrape: Callable[[], object], threads: int, rounds: int
+) -> None:
+    """Print what a scrape takes from threads that call hooks without a pause.
 
-    hook, ratios = loader.hook.hook0, []
+    Fifths of a second without a scrape and with one take turns. A single scrape is a
+    large part of such a time, so the noise of a busy machine is smaller than what is
+    measured. Each is compared with those before and after it.
+    """
+    hook, made, is_over = loader.hook.hook0, [0] * threads, threading.Event()
 
-    def in_a_second() -> int:
-        made, end = 0, time.perf_counter() + 1
-        while time.perf_counter() < end:
+    def call(number: int) -> None:
+        while not is_over.is_set():
             hook(x=1)
-            made += 1
-        return made
+            made[number] += 1
 
-    for _ in range(max(count // 5, 1)):
-        alone = in_a_second()
-        scraper = threading.Thread(target=lambda: to_text(snapshot(loader)))
-        scraper.start()
-        ratios.append(alone / in_a_second())
-        scraper.join()
-    slower = statistics.median(ratios) - 1
-    start = time.thread_time()
-    to_text(snapshot(loader))
-    own = time.thread_time() - start
-    print(
-        f"callers, with a scrape in each second: {slower:+.1%} slower (median); the "
-        f"scrape computes {own:.1%} of a second"
+    own: list[float] = []
+
+    def scrape_once() -> None:
+        start = time.thread_time()
+        scrape()
+        own.append(time.thread_time() - start)
+
+    def measure(work: Callable[[], object]) -> tuple[float, float, float, float]:
+        """Return calls by wall-clock and by CPU second, and how many seconds."""
+        calls, cpu, start = sum(made), time.process_time(), time.perf_counter()
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.2)
+        thread.join()
+        seconds, used = time.perf_counter() - start, time.process_time() - cpu
+        calls = sum(made) - calls
+        return calls / seconds, calls / used, seconds, used
+
+    running = [threading.Thread(target=call, args=(n,)) for n in range(threads)]
+    for thread in running:
+        thread.start()
+    time.sleep(0.2)
+    by_clock, by_cpu = [], []
+    before = measure(int)
+    for _ in range(rounds):
+        during, after = measure(scrape_once), measure(int)
+        for lost, rate, spent in ((by_clock, 0, 2), (by_cpu, 1, 3)):
+            alone = (before[rate] + after[rate]) / 2
+            lost.append((1 - during[rate] / alone) * during[spent])
+        before = after
+    is_over.set()
+    for thread in running:
+        thread.join()
+    print(f"{threads} calling threads: the scrape computes {spread(own)}")
+    for name, lost in (("wall-clock", by_clock), ("CPU", by_cpu)):
+        part = statistics.median(lost)
+        print(
+            f"  callers lose {spread(lost)} of {name} time: {part:.2%} at a scrape "
+            f"each second, {part / 15:.2%} at one each 15 s"
+        )
+
+
+def spread(seconds: list[float]) -> str:
+    """Return the median, and how far it may be from the true one, for people."""
+    low, middle, high = (
+        1e3 * part for part in statistics.quantiles(seconds, n=4, method="inclusive")
     )
+    error = 1.25 * (high - low) / 1.35 / len(seconds) ** 0.5
+    return f"{middle:.1f} ±{error:.1f} ms (half of them {low:.1f} to {high:.1f})"
 
 
 def sampling(seconds: float) -> None:
