@@ -74,6 +74,8 @@ _ENDING: Final = ".sqlite"
 
 _BUCKETS: Final = tuple([f"b{n}" for n in range(BUCKETS)])
 
+_NO_SQLITE: Final = "this Python was built without sqlite3"
+
 _Key = tuple[str, ...]
 
 # Table → the columns of its key after the time, and those that are added up.
@@ -201,8 +203,11 @@ class History:
                 table: _added(self._last.get(table, {}), rows)
                 for table, rows in now.items()
             }
-            import sqlite3
-
+            try:
+                import sqlite3
+            except ImportError as error:
+                self._warn(f"{_NO_SQLITE}: {error}")
+                return
             try:
                 self._add(added)
             except (sqlite3.Error, OSError) as error:
@@ -499,11 +504,14 @@ def read_history(file: str, since: float = 0.0) -> HistoryRecord:
     Raises:
         OSError: It cannot be read, or is no history.
     """
-    import sqlite3
     from urllib.parse import quote
 
     if not os.path.isfile(file):
         raise FileNotFoundError(f"there is no history {file!r}")
+    try:
+        import sqlite3
+    except ImportError as missing:
+        raise OSError(f"{file!r} cannot be read: {_NO_SQLITE}: {missing}") from missing
     place = f"file:{quote(os.path.abspath(file))}"
     for mode in ("ro", "rw"):
         try:

@@ -214,6 +214,19 @@ def test_it_is_said_each_time_that_writing_begins_to_fail(
     assert read_history(history.file).numbers.hooks[0].calls == 2
 
 
+async def test_a_python_without_sqlite_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, written = made()
+    written.write()
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    async with Loader(history="shop") as loader:
+        assert loader.history == written.file
+    assert "without sqlite3" in caplog.text
+    with pytest.raises(OSError, match="without sqlite3"):
+        read_history(written.file)
+
+
 def test_a_later_version_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     loader, history = made()
     history.write()
