@@ -423,10 +423,13 @@ class MemberDriver:
 
     # --- The end ---------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Undo what waits for a decision, and leave the fleet; photons go on.
+    async def close(self, *, is_unloading: bool = False) -> None:
+        """Undo what waits for a decision, and leave the fleet.
 
         It may be awaited on any loop.
+
+        Args:
+            is_unloading: Whether the Loader is closed too; else its photons go on.
         """
         global _current
         if _current is self:
@@ -436,14 +439,14 @@ class MemberDriver:
         loop = self._loop
         assert loop is not None  # noqa: S101 - for type checkers
         if asyncio.get_running_loop() is loop:
-            await self._close()
+            await self._close(is_unloading)
         elif loop.is_running():
-            closing = asyncio.run_coroutine_threadsafe(self._close(), loop)
+            closing = asyncio.run_coroutine_threadsafe(self._close(is_unloading), loop)
             await asyncio.wrap_future(closing)
         if self._own is not None:
             self._own.end()
 
-    async def _close(self) -> None:
+    async def _close(self, is_unloading: bool) -> None:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -453,6 +456,8 @@ class MemberDriver:
             await self._then(unit, self._undo)
         self._release()
         self._wake()
+        if is_unloading:
+            await self.loader.close()
 
 
 def _opened(data: bytes, name: str, digest: str) -> Bundle:

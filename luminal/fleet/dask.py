@@ -1,0 +1,593 @@
+"""A fleet whose members are the workers of a Dask cluster (the extra ``dask``).
+
+The scheduler coordinates, and each worker process is a member. ``dask scheduler
+--preload luminal.fleet.dask --journal /volume/journal`` makes the scheduler the
+coordinator, and it gives each worker its plugin. The journal has to lie on a volume
+that outlives the scheduler: it alone says what was decided.
+
+Tasks call hooks by ``luminal.fleet.hook().name(argument=value)``. What they return to
+the client must be plain data: the client has no photon to unpickle with. Dask takes a
+function for pure, and answers a call that it knows from the earlier result, also after
+a swap: pass ``pure=False`` to ``client.submit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import pickle
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+import luminal
+from luminal.errors import MissingExtraError, PhotonStateError
+from luminal.fleet._codec import decode, encode
+from luminal.fleet._member import MemberDriver
+from luminal.fleet._report import MemberInfo
+from luminal.model import Probation
+
+try:
+    import click
+    from distributed import Scheduler, SchedulerPlugin, Worker, WorkerPlugin
+except ImportError as missing:
+    raise MissingExtraError(
+        "this needs the libraries of the extra 'dask'",
+        why=str(missing),
+        hint="install it: pip install 'luminal-photons[dask]'",
+    ) from missing
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Coroutine, Iterable
+
+    from distributed import Client
+
+    from luminal.fleet._contents import Contents
+    from luminal.fleet._coordinator import CoordinatorDriver
+    from luminal.fleet._protocol import Decided, MemberState, Prepare
+    from luminal.trust import Bundle
+
+__all__ = ["DaskFleet", "FleetScheduler", "FleetWorker", "dask_setup"]
+
+_log = logging.getLogger("luminal.fleet")
+
+_NAME = "luminal-fleet"
+
+_PAUSE = 3.0
+"""Seconds that a worker which cannot join waits before it closes itself: its nanny
+starts the next one at once."""
+
+_JOIN_SECONDS = 120.0
+"""Seconds in which a worker must run what is decided; scheduler and nanny wait for it
+without a limit of their own."""
+
+
+# --- The scheduler -------------------------------------------------------------------
+
+
+_MOST_MESSAGES = 16
+"""Messages that are kept for a member; what it misses it is told again."""
+
+_ASK_SECONDS = 20.0
+"""How long a worker waits for a message before it asks again."""
+
+
+class _Box:
+    """Messages for one member, until its worker takes them.
+
+    Args:
+        worker: Address of the worker.
+    """
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self._messages: deque[Prepare | Decided] = deque(maxlen=_MOST_MESSAGES)
+        self._has_some: asyncio.Event = asyncio.Event()
+
+    def put(self, message: Prepare | Decided) -> None:
+        """Add a message."""
+        self._messages.append(message)
+        self._has_some.set()
+
+    async def take(self) -> list[bytes]:
+        """Return the messages, once there are any; none after a while."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_some.wait(), _ASK_SECONDS)
+        self._has_some.clear()
+        messages = [encode(message) for message in self._messages]
+        self._messages.clear()
+        return messages
+
+
+class FleetScheduler(SchedulerPlugin):
+    """Coordinates the workers of a scheduler.
+
+    Args:
+        journal: Path of the journal, on a volume that outlives the scheduler. What was
+            decided lies in a directory beside it.
+        loader: ``module:function`` of the workers, which returns the Loader of a
+            process; empty for ``luminal.Loader()``.
+    """
+
+    name = _NAME
+    idempotent = True
+
+    def __init__(self, journal: str, loader: str = "") -> None:
+        self.journal = journal
+        self.loader = loader
+        self.driver: CoordinatorDriver | None = None
+        self._contents: Contents | None = None
+        self._scheduler: Scheduler | None = None
+        # Member → messages for it.
+        self._boxes: dict[str, _Box] = {}
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Recover from the journal, and give each worker its plugin.
+
+        Raises:
+            PhotonStateError: The journal is not named, or another scheduler has it.
+            OSError: The journal cannot be read or written.
+        """
+        if not self.journal:
+            raise PhotonStateError(
+                "the scheduler cannot coordinate: its journal is not named",
+                why="without it nobody would know what was decided",
+                hint="--preload luminal.fleet.dask --journal PATH, on a volume that "
+                "outlives the scheduler",
+            )
+        from luminal.fleet import Contents, CoordinatorDriver, Journal
+
+        journal = await asyncio.to_thread(Journal, self.journal)
+        contents = await asyncio.to_thread(Contents, self.journal + ".contents")
+        self.driver = CoordinatorDriver(
+            journal,
+            contents,
+            self._send,
+            name="dask",
+            label=scheduler.address,
+            figures=self._figures_of,
+        )
+        self.driver.start()
+        self._contents, self._scheduler = contents, scheduler
+        scheduler.handlers.update(
+            {
+                "luminal_fleet_join": self._join,
+                "luminal_fleet_next": self._next,
+                "luminal_fleet_state": self._take_state,
+                "luminal_fleet_bytes": self._bytes_of,
+                "luminal_fleet_ask": self._ask,
+            }
+        )
+        plugin = pickle.dumps(FleetWorker(self.loader))
+        await scheduler.register_worker_plugin(
+            comm=None, plugin=plugin, idempotent=True, name=_NAME
+        )
+
+    async def close(self) -> None:
+        """Close the journal, so that another scheduler can coordinate."""
+        driver, self.driver = self.driver, None
+        if driver is not None:
+            await driver.close()
+
+    def remove_worker(
+        self,
+        scheduler: Scheduler,  # noqa: ARG002 - Dask's
+        worker: str,
+        **_: Any,
+    ) -> None:
+        """Forget the member of a worker that has gone."""
+        for name, box in list(self._boxes.items()):
+            # A worker that was started anew has the name, and another address.
+            if box.worker == worker:
+                del self._boxes[name]
+                if self.driver is not None:
+                    self.driver.left(name)
+
+    @property
+    def _coordinator(self) -> CoordinatorDriver:
+        if self.driver is None:
+            raise PhotonStateError("this scheduler does not coordinate any more")
+        return self.driver
+
+    def _send(self, member: str, message: Prepare | Decided) -> None:
+        box = self._boxes.get(member)
+        if box is not None:
+            box.put(message)
+
+    async def _join(self, worker: str, name: str, about: dict[str, Any]) -> None:
+        self._boxes[name] = _Box(worker)
+        try:
+            self._coordinator.joined(name, MemberInfo(**about))
+        except BaseException:
+            del self._boxes[name]
+            raise
+
+    async def _next(self, worker: str, name: str) -> list[bytes]:
+        """Return the messages for a member, as soon as there are any.
+
+        Workers ask for them, as a worker takes no calls before its set-up is over.
+        """
+        box = self._boxes.get(name)
+        if box is None or box.worker != worker:
+            raise PhotonStateError(f"{name!r} at {worker} is no member of the fleet")
+        return await box.take()
+
+    async def _take_state(self, worker: str, name: str, state: bytes) -> None:
+        box = self._boxes.get(name)
+        if box is not None and box.worker == worker:
+            message: Any = decode(state)
+            self._coordinator.received(name, message)
+
+    async def _figures_of(self, member: str) -> dict[str, dict[str, float]]:
+        assert self._scheduler is not None  # noqa: S101 - it has started
+        worker = self._scheduler.rpc(self._boxes[member].worker)
+        found: dict[str, dict[str, float]] = await worker.luminal_fleet_figures()
+        return found
+
+    async def _bytes_of(self, digest: str) -> bytes | None:
+        assert self._contents is not None  # noqa: S101 - it has started
+        return await asyncio.to_thread(self._contents.get, digest)
+
+    async def _ask(self, what: str, **options: Any) -> bytes:
+        """Do what `DaskFleet` asks for, and return the answer pickled."""
+        driver = self._coordinator
+        answer: Any
+        if what == "swap":
+            if health := options.pop("health", None):
+                options["health"] = Probation(**health)
+            answer = await driver.swap(**options)
+        elif what == "roll_back":
+            answer = await driver.roll_back(**options)
+        elif what == "recover":
+            answer = await driver.recover(**options)
+        elif what == "status":
+            answer = driver.status()
+        else:
+            answer = driver.history()
+        return pickle.dumps(answer)
+
+
+# --- A worker ------------------------------------------------------------------------
+
+
+# Held by the worker of this process: a process has one Loader.
+_one_worker: threading.Lock = threading.Lock()
+
+
+class FleetWorker(WorkerPlugin):
+    """Lets a worker process run what is decided, before it takes its first task.
+
+    A worker that cannot is closed.
+
+    Args:
+        loader: ``module:function``, which returns the Loader of a process; empty for
+            ``luminal.Loader()``.
+    """
+
+    name = _NAME
+    idempotent = True
+
+    def __init__(self, loader: str = "") -> None:
+        self.loader = loader
+        self.driver: MemberDriver | None = None
+        self._link: _Link | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Join the fleet; return when the worker runs what is decided."""
+        try:
+            await asyncio.wait_for(self._join(worker), _JOIN_SECONDS)
+        except Exception as error:
+            why = str(error) or type(error).__name__
+            if self.driver is not None and self.driver.problems:
+                why = "; ".join(self.driver.problems.values())
+            _log.error("worker %s cannot join its fleet: %s", worker.address, why)
+            # Dask would let it take tasks. Its nanny starts the next one.
+            await asyncio.sleep(_PAUSE)
+            await worker.close(nanny=False, reason=f"it cannot join its fleet: {why}")
+            raise
+
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's
+        """Leave the fleet, and end the photons."""
+        driver, self.driver = self.driver, None
+        if driver is not None:
+            if self._link is not None:
+                self._link.end()
+            await driver.close(is_unloading=True)
+            _one_worker.release()
+
+    async def _join(self, worker: Worker) -> None:
+        if not _one_worker.acquire(blocking=False):
+            raise PhotonStateError(
+                "this process is a member of a fleet already",
+                why="two workers in one process would share their photons",
+                hint="start each worker in a process of its own: --nworkers, or "
+                "LocalCluster(processes=True)",
+            )
+        try:
+            loader = self._made_loader()
+            link = _Link(worker)
+            self.driver = driver = MemberDriver(
+                loader, link.name, fetch=link.fetch, send=link.send
+            )
+        except BaseException:
+            _one_worker.release()
+            raise
+        link.driver = driver
+        worker.handlers["luminal_fleet_figures"] = driver.figures
+        self._link = link
+        await link.join()
+        await driver.wait_current()
+
+    def _made_loader(self) -> luminal.Loader:
+        if not self.loader:
+            return luminal.Loader()
+        module, _, function = self.loader.partition(":")
+        made: luminal.Loader = getattr(import_module(module), function)()
+        return made
+
+
+class _Link:
+    """Carries messages between a member and the scheduler of its worker.
+
+    Attributes:
+        name: Of the member: that of the worker, which its nanny keeps.
+        driver: Of the member.
+        is_over: Whether the worker ends.
+    """
+
+    driver: MemberDriver
+    is_over: bool = False
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.name = str(worker.name)
+
+    async def join(self) -> None:
+        """Tell the scheduler that the member is there, and listen to it.
+
+        Raises:
+            Exception: It is refused, or the scheduler does not coordinate.
+        """
+        about = MemberInfo.of_this_process(self.name)
+        await self._worker.scheduler.luminal_fleet_join(
+            worker=self._worker.address, name=self.name, about=attrs.asdict(about)
+        )
+        self._begin(self._listen())
+
+    async def _listen(self) -> None:
+        """Take the messages of the coordinator, until the worker ends."""
+        while not self.is_over:
+            try:
+                messages = await self._worker.scheduler.luminal_fleet_next(
+                    worker=self._worker.address, name=self.name
+                )
+            except OSError:  # the worker ends with its scheduler
+                self.driver.lost()
+                await asyncio.sleep(_PAUSE)
+                continue
+            for message in messages:
+                received: Any = decode(message)
+                self.driver.received(received)
+
+    def end(self) -> None:
+        """Listen no more."""
+        self.is_over = True
+        for task in self._tasks:
+            task.cancel()
+
+    def send(self, state: MemberState) -> None:
+        """Send the state of the member; called on its own loop."""
+        self._loop.call_soon_threadsafe(self._begin, self._deliver(state))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, state: MemberState) -> None:
+        try:
+            await self._worker.scheduler.luminal_fleet_state(
+                worker=self._worker.address, name=self.name, state=encode(state)
+            )
+        except OSError:
+            self.driver.lost()
+        except Exception:  # noqa: BLE001 - it tells its state again
+            _log.exception("the state of member %r was not taken", self.name)
+
+    async def fetch(self, digest: str) -> bytes:
+        """Return the bytes with *digest*; awaited on the member's own loop.
+
+        Raises:
+            PhotonStateError: The coordinator does not have them.
+        """
+        asking = asyncio.run_coroutine_threadsafe(self._ask_for(digest), self._loop)
+        data: bytes | None = await asyncio.wrap_future(asking)
+        if data is None:
+            raise PhotonStateError(
+                "the coordinator does not have the bytes that were decided",
+                why=f"nothing with digest {digest[:16]}… lies beside its journal",
+                hint="restore that directory, or swap the photon again",
+            )
+        return data
+
+    async def _ask_for(self, digest: str) -> bytes | None:
+        found: bytes | None = await self._worker.scheduler.luminal_fleet_bytes(
+            digest=digest
+        )
+        return found
+
+
+# --- Preload -------------------------------------------------------------------------
+
+
+@click.command()
+@click.option(
+    "--journal",
+    default="",
+    help="Path of the fleet's journal, on a volume that outlives the scheduler.",
+)
+@click.option(
+    "--loader",
+    default="",
+    help="module:function that returns the Loader of a worker process.",
+)
+def dask_setup(server: Scheduler | Worker, journal: str, loader: str) -> None:
+    """Make a scheduler the coordinator of its workers.
+
+    ``dask scheduler --preload luminal.fleet.dask --journal PATH``. On workers it does
+    nothing but to look whether the extra is there: the scheduler gives them their
+    plugin.
+    """
+    if not isinstance(server, Scheduler):
+        return
+    # Its start is awaited with that of the scheduler, which fails where it does; what a
+    # preload raises is only logged.
+    server.add_plugin(FleetScheduler(journal, loader), idempotent=True, name=_NAME)
+
+
+# --- A client ------------------------------------------------------------------------
+
+
+class DaskFleet:
+    """Asks the fleet of a cluster for swaps.
+
+    With an asynchronous client each method is awaited; with another one it waits by
+    itself, as the methods of the client do.
+
+    Args:
+        client: Of the cluster.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._sync: Any = client.sync
+
+    def swap(
+        self,
+        source: str | os.PathLike[str] | bytes | Bundle,
+        *,
+        members: Iterable[str] | None = None,
+        mode: str = "immediate",
+        first: int | Iterable[str] = 1,
+        health: Probation | None = None,
+        name: str = "",
+        version: str = "",
+    ) -> Any:
+        """Let all workers run *source*, decided once.
+
+        Args:
+            source: A directory, file, wheel or distribution of the client's machine;
+                or a bundle, also as its bytes.
+            members: Names of the workers that it is for; None for all.
+            mode: ``immediate``, ``barrier`` or ``canary``.
+            first: Of ``canary``: who runs it first, or how many.
+            health: Of ``canary``: for how long they are watched, and what returns them.
+            name: Of the bundle; by default that of the source.
+            version: Likewise.
+
+        Returns:
+            A `SwapReport`.
+
+        Raises:
+            LuminalError: *source* cannot be packed, or the fleet cannot decide.
+            PhotonStateError: The scheduler was lost meanwhile: the outcome is not
+                known. Ask `status` before it is asked for again.
+        """
+        options: dict[str, Any] = {"mode": mode, "by": _user()}
+        options["members"] = None if members is None else [*map(str, members)]
+        options["first"] = first if isinstance(first, int) else [*map(str, first)]
+        if health is not None:
+            options["health"] = attrs.asdict(health)
+        return self._sync(self._swap, source, name, version, options)
+
+    def roll_back(self, unit: str) -> Any:
+        """Let all workers run what was decided before, by another decision.
+
+        Args:
+            unit: Name of the bundle.
+
+        Returns:
+            A `SwapReport`.
+        """
+        return self._sync(self._ask, "roll_back", unit=unit, by=_user())
+
+    def recover(self, *sources: str | os.PathLike[str] | bytes | Bundle) -> Any:
+        """Decide anew, where the journal is older than what members know, or lost.
+
+        Args:
+            *sources: What is to run, as of `swap`. Of other units, what the journal
+                says is decided again.
+
+        Returns:
+            A `SwapReport` for each unit.
+        """
+        return self._sync(self._recover, sources)
+
+    def status(self) -> Any:
+        """Return the `FleetStatus`: members, what they run, what is decided."""
+        return self._sync(self._ask, "status")
+
+    def history(self) -> Any:
+        """Return the reports of the swaps so far, the oldest first."""
+        return self._sync(self._ask, "history")
+
+    async def _swap(
+        self,
+        source: str | os.PathLike[str] | bytes | Bundle,
+        name: str,
+        version: str,
+        options: dict[str, Any],
+    ) -> Any:
+        data = await asyncio.to_thread(_bytes_of, source, name, version)
+        return await self._ask("swap", data=data, **options)
+
+    async def _recover(
+        self, sources: Iterable[str | os.PathLike[str] | bytes | Bundle]
+    ) -> Any:
+        packed = [await asyncio.to_thread(_bytes_of, s, "", "") for s in sources]
+        return await self._ask("recover", bundles=packed, by=_user())
+
+    async def _ask(self, what: str, **options: Any) -> Any:
+        scheduler: Any = self.client.scheduler
+        try:
+            answer = await scheduler.luminal_fleet_ask(what=what, **options)
+        except OSError as error:
+            raise PhotonStateError(
+                f"the scheduler was lost during {what!r}",
+                why=str(error),
+                hint="its outcome is not known: ask for the status once the scheduler "
+                "is back, before you repeat it",
+            ) from error
+        # Dask itself unpickles what the scheduler sends.
+        return pickle.loads(answer)  # noqa: S301
+
+
+def _user() -> str:
+    """Return who asks, for the history."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # an id without a name, as in containers
+        name = "?"
+    return f"{name}@{socket.gethostname()}"
+
+
+def _bytes_of(
+    source: str | os.PathLike[str] | bytes | Bundle, name: str, version: str
+) -> bytes:
+    from luminal.discovery import pack
+    from luminal.trust import Bundle
+
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Bundle):
+        return source.data()
+    return pack(source, name=name, version=version).data()
