@@ -10,8 +10,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import MissingExtraError
-from luminal.hooks._totals import begin_anew_in_forks
 from luminal.metrics._families import STEPS, Family, Histogram, families
 from luminal.metrics._snapshot import snapshot
 
