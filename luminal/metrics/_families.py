@@ -11,7 +11,7 @@ exporter makes of a hook's values is `Kept` for as long as they stay the same.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 import attrs
 
@@ -70,17 +70,21 @@ _L = TypeVar("_L")
 _T = TypeVar("_T")
 
 
-@attrs.frozen
-class Histogram:
+class Histogram(NamedTuple):
     """The sample of a histogram.
 
     Attributes:
-        cumulative: Calls within each of `BOUNDS`.
+        buckets: Calls by time, as they are counted.
         seconds: Time in all calls.
     """
 
-    cumulative: tuple[int, ...]
+    buckets: tuple[int, ...]
     seconds: float
+
+    @property
+    def cumulative(self) -> tuple[int, ...]:
+        """Calls within each of `BOUNDS`."""
+        return tuple(accumulate(self.buckets))[_MERGED - 1 :]
 
 
 Value = int | float | Histogram
@@ -183,7 +187,7 @@ HOOK_METRICS: Final = (
         "luminal_hook_duration_seconds",
         "histogram",
         "Time of calls; each timed call counts for those that it stands for.",
-        lambda row: _histogram(row.buckets, row.seconds) if row.timed else None,
+        lambda row: Histogram(row.buckets, row.seconds) if row.timed else None,
     ),
 )
 """The metrics of hooks, in the order in which they are exported."""
@@ -316,21 +320,15 @@ def _labels_of() -> Callable[[str], str]:
     return label
 
 
-def _histogram(buckets: Sequence[int], seconds: float) -> Histogram:
-    return Histogram(tuple(accumulate(buckets))[_MERGED - 1 :], seconds)
-
-
 def _add_histogram(
     to: Family, key: Labels, buckets: Sequence[int], seconds: float
 ) -> None:
     """Add *buckets* to the histogram of the labels *key*."""
-    added = _histogram(buckets, seconds)
     before = to.samples.get(key)
     if isinstance(before, Histogram):
-        pairs = zip(before.cumulative, added.cumulative, strict=True)
-        cumulative = tuple([a + b for a, b in pairs])
-        added = Histogram(cumulative, before.seconds + seconds)
-    to.samples[key] = added
+        buckets = [a + b for a, b in zip(before.buckets, buckets, strict=True)]
+        seconds += before.seconds
+    to.samples[key] = Histogram((*buckets,), seconds)
 
 
 def _other_families() -> dict[str, Family]:

@@ -99,11 +99,11 @@ def _hook_sample(metric: HookMetric, labels: str, value: Value) -> str:
 def _sample(name: str, labels: str, value: Value) -> str:
     if not isinstance(value, Histogram):
         return f"{name}{{{labels}}} {value!r}\n"
-    within = f'{name}_bucket{{{labels},le="'
+    within, cumulative = f'{name}_bucket{{{labels},le="', value.cumulative
     lines = [
         f'{within}{bound}"}} {calls}\n'
-        for bound, calls in zip(BOUND_LABELS, value.cumulative, strict=True)
+        for bound, calls in zip(BOUND_LABELS, cumulative, strict=True)
     ]
     lines.append(f"{name}_sum{{{labels}}} {value.seconds!r}\n")
-    lines.append(f"{name}_count{{{labels}}} {value.cumulative[-1]}\n")
+    lines.append(f"{name}_count{{{labels}}} {cumulative[-1]}\n")
     return "".join(lines)
