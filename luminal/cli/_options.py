@@ -472,18 +472,19 @@ class DiscoveryOptions:
             api_version=self.api,
             roots=self.roots,
         )
-        for problem in found.warnings:
-            print_message(str(problem.error("")))
+        seen = {candidate.location for candidate in found}
+        singles = [
+            discover_file(path, api_version=self.api, roots=self.roots)
+            for path in dict.fromkeys(map(os.path.abspath, files))
+            if path not in seen
+        ]
+        for each in (found, *singles):
+            for problem in each.warnings:
+                print_message(str(problem.error("")))
         if not files:
             return found
 
-        seen = {candidate.location for candidate in found}
-        more = [
-            self._switched(candidate)
-            for path in dict.fromkeys(map(os.path.abspath, files))
-            if path not in seen
-            for candidate in discover_file(path, api_version=self.api, roots=self.roots)
-        ]
+        more = [self._switched(candidate) for each in singles for candidate in each]
         # A requirement that no directory meets may be met by a file: order all anew.
         unordered = [
             attrs.evolve(candidate, problem=None)

@@ -147,13 +147,13 @@ def described(
     for key in said:
         if key in _FIELDS:
             values[key] = said[key]
-    if facts.odd or facts.literals.get("version"):
+    if facts.odd or facts.steps or facts.literals.get("version"):
         files.warnings += _oddities(values["name"], definition)
     return Candidate(**values)
 
 
 def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
-    """Yield what is probably a mistake in the attributes of a class."""
+    """Yield what is probably a mistake in the body of a class."""
     facts = definition.facts
     for field, line in facts.odd:
         if field == "name":
@@ -168,6 +168,18 @@ def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
             "see luminal.IPhoton for the attributes and their types",
             "" if is_known else did_you_mean(f"photon_{field}", known),
         )
+    for method, meant, line in facts.steps:
+        if method == meant:
+            what, why = (
+                "that is a generator",
+                "it is called, and none of it is executed",
+            )
+            hint = "take the yield out, or move it into a function that is iterated"
+        else:
+            what, why = "that nobody calls", f"there is no step {method!r}"
+            hint = f"did you mean {meant!r}?"
+        what = f"photon {name!r} has a method {method!r} {what}"
+        yield _warning(what, definition.path, line, why, hint)
     version = facts.literals.get("version")
     if version and not is_version(str(version)):
         yield _warning(
@@ -180,7 +192,7 @@ def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
 
 
 def warn_of_forgotten_bases(files: RecordingFileSystem, base: str) -> None:
-    """Warn of classes with implementations, or a misspelt base, that are no photons.
+    """Warn of classes that look like photons, and derive from no photon base.
 
     Those that another class of these files derives from are left out.
 
@@ -193,7 +205,8 @@ def warn_of_forgotten_bases(files: RecordingFileSystem, base: str) -> None:
             names = [name.rpartition(".")[2] for name in facts.bases]
             misspelt = nearest(base, names)
             near = f"did you mean {base!r} for {misspelt!r}?" if misspelt else ""
-            has = "has hook implementations and " if facts.has_hooks else ""
+            has = "sets photon_name and " if facts.names_itself else ""
+            has = "has hook implementations and " if facts.has_hooks else has
             files.warnings.append(
                 _warning(
                     f"class {facts.name!r} {has}is no photon",

@@ -59,9 +59,8 @@ class RecordingFileSystem:
         memo: Path → (digest, packed facts), of this run.
         is_void: Whether something was seen that another look may not show again.
         warnings: What is wrong though it can be loaded.
-        unclaimed: (path, class) of classes with hook implementations, or with a base
-            that is misspelt, that are no
-            photons, in directories.
+        unclaimed: (path, class) of classes in directories that are no photons, with
+            hook implementations, a misspelt base, or ``photon_name`` and no base.
         bases: Last parts of the names of all base classes there.
     """
 
@@ -155,6 +154,9 @@ class RecordingFileSystem:
         for each in facts.classes.values():
             self.bases.update([name.rpartition(".")[2] for name in each.bases])
             if each in photons:
+                # Its name is enough for a class whose bases are not known.
+                if each.has_no_base:
+                    self.unclaimed.append((path, each))
                 continue
             if each.has_hooks or any(
                 _is_misspelt(facts, name, base) for name in each.bases

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luminal._syntax import parse as tree_of
@@ -51,6 +52,10 @@ class ClassFacts(NamedTuple):
         odd: (attribute without its prefix, line) of ``photon_*`` attributes that
             nobody reads, or whose literals have the wrong type.
         has_hooks: Whether it holds methods marked ``hookimpl``.
+        has_no_base: Whether nothing stands between its brackets.
+        steps: (method, meant, line) of methods that nobody calls, although they are
+            spelt almost like the step of a photon's life that is meant; and of
+            generators that are called like a step: there both names are equal.
     """
 
     name: str
@@ -61,6 +66,8 @@ class ClassFacts(NamedTuple):
     is_abstract: bool
     odd: tuple[tuple[str, int], ...] = ()
     has_hooks: bool = False
+    has_no_base: bool = False
+    steps: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def names_itself(self) -> bool:
@@ -180,6 +187,8 @@ _OF_THE_CLASS = frozenset({"exclusive", "settings"})
 """What only the class itself is asked for, when it has been loaded."""
 ATTRIBUTES = _TEXTS | _LISTS | _OF_THE_CLASS | {"enabled"}
 """Metadata of photons, without the prefix; see `luminal.interfaces.IPhoton`."""
+_STEPS = ("start", "finalize", "on_reload")
+"""Methods of photons that are called when their names are these."""
 _PREFIX = "photon_"
 _BODIES_REVERSED = ("finalbody", "handlers", "orelse", "body")
 
@@ -232,12 +241,17 @@ def facts_row(data: bytes, path: str, checksum: str) -> tuple[object, ...] | str
 
 def _facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
     try:
-        return _walk(parse(data, path), checksum)
+        tree = parse(data, path)
+        facts = _walk(tree, checksum, has_yield=b"yield" in data)
+        for name, each in facts.classes.items():
+            if each.steps:
+                facts.classes[name] = _with_mistakes_only(each, tree, facts)
     except LuminalError as error:
         phase = "compile" if isinstance(error, PhotonSyntaxError) else "read"
         return ModuleFacts(checksum, Problem.of(error, phase))
     except (RecursionError, MemoryError) as error:
         raise DepthError(type(error).__name__) from None
+    return facts
 
 
 def may_bind_unseen(data: bytes) -> bool:
@@ -245,7 +259,7 @@ def may_bind_unseen(data: bytes) -> bool:
     return any(word in data for word in _BINDERS)
 
 
-def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
+def _walk(tree: ast.Module, checksum: str, *, has_yield: bool) -> ModuleFacts:
     classes: dict[str, ClassFacts] = {}
     imports: dict[str, tuple[str, int]] = {}
     stars: list[str] = []
@@ -259,7 +273,7 @@ def _walk(tree: ast.Module, checksum: str) -> ModuleFacts:
         if kind is ast.ClassDef:
             name = node.name  # type: ignore[attr-defined]
             classes.pop(name, None)  # the last one counts, in its own place
-            classes[name] = _class_facts(node)  # type: ignore[arg-type]
+            classes[name] = _class_facts(node, has_yield)  # type: ignore[arg-type]
             imports.pop(name, None)
             bound[name] = None
         elif kind is ast.ImportFrom or kind is ast.Import:
@@ -322,14 +336,72 @@ def _references(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
             yield top, top
 
 
-def _class_facts(node: ast.ClassDef) -> ClassFacts:
+def _with_mistakes_only(
+    facts: ClassFacts, tree: ast.Module, module: ModuleFacts
+) -> ClassFacts:
+    """Return *facts* with those of its ``steps`` that are mistakes, as far as is known.
+
+    What the module mentions anywhere, or another module's class may call, is none.
+    """
+    mentioned: set[object] = set()
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Attribute):
+            mentioned.add(part.attr)
+        elif isinstance(part, ast.Name):
+            mentioned.add(part.id)
+        elif isinstance(part, ast.Constant):
+            mentioned.add(part.value if isinstance(part.value, str) else None)
+    heads = {base.partition(".")[0] for base in facts.bases} - module.classes.keys()
+    origins = [module.imports.get(head, ("", 0))[0] for head in heads]
+    is_alone = all(re.match(r"luminal\b", origin) for origin in origins)
+    steps = [
+        step
+        for step in facts.steps
+        if step[0] == step[1] or (is_alone and step[0] not in mentioned)
+    ]
+    return facts._replace(steps=tuple(steps))
+
+
+def _meant(name: str) -> str:
+    """Return the step of which *name* is one slip of a finger away, else nothing."""
+    for step in _STEPS:
+        if abs(len(name) - len(step)) > 1:
+            continue
+        ours, theirs = name, step
+        while ours and theirs and ours[0] == theirs[0]:
+            ours, theirs = ours[1:], theirs[1:]
+        while ours and theirs and ours[-1] == theirs[-1]:
+            ours, theirs = ours[:-1], theirs[:-1]
+        is_swapped = len(ours) == len(theirs) == 2 and ours == theirs[::-1]
+        if is_swapped or max(len(ours), len(theirs)) == 1:
+            return step
+    return ""
+
+
+def _yields(function: ast.AST) -> bool:
+    """Whether a function is a generator."""
+    waiting = list(ast.iter_child_nodes(function))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def _class_facts(node: ast.ClassDef, has_yield: bool) -> ClassFacts:
     literals: dict[str, object] = {}
     unreadable = 0
     is_abstract = has_hooks = False
     odd: list[tuple[str, int]] = []
+    methods: dict[str, ast.AST] = {}
     for statement in node.body:
         kind = type(statement)
         if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
+            if not statement.decorator_list:  # type: ignore[attr-defined]
+                methods[statement.name] = statement  # type: ignore[attr-defined]
+                continue
             for decorator in statement.decorator_list:  # type: ignore[attr-defined]
                 marker = _marker(decorator)
                 is_abstract = is_abstract or marker.startswith("abstract")
@@ -363,7 +435,22 @@ def _class_facts(node: ast.ClassDef) -> ClassFacts:
         is_abstract,
         tuple(odd),
         has_hooks,
+        not (node.bases or node.keywords or node.decorator_list),
+        tuple(_steps(methods, has_yield)),
     )
+
+
+def _steps(
+    methods: dict[str, ast.AST], has_yield: bool
+) -> Iterator[tuple[str, str, int]]:
+    """Yield the ``steps`` of `ClassFacts`."""
+    for name, method in methods.items():
+        line: int = method.lineno  # type: ignore[attr-defined]
+        if name in _STEPS:
+            if has_yield and _yields(method):
+                yield name, name, line
+        elif (meant := _meant(name)) and meant not in methods:
+            yield name, meant, line
 
 
 def _literal(field: str, node: ast.expr) -> tuple[object | None, bool]:

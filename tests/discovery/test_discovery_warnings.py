@@ -111,3 +111,91 @@ async def test_a_load_warns(folder: Path, write: Write) -> None:
         with pytest.warns(LuminalWarning, match=r"photon_nmae(.|\n)*geo\.py:3"):
             await loader.load_photons(folder)
         assert [*loader.photons] == ["Geo"]
+
+
+STEP = "    def {}(self): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "meant"),
+    [
+        ("strat", "start"),
+        ("sart", "start"),
+        ("startt", "start"),
+        ("finalise", "finalize"),
+        ("finalze", "finalize"),
+        ("on_relaod", "on_reload"),
+        ("onreload", "on_reload"),
+    ],
+)
+def test_a_method_that_is_spelt_almost_like_a_step(
+    folder: Path, write: Write, method: str, meant: str
+) -> None:
+    """Nobody calls it. The photon is found all the same."""
+    write("geo.py", HEAD + "class Geo(IPhoton):\n" + STEP.format(method))
+    warning = the_one(folder)
+    assert f"'Geo' has a method {method!r} that nobody calls" in warning.what
+    assert (warning.line, warning.hint) == (3, f"did you mean {meant!r}?")
+    assert [c.problem for c in look(folder)] == [None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    @hookimpl\n" + STEP.format("strat"),
+        "    @property\n" + STEP.format("strat"),
+        STEP.format("strat") + "    def start(self):\n        self.strat()\n",
+        STEP.format("strat") + "    start = strat\n",
+        STEP.format("state") + STEP.format("stop") + STEP.format("restart"),
+        STEP.format("start") + STEP.format("starts"),
+        STEP.format("strat") + "    def who(self): getattr(self, 'strat')()\n",
+    ],
+)
+def test_a_method_that_merely_resembles_a_step(
+    folder: Path, write: Write, body: str
+) -> None:
+    """It is a hook or called, or the step itself is there too."""
+    write("geo.py", HEAD + "class Geo(IPhoton):\n" + body)
+    assert look(folder).warnings == ()
+
+
+def test_a_method_that_a_base_of_another_module_may_call(
+    folder: Path, write: Write
+) -> None:
+    """What that class does is not known."""
+    write(
+        "geo.py", HEAD + "import b\nclass Geo(b.B, IPhoton):\n" + STEP.format("strat")
+    )
+    assert look(folder).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "is_warned"),
+    [
+        ("    def start(self):\n        yield 1\n", True),
+        (
+            "    async def finalize(self):\n        while True:\n            yield\n",
+            True,
+        ),
+        ("    def start(self):\n        def numbers(): yield 1\n", False),
+        ("    def other(self):\n        yield 1\n", False),
+        ("    @decorated\n    def start(self):\n        yield 1\n", False),
+    ],
+)
+def test_a_step_that_is_a_generator(
+    folder: Path, write: Write, body: str, is_warned: bool
+) -> None:
+    """It is called, and nothing of it is executed."""
+    write("geo.py", HEAD + "class Geo(IPhoton):\n" + body)
+    warnings = look(folder).warnings
+    assert [w.what.endswith("is a generator") for w in warnings] == [True] * is_warned
+
+
+def test_a_class_with_a_name_and_no_base(folder: Path, write: Write) -> None:
+    """A load refuses it; a base that is not known here may be the right one."""
+    write("geo.py", "class Geo:\n    photon_name = 'geo'\n")
+    warning = the_one(folder)
+    assert "'Geo' sets photon_name and is no photon" in warning.what
+    assert (warning.line, warning.hint) == (1, "derive it from IPhoton")
+    write("geo.py", "class Geo(made()):\n    photon_name = 'geo'\n")
+    assert look(folder).warnings == ()
