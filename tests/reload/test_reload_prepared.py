@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -13,10 +14,15 @@ from typing import Any
 import pytest
 
 from luminal.discovery import pack
-from luminal.errors import LuminalError, PhotonReloadError, PhotonStateError
+from luminal.errors import (
+    LuminalError,
+    PhotonReloadError,
+    PhotonStateError,
+    PhotonVerificationError,
+)
 from luminal.model import Deadlines, EventKind
 from luminal.reload import Prepared, fleet_path
-from luminal.trust import Bundle, open_bundle
+from luminal.trust import Bundle, SecretKey, open_bundle, sign
 from tests.reload.conftest import Host, text
 from tests.waiting import DEADLINE, brief
 
@@ -230,6 +236,89 @@ async def test_new_photons_come_and_old_ones_go_with_the_decision(
             await prepared.commit()
         assert host.answers() == [("two", 2)]
         assert host.photons["two"].fleet == "geo"
+
+
+async def test_a_lock_that_pins_is_asked(tmp_path: Path) -> None:
+    lock = tmp_path / "luminal.lock"
+    lock.write_text('version = 1\nmode = "pin"\n')
+    async with Host(lock=lock) as host:
+        await commit(host, write(tmp_path / "a", 1))
+        assert host.answers() == [("geo", 1)]
+        with pytest.raises(PhotonVerificationError, match="luminal lock accept"):
+            await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 1)]
+
+
+async def test_a_lock_that_wants_signatures_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path / "state"))
+    lock, anna = tmp_path / "luminal.lock", SecretKey.new()
+    lock.write_text(
+        'version = 1\nmode = "signed"\nthreshold = 1\n\n[keys]\n'
+        f'anna = "{anna.public}"\n'
+    )
+
+    def signed(number: int) -> Bundle:
+        data = sign(write(tmp_path / f"v{number}", number), anna).data()
+        return open_bundle(data, fleet_path("geo"))
+
+    async with Host(lock=lock) as host:
+        with pytest.raises(PhotonVerificationError, match="sign"):
+            await host._prepare_for_fleet(write(tmp_path / "a", 0))
+        for number in (1, 2):
+            await commit(host, signed(number))
+            assert host.answers() == [("geo", number)]
+        with pytest.raises(PhotonVerificationError, match="sign"):
+            await host._prepare_for_fleet(write(tmp_path / "b", 3))
+        assert host.answers() == [("geo", 2)]
+
+
+async def test_watches_and_reloads_of_others_keep_its_bytes(tmp_path: Path) -> None:
+    """What it uses is replaced; it is not read from a disk meanwhile."""
+    site = tmp_path / "plugins"
+    site.mkdir()
+    (site / "other.py").write_text(text("other", 1))
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[geo]\nvalue = 1\n")
+    async with Host(settings=settings) as host:
+        bundle = write(tmp_path / "a", 1)
+        await commit(host, bundle)
+        await host.watch_photons(site)
+        (site / "other.py").write_text(text("other", 2))
+        (site / "geo.py").write_text(text("geo", 7))
+        await host.until(lambda: host.happened(EventKind.SWAPPED, "other"))
+        await host.until(lambda: host.happened(EventKind.REJECTED, "geo"))
+        assert host.answers() == [("geo", 1), ("other", 2)]
+        settings.write_text("[geo]\nvalue = 2\n")
+        await host.until(lambda: host.happened(EventKind.SWAPPED, "geo"))
+        assert host.answers() == [("geo", 1), ("other", 2)]
+        assert host.photons["geo"].fleet == "geo"
+        generation = host.photons["geo"].generation
+        assert generation is not None
+        assert generation.bundle is not None
+        assert generation.bundle.checksum == bundle.checksum
+
+
+async def test_a_save_waits_while_something_is_prepared(tmp_path: Path) -> None:
+    site = tmp_path / "plugins"
+    site.mkdir()
+    (site / "other.py").write_text(text("other", 1))
+    async with Host() as host:
+        await host.watch_photons(site)
+        await commit(host, write(tmp_path / "a", 1))
+        prepared = await host._prepare_for_fleet(write(tmp_path / "b", 2))
+        (site / "other.py").write_text(text("other", 2))
+        (tmp_path / "third.py").write_text(text("third", 1))
+        running = asyncio.create_task(host.run(tmp_path / "third.py"))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(running), 0.05)
+        assert not running.done()
+        assert host.answers() == [("other", 1), ("geo", 1)]
+        await prepared.commit()
+        await running
+        await host.until(lambda: host.happened(EventKind.SWAPPED, "other"))
+        assert host.answers() == [("other", 2), ("geo", 2), ("third", 1)]
 
 
 PROGRAM = """
