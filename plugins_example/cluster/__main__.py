@@ -126,7 +126,7 @@ async def run(options: argparse.Namespace, directory: Path) -> int:
             n_workers=options.workers,
             threads_per_worker=1,
             asynchronous=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=str(directory),
             scheduler_kwargs={
                 "preload": ["luminal.fleet.dask"],

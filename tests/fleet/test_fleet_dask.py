@@ -96,7 +96,7 @@ async def cluster_of(directory: Path, count: int) -> AsyncIterator[tuple[Any, An
             n_workers=count,
             threads_per_worker=1,
             asynchronous=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=str(directory),
             scheduler_kwargs={
                 "preload": ["luminal.fleet.dask"],
