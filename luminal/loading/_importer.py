@@ -25,7 +25,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
-from importlib.machinery import BYTECODE_SUFFIXES, ModuleSpec
+from importlib.machinery import BYTECODE_SUFFIXES, FileFinder, ModuleSpec, PathFinder
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -455,10 +455,7 @@ class _PhotonFinder:
         if fullname in _SENDERS:
             _patch_pickler()
         attempt = current_attempt()
-        resolvers: tuple[Attempt | World, ...] = _worlds
-        if attempt is not None:
-            resolvers = (attempt, *_worlds)
-        for resolver in resolvers:
+        for resolver in _resolvers(attempt):
             generation = resolver.owner(fullname)
             if generation is not None:
                 if generation.borrowed:
@@ -483,7 +480,56 @@ class _PhotonFinder:
                 return _spec(fullname, location, loader)
             if origin is not None:
                 _refuse_sourceless(fullname, path or ())
+                if path and _is_judged(fullname):
+                    _JudgedFinder.stand_for(path)
         return None
+
+
+def _resolvers(attempt: Attempt | None) -> tuple[Attempt | World, ...]:
+    """Return what names are looked up in, for who stages *attempt*."""
+    return _worlds if attempt is None else (attempt, *_worlds)
+
+
+def _is_judged(fullname: str) -> bool:
+    """Whether *fullname* is of a unit that runs only what was judged, or packed."""
+    for resolver in _resolvers(current_attempt()):
+        generation = resolver.owner(fullname)
+        if generation is None:
+            is_judged = (
+                resolver.judge is not None and resolver.origin(fullname) is not None
+            )
+        else:
+            is_whole = generation.snapshot is not None or generation.bundle is not None
+            is_judged = is_whole and not generation.borrowed
+        if is_judged:
+            return True
+    return False
+
+
+class _JudgedFinder(FileFinder):
+    """Finds no module in a folder of a judged unit: its generation knows them all.
+
+    `PathFinder` asks it instead of looking at the disk, where a file may be by now that
+    nobody has judged, or into a bundle, which `zipimport` reads as it is now. Finders
+    that look elsewhere are asked as ever.
+    """
+
+    @classmethod
+    def stand_for(cls, path: Sequence[str]) -> None:
+        """Stand for the folders in *path*, or the places in an archive."""
+        known = sys.path_importer_cache
+        for entry in path:
+            if type(known.get(entry)) is not cls:
+                known[entry] = cls(entry)
+
+    def find_spec(
+        self, fullname: str, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return None, or what is there where no lock is in force any more."""
+        if _is_judged(fullname):
+            return None
+        sys.path_importer_cache.pop(self.path, None)
+        return PathFinder.find_spec(fullname, [self.path], target)
 
 
 class _LateLoader:

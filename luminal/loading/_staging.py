@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._roots import Roots
     from luminal.loading._source import SourceFile
+    from luminal.trust import Judge
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
 
@@ -97,6 +98,11 @@ class Attempt:
     def roots(self) -> Roots:
         """The directories whose modules are the photons' own."""
         return self.stage.world.roots
+
+    @property
+    def judge(self) -> Judge | None:
+        """What decides what may run; None where no lock is in force."""
+        return self.stage.world.judge
 
     def owner(self, fullname: str) -> Generation | None:
         """Return the new generation that *fullname* belongs to, or None."""
@@ -191,7 +197,7 @@ class Attempt:
                 pinned = read_unit(unit, location, self.read)
         if pinned is not None and pinned.snapshot is None:
             pinned = add_owned(unit, pinned, self.read)
-        judge = self.stage.world.judge
+        judge = self.judge
         if judge is not None:
             from luminal.loading._judging import CORE, judged
 

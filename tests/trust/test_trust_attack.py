@@ -37,7 +37,8 @@ def test_an_attacker_that_exchanges_all_files_gets_nothing_executed(
     tmp_path: Path,
 ) -> None:
     counts = attacked(tmp_path / "locked", SECONDS)
-    assert (counts["unjudged"], counts["wrong"], counts["evil"]) == (0, 0, 0), counts
+    seen = "\n".join([str(counts), *counts["notes"]])
+    assert (counts["unjudged"], counts["wrong"], counts["evil"]) == (0, 0, 0), seen
     assert counts["refused"], counts
     assert counts["digests"] >= 5, counts  # it was not that nothing ran
     # The same attacker is let in where there is no lock: this ends when it is.
