@@ -11,17 +11,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from luminal.discovery import discover
-from luminal.errors import PhotonTornError, PhotonVerificationError
+from luminal.errors import LuminalError, PhotonTornError
 from luminal.loading import (
     DistributionOrigin,
     accepted_entry,
     add_owned,
+    read_bundle_files,
     read_installed_files,
     read_source,
     with_snapshot,
 )
 from luminal.model import Problem
-from luminal.trust import Status, bundle_unit, changes_between
+from luminal.trust import Status, changes_between
 
 if TYPE_CHECKING:
     from luminal.loading import Pinned
@@ -84,22 +85,30 @@ def use_accepted_bundle(judge: Judge, unit: Any) -> Pinned | None:
         unit: As for `use_accepted`.
 
     Returns:
-        The files that are to be judged; None where the bundle is to be.
+        The files that are to be judged; None where they cannot be read.
 
     Raises:
         PhotonVerificationError: What the vault has was changed; names the file.
         LockFileError: The lock cannot be read.
     """
+    origin = unit.origin
     try:
-        asked = bundle_unit(unit.candidates[0].location)
-    except (PhotonVerificationError, OSError):
+        files = read_bundle_files(origin, read_source)
+        origin.take(files.bundle, files.locations)
+        files = add_owned(unit.name, files, read_source)
+        location = files.locations[unit.name]
+        files = with_snapshot(judge, unit.name, origin, location, files, read_source)
+    except (LuminalError, KeyError):
         return None  # to load it says why
-    if judge.look(asked).status is not Status.MODIFIED:
-        return None
+    assert files.snapshot is not None  # noqa: S101 - just made
+    asked = files.snapshot.unit
     entry = accepted_entry(judge, asked.name)
     if entry is None or entry.tree == asked.tree.digest:
-        return None
-    return _become(judge, unit, entry, changes_between(judge.vault, entry, asked))
+        return files
+    if judge.look(asked).status is not Status.MODIFIED:
+        return files
+    why = changes_between(judge.vault, entry, asked)
+    return _become(judge, unit, entry, why) or files
 
 
 def _become(judge: Judge, unit: Any, entry: LockEntry, why: str) -> Pinned | None:

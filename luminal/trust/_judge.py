@@ -11,7 +11,7 @@ import enum
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -96,6 +96,7 @@ class Verdict:
         is_first: It may run because it is used for the first time.
         signers: Names of the keys that have signed it.
         of_keys: How many keys may sign.
+        verified: By which keys it was signed; None where it was not.
     """
 
     status: Status
@@ -105,6 +106,7 @@ class Verdict:
     is_first: bool = False
     signers: tuple[str, ...] = ()
     of_keys: int = 0
+    verified: Verified | None = attrs.field(default=None, repr=False)
 
     @property
     def text(self) -> str:
@@ -192,8 +194,11 @@ class Judge:
                 why=verdict.why,
                 hint=verdict.hint,
             )
-        if verdict.signers:
-            _note_version(unit, self.file)
+        if verdict.verified is not None and unit.bundle is not None:
+            from luminal.trust._signatures import HighestVersions
+
+            # No older version may run later.
+            HighestVersions().note(unit.bundle.manifest, verdict.verified)
         return verdict
 
     def look(self, unit: Unit) -> Verdict:
@@ -209,12 +214,18 @@ class Judge:
         refused = _refused(unit, file)
         if refused is not None:
             return refused
-        signers: tuple[str, ...] = ()
+        verified: Verified | None = None
         unsigned: PhotonVerificationError | None = None
         try:
-            signers = _signers_of(unit, file)
+            verified = _verified(unit, file)
         except PhotonVerificationError as error:
             unsigned = error
+        signers = _names(verified, file)
+        signed_by: dict[str, Any] = {
+            "signers": signers,
+            "of_keys": len(file.keys),
+            "verified": verified,
+        }
         accept = f"to run it: luminal lock accept {unit.name}"
         if mode is Mode.SIGNED and not signers:
             why = "it has no signatures; the mode 'signed' runs signed bundles only"
@@ -233,13 +244,13 @@ class Judge:
             )
         if is_signed:
             why = f"signed by {', '.join(signers)}"
-            return Verdict(Status.SIGNED, why, signers=signers, of_keys=len(file.keys))
+            return Verdict(Status.SIGNED, why, **signed_by)
         if entry is not None:
             why = "its files are those that were accepted"
             if entry.tree != unit.tree.digest:
                 why = "its files are those that were accepted before"
             status = Status.SIGNED if signers else Status.PINNED
-            return Verdict(status, why, signers=signers, of_keys=len(file.keys))
+            return Verdict(status, why, **signed_by)
         if mode.rank >= Mode.FROZEN.rank:
             why = f"the lock does not list it, and its mode is {str(mode)!r}"
             return Verdict(Status.UNPINNED, why, False, accept)
@@ -252,7 +263,7 @@ class Judge:
     @staticmethod
     def _signers(unit: Unit, file: LockFile) -> tuple[str, ...]:
         try:
-            return _signers_of(unit, file)
+            return _names(_verified(unit, file), file)
         except PhotonVerificationError:
             return ()
 
@@ -349,21 +360,20 @@ def bundle_unit(path: str) -> Unit:
     return Unit(name, "bundle", version, files, tree_of(files), bundle=bundle)
 
 
-def _signers_of(unit: Unit, file: LockFile) -> tuple[str, ...]:
-    """Return the names of the keys of *file* that have signed a bundle; else none.
+def _names(verified: Verified | None, file: LockFile) -> tuple[str, ...]:
+    """Return the names that *file* has for the keys that have signed."""
+    names = {key.casefold(): name for name, key in file.keys.items()}
+    keys = verified.keys if verified is not None else ()
+    return tuple(sorted(names.get(key.casefold(), key) for key in keys))
+
+
+def _verified(unit: Unit, file: LockFile) -> Verified | None:
+    """Return by which keys of *file* a bundle was signed; else None.
 
     Raises:
         PhotonVerificationError: Too few of them have, or an older version was accepted
             with a higher number.
     """
-    verified = _verified(unit, file)
-    if verified is None:
-        return ()
-    names = {key.casefold(): name for name, key in file.keys.items()}
-    return tuple(sorted(names.get(key.casefold(), key) for key in verified.keys))
-
-
-def _verified(unit: Unit, file: LockFile) -> Verified | None:
     bundle = unit.bundle
     if bundle is None or not file.keys:
         return None
@@ -384,19 +394,6 @@ def _verified(unit: Unit, file: LockFile) -> Verified | None:
         file=bundle.path,
         highest=None if unit.has_run else HighestVersions(),
     )
-
-
-def _note_version(unit: Unit, file: LockFile) -> None:
-    """Remember the version of a signed bundle that may run: no older one may later.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    verified = _verified(unit, file)
-    if verified is not None and unit.bundle is not None:
-        from luminal.trust._signatures import HighestVersions
-
-        HighestVersions().note(unit.bundle.manifest, verified)
 
 
 def _why_killed(unit: Unit, file: LockFile) -> str:

@@ -19,6 +19,7 @@ from luminal.trust import (
     Status,
     Unit,
     Vault,
+    Verified,
     tree_of,
     updating,
 )
@@ -137,8 +138,8 @@ def test_modes_and_first_use(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> N
     judge.mode = Mode.SIGNED
     with pytest.raises(PhotonVerificationError, match="no signatures"):
         judge.judge(changed)
-    signers = "luminal.trust._judge._signers_of"
-    monkeypatch.setattr(signers, lambda _unit, _file: ("alice",))
+    verified = Verified(("alice",), 1, 1)
+    monkeypatch.setattr("luminal.trust._judge._verified", lambda *_: verified)
     assert judge.judge(changed).text == "signed 1/0"
 
 
