@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from luminal.loading._source import Pinned
     from luminal.model import Problem
     from luminal.supervise import Scope
-    from luminal.trust import Bundle, Verdict
+    from luminal.trust import Bundle, Judge, Verdict
 
 __all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
 
@@ -80,6 +80,10 @@ class Host(Protocol):
     @property
     def roots(self) -> Roots:
         """The directories whose modules are the photons' own."""
+
+    @property
+    def judge(self) -> Judge | None:
+        """What decides what may run; None where no lock is in force."""
 
     def provide(
         self, unit: str, origin: Origin, *, user: Generation | None = None

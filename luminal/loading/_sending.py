@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from luminal.loading._generation import Generation, Key
     from luminal.loading._origin import Origin
+    from luminal.trust import Judge
 
 __all__ = ["patch_pickler", "receive", "restore_pickler"]
 
@@ -84,11 +85,13 @@ class _Parcel:
         units: Those that are imported first come first.
         directories: Of all directories of photons: path, and the salt of the name.
         declared: Further directories whose modules are the photons' own.
+        judge: Decides what may run; None where no lock is in force.
     """
 
     units: tuple[_Unit, ...]
     directories: tuple[tuple[str, int], ...]
     declared: tuple[str, ...]
+    judge: Judge | None
 
 
 # ---- the sending process
@@ -193,7 +196,7 @@ def _packed(generation: Generation) -> bytes:
     # More is read and imported while it lives, but nothing is ever taken away.
     size = tuple((g.key, len(g.sources), len(g.late_units)) for g in group)
     if generation.packed is None or generation.packed[0] != size:
-        roots = generation.host.roots
+        roots, judge = generation.host.roots, generation.host.judge
         parcel = _Parcel(
             tuple(
                 _Unit(g.unit, g.key, g.number, g.photons, _bare(g.origin), Pinned.of(g))
@@ -201,6 +204,8 @@ def _packed(generation: Generation) -> bytes:
             ),
             roots.salts,
             roots.declared,
+            # The other process reads the lock as it is then.
+            attrs.evolve(judge, known=None) if judge is not None else None,
         )
         generation.packed = size, zlib.compress(pickle.dumps(parcel), 1)
     return generation.packed[1]
@@ -404,6 +409,7 @@ def _load(key: Key, parcel: _Parcel) -> Generation:
     world = _world()
     with world.lock:
         world.roots.adopt(parcel.directories, parcel.declared)
+        world.judge = parcel.judge
         here = {u.unit: known_generations.get(u.key) for u in parcel.units}
         new = [each for each in parcel.units if here[each.unit] is None]
         stage = Stage(world, pinned={each.unit: each.files for each in new})

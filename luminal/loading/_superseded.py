@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from luminal.loading._roots import Roots
     from luminal.loading._source import Pinned, SourceFile
     from luminal.loading._world import World
+    from luminal.trust import Judge
 
 __all__ = ["Superseded"]
 
@@ -70,6 +71,11 @@ class Superseded:
         """The directories whose modules are the photons' own."""
         return self.world.roots
 
+    @property
+    def judge(self) -> Judge | None:
+        """What decides what may run; None where no lock is in force."""
+        return self.world.judge
+
     def provide(
         self,
         unit: str,
@@ -86,7 +92,7 @@ class Superseded:
                 # For this one alone: the world may serve another text.
                 found = Generation(unit, origin, self.generation.number, self)
                 files = self.generation.late_units.get(unit)
-                judge = self.world.judge
+                judge = self.judge
                 if judge is not None:
                     from luminal.loading._judging import judged
 

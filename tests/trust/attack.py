@@ -20,6 +20,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -73,6 +74,7 @@ def attack(directory: Path, seconds: float) -> None:
         text = text.replace("NAME", folder.name)
         with contextlib.suppress(OSError):
             path = folder / name
+            path.parent.mkdir(exist_ok=True)
             if chance.random() < 0.5:
                 path.write_text(text)
             else:
@@ -88,6 +90,7 @@ def attack(directory: Path, seconds: float) -> None:
                 for each, whole in ACCEPTED.items():  # now and then all is right
                     (folder / each).write_text(whole.replace("NAME", folder.name))
                 (folder / "planted.py").unlink(missing_ok=True)
+                shutil.rmtree(folder / "late", ignore_errors=True)
         with contextlib.suppress(OSError, IndexError):
             for sealed in (directory / "cache").glob("code-*.sealed"):
                 kept.append(sealed.read_bytes())
