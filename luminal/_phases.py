@@ -52,7 +52,13 @@ class Stopwatch:
         self._since = 0.0
 
     def enter(self, phase: str) -> str:
-        """Be in *phase* from now on, empty for none; return the one before."""
+        """Be in *phase* from now on, empty for none; return the one before.
+
+        Tasks and threads that a step has started inherit its stopwatch, and are there
+        after its end. Then this does nothing.
+        """
+        if not self.uses:
+            return ""
         now = perf_counter()
         before = self._phase
         if before:
@@ -89,30 +95,22 @@ class _Running:
         _current.reset(self._token)
 
 
-def _running() -> Stopwatch | None:
-    """Return the stopwatch of the step that is under way.
-
-    Tasks and threads that a step has started inherit it, and are there after its end.
-    """
-    stopwatch = _current.get()
-    return stopwatch if stopwatch is not None and stopwatch.uses else None
-
-
 def enter(phase: str) -> str:
     """Let the step that is under way, if any, be in *phase*; return the one before."""
-    stopwatch = _running()
+    stopwatch = _current.get()
     return stopwatch.enter(phase) if stopwatch is not None else ""
 
 
 def is_measured() -> bool:
     """Whether a step is under way, to which the phases belong that there are now."""
-    return _running() is not None
+    stopwatch = _current.get()
+    return stopwatch is not None and stopwatch.uses > 0
 
 
 def phases_so_far() -> dict[str, float]:
     """Return the seconds of each phase of the step that is under way."""
-    stopwatch = _running()
-    return stopwatch.seconds() if stopwatch is not None else {}
+    stopwatch = _current.get()
+    return stopwatch.seconds() if stopwatch is not None and stopwatch.uses else {}
 
 
 class phase:  # noqa: N801 - used as a function is
@@ -128,7 +126,7 @@ class phase:  # noqa: N801 - used as a function is
         self._name = name
 
     def __enter__(self) -> None:
-        stopwatch = self._stopwatch = _running()
+        stopwatch = self._stopwatch = _current.get()
         if stopwatch is not None:
             self._before = stopwatch.enter(self._name)
 

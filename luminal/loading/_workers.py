@@ -377,9 +377,13 @@ class WorkerTask(Generic[T]):
             self._is_suspended = is_over = self._is_taken
         if is_over:
             return
+        has_called = False
         while (call := self._context.run(self._resume)) is not None:
             if not self._begin(call):
                 return
+            if has_called:
+                _forget_event_loop()
+            has_called = True
             result = _capture(call.job, self._context.copy())
             # No function of ours in here: a halt arrives where one begins.
             with self._lock:
@@ -387,7 +391,6 @@ class WorkerTask(Generic[T]):
                     abandoned.discard(threading.current_thread())
                     return
                 self._is_suspended = False
-            _forget_event_loop()
             call.result = result
 
     def _resume(self) -> _Call | None:
@@ -633,6 +636,7 @@ def _serve(work: SimpleQueue[_Work | None]) -> None:
         del job, given
         done()
         del done
+        _forget_event_loop()
 
 
 class WorkerThread:
