@@ -364,17 +364,22 @@ def _text(
         compared = [attrs.asdict(change) for change in changes]
         document = {**json.loads(report.to_json()), "compared": compared}
         return to_json(document, indent=1) + "\n"
-    return "\n".join(_lines(report, changes)) + "\n"
+    return "\n".join(_lines(report, old, changes or ())) + "\n"
 
 
-def _lines(report: HostReport, changes: Sequence[HookChange] | None) -> Iterator[str]:
+def _lines(
+    report: HostReport, old: HostReport | None, changes: Sequence[HookChange]
+) -> Iterator[str]:
     """Yield the report as lines of text."""
     host = f"host {report.pid}" if report.pid else "history"
     yield f"{host}  {clean(report.command)}".rstrip()
     processes = "process" if report.runs == 1 else "processes"
     runs = f", {report.runs} {processes}" if report.has_history else ""
     yield f"from {_when(report.began)} to {_when(report.at)}{runs}"
-    if changes is not None:
+    if old is not None:
+        other = f", of another command: {clean(old.command)}"
+        is_other = old.command != report.command
+        yield f"compared with {_when(old.at)}{other if is_other else ''}"
         yield from _compared(changes)
     rows = [
         (

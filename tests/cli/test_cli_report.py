@@ -30,6 +30,7 @@ def test_a_host_is_reported_compared_and_remembered(terminal: Terminal) -> None:
         assert text.code == 0
         assert "swaps: 1 swapped, 0 rejected" in text.out
         assert "compared, before > now" in text.out
+        assert "of another command" not in text.out
         more = ("--against", "old.json", "--cpu", "0.1", "-o", "new.html")
         assert terminal.luminal("report", *more).code == 0
         assert "Compared" in (terminal.place / "new.html").read_text()
@@ -46,6 +47,8 @@ def test_a_host_is_reported_compared_and_remembered(terminal: Terminal) -> None:
     assert (past.code, report.pid, report.has_history) == (0, 0, True)
     assert (report.swaps["swapped"], report.runs) == (1, 1)
     assert ("swap", "commit", 1) in [(p.step, p.phase, p.count) for p in report.phases]
+    other = terminal.luminal("report", "a", "--format", "text", "--against", "old.json")
+    assert "of another command: " in other.out
     html = terminal.luminal("report", "--since", "1h", "--against", "old.json", "-o-")
     assert "history of a host" in html.out
     named = terminal.luminal("report", "--history", "nothing")
