@@ -50,14 +50,18 @@ _log = logging.getLogger("luminal.watch")
 _INTERVAL = 0.02
 """Seconds between looks whether an installer is still at work."""
 
-_QUIET = 0.1
-"""Seconds without a change after which an installer has ended.
+_QUIET, _MOST_QUIET = 0.1, 1.0
+"""Seconds without a change after which an installer has ended, at least and at most.
 
 Between two distributions of one ``pip install`` there are some tens of milliseconds.
 """
 
-_LONGEST = 5.0
-"""Seconds after which a change is looked at though there are more of them."""
+_SHARE = 0.5
+"""How long there has to be no change, as a share of the time for which there were some.
+
+Where other processes need the processor, an installer takes longer for all that it
+does, between two distributions too.
+"""
 
 _BACKUP_LASTS = 60.0
 """Seconds for which a version that pip keeps shows that pip is at work."""
@@ -287,9 +291,9 @@ class DistributionWatch:
 
         The changed paths do not show what is complete, so all is looked at.
         """
-        del batch
+        began = batch.began if batch is not None else time.monotonic()
         with self._looking:
-            self._marks = self._wait_for_installers()
+            self._marks = self._wait_for_installers(began)
             self._look()
         self._plan_another_look()
 
@@ -325,15 +329,19 @@ class DistributionWatch:
         self._is_planned = False
         with self._looking:
             if self._marks != self._read_marks():
-                self._marks = self._wait_for_installers()
+                self._marks = self._wait_for_installers(time.monotonic())
                 self._look()
             elif time.monotonic() - self._looked > _AGAIN:
                 self._look()
         self._plan_another_look()
 
-    def _wait_for_installers(self) -> _Marks:
-        """Wait until no installer is at work; return what its work changes."""
-        began = changed = time.monotonic()
+    def _wait_for_installers(self, began: float) -> _Marks:
+        """Wait until no installer is at work; return what its work changes.
+
+        Args:
+            began: When the first change was seen, in seconds of the monotonic clock.
+        """
+        changed = time.monotonic()
         marks = self._read_marks()
         while not self._is_over:
             time.sleep(_INTERVAL)
@@ -341,7 +349,9 @@ class DistributionWatch:
             if new != marks:
                 marks, changed = new, now
             is_at_work = any(mark.is_at_work for mark in marks.values())
-            if now - began > _LONGEST or (now - changed > _QUIET and not is_at_work):
+            quiet = min(_MOST_QUIET, max(_QUIET, _SHARE * (changed - began)))
+            is_over = now - changed > quiet and not is_at_work
+            if is_over or now - began > self.patience:
                 break
         return marks
 

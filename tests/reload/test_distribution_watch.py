@@ -15,7 +15,8 @@ import pytest
 
 from luminal.errors import PhotonStateError
 from luminal.model import Deadlines, EventKind
-from luminal.reload import _plan
+from luminal.reload import _distribution_watch, _plan
+from luminal.reload._distribution_watch import DistributionWatch
 from tests.distributions import photon_text, put, take_away
 from tests.waiting import DEADLINE, async_wait_until
 
@@ -119,6 +120,36 @@ async def test_what_was_rejected_and_is_put_back_has_recovered(make_host, shelf,
             host.heard.clear()
         shelf.put("blue", "3.0")
         await host.until(lambda: host.answers() == [("blue", "3.0")])
+
+
+@pytest.mark.parametrize(
+    ("spans", "end"),
+    [
+        ([(0.0, 0.0)], 0.1),
+        ([(0.0, 0.05), (0.12, 0.12)], 0.22),
+        ([(0.0, 1.2), (1.6, 1.6)], 2.4),  # an installer that waits for the processor
+        ([(0.0, 1.2), (2.0, 2.0)], 1.8),  # the last one is another installer's
+        ([(0.0, 10.0)], 11.0),  # one with much to do
+        ([(n / 20, n / 20) for n in range(2000)], 30.0),  # changes without end
+    ],
+)
+def test_when_an_installer_has_ended(monkeypatch, spans, end):
+    """There was no change for a share of the time for which there were some."""
+    clock = types.SimpleNamespace(now=100.0)
+    clock.monotonic = lambda: clock.now
+    clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    monkeypatch.setattr(_distribution_watch, "time", clock)
+    watch = DistributionWatch(reloader=None, lock=None)
+
+    def read_marks(_):
+        now = clock.now - 100.0
+        seen = sum((begin <= now) + (end <= now) for begin, end in spans)
+        is_at_work = any(begin <= now < end for begin, end in spans)
+        return {"site": _distribution_watch._Mark((seen,), is_at_work)}
+
+    monkeypatch.setattr(DistributionWatch, "_read_marks", read_marks)
+    watch._wait_for_installers(100.0)
+    assert clock.now - 100.0 == pytest.approx(end, abs=0.05)
 
 
 async def test_a_watch_that_has_ended_swaps_nothing(make_host, shelf):
