@@ -13,6 +13,7 @@ from luminal.errors import PhotonNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from luminal.lifecycle import Handler
     from luminal.loading import Generation
     from luminal.managers.loader import Loader
     from luminal.trust import AuditLog, SecondFactor, Subject
@@ -106,8 +107,22 @@ class OperationGuard:
                 digest = each.checksum
                 if operation in _OF_FILES:
                     digest = self._digest_of(each.filepath, each.generation)
+                elif operation == "roll-back":
+                    digest = self._digest_before(each)
                 found[each.name] = Subject(each.name, each.number, digest)
         return [found[name] for name in sorted(found)]
+
+    def _digest_before(self, handler: Handler) -> str:
+        """Return the digest of what a roll-back would run, which is in memory."""
+        from luminal.trust import tree_of
+
+        reloader = self.loader._reloader  # noqa: SLF001 - its own package
+        files = {
+            f"{unit}/{path}": source.data
+            for unit, pinned in reloader.earlier(handler).items()
+            for path, source in pinned.sources.items()
+        }
+        return tree_of(files).digest
 
     def _digest_of(self, file: str, generation: Generation | None = None) -> str:
         """Return the digest of what would be loaded from *file* now.

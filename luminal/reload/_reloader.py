@@ -584,6 +584,16 @@ class Reloader:
             self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done
 
+    def earlier(self, handler: Handler) -> Mapping[str, Pinned]:
+        """Return what `roll_back` would run: unit → its files; empty for nothing.
+
+        Args:
+            handler: Of a photon of the unit.
+        """
+        if handler.generation is None:
+            return {}
+        return self._history.before(handler.generation.unit, self.world.needs)[0]
+
     def newest_earlier(
         self, unit: str, is_wanted: Callable[[Pinned], bool]
     ) -> Pinned | None:

@@ -13,6 +13,7 @@ import pytest
 from luminal import Loader, discover
 from luminal.discovery import files_of, pack
 from luminal.managers import Control, speak
+from luminal.managers._guard import OperationGuard
 from luminal.trust import Factors
 from tests.distributions import photon_text
 
@@ -81,3 +82,37 @@ def test_what_is_in_a_bundle_is_read_for_profiles_and_scores(tmp_path: Path) -> 
     assert files_of(str(path)) == {"blue/__init__.py": text}
     path.write_bytes(b"PK")
     assert files_of(str(path)) == {}
+
+
+async def test_a_roll_back_is_approved_for_the_files_that_it_returns_to(
+    tmp_path: Path,
+) -> None:
+    geo, helper = tmp_path / "geo.py", tmp_path / "helper.py"
+    helper.write_text("VALUE = 1\n")
+    geo.write_text(HELPED)
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": "ab" * 32}).write()
+    trust = {"second-factor": "key", "factor": factors}
+    async with Loader(trust=trust) as loader:
+        await loader.load(discover(tmp_path, index=False))
+        await loader.start()
+        guard = OperationGuard(loader, "page")
+
+        def asked() -> str:
+            challenge = guard.hold("roll-back", ["geo"], None)
+            assert challenge is not None
+            [subject] = challenge["photons"]
+            assert subject["digest"] != loader.photons["geo"].checksum
+            return str(subject["digest"])
+
+        digests = []
+        for number in (2, 3, 2):
+            helper.write_text(f"VALUE = {number}\n")
+            await loader.reload_photons(["geo"])
+            digests.append(asked())
+        # The text of the photon is the same each time; a helper's counts.
+        assert len(set(digests)) == 3
+        helper.write_text("VALUE = 1\n")
+        assert asked() == digests[-1]  # what is on the disk does not run
+        await loader.roll_back("geo")  # to 3, so that 2 is what would run next
+        assert asked() == digests[1]
