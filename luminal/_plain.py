@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 from luminal.errors import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType, TracebackType
 
 __all__ = [
     "SIMPLE",
     "attribute_of",
+    "attributes_of",
     "class_name",
     "error_text",
     "has_simple_text",
@@ -100,6 +101,21 @@ def attribute_of(thing: object, name: str, default: Any = None) -> Any:
         return static_of(thing, name, default)  # type: ignore[arg-type]
     own = own_values_of(thing)
     return own[name] if name in own else static_of(type(thing), name, default)
+
+
+def attributes_of(thing: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return what `attribute_of` finds of *names*, without those that there are not."""
+    is_class = issubclass(type(thing), type)
+    found: dict[str, Any] = {}
+    for part in reversed(mro_of(thing if is_class else type(thing))):  # type: ignore[arg-type]
+        values = namespace_of(part)
+        for name in names:
+            if name in values:
+                found[name] = values[name]
+    if not is_class:
+        own = own_values_of(thing)
+        found.update({name: own[name] for name in names if name in own})
+    return found
 
 
 def own_values_of(instance: object) -> dict[str, Any]:

@@ -437,7 +437,8 @@ class Handler:
             life.context.shared = shared
         self._go(Step.START)
         life.leftovers = ()
-        self._runtime.failures.forget(self._name, self.number)
+        number = life.generation.number if life.generation is not None else 0
+        self._runtime.failures.forget(self._name, number)
         report = self._runtime.failures.reporter(self)
         life.scope = life.context.scope = Scope(self._name, life.generation, report)
         return life.scope

@@ -249,14 +249,6 @@ class Events:
         with suppress(RuntimeError):
             call_soon(self._emit_deferred)
 
-    def _count(self, event: Event) -> None:
-        key = (event.kind, event.photon)
-        with self._lock:
-            if key not in self.counts and len(self.counts) >= _MOST_COUNTED:
-                key = (event.kind, "")
-            count, seconds = self.counts.get(key, (0, 0.0))
-            self.counts[key] = (count + 1, seconds + event.seconds)
-
     def count_phases(self, step: str, phases: Mapping[str, float]) -> None:
         """Add the seconds of each phase of one step to `phases`."""
         self._uncounted.append((step, phases))
@@ -292,7 +284,12 @@ class Events:
 
     def _emit(self, event: Event) -> None:
         self.journal.append(event)
-        self._count(event)
+        key = (event.kind, event.photon)
+        with self._lock:
+            if key not in self.counts and len(self.counts) >= _MOST_COUNTED:
+                key = (event.kind, "")
+            count, seconds = self.counts.get(key, (0, 0.0))
+            self.counts[key] = (count + 1, seconds + event.seconds)
         for subscriber in self._subscribers:
             self._call(subscriber, event)
 

@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from luminal._plain import (
+    attributes_of,
     class_name,
     has_simple_text,
     mro_of,
@@ -229,7 +230,8 @@ class DefaultLifecycle:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
             _set_context(created, handler)
             return created
-        init, new = static_of(factory, "__init__"), static_of(factory, "__new__")
+        made_by = attributes_of(factory, ("__init__", "__new__"))  # `object` has both
+        init, new = made_by["__init__"], made_by["__new__"]
         is_plain = init is vars(object)["__init__"]
         is_async = type(init) is FunctionType and iscoroutinefunction(init)
 

@@ -506,9 +506,9 @@ def _resumed(
             error = raised
 
 
-async def run_on_worker(
+def run_on_worker(
     worker: WorkerThread, coroutine: Coroutine[Any, Any, T], patience: float
-) -> T:
+) -> Coroutine[Any, Any, T]:
     """Run *coroutine* as a `WorkerTask` as far as possible, the rest on this loop.
 
     Args:
@@ -521,8 +521,13 @@ async def run_on_worker(
         asyncio.CancelledError: The caller was cancelled; so was the coroutine.
         BaseException: Whatever it raised.
     """
-    if not has_loop():
-        return await coroutine
+    return _from_loop(worker, coroutine, patience) if has_loop() else coroutine
+
+
+async def _from_loop(
+    worker: WorkerThread, coroutine: Coroutine[Any, Any, T], patience: float
+) -> T:
+    """Do what `run_on_worker` does, on an event loop."""
     import asyncio
 
     task = WorkerTask(worker, coroutine, patience)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from luminal._phases import phase
-from luminal._plain import attribute_of, error_text, plain
+from luminal._plain import attribute_of, attributes_of, error_text, plain
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonConflictError, PhotonReloadError
 from luminal.lifecycle import (
@@ -66,6 +66,7 @@ __all__ = [
 
 
 _NOTHING = nullcontext()
+_SAID = {f"photon_{key}": key for key in ("author", "version", "description")}
 _FACTS = tuple(attribute.name for attribute in attrs.fields(Candidate))
 
 
@@ -189,13 +190,13 @@ def _updated(
         # After a roll-back it is not the installed version.
         metadata["version"] = snapshot.unit.version
         metadata["origin"] = f"{candidate.distribution} {snapshot.unit.version}"
-    for key in ("author", "version", "description"):
-        value = attribute_of(chosen.obj, f"photon_{key}")
+    said = attributes_of(chosen.obj, ("photon_tags", *_SAID))
+    tags = said.pop("photon_tags", ())
+    for name, value in said.items():
         if type(value) is str and not value:
             continue
         if issubclass(type(value), str) and (text := plain(value)):
-            metadata[key] = text
-    tags = attribute_of(chosen.obj, "photon_tags", ())
+            metadata[_SAID[name]] = text
     if type(tags) in (list, tuple):
         texts = [plain(tag) for tag in tags if issubclass(type(tag), str)]
         metadata["tags"] = tuple(texts)

@@ -368,7 +368,8 @@ class Exchange:
         self._began = began
         self._stage = stage
         self._runtime = runtime
-        self._owners = [g for swap in swaps for g in swap.staged.values()]
+        self._staged = staged = [swap.staged for swap in swaps]
+        self._owners = [g for generations in staged for g in generations.values()]
         self._pairs = pairs = [pair for swap in swaps for pair in swap.pairs]
         self._coming = [
             Placeholder.of(p.new)
@@ -428,7 +429,10 @@ class Exchange:
         enter("commit")
         self._hooks = [self._hooks_of(pair.registered) for pair in self._pairs]
         # Now: the stage forgets what it has committed.
-        self._changes = [changed_files(s.before, s.staged) for s in self._swaps]
+        self._changes = [
+            changed_files(swap.before, staged)
+            for swap, staged in zip(self._swaps, self._staged, strict=True)
+        ]
         for pair in self._pairs:
             if pair.old is not None:
                 pair.retiring = pair.old._detached() if pair.new else pair.old
@@ -473,10 +477,9 @@ class Exchange:
         self._runtime.events.count_phases("swap", phases)
         told: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         for swap, changes in zip(self._swaps, self._changes, strict=True):
-            names = tuple(p.old.name for p in swap.pairs if p.old and p.new)
-            paths = tuple(change.path for change in changes)
-            told |= dict.fromkeys(map(id, swap.pairs), (paths, names))
             numbers = {p.old.name: p.old.number for p in swap.pairs if p.old and p.new}
+            paths = tuple([change.path for change in changes])
+            told |= dict.fromkeys(map(id, swap.pairs), (paths, tuple(numbers)))
             if changes and numbers:
                 self._runtime.changes.append(SwapChanges(numbers, changes))
         for pair, before in zip(self._pairs, self._hooks, strict=True):

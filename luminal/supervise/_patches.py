@@ -80,8 +80,9 @@ def leave(scope: Scope) -> None:
     with _lock:
         remove_scope(scope)
         if has_ended_code():
-            for (module, path), make in _CALLS.items():
-                _wrap(module, path, make)
+            for module, path in _CALLS.keys() - _wrapped.keys():
+                if module in sys.modules:
+                    _wrap(module, path, _CALLS[module, path])
         if not has_scopes():
             _restore()
 

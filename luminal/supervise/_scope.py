@@ -328,8 +328,8 @@ class Scope:
     _closers: list[Callable[[], Any]] = attrs.field(factory=list, init=False)
     # References to servers and bound sockets that were opened during the start.
     _opened: list[weakref.ref[Any]] = attrs.field(factory=list, init=False)
-    # Its threads may wait for them.
-    _sockets: weakref.WeakSet[Any] = attrs.field(factory=weakref.WeakSet, init=False)
+    # Its threads may wait for them; None while there has been none.
+    _sockets: weakref.WeakSet[Any] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         _patches.enter(self)
@@ -435,6 +435,8 @@ class Scope:
     def note_socket(self, thing: socket.socket) -> None:
         """Shut *thing* down at the end, if a thread that does not end waits for it."""
         with self._lock:
+            if self._sockets is None:
+                self._sockets = weakref.WeakSet()
             self._sockets.add(thing)
 
     def shut_sockets(self) -> bool:
@@ -445,7 +447,7 @@ class Scope:
         import socket
 
         with self._lock:
-            sockets = list(self._sockets)
+            sockets = list(self._sockets or ())
         done = False
         for one in sockets:
             if one.fileno() >= 0 and one.gettimeout() != 0.0:
