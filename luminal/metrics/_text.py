@@ -43,12 +43,14 @@ def to_text(*snapshots: MetricsSnapshot) -> str:
 class TextWriter:
     """Writes what `to_text` does, for a host that is asked again and again.
 
-    It keeps the text of each photon's hooks, and writes it anew where a number has
-    changed. What it keeps of photons that are gone ends with the next text.
+    It keeps the lines of each metric, and writes them anew where a number has changed.
+    What it keeps of photons that are gone ends with the next text.
     """
 
     def __init__(self) -> None:
         self._hooks = Kept(_hook_labels, _hook_sample)
+        # (metric, values of its labels) → the value, and the lines.
+        self._others: dict[tuple[str, Labels], tuple[Value, str]] = {}
 
     def write(self, *snapshots: MetricsSnapshot) -> str:
         """Return *snapshots* in the text format of Prometheus.
@@ -62,16 +64,18 @@ class TextWriter:
         for metric, written in self._hooks.of(snapshots):
             texts.append(_head(metric.name, metric.kind, metric.about))
             texts += written
-        labels_of: dict[tuple[Labels, Labels], str] = {}  # many families have the same
+        before, now = self._others, {}
         for family in other_families(snapshots):
             name = family.name
             texts.append(_head(name, family.kind, family.about))
             for values, value in family.samples.items():
-                key = (family.labels, values)
-                labels = labels_of.get(key)
-                if labels is None:
-                    labels = labels_of[key] = _labels(*key)
-                texts.append(_sample(name, labels, value))
+                key = (name, values)
+                kept = before.get(key)
+                if kept is None or kept[0] != value:
+                    kept = (value, _sample(name, _labels(family.labels, values), value))
+                now[key] = kept
+                texts.append(kept[1])
+        self._others = now
         return "".join(texts)
 
 

@@ -15,7 +15,10 @@ from luminal import Loader, hookspec
 from luminal.hooks import HookTotal, PluginManager
 from luminal.interfaces import hookimpl
 from luminal.metrics import (
+    EventTotal,
     MetricsSnapshot,
+    PhaseTotal,
+    PhotonMetrics,
     TextWriter,
     register_prometheus,
     snapshot,
@@ -81,7 +84,18 @@ def test_what_is_kept_is_written_as_if_it_were_new() -> None:
             ]
             if turn % 5 == 4:
                 del rows[chance.randrange(len(rows))]
-            given[at] = attrs.evolve(one, hooks=tuple(rows))
+            names = [name for name in ODD if chance.random() < 0.8]
+            given[at] = attrs.evolve(
+                one,
+                hooks=tuple(rows),
+                photons=tuple(
+                    PhotonMetrics(n, chance.choice(("running", "failed")), turn // 9)
+                    for n in names
+                ),
+                events=tuple(EventTotal("swapped", n, turn, turn / 8) for n in names),
+                phases=(PhaseTotal("swap", "drain", turn, turn / 8, (turn,) * 32),),
+                old_generations=turn // 7,
+            )
         assert writer.write(*given) == to_text(*given)
     back = [snapshot(loader, "b"), snapshot(loader)]
     assert writer.write(*back) == to_text(*back)
