@@ -341,11 +341,16 @@ class MemberDriver:
         unit.prepared = None
         if digest != unit.digest or not self._is_there(name):
             data = await self._fetch(digest)
-            bundle = await asyncio.to_thread(_opened, data, name, digest)
+            bundle = await self._open(data, name, digest)
             unit.prepared = await self.loader._prepare_for_fleet(  # noqa: SLF001
                 bundle
             )
         unit.staged = digest
+
+    async def _open(self, data: bytes, name: str, digest: str) -> Bundle:
+        if self._own is not None:  # nothing else waits for this loop
+            return _opened(data, name, digest)
+        return await asyncio.to_thread(_opened, data, name, digest)
 
     def _is_there(self, name: str) -> bool:
         """Whether a photon of the bundle is loaded: a kill list may have ended it."""

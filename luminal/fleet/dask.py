@@ -30,6 +30,7 @@ import luminal
 from luminal.errors import MissingExtraError, PhotonStateError
 from luminal.fleet._codec import decode, encode
 from luminal.fleet._member import MemberDriver
+from luminal.fleet._protocol import Prepare
 from luminal.fleet._report import MemberInfo
 from luminal.model import Probation
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from luminal.fleet._contents import Contents
     from luminal.fleet._coordinator import CoordinatorDriver
-    from luminal.fleet._protocol import Decided, MemberState, Prepare
+    from luminal.fleet._protocol import Decided, MemberState
     from luminal.trust import Bundle
 
 __all__ = ["DaskFleet", "FleetScheduler", "FleetWorker", "dask_setup"]
@@ -75,6 +76,9 @@ without a limit of their own."""
 _MOST_MESSAGES = 16
 """Messages that are kept for a member; what it misses it is told again."""
 
+_MOST_BYTES = 2**20
+"""Larger bundles are not sent with a message: workers ask for them."""
+
 _ASK_SECONDS = 20.0
 """How long a worker waits for a message before it asks again."""
 
@@ -90,18 +94,20 @@ class _Box:
         self.worker = worker
         self._messages: deque[Prepare | Decided] = deque(maxlen=_MOST_MESSAGES)
         self._has_some: asyncio.Event = asyncio.Event()
+        # Of the bytes that it was sent with a message.
+        self.digest: str = ""
 
     def put(self, message: Prepare | Decided) -> None:
         """Add a message."""
         self._messages.append(message)
         self._has_some.set()
 
-    async def take(self) -> list[bytes]:
+    async def take(self) -> list[Prepare | Decided]:
         """Return the messages, once there are any; none after a while."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._has_some.wait(), _ASK_SECONDS)
         self._has_some.clear()
-        messages = [encode(message) for message in self._messages]
+        messages = [*self._messages]
         self._messages.clear()
         return messages
 
@@ -124,6 +130,8 @@ class FleetScheduler(SchedulerPlugin):
         self.loader = loader
         self.driver: CoordinatorDriver | None = None
         self._contents: Contents | None = None
+        # Digest and bytes of what was sent last.
+        self._latest: tuple[str, bytes] = ("", b"")
         self._scheduler: Scheduler | None = None
         # Member → messages for it.
         self._boxes: dict[str, _Box] = {}
@@ -209,15 +217,27 @@ class FleetScheduler(SchedulerPlugin):
             del self._boxes[name]
             raise
 
-    async def _next(self, worker: str, name: str) -> list[bytes]:
+    async def _next(self, worker: str, name: str) -> dict[str, Any]:
         """Return the messages for a member, as soon as there are any.
 
         Workers ask for them, as a worker takes no calls before its set-up is over.
+
+        Returns:
+            ``messages``; and as ``contents`` digest → bytes that are to be prepared,
+            which saves the worker from asking for these.
         """
         box = self._boxes.get(name)
         if box is None or box.worker != worker:
             raise PhotonStateError(f"{name!r} at {worker} is no member of the fleet")
-        return await box.take()
+        messages = await box.take()
+        contents: dict[str, bytes] = {}
+        for message in messages:
+            if isinstance(message, Prepare) and message.digest != box.digest:
+                data = await self._bytes_of(message.digest)
+                if data is not None and len(data) <= _MOST_BYTES:
+                    contents[message.digest] = data
+                    box.digest = message.digest
+        return {"messages": [*map(encode, messages)], "contents": contents}
 
     async def _take_state(self, worker: str, name: str, state: bytes) -> None:
         box = self._boxes.get(name)
@@ -233,7 +253,12 @@ class FleetScheduler(SchedulerPlugin):
 
     async def _bytes_of(self, digest: str) -> bytes | None:
         assert self._contents is not None  # noqa: S101 - it has started
-        return await asyncio.to_thread(self._contents.get, digest)
+        if self._latest[0] != digest:  # all workers ask for the same
+            data = await asyncio.to_thread(self._contents.get, digest)
+            if data is None:
+                return None
+            self._latest = digest, data
+        return self._latest[1]
 
     async def _ask(self, what: str, **options: Any) -> bytes:
         """Do what `DaskFleet` asks for, and return the answer pickled."""
@@ -349,6 +374,8 @@ class _Link:
         self._worker = worker
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Digest → bytes that came with a message.
+        self._contents: dict[str, bytes] = {}
         self.name = str(worker.name)
 
     async def join(self) -> None:
@@ -357,26 +384,32 @@ class _Link:
         Raises:
             Exception: It is refused, or the scheduler does not coordinate.
         """
+        await self._join()
+        self._begin(self._listen())
+
+    async def _join(self) -> None:
         about = MemberInfo.of_this_process(self.name)
         await self._worker.scheduler.luminal_fleet_join(
             worker=self._worker.address, name=self.name, about=attrs.asdict(about)
         )
-        self._begin(self._listen())
 
     async def _listen(self) -> None:
         """Take the messages of the coordinator, until the worker ends."""
         while not self.is_over:
             try:
-                messages = await self._worker.scheduler.luminal_fleet_next(
+                answer = await self._worker.scheduler.luminal_fleet_next(
                     worker=self._worker.address, name=self.name
                 )
-            except OSError:  # the worker ends with its scheduler
+                self._contents = answer["contents"] or self._contents
+                for message in answer["messages"]:
+                    received: Any = decode(message)
+                    self.driver.received(received)
+            except Exception as error:  # noqa: BLE001 - the scheduler has gone, mostly
+                _log.warning("member %r does not hear its fleet: %r", self.name, error)
                 self.driver.lost()
                 await asyncio.sleep(_PAUSE)
-                continue
-            for message in messages:
-                received: Any = decode(message)
-                self.driver.received(received)
+                with suppress(Exception):  # it may not know the worker any more
+                    await self._join()
 
     def end(self) -> None:
         """Listen no more."""
@@ -409,6 +442,9 @@ class _Link:
         Raises:
             PhotonStateError: The coordinator does not have them.
         """
+        sent = self._contents.pop(digest, None)
+        if sent is not None:
+            return sent
         asking = asyncio.run_coroutine_threadsafe(self._ask_for(digest), self._loop)
         data: bytes | None = await asyncio.wrap_future(asking)
         if data is None:
