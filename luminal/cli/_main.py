@@ -51,6 +51,7 @@ COMMANDS = {
     "kill": "Add a version to a kill list, and sign the list.",
     "factor": "Register what approves operations on running hosts.",
     "audit": "Show what was asked of hosts from outside and accepted.",
+    "fleet": "Show and change what all processes of a fleet run.",
     "doctor": "Find problems of this installation, and print how to fix them.",
     "demo": "Show what Luminal does, with photons of its own.",
 }
@@ -69,6 +70,7 @@ _MODULES = {
     "scan": "_scan",
     "factor": "_factor",
     "audit": "_factor",
+    "fleet": "_fleet",
     "doctor": "_doctor",
     "demo": "_demo",
 }

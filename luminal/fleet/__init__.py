@@ -1,4 +1,10 @@
-"""One swap over all processes that serve together, decided once."""
+"""One swap over all processes that serve together, decided once.
+
+`luminal.fleet.local` is for the workers of one server, `luminal.fleet.dask` and
+`luminal.fleet.ray` for those of a cluster. What runs in the processes calls hooks by
+`hook`. A further way to carry a fleet is made from `CoordinatorDriver` and
+`MemberDriver`, which know no transport.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +16,23 @@ if TYPE_CHECKING:
     from luminal.fleet._codec import decode as decode
     from luminal.fleet._codec import encode as encode
     from luminal.fleet._contents import Contents as Contents
-    from luminal.fleet._coordinator import CoordinatorDriver as CoordinatorDriver
+    from luminal.fleet._coordinator import CoordinatorDriver
     from luminal.fleet._journal import Journal as Journal
     from luminal.fleet._journal import JournalBusyError as JournalBusyError
     from luminal.fleet._journal import read_journal as read_journal
-    from luminal.fleet._member import MemberDriver as MemberDriver
-    from luminal.fleet._member import ahook as ahook
-    from luminal.fleet._member import hook as hook
-    from luminal.fleet._report import FleetStatus as FleetStatus
-    from luminal.fleet._report import MemberInfo as MemberInfo
-    from luminal.fleet._report import MemberStatus as MemberStatus
-    from luminal.fleet._report import SwapReport as SwapReport
+    from luminal.fleet._member import MemberDriver, ahook, hook
+    from luminal.fleet._report import FleetStatus, MemberInfo, MemberStatus, SwapReport
+
+__all__ = [
+    "CoordinatorDriver",
+    "FleetStatus",
+    "MemberDriver",
+    "MemberInfo",
+    "MemberStatus",
+    "SwapReport",
+    "ahook",
+    "hook",
+]
 
 __getattr__: Getter
 __dir__: Lister

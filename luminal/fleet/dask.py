@@ -37,12 +37,12 @@ from luminal.model import Probation
 try:
     import click
     from distributed import Scheduler, SchedulerPlugin, Worker, WorkerPlugin
-except ImportError as missing:
+except ImportError as _error:
     raise MissingExtraError(
         "this needs the libraries of the extra 'dask'",
-        why=str(missing),
+        why=str(_error),
         hint="install it: pip install 'luminal-photons[dask]'",
-    ) from missing
+    ) from _error
 
 if TYPE_CHECKING:
     import os

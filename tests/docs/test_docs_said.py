@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from luminal.fleet import FleetStatus, MemberInfo, MemberStatus
 from luminal.model import Candidate, Event, Frame, Problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ def keys_of(value: object) -> set[str]:
 def test_every_key_of_json_is_explained() -> None:
     """Each key in the golden files is on the page, or a field of a value."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    values = (Candidate, Event, Frame, Problem)
+    values = (Candidate, Event, Frame, Problem, FleetStatus, MemberInfo, MemberStatus)
     fields = {field.name for each in values for field in attrs.fields(each)}
     keys: set[str] = set()
     for file in (ROOT / "tests" / "cli" / "golden").glob("*json.txt"):
