@@ -562,7 +562,7 @@ def _check_swappable(first: Handler, origin: DistributionOrigin, unit: str) -> N
         raise _not_swappable(
             first,
             f"its package {unit!r} is called {origin.root[0]!r} now",
-            "restart the host",
+            "unload the photons of the distribution, and load them again",
         )
 
 

@@ -122,6 +122,26 @@ async def test_what_was_rejected_and_is_put_back_has_recovered(make_host, shelf,
         await host.until(lambda: host.answers() == [("blue", "3.0")])
 
 
+async def test_a_distribution_whose_package_has_another_name(make_host, shelf):
+    """It runs on; the error says what to do, and that works."""
+    async with make_host() as host:
+        text = photon_text("blue", "1.0")
+        entry = "blue = alpha:Blue"
+        put(shelf.path, "blue", "1.0", files={"alpha.py": text}, entries=entry)
+        await load(host)
+        await host.watch_distributions()
+        (shelf.path / "alpha.py").unlink()
+        text, entry = photon_text("blue", "2.0"), "blue = beta:Blue"
+        put(shelf.path, "blue", "2.0", files={"beta.py": text}, entries=entry)
+        (event,) = await host.until(lambda: host.happened(EventKind.REJECTED))
+        assert "'alpha' is called 'beta' now" in event.problem.why
+        assert "unload the photons" in event.problem.hint
+        assert host.answers() == [("blue", "1.0")]
+        await host.unload_photon("blue")
+        await load(host)
+        assert host.answers() == [("blue", "2.0")]
+
+
 @pytest.mark.parametrize(
     ("spans", "end"),
     [
