@@ -292,6 +292,8 @@ async def test_a_scheduler_that_is_killed_comes_back_with_its_journal(
 async def test_a_scheduler_without_its_journal_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         async with distributed.Scheduler(
-            port=0, dashboard=False, preload=["luminal.fleet.dask"]
+            port=0,
+            dashboard_address="127.0.0.1:0",
+            preload=["luminal.fleet.dask"],
         ):
             pass
