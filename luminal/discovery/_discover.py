@@ -249,6 +249,7 @@ def discover(
         answer = kept.answer()
         if answer is not None:
             answer.seconds = time.perf_counter() - began
+            answer.api_version = api_version
             return answer
     # Syntax trees and imports make many objects without cycles, and the collector would
     # visit all that the process has again and again.
@@ -267,6 +268,7 @@ def discover(
             gc.enable()
     made = Discovered(found, files.warnings)
     made.seconds = time.perf_counter() - began
+    made.api_version = api_version
     return made
 
 
@@ -328,6 +330,7 @@ def discover_file(
     )
     made = Discovered(found, files.warnings)
     made.seconds = time.perf_counter() - began
+    made.api_version = api_version
     return made
 
 

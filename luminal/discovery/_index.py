@@ -39,9 +39,10 @@ class Discovered(Sequence["Candidate"]):
 
     Attributes:
         seconds: How long the discovery took; 0 if that is unknown.
+        api_version: The host's version of its API that they were checked for.
     """
 
-    __slots__ = ("_rows", "_warnings", "seconds")
+    __slots__ = ("_rows", "_warnings", "api_version", "seconds")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Discovered(Sequence["Candidate"]):
         self._rows: list[Candidate | bytes] = list(rows)
         self._warnings = tuple(warnings)
         self.seconds: float = 0.0
+        self.api_version: str | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,7 +64,9 @@ class Discovered(Sequence["Candidate"]):
     def __getitem__(self, index: slice) -> Discovered: ...
     def __getitem__(self, index: int | slice) -> Candidate | Discovered:
         if isinstance(index, slice):
-            return Discovered(self._rows[index])
+            part = Discovered(self._rows[index])
+            part.api_version = self.api_version
+            return part
         row = self._rows[index]
         if isinstance(row, bytes):
             row = self._rows[index] = deserialize(row)

@@ -836,6 +836,8 @@ class Registry:
         self._count: int = 0
         # Photon that is not to be loaded → its file, and what discovery knew of it.
         self.disabled: dict[str, tuple[str, Candidate | None]] = {}
+        # The host's version of its API, as it has told it to discovery last.
+        self.api_version: str | None = None
 
     def __len__(self) -> int:
         return len(self._by_name)

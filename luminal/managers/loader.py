@@ -606,6 +606,7 @@ class Loader:
             lambda: discover_file(
                 photon_path,
                 photon_base=photon_base,
+                api_version=self._registry.api_version,
                 roots=self.roots,
             )
         )
@@ -640,6 +641,7 @@ class Loader:
                 group=None,
                 recursive=recursive,
                 photon_base=photon_base,
+                api_version=self._registry.api_version,
                 roots=self.roots,
             )
         )
@@ -792,7 +794,12 @@ class Loader:
                     find = functools.partial(discover, group=candidate.group)
                     now = [c for c in await self._find(find) if c.location == path]
                 else:
-                    find = functools.partial(discover_file, path, roots=self.roots)
+                    find = functools.partial(
+                        discover_file,
+                        path,
+                        api_version=self._registry.api_version,
+                        roots=self.roots,
+                    )
                     now = list(await self._find(find))
             except PhotonNotFoundError:
                 now = []
@@ -1282,6 +1289,8 @@ class Loader:
         self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
     ) -> BatchResult:
         if isinstance(candidates, Discovered):
+            if candidates.api_version is not None:
+                self._registry.api_version = candidates.api_version
             if candidates.seconds:
                 phases = {"discover": candidates.seconds}
                 self.events.count_phases("load", phases)

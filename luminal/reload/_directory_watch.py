@@ -991,6 +991,7 @@ class DirectoryWatch:
                 *reached,
                 group=None,
                 recursive=self.recursive,
+                api_version=self.batch_loader.registry.api_version,
                 roots=self.batch_loader.world.roots.declared,
             )
         for problem in found.warnings:

@@ -378,7 +378,8 @@ class DistributionWatch:
         upgrades: dict[str, Upgrade] = {}
         self._stopwatch = Stopwatch()
         with self._stopwatch.running():
-            installed = find_upgrades(loaded, self.reloader.registry.disabled)
+            registry = self.reloader.registry
+            installed = find_upgrades(loaded, registry.disabled, registry.api_version)
         for name, found in installed.items():
             if isinstance(found, LuminalError):
                 self._wait_or_reject(name, loaded[name], found)

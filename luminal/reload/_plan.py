@@ -386,13 +386,16 @@ def distribution_of(handler: Handler) -> str:
 
 
 def find_upgrades(
-    loaded: Mapping[str, Sequence[Handler]], disabled: Collection[str] = ()
+    loaded: Mapping[str, Sequence[Handler]],
+    disabled: Collection[str] = (),
+    api_version: str | None = None,
 ) -> dict[str, Upgrade | LuminalError]:
     """Return the installed versions of distributions, by one discovery a group.
 
     Args:
         loaded: Name of a distribution → Handlers of all its photons.
         disabled: Names of photons that are left out, though they are installed.
+        api_version: The host's version of its API; None to ask no photon for it.
 
     Returns:
         Name → its installed version, or why there is none that can be swapped in:
@@ -403,7 +406,7 @@ def find_upgrades(
     installed: dict[str, list[Candidate]] = {}
     for group in sorted(groups):
         with phase("discover"):
-            present = discover(group=group, block=disabled)
+            present = discover(group=group, block=disabled, api_version=api_version)
         for candidate in present:
             if candidate.name in disabled:
                 continue

@@ -648,7 +648,9 @@ class Reloader:
             for name in sorted({*map(distribution_of, known)} - {""})
         }
         with change.stopwatch.running():
-            upgrades = find_upgrades(by_distribution, self.registry.disabled)
+            upgrades = find_upgrades(
+                by_distribution, self.registry.disabled, self.registry.api_version
+            )
         for upgrade in upgrades.values():
             if isinstance(upgrade, LuminalError):
                 raise upgrade
