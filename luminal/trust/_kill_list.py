@@ -296,7 +296,7 @@ def current_kill_list(lock: LockFile) -> KillList:
     Raises:
         PhotonVerificationError: The last good list is damaged.
     """
-    file = kill_list_files(lock)[0]
+    file = os.path.join(os.path.dirname(lock.path), _NAME)
     if lock.keys and os.path.lexists(file):
         try:
             found = update_kill_list(file, lock.keys.values(), max(lock.threshold, 1))

@@ -212,7 +212,7 @@ class _Reader:
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         try:
-            self.text = data.decode()
+            self.text = data.decode("utf-8-sig")  # some editors put a mark there
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise _refusal(path, line, "it is not UTF-8") from None
@@ -242,12 +242,16 @@ class _Reader:
             raise _refusal(self.path, at, why, "use the Luminal that has written it")
         mode = self._of(table, "mode", str, "")
         if mode not in list(Mode):
-            nearest = did_you_mean(mode, list(Mode), "; ")
+            nearest = did_you_mean(mode, [*map(str, Mode)], "; ")
             why = f"there is no mode {mode!r}: off, pin, frozen, signed{nearest}"
             raise _refusal(self.path, self._line("mode"), why)
         threshold = self._of(table, "threshold", int, "") if "threshold" in table else 0
         keys = self._of(table, "keys", dict, "") if "keys" in table else {}
         self._check_keys(keys)
+        if threshold < 0 or threshold > len(keys):
+            why = f"'threshold' is {threshold}, and there are {len(keys)} keys"
+            hint = "set it to how many of them must have signed"
+            raise _refusal(self.path, self._line("threshold"), why, hint)
         units = self._of(table, "units", dict, "") if "units" in table else {}
         entries = {
             name: self._entry(name, self._of(units, name, dict, "units"))

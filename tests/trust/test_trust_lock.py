@@ -77,7 +77,9 @@ GOOD = f'version = 1\nmode = "pin"\n\n[units."geo"]\nsource = "bundle"\ntree = "
     [
         (GOOD + "<<<<<<< ours\n", 7, "conflict"),
         (GOOD.replace("version = 1", "version = 2"), 1, "version 1"),
-        (GOOD.replace('"pin"', '"pinn"'), 2, "'pin'"),
+        (GOOD.replace('"pin"', '"pinn"'), 2, "did you mean 'pin'"),
+        (GOOD.replace("\n", "\nthreshold = -1\n", 1), 2, "there are 0 keys"),
+        (GOOD.replace("\n", "\nthreshold = 1\n", 1), 2, "there are 0 keys"),
         (GOOD.replace('"pin"', "3"), 2, "must be a string"),
         (GOOD.replace("tree", "tre"), 6, "'tree'"),
         (GOOD.replace(D1, "zz"), 6, "SHA-512"),
@@ -106,6 +108,14 @@ def test_a_lock_that_is_no_lock_is_refused_with_its_line_and_stays(
         update(lambda file: file.with_entry(LockEntry("new", "bundle", "", D1)))
     assert path.read_text() == text
     assert os.listdir(tmp_path) == ["luminal.lock"]
+
+
+def test_a_mark_and_line_ends_of_an_editor_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "luminal.lock"
+    path.write_text(GOOD)
+    good = LockFile.read(str(path))
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert LockFile.read(str(path)).units == good.units
 
 
 def test_modes_and_first_use(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
