@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from benchmarks.measure import banner
 from benchmarks.reloading import trivial
 from benchmarks.reloading_peers import folder
 from luminal import Loader
+from luminal.model import Event, EventKind
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,6 +41,9 @@ class Calls:
         self.python: Counter[tuple[str, int, str]] = Counter()
         self.native: Counter[str] = Counter()
         self.callers: Counter[tuple[str, str]] = Counter()
+        # Calls before the reload that is counted, and of each up to its commit.
+        self.before = 0
+        self.to_commits: list[int] = []
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
@@ -54,6 +59,16 @@ class Calls:
         elif event == "c_call":
             self.native[getattr(arg, "__qualname__", repr(arg))] += 1
 
+    def note_swap(self, event: Event) -> None:
+        """Note how many calls there were up to a commit."""
+        if event.kind is EventKind.SWAPPED and self.is_counting:
+            self.to_commits.append(sum(self.python.values()) - self.before)
+
+    def begin(self) -> None:
+        """Count what a reload calls."""
+        self.before = sum(self.python.values())
+        self.is_counting = True
+
     def end(self) -> None:
         """Count no more."""
         self.is_counting = False
@@ -63,7 +78,10 @@ class Calls:
     def print(self, title: str, reloads: int, count: int, who: str) -> None:
         """Print the functions that are called most often, for each reload."""
         total, native = sum(self.python.values()), sum(self.native.values())
-        banner(f"{title}: {total / reloads:.0f} calls, {native / reloads:.0f} of C")
+        banner(
+            f"{title}: {total / reloads:.0f} calls, {native / reloads:.0f} of C; "
+            f"{statistics.mean(self.to_commits):.0f} up to the commit"
+        )
         for (path, line, name), calls in self.python.most_common(count):
             where = path.removeprefix(ROOT).lstrip("/")
             print(f"{calls / reloads:7.1f}  {name:<48} {where}:{line}")
@@ -82,11 +100,13 @@ async def awaited(calls: Calls, reloads: int) -> None:
         file = root / "photon.py"
         file.write_text(trivial(0))
         async with Loader() as loader:
+            loader.events.subscribe(calls.note_swap)
             handlers = await loader.load_photon(file)
             await handlers.start()
             for number in range(1, reloads + WARM + 1):
                 file.write_text(trivial(number))
-                calls.is_counting = number > WARM
+                if number > WARM:
+                    calls.begin()
                 await loader.reload_photon(handlers[0])
                 calls.is_counting = False
                 await asyncio.sleep(QUIET)
@@ -98,11 +118,13 @@ def by_blocking(calls: Calls, reloads: int) -> None:
         file = root / "photon.py"
         file.write_text(trivial(0))
         with luminal.blocking.Loader() as loader:
+            loader.events.subscribe(calls.note_swap)
             handlers = loader.load_photon(file)
             handlers.start()
             for number in range(1, reloads + WARM + 1):
                 file.write_text(trivial(number))
-                calls.is_counting = number > WARM
+                if number > WARM:
+                    calls.begin()
                 loader.reload_photon(handlers[0])
                 calls.is_counting = False
                 time.sleep(QUIET)
@@ -117,7 +139,8 @@ async def by_watch(calls: Calls, reloads: int) -> None:
     number = 0
 
     def counted(watch: DirectoryWatch, batch: Any) -> None:
-        calls.is_counting = number > WARM
+        if number > WARM:
+            calls.begin()
         plain(watch, batch)
         calls.is_counting = False
         has_ended.set()
@@ -128,6 +151,7 @@ async def by_watch(calls: Calls, reloads: int) -> None:
             file = root / "photon.py"
             file.write_text(trivial(0))
             async with Loader() as loader:
+                loader.events.subscribe(calls.note_swap)
                 await loader.watch_photons(root)
                 await asyncio.sleep(QUIET)  # until it has started
                 for number in range(1, reloads + WARM + 1):

@@ -933,8 +933,8 @@ class Registry:
             found = self.of_file(path) or self.of_file(os.path.realpath(path))
             label = os.fspath(photon)
         else:
-            is_ours = self.get(photon.name) is photon
-            found = self.of_file(photon.filepath) if is_ours else []
+            entry = self._entries.get(photon)
+            found = list(self._by_file.get(entry[1], ())) if entry is not None else []
             label = photon.name
         if not found:
             raise PhotonNotFoundError(

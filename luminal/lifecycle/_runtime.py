@@ -112,7 +112,7 @@ _IDLE = 5.0
 _MOST_COUNTED = 10_000
 """Pairs of a kind of event and a photon that are counted each by itself."""
 
-_MOST_UNCOUNTED = 1000
+_MOST_UNCOUNTED = 100
 """Steps whose phases are added up at once, though nobody asks."""
 
 _FAILURES = frozenset({EventKind.REJECTED, EventKind.FAILED})
