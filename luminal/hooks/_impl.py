@@ -297,6 +297,7 @@ class HistoricCall(tuple[Any, Any]):  # noqa: SLOT001 - a tuple can have none
 
 _FUNCTIONS: Final = frozenset({types.FunctionType, types.MethodType})
 _MARKABLE: Final = _FUNCTIONS | {staticmethod, classmethod}
+_LOOKED_AT: Final = _MARKABLE | {types.MemberDescriptorType}
 
 
 def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -345,10 +346,11 @@ def _functions(plugin: object) -> Iterator[tuple[str, Any, bool]]:
 
 
 def _class_values(owner: type) -> dict[str, Any]:
+    """Return what may carry a mark of what *owner* defines, and its slots."""
     found: dict[str, Any] = {}
     for part in reversed(mro_of(owner)[:-1]):
         found.update(namespace_of(part))
-    return found
+    return {n: value for n, value in found.items() if type(value) in _LOOKED_AT}
 
 
 def _instance_values(plugin: object, of_class: Mapping[str, Any]) -> dict[str, Any]:
