@@ -207,7 +207,7 @@ class Processes(Adapter):
         log = (self.directory / f"{who}.log").open("ab")
         with log:
             self.processes[who] = subprocess.Popen(
-                [sys.executable, "-m", "tests.fleet.processes", *command],
+                [sys.executable, *command],
                 env={**os.environ, "FLEET_MEMBER": who, **environ},
                 stdout=log,
                 stderr=log,
@@ -218,24 +218,30 @@ class Processes(Adapter):
             if process.poll() is not None:
                 text = (self.directory / f"{who}.log").read_text()
                 raise RuntimeError(f"{who} has ended: {text[-2000:]}")
-            try:
-                return call(self.socket(who), "ping")
-            except OSError:
-                return False
+            return self.is_there(who)
 
-        wait_until(answers)
+        wait_until(answers, 3 * DEADLINE)  # a busy machine starts slowly
+
+    def is_there(self, who: str) -> bool:
+        """Whether a process answers."""
+        try:
+            return bool(call(self.socket(who), "ping"))
+        except OSError:
+            return False
 
     def socket(self, who: str) -> Path:
         return self.directory / f"{who}.sock"
 
     def start_coordinator(self) -> None:
-        self._start("coordinator", "coordinator", str(self.directory))
+        own = ("-m", "tests.fleet.processes")
+        self._start("coordinator", *own, "coordinator", str(self.directory))
 
     def end_coordinator(self) -> None:
         self.kill("coordinator")
 
     def add(self, member: str, **environ: str) -> None:
-        self._start(member, "member", str(self.directory), member, **environ)
+        command = ("-m", "tests.fleet.processes", "member", str(self.directory))
+        self._start(member, *command, member, **environ)
 
     def kill(self, member: str) -> None:
         self.processes[member].send_signal(signal.SIGKILL)
