@@ -73,6 +73,9 @@ _GONE_FOR = 1.0
 """Seconds after which a distribution without files counts as uninstalled, and one whose
 requirements are not met as rejected: pip may be about to install these."""
 
+_HELD_FOR = 5.0
+"""Seconds for which what is complete waits for what is not: uv works on several."""
+
 _PHASE = "upgrade"
 """Phase of the problem of a photon whose distribution could not be swapped in."""
 
@@ -387,12 +390,23 @@ class DistributionWatch:
             upgrades[name] = found
             self._incomplete.pop(name, None)
             self._missing.discard(name)
-        if upgrades:
+        if upgrades and not self._is_one_awaited():
             try:
                 self._runner.run(functools.partial(self._act, upgrades))
             except BaseException:
                 if not self._runner.is_halted:
                     raise
+
+    def _is_one_awaited(self) -> bool:
+        """Whether an installer seems to work on a distribution just now.
+
+        It may have brought those that are complete, to be swapped in together.
+        """
+        told = self._missing | self._rejected.keys()
+        return any(
+            name not in told and self._looked - since < _HELD_FOR
+            for name, since in self._incomplete.items()
+        )
 
     def _wait_or_reject(
         self, name: str, handlers: list[Handler], error: LuminalError

@@ -66,8 +66,11 @@ async def test_what_is_loaded_after_the_watch_began_is_watched(make_host, shelf)
         )
 
 
-async def test_one_that_is_not_complete_holds_up_no_other(make_host, shelf):
+async def test_one_that_is_not_complete_holds_up_no_other_for_long(
+    make_host, shelf, monkeypatch
+):
     """And is swapped in when it is complete."""
+    monkeypatch.setattr(_distribution_watch, "_HELD_FOR", 0.3)
     async with make_host() as host:
         module = shelf.put("blue", "1.0")
         shelf.put("green", "1.0")
@@ -140,6 +143,35 @@ async def test_a_distribution_whose_package_has_another_name(make_host, shelf):
         await host.unload_photon("blue")
         await load(host)
         assert host.answers() == [("blue", "2.0")]
+
+
+async def test_an_incomplete_distribution_is_waited_for_by_the_others(
+    make_host, shelf, monkeypatch
+):
+    """The installer that works on it has brought them too: one swap for all."""
+    monkeypatch.setattr(_distribution_watch, "_HELD_FOR", DEADLINE)
+    async with make_host() as host:
+        for name in ("blue", "green"):
+            shelf.put(name, "1.0")
+        await load(host)
+        seen = []
+
+        def look(event):
+            if event.kind is EventKind.SWAPPED:
+                seen.append({version for _, version in host.answers()})
+
+        host.events.subscribe(look)
+        await host.watch_distributions()
+        (shelf.path / "green-1.0.dist-info" / "RECORD").unlink()
+        shelf.put("blue", "2.0")
+        watch = host._distribution_watch
+        await host.until(lambda: "green" in watch._incomplete)
+        looked = watch._looked
+        await host.until(lambda: watch._looked > looked)
+        assert not host.happened(EventKind.SWAPPED)
+        shelf.put("green", "2.0")
+        await host.until(lambda: len(host.happened(EventKind.SWAPPED)) == 2)
+        assert seen == [{"2.0"}, {"2.0"}]
 
 
 @pytest.mark.parametrize(
