@@ -662,3 +662,26 @@ async def test_a_directory_without_photons_goes_and_only_the_log_says_so(
         await host.until(lambda: "is back" in caplog.text)
         assert problem(host, "mine") is None
         assert not host.happened(EventKind.ORPHANED)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs")
+@pytest.mark.parametrize("what", ["a FIFO", "a character device"])
+async def test_what_is_no_file_in_place_of_a_photons_file(make_host, photons, what):
+    """It is not opened: the photon runs on, and is told of; a file mends it."""
+    file = photons.path / "p.py"
+    file.write_text(text("p", 1))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        await shows(host, ("p", 1))
+        spare = photons.path / "spare"
+        if what == "a FIFO":
+            os.mkfifo(spare)
+        else:
+            spare.symlink_to("/dev/zero")
+        os.replace(spare, file)
+        (event,) = await host.until(lambda: host.happened(EventKind.REJECTED))
+        assert what in event.problem.why
+        assert answers(host) == [("p", 1)]
+        file.unlink()
+        file.write_text(text("p", 2))
+        await shows(host, ("p", 2))

@@ -558,7 +558,9 @@ class Tracker:
             elif stat.S_ISDIR(status.st_mode):
                 return self._relist(path)
             elif not stat.S_ISREG(status.st_mode):
-                return None
+                if not was_there:
+                    return None
+                phase = Phase.DONE  # in place of a file: whoever reads it says so
             elif event is FileEvent.CREATED and not _is_linked(path, status):
                 phase = Phase.WRITING
             else:
