@@ -87,8 +87,8 @@ def _may_wait() -> bool:
 class Hooks:
     """Calls hooks by their names, as ``loader.hook`` does; counted.
 
-    A call on the thread of an event loop is counted and not held: to block the loop
-    would keep from ending what it waits for. `AsyncHooks` waits there.
+    A call on the thread of an event loop is not held: to block the loop would keep from
+    ending what it waits for. `AsyncHooks` waits there.
 
     Args:
         relay: What calls them.

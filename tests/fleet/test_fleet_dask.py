@@ -88,9 +88,9 @@ async def answers(client: Any, count: int = 12) -> set[int]:
 
 
 @asynccontextmanager
-async def cluster_of(directory: Path, count: int) -> AsyncIterator[tuple[Any, Any]]:
-    """Yield a cluster of processes on this machine, and its client."""
-    journal = str(directory / "journal")
+async def started(
+    journal: str, directory: Path, count: int
+) -> AsyncIterator[tuple[Any, Any]]:
     async with (
         distributed.LocalCluster(
             n_workers=count,
@@ -104,10 +104,23 @@ async def cluster_of(directory: Path, count: int) -> AsyncIterator[tuple[Any, An
                     ["--journal", journal, "--loader", f"{THIS}:make_loader"]
                 ],
             },
-        ) as cluster,
-        distributed.Client(cluster, asynchronous=True) as client,
+        ) as made,
+        distributed.Client(made, asynchronous=True) as client,
     ):
-        yield cluster, client
+        yield made, client
+
+
+@asynccontextmanager
+async def cluster_of(directory: Path, count: int) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield a cluster of processes on this machine, and its client."""
+    import dask
+
+    journal = str(directory / "journal")
+    # On a busy machine Dask would give up a worker that is being started again.
+    patience = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+    with dask.config.set(patience):
+        async with started(journal, directory, count) as found:
+            yield found
 
 
 async def test_workers_run_what_is_decided(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from luminal.errors import PhotonStateError
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Decided, Decision, MemberState, Prepare
 from luminal.model import Deadlines
+from luminal.reload import Prepared
 from tests.waiting import DEADLINE, async_wait_until, brief
 
 TEXT = """
@@ -193,7 +194,7 @@ NO = {
     "import": "import not_there_at_all",
     "start raises": "def start(self): raise ValueError('no')",
     "start hangs": "async def start(self): await asyncio.sleep(1000)",
-    "start blocks": "def start(self): time.sleep(3)",
+    "start blocks": "def start(self): time.sleep(1)",
 }
 
 
@@ -365,6 +366,58 @@ async def test_a_call_that_outlives_the_limit_keeps_nobody(tmp_path: Path) -> No
         assert fleet.answers() == [2]
         slow["go on"].set()
         assert await under_way == [1]
+
+
+async def test_a_call_within_a_call_is_not_held(tmp_path: Path) -> None:
+    async with member(tmp_path) as fleet:
+        body = """
+    @hookimpl
+    def nested(self, go):
+        return go()"""
+        fleet.decide(1, fleet.add(1, body))
+        await fleet.runs(1)
+        slow = event()
+
+        def go() -> Any:
+            slow["begun"].set()
+            slow["go on"].wait(DEADLINE)
+            return fleet.driver.hook.who()
+
+        outer = asyncio.create_task(asyncio.to_thread(fleet.driver.hook.nested, go=go))
+        await async_wait_until(slow["begun"].is_set)
+        drained = fleet.driver._calls.hold()
+        assert not drained.done()
+        slow["go on"].set()
+        assert await outer == [[1]]
+        await asyncio.wrap_future(drained)
+
+
+async def test_a_commit_that_fails_after_a_yes_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, failures = Prepared.commit, []
+
+    async def fail_once(self: Prepared) -> None:
+        if not failures:
+            failures.append(self)
+            await self.undo()
+            raise ValueError("not now")
+        await commit(self)
+
+    async with member(tmp_path) as fleet:
+        fleet.decide(1, fleet.add(1))
+        await fleet.runs(1)
+        two = fleet.add(2)
+        fleet.prepare(2, two)
+        assert await fleet.voted(2) == ""
+        monkeypatch.setattr(Prepared, "commit", fail_once)
+        fleet.decide(2, two)
+        await async_wait_until(lambda: fleet.driver.problems)
+        assert fleet.answers() == [1]
+        assert not fleet.driver.is_current
+        fleet.driver.received(fleet.decided())  # as a coordinator does
+        await fleet.runs(2)
+        assert fleet.answers() == [2]
 
 
 async def test_held_calls_go_on_where_the_coordinator_is_lost(tmp_path: Path) -> None:
