@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -500,6 +501,16 @@ def _reason(error: BaseException) -> str:
 # --- The member of this process ------------------------------------------------------
 
 _current: MemberDriver | None = None
+
+
+def _forget() -> None:
+    """Let a process that was forked be no member: nobody tells it what is decided."""
+    global _current
+    _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _member() -> MemberDriver:

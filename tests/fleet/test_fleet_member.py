@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha512
@@ -485,3 +487,23 @@ async def test_a_closed_member_leaves_nothing_that_waits(
             luminal.fleet.hook()
         with pytest.raises(PhotonStateError):
             await fleet.driver.wait_current()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+async def test_a_process_that_was_forked_is_no_member(tmp_path: Path) -> None:
+    async with member(tmp_path) as fleet:
+        fleet.decide(1, fleet.add(1))
+        await fleet.runs(1)
+        assert luminal.fleet.hook().who() == [1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it has threads
+            pid = os.fork()
+        if pid == 0:
+            try:
+                luminal.fleet.hook()
+            except PhotonStateError:
+                os._exit(7)
+            finally:
+                os._exit(1)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
