@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import time
+import weakref
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -135,6 +137,20 @@ def _unusable(path: str, error: OSError) -> FleetError:
     )
 
 
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """Leave the locks to the parent: a child would keep them when that has ended."""
+    for journal in list(_open):
+        journal._lock_of_writes = threading.Lock()  # noqa: SLF001 - of this module
+        journal.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
 class Journal:
     """The open journal of a fleet, for the one process that decides.
 
@@ -149,12 +165,14 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: str = os.path.abspath(path)
         self._descriptor = -1
+        self._lock_of_writes: threading.Lock = threading.Lock()
         directory = os.path.dirname(self.path)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
             self._descriptor = os.open(self.path, flags, 0o600)
             self._lock()
+            _open.add(self)
             self._entries, self._size = self._read()
             make_durable(directory)
         except OSError as error:
@@ -235,26 +253,27 @@ class Journal:
             self._write(Entry(None, time.time(), about), is_durable=False)
 
     def _write(self, entry: Entry, *, is_durable: bool) -> None:
-        if self._descriptor < 0:
-            raise FleetError("the journal of the fleet is closed", file=self.path)
-        line = _line(entry)
-        try:
-            written = 0
-            while written < len(line):
-                at = self._size + written
-                written += os.pwrite(self._descriptor, line[written:], at)
-        except OSError:
-            self._cut()
-            raise
-        if is_durable:
+        with self._lock_of_writes:
+            if self._descriptor < 0:
+                raise FleetError("the journal of the fleet is closed", file=self.path)
+            line = _line(entry)
             try:
-                os.fsync(self._descriptor)
-            except OSError as error:
-                # The kernel may have dropped it, and says so only once.
-                self.close()
-                raise _unusable(self.path, error) from error
-        self._size += len(line)
-        self._entries.append(entry)
+                written = 0
+                while written < len(line):
+                    at = self._size + written
+                    written += os.pwrite(self._descriptor, line[written:], at)
+            except OSError:
+                self._cut()
+                raise
+            if is_durable:
+                try:
+                    os.fsync(self._descriptor)
+                except OSError as error:
+                    # The kernel may have dropped it, and says so only once.
+                    self._close()
+                    raise _unusable(self.path, error) from error
+            self._size += len(line)
+            self._entries.append(entry)
 
     def _cut(self) -> None:
         """Take away the part of a line that was written."""
@@ -262,11 +281,15 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
         except OSError as error:
-            self.close()
+            self._close()
             raise _unusable(self.path, error) from error
 
     def close(self) -> None:
         """Give the journal back. Again does nothing."""
+        with self._lock_of_writes:
+            self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
