@@ -66,6 +66,7 @@ class _UnderWay:
         done: Gets what came of it.
         by: Who has asked for it.
         mode: How it is made.
+        source: Where the bytes are from.
         number: Of the decision, once it has begun.
         votes: Member → why not, or empty.
         first: When the first member was seen to run it, of the monotonic clock.
@@ -76,6 +77,7 @@ class _UnderWay:
     done: asyncio.Future[Finished]
     by: str
     mode: str
+    source: str = ""
     number: int = 0
     votes: dict[str, str] = attrs.Factory(dict)
     first: float = 0.0
@@ -148,8 +150,8 @@ class CoordinatorDriver:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was ever decided."""
-        return self._rules.log.highest == 0
+        """Whether nothing is decided yet, so that members have nothing to run."""
+        return not self._rules.log.table
 
     async def close(self) -> None:
         """Decide nothing any more, and give the journal back.
@@ -257,7 +259,7 @@ class CoordinatorDriver:
         swap, about = self._swap, {}
         if type(row) is Begin and swap is not None:
             swap.number = row.number
-            about = {"by": swap.by, "mode": swap.mode}
+            about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
         is_written = True
         try:
             await asyncio.to_thread(self.journal.append, row, **about)
@@ -284,6 +286,7 @@ class CoordinatorDriver:
         first: int | Iterable[str] = 1,
         health: Probation = _HEALTH,
         by: str = "",
+        source: str = "",
     ) -> SwapReport:
         """Let members run a bundle. When this is cancelled, the swap goes on.
 
@@ -296,6 +299,7 @@ class CoordinatorDriver:
             first: Of ``canary``: who runs it first, or how many.
             health: Of ``canary``: for how long they are watched, and what returns them.
             by: Who asks, for the history.
+            source: Where the bytes are from, for the journal.
 
         Raises:
             FleetError: Nothing can be decided, or it is not known what was.
@@ -303,11 +307,11 @@ class CoordinatorDriver:
             LuminalError: The bytes are no bundle.
         """
         if mode == "canary":
-            return await self._canary(data, first, health, by)
+            return await self._canary(data, first, health, by, source)
         if mode not in ("immediate", "barrier"):
             raise ValueError(f"mode={mode!r} is none of immediate, barrier, canary")
         unit = await asyncio.to_thread(self._take, data)
-        return await self._decide(unit, digest_of(data), members, mode, by)
+        return await self._decide(unit, digest_of(data), members, mode, by, source)
 
     def _take(self, data: bytes) -> str:
         """Keep a bundle; return its name. In a thread."""
@@ -331,6 +335,7 @@ class CoordinatorDriver:
         members: Iterable[str] | None,
         mode: str,
         by: str,
+        source: str = "",
         *,
         recovers: bool = False,
     ) -> SwapReport:
@@ -342,7 +347,7 @@ class CoordinatorDriver:
             if self._is_closed:
                 raise FleetError("this coordinator decides nothing any more")
             loop = asyncio.get_running_loop()
-            swap = self._swap = _UnderWay(unit, loop.create_future(), by, mode)
+            swap = self._swap = _UnderWay(unit, loop.create_future(), by, mode, source)
             # One who does not wait any more leaves it to go on in its turn.
             work = loop.create_task(
                 self._finish(swap, digest, chosen, recovers=recovers)
@@ -504,7 +509,12 @@ class CoordinatorDriver:
     # --- Canaries --------------------------------------------------------------------
 
     async def _canary(
-        self, data: bytes, first: int | Iterable[str], health: Probation, by: str
+        self,
+        data: bytes,
+        first: int | Iterable[str],
+        health: Probation,
+        by: str,
+        source: str,
     ) -> SwapReport:
         """Let some members run a bundle first, and all once these were healthy."""
         if self._figures is None:
@@ -520,13 +530,13 @@ class CoordinatorDriver:
         digest = digest_of(data)
         base = [d for d in self._rules.log.table.get(unit, ()) if d.members is None]
         if not names or not base or set(names) == set(there):
-            return await self._decide(unit, digest, None, "canary", by)
-        report = await self._decide(unit, digest, names, "canary", by)
+            return await self._decide(unit, digest, None, "canary", by, source)
+        report = await self._decide(unit, digest, names, "canary", by, source)
         if not report.is_committed or not report.number:
             return report
         why = await self._watch(names, health)
         if not why:
-            return await self._decide(unit, digest, None, "canary", by)
+            return await self._decide(unit, digest, None, "canary", by, source)
         why = f"canaries are not healthy: {why}"
         _log.error("%s is returned: %s", unit, why)
         back = await self._decide(unit, base[-1].digest, None, "immediate", why)

@@ -8,10 +8,13 @@ them.
 
 What is said over the socket is one line of JSON each. The first line tells who speaks:
 
-- ``{"member": {...}}``: a worker; messages of the fleet follow in both directions, and
-  ``{"figures": ...}`` for canaries.
+- ``{"member": {...}, "life": ...}``: a worker; messages of the fleet follow in both
+  directions, and ``{"figures": ...}`` for canaries. ``{"refused": {...}}`` tells it
+  why it cannot be a member.
 - ``{"ask": "status" | "history" | "swap" | "roll-back" | "recover", ...}``: anybody of
-  the same user. The answer is ``{"answer": ...}`` or ``{"error": {...}}``.
+  the same user; ``swap`` has ``source`` and ``options``, ``roll-back`` has ``unit``,
+  ``recover`` has ``sources``, and each may say ``by``. The answer is
+  ``{"answer": ...}`` or ``{"error": {...}}``.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import socket
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -34,7 +39,7 @@ from luminal.fleet._contents import Contents, digest_of
 from luminal.fleet._coordinator import CoordinatorDriver
 from luminal.fleet._journal import Journal, JournalBusyError
 from luminal.fleet._member import MemberDriver
-from luminal.fleet._protocol import MemberState
+from luminal.fleet._protocol import Begin, Decided, MemberState
 from luminal.fleet._report import FleetStatus, MemberInfo, MemberStatus, SwapReport
 from luminal.model import Probation
 
@@ -59,8 +64,19 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _ANSWER_SECONDS: Final = 5.0
 """Seconds in which a member tells its figures."""
 
+_LEAVE_SECONDS: Final = 1.0
+"""Seconds in which it is seen that a worker has ended which another one replaces."""
+
+_BUFFER: Final = 1024 * 1024
+"""Bytes that wait for a process which does not read; what comes then is lost."""
+
 
 # --- Where things are ----------------------------------------------------------------
+
+
+def _check(name: str) -> None:
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
+        raise FleetError(f"{name!r} is no name of a fleet", why="it is no file's name")
 
 
 def fleet_directory(name: str) -> str:
@@ -74,8 +90,7 @@ def fleet_directory(name: str) -> str:
     """
     from luminal.store import state_directory
 
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
-        raise FleetError(f"{name!r} is no name of a fleet", why="it is no file's name")
+    _check(name)
     state = state_directory()
     if state is None:
         raise FleetError(
@@ -92,6 +107,7 @@ _PREFIX: Final = "fleet-"
 def _socket_path(name: str) -> str:
     from luminal.managers._client import socket_directory
 
+    _check(name)
     path = os.path.join(socket_directory(), f"{_PREFIX}{name}.sock")
     if len(os.fsencode(path)) < 100:  # the system allows 104 to 108 bytes
         return path
@@ -141,10 +157,12 @@ class _Peer:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    has_ended: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def send(self, data: bytes) -> None:
         """Send a line, without waiting; what its buffer has no room for is lost."""
-        if not self.writer.is_closing():
+        transport = self.writer.transport
+        if not transport.is_closing() and transport.get_write_buffer_size() < _BUFFER:
             self.writer.write(data + b"\n")
 
     def say(self, values: Mapping[str, Any]) -> None:
@@ -167,6 +185,11 @@ class _Peer:
                 return values
         return {}
 
+    @property
+    def descriptor(self) -> int:
+        """Of the socket; -1 where it is closed."""
+        return int(self.writer.get_extra_info("socket").fileno())
+
     def close(self) -> None:
         """End the connection."""
         self.writer.close()
@@ -177,6 +200,11 @@ def _plain_error(error: BaseException) -> dict[str, Any]:
         return {"what": f"{type(error).__name__}: {error}"}
     keys = ("what", "photon", "file", "line", "why", "hint")
     return {key: getattr(error, key) for key in keys if getattr(error, key) is not None}
+
+
+def _as_fleet_error(error: LuminalError) -> FleetError:
+    """Return *error* as whoever asks gets it."""
+    return error if isinstance(error, FleetError) else FleetError(**_plain_error(error))
 
 
 # --- The coordinator -----------------------------------------------------------------
@@ -193,11 +221,20 @@ class _Server:
     def __init__(self, fleet: LocalFleet, journal: Journal) -> None:
         self._fleet = fleet
         self._peers: dict[str, _Peer] = {}
+        # Member → a token of its process' life.
+        self._lives: dict[str, str] = {}
         self._asked: dict[str, asyncio.Future[Any]] = {}
         self._server: asyncio.Server | None = None
         self._watcher: Watcher | None = None
-        # Source → digest of what was proposed of it last.
-        self._proposed: dict[str, str] = {}
+        # Source → digest of what was proposed of it last, also by who decided before.
+        self._proposed: dict[str, str] = {
+            entry.about["source"]: entry.row.digest
+            for entry in journal.entries
+            if type(entry.row) is Begin and entry.about.get("source")
+        }
+        # Why there is nothing that members could run; None where there is.
+        self._refusal: FleetError | None = None
+        self._founding: asyncio.Task[None] | None = None
         self._proposing: asyncio.Lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.driver = CoordinatorDriver(
@@ -212,18 +249,13 @@ class _Server:
         )
 
     async def start(self) -> None:
-        """Decide what is on the disk, if nothing ever was; then listen.
+        """Begin to decide, and listen.
 
         Raises:
-            LuminalError: A source cannot be packed.
+            FleetError: The directory of the socket is open to others.
             OSError: The socket cannot be made.
         """
         self.driver.start()
-        if self.driver.is_new:
-            for source in self._fleet.sources:
-                data = await asyncio.to_thread(_bytes_of, source)
-                self._proposed[os.fspath(source)] = digest_of(data)
-                await self.driver.swap(data, by=f"{self._fleet.member_name}: first")
         path = self._fleet.socket
         await asyncio.to_thread(_make_private, os.path.dirname(path))
         # Whoever has the journal is the only one that listens here.
@@ -248,6 +280,12 @@ class _Server:
             task.cancel()
         await self.driver.close()
 
+    def descriptors(self) -> list[int]:
+        """Return those of all sockets."""
+        listening = self._server.sockets if self._server is not None else ()
+        talking = [peer.descriptor for peer in self._peers.values()]
+        return [*(each.fileno() for each in listening), *talking]
+
     # Members.
 
     def _send(self, member: str, message: Any) -> None:
@@ -266,7 +304,7 @@ class _Server:
         try:
             first = await peer.heard()
             if "member" in first:
-                await self._serve(peer, first["member"])
+                await self._serve(peer, first["member"], str(first.get("life")))
             elif "ask" in first:
                 peer.say(await self._answer(first))
                 await writer.drain()
@@ -275,17 +313,31 @@ class _Server:
         finally:
             peer.close()
 
-    async def _serve(self, peer: _Peer, values: dict[str, Any]) -> None:
+    async def _replace(self, name: str, life: str) -> None:
+        """Wait for the end of a worker's connection where a new one of it begins."""
+        before = self._peers.get(name)
+        if before is not None and self._lives[name] == life:
+            before.close()
+        if before is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(before.has_ended.wait(), _LEAVE_SECONDS)
+
+    async def _serve(self, peer: _Peer, values: dict[str, Any], life: str) -> None:
         """Exchange messages with a worker until it ends."""
         try:
             info = MemberInfo(**values)
         except TypeError as error:
             peer.say({"refused": {"what": f"not understood: {error}"}})
             return
-        before = self._peers.get(info.name)
-        if before is not None:
-            before.close()
-        self._peers[info.name] = peer
+        await self._replace(info.name, life)
+        if self._peers.get(info.name) is not None:
+            refusal = FleetError(
+                f"there is a member {info.name!r} already",
+                hint="give each worker a name of its own",
+            )
+            peer.say({"refused": _plain_error(refusal)})
+            return
+        self._peers[info.name], self._lives[info.name] = peer, life
         try:
             self.driver.joined(info.name, info)
             while line := await peer.line():
@@ -293,9 +345,9 @@ class _Server:
         except LuminalError as error:
             peer.say({"refused": _plain_error(error)})
         finally:
-            if self._peers.get(info.name) is peer:
-                del self._peers[info.name]
-                self.driver.left(info.name)
+            del self._peers[info.name]
+            self.driver.left(info.name)
+            peer.has_ended.set()
 
     def _hear(self, name: str, line: bytes) -> None:
         if line.startswith(b'{"figures"'):
@@ -306,6 +358,42 @@ class _Server:
         message = decode(line)
         if isinstance(message, MemberState):
             self.driver.received(name, message)
+            if self.driver.is_new and self._fleet.sources and self._founding is None:
+                self._founding = asyncio.get_running_loop().create_task(self._found())
+                self._tasks.add(self._founding)
+                self._founding.add_done_callback(self._tasks.discard)
+
+    async def _found(self) -> None:
+        """Let those who are there vote on the disk, as nothing is decided yet.
+
+        Where they vote against it, all are told why they cannot run anything.
+        """
+        by = f"{self._fleet.member_name}: first"
+        try:
+            async with self._proposing:
+                for source in self._fleet.sources:
+                    text = _absolute(source)
+                    data = await asyncio.to_thread(_bytes_of, source)
+                    digest = digest_of(data)
+                    if self._refusal is not None and self._proposed.get(text) == digest:
+                        raise self._refusal
+                    self._proposed[text] = digest
+                    report = await self.driver.swap(data, by=by, source=text)
+                    if not report.is_committed:
+                        raise FleetError(
+                            f"the fleet {self._fleet.name!r} has nothing to run",
+                            file=text,
+                            why=report.why,
+                            hint="mend it: it is tried again when it has changed",
+                        )
+        except LuminalError as error:
+            self._refusal = _as_fleet_error(error)
+            for peer in list(self._peers.values()):
+                peer.say({"refused": _plain_error(self._refusal)})
+        else:
+            self._refusal = None
+        finally:
+            self._founding = None
 
     async def _figures(self, member: str) -> Any:
         asked = self._asked[member] = asyncio.get_running_loop().create_future()
@@ -327,8 +415,10 @@ class _Server:
         if ask == "history":
             return [attrs.asdict(each) for each in self.driver.history()]
         if ask == "swap":
-            data = await asyncio.to_thread(_bytes_of, str(request["source"]))
-            options = dict(request.get("options", {}))
+            source = str(request["source"])
+            data = await asyncio.to_thread(_bytes_of, source)
+            self._proposed[source] = digest_of(data)
+            options = {**request.get("options", {}), "source": source}
             if "health" in options:
                 options["health"] = Probation(**options["health"])
             return attrs.asdict(await self.driver.swap(data, by=by, **options))
@@ -362,7 +452,8 @@ class _Server:
 
         self._watcher = Watcher(sorted(folders), look)
         self._watcher.start()
-        self._look()
+        if not self.driver.is_new:
+            self._look()
 
     def _look(self) -> None:
         task = asyncio.get_running_loop().create_task(self._propose())
@@ -370,10 +461,12 @@ class _Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _propose(self) -> None:
-        """Propose the sources whose bytes are not what is decided."""
+        """Propose the sources whose bytes are not what was proposed last."""
+        if self.driver.is_new:
+            return  # `_found` does
         async with self._proposing:
             for source in self._fleet.sources:
-                text = os.fspath(source)
+                text = _absolute(source)
                 try:
                     data = await asyncio.to_thread(_bytes_of, source)
                     digest = digest_of(data)
@@ -381,7 +474,7 @@ class _Server:
                         continue
                     self._proposed[text] = digest
                     by = f"{self._fleet.member_name}: saved {text}"
-                    report = await self.driver.swap(data, by=by)
+                    report = await self.driver.swap(data, by=by, source=text)
                 except LuminalError as error:
                     _log.error(
                         "fleet %r: %s is not proposed: %s",
@@ -410,10 +503,20 @@ class _Server:
 
 def _make_private(directory: str) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
+    _check_private(directory)
+
+
+def _check_private(directory: str) -> None:
+    """Trust a socket's directory only where no other user can put a socket.
+
+    Raises:
+        FleetError: It is open to others.
+        OSError: It does not exist.
+    """
     about = os.lstat(directory)
     if about.st_uid != os.getuid() or about.st_mode & 0o077:
         raise FleetError(
-            "the socket of the fleet cannot be made",
+            "the socket of the fleet cannot be used",
             file=directory,
             why="that directory is open to other users",
             hint=f"chmod 700 {directory}",
@@ -421,6 +524,27 @@ def _make_private(directory: str) -> None:
 
 
 # --- A worker ------------------------------------------------------------------------
+
+
+_fleets: weakref.WeakSet[LocalFleet] = weakref.WeakSet()
+
+
+def _leave_in_child() -> None:
+    """Leave the sockets to the parent: others would not see the end of that.
+
+    The numbers stay in use, as objects of the parent's loop are to close them.
+    """
+    found = [each for fleet in list(_fleets) for each in fleet._descriptors()]  # noqa: SLF001 - of this module
+    if found:
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in found:
+            if descriptor >= 0:
+                os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_in_child)
 
 
 class LocalFleet:
@@ -480,13 +604,22 @@ class LocalFleet:
         self._peer: _Peer | None = None
         self._server: _Server | None = None
         self._life: asyncio.Task[None] | None = None
+        self._life_token: str = secrets.token_hex(8)
         # Why it cannot be a member; None while it can.
         self._error: LuminalError | None = None
+        self._has_failed: asyncio.Event = asyncio.Event()
+        # Whether it was told of something to run.
+        self._is_founded: asyncio.Event = asyncio.Event()
         self._is_closed: bool = False
+        _fleets.add(self)
 
     def __repr__(self) -> str:
         role = "decides" if self.is_coordinator else "follows"
         return f"<LocalFleet {self.name!r}: {self.member_name} {role}>"
+
+    def _descriptors(self) -> list[int]:
+        own = [self._peer.descriptor] if self._peer is not None else []
+        return own + (self._server.descriptors() if self._server is not None else [])
 
     @property
     def is_coordinator(self) -> bool:
@@ -521,8 +654,8 @@ class LocalFleet:
                 afterwards too, and goes on to try.
 
         Raises:
-            FleetError: It cannot be a member, or does not run it in that time.
-            LuminalError: A source cannot be packed.
+            FleetError: It cannot be a member, or does not run it in that time; or
+                nothing is decided yet, and the sources cannot run.
         """
         if self._driver is None:
             loop = asyncio.get_running_loop()
@@ -534,12 +667,20 @@ class LocalFleet:
                 loop=loop,
             )
             self._life = loop.create_task(self._live(), name="luminal-fleet")
-        current = asyncio.ensure_future(self._driver.wait_current())
-        waited = {current, self._life} if self._life is not None else {current}
-        await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if current.done():
-            return current.result()
-        current.cancel()
+        self._has_failed.clear()  # it waits for the next try
+        loop = asyncio.get_running_loop()
+        current = loop.create_task(self._wait_current())
+        failed = loop.create_task(self._has_failed.wait())
+        waited = {current, failed}
+        try:
+            await asyncio.wait(
+                waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if current.done():
+                return current.result()
+        finally:
+            for task in waited:
+                task.cancel()
         if self._error is not None:
             raise self._error
         problems = self._driver.problems
@@ -550,6 +691,11 @@ class LocalFleet:
             or f"nobody has told it within {timeout:g} s",
             hint="luminal fleet status tells more",
         )
+
+    async def _wait_current(self) -> None:
+        if self.sources:  # there will be something to run
+            await self._is_founded.wait()
+        await self._member.wait_current()
 
     async def close(self) -> None:
         """Leave the fleet; what runs here goes on.
@@ -585,19 +731,26 @@ class LocalFleet:
                 elif self._server is None:
                     await self._try_to_decide()
             except LuminalError as error:
-                self._error = error
-                _log.error("fleet %r: %s", self.name, error)
-                return
+                self._fail(error)
+                pause = _LONGEST_PAUSE
             except OSError as error:
-                self._error = FleetError(
-                    f"the fleet {self.name!r} cannot be reached",
-                    file=self.socket,
-                    why=str(error),
+                self._fail(
+                    FleetError(
+                        f"the fleet {self.name!r} cannot be reached",
+                        file=self.socket,
+                        why=str(error),
+                    )
                 )
-                _log.error("fleet %r: %s", self.name, error)
-                return
+                pause = _LONGEST_PAUSE
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _fail(self, error: LuminalError) -> None:
+        """Note why it cannot be a member now; it goes on to try."""
+        if str(error) != str(self._error):
+            _log.error("fleet %r: %s", self.name, error)
+        self._error = error
+        self._has_failed.set()
 
     async def _try_to_decide(self) -> None:
         try:
@@ -622,13 +775,14 @@ class LocalFleet:
             FleetError: It has refused this worker.
         """
         try:
+            _check_private(os.path.dirname(self.socket))
             peer = _Peer(*await asyncio.open_unix_connection(self.socket, limit=_LIMIT))
         except OSError:
             return False
         self._peer, driver = peer, self._member
         try:
             info = MemberInfo.of_this_process(self.member_name)
-            peer.say({"member": attrs.asdict(info)})
+            peer.say({"member": attrs.asdict(info), "life": self._life_token})
             while line := await peer.line():
                 if line.startswith(b'{"refused"'):
                     raise FleetError(**json.loads(line)["refused"])
@@ -636,8 +790,13 @@ class LocalFleet:
                     peer.say({"figures": driver.figures()})
                     continue
                 message = decode(line)
-                if not isinstance(message, MemberState):
-                    driver.received(message)
+                if isinstance(message, MemberState):
+                    continue
+                driver.received(message)
+                if isinstance(message, Decided) and message.table:
+                    self._error = None
+                    self._has_failed.clear()
+                    self._is_founded.set()
         finally:
             self._peer = None
             peer.close()
