@@ -330,9 +330,22 @@ class _Swap:
     is_decided: bool = False
     is_committed: bool = False
     why: str = ""
-    # Members that were asked to vote.
+    # Members that were asked to vote; of those that are there, who has not voted yet,
+    # who has with yes, who has with no, and who has calls under way.
     asked: set[str] = attrs.Factory(set)
+    waited: set[str] = attrs.Factory(set)
+    agreed: set[str] = attrs.Factory(set)
+    against: set[str] = attrs.Factory(set)
+    undrained: set[str] = attrs.Factory(set)
     is_held: bool = False
+
+
+def _put(names: set[str], name: str, is_in: bool) -> None:
+    """Let *name* be in *names*, or not."""
+    if is_in:
+        names.add(name)
+    else:
+        names.discard(name)
 
 
 class Coordinator:
@@ -368,6 +381,9 @@ class Coordinator:
         self._writing: Row | None = None
         # Member → when it was sent something last.
         self._told: dict[str, float] = {}
+        # Members that are behind. Sets of names are kept, so that a message of one
+        # member does not lead to a look at all.
+        self._behind: set[str] = set()
 
     @property
     def is_idle(self) -> bool:
@@ -462,10 +478,12 @@ class Coordinator:
             return self._retried(row)
         swap = self._swap
         if swap is None:
+            self._note(self.members)
             return self._tell_all(now)
         swap.is_decided, swap.is_committed = True, type(row) is Commit
         swap.is_held = swap.is_committed and swap.mode == "barrier"
         swap.until = now + self.agree_seconds
+        self._note(self.members)
         return [*self._tell_all(now), *self._conclude(now)]
 
     def _begun(self, is_written: bool, now: float) -> list[Effect]:
@@ -480,6 +498,7 @@ class Coordinator:
         for member in list(self.members):
             if swap.begin.members is None or member in swap.begin.members:
                 swap.asked.add(member)
+        self._note(swap.asked)
         prepares = [self._prepare(m, swap.begin, now) for m in sorted(swap.asked)]
         return [*prepares, *self._count_votes()]
 
@@ -515,12 +534,14 @@ class Coordinator:
         It takes no work before it runs that.
         """
         self.members.pop(member, None)
+        self._note([member])
         return [self._tell(member, now)]
 
     def left(self, member: str, now: float) -> list[Effect]:
         """Forget a member; it is no vote against anything."""
         self.members.pop(member, None)
         self._told.pop(member, None)
+        self._note([member])
         return self._count_votes() or self._conclude(now)
 
     def received(self, member: str, state: MemberState, now: float) -> list[Effect]:
@@ -530,6 +551,7 @@ class Coordinator:
             return []
         self.members[member] = state
         self._told.pop(member, None)
+        self._note([member])
         if self._is_recovering:
             return []
         effects = self._count_votes() or self._conclude(now)
@@ -540,6 +562,24 @@ class Coordinator:
         ):
             effects = [self._tell(member, now)]
         return effects
+
+    def _note(self, members: Iterable[str]) -> None:
+        """Note what the states of *members* mean now."""
+        swap = self._swap
+        for member in members:
+            state = self.members.get(member)
+            _put(self._behind, member, state is not None and self.is_behind(member))
+            if swap is None or member not in swap.asked:
+                continue
+            number = swap.begin.number
+            is_there = state is not None
+            has_refused = state is not None and state.refused == number
+            has_prepared = state is not None and state.prepared == number
+            is_held = state is not None and state.held == number
+            _put(swap.waited, member, is_there and not (has_refused or has_prepared))
+            _put(swap.agreed, member, has_prepared and not has_refused)
+            _put(swap.against, member, has_refused)
+            _put(swap.undrained, member, has_prepared and not is_held)
 
     def is_behind(self, member: str) -> bool:
         """Whether *member* has not said yet that it does what is decided."""
@@ -560,16 +600,13 @@ class Coordinator:
         if self._writing is not None or self._is_recovering:
             return []
         number = swap.begin.number
-        voters = {name: self.members[name] for name in swap.asked & set(self.members)}
-        against = {n: s.why for n, s in voters.items() if s.refused == number}
-        if against:
-            name = min(against)
-            swap.why = f"{name}: {against[name]}"
+        if swap.against:
+            name = min(swap.against)
+            swap.why = f"{name}: {self.members[name].why}"
             return self._write(Abort(number, swap.why))
-        agreed = [name for name, state in voters.items() if state.prepared == number]
-        if len(agreed) < len(voters) and not is_late:
+        if swap.waited and not is_late:
             return []
-        if not agreed and swap.asked:
+        if not swap.agreed and swap.asked:
             swap.why = "no member has voted in time"
             return self._write(Abort(number, swap.why))
         return self._write(Commit(number))
@@ -581,22 +618,17 @@ class Coordinator:
             return []
         number = swap.begin.number
         if swap.is_held:
-            waited = [
-                name
-                for name, state in self.members.items()
-                if name in swap.asked and state.prepared == number != state.held
-            ]
-            if waited and not is_late:
+            if swap.undrained and not is_late:
                 return []
             swap.is_held = False
             swap.until = now + self.agree_seconds
+            self._note(self.members)
             return self._tell_all(now)
-        behind = [name for name in self.members if self.is_behind(name)]
-        if behind and not is_late:
+        if self._behind and not is_late:
             return []
         self._swap = None
         why = "" if swap.is_committed else swap.why
-        return [Finished(number, swap.is_committed, why, tuple(sorted(behind)))]
+        return [Finished(number, swap.is_committed, why, tuple(sorted(self._behind)))]
 
     def tick(self, now: float) -> list[Effect]:
         """Send again what was not answered, and end what has waited long enough.

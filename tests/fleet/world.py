@@ -269,6 +269,11 @@ class World:
 
     def step(self) -> None:
         """Let one thing happen."""
+        self._happen()
+        if (of := self.coordinator) is not None:
+            assert of._behind == {name for name in of.members if of.is_behind(name)}
+
+    def _happen(self) -> None:
         random = self.random
         if self.writing is not None and random.random() < 0.3:
             self.end_write()
