@@ -133,6 +133,7 @@ async def _connect_ray(address: str, name: str) -> AsyncIterator[Fleet]:
 
     ray = import_ray()
     try:
+        await _check_port(address)
         await asyncio.to_thread(
             ray.init, address=address, log_to_driver=False, logging_level="ERROR"
         )
@@ -142,6 +143,19 @@ async def _connect_ray(address: str, name: str) -> AsyncIterator[Fleet]:
         yield await asyncio.to_thread(RayFleet.connect, name or "fleet")
     finally:
         await asyncio.to_thread(ray.shutdown)
+
+
+async def _check_port(address: str) -> None:
+    """Look whether somebody listens at an address; Ray itself tries for a minute.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        async with asyncio.timeout(_SECONDS):
+            _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
 
 
 def _nobody(who: str, error: Exception) -> HostNotRunningError:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import luminal
-from luminal.errors import MissingExtraError, PhotonStateError
+from luminal.errors import HostNotRunningError, MissingExtraError, PhotonStateError
 from luminal.fleet._codec import decode, encode
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Prepare
@@ -603,6 +603,11 @@ class DaskFleet:
                 hint="its outcome is not known: ask for the status once the scheduler "
                 "is back, before you repeat it",
             ) from error
+        if answer is None:  # Dask has no handler of that name
+            raise HostNotRunningError(
+                f"the scheduler at {scheduler.address} coordinates no fleet",
+                hint="start it with --preload luminal.fleet.dask --journal PATH",
+            )
         # Dask itself unpickles what the scheduler sends.
         return pickle.loads(answer)  # noqa: S301
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,26 @@ def test_a_misuse_is_told(
     said = terminal.luminal("fleet", *arguments)
     assert said.code == 2
     assert why in said.err
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_a_missing_extra_is_named(terminal: Terminal) -> None:
+    said = terminal.luminal("fleet", "status", "--ray", "auto")
+    assert said.code == 2
+    assert "luminal-photons[ray]" in said.err
+
+
+def test_who_is_no_coordinator_is_told(terminal: Terminal) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=0, **options) as cluster:
+        address = cluster.scheduler_address
+        said = terminal.luminal("fleet", "status", "--dask", address)
+    assert said.code == 5
+    assert "coordinates no fleet" in said.err
+    assert "--preload luminal.fleet.dask" in said.err
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        said = terminal.luminal("fleet", "status", "--dask", f"tcp://{address}")
+    assert said.code == 5
