@@ -285,9 +285,13 @@ class MemberDriver:
     # --- What is to be done ----------------------------------------------------------
 
     def _perform(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
+        found = list(effects)
+        # Its state is told in a moment, when that is done.
+        is_committing = any(isinstance(effect, Commits) for effect in found)
+        for effect in found:
             if isinstance(effect, MemberState):
-                self._tell(effect)
+                if not is_committing:
+                    self._tell(effect)
             elif isinstance(effect, Stage):
                 unit = self._units.setdefault(effect.photon, _Unit())
                 unit.staging = self._then(unit, self._stage, effect)
