@@ -184,7 +184,5 @@ class TestRay(Conformance):
 
 
 if __name__ == "__main__":
-    own = "tests.fleet.ray_conformance"
-    sys.exit(
-        pytest.main(["-p", "no:xdist", "--pyargs", own, "-W", "default", *sys.argv[1:]])
-    )
+    own = ["-p", "no:xdist", "-W", "default", "--pyargs", "tests.fleet.ray_conformance"]
+    sys.exit(pytest.main([*own, *sys.argv[1:]]))
