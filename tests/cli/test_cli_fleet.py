@@ -139,7 +139,7 @@ def test_a_missing_extra_is_named(terminal: Terminal) -> None:
 
 def test_who_is_no_coordinator_is_told(terminal: Terminal) -> None:
     distributed = pytest.importorskip("distributed")
-    options = {"processes": True, "dashboard_address": None}
+    options = {"processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(n_workers=0, **options) as cluster:
         address = cluster.scheduler_address
         said = terminal.luminal("fleet", "status", "--dask", address)
