@@ -195,9 +195,9 @@ class Prepared:
         loader = self.batch_loader
         candidates = candidates_of(self.bundle, self.bundle.path)
         origin.take(self.bundle, files_of_bundle(self.bundle, origin).locations)
-        batch = await loader.load_batch(candidates, IPhoton, origin=origin)
-        self.report = batch.report
         try:
+            batch = await loader.load_batch(candidates, IPhoton, origin=origin)
+            self.report = batch.report
             _check(batch)
             for handler in batch.handlers:
                 await handler._start()
@@ -205,7 +205,9 @@ class Prepared:
             for handler in batch.handlers:
                 handler._let_be_called()
         except BaseException:
-            leaving = {self.bundle.path: batch.handlers}
+            # Those of the registry: where this is undone while it loads, it knows of no
+            # batch, and they may be there already.
+            leaving = {self.bundle.path: self._handlers(origin)}
             await shield_until_done(loader.unload_batch(leaving, is_forced=False))
             raise
 

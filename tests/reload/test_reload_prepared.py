@@ -20,6 +20,7 @@ from luminal.errors import (
     PhotonStateError,
     PhotonVerificationError,
 )
+from luminal.lifecycle._batch import BatchLoader
 from luminal.model import Deadlines, EventKind
 from luminal.reload import Prepared, fleet_path
 from luminal.trust import Bundle, SecretKey, open_bundle, sign
@@ -121,6 +122,33 @@ async def test_a_start_that_hangs_is_refused_at_its_deadline(tmp_path: Path) -> 
         with pytest.raises(LuminalError):
             await host._prepare_for_fleet(write(tmp_path / "b", 2, body=body))
         assert host.answers() == [("geo", 1)]
+
+
+async def test_it_can_be_undone_at_the_end_of_the_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load saves compiled code when the photons are there already."""
+    load_batch = BatchLoader.load_batch
+    loaded = asyncio.Event()
+
+    async def and_save(*args: Any, **options: Any) -> Any:
+        batch = await load_batch(*args, **options)
+        loaded.set()
+        await asyncio.sleep(DEADLINE)
+        return batch
+
+    async with Host() as host:
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchLoader, "load_batch", and_save)
+            preparing = asyncio.ensure_future(
+                host._prepare_for_fleet(write(tmp_path / "a", 1))
+            )
+            await loaded.wait()
+            preparing.cancel()
+            await asyncio.wait({preparing})
+        assert host.photons == {}
+        await commit(host, write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 2)]
 
 
 async def test_it_can_be_undone_while_it_is_staged(tmp_path: Path) -> None:
