@@ -236,6 +236,8 @@ class _Server:
         self._refusal: FleetError | None = None
         self._founding: asyncio.Task[None] | None = None
         self._proposing: asyncio.Lock = asyncio.Lock()
+        # Set once a worker can vote: a swap that nobody is asked about is not refused.
+        self._has_member: asyncio.Event = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.driver = CoordinatorDriver(
             journal,
@@ -358,6 +360,7 @@ class _Server:
         message = decode(line)
         if isinstance(message, MemberState):
             self.driver.received(name, message)
+            self._has_member.set()
             if self.driver.is_new and self._fleet.sources and self._founding is None:
                 self._founding = asyncio.get_running_loop().create_task(self._found())
                 self._tasks.add(self._founding)
@@ -414,6 +417,7 @@ class _Server:
             return attrs.asdict(self.driver.status())
         if ask == "history":
             return [attrs.asdict(each) for each in self.driver.history()]
+        await self._has_member.wait()
         if ask == "swap":
             source = str(request["source"])
             data = await asyncio.to_thread(_bytes_of, source)
@@ -464,6 +468,7 @@ class _Server:
         """Propose the sources whose bytes are not what was proposed last."""
         if self.driver.is_new:
             return  # `_found` does
+        await self._has_member.wait()
         async with self._proposing:
             for source in self._fleet.sources:
                 text = _absolute(source)

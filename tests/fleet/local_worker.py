@@ -23,12 +23,16 @@ def say(**values: Any) -> None:
 
 async def main(name: str, source: str, options: dict[str, Any]) -> None:
     loader = Loader()
+    sources = options.pop("sources", [source])
     fleet = LocalFleet(
-        loader, "shop", [source], member=name, again_seconds=0.2, **options
+        loader, "shop", sources, member=name, again_seconds=0.2, **options
     )
 
     def who() -> Any:
-        return fleet.hook.who()
+        try:
+            return fleet.hook.who()
+        except Exception as error:
+            return repr(error)
 
     while True:
         try:
