@@ -80,6 +80,12 @@ class Server:
         finally:
             connection.close()
 
+    def listens(self) -> bool:
+        try:
+            return self.get() == "first"
+        except OSError:
+            return False
+
     def load(self) -> None:
         while not self.is_over.wait(PAUSE):
             began = time.time()
@@ -159,7 +165,9 @@ def served(directory: Path, kind: str, workers: int) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     if kind == "uvicorn":
-        command = ["uvicorn", "--log-level", "warning", f"--port={port}", "asgi:app"]
+        # On a busy machine, a worker that is slow to start is not one that hangs.
+        command = ["uvicorn", f"--timeout-worker-healthcheck={DEADLINE:.0f}"]
+        command += ["--log-level=warning", f"--port={port}", "asgi:app"]
     else:
         command = ["gunicorn", "-c", "gunicorn.conf.py", f"--worker-class={kind}"]
         command += [f"--bind=127.0.0.1:{port}"]
@@ -182,9 +190,9 @@ def served(directory: Path, kind: str, workers: int) -> Iterator[Server]:
         wait_until(
             lambda: server.process.poll() is not None or server.all_are_current(workers)
         )
+        wait_until(server.listens)
         for thread in threads:
             thread.start()
-        wait_until(lambda: server.answers)
         yield server
     except BaseException:
         sys.stderr.write((directory / "log").read_text())
@@ -215,7 +223,7 @@ def swap(server: Server, before: str, word: str) -> Any:
     assert report.is_committed, report
     if not report.behind:
         server.over[before] = time.time()
-    wait_until(lambda: server.answers[-1][2] == word)
+    wait_until(lambda: server.answers and server.answers[-1][2] == word)
     return report
 
 
