@@ -239,6 +239,7 @@ class _Server:
         # Set once a worker can vote: a swap that nobody is asked about is not refused.
         self._has_member: asyncio.Event = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed: bool = False
         self.driver = CoordinatorDriver(
             journal,
             fleet.contents,
@@ -270,6 +271,7 @@ class _Server:
 
     async def close(self) -> None:
         """Stop to listen and to decide."""
+        self._is_closed = True
         if self._watcher is not None:
             await asyncio.to_thread(self._watcher.stop)
         if self._server is not None:
@@ -310,8 +312,12 @@ class _Server:
             elif "ask" in first:
                 peer.say(await self._answer(first))
                 await writer.drain()
-        except (OSError, ConnectionError):
+        except OSError:
             pass
+        except asyncio.CancelledError:
+            # By `close`. Where its task is cancelled, asyncio 3.11 logs an error.
+            if not self._is_closed:
+                raise
         finally:
             peer.close()
 
@@ -865,7 +871,8 @@ class LocalClient:
 
     Args:
         name: Of the fleet.
-        patience: Seconds in which there must be somebody who decides.
+        patience: Seconds in which there must be somebody who decides, and in which
+            that one tells what it knows. A swap may take longer.
     """
 
     def __init__(self, name: str, patience: float = 5.0) -> None:
@@ -890,7 +897,16 @@ class LocalClient:
         peer = _Peer(*streams)
         try:
             peer.say(request)
-            answer = await peer.heard()
+            is_known = request["ask"] in ("status", "history")
+            limit = max(until - time.monotonic(), 0.1) if is_known else None
+            answer = await asyncio.wait_for(peer.heard(), limit)
+        except TimeoutError:
+            raise HostNotRunningError(
+                f"the coordinator of {self.name!r} does not answer",
+                file=path,
+                why=f"it has said nothing within {self.patience:g} s",
+                hint="end that process if it is stopped: another worker takes over",
+            ) from None
         finally:
             peer.close()
         if "error" in answer:

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import pytest
 
-from luminal.errors import FleetError
+from luminal.errors import FleetError, HostNotRunningError
 from luminal.fleet import Journal, JournalBusyError, SwapReport, read_journal
 from luminal.fleet.local import LocalClient, fleet_directory, local_fleets
 from tests.waiting import DEADLINE, async_wait_until, wait_until
@@ -263,6 +263,7 @@ def test_a_disk_that_cannot_run_is_never_decided(place: Place) -> None:
     assert len(rows) == 4  # it is not tried again before it has changed
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_told_and_tried_again(place: Place) -> None:
     path = Path(place.journal)
     path.parent.mkdir(parents=True)
@@ -274,6 +275,7 @@ def test_a_damaged_journal_is_told_and_tried_again(place: Place) -> None:
         assert "damaged" in heard
 
 
+@pytest.mark.slow
 def test_a_second_worker_of_one_name_is_refused(place: Place) -> None:
     first, second = place.start("a", "a")
     heard = {first: first.heard(), second: second.heard()}
@@ -283,6 +285,21 @@ def test_a_second_worker_of_one_name_is_refused(place: Place) -> None:
     place.kill(other)
     while (answer := refused.heard()) != ["one"]:
         assert "already" in answer
+
+
+@pytest.mark.slow
+async def test_a_coordinator_that_is_stopped_does_not_keep_who_asks(
+    place: Place,
+) -> None:
+    for worker in place.start("a", "b"):
+        assert worker.heard() == ["one"]
+    first = place.coordinator()
+    first.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(HostNotRunningError, match="does not answer"):
+        await LocalClient("shop", 0.2).status()
+    place.kill(first)
+    assert place.coordinator() is not first
+    assert (await place.client.status()).number == 1
 
 
 def test_a_child_does_not_keep_the_journal_locked(place: Place) -> None:
