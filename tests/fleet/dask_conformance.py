@@ -1,6 +1,7 @@
 """The suite of all fleets over a scheduler and workers of Dask, each a process.
 
-``python -m tests.fleet.dask_conformance`` runs it, in some minutes; arguments are pytest's.
+``python -m tests.fleet.dask_conformance`` runs it, in some minutes. Its arguments are
+pytest's.
 """
 
 from __future__ import annotations
