@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,8 @@ class _Coordinator:
 
         journal = await asyncio.to_thread(_open_journal, self._directory)
         contents = Contents(os.path.join(self._directory, "contents"))
-        service = PollingCoordinator(journal, contents, **self._options)
+        label = f"{socket.gethostname()}-{os.getpid()}"
+        service = PollingCoordinator(journal, contents, label=label, **self._options)
         await service.start()
         self._service = service
 
@@ -328,7 +330,7 @@ class RayFleet:
             **(actor or {}),
         }
         make = ray.remote(_Coordinator).options(**chosen)
-        self._actor = make.remote(os.path.abspath(directory), options)
+        self._actor = make.remote(os.path.abspath(directory), {"name": name, **options})
 
     @classmethod
     def connect(cls, name: str = "fleet") -> RayFleet:
