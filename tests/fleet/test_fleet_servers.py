@@ -171,6 +171,7 @@ def served(directory: Path, kind: str, workers: int) -> Iterator[Server]:
     else:
         command = ["gunicorn", "-c", "gunicorn.conf.py", f"--worker-class={kind}"]
         command += [f"--bind=127.0.0.1:{port}"]
+        command += ["--preload"] * (kind == "sync")
         command += ["--log-level=warning", "shop:application"]
     command[1:1] = [f"--workers={workers}"]
     client = LocalClient("shop", DEADLINE)
