@@ -13,13 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luminal.fleet._protocol import (
+    Abort,
+    Begin,
     Blocked,
+    Commit,
+    Coordinator,
     Decided,
     Decision,
+    Log,
     Member,
     MemberState,
     Prepare,
     Stage,
+    Write,
 )
 from tests.fleet.world import World, simulate
 
@@ -107,3 +113,24 @@ def test_an_older_coordinator_is_not_heard() -> None:
     (state,) = member.received(Decided(4, {"geo": (Decision(4, "fine"),)}))
     assert isinstance(state, MemberState)
     assert (state.closed, state.runs) == (5, {"geo": 5})
+
+
+@pytest.mark.parametrize("votes", ["", "a", "ab"])
+def test_votes_are_waited_for_until_the_time_is_over(votes: str) -> None:
+    """One who does not answer is no vote against it, but somebody has to agree."""
+    rules = Coordinator(Log(), vote_seconds=5.0, again_seconds=100.0)
+    for name in "ab":
+        rules.joined(name, 0.0)
+        rules.received(name, MemberState(1, 0, 0, {}), 0.0)
+    begin = Begin(1, "geo", "good")
+    assert rules.request("geo", "good") == [Write(begin)]
+    rules.written(begin, 0.0)
+    effects = []
+    for name in votes:
+        assert effects == []
+        effects = rules.received(name, MemberState(2, 1, 0, {}, prepared=1), 1.0)
+    if votes != "ab":
+        assert effects == rules.tick(4.9) == []
+        effects = rules.tick(5.0)
+    why = "no member has voted in time"
+    assert effects == [Write(Commit(1) if votes else Abort(1, why))]
