@@ -44,7 +44,7 @@ class Contents:
         return os.path.join(self.directory, f"{digest}.photon")
 
     def put(self, data: bytes) -> str:
-        """Keep *data*, durably; return its digest.
+        """Keep *data*; return its digest. `make_durable` is to follow.
 
         Raises:
             OSError: It cannot be written.
@@ -53,12 +53,19 @@ class Contents:
         if self.get(digest) is None:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
             write_atomically(self._path(digest), data)
-            for path in (self._path(digest), self.directory):
-                make_durable(path)
         else:
             with suppress(OSError):  # it is the newest again
                 os.utime(self._path(digest))
         return digest
+
+    def make_durable(self, digest: str) -> None:
+        """Wait until the bytes with *digest* are on the disk.
+
+        Raises:
+            OSError: They are not there, or the disk has failed.
+        """
+        for path in (self._path(digest), self.directory):
+            make_durable(path)
 
     def get(self, digest: str) -> bytes | None:
         """Return the bytes with *digest*; None where they are not there, or damaged."""

@@ -71,6 +71,7 @@ class _UnderWay:
         votes: Member → why not, or empty.
         first: When the first member was seen to run it, of the monotonic clock.
         latest: When one was seen to run it last.
+        keeping: Makes its bytes durable, while members vote.
     """
 
     unit: str
@@ -82,6 +83,7 @@ class _UnderWay:
     votes: dict[str, str] = attrs.Factory(dict)
     first: float = 0.0
     latest: float = 0.0
+    keeping: asyncio.Task[None] | None = None
 
 
 class CoordinatorDriver:
@@ -262,6 +264,8 @@ class CoordinatorDriver:
             about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
         is_written = True
         try:
+            if type(row) is Commit and swap is not None and swap.keeping is not None:
+                await swap.keeping  # what is decided outlives a loss of power
             await asyncio.to_thread(self.journal.append, row, **about)
         except FleetError as error:
             _log.critical("nothing more is decided here: %s", error)
@@ -270,7 +274,7 @@ class CoordinatorDriver:
                 self._lost()
             return
         except OSError as error:
-            _log.error("the journal of the fleet cannot be written: %s", error)
+            _log.error("what is decided cannot be kept: %s", error)
             is_written = False
         now = time.monotonic()
         self._perform(self._rules.written(row, now, is_written=is_written))
@@ -384,29 +388,43 @@ class CoordinatorDriver:
         mode: Mode = "barrier" if swap.mode == "barrier" else "immediate"
         start = time.monotonic()
         try:
-            self._perform(
-                self._rules.request(swap.unit, digest, members, mode, recovers=recovers)
+            effects = self._rules.request(
+                swap.unit, digest, members, mode, recovers=recovers
             )
+            swap.keeping = asyncio.get_running_loop().create_task(
+                asyncio.to_thread(self.contents.make_durable, digest)
+            )
+            self._perform(effects)
             finished = await swap.done
         except Blocked as blocked:
             raise self._blocked(str(blocked)) from None
         finally:
             self._swap = None
+            if swap.keeping is not None:
+                await asyncio.wait({swap.keeping})
+                swap.keeping.exception()  # it was told where it mattered
         if finished.number:
-            mixed = swap.latest - swap.first if swap.first else 0.0
-            await asyncio.to_thread(
-                self.journal.note,
+            self._spawn(self._note(swap, finished, time.monotonic() - start))
+        return finished
+
+    async def _note(self, swap: _UnderWay, finished: Finished, seconds: float) -> None:
+        """Write what came of a swap for the history, and clean up."""
+        mixed = swap.latest - swap.first if swap.first else 0.0
+
+        def note() -> None:
+            self.journal.note(
                 number=finished.number,
-                seconds=round(time.monotonic() - start, 6),
+                seconds=round(seconds, 6),
                 mixed_seconds=round(mixed, 6),
                 votes=swap.votes,
                 behind=list(finished.behind),
             )
-            await asyncio.to_thread(self.contents.keep, self._needed())
-        return finished
+            self.contents.keep(self._needed())
+
+        await asyncio.to_thread(note)
 
     def _needed(self) -> set[str]:
-        table = self._rules.log.table.values()
+        table = list(self._rules.log.table.values())
         return {decision.digest for of in table for decision in of}
 
     def _blocked(self, member: str) -> FleetError:
@@ -448,6 +466,13 @@ class CoordinatorDriver:
                 why="the journal is empty",
                 hint="name what is to run: luminal fleet recover SOURCE ...",
             )
+        for unit, digest in wanted.items():
+            if await asyncio.to_thread(self.contents.get, digest) is None:
+                raise FleetError(
+                    f"the bytes of {unit!r} are not kept any more",
+                    file=self.contents.directory,
+                    hint="name what is to run: luminal fleet recover SOURCE ...",
+                )
         return [
             await self._decide(unit, digest, None, "immediate", by, recovers=True)
             for unit, digest in wanted.items()
@@ -574,7 +599,7 @@ class CoordinatorDriver:
         log = self._rules.log
         units: dict[str, tuple[int, str]] = {}
         canaries: dict[str, tuple[str, ...]] = {}
-        for unit, decisions in log.table.items():
+        for unit, decisions in list(log.table.items()):
             for decision in decisions:
                 if decision.members is None:
                     units[unit] = decision.number, decision.digest
@@ -605,6 +630,29 @@ class CoordinatorDriver:
             self._swap.unit if self._swap is not None else "",
             self._rules.blocked_by,
         )
+
+    def view(self) -> dict[str, Any]:
+        """Return what the page shows of the fleet; see `MemberDriver.view`."""
+        status, latest = self.status(), self.history()[-1:]
+        members = [
+            {
+                "name": each.info.name,
+                "runs": dict(each.runs),
+                "prepared": each.prepared,
+                "is_behind": each.is_behind,
+            }
+            for each in status.members
+        ]
+        return {
+            "name": status.name,
+            "coordinator": status.coordinator,
+            "number": status.number,
+            "members": members,
+            "votes": dict(latest[0].votes) if latest else {},
+            "latest": attrs.asdict(latest[0]) if latest else None,
+            "under_way": status.under_way,
+            "blocked_by": status.blocked_by,
+        }
 
     def history(self) -> tuple[SwapReport, ...]:
         """Return what was decided, for and against, the latest last."""

@@ -249,7 +249,7 @@ class Journal:
 
         Where that fails, it is not there.
         """
-        with suppress(OSError):
+        with suppress(OSError, FleetError):
             self._write(Entry(None, time.time(), about), is_durable=False)
 
     def _write(self, entry: Entry, *, is_durable: bool) -> None:

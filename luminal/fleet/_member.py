@@ -155,6 +155,7 @@ class MemberDriver:
         self.ahook: Any = AsyncHooks(loader.ahook, self._calls)
         """Awaits hooks of the Loader, likewise."""
         _current = self
+        loader._fleet_view = self.view  # noqa: SLF001 - its member
         self._on_loop(self._plan_ask)
 
     def __repr__(self) -> str:
@@ -221,6 +222,33 @@ class MemberDriver:
     def problems(self) -> dict[str, str]:
         """Name of each bundle whose latest step has failed → why."""
         return {name: unit.why for name, unit in list(self._units.items()) if unit.why}
+
+    def view(self) -> dict[str, Any]:
+        """Return what this member knows of its fleet, as values of JSON.
+
+        Returns:
+            ``name`` and ``coordinator`` (empty, as a member need not know them),
+            ``number``, ``members``, ``votes`` and ``latest`` (of the latest swap),
+            ``under_way`` and ``blocked_by``.
+        """
+        undecided = self._member.undecided
+        me = {
+            "name": self.name,
+            "runs": self.runs,
+            "prepared": undecided.number if undecided is not None else 0,
+            "is_behind": not self.is_current,
+        }
+        votes = {self.name: "; ".join(self.problems.values())} if self.problems else {}
+        return {
+            "name": "",
+            "coordinator": "",
+            "number": self._member.decided.closed,
+            "members": [me],
+            "votes": votes,
+            "latest": None,
+            "under_way": "",
+            "blocked_by": "",
+        }
 
     async def wait_current(self) -> None:
         """Return once it runs what is decided: then it may take work.

@@ -691,8 +691,11 @@ class Member:
         self._refused = (0, "")
         self._held = 0
         self._holding = 0
-        # Photons of which something is being committed or loaded.
-        self._busy: set[str] = set()
+        # Photons of which something is being committed or loaded → its digest.
+        self._busy: dict[str, str] = {}
+        # Photon → digest of what runs. A journal that was put back may give a number
+        # away once more.
+        self._digests: dict[str, str] = {}
         self._sequence = 0
 
     @property
@@ -752,7 +755,10 @@ class Member:
 
     def _wanted(self, photon: str) -> Decision | None:
         decision = decision_for(self.decided.table, photon, self.name)
-        if decision is None or decision.number == self.runs.get(photon, 0):
+        if decision is None:
+            return None
+        runs = self.runs.get(photon, 0), self._digests.get(photon)
+        if runs == (decision.number, decision.digest):
             return None
         return decision
 
@@ -766,7 +772,11 @@ class Member:
             effects.append(Undo(staging.number, staging.photon))
         if prepared is not None and prepared.number <= self.decided.closed:
             wanted = self._wanted(prepared.photon)
-            is_committed = wanted is not None and wanted.number == prepared.number
+            is_committed = (
+                wanted is not None
+                and wanted.number == prepared.number
+                and wanted.digest == prepared.digest
+            )
             if is_committed and self.decided.held == prepared.number:
                 if self._holding != prepared.number:
                     self._holding = prepared.number
@@ -774,7 +784,7 @@ class Member:
                 return effects
             self._prepared, self._held, self._holding = None, 0, 0
             if is_committed:
-                self._busy.add(prepared.photon)
+                self._busy[prepared.photon] = prepared.digest
                 effects.append(Commits(prepared.number, prepared.photon))
             else:
                 effects.append(Undo(prepared.number, prepared.photon))
@@ -785,7 +795,7 @@ class Member:
                 continue
             if held is not None and held.photon == photon:
                 continue  # not before it is known what becomes of that
-            self._busy.add(photon)
+            self._busy[photon] = decision.digest
             effects.append(Load(decision.number, photon, decision.digest))
         return effects
 
@@ -821,9 +831,9 @@ class Member:
             why: Why it could not; then it is behind, and it is tried again when it is
                 told again.
         """
-        self._busy.discard(photon)
+        digest = self._busy.pop(photon, "")
         if not why:
-            self.runs[photon] = number
+            self.runs[photon], self._digests[photon] = number, digest
             return [*self._converge(), self.state()]
         return [self.state()]
 

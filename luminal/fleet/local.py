@@ -677,6 +677,7 @@ class LocalFleet:
                 send=self._send,
                 loop=loop,
             )
+            self.loader._fleet_view = self._view  # noqa: SLF001 - its member
             self._life = loop.create_task(self._live(), name="luminal-fleet")
         self._has_failed.clear()  # it waits for the next try
         loop = asyncio.get_running_loop()
@@ -727,6 +728,12 @@ class LocalFleet:
         server, self._server = self._server, None
         if server is not None:
             await server.close()
+
+    def _view(self) -> dict[str, Any]:
+        """Return what the page shows of the fleet; see `MemberDriver.view`."""
+        if self._server is not None:
+            return self._server.driver.view()
+        return {**self._member.view(), "name": self.name}
 
     def _journal_lost(self) -> None:
         """Stop to decide: whoever opens the journal next sees what is in it."""

@@ -248,6 +248,8 @@ class Loader:
 
     # What a fleet has prepared here, and not decided yet; see `_prepare_for_fleet`.
     _prepared: Prepared | None = None
+    # Returns what a fleet tells of itself, for the page; None where there is no fleet.
+    _fleet_view: Callable[[], dict[str, Any]] | None = None
 
     def __init__(
         self,

@@ -147,6 +147,7 @@ def status_of(loader: Loader) -> dict[str, Any]:
         "threads": threading.active_count(),
         "disabled": list(loader.disabled),
         **_lock(loader),
+        **_fleet(loader),
         "photons": [
             _with_failures(
                 {
@@ -160,6 +161,12 @@ def status_of(loader: Loader) -> dict[str, Any]:
             for name, handler in loader.photons.items()
         ],
     }
+
+
+def _fleet(loader: Loader) -> dict[str, Any]:
+    """Return ``fleet``: what is known here of the fleet, if this host is a member."""
+    view = loader._fleet_view  # noqa: SLF001 - its own package
+    return {} if view is None else {"fleet": view()}
 
 
 def _lock(loader: Loader) -> dict[str, Any]:

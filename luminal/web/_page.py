@@ -106,6 +106,7 @@ def render_parts(snapshot: HostSnapshot) -> dict[str, str]:
         "photons-part": macros.photons(_rows(snapshot), snapshot.disabled),
         "changes-part": macros.changes(snapshot.changes),
         "failures-part": macros.failures(snapshot.failures),
+        "fleet-part": macros.fleet(snapshot.fleet),
         "hooks-part": macros.hooks(snapshot.hooks),
         "timeline-part": macros.timeline(_timeline(snapshot.events)),
     }

@@ -134,6 +134,8 @@ class HostSnapshot:
         records: What photons have logged, oldest first: ``at``, ``photon``, ``level``
             and ``text``.
         disabled: Names of the photons that are disabled.
+        fleet: What is known here of the fleet that the host is a member of; empty where
+            it is of none. See `luminal.fleet.MemberDriver.view`.
     """
 
     pid: int
@@ -146,6 +148,7 @@ class HostSnapshot:
     changes: tuple[Mapping[str, Any], ...] = ()
     records: tuple[Mapping[str, Any], ...] = ()
     disabled: tuple[str, ...] = ()
+    fleet: Mapping[str, Any] = attrs.Factory(dict)
 
 
 def snapshot_of(loader: Loader) -> HostSnapshot:
@@ -223,6 +226,7 @@ def _snapshot(
         changes=tuple(changes),
         records=tuple(records),
         disabled=tuple(status.get("disabled", ())),
+        fleet=status.get("fleet", {}),
     )
 
 

@@ -20,11 +20,13 @@ from luminal.fleet._protocol import (
     Coordinator,
     Decided,
     Decision,
+    Load,
     Log,
     Member,
     MemberState,
     Prepare,
     Stage,
+    Undo,
     Write,
 )
 from tests.fleet.world import World, simulate
@@ -134,3 +136,24 @@ def test_votes_are_waited_for_until_the_time_is_over(votes: str) -> None:
         effects = rules.tick(5.0)
     why = "no member has voted in time"
     assert effects == [Write(Commit(1) if votes else Abort(1, why))]
+
+
+def test_other_bytes_of_one_number_are_not_what_runs() -> None:
+    """An old journal that was put back gives a number away once more."""
+    member = Member("a")
+    first = Decided(1, {"geo": (Decision(1, "good"),)})
+    assert Load(1, "geo", "good") in member.received(first)
+    member.committed("geo", 1)
+    assert member.is_current
+    other = Decided(1, {"geo": (Decision(1, "fine"),)})
+    assert Load(1, "geo", "fine") in member.received(other)
+    assert not member.is_current
+    member.committed("geo", 1)
+    assert member.is_current
+    # Nor does what it has voted for run where that number has other bytes.
+    voted = Stage(2, "geo", "good")
+    assert voted in member.received(Prepare(2, "geo", "good", other))
+    member.staged(voted)
+    effects = member.received(Decided(2, {"geo": (Decision(2, "fine"),)}))
+    assert [type(each) for each in effects[:2]] == [Undo, Load]
+    assert effects[1] == Load(2, "geo", "fine")

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from luminal.errors import MissingExtraError
+from luminal.errors import FleetError, MissingExtraError
+from luminal.fleet.local import LocalFleet
 from luminal.managers import Loader
 from luminal.managers.status import status_of
 from luminal.testing import Host
@@ -27,6 +30,7 @@ from luminal.web import (
     snapshot_of_status,
 )
 from tests.waiting import DEADLINE
+from tests.web.conftest import GEO, Specification
 
 
 def ask(
@@ -291,3 +295,29 @@ except luminal.errors.MissingExtraError as error:
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
     assert "pip install 'luminal-photons[web]'" in done.stdout
+
+
+async def test_it_shows_the_fleet_of_a_member(tmp_path: Path) -> None:
+    """Members, what they run, and how they have voted on the latest swap."""
+    photons = tmp_path / "photons"
+    photons.mkdir()
+    (photons / "geo.py").write_text(dedent(GEO))
+    async with Loader(hookspecs=[Specification]) as loader:
+        assert 'id="fleet"' not in render_page(snapshot_of(loader))
+        fleet = LocalFleet(
+            loader, "shop", photons, journal=tmp_path / "journal", member="<one>"
+        )
+        await fleet.join(DEADLINE)
+        (photons / "geo.py").write_text("class Broken(\n")
+        with pytest.raises(FleetError):
+            await fleet.swap(photons)
+        (photons / "geo.py").write_text("raise ValueError('no')\n" + dedent(GEO))
+        assert not (await fleet.swap(photons)).is_committed
+        page = render_page(snapshot_of(loader))
+        await fleet.close()
+    section = page[page.index('<section id="fleet"') : page.index('id="changes"')]
+    text = " ".join(re.sub("<[^>]+>", " ", section).split())
+    assert "shop, coordinated by &lt;one&gt;; decision 2" in text
+    assert "&lt;one&gt; photons #1 current no: photon" in text
+    assert "rejected:" in text
+    assert "ValueError: no" in text
