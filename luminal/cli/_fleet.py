@@ -108,6 +108,7 @@ def fleet_command(
 
     async def run() -> Exit:
         from luminal.fleet._client import connect
+        from luminal.fleet._sources import who_asks
 
         async with connect(found, dask=dask or "", ray=ray or "") as fleet:
             if action == "status":
@@ -116,11 +117,11 @@ def fleet_command(
                 return _print_history(await fleet.history(), as_json)
             work: Coroutine[Any, Any, Sequence[SwapReport]]
             if action == "recover":
-                work = fleet.recover([what] if what else (), by=_user())
+                work = fleet.recover([what] if what else (), by=who_asks())
             elif action == "roll-back":
-                work = _one(fleet.roll_back(str(what), by=_user()))
+                work = _one(fleet.roll_back(str(what), by=who_asks()))
             else:
-                work = _one(fleet.swap(str(what), by=_user(), **options))
+                work = _one(fleet.swap(str(what), by=who_asks(), **options))
             return _print_reports(await _with_progress(fleet, work), as_json)
 
     return run_async(run())
@@ -178,17 +179,6 @@ def _swap_options(
 
         options["health"] = Probation(seconds=watch)
     return options
-
-
-def _user() -> str:
-    """Return who asks, for the history."""
-    import getpass
-    import socket
-
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # a user without a name
-        return socket.gethostname()
 
 
 # --- Progress ------------------------------------------------------------------------

@@ -81,50 +81,10 @@ async def _connect_dask(address: str) -> AsyncIterator[Fleet]:
     except (OSError, ValueError) as error:
         raise _nobody(f"Dask scheduler at {address}", error) from None
     try:
-        yield _DaskFleet(DaskFleet(client))
+        fleet: Any = DaskFleet(client)  # it awaits, as the client does
+        yield fleet
     finally:
         await client.close()
-
-
-class _DaskFleet:
-    """Asks a `DaskFleet`, which says by itself who asks: *by* is not needed."""
-
-    def __init__(self, fleet: Any) -> None:
-        self._fleet = fleet
-
-    async def swap(
-        self,
-        source: str | os.PathLike[str],
-        *,
-        by: str = "",  # noqa: ARG002 - of the protocol
-        **options: Any,
-    ) -> SwapReport:
-        report: SwapReport = await self._fleet.swap(source, **options)
-        return report
-
-    async def roll_back(
-        self,
-        unit: str,
-        *,
-        by: str = "",  # noqa: ARG002 - of the protocol
-    ) -> SwapReport:
-        report: SwapReport = await self._fleet.roll_back(unit)
-        return report
-
-    async def status(self) -> FleetStatus:
-        status: FleetStatus = await self._fleet.status()
-        return status
-
-    async def history(self) -> tuple[SwapReport, ...]:
-        return tuple(await self._fleet.history())
-
-    async def recover(
-        self,
-        sources: Iterable[str | os.PathLike[str]] = (),
-        *,
-        by: str = "",  # noqa: ARG002 - of the protocol
-    ) -> tuple[SwapReport, ...]:
-        return tuple(await self._fleet.recover(*sources))
 
 
 @asynccontextmanager

@@ -14,10 +14,8 @@ a swap: pass ``pure=False`` to ``client.submit``.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import pickle
-import socket
 import threading
 from collections import deque
 from contextlib import suppress
@@ -32,6 +30,7 @@ from luminal.fleet._codec import decode, encode
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Prepare
 from luminal.fleet._report import MemberInfo
+from luminal.fleet._sources import bytes_of, who_asks
 from luminal.model import Probation
 
 try:
@@ -45,7 +44,6 @@ except ImportError as _error:
     ) from _error
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Coroutine, Iterable
 
     from distributed import Client
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from luminal.fleet._contents import Contents
     from luminal.fleet._coordinator import CoordinatorDriver
     from luminal.fleet._protocol import Decided, MemberState
-    from luminal.trust import Bundle
+    from luminal.fleet._sources import Source
 
 __all__ = ["DaskFleet", "FleetScheduler", "FleetWorker", "dask_setup"]
 
@@ -509,7 +507,7 @@ class DaskFleet:
 
     def swap(
         self,
-        source: str | os.PathLike[str] | bytes | Bundle,
+        source: Source,
         *,
         members: Iterable[str] | None = None,
         mode: str = "immediate",
@@ -517,6 +515,7 @@ class DaskFleet:
         health: Probation | None = None,
         name: str = "",
         version: str = "",
+        by: str = "",
     ) -> Any:
         """Let all workers run *source*, decided once.
 
@@ -529,6 +528,7 @@ class DaskFleet:
             health: Of ``canary``: for how long they are watched, and what returns them.
             name: Of the bundle; by default that of the source.
             version: Likewise.
+            by: Who asks, for the history; by default this user.
 
         Returns:
             A `SwapReport`.
@@ -538,35 +538,37 @@ class DaskFleet:
             PhotonStateError: The scheduler was lost meanwhile: the outcome is not
                 known. Ask `status` before it is asked for again.
         """
-        options: dict[str, Any] = {"mode": mode, "by": _user()}
+        options: dict[str, Any] = {"mode": mode, "by": by or who_asks()}
         options["members"] = None if members is None else [*map(str, members)]
         options["first"] = first if isinstance(first, int) else [*map(str, first)]
         if health is not None:
             options["health"] = attrs.asdict(health)
         return self._sync(self._swap, source, name, version, options)
 
-    def roll_back(self, unit: str) -> Any:
+    def roll_back(self, unit: str, *, by: str = "") -> Any:
         """Let all workers run what was decided before, by another decision.
 
         Args:
             unit: Name of the bundle.
+            by: Who asks; by default this user.
 
         Returns:
             A `SwapReport`.
         """
-        return self._sync(self._ask, "roll_back", unit=unit, by=_user())
+        return self._sync(self._ask, "roll_back", unit=unit, by=by or who_asks())
 
-    def recover(self, *sources: str | os.PathLike[str] | bytes | Bundle) -> Any:
+    def recover(self, sources: Iterable[Source] = (), *, by: str = "") -> Any:
         """Decide anew, where the journal is older than what members know, or lost.
 
         Args:
-            *sources: What is to run, as of `swap`. Of other units, what the journal
-                says is decided again.
+            sources: What is to run, as of `swap`. Of other units, what the journal says
+                is decided again.
+            by: Who asks; by default this user.
 
         Returns:
             A `SwapReport` for each unit.
         """
-        return self._sync(self._recover, sources)
+        return self._sync(self._recover, sources, by or who_asks())
 
     def status(self) -> Any:
         """Return the `FleetStatus`: members, what they run, what is decided."""
@@ -578,19 +580,17 @@ class DaskFleet:
 
     async def _swap(
         self,
-        source: str | os.PathLike[str] | bytes | Bundle,
+        source: Source,
         name: str,
         version: str,
         options: dict[str, Any],
     ) -> Any:
-        data = await asyncio.to_thread(_bytes_of, source, name, version)
+        data = await asyncio.to_thread(bytes_of, source, name, version)
         return await self._ask("swap", data=data, **options)
 
-    async def _recover(
-        self, sources: Iterable[str | os.PathLike[str] | bytes | Bundle]
-    ) -> Any:
-        packed = [await asyncio.to_thread(_bytes_of, s, "", "") for s in sources]
-        return await self._ask("recover", bundles=packed, by=_user())
+    async def _recover(self, sources: Iterable[Source], by: str) -> Any:
+        packed = [await asyncio.to_thread(bytes_of, each) for each in sources]
+        return await self._ask("recover", bundles=packed, by=by)
 
     async def _ask(self, what: str, **options: Any) -> Any:
         scheduler: Any = self.client.scheduler
@@ -610,25 +610,3 @@ class DaskFleet:
             )
         # Dask itself unpickles what the scheduler sends.
         return pickle.loads(answer)  # noqa: S301
-
-
-def _user() -> str:
-    """Return who asks, for the history."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # an id without a name, as in containers
-        name = "?"
-    return f"{name}@{socket.gethostname()}"
-
-
-def _bytes_of(
-    source: str | os.PathLike[str] | bytes | Bundle, name: str, version: str
-) -> bytes:
-    from luminal.discovery import pack
-    from luminal.trust import Bundle
-
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, Bundle):
-        return source.data()
-    return pack(source, name=name, version=version).data()

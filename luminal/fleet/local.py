@@ -41,6 +41,7 @@ from luminal.fleet._journal import Journal, JournalBusyError
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Begin, Decided, MemberState
 from luminal.fleet._report import FleetStatus, MemberInfo, MemberStatus, SwapReport
+from luminal.fleet._sources import bytes_of
 from luminal.model import Probation
 
 if TYPE_CHECKING:
@@ -128,24 +129,6 @@ def local_fleets() -> list[str]:
         for name in names
         if name.startswith(_PREFIX) and name.endswith(".sock")
     )
-
-
-def _bytes_of(source: _Path) -> bytes:
-    """Return the bundle of a source: of a directory, file, wheel, distribution.
-
-    Raises:
-        LuminalError: It cannot be packed.
-    """
-    from luminal.discovery import pack
-
-    text = os.fspath(source)
-    if text.endswith(".photon"):
-        try:
-            with open(text, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise FleetError("cannot be read", file=text, why=str(error)) from error
-    return pack(text, default_version="0").data()
 
 
 # --- Lines ---------------------------------------------------------------------------
@@ -382,7 +365,7 @@ class _Server:
             async with self._proposing:
                 for source in self._fleet.sources:
                     text = _absolute(source)
-                    data = await asyncio.to_thread(_bytes_of, source)
+                    data = await asyncio.to_thread(bytes_of, source)
                     digest = digest_of(data)
                     if self._refusal is not None and self._proposed.get(text) == digest:
                         raise self._refusal
@@ -426,7 +409,7 @@ class _Server:
         await self._has_member.wait()
         if ask == "swap":
             source = str(request["source"])
-            data = await asyncio.to_thread(_bytes_of, source)
+            data = await asyncio.to_thread(bytes_of, source)
             self._proposed[source] = digest_of(data)
             options = {**request.get("options", {}), "source": source}
             if "health" in options:
@@ -438,7 +421,7 @@ class _Server:
             )
         if ask == "recover":
             sources = [str(each) for each in request.get("sources", ())]
-            bundles = [await asyncio.to_thread(_bytes_of, each) for each in sources]
+            bundles = [await asyncio.to_thread(bytes_of, each) for each in sources]
             done = await self.driver.recover(bundles, by=by)
             return [attrs.asdict(each) for each in done]
         raise FleetError(f"{ask!r} is nothing that a fleet is asked")
@@ -479,7 +462,7 @@ class _Server:
             for source in self._fleet.sources:
                 text = _absolute(source)
                 try:
-                    data = await asyncio.to_thread(_bytes_of, source)
+                    data = await asyncio.to_thread(bytes_of, source)
                     digest = digest_of(data)
                     if self._proposed.get(text) == digest:
                         continue

@@ -32,7 +32,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import FleetError, HostNotRunningError, MissingExtraError
-from luminal.fleet.local import _bytes_of, fleet_directory
+from luminal.fleet._sources import bytes_of
+from luminal.fleet.local import fleet_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -387,7 +388,7 @@ class RayFleet:
                 and what was decided is not known yet.
             LuminalError: The source cannot be packed.
         """
-        data = await asyncio.to_thread(_bytes_of, source)
+        data = await asyncio.to_thread(bytes_of, source)
         report: SwapReport = await self._ask("swap", data, by=by, **options)
         return report
 
@@ -413,7 +414,7 @@ class RayFleet:
         Raises:
             FleetError: Nothing can be decided.
         """
-        bundles = [await asyncio.to_thread(_bytes_of, each) for each in sources]
+        bundles = [await asyncio.to_thread(bytes_of, each) for each in sources]
         return tuple(await self._ask("recover", bundles, by=by))
 
     async def status(self) -> FleetStatus:
