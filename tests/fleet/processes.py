@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from luminal.fleet.local import _bytes_of
+from luminal.fleet._sources import bytes_of
 from tests.fleet.conformance import Adapter, Flags
 from tests.waiting import DEADLINE, wait_until
 
@@ -249,7 +249,7 @@ class Processes(Adapter):
 
     def swap(self, source: Path, **options: Any) -> Any:
         return call(
-            self.socket("coordinator"), "ask", "swap", _bytes_of(source), **options
+            self.socket("coordinator"), "ask", "swap", bytes_of(source), **options
         )
 
     def roll_back(self, unit: str) -> Any:

@@ -22,7 +22,7 @@ from luminal.errors import LuminalError
 from luminal.fleet import read_journal
 from luminal.fleet._contents import digest_of
 from luminal.fleet._protocol import Begin, Commit, Log
-from luminal.fleet.local import _bytes_of
+from luminal.fleet._sources import bytes_of
 from tests.fleet.test_fleet_local import Place, Worker
 from tests.waiting import DEADLINE
 
@@ -91,7 +91,7 @@ def ask(place: Place, source: Path, outcome: list[str]) -> None:
 def soak(place: Place, swaps: int, random: Random) -> Counter[str]:
     """Make swaps, and return what has happened how often."""
     counts: Counter[str] = Counter()
-    words = {digest_of(_bytes_of(place.source)): "one"}
+    words = {digest_of(bytes_of(place.source)): "one"}
     for worker in place.start(*NAMES):
         assert worker.heard() == ["one"]
     for number in range(swaps):
@@ -100,7 +100,7 @@ def soak(place: Place, swaps: int, random: Random) -> Counter[str]:
         start = "raise RuntimeError('not here')" if is_bad else "pass"
         word = f"bad {number}" if is_bad else f"word {number}"
         source = place.save(word, start, "next")
-        words[digest_of(_bytes_of(source))] = word
+        words[digest_of(bytes_of(source))] = word
         outcome: list[str] = []
         thread = threading.Thread(target=ask, args=(place, source, outcome))
         is_first = random.random() < 0.5  # the fault, and then the swap

@@ -28,7 +28,8 @@ from luminal.errors import LuminalError
 from luminal.fleet._contents import digest_of
 from luminal.fleet._journal import read_journal
 from luminal.fleet._protocol import Begin, Commit
-from luminal.fleet.local import LocalClient, _bytes_of
+from luminal.fleet._sources import bytes_of
+from luminal.fleet.local import LocalClient
 from tests.waiting import DEADLINE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +101,7 @@ class Server:
         new = self.directory / "new.py"
         new.write_text(PHOTON.format(word=word, head=head))
         new.rename(self.directory / "photons" / "hello.py")
-        self.digests[word] = digest_of(_bytes_of(self.directory / "photons"))
+        self.digests[word] = digest_of(bytes_of(self.directory / "photons"))
 
     def decided(self, word: str) -> Any:
         """Wait until *word* is decided, for or against; return the report."""
@@ -166,7 +167,7 @@ def served(directory: Path, kind: str, workers: int) -> Iterator[Server]:
         port = free.getsockname()[1]
     if kind == "uvicorn":
         # On a busy machine, a worker that is slow to start is not one that hangs.
-        command = ["uvicorn", f"--timeout-worker-healthcheck={DEADLINE:.0f}"]
+        command = ["uvicorn", "--timeout-worker-healthcheck=10"]
         command += ["--log-level=warning", f"--port={port}", "asgi:app"]
     else:
         command = ["gunicorn", "-c", "gunicorn.conf.py", f"--worker-class={kind}"]
