@@ -77,6 +77,7 @@ async def _connect_dask(address: str) -> AsyncIterator[Fleet]:
 
     client_class: Any = import_module("distributed").Client
     try:
+        await _check_port(address)
         client = await client_class(address, asynchronous=True, timeout=_SECONDS)
     except (OSError, ValueError) as error:
         raise _nobody(f"Dask scheduler at {address}", error) from None
@@ -106,7 +107,7 @@ async def _connect_ray(address: str, name: str) -> AsyncIterator[Fleet]:
 
 
 async def _check_port(address: str) -> None:
-    """Look whether somebody listens at an address; Ray itself tries for a minute.
+    """Look whether somebody listens at an address; the engines try for long.
 
     Raises:
         OSError: Nobody does.

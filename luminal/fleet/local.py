@@ -557,6 +557,7 @@ class LocalFleet:
             kept beside it.
         watch: Whether saves are proposed, by whichever worker decides.
         member: Name of this worker; by default of its machine and process.
+        drain_seconds: How long calls under way are waited for in the mode ``barrier``.
         seconds: ``vote_seconds``, ``agree_seconds`` and ``again_seconds`` of
             `luminal.fleet.CoordinatorDriver`.
 
@@ -576,6 +577,7 @@ class LocalFleet:
         journal: _Path | None = None,
         watch: bool = False,
         member: str = "",
+        drain_seconds: float = 10.0,
         **seconds: float,
     ) -> None:
         self.loader = loader
@@ -593,6 +595,7 @@ class LocalFleet:
         self.socket: str = _socket_path(name)
         self.is_watching: bool = watch
         self.member_name: str = member or f"{socket.gethostname()}-{os.getpid()}"
+        self.drain_seconds: float = drain_seconds
         self.seconds: dict[str, float] = seconds
         self._driver: MemberDriver | None = None
         self._peer: _Peer | None = None
@@ -659,6 +662,7 @@ class LocalFleet:
                 fetch=self._fetch,
                 send=self._send,
                 loop=loop,
+                drain_seconds=self.drain_seconds,
             )
             self.loader._fleet_view = self._view  # noqa: SLF001 - its member
             self._life = loop.create_task(self._live(), name="luminal-fleet")

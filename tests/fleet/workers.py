@@ -33,6 +33,7 @@ async def work(directory: Path, name: str) -> None:
         member=name,
         journal=directory / "state" / "journal",
         again_seconds=0.2,
+        drain_seconds=2.0,
     )
     await fleet.join(timeout=None)
     await serve(directory / f"{name}.sock", MemberTarget(loader))
