@@ -84,7 +84,8 @@ def x_of(point: bytes) -> int:
 
 async def answers(client: Any, count: int = 12) -> set[int]:
     futures = client.map(call, range(count), pure=False)
-    return set(await client.gather(futures))
+    async with asyncio.timeout(DEADLINE):  # Dask waits for workers without a limit
+        return set(await client.gather(futures))
 
 
 @asynccontextmanager
