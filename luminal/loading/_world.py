@@ -152,7 +152,7 @@ def drop_empty_namespaces(
             empty.discard(above)
             above = above.rpartition(".")[0]
     # Below them are only packages without code.
-    for name in [n for n in sys.modules if _is_below(n, empty)] if empty else ():
+    for name in [n for n in list(sys.modules) if _is_below(n, empty)] if empty else ():
         del sys.modules[name]
         parent, _, leaf = name.rpartition(".")
         if parent in sys.modules:

@@ -322,7 +322,16 @@ def test_one_loader_from_two_loops_at_once(photons, traces):
     assert loader.photons == {}
 
 
-def test_two_loaders_on_one_directory_at_once(photons, traces):
+@pytest.fixture
+def often_switching():
+    """Let threads interrupt one another as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_two_loaders_on_one_directory_at_once(photons, traces, often_switching):
     """In two threads at the same time; neither sees the other."""
     photons.write("shared.py", "import time\nITEMS = []\n")
     for name in "abcdef":
