@@ -51,6 +51,15 @@ async def test_types_made_of_a_photons_class_do_not_keep_it(make_host, photons):
         assert row() is None
 
 
+@pytest.fixture(autouse=True)
+def quick_collections():
+    """Leave what other tests have made out of collections, which take long else."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 async def until_gone(*references):
     """Wait until nothing refers to the objects any more."""
     await async_wait_until(
