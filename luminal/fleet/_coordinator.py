@@ -15,6 +15,7 @@ import attrs
 
 from luminal.errors import FleetError
 from luminal.fleet._contents import digest_of
+from luminal.fleet._journal import Entry
 from luminal.fleet._protocol import (
     Abort,
     Begin,
@@ -140,6 +141,8 @@ class CoordinatorDriver:
         self._turn: asyncio.Lock = asyncio.Lock()
         self._is_idle: asyncio.Event = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        # What came of the latest swap; it is written a moment later.
+        self._latest: dict[str, Any] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed: bool = False
 
@@ -361,7 +364,6 @@ class CoordinatorDriver:
             except asyncio.CancelledError:
                 await asyncio.wait({work})
                 raise
-        mixed = swap.latest - swap.first if swap.first else 0.0
         return SwapReport(
             unit,
             finished.number,
@@ -372,7 +374,7 @@ class CoordinatorDriver:
             mode=mode,
             began=began,
             seconds=time.monotonic() - start,
-            mixed_seconds=mixed,
+            mixed_seconds=_mixed(swap),
             votes=dict(swap.votes),
             behind=finished.behind,
         )
@@ -404,24 +406,20 @@ class CoordinatorDriver:
                 await asyncio.wait({swap.keeping})
                 swap.keeping.exception()  # it was told where it mattered
         if finished.number:
-            self._spawn(self._note(swap, finished, time.monotonic() - start))
+            self._latest = {
+                "number": finished.number,
+                "seconds": round(time.monotonic() - start, 6),
+                "mixed_seconds": round(_mixed(swap), 6),
+                "votes": dict(swap.votes),
+                "behind": list(finished.behind),
+            }
+            self._spawn(asyncio.to_thread(self._note, self._latest))
         return finished
 
-    async def _note(self, swap: _UnderWay, finished: Finished, seconds: float) -> None:
-        """Write what came of a swap for the history, and clean up."""
-        mixed = swap.latest - swap.first if swap.first else 0.0
-
-        def note() -> None:
-            self.journal.note(
-                number=finished.number,
-                seconds=round(seconds, 6),
-                mixed_seconds=round(mixed, 6),
-                votes=swap.votes,
-                behind=list(finished.behind),
-            )
-            self.contents.keep(self._needed())
-
-        await asyncio.to_thread(note)
+    def _note(self, about: dict[str, Any]) -> None:
+        """Write what came of a swap for the history, and clean up. In a thread."""
+        self.journal.note(**about)
+        self.contents.keep(self._needed())
 
     def _needed(self) -> set[str]:
         table = list(self._rules.log.table.values())
@@ -657,7 +655,7 @@ class CoordinatorDriver:
     def history(self) -> tuple[SwapReport, ...]:
         """Return what was decided, for and against, the latest last."""
         found: dict[int, SwapReport] = {}
-        for entry in self.journal.entries:
+        for entry in (*self.journal.entries, Entry(None, 0.0, self._latest)):
             row, about = entry.row, entry.about
             if type(row) is Begin:
                 found[row.number] = SwapReport(
@@ -685,6 +683,11 @@ class CoordinatorDriver:
                 change["behind"] = tuple(about["behind"])
             found[known.number] = attrs.evolve(known, **change)
         return tuple(found.values())
+
+
+def _mixed(swap: _UnderWay) -> float:
+    """Return for how many seconds two generations have answered, as far as seen."""
+    return swap.latest - swap.first if swap.first else 0.0
 
 
 def _not_healthy(

@@ -29,7 +29,7 @@ from luminal.web import (
     snapshot_of,
     snapshot_of_status,
 )
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, async_wait_until
 from tests.web.conftest import GEO, Specification
 
 
@@ -313,6 +313,11 @@ async def test_it_shows_the_fleet_of_a_member(tmp_path: Path) -> None:
             await fleet.swap(photons)
         (photons / "geo.py").write_text("raise ValueError('no')\n" + dedent(GEO))
         assert not (await fleet.swap(photons)).is_committed
+        await async_wait_until(
+            lambda: (
+                not any(m["is_behind"] for m in status_of(loader)["fleet"]["members"])
+            )
+        )
         page = render_page(snapshot_of(loader))
         await fleet.close()
     section = page[page.index('<section id="fleet"') : page.index('id="changes"')]
