@@ -353,8 +353,9 @@ def test_the_page_has_them_behind_its_guard(host: Host) -> None:
         request = urllib.request.Request(
             served.url + "metrics", headers={"Host": "evil.example"}
         )
-        with pytest.raises(urllib.error.HTTPError, match="403"):
+        with pytest.raises(urllib.error.HTTPError, match="403") as refused:
             urllib.request.urlopen(request)
+        refused.value.close()
     assert 'luminal_hook_calls_total{host="",photon="geo",hook="locate"} 11' in text
 
 
