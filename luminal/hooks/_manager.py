@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import pluggy
 
 from luminal._forks import begin_anew_in_forks
+from luminal._weak import members_of
 from luminal.errors import PhotonReloadError, did_you_mean, nearest
 from luminal.hooks import _delegation, _presence
 from luminal.hooks._caller import Caller, SubsetCaller
@@ -1002,7 +1003,7 @@ class PluginManager(pluggy.PluginManager):
 
         count = calls_in(self._policy, self._all_callers(), plugin)[0]
         if self._delegates:
-            for other in tuple(self._delegates):
+            for other in members_of(self._delegates):
                 count += other.in_flight(plugin)
         return count
 
@@ -1021,7 +1022,7 @@ class PluginManager(pluggy.PluginManager):
 
         until = time.monotonic() + deadline
         is_idle = wait_until_idle(self._policy, self._all_callers(), plugin, deadline)
-        for other in tuple(self._delegates):
+        for other in members_of(self._delegates):
             left = max(until - time.monotonic(), 0)
             is_idle = other.wait_until_idle(plugin, left) and is_idle
         return is_idle
@@ -1042,7 +1043,7 @@ class PluginManager(pluggy.PluginManager):
         is_idle = await await_idle(
             self._policy, self._all_callers(), plugin, deadline, with_loop=with_loop
         )
-        for other in tuple(self._delegates):
+        for other in members_of(self._delegates):
             left = max(until - time.monotonic(), 0)
             rest = other.wait_idle(plugin, left, with_loop=with_loop)
             is_idle = await rest and is_idle
@@ -1057,7 +1058,7 @@ class PluginManager(pluggy.PluginManager):
         from luminal.hooks._swap import abandon
 
         abandon(self._all_callers(), plugin)
-        for other in tuple(self._delegates):
+        for other in members_of(self._delegates):
             other.abandon(plugin)
 
     # Which generation a call sees, see `luminal.hooks._presence`.

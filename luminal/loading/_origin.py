@@ -24,6 +24,7 @@ from zlib import crc32
 
 import attrs
 
+from luminal._weak import members_of
 from luminal.discovery import stamp_of
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def claim_name(origin: DirectoryOrigin, owner: object) -> DirectoryOrigin:
 
 def claimed_directories() -> set[str]:
     """Return the directories that photons of this process are loaded from."""
-    return {origin.directory for origin in set(_claimed)}
+    return {origin.directory for origin in members_of(_claimed)}
 
 
 def _root_of_module(module: str, location: str) -> tuple[str, str]:

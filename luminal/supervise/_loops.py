@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._weak import members_of
 from luminal.supervise._ownership import find_owner
 from luminal.supervise._threads import TracedThread
 
@@ -662,7 +663,7 @@ def _stop_at_exit(loop: SuperLoop) -> None:
 
 
 def _stop_all() -> None:
-    loops = [loop for loop in list(_loops) if loop.is_alive]
+    loops = [loop for loop in members_of(_loops) if loop.is_alive]
     for loop in loops:
         loop.ask_to_stop()
     end = time.monotonic() + _EXIT_SECONDS

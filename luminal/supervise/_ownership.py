@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from luminal._plain import mro_of, namespace_of
+from luminal._weak import members_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -349,7 +350,7 @@ def _has_ended(space: dict[str, Any]) -> bool:
         return code is not None and code in _ended
     users = [s.code for s in list(_scopes) if s.code is not None]
     is_used = any(user.uses(code) for user in users)
-    return not is_used and any(user.uses(code) for user in list(_ended))
+    return not is_used and any(user.uses(code) for user in members_of(_ended))
 
 
 def has_ended_code() -> bool:

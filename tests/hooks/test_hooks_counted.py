@@ -7,10 +7,12 @@ import contextlib
 import ctypes
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from luminal._weak import members_of
 from luminal.hooks import PluginManager
 from luminal.hooks import _swap as engine
 from luminal.interfaces import hookimpl, hookspec
@@ -429,3 +431,32 @@ def test_interrupted_calls_are_counted() -> None:
     thread.join(DEADLINE)
     assert pm.in_flight(pm.get_plugin("p")) == 0
     assert pm.in_flight(pm.get_plugin("outer")) == 0
+
+
+def test_weak_sets_are_copied_while_another_thread_adds() -> None:
+    """Such as those of managers that have a part of the hooks."""
+
+    class Thing:
+        pass
+
+    weak: weakref.WeakSet[Thing] = weakref.WeakSet()
+    kept = [Thing() for _ in range(200)]
+    weak.update(kept)
+    is_over = threading.Event()
+
+    def add() -> None:
+        while not is_over.is_set():
+            more = [Thing() for _ in range(50)]
+            weak.update(more)
+
+    thread = threading.Thread(target=add)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(500):
+            assert set(kept) <= set(members_of(weak))
+    finally:
+        sys.setswitchinterval(before)
+        is_over.set()
+        thread.join()
