@@ -12,13 +12,13 @@ import json
 import os
 import threading
 import time
-import weakref
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import FleetError
 from luminal.fleet._protocol import Abort, Begin, Commit
 
@@ -137,20 +137,6 @@ def _unusable(path: str, error: OSError) -> FleetError:
     )
 
 
-_open: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _close_in_child() -> None:
-    """Leave the locks to the parent: a child would keep them when that has ended."""
-    for journal in list(_open):
-        journal._lock_of_writes = threading.Lock()  # noqa: SLF001 - of this module
-        journal.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
-
-
 class Journal:
     """The open journal of a fleet, for the one process that decides.
 
@@ -172,7 +158,7 @@ class Journal:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
             self._descriptor = os.open(self.path, flags, 0o600)
             self._lock()
-            _open.add(self)
+            begin_anew_in_forks(self)
             self._entries, self._size = self._read()
             make_durable(directory)
         except OSError as error:
@@ -204,6 +190,11 @@ class Journal:
                 why=f"{error}: without locks two processes could decide",
                 hint="keep it on a file system that has flock",
             ) from None
+
+    def begin_anew(self) -> None:
+        """Leave the lock to the parent: a child would keep it when that has ended."""
+        self._lock_of_writes = threading.Lock()
+        self.close()
 
     def _read(self) -> tuple[list[Entry], int]:
         """Return its entries, and cut off what was torn."""

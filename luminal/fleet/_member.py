@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import LuminalError, PhotonStateError, PhotonVerificationError
 from luminal.fleet._calls import AsyncHooks, CallCounter, Hooks
 from luminal.fleet._protocol import (
@@ -31,6 +31,7 @@ from luminal.fleet._protocol import (
     Stage,
     Undo,
 )
+from luminal.supervise import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -75,30 +76,6 @@ class _Unit:
     not_before: float = 0.0
 
 
-class _LoopThread:
-    """An event loop on a thread of its own."""
-
-    def __init__(self) -> None:
-        begun: Future[asyncio.AbstractEventLoop] = Future()
-        self._is_over: asyncio.Event = asyncio.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(begun)),
-            name="luminal-fleet",
-            daemon=True,
-        )
-        self._thread.start()
-        self.loop: asyncio.AbstractEventLoop = begun.result()
-
-    async def _serve(self, begun: Future[asyncio.AbstractEventLoop]) -> None:
-        begun.set_result(asyncio.get_running_loop())
-        await self._is_over.wait()
-
-    def end(self) -> None:
-        """End the loop; may be called on it."""
-        with suppress(RuntimeError):  # it has ended
-            self.loop.call_soon_threadsafe(self._is_over.set)
-
-
 class MemberDriver:
     """Lets a Loader run what a fleet has decided.
 
@@ -134,7 +111,9 @@ class MemberDriver:
         self.name = name
         self._fetch = fetch
         self._send = send
-        self._own: _LoopThread | None = _LoopThread() if loop is None else None
+        self._own: LoopThread | None = (
+            LoopThread("luminal-fleet") if loop is None else None
+        )
         self._loop = self._own.loop if self._own is not None else loop
         self._drain_seconds = drain_seconds
         self._ask_seconds = ask_seconds
@@ -156,7 +135,18 @@ class MemberDriver:
         """Awaits hooks of the Loader, likewise."""
         _current = self
         loader._fleet_view = self.view  # noqa: SLF001 - its member
+        begin_anew_in_forks(self)
         self._on_loop(self._plan_ask)
+
+    def begin_anew(self) -> None:
+        """Let a process that was forked be no member: nobody tells it what to run."""
+        self._leave()
+
+    def _leave(self) -> None:
+        global _current
+        if _current is self:
+            _current = None
+            self.loader._fleet_view = None  # noqa: SLF001 - its member
 
     def __repr__(self) -> str:
         return f"<MemberDriver {self.name!r} runs={self._member.runs}>"
@@ -469,9 +459,7 @@ class MemberDriver:
         Args:
             is_unloading: Whether the Loader is closed too; else its photons go on.
         """
-        global _current
-        if _current is self:
-            _current = None
+        self._leave()
         if self._is_closed:
             return
         loop = self._loop
@@ -481,8 +469,10 @@ class MemberDriver:
         elif loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(self._close(is_unloading), loop)
             await asyncio.wrap_future(closing)
-        if self._own is not None:
-            self._own.end()
+        if self._own is not None and self._own.is_here:
+            self._own.close()
+        elif self._own is not None:
+            await asyncio.to_thread(self._own.close)
 
     async def _close(self, is_unloading: bool) -> None:
         self._is_closed = True
@@ -533,16 +523,6 @@ def _reason(error: BaseException) -> str:
 # --- The member of this process ------------------------------------------------------
 
 _current: MemberDriver | None = None
-
-
-def _forget() -> None:
-    """Let a process that was forked be no member: nobody tells it what is decided."""
-    global _current
-    _current = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
 
 
 def _member() -> MemberDriver:

@@ -28,11 +28,11 @@ import os
 import secrets
 import socket
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from luminal._forks import begin_anew_in_forks
 from luminal.errors import FleetError, HostNotRunningError, LuminalError
 from luminal.fleet._codec import decode, encode
 from luminal.fleet._contents import Contents, digest_of
@@ -134,6 +134,17 @@ def local_fleets() -> list[str]:
 # --- Lines ---------------------------------------------------------------------------
 
 
+def _leave_to_parent(descriptor: int) -> None:
+    """Let a forked child not keep a socket open: others see when the parent ends.
+
+    The number stays in use, as an object of the parent's loop is to close it.
+    """
+    if descriptor >= 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
+
+
 @attrs.define(eq=False)
 class _Peer:
     """One end of a connection."""
@@ -141,6 +152,9 @@ class _Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     has_ended: asyncio.Event = attrs.Factory(asyncio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        begin_anew_in_forks(self)
 
     def send(self, data: bytes) -> None:
         """Send a line, without waiting; what its buffer has no room for is lost."""
@@ -168,10 +182,9 @@ class _Peer:
                 return values
         return {}
 
-    @property
-    def descriptor(self) -> int:
-        """Of the socket; -1 where it is closed."""
-        return int(self.writer.get_extra_info("socket").fileno())
+    def begin_anew(self) -> None:
+        """Leave the connection to the parent, in a process that was forked."""
+        _leave_to_parent(self.writer.get_extra_info("socket").fileno())
 
     def close(self) -> None:
         """End the connection."""
@@ -233,6 +246,7 @@ class _Server:
             lost=fleet._journal_lost,  # noqa: SLF001 - both are in this module
             **fleet.seconds,
         )
+        begin_anew_in_forks(self)
 
     async def start(self) -> None:
         """Begin to decide, and listen.
@@ -267,11 +281,10 @@ class _Server:
             task.cancel()
         await self.driver.close()
 
-    def descriptors(self) -> list[int]:
-        """Return those of all sockets."""
-        listening = self._server.sockets if self._server is not None else ()
-        talking = [peer.descriptor for peer in self._peers.values()]
-        return [*(each.fileno() for each in listening), *talking]
+    def begin_anew(self) -> None:
+        """Leave the socket to the parent, in a process that was forked."""
+        for each in self._server.sockets if self._server is not None else ():
+            _leave_to_parent(each.fileno())
 
     # Members.
 
@@ -520,27 +533,6 @@ def _check_private(directory: str) -> None:
 # --- A worker ------------------------------------------------------------------------
 
 
-_fleets: weakref.WeakSet[LocalFleet] = weakref.WeakSet()
-
-
-def _leave_in_child() -> None:
-    """Leave the sockets to the parent: others would not see the end of that.
-
-    The numbers stay in use, as objects of the parent's loop are to close them.
-    """
-    found = [each for fleet in list(_fleets) for each in fleet._descriptors()]  # noqa: SLF001 - of this module
-    if found:
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in found:
-            if descriptor >= 0:
-                os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_in_child)
-
-
 class LocalFleet:
     """Makes this process a worker of a fleet on this machine.
 
@@ -608,15 +600,10 @@ class LocalFleet:
         # Whether it was told of something to run.
         self._is_founded: asyncio.Event = asyncio.Event()
         self._is_closed: bool = False
-        _fleets.add(self)
 
     def __repr__(self) -> str:
         role = "decides" if self.is_coordinator else "follows"
         return f"<LocalFleet {self.name!r}: {self.member_name} {role}>"
-
-    def _descriptors(self) -> list[int]:
-        own = [self._peer.descriptor] if self._peer is not None else []
-        return own + (self._server.descriptors() if self._server is not None else [])
 
     @property
     def is_coordinator(self) -> bool:

@@ -135,10 +135,14 @@ class LoopThread:
         return self._thread.is_alive() and not self._is_closed
 
     def close(self) -> None:
-        """End the loop and its thread. Twice does no harm."""
+        """End the loop and its thread. Twice does no harm.
+
+        On the loop itself it returns before that end.
+        """
         if self.is_running:
             with self._lock:
                 if self.is_running:
                     self._is_closed = True
                     self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
+        if not self.is_here:
+            self._thread.join()
