@@ -16,14 +16,13 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
-
-import attrs
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from luminal.errors import FleetError
 from luminal.fleet._codec import decode, encode
 from luminal.fleet._coordinator import CoordinatorDriver, Figures
+from luminal.fleet._mailbox import Mailbox
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import MemberState
 from luminal.supervise import LoopThread
@@ -37,26 +36,14 @@ if TYPE_CHECKING:
     from luminal.fleet._report import MemberInfo
     from luminal.managers import Loader
 
-__all__ = ["Calls", "PollingCoordinator", "PollingMember"]
+__all__ = ["PollingCoordinator", "PollingMember"]
 
 _log = logging.getLogger("luminal.fleet")
 
 _FIGURES = b"figures"
 """Asks a member for its figures; no message of the protocol looks like it."""
 
-_MOST = 16
-"""Messages that wait for a member; of more, the oldest are lost."""
-
-
 # --- Coordinator ---------------------------------------------------------------------
-
-
-@attrs.define(eq=False)
-class _Mailbox:
-    life: str
-    asked_at: float
-    messages: deque[bytes] = attrs.Factory(lambda: deque(maxlen=_MOST))
-    has_some: asyncio.Event = attrs.Factory(asyncio.Event)
 
 
 class PollingCoordinator:
@@ -85,7 +72,9 @@ class PollingCoordinator:
         self.driver = CoordinatorDriver(
             journal, contents, self._send, figures=self._figures, **options
         )
-        self._boxes: dict[str, _Mailbox] = {}
+        self._boxes: dict[str, Mailbox[bytes]] = {}
+        # Member → when it asked last, of the monotonic clock.
+        self._asked_at: dict[str, float] = {}
         # Members that were asked for their figures.
         self._asked: dict[str, asyncio.Future[Figures]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -105,8 +94,7 @@ class PollingCoordinator:
     def _put(self, member: str, data: bytes) -> None:
         box = self._boxes.get(member)
         if box is not None:
-            box.messages.append(data)
-            box.has_some.set()
+            box.put(data)
 
     async def _figures(self, member: str) -> Figures:
         """Ask a member for its figures; it is asked once, whoever waits."""
@@ -138,22 +126,16 @@ class PollingCoordinator:
             FleetError: It cannot be a member; it says why.
         """
         box = self._boxes.get(about.name)
-        if box is None or box.life != life:
-            box = self._boxes[about.name] = _Mailbox(life, time.monotonic())
+        if box is None or box.owner != life:
+            box = self._boxes[about.name] = Mailbox(life)
             try:
                 self.driver.joined(about.name, about)
             except FleetError:
                 del self._boxes[about.name]
                 raise
-        box.asked_at = time.monotonic()
-        if not box.messages:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.poll_seconds):
-                    await box.has_some.wait()
-        box.asked_at = time.monotonic()
-        box.has_some.clear()
-        messages = tuple(box.messages)
-        box.messages.clear()
+        self._asked_at[about.name] = time.monotonic()
+        messages = tuple(await box.take(self.poll_seconds))
+        self._asked_at[about.name] = time.monotonic()
         return messages
 
     async def ask(self, method: str, *args: Any, **options: Any) -> Any:
@@ -176,8 +158,8 @@ class PollingCoordinator:
     def tell(self, member: str, life: str, state: bytes) -> None:
         """Take a message of a member; one of an earlier life is ignored."""
         box = self._boxes.get(member)
-        if box is not None and box.life == life:
-            box.asked_at = time.monotonic()
+        if box is not None and box.owner == life:
+            self._asked_at[member] = time.monotonic()
             message = decode(state)
             if isinstance(message, MemberState):
                 self.driver.received(member, message)
@@ -185,8 +167,8 @@ class PollingCoordinator:
     def leave(self, member: str, life: str) -> None:
         """Forget a member that ends."""
         box = self._boxes.get(member)
-        if box is not None and box.life == life:
-            del self._boxes[member]
+        if box is not None and box.owner == life:
+            del self._boxes[member], self._asked_at[member]
             self.driver.left(member)
 
     async def fetch(self, digest: str) -> bytes | None:
@@ -198,8 +180,8 @@ class PollingCoordinator:
             await asyncio.sleep(self.silence_seconds / 4)
             latest = time.monotonic() - self.silence_seconds
             for name, box in list(self._boxes.items()):
-                if box.asked_at < latest:
-                    self.leave(name, box.life)
+                if self._asked_at[name] < latest:
+                    self.leave(name, box.owner)
 
     async def close(self) -> None:
         """Stop; what is under way is closed by the next life."""
@@ -211,23 +193,8 @@ class PollingCoordinator:
 # --- Member --------------------------------------------------------------------------
 
 
-class Calls(Protocol):
-    """How a member calls its coordinator. Whatever is raised means: try again."""
-
-    async def poll(self, about: MemberInfo, life: str) -> tuple[bytes, ...]:
-        """Call `PollingCoordinator.poll`."""
-
-    async def tell(self, member: str, life: str, state: bytes) -> None:
-        """Call `PollingCoordinator.tell`."""
-
-    async def report(self, member: str, figures: Figures) -> None:
-        """Call `PollingCoordinator.report`."""
-
-    async def leave(self, member: str, life: str) -> None:
-        """Call `PollingCoordinator.leave`."""
-
-    async def fetch(self, digest: str) -> bytes | None:
-        """Call `PollingCoordinator.fetch`."""
+Call = Callable[..., Awaitable[Any]]
+"""Calls the method of the coordinator that is named first; raises: try again."""
 
 
 class PollingMember:
@@ -236,7 +203,7 @@ class PollingMember:
     Args:
         loader: What runs the photons.
         about: What the coordinator is told of this process.
-        calls: Carries calls to the coordinator.
+        call: Carries calls to the coordinator: ``await call("poll", about, life)``.
         retry_seconds: The first pause after a call that failed; it doubles up to a
             second.
         options: Of `MemberDriver`.
@@ -246,13 +213,13 @@ class PollingMember:
         self,
         loader: Loader,
         about: MemberInfo,
-        calls: Calls,
+        call: Call,
         *,
         retry_seconds: float = 0.1,
         **options: Any,
     ) -> None:
         self.about = about
-        self._calls = calls
+        self._call = call
         self._retry_seconds = retry_seconds
         # A process that replaces another has its name, and another life.
         self._life = secrets.token_hex(8)
@@ -284,7 +251,7 @@ class PollingMember:
         pause = self._retry_seconds
         while True:
             try:
-                messages = await self._calls.poll(self.about, self._life)
+                messages = await self._call("poll", self.about, self._life)
             except FleetError as error:
                 self._refused = error
                 return
@@ -308,16 +275,16 @@ class PollingMember:
 
     async def _tell(self, state: bytes) -> None:
         with contextlib.suppress(Exception):  # it is lost, and told again
-            await self._calls.tell(self.about.name, self._life, state)
+            await self._call("tell", self.about.name, self._life, state)
 
     async def _report(self) -> None:
         found = await asyncio.to_thread(self.driver.figures)
         figures = {photon: dict(of) for photon, of in found.items()}
         with contextlib.suppress(Exception):  # it is asked again
-            await self._calls.report(self.about.name, figures)
+            await self._call("report", self.about.name, figures)
 
     async def _fetch(self, digest: str) -> bytes:
-        data = await self._calls.fetch(digest)
+        data: bytes | None = await self._call("fetch", digest)
         if data is None:
             raise LookupError(f"the coordinator has no bytes of digest {digest[:12]}")
         return data
@@ -354,4 +321,4 @@ class PollingMember:
         await self.driver.close()
         with contextlib.suppress(Exception):  # it is noticed by the silence as well
             async with asyncio.timeout(1.0):
-                await self._calls.leave(self.about.name, self._life)
+                await self._call("leave", self.about.name, self._life)

@@ -17,7 +17,6 @@ import asyncio
 import logging
 import pickle
 import threading
-from collections import deque
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ import attrs
 import luminal
 from luminal.errors import HostNotRunningError, MissingExtraError, PhotonStateError
 from luminal.fleet._codec import decode, encode
+from luminal.fleet._mailbox import Mailbox
 from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Prepare
 from luminal.fleet._report import MemberInfo
@@ -71,43 +71,11 @@ without a limit of their own."""
 # --- The scheduler -------------------------------------------------------------------
 
 
-_MOST_MESSAGES = 16
-"""Messages that are kept for a member; what it misses it is told again."""
-
 _MOST_BYTES = 2**20
 """Larger bundles are not sent with a message: workers ask for them."""
 
 _ASK_SECONDS = 20.0
 """How long a worker waits for a message before it asks again."""
-
-
-class _Box:
-    """Messages for one member, until its worker takes them.
-
-    Args:
-        worker: Address of the worker.
-    """
-
-    def __init__(self, worker: str) -> None:
-        self.worker = worker
-        self._messages: deque[Prepare | Decided] = deque(maxlen=_MOST_MESSAGES)
-        self._has_some: asyncio.Event = asyncio.Event()
-        # Of the bytes that it was sent with a message.
-        self.digest: str = ""
-
-    def put(self, message: Prepare | Decided) -> None:
-        """Add a message."""
-        self._messages.append(message)
-        self._has_some.set()
-
-    async def take(self) -> list[Prepare | Decided]:
-        """Return the messages, once there are any; none after a while."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._has_some.wait(), _ASK_SECONDS)
-        self._has_some.clear()
-        messages = [*self._messages]
-        self._messages.clear()
-        return messages
 
 
 class FleetScheduler(SchedulerPlugin):
@@ -132,7 +100,9 @@ class FleetScheduler(SchedulerPlugin):
         self._latest: tuple[str, bytes] = ("", b"")
         self._scheduler: Scheduler | None = None
         # Member → messages for it.
-        self._boxes: dict[str, _Box] = {}
+        self._boxes: dict[str, Mailbox[Prepare | Decided]] = {}
+        # Member → digest of the bytes that it was sent with a message.
+        self._sent: dict[str, str] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Recover from the journal, and give each worker its plugin.
@@ -191,7 +161,7 @@ class FleetScheduler(SchedulerPlugin):
         """Forget the member of a worker that has gone."""
         for name, box in list(self._boxes.items()):
             # A worker that was started anew has the name, and another address.
-            if box.worker == worker:
+            if box.owner == worker:
                 del self._boxes[name]
                 if self.driver is not None:
                     self.driver.left(name)
@@ -208,7 +178,8 @@ class FleetScheduler(SchedulerPlugin):
             box.put(message)
 
     async def _join(self, worker: str, name: str, about: dict[str, Any]) -> None:
-        self._boxes[name] = _Box(worker)
+        self._boxes[name] = Mailbox(worker)
+        self._sent.pop(name, None)
         try:
             self._coordinator.joined(name, MemberInfo(**about))
         except BaseException:
@@ -225,27 +196,27 @@ class FleetScheduler(SchedulerPlugin):
             which saves the worker from asking for these.
         """
         box = self._boxes.get(name)
-        if box is None or box.worker != worker:
+        if box is None or box.owner != worker:
             raise PhotonStateError(f"{name!r} at {worker} is no member of the fleet")
-        messages = await box.take()
+        messages = await box.take(_ASK_SECONDS)
         contents: dict[str, bytes] = {}
         for message in messages:
-            if isinstance(message, Prepare) and message.digest != box.digest:
+            if isinstance(message, Prepare) and message.digest != self._sent.get(name):
                 data = await self._bytes_of(message.digest)
                 if data is not None and len(data) <= _MOST_BYTES:
                     contents[message.digest] = data
-                    box.digest = message.digest
+                    self._sent[name] = message.digest
         return {"messages": [*map(encode, messages)], "contents": contents}
 
     async def _take_state(self, worker: str, name: str, state: bytes) -> None:
         box = self._boxes.get(name)
-        if box is not None and box.worker == worker:
+        if box is not None and box.owner == worker:
             message: Any = decode(state)
             self._coordinator.received(name, message)
 
     async def _figures_of(self, member: str) -> dict[str, dict[str, float]]:
         assert self._scheduler is not None  # noqa: S101 - it has started
-        worker = self._scheduler.rpc(self._boxes[member].worker)
+        worker = self._scheduler.rpc(self._boxes[member].owner)
         found: dict[str, dict[str, float]] = await worker.luminal_fleet_figures()
         return found
 

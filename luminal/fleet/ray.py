@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from luminal.fleet._journal import Journal
     from luminal.fleet._polling import PollingMember
-    from luminal.fleet._report import FleetStatus, MemberInfo, SwapReport
+    from luminal.fleet._report import FleetStatus, SwapReport
     from luminal.managers import Loader
 
 __all__ = ["RayFleet", "join"]
@@ -123,26 +123,10 @@ class _Coordinator:
         await service.start()
         self._service = service
 
-    async def poll(self, about: MemberInfo, life: str) -> tuple[bytes, ...]:
-        messages: tuple[bytes, ...] = await (await self._ready()).poll(about, life)
-        return messages
-
-    async def tell(self, member: str, life: str, state: bytes) -> None:
-        (await self._ready()).tell(member, life, state)
-
-    async def report(self, member: str, figures: Any) -> None:
-        (await self._ready()).report(member, figures)
-
-    async def leave(self, member: str, life: str) -> None:
-        (await self._ready()).leave(member, life)
-
-    async def fetch(self, digest: str) -> bytes | None:
-        data: bytes | None = await (await self._ready()).fetch(digest)
-        return data
-
-    async def ask(self, method: str, *args: Any, **options: Any) -> Any:
-        """Call what the user of the fleet asks for."""
-        return await (await self._ready()).ask(method, *args, **options)
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the service, for a member or for who asks the fleet."""
+        result = getattr(await self._ready(), method)(*args, **options)
+        return await result if asyncio.iscoroutine(result) else result
 
     async def pid(self) -> int:
         """Return the number of this process."""
@@ -156,7 +140,7 @@ class _Coordinator:
 # --- Member --------------------------------------------------------------------------
 
 
-class _RayCalls:
+class _RayCall:
     """Carries a member's calls to the coordinator's actor, wherever that is now.
 
     Args:
@@ -169,33 +153,15 @@ class _RayCalls:
         self._seconds = seconds
         self._actor: Any = None
 
-    async def _call(self, method: str, *args: Any) -> Any:
+    async def __call__(self, method: str, *args: Any) -> Any:
         if self._actor is None:
             self._actor = await asyncio.to_thread(_find_actor, self._fleet)
         try:
-            reference = getattr(self._actor, method).remote(*args)
             async with asyncio.timeout(self._seconds):
-                return await reference
+                return await self._actor.call.remote(method, *args)
         except import_ray().exceptions.ActorDiedError:
             self._actor = None  # it was ended, and perhaps made anew
             raise
-
-    async def poll(self, about: MemberInfo, life: str) -> tuple[bytes, ...]:
-        messages: tuple[bytes, ...] = await self._call("poll", about, life)
-        return messages
-
-    async def tell(self, member: str, life: str, state: bytes) -> None:
-        await self._call("tell", member, life, state)
-
-    async def report(self, member: str, figures: Any) -> None:
-        await self._call("report", member, figures)
-
-    async def leave(self, member: str, life: str) -> None:
-        await self._call("leave", member, life)
-
-    async def fetch(self, digest: str) -> bytes | None:
-        data: bytes | None = await self._call("fetch", digest)
-        return data
 
 
 def _find_actor(fleet: str) -> Any:
@@ -256,7 +222,7 @@ def join(
             name = name or here.get_actor_name() or number[:12]
             about = MemberInfo.of_this_process(name)
             member = PollingMember(
-                loader or Loader(), about, _RayCalls(fleet), **options
+                loader or Loader(), about, _RayCall(fleet), **options
             )
             _members[fleet] = member
     try:
@@ -430,7 +396,7 @@ class RayFleet:
     async def _ask(self, method: str, *args: Any, **options: Any) -> Any:
         ray = import_ray()
         try:
-            return await self._actor.ask.remote(method, *args, **options)
+            return await self._actor.call.remote("ask", method, *args, **options)
         except ray.exceptions.RayTaskError as error:
             # What the coordinator has raised; ray's own text is its traceback.
             raise error.cause if isinstance(error.cause, Exception) else error from None

@@ -100,7 +100,7 @@ async def coordinate(directory: Path) -> None:
 # --- Member --------------------------------------------------------------------------
 
 
-class LossyCalls:
+class LossyCall:
     """A member's calls; messages are lost or doubled as its flags say."""
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -115,25 +115,13 @@ class LossyCalls:
         self.count += 1
         return {"lose": self.count % 2, "double": 2}.get(what, 1)
 
-    async def _call(self, *args: Any) -> Any:
-        return await asyncio.to_thread(call, self.path, *args)
-
-    async def poll(self, about: Any, life: str) -> tuple[bytes, ...]:
-        messages = await self._call("poll", about, life)
-        return tuple(m for m in messages for _ in range(self._times()))
-
-    async def tell(self, *args: Any) -> None:
-        for _ in range(self._times()):
-            await self._call("tell", *args)
-
-    async def report(self, *args: Any) -> None:
-        await self._call("report", *args)
-
-    async def leave(self, *args: Any) -> None:
-        await self._call("leave", *args)
-
-    async def fetch(self, digest: str) -> Any:
-        return await self._call("fetch", digest)
+    async def __call__(self, method: str, *args: Any) -> Any:
+        answer = None
+        for _ in range(self._times() if method == "tell" else 1):
+            answer = await asyncio.to_thread(call, self.path, method, *args)
+        if method == "poll":
+            return tuple(m for m in answer for _ in range(self._times()))
+        return answer
 
 
 class MemberTarget:
@@ -180,7 +168,7 @@ def be_member(directory: Path, name: str) -> None:
         about = attrs.evolve(about, luminal=version)
     loader = Loader()
     member = PollingMember(
-        loader, about, LossyCalls(directory, name), ask_seconds=0.2, drain_seconds=2.0
+        loader, about, LossyCall(directory, name), ask_seconds=0.2, drain_seconds=2.0
     )
     member.wait_current()
     asyncio.run(serve(directory / f"{name}.sock", MemberTarget(loader)))
