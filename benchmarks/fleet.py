@@ -233,7 +233,7 @@ class Network:
 
     def act(self, member: Any, effects: list[Any]) -> None:
         """Do what a member wants."""
-        from luminal.fleet._protocol import Commits, Load, MemberState, Stage
+        from luminal.fleet._protocol import CommitPrepared, Load, MemberState, Stage
 
         for effect in effects:
             kind = type(effect)
@@ -242,12 +242,12 @@ class Network:
                 self.later(MESSAGE, self.hear, member.name, effect)
             elif kind is Stage:
                 self.later(WORK, lambda m=member, e=effect: self.act(m, m.staged(e)))
-            elif kind in (Commits, Load):
+            elif kind in (CommitPrepared, Load):
                 self.later(MESSAGE, self.commit, member, effect)
 
     def commit(self, member: Any, effect: Any) -> None:
         """Tell that a member runs something."""
-        self.act(member, member.committed(effect.photon, effect.number))
+        self.act(member, member.committed(effect.unit, effect.number))
 
     def hear(self, name: str, state: Any) -> None:
         """Deliver a message to the coordinator."""

@@ -525,7 +525,7 @@ class CoordinatorDriver:
                 begun[row.number] = row
             elif type(row) is Commit:
                 begin = begun[row.number]
-                if begin.photon == unit and begin.digest != decisions[-1].digest:
+                if begin.unit == unit and begin.digest != decisions[-1].digest:
                     found = begin.digest
         return found
 
@@ -659,7 +659,7 @@ class CoordinatorDriver:
             row, about = entry.row, entry.about
             if type(row) is Begin:
                 found[row.number] = SwapReport(
-                    row.photon,
+                    row.unit,
                     row.number,
                     row.digest,
                     is_committed=False,

@@ -21,7 +21,7 @@ from luminal._forks import begin_anew_in_forks
 from luminal.errors import LuminalError, PhotonStateError, PhotonVerificationError
 from luminal.fleet._calls import AsyncHooks, CallCounter, Hooks
 from luminal.fleet._protocol import (
-    Commits,
+    CommitPrepared,
     Decided,
     Hold,
     Load,
@@ -305,26 +305,26 @@ class MemberDriver:
     def _perform(self, effects: Iterable[Effect]) -> None:
         found = list(effects)
         # Its state is told in a moment, when that is done.
-        is_committing = any(isinstance(effect, Commits) for effect in found)
+        is_committing = any(isinstance(effect, CommitPrepared) for effect in found)
         for effect in found:
             if isinstance(effect, MemberState):
                 if not is_committing:
                     self._tell(effect)
             elif isinstance(effect, Stage):
-                unit = self._units.setdefault(effect.photon, _Unit())
+                unit = self._units.setdefault(effect.unit, _Unit())
                 unit.staging = self._then(unit, self._stage, effect)
             elif isinstance(effect, Hold):
                 self._hold = self._task(self._drain(effect.number))
-            elif isinstance(effect, Commits):
-                unit = self._units.setdefault(effect.photon, _Unit())
+            elif isinstance(effect, CommitPrepared):
+                unit = self._units.setdefault(effect.unit, _Unit())
                 self._then(unit, self._commit, effect)
             elif isinstance(effect, Undo):
-                unit = self._units.setdefault(effect.photon, _Unit())
+                unit = self._units.setdefault(effect.unit, _Unit())
                 if unit.staging is not None:
                     unit.staging.cancel()
                 self._then(unit, self._undo)
             elif isinstance(effect, Load):
-                unit = self._units.setdefault(effect.photon, _Unit())
+                unit = self._units.setdefault(effect.unit, _Unit())
                 self._then(unit, self._load, effect)
         self._wake()
 
@@ -348,10 +348,10 @@ class MemberDriver:
     async def _stage(self, unit: _Unit, stage: Stage) -> None:
         why = ""
         try:
-            await self._prepare(unit, stage.photon, stage.digest)
+            await self._prepare(unit, stage.unit, stage.digest)
         except Exception as error:  # noqa: BLE001 - it is a vote against
             why = _reason(error)
-            _log.warning("member %r votes against %r: %s", self.name, stage.photon, why)
+            _log.warning("member %r votes against %r: %s", self.name, stage.unit, why)
         unit.staging, unit.why = None, why
         self._perform(self._member.staged(stage, why))
 
@@ -379,10 +379,10 @@ class MemberDriver:
         """Whether a photon of the bundle is loaded: a kill list may have ended it."""
         return any(h.fleet == name for h in self.loader.photons.values())
 
-    async def _commit(self, unit: _Unit, commits: Commits) -> None:
-        why = await self._commit_prepared(unit, commits.photon)
+    async def _commit(self, unit: _Unit, commits: CommitPrepared) -> None:
+        why = await self._commit_prepared(unit, commits.unit)
         self._release()
-        self._perform(self._member.committed(commits.photon, commits.number, why))
+        self._perform(self._member.committed(commits.unit, commits.number, why))
 
     async def _commit_prepared(self, unit: _Unit, name: str) -> str:
         prepared, unit.prepared = unit.prepared, None
@@ -418,17 +418,17 @@ class MemberDriver:
         if time.monotonic() >= unit.not_before:
             why = ""
             try:
-                await self._prepare(unit, load.photon, load.digest)
+                await self._prepare(unit, load.unit, load.digest)
             except Exception as error:  # noqa: BLE001 - it is behind, and tries again
                 why = _reason(error)
-                _log.error("member %r cannot run %r: %s", self.name, load.photon, why)
-            why = why or await self._commit_prepared(unit, load.photon)
+                _log.error("member %r cannot run %r: %s", self.name, load.unit, why)
+            why = why or await self._commit_prepared(unit, load.unit)
             unit.why = why
             if why:
                 pause = min(_FIRST_PAUSE * 2**unit.failures, _LONGEST_PAUSE)
                 unit.failures += 1
                 unit.not_before = time.monotonic() + pause
-        self._perform(self._member.committed(load.photon, load.number, why))
+        self._perform(self._member.committed(load.unit, load.number, why))
 
     async def _drain(self, number: int) -> None:
         drained = asyncio.wrap_future(self._calls.hold())

@@ -30,7 +30,7 @@ __all__ = [
     "Begin",
     "Blocked",
     "Commit",
-    "Commits",
+    "CommitPrepared",
     "Coordinator",
     "Decided",
     "Decision",
@@ -62,13 +62,13 @@ class Begin:
 
     Attributes:
         number: Of the decision; each has a higher one than all before.
-        photon: Name of what is swapped.
+        unit: Name of the bundle that is swapped.
         digest: Of the bytes that are to run, which the content store has.
         members: The members that it is for; None for all, also later ones.
     """
 
     number: int
-    photon: str
+    unit: str
     digest: str
     members: frozenset[str] | None = None
 
@@ -116,12 +116,12 @@ class Decision:
 
 
 Table = Mapping[str, tuple[Decision, ...]]
-"""Photon → decisions that are in force: the latest for all, and later ones for some."""
+"""Unit → decisions that are in force: the latest for all, and later ones for some."""
 
 
-def decision_for(table: Table, photon: str, member: str) -> Decision | None:
-    """Return what *member* is to run of *photon*; None for nothing of the fleet's."""
-    for decision in reversed(table.get(photon, ())):
+def decision_for(table: Table, unit: str, member: str) -> Decision | None:
+    """Return what *member* is to run of *unit*; None for nothing of the fleet's."""
+    for decision in reversed(table.get(unit, ())):
         if decision.is_for(member):
             return decision
     return None
@@ -165,8 +165,8 @@ class Log:
         self.open, self.closed = None, row.number
         if type(row) is Commit:
             decision = Decision(begun.number, begun.digest, begun.members)
-            before = () if begun.members is None else self.table.get(begun.photon, ())
-            self.table[begun.photon] = (*before, decision)
+            before = () if begun.members is None else self.table.get(begun.unit, ())
+            self.table[begun.unit] = (*before, decision)
 
 
 # --- Messages ------------------------------------------------------------------------
@@ -194,13 +194,13 @@ class Prepare:
 
     Attributes:
         number: Of the decision.
-        photon: What is swapped.
+        unit: What is swapped.
         digest: Of the bytes.
         decided: What was decided before.
     """
 
     number: int
-    photon: str
+    unit: str
     digest: str
     decided: Decided
 
@@ -213,7 +213,7 @@ class MemberState:
         sequence: Grows with each message of one life of the member.
         promised: The highest number that it was asked to prepare.
         closed: The highest number that it knows to be decided.
-        runs: Photon → number of the decision that it runs.
+        runs: Unit → number of the decision that it runs.
         prepared: Number of what it has started and holds ready, 0 for none.
         held: The number whose calls it holds, drained, 0 for none.
         refused: Number of what it has voted against, 0 for none.
@@ -274,7 +274,7 @@ class Stage:
     """Stage and start *digest* beside what runs; report by `Member.staged`."""
 
     number: int
-    photon: str
+    unit: str
     digest: str
 
 
@@ -283,15 +283,15 @@ class Hold:
     """Hold new calls and wait for those under way; report by `Member.drained`."""
 
     number: int
-    photon: str
+    unit: str
 
 
 @attrs.frozen
-class Commits:
+class CommitPrepared:
     """Replace what runs by what is prepared; report by `Member.committed`."""
 
     number: int
-    photon: str
+    unit: str
 
 
 @attrs.frozen
@@ -299,7 +299,7 @@ class Undo:
     """Undo what is prepared, and let held calls go on."""
 
     number: int
-    photon: str
+    unit: str
 
 
 @attrs.frozen
@@ -307,11 +307,13 @@ class Load:
     """Run *digest*, whatever runs now; report by `Member.committed`."""
 
     number: int
-    photon: str
+    unit: str
     digest: str
 
 
-Effect = Send | Write | Finished | Stage | Hold | Commits | Undo | Load | MemberState
+Effect = (
+    Send | Write | Finished | Stage | Hold | CommitPrepared | Undo | Load | MemberState
+)
 
 
 class Blocked(Exception):  # noqa: N818 - it says what the coordinator is
@@ -413,7 +415,7 @@ class Coordinator:
 
     def request(
         self,
-        photon: str,
+        unit: str,
         digest: str,
         members: Iterable[str] | None = None,
         mode: Mode = "immediate",
@@ -423,7 +425,7 @@ class Coordinator:
         """Ask for a swap.
 
         Args:
-            photon: Name of what is swapped.
+            unit: Name of what is swapped.
             digest: Of the bytes that are to run.
             members: Who is to run it; None for all.
             mode: ``immediate``, or ``barrier``: no call begins on the new generation
@@ -440,22 +442,22 @@ class Coordinator:
         if self.blocked_by and not recovers:
             raise Blocked(self.blocked_by)
         chosen = None if members is None else frozenset(members)
-        if not recovers and self._is_in_force(photon, digest, chosen):
+        if not recovers and self._is_in_force(unit, digest, chosen):
             return [Finished(0, is_committed=True, why="this is what runs already")]
         known = (max(state.promised, state.closed) for state in self.members.values())
         highest = max(self.log.highest, *known, 0)
-        begin = Begin(highest + 1, photon, digest, chosen)
+        begin = Begin(highest + 1, unit, digest, chosen)
         self._swap = _Swap(begin, mode)
         return self._write(begin)
 
     def _is_in_force(
-        self, photon: str, digest: str, members: frozenset[str] | None
+        self, unit: str, digest: str, members: frozenset[str] | None
     ) -> bool:
-        decisions = self.log.table.get(photon, ())
+        decisions = self.log.table.get(unit, ())
         if members is None:
             return len(decisions) == 1 and decisions[0].digest == digest
         for member in members:
-            decision = decision_for(self.log.table, photon, member)
+            decision = decision_for(self.log.table, unit, member)
             if decision is None or decision.digest != digest:
                 return False
         return bool(members)
@@ -514,7 +516,7 @@ class Coordinator:
     def _prepare(self, member: str, begin: Begin, now: float) -> Send:
         self._told[member] = now
         decided = self._decided()
-        return Send(member, Prepare(begin.number, begin.photon, begin.digest, decided))
+        return Send(member, Prepare(begin.number, begin.unit, begin.digest, decided))
 
     def _decided(self) -> Decided:
         swap = self._swap
@@ -583,12 +585,14 @@ class Coordinator:
 
     def is_behind(self, member: str) -> bool:
         """Whether *member* has not said yet that it does what is decided."""
-        state = self.members[member]
+        state = self.members.get(member)
+        if state is None:
+            return True
         if state.closed != self.log.closed or state.prepared:
             return not (self._swap is not None and self._swap.is_held)
-        for photon in self.log.table:
-            decision = decision_for(self.log.table, photon, member)
-            if (decision.number if decision else 0) != state.runs.get(photon, 0):
+        for unit in list(self.log.table):  # threads ask too, for the page
+            decision = decision_for(self.log.table, unit, member)
+            if (decision.number if decision else 0) != state.runs.get(unit, 0):
                 return True
         return False
 
@@ -657,14 +661,11 @@ class Coordinator:
                 )
                 if swap.until is not None and not has_voted:
                     effects.append(self._prepare(member, swap.begin, now))
-            elif (
-                state is None
-                or self.is_behind(member)
-                or (
-                    swap is not None
-                    and swap.is_held
-                    and state.held != swap.begin.number
-                )
+            elif self.is_behind(member) or (
+                state is not None
+                and swap is not None
+                and swap.is_held
+                and state.held != swap.begin.number
             ):
                 effects.append(self._tell(member, now))
         return effects
@@ -684,7 +685,7 @@ class Member:
         self.name = name
         self.promised = 0
         self.decided = Decided(0, {})
-        # Photon → number of the decision that runs.
+        # Unit → number of the decision that runs.
         self.runs: dict[str, int] = {}
         self._prepared: Stage | None = None
         self._staging: Stage | None = None
@@ -693,7 +694,7 @@ class Member:
         self._holding = 0
         # Photons of which something is being committed or loaded → its digest.
         self._busy: dict[str, str] = {}
-        # Photon → digest of what runs. A journal that was put back may give a number
+        # Unit → digest of what runs. A journal that was put back may give a number
         # away once more.
         self._digests: dict[str, str] = {}
         self._sequence = 0
@@ -701,7 +702,7 @@ class Member:
     @property
     def is_current(self) -> bool:
         """Whether it runs what it knows to be decided: it may take work."""
-        return not any(self._wanted(photon) for photon in self.decided.table)
+        return not any(self._wanted(unit) for unit in self.decided.table)
 
     @property
     def undecided(self) -> Stage | None:
@@ -736,7 +737,7 @@ class Member:
         if has_voted or self._busy:  # where it is busy, it is asked again
             return [*effects, self.state()]
         self._refused = (0, "")
-        self._staging = Stage(number, message.photon, message.digest)
+        self._staging = Stage(number, message.unit, message.digest)
         return [*effects, self._staging]
 
     def _learn(self, decided: Decided) -> list[Effect]:
@@ -753,11 +754,11 @@ class Member:
     def _has_ended(self, number: int) -> bool:
         return self._prepared is None or self._prepared.number != number
 
-    def _wanted(self, photon: str) -> Decision | None:
-        decision = decision_for(self.decided.table, photon, self.name)
+    def _wanted(self, unit: str) -> Decision | None:
+        decision = decision_for(self.decided.table, unit, self.name)
         if decision is None:
             return None
-        runs = self.runs.get(photon, 0), self._digests.get(photon)
+        runs = self.runs.get(unit, 0), self._digests.get(unit)
         if runs == (decision.number, decision.digest):
             return None
         return decision
@@ -769,9 +770,9 @@ class Member:
         if staging is not None and staging.number <= self.decided.closed:
             # Too late for a vote. `staged` is not asked for any more.
             self._staging = None
-            effects.append(Undo(staging.number, staging.photon))
+            effects.append(Undo(staging.number, staging.unit))
         if prepared is not None and prepared.number <= self.decided.closed:
-            wanted = self._wanted(prepared.photon)
+            wanted = self._wanted(prepared.unit)
             is_committed = (
                 wanted is not None
                 and wanted.number == prepared.number
@@ -780,23 +781,23 @@ class Member:
             if is_committed and self.decided.held == prepared.number:
                 if self._holding != prepared.number:
                     self._holding = prepared.number
-                    effects.append(Hold(prepared.number, prepared.photon))
+                    effects.append(Hold(prepared.number, prepared.unit))
                 return effects
             self._prepared, self._held, self._holding = None, 0, 0
             if is_committed:
-                self._busy[prepared.photon] = prepared.digest
-                effects.append(Commits(prepared.number, prepared.photon))
+                self._busy[prepared.unit] = prepared.digest
+                effects.append(CommitPrepared(prepared.number, prepared.unit))
             else:
-                effects.append(Undo(prepared.number, prepared.photon))
-        for photon in self.decided.table:
-            decision = self._wanted(photon)
+                effects.append(Undo(prepared.number, prepared.unit))
+        for unit in self.decided.table:
+            decision = self._wanted(unit)
             held = self._prepared or self._staging
-            if decision is None or photon in self._busy:
+            if decision is None or unit in self._busy:
                 continue
-            if held is not None and held.photon == photon:
+            if held is not None and held.unit == unit:
                 continue  # not before it is known what becomes of that
-            self._busy[photon] = decision.digest
-            effects.append(Load(decision.number, photon, decision.digest))
+            self._busy[unit] = decision.digest
+            effects.append(Load(decision.number, unit, decision.digest))
         return effects
 
     def staged(self, stage: Stage, why: str = "") -> list[Effect]:
@@ -822,18 +823,18 @@ class Member:
         self._held = number
         return [self.state()]
 
-    def committed(self, photon: str, number: int, why: str = "") -> list[Effect]:
-        """Go on after `Commits` and `Load`.
+    def committed(self, unit: str, number: int, why: str = "") -> list[Effect]:
+        """Go on after `CommitPrepared` and `Load`.
 
         Args:
-            photon: What was swapped.
+            unit: What was swapped.
             number: Of the decision.
             why: Why it could not; then it is behind, and it is tried again when it is
                 told again.
         """
-        digest = self._busy.pop(photon, "")
+        digest = self._busy.pop(unit, "")
         if not why:
-            self.runs[photon], self._digests[photon] = number, digest
+            self.runs[unit], self._digests[unit] = number, digest
             return [*self._converge(), self.state()]
         return [self.state()]
 

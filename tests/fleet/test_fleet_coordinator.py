@@ -18,7 +18,7 @@ from luminal.fleet import Contents, CoordinatorDriver, Journal, MemberInfo
 from luminal.fleet._protocol import (
     Begin,
     Commit,
-    Commits,
+    CommitPrepared,
     Decided,
     Hold,
     Load,
@@ -51,12 +51,12 @@ class Fake:
                 self.do(self.rules.staged(effect, why))
             elif isinstance(effect, Hold):
                 self.do(self.rules.drained(effect.number))
-            elif isinstance(effect, Commits | Load):
+            elif isinstance(effect, CommitPrepared | Load):
                 number = effect.number
-                decided = self.rules.decided.table[effect.photon]
+                decided = self.rules.decided.table[effect.unit]
                 (digest,) = {d.digest for d in decided if d.number == number}
-                self.runs[effect.photon] = digest
-                self.do(self.rules.committed(effect.photon, number))
+                self.runs[effect.unit] = digest
+                self.do(self.rules.committed(effect.unit, number))
 
 
 @attrs.define(eq=False)

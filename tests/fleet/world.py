@@ -16,7 +16,7 @@ from luminal.fleet._journal import Entry, _line, _parse
 from luminal.fleet._protocol import (
     Begin,
     Commit,
-    Commits,
+    CommitPrepared,
     Coordinator,
     Finished,
     Hold,
@@ -42,7 +42,7 @@ class Process:
     member: Member
     connection: int = 0
     jobs: list = attrs.Factory(list)
-    # What really runs: photon → number; and what is ready beside it.
+    # What really runs: unit → number; and what is ready beside it.
     runs: dict = attrs.Factory(dict)
     ready: dict = attrs.Factory(dict)
 
@@ -204,33 +204,33 @@ class World:
         member, name = process.member, process.member.name
         fails = self.faults and self.random.random() < 0.1
         match job:
-            case Stage(number, photon, digest):
+            case Stage(number, unit, digest):
                 if digest == f"bad on {name}" or fails:
                     self.act(process, member.staged(job, "cannot be imported"))
                 else:
-                    process.ready[photon] = number
+                    process.ready[unit] = number
                     self.act(process, member.staged(job))
-            case Undo(number, photon):
-                if process.ready.get(photon) == number:
-                    del process.ready[photon]
+            case Undo(number, unit):
+                if process.ready.get(unit) == number:
+                    del process.ready[unit]
             case Hold(number, _):
                 self.act(process, member.drained(number))
-            case Commits(number, photon):
-                assert process.ready.pop(photon) == number
+            case CommitPrepared(number, unit):
+                assert process.ready.pop(unit) == number
                 if not fails:
-                    self.runs(process, photon, number)
-                self.act(process, member.committed(photon, number, "x" * fails))
-            case Load(number, photon, _):
-                assert photon not in process.ready
+                    self.runs(process, unit, number)
+                self.act(process, member.committed(unit, number, "x" * fails))
+            case Load(number, unit, _):
+                assert unit not in process.ready
                 if not fails:
-                    self.runs(process, photon, number)
-                self.act(process, member.committed(photon, number, "x" * fails))
+                    self.runs(process, unit, number)
+                self.act(process, member.committed(unit, number, "x" * fails))
 
-    def runs(self, process: Process, photon: str, number: int) -> None:
+    def runs(self, process: Process, unit: str, number: int) -> None:
         """Nothing ever runs that is not decided, in the journal."""
         assert Commit(number) in self.journal
-        assert number >= process.runs.get(photon, 0)
-        process.runs[photon] = number
+        assert number >= process.runs.get(unit, 0)
+        process.runs[unit] = number
 
     def deliver(self, at: int) -> None:
         name, connection, message = self.messages.pop(at)
@@ -263,9 +263,9 @@ class World:
         if random.random() < 0.3:
             members = random.sample(self.names, random.randint(1, len(self.names)))
         mode = random.choice(["immediate", "barrier"])
-        photon = random.choice(["geo", "rain"])
+        unit = random.choice(["geo", "rain"])
         digest = random.choice(DIGESTS)
-        self.do(self.coordinator.request(photon, digest, members, mode))
+        self.do(self.coordinator.request(unit, digest, members, mode))
 
     def step(self) -> None:
         """Let one thing happen."""
@@ -352,9 +352,9 @@ class World:
         for name, process in self.processes.items():
             if process.ready or not process.member.is_current:
                 return False
-            for photon in log.table:
-                decision = decision_for(log.table, photon, name)
-                if (decision.number if decision else 0) != process.runs.get(photon, 0):
+            for unit in log.table:
+                decision = decision_for(log.table, unit, name)
+                if (decision.number if decision else 0) != process.runs.get(unit, 0):
                     return False
         return True
 
