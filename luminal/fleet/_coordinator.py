@@ -631,7 +631,7 @@ class CoordinatorDriver:
 
     def view(self) -> dict[str, Any]:
         """Return what the page shows of the fleet; see `MemberDriver.view`."""
-        status, latest = self.status(), self.history()[-1:]
+        status, latest = self.status(), self._reports(self.journal.latest)
         members = [
             {
                 "name": each.info.name,
@@ -654,8 +654,12 @@ class CoordinatorDriver:
 
     def history(self) -> tuple[SwapReport, ...]:
         """Return what was decided, for and against, the latest last."""
+        return self._reports(self.journal.entries)
+
+    def _reports(self, entries: Iterable[Entry]) -> tuple[SwapReport, ...]:
+        """Return the swaps that *entries* are about."""
         found: dict[int, SwapReport] = {}
-        for entry in (*self.journal.entries, Entry(None, 0.0, self._latest)):
+        for entry in (*entries, Entry(None, 0.0, self._latest)):
             row, about = entry.row, entry.about
             if type(row) is Begin:
                 found[row.number] = SwapReport(

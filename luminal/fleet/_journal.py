@@ -31,6 +31,10 @@ _KINDS: Final = {"begin": Begin, "commit": Commit, "abort": Abort}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
+_MOST_OF_ONE: Final = 8
+"""More entries than there are of one swap: its begin, its end, and notes."""
+
+
 class JournalBusyError(FleetError):
     """Another process has the journal open: it decides for this fleet."""
 
@@ -215,6 +219,15 @@ class Journal:
     def entries(self) -> tuple[Entry, ...]:
         """All that is in it, the oldest first."""
         return tuple(self._entries)
+
+    @property
+    def latest(self) -> tuple[Entry, ...]:
+        """What is in it of the latest swap; nothing where there was none."""
+        entries = tuple(self._entries[-_MOST_OF_ONE:])
+        for at in range(len(entries) - 1, -1, -1):
+            if type(entries[at].row) is Begin:
+                return entries[at:]
+        return ()
 
     @property
     def rows(self) -> list[Row]:

@@ -278,7 +278,11 @@ class PollingMember:
             await self._call("tell", self.about.name, self._life, state)
 
     async def _report(self) -> None:
-        found = await asyncio.to_thread(self.driver.figures)
+        try:
+            found = await asyncio.to_thread(self.driver.figures)
+        except Exception:  # noqa: BLE001 - canaries are judged without these
+            _log.exception("member %r cannot tell its figures", self.about.name)
+            return
         figures = {photon: dict(of) for photon, of in found.items()}
         with contextlib.suppress(Exception):  # it is asked again
             await self._call("report", self.about.name, figures)

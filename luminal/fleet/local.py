@@ -412,6 +412,9 @@ class _Server:
             return {"answer": await self._do(request)}
         except (LuminalError, ValueError, TypeError) as error:
             return {"error": _plain_error(error)}
+        except Exception as error:  # noqa: BLE001 - whoever asks is told
+            _log.exception("fleet %r: %r cannot be answered", self._fleet.name, request)
+            return {"error": _plain_error(error)}
 
     async def _do(self, request: dict[str, Any]) -> Any:
         ask, by = request["ask"], str(request.get("by", ""))
@@ -482,7 +485,7 @@ class _Server:
                     self._proposed[text] = digest
                     by = f"{self._fleet.member_name}: saved {text}"
                     report = await self.driver.swap(data, by=by, source=text)
-                except LuminalError as error:
+                except Exception as error:  # noqa: BLE001 - the next save is looked at
                     _log.error(
                         "fleet %r: %s is not proposed: %s",
                         self._fleet.name,
@@ -593,6 +596,7 @@ class LocalFleet:
         self._peer: _Peer | None = None
         self._server: _Server | None = None
         self._life: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._life_token: str = secrets.token_hex(8)
         # Why it cannot be a member; None while it can.
         self._error: LuminalError | None = None
@@ -711,7 +715,7 @@ class LocalFleet:
 
     def _journal_lost(self) -> None:
         """Stop to decide: whoever opens the journal next sees what is in it."""
-        asyncio.get_running_loop().create_task(self._close_server())
+        self._closing = asyncio.get_running_loop().create_task(self._close_server())
 
     async def _live(self) -> None:
         """Follow the coordinator, or become it, until the end."""
@@ -725,14 +729,14 @@ class LocalFleet:
             except LuminalError as error:
                 self._fail(error)
                 pause = _LONGEST_PAUSE
-            except OSError as error:
-                self._fail(
-                    FleetError(
-                        f"the fleet {self.name!r} cannot be reached",
-                        file=self.socket,
-                        why=str(error),
-                    )
+            except Exception as error:  # noqa: BLE001 - it is told, and tried again
+                failure = FleetError(
+                    f"{self.member_name} cannot follow the fleet {self.name!r}",
+                    file=self.socket,
+                    why=f"{type(error).__name__}: {error}",
                 )
+                failure.__cause__ = error
+                self._fail(failure)
                 pause = _LONGEST_PAUSE
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -740,7 +744,7 @@ class LocalFleet:
     def _fail(self, error: LuminalError) -> None:
         """Note why it cannot be a member now; it goes on to try."""
         if str(error) != str(self._error):
-            _log.error("fleet %r: %s", self.name, error)
+            _log.error("fleet %r: %s", self.name, error, exc_info=error.__cause__)
         self._error = error
         self._has_failed.set()
 
@@ -779,7 +783,7 @@ class LocalFleet:
                 if line.startswith(b'{"refused"'):
                     raise FleetError(**json.loads(line)["refused"])
                 if line.startswith(b'{"ask"'):
-                    peer.say({"figures": driver.figures()})
+                    self._tell_figures(peer)
                     continue
                 message = decode(line)
                 if isinstance(message, MemberState):
@@ -794,6 +798,12 @@ class LocalFleet:
             peer.close()
             driver.lost()
         return True
+
+    def _tell_figures(self, peer: _Peer) -> None:
+        try:
+            peer.say({"figures": self._member.figures()})
+        except Exception:  # noqa: BLE001 - canaries are judged without these
+            _log.exception("member %r cannot tell its figures", self.member_name)
 
     def _send(self, state: MemberState) -> None:
         if self._peer is not None:

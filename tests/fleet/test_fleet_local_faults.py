@@ -7,14 +7,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 import luminal.blocking
 from luminal.errors import FleetError
-from luminal.fleet import SwapReport
-from luminal.fleet.local import LocalFleet
+from luminal.fleet import MemberDriver, SwapReport
+from luminal.fleet.local import LocalClient, LocalFleet
+from luminal.managers.status import status_of
 from luminal.model import Probation
 from tests.fleet.test_fleet_local import Place, place
 from tests.waiting import DEADLINE, async_wait_until
@@ -157,3 +158,50 @@ async def test_what_comes_before_any_member_waits_for_its_vote(place: Place) -> 
     report = await until(known)
     assert not report.is_committed
     assert set(report.votes) == {"b"}
+
+
+@pytest.mark.parametrize(
+    "request_", [{"ask": "swap"}, {"ask": 1}, {"ask": "roll-back"}]
+)
+async def test_a_request_of_no_sense_is_answered(
+    tmp_path: Path, request_: dict[str, object]
+) -> None:
+    async with luminal.Loader() as loader:
+        fleet = LocalFleet(loader, "odd", journal=tmp_path / "journal")
+        await fleet.join(DEADLINE)
+        with pytest.raises(FleetError):
+            await LocalClient("odd", DEADLINE)._ask(**request_)
+        assert (await fleet.status()).members  # it goes on
+        await fleet.close()
+
+
+async def test_a_member_that_fails_says_so_and_follows_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usual, failures = MemberDriver.received, ["it is broken"]
+
+    def received(driver: MemberDriver, message: Any) -> None:
+        if failures:
+            raise RuntimeError(failures.pop())
+        usual(driver, message)
+
+    monkeypatch.setattr(MemberDriver, "received", received)
+    async with luminal.Loader() as loader:
+        fleet = LocalFleet(loader, "odd", journal=tmp_path / "journal")
+        with pytest.raises(FleetError, match="it is broken"):
+            await fleet.join(DEADLINE)
+        assert "it is broken" in caplog.text
+        await fleet.join(DEADLINE)
+
+        def fail(_: object) -> None:
+            raise RuntimeError("no figures")
+
+        monkeypatch.setattr(MemberDriver, "figures", fail)
+        assert fleet._server is not None
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fleet._server._figures(fleet.member_name), 0.1)
+        await async_wait_until(lambda: "no figures" in caplog.text)
+        assert [m.info.name for m in (await fleet.status()).members]
+        assert "fleet" in status_of(loader)
+        await fleet.close()
+        assert "fleet" not in status_of(loader)
