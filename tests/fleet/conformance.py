@@ -11,8 +11,10 @@ import abc
 import concurrent.futures
 import os
 import shutil
+import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,20 @@ class Adapter(abc.ABC):
 
 
 _numbers = iter(range(10**6))
+
+
+@contextmanager
+def running(make: Callable[[Path], Adapter]) -> Iterator[Adapter]:
+    """Run a fleet with all members, in a directory with a short path."""
+    with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
+        adapter = make(Path(directory))
+        try:
+            adapter.start_coordinator()
+            for member in MEMBERS:
+                adapter.add(member)
+            yield adapter
+        finally:
+            adapter.close()
 
 
 class Conformance:

@@ -7,13 +7,11 @@ pytest's.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.fleet.conformance import MEMBERS, Adapter, Conformance
+from tests.fleet.conformance import Adapter, Conformance, running
 
 pytest.importorskip("distributed")
 
@@ -22,15 +20,8 @@ pytest.importorskip("distributed")
 def fleet() -> Iterator[Adapter]:
     from tests.fleet.cluster import Cluster
 
-    with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
-        adapter = Cluster(Path(directory))
-        try:
-            adapter.start_coordinator()
-            for member in MEMBERS:
-                adapter.add(member)
-            yield adapter
-        finally:
-            adapter.close()
+    with running(Cluster) as adapter:
+        yield adapter
 
 
 class TestCluster(Conformance):

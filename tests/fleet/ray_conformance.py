@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 
 import luminal.fleet.ray as fleet_ray
 from luminal.supervise import LoopThread
-from tests.fleet.conformance import MEMBERS, Adapter, Conformance, Flags
+from tests.fleet.conformance import Adapter, Conformance, Flags, running
 from tests.waiting import DEADLINE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,15 +166,8 @@ def fleet() -> Iterator[Adapter]:
     ray.init(
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
     )
-    with tempfile.TemporaryDirectory(prefix="fleet-") as directory:
-        adapter = Ray(Path(directory))
-        try:
-            adapter.start_coordinator()
-            for member in MEMBERS:
-                adapter.add(member)
-            yield adapter
-        finally:
-            adapter.close()
+    with running(Ray) as adapter:
+        yield adapter
 
 
 class TestRay(Conformance):

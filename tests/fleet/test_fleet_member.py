@@ -315,23 +315,29 @@ def event() -> dict[str, threading.Event]:
     return {"begun": threading.Event(), "go on": threading.Event()}
 
 
+async def decided_under_a_call(fleet: Fleet) -> tuple[Any, asyncio.Task[Any]]:
+    """Decide 2, with calls held; return what a call of 1 waits for, and that call."""
+    one = fleet.add(1)
+    fleet.decide(1, one)
+    await fleet.runs(1)
+    two = fleet.add(2)
+    fleet.prepare(2, two)
+    assert await fleet.voted(2) == ""
+    slow = event()
+    under_way = asyncio.create_task(
+        asyncio.to_thread(fleet.driver.hook.wait, event=slow)
+    )
+    await async_wait_until(slow["begun"].is_set)
+    fleet.closed, fleet.table = 2, {"geo": (Decision(2, two),)}
+    fleet.driver.received(fleet.decided(held=2))
+    return slow, under_way
+
+
 async def test_barrier_holds_new_calls_until_all_have_committed(
     tmp_path: Path, is_on_this_loop: bool
 ) -> None:
     async with member(tmp_path, is_on_this_loop=is_on_this_loop) as fleet:
-        one = fleet.add(1)
-        fleet.decide(1, one)
-        await fleet.runs(1)
-        two = fleet.add(2)
-        fleet.prepare(2, two)
-        assert await fleet.voted(2) == ""
-        slow = event()
-        under_way = asyncio.create_task(
-            asyncio.to_thread(fleet.driver.hook.wait, event=slow)
-        )
-        await async_wait_until(slow["begun"].is_set)
-        fleet.closed, fleet.table = 2, {"geo": (Decision(2, two),)}
-        fleet.driver.received(fleet.decided(held=2))
+        slow, under_way = await decided_under_a_call(fleet)
         await async_wait_until(lambda: fleet.driver._calls._released is not None)
         held = [
             asyncio.create_task(asyncio.to_thread(fleet.driver.hook.who)),
@@ -349,19 +355,7 @@ async def test_barrier_holds_new_calls_until_all_have_committed(
 
 async def test_a_call_that_outlives_the_limit_keeps_nobody(tmp_path: Path) -> None:
     async with member(tmp_path, drain_seconds=0.05) as fleet:
-        one = fleet.add(1)
-        fleet.decide(1, one)
-        await fleet.runs(1)
-        two = fleet.add(2)
-        fleet.prepare(2, two)
-        assert await fleet.voted(2) == ""
-        slow = event()
-        under_way = asyncio.create_task(
-            asyncio.to_thread(fleet.driver.hook.wait, event=slow)
-        )
-        await async_wait_until(slow["begun"].is_set)
-        fleet.closed, fleet.table = 2, {"geo": (Decision(2, two),)}
-        fleet.driver.received(fleet.decided(held=2))
+        slow, under_way = await decided_under_a_call(fleet)
         await fleet.until(lambda s: s.held == 2)
         fleet.driver.received(fleet.decided())
         await fleet.runs(2)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.fleet.conformance import MEMBERS, Adapter, Conformance
+from tests.fleet.conformance import Adapter, Conformance, running
 from tests.fleet.processes import Processes
 
 pytestmark = pytest.mark.slow
@@ -16,15 +14,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Adapter]:
-    with tempfile.TemporaryDirectory(prefix="fleet-") as directory:  # a short path
-        adapter = Processes(Path(directory))
-        try:
-            adapter.start_coordinator()
-            for member in MEMBERS:
-                adapter.add(member)
-            yield adapter
-        finally:
-            adapter.close()
+    with running(Processes) as adapter:
+        yield adapter
 
 
 class TestProcesses(Conformance):
