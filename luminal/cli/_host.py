@@ -820,6 +820,8 @@ class _Host:
         elif close.exception() is None:
             return []
         self._control.halt()
+        if self.server is not None:
+            self.server.halt()
         for task in self._reloads:
             task.cancel()
         if self.watches is not None:

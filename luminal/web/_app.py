@@ -15,6 +15,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -170,9 +171,9 @@ def create_app(
 
         try:
             await (work() if run is None else run_in_threadpool(run, work))
-        except LuminalError as error:
-            why = f": {error.why}" if error.why else ""
-            return PlainTextResponse(f"{error.what}{why}", status_code=409)
+        except (LuminalError, CancelledError) as error:
+            text, status = _why_not_done(error)
+            return PlainTextResponse(text, status_code=status)
         handler = loader.photons.get(photon)
         if handler is None or handler.number == before:  # of `suppress_errors`
             return PlainTextResponse("rejected; see the failures", status_code=409)
@@ -297,6 +298,13 @@ def _refused_action(headers: Any, token: str) -> str:
     return ""
 
 
+def _why_not_done(error: LuminalError | CancelledError) -> tuple[str, int]:
+    """Return what to answer where an action has failed, and the status."""
+    if isinstance(error, CancelledError):  # by `Server.halt`
+        return "the host is being stopped", 503
+    return f"{error.what}: {error.why}" if error.why else error.what, 409
+
+
 def _held(
     guard: OperationGuard, action: str, photon: str, headers: Any
 ) -> tuple[str, int] | None:
@@ -374,6 +382,10 @@ class Server:
     _runner: LoopRunner = attrs.field(repr=False)
     _server: Any = attrs.field(repr=False)
     _thread: threading.Thread = attrs.field(repr=False)
+
+    def halt(self) -> None:
+        """Cancel what was asked for on the page and is under way."""
+        self._runner.halt()
 
     def stop(self) -> None:
         """Stop serving the page; open event streams end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -92,19 +93,35 @@ LOOP = """
 """
 
 
+RELOAD = "reload?photon=geo"
+
+
+def act(page: str, action: str) -> bytes:
+    """Ask the page at an address with its token for an action."""
+    address, _, token = page.partition("#token=")
+    request = urllib.request.Request(
+        f"{address}actions/{action}",
+        headers={"Origin": address.rstrip("/"), "X-Luminal-Token": token},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+        text: bytes = answer.read()
+        return text
+
+
+def act_or_not(page: str, action: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        act(page, action)
+
+
 def test_the_page_reloads_on_the_loop_of_the_host(terminal: Terminal) -> None:
     """Where its tasks can reach what the host and other photons have made there."""
     head, _, _ = GEO.partition("    def start")
     terminal.write({"a/geo.py": f"import threading\n{head}{LOOP}"})
     with running(terminal, "watch", "a", "--page", "0", "--page-actions") as host:
-        address, _, token = host.seen[-1]["page"].partition("#token=")
-        request = urllib.request.Request(
-            f"{address}actions/reload?photon=geo",
-            headers={"Origin": address.rstrip("/"), "X-Luminal-Token": token},
-            method="POST",
-        )
-        with urllib.request.urlopen(request) as answer:
-            assert answer.read() == b"reloaded, generation 2"
+        page = host.seen[-1]["page"]
+        assert act(page, RELOAD) == b"reloaded, generation 2"
+        address = page.partition("#")[0]
         with urllib.request.urlopen(f"{address}report.json") as answer:
             records = json.load(answer)["records"]
         assert [each["text"] for each in records] == ["started in MainThread"] * 2
@@ -173,17 +190,20 @@ class Geo(luminal.IPhoton):
 """
 
 
-@pytest.mark.parametrize("by", ["a hang-up", "the socket"])
+@pytest.mark.parametrize("by", ["a hang-up", "the socket", "the page"])
 def test_a_second_signal_cancels_a_reload_that_was_asked_for(
     by: str, terminal: Terminal
 ) -> None:
     """It is not waited for until its deadline."""
     terminal.write({"a/geo.py": geo("one")})
-    with running(terminal, "run", "a") as host:
+    asking = None
+    with running(terminal, "run", "a", "--page", "0", "--page-actions") as host:
         terminal.write({"a/geo.py": HANGING})
         if by == "a hang-up":
             host.process.send_signal(signal.SIGHUP)
-            asking = None
+        elif by == "the page":
+            page = host.seen[-1]["page"]
+            threading.Thread(target=act_or_not, args=(page, RELOAD)).start()
         else:
             asking = terminal.start("reload", "geo", "--json")
         assert host.process.stderr is not None
