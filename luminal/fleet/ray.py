@@ -32,8 +32,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from luminal.errors import FleetError, HostNotRunningError, MissingExtraError
+from luminal.fleet._socket import fleet_directory
 from luminal.fleet._sources import bytes_of
-from luminal.fleet.local import fleet_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
