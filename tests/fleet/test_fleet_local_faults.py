@@ -169,8 +169,9 @@ async def test_a_request_of_no_sense_is_answered(
     async with luminal.Loader() as loader:
         fleet = LocalFleet(loader, "odd", journal=tmp_path / "journal")
         await fleet.join(DEADLINE)
-        with pytest.raises(FleetError):
+        with pytest.raises(FleetError) as refused:
             await LocalClient("odd", DEADLINE)._ask(**request_)
+        assert "has ended" not in str(refused.value)
         assert (await fleet.status()).members  # it goes on
         await fleet.close()
 
