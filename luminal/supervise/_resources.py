@@ -505,21 +505,25 @@ class OwnedExecutor(OwnedResource):
                 worker.kill()
 
 
+@attrs.define(eq=False, repr=False)
 class OwnedPool(OwnedResource):
     """A pool of `multiprocessing`."""
 
-    __slots__ = ()
-
     kind = "pool"
+    # Terminates it.
+    _ending: threading.Thread | None = None
 
     def is_alive(self) -> bool:
-        """Whether a worker process of it runs."""
+        """Whether a worker process of it runs, or it is being terminated."""
+        if self._ending is not None and self._ending.is_alive():
+            return True
         return any(worker.is_alive() for worker in self.thing._pool or ())  # noqa: SLF001
 
     def cancel(self) -> None:
         """Terminate it; that waits a moment for its threads, so not on this one."""
         with unowned():
-            threading.Thread(target=self.thing.terminate, daemon=True).start()
+            self._ending = threading.Thread(target=self.thing.terminate, daemon=True)
+            self._ending.start()
 
     def interrupt(self) -> None:
         """Do nothing: it has been asked to end."""
