@@ -3,7 +3,8 @@
 In the mode ``barrier`` no call begins on the new generation while one goes on on the
 old. So new calls are held, those under way end, all members commit, and the held calls
 go on. A call that is made by another one belongs to it, and is not held: the outer one
-could not end.
+could not end. Calls that come before a member runs what was decided when it joined are
+held as well.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ class CallCounter:
             _finish(released)
 
     @property
+    def is_held(self) -> bool:
+        """Whether calls that begin now have to wait."""
+        return self._released is not None
+
+    @property
     def count(self) -> int:
         """How many calls are under way."""
         return self._count
@@ -100,17 +106,19 @@ class Hooks:
         self._calls = calls
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        call, calls = getattr(self._relay, name), self._calls
+        relay, calls = self._relay, self._calls
+        if not calls.is_held:  # what is held for may bring the hook
+            getattr(relay, name)
 
         def counted(**arguments: Any) -> Any:
             while (held := calls.begin()) is not None:
                 if _may_wait():
                     held.result()
                 else:
-                    return call(**arguments)
+                    return getattr(relay, name)(**arguments)
             token = _is_inside.set(True)
             try:
-                return call(**arguments)
+                return getattr(relay, name)(**arguments)
             finally:
                 _is_inside.reset(token)
                 calls.end()
@@ -131,7 +139,9 @@ class AsyncHooks:
         self._calls = calls
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        call, calls = getattr(self._relay, name), self._calls
+        relay, calls = self._relay, self._calls
+        if not calls.is_held:
+            getattr(relay, name)
 
         async def counted(**arguments: Any) -> Any:
             while (held := calls.begin()) is not None:
@@ -139,7 +149,7 @@ class AsyncHooks:
                 await asyncio.shield(asyncio.wrap_future(held))
             token = _is_inside.set(True)
             try:
-                return await call(**arguments)
+                return await getattr(relay, name)(**arguments)
             finally:
                 _is_inside.reset(token)
                 calls.end()

@@ -120,6 +120,9 @@ class MemberDriver:
         self._member = Member(name)
         self._units: dict[str, _Unit] = {}
         self._calls = CallCounter()
+        # Held until it runs what was decided when it joined.
+        self._calls.hold()
+        self._has_begun: bool = False
         self._hold: asyncio.Task[None] | None = None
         self._is_told: bool = False
         self._is_closed: bool = False
@@ -259,6 +262,10 @@ class MemberDriver:
 
     def _wake(self) -> None:
         if self.is_current or self._is_closed:
+            if not self._has_begun:
+                self._has_begun = True
+                if self._hold is None:
+                    self._calls.release()
             with self._lock:
                 waiting, self._waiting = self._waiting, []
             for done in waiting:
@@ -447,7 +454,8 @@ class MemberDriver:
         hold, self._hold = self._hold, None
         if hold is not None and hold is not asyncio.current_task():
             hold.cancel()
-        self._calls.release()
+        if self._has_begun:
+            self._calls.release()
 
     # --- The end ---------------------------------------------------------------------
 
@@ -475,7 +483,7 @@ class MemberDriver:
             await asyncio.to_thread(self._own.close)
 
     async def _close(self, is_unloading: bool) -> None:
-        self._is_closed = True
+        self._is_closed = self._has_begun = True
         if self._timer is not None:
             self._timer.cancel()
         for unit in self._units.values():

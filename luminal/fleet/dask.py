@@ -99,13 +99,35 @@ class FleetScheduler(SchedulerPlugin):
         # Digest and bytes of what was sent last.
         self._latest: tuple[str, bytes] = ("", b"")
         self._scheduler: Scheduler | None = None
+        self._started: asyncio.Event = asyncio.Event()
+        # Addresses of the workers that registered before they could get the plugin.
+        self._earlier: list[str] = []
         # Member → messages for it.
         self._boxes: dict[str, Mailbox[Prepare | Decided]] = {}
         # Member → digest of the bytes that it was sent with a message.
         self._sent: dict[str, str] = {}
 
+    def receive_from(self, scheduler: Scheduler) -> None:
+        """Give each worker that registers from now on its plugin.
+
+        A scheduler listens before its plugins start. A worker that registers in between
+        must not take tasks before it is a member: it joins, and waits for the start.
+        """
+        self._scheduler = scheduler
+        self._earlier = list(scheduler.workers)
+        scheduler.handlers.update(
+            {
+                "luminal_fleet_join": self._join,
+                "luminal_fleet_next": self._next,
+                "luminal_fleet_state": self._take_state,
+                "luminal_fleet_bytes": self._bytes_of,
+                "luminal_fleet_ask": self._ask,
+            }
+        )
+        scheduler.worker_plugins[_NAME] = pickle.dumps(FleetWorker(self.loader))
+
     async def start(self, scheduler: Scheduler) -> None:
-        """Recover from the journal, and give each worker its plugin.
+        """Recover from the journal, and begin to coordinate.
 
         Raises:
             PhotonStateError: The journal is not named, or another scheduler has it.
@@ -131,20 +153,14 @@ class FleetScheduler(SchedulerPlugin):
             figures=self._figures_of,
         )
         self.driver.start()
-        self._contents, self._scheduler = contents, scheduler
-        scheduler.handlers.update(
-            {
-                "luminal_fleet_join": self._join,
-                "luminal_fleet_next": self._next,
-                "luminal_fleet_state": self._take_state,
-                "luminal_fleet_bytes": self._bytes_of,
-                "luminal_fleet_ask": self._ask,
-            }
-        )
-        plugin = pickle.dumps(FleetWorker(self.loader))
-        await scheduler.register_worker_plugin(
-            comm=None, plugin=plugin, idempotent=True, name=_NAME
-        )
+        self._contents = contents
+        if self._scheduler is None:
+            self.receive_from(scheduler)
+        self._started.set()
+        if self._earlier:
+            plugin = scheduler.worker_plugins[_NAME]
+            message = {"op": "plugin-add", "plugin": plugin, "name": _NAME}
+            await scheduler.broadcast(msg=message, workers=self._earlier)
 
     async def close(self) -> None:
         """Close the journal, so that another scheduler can coordinate."""
@@ -178,6 +194,7 @@ class FleetScheduler(SchedulerPlugin):
             box.put(message)
 
     async def _join(self, worker: str, name: str, about: dict[str, Any]) -> None:
+        await self._started.wait()
         self._boxes[name] = Mailbox(worker)
         self._sent.pop(name, None)
         try:
@@ -231,6 +248,7 @@ class FleetScheduler(SchedulerPlugin):
 
     async def _ask(self, what: str, **options: Any) -> bytes:
         """Do what `DaskFleet` asks for, and return the answer pickled."""
+        await self._started.wait()
         driver = self._coordinator
         answer: Any
         if what == "swap":
@@ -456,7 +474,9 @@ def dask_setup(server: Scheduler | Worker, journal: str, loader: str) -> None:
         return
     # Its start is awaited with that of the scheduler, which fails where it does; what a
     # preload raises is only logged.
-    server.add_plugin(FleetScheduler(journal, loader), idempotent=True, name=_NAME)
+    plugin = FleetScheduler(journal, loader)
+    server.add_plugin(plugin, idempotent=True, name=_NAME)
+    plugin.receive_from(server)
 
 
 # --- A client ------------------------------------------------------------------------

@@ -303,6 +303,27 @@ async def test_a_scheduler_that_is_killed_comes_back_with_its_journal(
             assert await answers(client) == {8}
 
 
+async def test_workers_that_were_there_before_their_coordinator(tmp_path: Path) -> None:
+    from luminal.fleet.dask import DaskFleet, FleetScheduler
+
+    async with (
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            asynchronous=True,
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(tmp_path),
+        ) as made,
+        distributed.Client(made, asynchronous=True) as client,
+    ):
+        journal = str(tmp_path / "journal")
+        await client.register_plugin(FleetScheduler(journal, f"{THIS}:make_loader"))
+        report = await DaskFleet(client).swap(write(tmp_path, 1))
+        assert report.is_committed
+        assert [*report.votes.values()] == [""]
+        assert await answers(client) == {1}
+
+
 async def test_a_scheduler_without_its_journal_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         async with distributed.Scheduler(

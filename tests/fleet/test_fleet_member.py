@@ -291,6 +291,45 @@ async def test_it_loads_what_it_lacks_as_soon_as_it_can(tmp_path: Path) -> None:
         assert fleet.driver.problems == {}
 
 
+async def test_calls_wait_until_it_runs_what_was_decided_when_it_joined(
+    tmp_path: Path, is_on_this_loop: bool
+) -> None:
+    """Also of hooks that only the photons to come have."""
+    async with member(tmp_path, is_on_this_loop=is_on_this_loop) as fleet:
+        hook, ahook = fleet.driver.hook, fleet.driver.ahook
+        body = """
+    @hookimpl
+    def late(self):
+        return 1"""
+        one = fleet.add(1, body)
+        data = fleet.contents.pop(one)
+        early: list[asyncio.Task[Any]] = [
+            asyncio.create_task(asyncio.to_thread(hook.who)),
+            asyncio.create_task(asyncio.to_thread(hook.late)),
+            asyncio.create_task(ahook.late()),
+        ]
+        fleet.decide(1, one)
+        await async_wait_until(lambda: fleet.driver.problems)
+        other = tmp_path / "two.py"
+        other.write_text(TEXT.format(answer="other", body="pass").replace("geo", "two"))
+        two = pack(other).data()
+        fleet.contents[sha512(two).hexdigest()] = two
+        fleet.decide(2, sha512(two).hexdigest(), "two")
+        await fleet.runs(2, "two")
+        assert not any(task.done() for task in early)
+        fleet.contents[one] = data
+        while not fleet.driver.is_current:
+            fleet.driver.received(fleet.decided())
+            await asyncio.sleep(0.02)
+        who, *late = await asyncio.gather(*early)
+        assert sorted(map(str, who)) == ["1", "other"]
+        assert late == [[1], [1]]
+        with pytest.raises(AttributeError):
+            hook.no_such_hook  # noqa: B018
+        with pytest.raises(AttributeError):
+            ahook.no_such_hook  # noqa: B018
+
+
 async def test_photons_of_two_bundles(tmp_path: Path) -> None:
     async with member(tmp_path) as fleet:
         one = fleet.add(1)
