@@ -63,25 +63,27 @@ async def load(lock: Any, *, is_cached: bool = False) -> tuple[float, float]:
 
     spent = [0.0]
 
-    def counted(inner: Any) -> Any:
+    def counted(inner: Any, sign: int = 1) -> Any:
         def call(*arguments: Any, **more: Any) -> Any:
             began = time.perf_counter()
             try:
                 return inner(*arguments, **more)
             finally:
-                spent[0] += time.perf_counter() - began
+                spent[0] += sign * (time.perf_counter() - began)
 
         return call
 
-    before = _judging.judged, _accepted.use_accepted
-    _judging.judged, _accepted.use_accepted = map(counted, before)
+    before = _judging.judged, _accepted.use_accepted, _accepted.add_owned
+    _judging.judged, _accepted.use_accepted = map(counted, before[:2])
+    # What it owns is looked up without a lock as well, a little later.
+    _accepted.add_owned = counted(before[2], -1)
     found = luminal.discover()
     async with luminal.Loader(lock=lock, cache=is_cached) as loader:
         began = time.perf_counter()
         report = await loader.load(found)
         seconds = time.perf_counter() - began
         assert len(report.loaded) == 1, report
-    _judging.judged, _accepted.use_accepted = before
+    _judging.judged, _accepted.use_accepted, _accepted.add_owned = before
     return seconds, spent[0]
 
 

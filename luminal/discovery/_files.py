@@ -96,12 +96,15 @@ def settled(stamp: Stamp, now: int) -> bool:
     return os.name != "nt" and max(stamp[4], stamp[5]) + MARGIN <= now
 
 
-def read_bytes(path: str, *, is_known: bool = False) -> tuple[bytes, Stamp]:
+def read_bytes(
+    path: str, *, is_known: bool = False, limit: int = LIMIT
+) -> tuple[bytes, Stamp]:
     """Return a regular file's bytes and the stamp that it had before they were read.
 
     Args:
         path: Path of the file; links are followed.
         is_known: Whether it has been looked at before, or is named by code that runs.
+        limit: Most bytes that it may have.
 
     Raises:
         PhotonUnreadableError: It is missing, of another kind, too large, or the
@@ -110,12 +113,12 @@ def read_bytes(path: str, *, is_known: bool = False) -> tuple[bytes, Stamp]:
     try:
         # Looked at before it is opened: to open a device can already do something.
         if not is_known:
-            _check(path, os.stat(path))
+            _check(path, os.stat(path), limit)
         descriptor = os.open(path, _FLAGS)
         try:
             status = os.fstat(descriptor)
-            _check(path, status)
-            return _all(descriptor, status.st_size, path), stamp_of(status)
+            _check(path, status, limit)
+            return _all(descriptor, status.st_size, path, limit), stamp_of(status)
         finally:
             os.close(descriptor)
     except PhotonUnreadableError:
@@ -136,7 +139,7 @@ def _unreadable(path: str, error: OSError | ValueError) -> PhotonUnreadableError
     return refusal
 
 
-def _check(path: str, status: os.stat_result) -> None:
+def _check(path: str, status: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((k for is_a, k in _KINDS if is_a(status.st_mode)), "no file")
         raise PhotonUnreadableError(
@@ -145,11 +148,11 @@ def _check(path: str, status: os.stat_result) -> None:
             why=f"it is {kind}",
             hint="put a regular file there, or remove it",
         )
-    if status.st_size > LIMIT:
-        raise _too_large(path, status.st_size)
+    if status.st_size > limit:
+        raise _too_large(path, status.st_size, limit)
 
 
-def _all(descriptor: int, size: int, path: str) -> bytes:
+def _all(descriptor: int, size: int, path: str, limit: int) -> bytes:
     data = os.read(descriptor, size + 1)
     if len(data) == size:
         return data
@@ -158,16 +161,16 @@ def _all(descriptor: int, size: int, path: str) -> bytes:
     while part := os.read(descriptor, 1 << 20):
         parts.append(part)
         total += len(part)
-        if total > LIMIT:
-            raise _too_large(path, total)
+        if total > limit:
+            raise _too_large(path, total, limit)
     return b"".join(parts)
 
 
-def _too_large(path: str, size: int) -> PhotonUnreadableError:
+def _too_large(path: str, size: int, limit: int) -> PhotonUnreadableError:
     return PhotonUnreadableError(
         "is too large",
         file=path,
-        why=f"it has {size:,} bytes, the limit is {LIMIT:,}",
+        why=f"it has {size:,} bytes, the limit is {limit:,}",
         hint="move its data into a file that the photon opens itself",
     )
 

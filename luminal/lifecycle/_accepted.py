@@ -47,31 +47,33 @@ def use_accepted(judge: Judge, unit: Any, files: Pinned | None) -> Pinned | None
         PhotonVerificationError: What the vault has was changed; names the file.
         LockFileError: The lock cannot be read.
     """
-    first = unit.candidates[0]
-    why = "what is installed is incomplete"
-    entry = accepted_entry(judge, first.distribution)
+    name, torn, asked = unit.candidates[0].distribution, None, None
     if files is not None:
-        unit_name, origin = unit.name, unit.origin
-        location = files.locations.get(unit_name) or origin.find(unit_name)
+        location = files.locations.get(unit.name) or unit.origin.find(unit.name)
+        if location is None:
+            return files
+        at = unit.name, unit.origin, location
         try:
-            if location is not None:
-                files = add_owned(unit_name, files, read_source)
-                files = with_snapshot(
-                    judge, unit_name, origin, location, files, read_source
-                )
+            files = add_owned(unit.name, files, read_source)
+            files = with_snapshot(judge, *at, files, read_source)
         except PhotonTornError as error:  # a file that is no module is missing
-            if entry is None:
-                raise
-            why = f"{error.file} {error.what}"
+            torn = error
         else:
-            if entry is None or files.snapshot is None:
-                return files
+            assert files.snapshot is not None  # noqa: S101 - just made
             asked = files.snapshot.unit
-            if asked.tree.digest == entry.tree:
+            listed = judge.file.units.get(name)
+            if listed is not None and listed.tree == asked.tree.digest:
                 return files
-            why = changes_between(judge.vault, entry, asked)
+    entry = accepted_entry(judge, name)
     if entry is None:
+        if torn is not None:
+            raise torn
         return files
+    why = "what is installed is incomplete"
+    if torn is not None:
+        why = f"{torn.file} {torn.what}"
+    elif asked is not None:
+        why = changes_between(judge.vault, entry, asked)
     return _become(judge, unit, entry, why) or files
 
 

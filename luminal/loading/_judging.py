@@ -11,12 +11,14 @@ import io
 import os
 from hashlib import sha512
 from importlib.resources.abc import Traversable, TraversableResources
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal._phases import phase
-from luminal.discovery import canonical, find_data_files, is_data
+from luminal._phases import enter
+from luminal.discovery import canonical, find_data_files, is_data, read_bytes
 from luminal.errors import (
     PhotonTornError,
     PhotonUnreadableError,
@@ -39,7 +41,7 @@ from luminal.trust import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from luminal.loading._origin import Origin
     from luminal.loading._source import Pinned
@@ -58,6 +60,8 @@ __all__ = [
 
 _BY_INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 _MOST_DIRECTORIES = 10_000
+_OWNED = "_owned"
+_by_name = attrgetter("name")
 
 
 @attrs.frozen
@@ -161,12 +165,14 @@ def judged(
         known = pinned.snapshot
     assert pinned is not None  # noqa: S101 - just made
     assert known is not None  # noqa: S101 - likewise
-    has_run = has_run or known.verdict is not None
-    verdict = judge.judge(attrs.evolve(known.unit, has_run=has_run))
-    snapshot = attrs.evolve(known, verdict=verdict)
-    if verdict.status == _UNPINNED and known.unit.source in ("directory", "editable"):
+    asked = known.unit
+    if has_run or known.verdict is not None:
+        asked = attrs.evolve(asked, has_run=True)
+    verdict = judge.judge(asked)
+    if verdict.status == _UNPINNED and asked.source in ("directory", "editable"):
         # Its directory is being worked in; the next save is not held up.
         return attrs.evolve(pinned, snapshot=None), verdict
+    snapshot = Snapshot(known.unit, known.base, known.folder, known.files, verdict)
     return attrs.evolve(pinned, snapshot=snapshot), verdict
 
 
@@ -214,40 +220,70 @@ def snapshot_of(
         PhotonTornError: One that a distribution lists is not there.
     """
     name, source, version = _identity(judge, origin, location)
-    known = dict(pinned.sources) if pinned is not None else {}
+    files = dict(pinned.sources) if pinned is not None else {}
     bundle = origin.bundle if isinstance(origin, BundleOrigin) else None
     base = folder = os.path.dirname(location.path)
+    paths: Iterable[str] = ()
     if bundle is not None:
         base = folder = bundle.path
-        paths = []
+        digests = {path: digest for path, _, digest in bundle.manifest.files}
         for member, data in bundle.files.items():
             path = os.path.join(base, *member.split("/"))
-            known.setdefault(path, SourceFile(path, data, sha512(data).hexdigest()))
+            files.setdefault(path, SourceFile(path, data, digests[member]))
     elif source == "distribution":
         assert isinstance(origin, DistributionOrigin)  # noqa: S101 - see _identity
         base = os.path.dirname(origin.metadata)
-        paths = list(_installed(origin))
+        paths = _installed(origin, files)
     elif location.kind == "package":
         base = os.path.dirname(folder)
-        paths = list(_below(folder))
+        paths = _below(folder)
     else:
-        paths = [location.path, *_declared(location.path, known)]
+        paths = chain((location.path,), _declared(location.path, files))
     if location.kind != "package" and source == "distribution":
         folder = location.path  # beside it lie the files of others
-    for owned, directory in (pinned.owned if pinned is not None else {}).items():
-        paths += _below(os.path.join(directory, owned))
-    files: dict[str, SourceFile] = {}
-    size = 0
-    for path in dict.fromkeys([*paths, *known]):
+    owned = pinned.owned if pinned is not None else {}
+    for top, directory in owned.items():
+        paths = chain(paths, _below(os.path.join(directory, top)))
+    _read_all(paths, files, read, is_installed=source == "distribution")
+    start = os.path.join(base, "")
+    width, contents, rows = len(start), {}, []
+    for path, each in files.items():
+        if path.startswith(start):
+            inside = path[width:].replace(os.sep, "/")
+        else:
+            inside = _name_outside(path, owned)
+        data = contents[inside] = each.data
+        rows.append(FileDigest(inside, len(data), each.checksum))
+    if len(contents) < len(rows):
+        raise PhotonVerificationError(
+            f"has two files that a lock would list under one name, in {name!r}",
+            file=location.path,
+            why="the digest of its tree would be of one of them",
+            hint=f"rename what is called {_OWNED!r} in it",
+        )
+    rows.sort()
+    asked = Unit(name, source, version, contents, Tree(tuple(rows)), bundle=bundle)
+    return Snapshot(asked, base, folder, files)
+
+
+def _read_all(
+    paths: Iterable[str],
+    files: dict[str, SourceFile],
+    read: Callable[[str], SourceFile],
+    *,
+    is_installed: bool,
+) -> None:
+    """Add the files at *paths* to *files*, but for those that are there already."""
+    size = sum([len(each.data) for each in files.values()])
+    for path in paths:
+        if path in files:
+            continue
         if size > MOST_BYTES or len(files) > MOST_FILES:
             break  # the judge refuses it; the rest is not read into memory
         try:
-            files[path] = known.get(path) or (
-                read_data(path) if is_data(path) else read(path)
-            )
-            size += len(files[path].data)
+            each = files[path] = read_data(path) if is_data(path) else read(path)
         except PhotonUnreadableError as error:
-            if source != "distribution":
+            if not is_installed:
                 raise
             raise PhotonTornError(
                 error.what,
@@ -255,24 +291,7 @@ def snapshot_of(
                 why=error.why,
                 hint="install the distribution again",
             ) from error
-    start, width = os.path.join(base, ""), len(os.path.join(base, ""))
-    named = {
-        (
-            path[width:].replace(os.sep, "/")
-            if path.startswith(start)
-            else _name_outside(path, pinned)
-        ): each
-        for path, each in files.items()
-    }
-    tree = Tree(
-        tuple(
-            FileDigest(path, len(each.data), each.checksum)
-            for path, each in sorted(named.items())
-        )
-    )
-    contents = {path: each.data for path, each in named.items()}
-    asked = Unit(name, source, version, contents, tree, bundle=bundle)
-    return Snapshot(asked, base, folder, files)
+        size += len(each.data)
 
 
 def with_snapshot(
@@ -292,10 +311,17 @@ def with_snapshot(
     return attrs.evolve(before, sources=sources, snapshot=snapshot)
 
 
-def _installed(origin: DistributionOrigin) -> Iterator[str]:
-    """Yield the files that a distribution has brought, without what installers add."""
+def _installed(
+    origin: DistributionOrigin, known: Mapping[str, SourceFile]
+) -> Iterator[str]:
+    """Yield the files that a distribution has brought, without what installers add.
+
+    Those that are *known* may be left out.
+    """
     metadata = os.path.basename(origin.metadata)
     for name, path, _ in origin.record or ():
+        if path in known:
+            continue
         first, _, rest = name.partition("/")
         is_installers = first == metadata and rest.startswith(_BY_INSTALLERS)
         is_outside = first in ("..", "") or ":" in first
@@ -309,26 +335,31 @@ def _is_compiled(path: str) -> bool:
 
 def _below(folder: str) -> Iterator[str]:
     """Yield the files in and below *folder*, without hidden and compiled ones."""
-    seen: set[str] = set()
+    seen: set[tuple[int, int]] = set()
     queue = [folder]
     while queue and len(seen) < _MOST_DIRECTORIES:
         directory = queue.pop()
-        real = os.path.realpath(directory)
-        if real in seen:
-            continue
-        seen.add(real)
         try:
-            names = sorted(os.listdir(directory))
+            status = os.stat(directory)
+            if (status.st_dev, status.st_ino) in seen:
+                continue  # a link leads back
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(directory) as entries:
+                found = sorted(entries, key=_by_name)
         except OSError:
             continue
-        for name in names:
-            path = os.path.join(directory, name)
+        for entry in found:
+            name = entry.name
             if name[0] == "." or _is_compiled(name) or name.endswith(("~", ".swp")):
                 continue
-            if os.path.isdir(path):
-                queue.append(path)
-            elif os.path.isfile(path):
-                yield path
+            try:
+                is_directory, is_file = entry.is_dir(), entry.is_file()
+            except OSError:
+                continue  # a link to itself
+            if is_directory:
+                queue.append(entry.path)
+            elif is_file:
+                yield entry.path
 
 
 def _declared(path: str, known: Mapping[str, SourceFile]) -> Iterator[str]:
@@ -340,28 +371,26 @@ def _declared(path: str, known: Mapping[str, SourceFile]) -> Iterator[str]:
 
 
 def read_data(path: str) -> SourceFile:
-    """Read a file of any kind.
+    """Read a file that is no module.
 
     Raises:
-        PhotonUnreadableError: It cannot be read.
+        PhotonUnreadableError: It is no regular file, too large, or not readable.
     """
+    before = enter("read")
     try:
-        with phase("read"), open(path, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise PhotonUnreadableError(
-            "cannot be read", file=path, why=error.strerror
-        ) from error
-    with phase("hash"):
+        data, _ = read_bytes(path, is_known=True, limit=MOST_BYTES)
+        enter("hash")
         return SourceFile(path, data, sha512(data).hexdigest())
+    finally:
+        enter(before)
 
 
-def _name_outside(path: str, pinned: Pinned | None) -> str:
+def _name_outside(path: str, owned: Mapping[str, str]) -> str:
     """Return the name in the unit's tree of a file that does not lie in its base."""
-    for directory in (pinned.owned if pinned is not None else {}).values():
+    for directory in owned.values():
         start = os.path.join(directory, "")
         if path.startswith(start):
-            return "_owned/" + path[len(start) :].replace(os.sep, "/")
+            return f"{_OWNED}/" + path[len(start) :].replace(os.sep, "/")
     return path.replace(os.sep, "/")
 
 

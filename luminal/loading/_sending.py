@@ -196,7 +196,7 @@ def _packed(generation: Generation) -> bytes:
     # More is read and imported while it lives, but nothing is ever taken away.
     size = tuple((g.key, len(g.sources), len(g.late_units)) for g in group)
     if generation.packed is None or generation.packed[0] != size:
-        roots, judge = generation.host.roots, generation.host.judge
+        roots = generation.host.roots
         parcel = _Parcel(
             tuple(
                 _Unit(g.unit, g.key, g.number, g.photons, _bare(g.origin), Pinned.of(g))
@@ -205,7 +205,7 @@ def _packed(generation: Generation) -> bytes:
             roots.salts,
             roots.declared,
             # The other process reads the lock as it is then.
-            attrs.evolve(judge, known=None) if judge is not None else None,
+            generation.host.judge,
         )
         generation.packed = size, zlib.compress(pickle.dumps(parcel), 1)
     return generation.packed[1]

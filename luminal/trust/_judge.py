@@ -17,6 +17,7 @@ import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.store import state_directory
+from luminal.trust._latest import Latest
 from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
 from luminal.trust._vault import Vault
 
@@ -131,8 +132,8 @@ class Judge:
     mode: Mode = Mode.OFF
     is_off: bool = False
     vault: Vault = attrs.Factory(lambda: Vault(_vault_directory()))
-    # The file as it was read last, and how it looked then.
-    _known: tuple[tuple[int, ...], LockFile] | None = None
+    _latest: Latest[LockFile] = attrs.Factory(lambda: Latest(LockFile.read))
+    _is_seen: bool = False
 
     @property
     def file(self) -> LockFile:
@@ -141,22 +142,18 @@ class Judge:
         Raises:
             LockFileError: It cannot be read, or has gone while it was in force.
         """
-        known = self._known
         try:
-            status = os.stat(self.path)
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if known is None or known[0] != stamp:
-                # Two threads may both read it: each stores what it has seen, as one.
-                known = self._known = stamp, LockFile.read(self.path)
+            file = self._latest.of(self.path)
         except FileNotFoundError:
-            if known is None and self.mode is not Mode.OFF:
+            if not self._is_seen and self.mode is not Mode.OFF:
                 return LockFile(self.path, self.mode)
             raise LockFileError(
                 "is gone, and was in force",
                 file=self.path,
                 hint="take it from version control again, or restart the host",
             ) from None
-        return known[1]
+        self._is_seen = True
+        return file
 
     @property
     def present_mode(self) -> Mode:
@@ -419,7 +416,7 @@ def _refused(unit: Unit, file: LockFile) -> Verdict | None:
 
 
 def _too_large(unit: Unit) -> str:
-    size = sum(file.size for file in unit.tree.files)
+    size = sum([file.size for file in unit.tree.files])
     if len(unit.tree.files) > MOST_FILES:
         return f"it has more than {MOST_FILES} files"
     return f"it has more than {MOST_BYTES} bytes" if size > MOST_BYTES else ""
@@ -464,9 +461,7 @@ def plain_name(path: str) -> str:
 def _plain(tree: Tree) -> Tree:
     from luminal.trust._tree import Tree
 
-    return Tree(
-        tuple(attrs.evolve(each, path=plain_name(each.path)) for each in tree.files)
-    )
+    return Tree(tuple(each._replace(path=plain_name(each.path)) for each in tree.files))
 
 
 def _vault_directory() -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +18,7 @@ import attrs
 from luminal.errors import PhotonVerificationError
 from luminal.trust._bundle import Signature
 from luminal.trust._keys import SecretKey, state_path
+from luminal.trust._latest import Latest
 from luminal.trust._signatures import (
     Verified,
     _locked,
@@ -98,7 +100,7 @@ def _wrong(file: str, why: str) -> PhotonVerificationError:
     )
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class KillList:
     """Which versions must not run.
 
@@ -197,7 +199,19 @@ class KillList:
             version: Its version.
             tree: Digest of its files.
         """
-        return next((k for k in self.kills if k.covers(name, version, tree)), None)
+        from packaging.utils import canonicalize_name
+
+        named = self._by_name.get(canonicalize_name(name), ())
+        return next((kill for kill in named if kill.covers(name, version, tree)), None)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Kill]]:
+        from packaging.utils import canonicalize_name
+
+        found: dict[str, list[Kill]] = {}
+        for kill in self.kills:
+            found.setdefault(canonicalize_name(kill.name), []).append(kill)
+        return found
 
     def check(self, name: str, version: str, tree: str = "", file: str = "") -> None:
         """Refuse a unit that must not run.
@@ -228,11 +242,20 @@ def installed_kill_list(directory: str | None = None) -> KillList:
     Raises:
         PhotonVerificationError: The file is damaged.
     """
-    path = _path(directory)
+    try:
+        return _installed.of(_path(directory))
+    except FileNotFoundError:
+        return KillList()
+
+
+def _read_installed(path: str) -> KillList:
     found = read_state(path)
     if found is None:
-        return KillList()
+        raise FileNotFoundError(path)
     return KillList.read(json.dumps(found).encode(), path)
+
+
+_installed = Latest(_read_installed)
 
 
 def update_kill_list(
@@ -251,13 +274,9 @@ def update_kill_list(
             number than the list in force, which stays in force.
     """
     try:
-        with open(file, "rb") as opened:
-            data = opened.read(_LIMIT + 1)
+        new = _offered.of(file)
     except (OSError, ValueError) as error:
         raise _wrong(file, str(error)) from None
-    if len(data) > _LIMIT:
-        raise _wrong(file, f"it has more than {_LIMIT:,} bytes")
-    new = KillList.read(data, file)
     known = installed_kill_list(directory)
     if known.number == new.number and known.fields == new.fields:
         return known
@@ -274,6 +293,17 @@ def update_kill_list(
             )
         write_state(path, new.document())
     return new
+
+
+def _read_offered(path: str) -> KillList:
+    with open(path, "rb") as opened:
+        data = opened.read(_LIMIT + 1)
+    if len(data) > _LIMIT:
+        raise _wrong(path, f"it has more than {_LIMIT:,} bytes")
+    return KillList.read(data, path)
+
+
+_offered = Latest(_read_offered)
 
 
 def kill_list_files(lock: LockFile) -> tuple[str, str]:

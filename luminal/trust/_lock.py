@@ -49,7 +49,10 @@ class Mode(enum.StrEnum):
     @property
     def rank(self) -> int:
         """How strict it is, from 0."""
-        return list(Mode).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {mode: rank for rank, mode in enumerate(Mode)}
 
 
 SOURCES = ("bundle", "directory", "distribution")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -40,9 +40,13 @@ def canonical_json(value: object) -> bytes:
     return _text(value)
 
 
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True
+).encode
+
+
 def _text(value: object) -> bytes:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return text.encode("ascii")
+    return _encode(value).encode("ascii")
 
 
 def _check(value: object) -> None:
@@ -58,9 +62,8 @@ def _check(value: object) -> None:
         raise TypeError(f"has no canonical form: {value!r}")
 
 
-@attrs.frozen
-class FileDigest:
-    """One file of a unit.
+class FileDigest(NamedTuple):
+    """One file of a unit: a row of its tree, in the JSON text as well.
 
     Attributes:
         path: Its name below the unit's directory, with ``/`` between its parts.
@@ -86,8 +89,7 @@ class Tree:
     @cached_property
     def digest(self) -> str:
         """SHA-512 of the paths, sizes and digests of all files, in hexadecimal."""
-        rows = [[file.path, file.size, file.sha512] for file in self.files]
-        return hashlib.sha512(_DOMAIN + _text(rows)).hexdigest()
+        return hashlib.sha512(_DOMAIN + _text(self.files)).hexdigest()
 
     def changes_to(self, other: Tree) -> tuple[list[str], list[str], list[str]]:
         """Return the paths that *other* has added, changed and removed."""
