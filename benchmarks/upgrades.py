@@ -85,6 +85,8 @@ def call():
 async def main():
     await loader.load(luminal.discover())
     await loader.start()
+    told = []  # the journal keeps the last thousand only
+    loader.events.subscribe(told.append)
     await loader.watch_distributions()
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
@@ -104,8 +106,8 @@ async def main():
     for thread in threads:
         thread.join()
     await loader.stop_watching_distributions()  # the events of a swap come after it
-    swaps = [e for e in loader.events.journal if e.kind == "swapped"]
-    rejected = [str(e) for e in loader.events.journal if e.kind == "rejected"]
+    swaps = [e for e in told if e.kind == "swapped"]
+    rejected = [str(e) for e in told if e.kind == "rejected"]
     await loader.close()
     print(json.dumps({**count, "swaps": len(swaps), "rejected": rejected,
                       "waits": waits}))
