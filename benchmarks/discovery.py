@@ -195,6 +195,9 @@ def directories(count: int, rounds: int, work: Path) -> None:
     commands = {
         "luminal, index warm": contestant(call, [ROOT], count, own),
         "luminal, index cold": contestant(call, [ROOT], count, own),
+        "and all records read, index cold": contestant(
+            call, [ROOT], count, own, "records = [*found]"
+        ),
         "the same in a host, index cold": contestant(call, [ROOT], count, host),
         "scandir + stat": contestant(stats, [], count, "import os"),
         "ast.parse of all": contestant(parse, [], count, "import ast, os"),

@@ -460,7 +460,7 @@ class DiscoveryOptions:
         return found
 
     def _find(self) -> Sequence[Candidate]:
-        from luminal.discovery import arrange, discover, discover_file
+        from luminal.discovery import arrange_candidates, discover, discover_file
 
         files = [path for path in self.paths if _is_file(path)]
         found = discover(
@@ -492,7 +492,7 @@ class DiscoveryOptions:
             else candidate
             for candidate in found
         ]
-        return arrange([*unordered, *more], api_version=self.api)
+        return arrange_candidates([*unordered, *more], api_version=self.api)
 
     def _switched(self, candidate: Candidate) -> Candidate:
         is_wanted = not self.only or candidate.name in self.only

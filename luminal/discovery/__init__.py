@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from luminal.discovery._names import fits as fits
     from luminal.discovery._names import fold as fold
     from luminal.discovery._names import split_requirement as split_requirement
-    from luminal.discovery._order import arrange as arrange
+    from luminal.discovery._order import arrange_candidates as arrange_candidates
 
 __all__ = ["Discovered", "discover", "discover_file", "pack"]
 
@@ -61,6 +61,6 @@ __getattr__, __dir__ = lazy_attributes(
             "fold",
             "split_requirement",
         ),
-        "_order": ("arrange",),
+        "_order": ("arrange_candidates",),
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from luminal.discovery._draft import DIRECTORY, DISTRIBUTION, Draft, draft_of
 from luminal.discovery._manifest import table_of
 from luminal.discovery._names import (
     check_module,
@@ -20,13 +21,13 @@ from luminal.errors import (
     did_you_mean,
     nearest,
 )
-from luminal.model import Candidate, Problem, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from luminal.discovery._scan import RecordingFileSystem
     from luminal.discovery._static import ModuleFacts
+    from luminal.model import Problem
 
 __all__ = [
     "described",
@@ -46,7 +47,7 @@ def read_unit(
     roots: tuple[str, ...] = (),
     *,
     asked_for: bool = False,
-) -> list[Candidate]:
+) -> list[Draft]:
     """Return the candidates of the unit at *path*, in the order of their lines.
 
     Args:
@@ -72,7 +73,7 @@ def read_unit(
             return []
     known: dict[str, Any] = {
         "name": printable(stem),
-        "source": Source.DIRECTORY,
+        "source": DIRECTORY,
         "origin": origin,
         "location": path,
         "checksum": facts.checksum,
@@ -81,7 +82,7 @@ def read_unit(
     }
     if not found and not facts.hook_line:
         known["problem"] = facts.problem or _no_photon(path, base)
-        return [Candidate(**known)]
+        return [Draft(**known)]
     defaults: dict[str, object] = {}
     try:
         check_module(stem, path)
@@ -89,7 +90,7 @@ def read_unit(
     except LuminalError as error:
         known["problem"] = _problem(error)
     if not found:  # the module itself is the plugin
-        return [Candidate(**known, target=stem, line=facts.hook_line)]
+        return [Draft(**known, target=stem, line=facts.hook_line)]
     if len(found) > 1:
         defaults.pop("name", None)  # one name cannot serve several photons
     return [
@@ -116,7 +117,7 @@ def described(
     target: str,
     line: int,
     defaults: dict[str, object],
-) -> Candidate:
+) -> Draft:
     """Return the candidate of a class.
 
     Args:
@@ -129,7 +130,7 @@ def described(
     """
     facts = definition.facts
     said = {**defaults, **facts.literals} if defaults else facts.literals
-    by_origin = known["source"] is Source.DISTRIBUTION or facts.name == "Photon"
+    by_origin = known["source"] is DISTRIBUTION or facts.name == "Photon"
     name = str(said.get("name", known["name"] if by_origin else facts.name))
     problem = known["problem"]
     try:
@@ -149,7 +150,7 @@ def described(
             values[key] = said[key]
     if facts.odd or facts.steps or facts.literals.get("version"):
         files.warnings += _oddities(values["name"], definition)
-    return Candidate(**values)
+    return Draft(**values)
 
 
 def _oddities(name: str, definition: Definition) -> Iterator[Problem]:
@@ -307,6 +308,8 @@ def _table(files: RecordingFileSystem, path: str) -> dict[str, object]:
 
 
 def _problem(error: LuminalError) -> Problem:
+    from luminal.model import Problem
+
     return Problem.of(error, "discovery")
 
 
@@ -317,7 +320,7 @@ def read_directory(
     *,
     recursive: bool,
     roots: tuple[str, ...] = (),
-) -> Iterator[Candidate]:
+) -> Iterator[Draft]:
     """Yield the candidates of *directory*.
 
     Its modules and packages at the top; with *recursive* those of everything below,
@@ -354,7 +357,7 @@ def read_directory(
             elif name.endswith(".photon"):
                 from luminal.discovery._bundles import read_bundle_file
 
-                yield from read_bundle_file(files, path)
+                yield from map(draft_of, read_bundle_file(files, path))
                 continue
             yield from read_unit(files, path, directory, base, roots)
         only_folders = folder == directory and all(n.endswith("/") for n in names)
@@ -362,16 +365,18 @@ def read_directory(
             waiting.extend(reversed(plain))
 
 
-def _unlisted(folder: str, origin: str, number: int) -> Candidate:
+def _unlisted(folder: str, origin: str, number: int) -> Draft:
     refusal = PhotonUnreadableError(
         "directory cannot be read",
         file=folder,
         why=os.strerror(number),
         hint="give the host's user permission to read it",
     )
-    return Candidate(
+    from luminal.model import Problem
+
+    return Draft(
         name=os.path.basename(folder) or folder,
-        source=Source.DIRECTORY,
+        source=DIRECTORY,
         origin=origin,
         location=folder,
         problem=Problem.of(refusal, "read"),

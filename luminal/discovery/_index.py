@@ -9,13 +9,12 @@ changed does not import attrs before it looks at one.
 
 from __future__ import annotations
 
-import functools
 import marshal
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Union, overload
 
+from luminal.discovery._draft import Draft, candidate_of
 from luminal.discovery._files import Fingerprint
 from luminal.store import SealedStore, fingerprint
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovered", "Index"]
 
+_Row = Union["Candidate", Draft, bytes]
 _FORMAT = 6
 _KEEP = 64  # requests: a host has one or two, a test suite makes thousands
 
@@ -34,7 +34,7 @@ class Discovered(Sequence["Candidate"]):
     """Candidates in load order.
 
     Args:
-        rows: Candidates, or rows that `luminal.discovery._index` has packed.
+        rows: Candidates, drafts of them, or drafts that `serialize` has packed.
         warnings: Problems of what can be loaded nevertheless, or their packed values.
 
     Attributes:
@@ -46,11 +46,11 @@ class Discovered(Sequence["Candidate"]):
 
     def __init__(
         self,
-        rows: Iterable[Candidate | bytes] = (),
+        rows: Iterable[_Row] = (),
         warnings: Iterable[Problem | tuple[Any, ...]] = (),
     ) -> None:
         # Private to this object; a row is replaced by the record that it means.
-        self._rows: list[Candidate | bytes] = list(rows)
+        self._rows: list[_Row] = list(rows)
         self._warnings = tuple(warnings)
         self.seconds: float = 0.0
         self.api_version: str | None = None
@@ -67,20 +67,14 @@ class Discovered(Sequence["Candidate"]):
             part = Discovered(self._rows[index])
             part.api_version = self.api_version
             return part
-        row = self._rows[index]
-        if isinstance(row, bytes):
-            row = self._rows[index] = deserialize(row)
-        return row
+        made = self._rows[index] = _record(self._rows[index])
+        return made
 
     def __iter__(self) -> Iterator[Candidate]:
-
         rows = self._rows
         for index, row in enumerate(rows):
-            if isinstance(row, bytes):
-                rows[index] = made = deserialize(row)
-                yield made
-            else:
-                yield row
+            made = rows[index] = _record(row)
+            yield made
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Discovered):
@@ -138,30 +132,29 @@ class Discovered(Sequence["Candidate"]):
         )
 
 
-def serialize(candidate: Candidate) -> bytes:
-    """Return *candidate* as bytes for a sealed file."""
-    kind: Any = type(candidate)
-    name, source, *rest, problem = _values(kind)(candidate)
-    last = problem.values() if problem else None
-    return marshal.dumps((name, source.value, *rest, last))
+def _record(row: _Row) -> Candidate:
+    """Return the candidate that *row* stands for."""
+    if isinstance(row, bytes):
+        row = deserialize(row)
+    return candidate_of(row) if isinstance(row, Draft) else row
 
 
-@functools.cache
-def _values(kind: Any) -> attrgetter[Any]:
-    """Return what gets all attributes; `attrs.astuple` takes five times as long."""
-    import attrs
+def serialize(draft: Draft) -> bytes:
+    """Return *draft* as bytes for a sealed file."""
+    problem = draft.problem
+    row: tuple[Any, ...] = (*draft[:-1], problem.values() if problem else None)
+    return marshal.dumps(row)
 
-    return attrgetter(*(field.name for field in attrs.fields(kind)))
 
+def deserialize(packed: bytes) -> Draft:
+    """Return the draft in *packed*, which `serialize` must have made."""
+    row: tuple[Any, ...] = marshal.loads(packed)  # noqa: S302  (the store checked it)
+    draft = Draft(*row)
+    if draft.problem is None:
+        return draft
+    from luminal.model import Problem
 
-def deserialize(packed: bytes) -> Candidate:
-    """Return the candidate in *packed*, which `serialize` must have made."""
-    from luminal.model import Candidate, Problem, Source
-
-    # Authenticated by the store.
-    name, source, *rest, last = marshal.loads(packed)  # noqa: S302
-    values: list[Any] = [*rest, Problem(*last) if last else None]
-    return Candidate(name, Source(source), *values)
+    return draft._replace(problem=Problem(*row[-1]))
 
 
 class Index:
@@ -203,7 +196,7 @@ class Index:
     def keep(
         self,
         files: RecordingFileSystem,
-        found: list[Candidate],
+        found: list[Draft],
         known: dict[str, tuple[str, tuple[object, ...]]],
     ) -> None:
         """Store what a scan found.
@@ -216,7 +209,7 @@ class Index:
         if files.memo != known:
             self._store.save(f"facts-{self._name}", (self._key, files.memo))
         if not files.is_void:
-            rows = [serialize(candidate) for candidate in found]
+            rows = [serialize(draft) for draft in found]
             warnings = [problem.values() for problem in files.warnings]
             answer = (self._key, files.fingerprint().serialize(), rows, warnings)
             self._store.save(f"discovery-{self._name}", answer)

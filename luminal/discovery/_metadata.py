@@ -24,6 +24,7 @@ from luminal.discovery._distributions import (
     canonical,
     installed_distributions,
 )
+from luminal.discovery._draft import DISTRIBUTION, Draft
 from luminal.discovery._manifest import Metadata, metadata_of
 from luminal.discovery._names import fits, printable
 from luminal.discovery._static import Resolver, may_bind_unseen, parse
@@ -35,7 +36,7 @@ from luminal.errors import (
     PhotonUnreadableError,
     PhotonValidationError,
 )
-from luminal.model import Candidate, Problem, Source
+from luminal.model import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -437,7 +438,7 @@ def _beside(files: RecordingFileSystem, site: str, ending: str) -> Iterator[str]
 
 def read_installed(
     files: RecordingFileSystem, path: tuple[str, ...], group: str, base: str
-) -> Iterator[Candidate]:
+) -> Iterator[Draft]:
     """Yield a candidate for each entry point of *group*.
 
     Args:
@@ -458,7 +459,7 @@ def read_installed(
         text = texts[several.index(distribution)]
         known: dict[str, Any] = {
             "name": name,
-            "source": Source.DISTRIBUTION,
+            "source": DISTRIBUTION,
             "origin": f"{name} {distribution.version}".strip(),
             "location": "",
             "group": group,
@@ -473,7 +474,7 @@ def read_installed(
             entries = entries_of(text or b"", file, group)
         except LuminalError as error:
             known["problem"] = Problem.of(error, "discovery")
-            yield Candidate(**known)
+            yield Draft(**known)
             continue
         if entries:
             reader = _Reader(files, distribution, path, base, environment, twins)
@@ -495,15 +496,15 @@ def _may_have(text: bytes | LuminalError | None, group: str) -> bool:
     return text is not None
 
 
-def _of_failed_finder(failure: FinderFailure, group: str) -> Candidate:
+def _of_failed_finder(failure: FinderFailure, group: str) -> Draft:
     error = PhotonUnreadableError(
         "finder of distributions failed",
         why=failure.error,
         hint="fix or remove what has put this finder on sys.meta_path",
     )
-    return Candidate(
+    return Draft(
         name=failure.finder,
-        source=Source.DISTRIBUTION,
+        source=DISTRIBUTION,
         origin=failure.finder,
         location="",
         group=group,
@@ -527,7 +528,7 @@ class _Reader:
 
     def candidates(
         self, known: dict[str, Any], entries: list[EntryPoint], file: str
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[Draft]:
         """Yield the candidate of each of *entries*, which stand in *file*."""
         metadata = Metadata()
         try:
@@ -566,7 +567,7 @@ class _Reader:
                 definition = None
                 values["problem"] = known["problem"] or Problem.of(error, "discovery")
             if definition is None:
-                yield Candidate(**values)
+                yield Draft(**values)
             else:
                 yield described(self.files, values, definition, entry.target, line, {})
 

@@ -7,13 +7,10 @@ chain. The result depends on the candidates alone, not on their order.
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
-from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-import attrs
-
+from luminal.discovery._draft import Draft, candidate_of, draft_of
 from luminal.discovery._names import check_range, fits, fold, split_requirement
 from luminal.errors import (
     LuminalError,
@@ -21,12 +18,13 @@ from luminal.errors import (
     PhotonDependencyError,
     nearest,
 )
-from luminal.model import Candidate, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Graph", "arrange", "cycles", "in_order"]
+    from luminal.model import Candidate
+
+__all__ = ["Graph", "arrange", "arrange_candidates", "cycles", "in_order"]
 
 Graph = dict[int, set[int]]
 """Number → the numbers that it waits for."""
@@ -100,6 +98,10 @@ def in_order(count: int, graph: Graph) -> list[int]:
         count: How many there are.
         graph: A graph without cycles.
     """
+    # Few photons wait for others, and the imports would be a part of each start.
+    import heapq
+    from graphlib import TopologicalSorter
+
     sorter = TopologicalSorter({**dict.fromkeys(range(count), ()), **graph})
     sorter.prepare()
     ready = list(sorter.get_ready())
@@ -135,11 +137,11 @@ _ByName = dict[str, list[int]]
 
 
 def arrange(
-    candidates: Iterable[Candidate],
+    candidates: Iterable[Draft],
     *,
     api_version: str | None = None,
     is_part: bool = False,
-) -> list[Candidate]:
+) -> list[Draft]:
     """Return the candidates in load order, with the problems that come to light.
 
     What a photon requires comes before it, ``before`` and ``after`` are respected,
@@ -183,9 +185,20 @@ def arrange(
     return [found[index] for index in in_order(len(found), edges)]
 
 
-def _with_wishes(
-    requires: Graph, found: Sequence[Candidate], by_name: _ByName
-) -> Graph:
+def arrange_candidates(
+    candidates: Iterable[Candidate], *, api_version: str | None = None
+) -> list[Candidate]:
+    """Return what `arrange` makes of candidates.
+
+    Args:
+        candidates: All that were found, in any order.
+        api_version: The host's version of its API, None to ask no photon for it.
+    """
+    drafts = [draft_of(candidate) for candidate in candidates]
+    return [candidate_of(each) for each in arrange(drafts, api_version=api_version)]
+
+
+def _with_wishes(requires: Graph, found: Sequence[Draft], by_name: _ByName) -> Graph:
     """Return *requires* and ``before`` and ``after``, of and for what can be loaded."""
     edges = {index: set(others) for index, others in requires.items()}
     for index in requires:
@@ -198,18 +211,20 @@ def _with_wishes(
     return edges
 
 
-def _key(candidate: Candidate) -> tuple[str, ...]:
+def _key(candidate: Draft) -> tuple[str, ...]:
     c = candidate
     return (fold(c.name), c.name, c.origin, c.location, c.target, c.source)
 
 
-def _refuse(candidate: Candidate, error: LuminalError) -> Candidate:
+def _refuse(candidate: Draft, error: LuminalError) -> Draft:
     error.file = error.file or candidate.location or None
     error.line = error.line or candidate.line or None
-    return attrs.evolve(candidate, problem=Problem.of(error, "order"))
+    from luminal.model import Problem
+
+    return candidate._replace(problem=Problem.of(error, "order"))
 
 
-def _refuse_conflicts(found: list[Candidate], by_name: _ByName) -> None:
+def _refuse_conflicts(found: list[Draft], by_name: _ByName) -> None:
     """Refuse all photons of one name. What could not be read has no name to defend."""
     for indexes in by_name.values():
         if len(indexes) < 2:
@@ -232,7 +247,7 @@ def _refuse_conflicts(found: list[Candidate], by_name: _ByName) -> None:
                 found[index] = _refuse(found[index], error)
 
 
-def _check_api(candidate: Candidate, api_version: str | None) -> None:
+def _check_api(candidate: Draft, api_version: str | None) -> None:
     asks = bool(candidate.api) and api_version is not None
     if asks and not fits(str(api_version), candidate.api):
         raise PhotonDependencyError(
@@ -243,8 +258,8 @@ def _check_api(candidate: Candidate, api_version: str | None) -> None:
 
 
 def _required(
-    candidate: Candidate,
-    found: Sequence[Candidate],
+    candidate: Draft,
+    found: Sequence[Draft],
     by_name: _ByName,
     is_part: bool,
 ) -> set[int]:
@@ -279,9 +294,9 @@ def _required(
 
 
 def _missing(
-    candidate: Candidate,
+    candidate: Draft,
     name: str,
-    found: Sequence[Candidate],
+    found: Sequence[Draft],
     by_name: _ByName,
 ) -> PhotonDependencyError:
     if fold(name) in by_name:
@@ -295,7 +310,7 @@ def _missing(
     return PhotonDependencyError(f"requires {name!r}", why=why, hint=hint)
 
 
-def _refuse_cycles(found: list[Candidate], edges: Graph) -> None:
+def _refuse_cycles(found: list[Draft], edges: Graph) -> None:
     # Of each way, where its members are on it: the text of each begins with itself.
     if not any(edges.values()):
         return
@@ -322,7 +337,7 @@ def _chain(names: list[str], omitted: int) -> str:
     return " -> ".join(names)
 
 
-def _refuse_dependents(found: list[Candidate], requires: Graph) -> None:
+def _refuse_dependents(found: list[Draft], requires: Graph) -> None:
     """Refuse what requires a refused photon, and name the chain to its cause."""
     dependents: dict[int, list[int]] = defaultdict(list)
     for index, others in requires.items():

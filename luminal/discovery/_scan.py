@@ -13,13 +13,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-import attrs
-
 from luminal.discovery._directory import (
     read_directory,
     read_unit,
     warn_of_forgotten_bases,
 )
+from luminal.discovery._draft import DISTRIBUTION, Draft, draft_of
 from luminal.discovery._files import (
     Fingerprint,
     Folder,
@@ -35,12 +34,12 @@ from luminal.discovery._names import fold
 from luminal.discovery._order import arrange
 from luminal.discovery._static import ClassFacts, DepthError, ModuleFacts, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError, nearest
-from luminal.model import Candidate, Problem, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from luminal.discovery._discover import Request
+    from luminal.model import Problem
 
 __all__ = ["RecordingFileSystem", "find_candidates", "find_candidates_in_file"]
 
@@ -229,6 +228,8 @@ class RecordingFileSystem:
         try:
             data = self.read(path, needs_digest=True)
         except PhotonUnreadableError as error:
+            from luminal.model import Problem
+
             return ModuleFacts(problem=Problem.of(error, "read"))
         del self._seen[path]  # read once more only if somebody asks for the bytes
         stamp_and_digest = self._stamps[path]
@@ -241,6 +242,8 @@ class RecordingFileSystem:
         try:
             facts = facts_of(data, path, digest)
         except DepthError as error:
+            from luminal.model import Problem
+
             self.is_void = True
             refusal = PhotonSyntaxError(
                 "is not readable Python",
@@ -284,7 +287,7 @@ class RecordingFileSystem:
         self._stamps[path] = (stamp, digest)
 
 
-def find_candidates(request: Request, files: RecordingFileSystem) -> list[Candidate]:
+def find_candidates(request: Request, files: RecordingFileSystem) -> list[Draft]:
     """Return everything that *request* asks for, seen through *files*.
 
     Args:
@@ -302,7 +305,7 @@ def find_candidates_in_file(
     api_version: str | None,
     files: RecordingFileSystem,
     roots: tuple[str, ...] = (),
-) -> list[Candidate]:
+) -> list[Draft]:
     """Return the photons of the one unit at *path*, in load order.
 
     Args:
@@ -315,8 +318,8 @@ def find_candidates_in_file(
     if path.endswith(".photon"):
         from luminal.discovery._bundles import read_bundle_file
 
-        found = read_bundle_file(files, path)
-        return arrange(found, api_version=api_version, is_part=True)
+        drafts = [draft_of(found) for found in read_bundle_file(files, path)]
+        return arrange(drafts, api_version=api_version, is_part=True)
     origin = os.path.dirname(path)
     if os.path.basename(path) == "__init__.py":
         origin = os.path.dirname(origin)
@@ -324,7 +327,7 @@ def find_candidates_in_file(
     return arrange(found, api_version=api_version, is_part=True)
 
 
-def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Candidate]:
+def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Draft]:
     if request.group is not None:
         from luminal.discovery._metadata import read_installed
 
@@ -340,8 +343,8 @@ def _scan_all(request: Request, files: RecordingFileSystem) -> Iterator[Candidat
 
 
 def _without_duplicates(
-    candidates: Iterable[Candidate], files: RecordingFileSystem
-) -> Iterator[Candidate]:
+    candidates: Iterable[Draft], files: RecordingFileSystem
+) -> Iterator[Draft]:
     """Drop what was found before: overlapping directories, an editable install.
 
     A directory may be reached by two paths, so the file counts, not its path.
@@ -352,7 +355,7 @@ def _without_duplicates(
         attribute = candidate.target.rpartition(":")[2]
         same_file = (file, attribute, candidate.name)
         installed = (file, attribute)
-        if candidate.source is Source.DISTRIBUTION:
+        if candidate.source is DISTRIBUTION:
             seen.add(installed)
         elif same_file in seen or installed in seen:
             continue
@@ -360,9 +363,7 @@ def _without_duplicates(
         yield candidate
 
 
-def _disable_unwanted(
-    candidates: Iterable[Candidate], request: Request
-) -> Iterator[Candidate]:
+def _disable_unwanted(candidates: Iterable[Draft], request: Request) -> Iterator[Draft]:
     """Switch off what the host does not want."""
     allowed = None if request.allow is None else set(map(fold, request.allow))
     blocked = set(map(fold, request.block))
@@ -372,7 +373,7 @@ def _disable_unwanted(
         if candidate.enabled and is_wanted:
             yield candidate
         else:  # it is not loaded, so its problem does not matter
-            yield attrs.evolve(candidate, enabled=False, problem=None)
+            yield candidate._replace(enabled=False, problem=None)
 
 
 def _is_misspelt(facts: ModuleFacts, name: str, base: str) -> bool:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from luminal._syntax import parse as tree_of
 from luminal.compiling import is_large
 from luminal.errors import LuminalError, PhotonSyntaxError, PhotonUnreadableError
-from luminal.model import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from luminal.discovery._scan import RecordingFileSystem
+    from luminal.model import Problem
 
 __all__ = [
     "ATTRIBUTES",
@@ -120,10 +120,16 @@ class ModuleFacts(NamedTuple):
         made = [ClassFacts(*c) for c in classes]  # type: ignore[attr-defined]
         return cls(
             checksum,  # type: ignore[arg-type]
-            Problem(*problem) if problem else None,  # type: ignore[misc]
+            _problem(problem) if problem else None,  # type: ignore[arg-type]
             {c.name: c for c in made},
             *rest,  # type: ignore[arg-type]
         )
+
+
+def _problem(values: tuple[Any, ...]) -> Problem:
+    from luminal.model import Problem
+
+    return Problem(*values)
 
 
 def parse(data: bytes, path: str) -> ast.Module:
@@ -247,6 +253,8 @@ def _facts_of(data: bytes, path: str, checksum: str) -> ModuleFacts:
             if each.steps:
                 facts.classes[name] = _with_mistakes_only(each, tree, facts)
     except LuminalError as error:
+        from luminal.model import Problem
+
         phase = "compile" if isinstance(error, PhotonSyntaxError) else "read"
         return ModuleFacts(checksum, Problem.of(error, phase))
     except (RecursionError, MemoryError) as error:

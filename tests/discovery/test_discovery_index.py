@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import random
@@ -13,12 +14,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import luminal
 from luminal.discovery import _files, _scan, discover
+from luminal.discovery._draft import Draft, candidate_of, draft_of
+from luminal.model import Candidate, Source
 from tests.waiting import DEADLINE, wait_until
 
 Write = Callable[..., Path]
@@ -413,7 +417,13 @@ def test_a_killed_writer_leaves_a_readable_index(
             assert found == discover(folder, group=None, block=[name], index=False)
 
 
-def test_a_warm_start_imports_nothing_heavy(folder: Path, write: Write) -> None:
+_PARSING = {"ast", "hashlib"}
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"])
+def test_a_discovery_imports_nothing_heavy(
+    folder: Path, write: Write, is_warm: bool
+) -> None:
     """Until a record is looked at, not even attrs is loaded."""
     path = write("a.py", GOOD.format("A"))
     program = """
@@ -423,17 +433,39 @@ class Named(typing.NamedTuple):  # Python 3.14 imports ast for it
 before = set(sys.modules)
 sys.path[:0] = {path!r}
 from luminal.discovery import discover
-assert len(discover({folder!r}, path=[{folder!r}])) == 1
+found = discover({folder!r}, path={path_of_installed!r}, group={group!r})
+assert len(found) == 1
 heavy = "attr attrs ast json asyncio packaging pluggy inspect hashlib logging"
 print([m for m in heavy.split() if m in sys.modules.keys() - before])
-""".format(path=[*sys.path, ROOT], folder=str(folder))
+assert found[0].name == "A"
+""".format(
+        path=[*sys.path, ROOT],
+        folder=str(folder),
+        path_of_installed=[str(folder)] if is_warm else None,
+        group="luminal.photons" if is_warm else None,
+    )
     # Only files that are older than the margin are trusted by their stamps.
     wait_until(lambda: time.time_ns() >= path.stat().st_ctime_ns + _files.MARGIN)
-    discover(folder, path=[folder])
+    if is_warm:
+        discover(folder, path=[folder])
     child = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert child.stdout.strip() == "[]"
+    imported = set(ast.literal_eval(child.stdout))
+    assert imported <= (set() if is_warm else _PARSING)
+
+
+def test_drafts_have_the_attributes_of_candidates() -> None:
+    """A draft becomes a candidate by its values alone."""
+    fields = {field.name: field.default for field in attrs.fields(Candidate)}
+    assert Draft._fields == tuple(fields)
+    assert Draft._field_defaults == {
+        name: default
+        for name, default in fields.items()
+        if default is not attrs.NOTHING
+    }
+    made = Candidate("a", Source.BUNDLE, "b", "c", tags=("d",), enabled=False)
+    assert candidate_of(draft_of(made)) == made

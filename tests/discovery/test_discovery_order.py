@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luminal.discovery._order import arrange
+from luminal.discovery._order import arrange_candidates as arrange
 from luminal.model import Candidate, Problem, Source
 
 
