@@ -41,36 +41,23 @@ class Stopwatch:
 
     Attributes:
         uses: In how many ``with`` blocks of `running` it is.
+        phase: In which phase it is, empty for none.
+        since: Since when.
+        spent: Phase → the seconds before that.
     """
 
-    __slots__ = ("_phase", "_seconds", "_since", "uses")
+    __slots__ = ("phase", "since", "spent", "uses")
 
     def __init__(self) -> None:
         self.uses: int = 0
-        self._seconds: dict[str, float] = {}
-        self._phase = ""
-        self._since = 0.0
-
-    def enter(self, phase: str) -> str:
-        """Be in *phase* from now on, empty for none; return the one before.
-
-        Tasks and threads that a step has started inherit its stopwatch, and are there
-        after its end. Then this does nothing.
-        """
-        if not self.uses:
-            return ""
-        now = perf_counter()
-        before = self._phase
-        if before:
-            self._seconds[before] = self._seconds.get(before, 0.0) + now - self._since
-        self._phase, self._since = phase, now
-        return before
+        self.spent: dict[str, float] = {}
+        self.phase: str = ""
+        self.since: float = 0.0
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each phase that there was, in the order of `PHASES`."""
-        self.enter(self._phase)
-        seconds = self._seconds
-        return {name: seconds[name] for name in PHASES if name in seconds}
+        """Return the seconds of each phase that is over, in the order of `PHASES`."""
+        spent = self.spent
+        return {name: spent[name] for name in PHASES if name in spent}
 
     def running(self) -> _Running:
         """Measure the phases of a ``with`` block, and of threads that it waits for."""
@@ -96,9 +83,22 @@ class _Running:
 
 
 def enter(phase: str) -> str:
-    """Let the step that is under way, if any, be in *phase*; return the one before."""
+    """Let the step that is under way, if any, be in *phase*; return the one before.
+
+    Tasks and threads that a step has started inherit its stopwatch, and are there after
+    its end. Then this does nothing.
+
+    Args:
+        phase: One of `PHASES`; empty for none.
+    """
     stopwatch = _current.get()
-    return stopwatch.enter(phase) if stopwatch is not None else ""
+    if stopwatch is None or not stopwatch.uses:
+        return ""
+    now, before, seconds = perf_counter(), stopwatch.phase, stopwatch.spent
+    if before:
+        seconds[before] = seconds.get(before, 0.0) + now - stopwatch.since
+    stopwatch.phase, stopwatch.since = phase, now
+    return before
 
 
 def is_measured() -> bool:
@@ -110,7 +110,10 @@ def is_measured() -> bool:
 def phases_so_far() -> dict[str, float]:
     """Return the seconds of each phase of the step that is under way."""
     stopwatch = _current.get()
-    return stopwatch.seconds() if stopwatch is not None and stopwatch.uses else {}
+    if stopwatch is None or not stopwatch.uses:
+        return {}
+    enter(stopwatch.phase)
+    return stopwatch.seconds()
 
 
 class phase:  # noqa: N801 - used as a function is
@@ -120,16 +123,13 @@ class phase:  # noqa: N801 - used as a function is
         name: One of `PHASES`.
     """
 
-    __slots__ = ("_before", "_name", "_stopwatch")
+    __slots__ = ("_before", "_name")
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __enter__(self) -> None:
-        stopwatch = self._stopwatch = _current.get()
-        if stopwatch is not None:
-            self._before = stopwatch.enter(self._name)
+        self._before = enter(self._name)
 
     def __exit__(self, *_: object) -> None:
-        if self._stopwatch is not None:
-            self._stopwatch.enter(self._before)
+        enter(self._before)

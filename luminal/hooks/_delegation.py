@@ -8,19 +8,17 @@ keeps what they are to have with its registrations.
 # ruff: noqa: SLF001 - a part of the manager
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Sequence
 
     from luminal.hooks._caller import Caller
     from luminal.hooks._manager import PluginManager
     from luminal.hooks._registration import Marked, Registration
     from luminal.hooks._swap import PreparedSwap
 
-__all__ = ["check", "delegate", "having", "register", "swapping"]
+__all__ = ["check", "delegate", "having", "register", "swaps"]
 
 
 def delegate(manager: PluginManager, other: PluginManager) -> None:
@@ -95,37 +93,24 @@ def having(manager: PluginManager, registration: Registration) -> list[PluginMan
     return [o for o in manager._delegates if o.is_registered(registration.plugin)]
 
 
-def swapping(
+def swaps(
     manager: PluginManager, changes: Sequence[tuple[Registration, Registration]]
-) -> AbstractContextManager[Sequence[PreparedSwap]]:
-    """Prepare the swaps of delegated implementations that *changes* need.
-
-    Returns:
-        Gives the prepared swaps to the block, which commits them.
-    """
+) -> list[PreparedSwap]:
+    """Return the swaps of delegated implementations that *changes* need."""
     delegating = [pair for pair in changes if pair[1].delegated]
-    return _swapping(manager, delegating) if delegating else _NO_SWAPS
-
-
-_NO_SWAPS: AbstractContextManager[Sequence[PreparedSwap]] = nullcontext(())
-
-
-@contextmanager
-def _swapping(
-    manager: PluginManager, delegating: Sequence[tuple[Registration, Registration]]
-) -> Iterator[Sequence[PreparedSwap]]:
+    if not delegating:
+        return []
     for _, new in delegating:
         check(manager, new)
-    prepared: list[PreparedSwap] = []
-    with ExitStack() as stack:
-        for other in tuple(manager._delegates):
-            chosen = [(o, n) for o, n in delegating if other in having(manager, o)]
-            if chosen:
-                swap = other._swapping(
-                    [(old.plugin, new.plugin) for old, new in chosen],
-                    chosen[0][1].generation,
-                    (),
-                    {id(n.plugin): _known(other, n.delegated) for _, n in chosen},
-                )
-                prepared.append(stack.enter_context(swap))
-        yield prepared
+    found: list[PreparedSwap] = []
+    for other in tuple(manager._delegates):
+        chosen = [(o, n) for o, n in delegating if other in having(manager, o)]
+        if chosen:
+            swap = other._swapping(
+                [(old.plugin, new.plugin) for old, new in chosen],
+                chosen[0][1].generation,
+                (),
+                {id(n.plugin): _known(other, n.delegated) for _, n in chosen},
+            )
+            found.append(swap)
+    return found

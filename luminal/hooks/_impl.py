@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import types
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from luminal._plain import mro_of, namespace_of, own_values_of
 from luminal.hooks._totals import Counts, Total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     import pluggy
@@ -297,7 +298,6 @@ class HistoricCall(tuple[Any, Any]):  # noqa: SLOT001 - a tuple can have none
 
 _FUNCTIONS: Final = frozenset({types.FunctionType, types.MethodType})
 _MARKABLE: Final = _FUNCTIONS | {staticmethod, classmethod}
-_LOOKED_AT: Final = _MARKABLE | {types.MemberDescriptorType}
 
 
 def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -308,7 +308,7 @@ def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any
         mark: The attribute that a marker sets, such as ``"luminal_impl"``.
     """
     found = []
-    for name, value, is_method in _functions(plugin):
+    for name, (value, is_method) in _functions(plugin).items():
         options = getattr(value, mark, None)
         if options is None and type(value) is not types.FunctionType:
             options = getattr(value.__func__, mark, None)
@@ -320,48 +320,34 @@ def find_marked(plugin: object, mark: str) -> list[tuple[str, Any, dict[str, Any
 
 def find_function(plugin: object, name: str) -> Any:
     """Return the function *name* of *plugin*, bound, or None."""
-    for other, value, is_method in _functions(plugin):
-        if other == name:
-            return _bind(value, plugin, is_method)
-    return None
+    value, is_method = _functions(plugin).get(name, (None, False))
+    return None if value is None else _bind(value, plugin, is_method)
 
 
-def _functions(plugin: object) -> Iterator[tuple[str, Any, bool]]:
-    """Yield (name, function, whether an instance's class has it) of *plugin*."""
+def _functions(plugin: object) -> dict[str, tuple[Any, bool]]:
+    """Return name → (function, whether an instance's class has it) of *plugin*."""
     # Not `isinstance`: it would ask the plugin for its class.
-    is_class = issubclass(type(plugin), type)
-    if issubclass(type(plugin), types.ModuleType):
-        own, of_class = dict(vars(plugin)), {}
-    elif is_class:
-        own, of_class = {}, _class_values(cast("type", plugin))
+    kind = type(plugin)
+    is_class = issubclass(kind, type)
+    found: dict[str, tuple[Any, bool]] = {}
+    own: dict[str, Any] = {}
+    if issubclass(kind, types.ModuleType):
+        own = dict(vars(plugin))
     else:
-        of_class = _class_values(type(plugin))
-        own = _instance_values(plugin, of_class)
+        values: dict[str, Any] = {}
+        for part in mro_of(cast("type", plugin) if is_class else kind)[-2::-1]:
+            values.update(namespace_of(part))
+        if not is_class:
+            own = dict(own_values_of(plugin))
+        for name, value in values.items():
+            if type(value) in _MARKABLE and name not in own:
+                found[name] = value, not is_class
+            elif type(value) is types.MemberDescriptorType and not is_class:
+                with suppress(AttributeError):  # an empty slot
+                    own.setdefault(name, value.__get__(plugin, kind))
     for name, value in own.items():
         if type(value) in _FUNCTIONS:
-            yield name, value, False
-    for name, value in of_class.items():
-        if type(value) in _MARKABLE and name not in own:
-            yield name, value, not is_class
-
-
-def _class_values(owner: type) -> dict[str, Any]:
-    """Return what may carry a mark of what *owner* defines, and its slots."""
-    found: dict[str, Any] = {}
-    for part in reversed(mro_of(owner)[:-1]):
-        found.update(namespace_of(part))
-    return {n: value for n, value in found.items() if type(value) in _LOOKED_AT}
-
-
-def _instance_values(plugin: object, of_class: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what *plugin* holds itself, in its ``__dict__`` or in slots."""
-    found = dict(own_values_of(plugin))
-    for name, value in of_class.items():
-        if type(value) is types.MemberDescriptorType and name not in found:
-            try:
-                found[name] = value.__get__(plugin, type(plugin))
-            except AttributeError:
-                continue
+            found[name] = value, False
     return found
 
 

@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from contextlib import AbstractContextManager
     from typing import TypeVar
 
     from luminal.hooks._impl import HistoricCall
@@ -603,10 +601,13 @@ class PluginManager(pluggy.PluginManager):
 
         Raises:
             PhotonConflictError: ``before`` and ``after`` would form a cycle.
+            ValueError: A plugin of which one ends was unregistered.
         """
         added: dict[str, list[Implementation]] = {}
         removed: dict[str, set[int]] = {}
         for old, new in changes:
+            if old is not None and old.is_gone:
+                raise ValueError(f"plugin {old.name!r} is not registered")
             for hook, impl, _ in new.implementations:
                 added.setdefault(hook, []).append(impl)
             for caller, position in old.positions if old is not None else ():
@@ -818,7 +819,7 @@ class PluginManager(pluggy.PluginManager):
         *,
         generation: int | None = None,
         owners: Iterable[Any] = (),
-    ) -> AbstractContextManager[PreparedSwap]:
+    ) -> PreparedSwap:
         """Prepare what `swap_many` does, for a block that commits it.
 
         Args:
@@ -845,70 +846,20 @@ class PluginManager(pluggy.PluginManager):
             )
         return self._swapping(pairs, generation, tuple(owners), {})
 
-    @contextmanager
     def _swapping(
         self,
         pairs: Iterable[tuple[object, object]],
         generation: int | None,
         owners: Collection[Any],
         marked: Mapping[int, Iterable[Marked]],
-    ) -> Iterator[PreparedSwap]:
-        """Prepare a swap; see `swapping`.
-
-        Args:
-            pairs: As there.
-            generation: Likewise.
-            owners: Likewise.
-            marked: Id of a new plugin → its implementations, where they are known.
-        """
+    ) -> PreparedSwap:
+        """Return a swap; see `swapping`, and `PreparedSwap` for the arguments."""
         from luminal.hooks._swap import PreparedSwap
 
-        changing = self._specified_by(owners)
-        changes = self._prepare_changes(pairs, generation, changing, marked)
-        self._repeat_history(changes)  # takes the lock
-        try:
-            for old, _ in changes:
-                if old.is_gone:
-                    raise ValueError(f"plugin {old.name!r} is not registered")
-            self._check_orders(changes)
-            specs = {
-                caller: spec
-                for owner in owners
-                for caller, spec in self._specs.get(owner, {}).items()
-                if caller.spec is not spec
-            }
-            for caller in changing | specs.keys():
-                self._verify_swapped(caller, specs.get(caller, caller.spec), changes)
-            with _delegation.swapping(self, changes) as delegated:
-                callers = self._callers.values()
-                prepared = PreparedSwap(
-                    self._policy, callers, self._caller, changes, specs, delegated
-                )
-                try:
-                    yield prepared
-                finally:
-                    if prepared.is_done:
-                        prepared.finish()
-                        for old, new in changes:
-                            self._end(old)
-                            self._by_id[id(new.plugin)] = new
-                            self._name2plugin[new.name] = new.plugin
-                            self._forget(old)
-                    else:
-                        prepared.undo()
-        finally:
-            self._policy.lock.release()
-        if prepared.is_done:
-            for old, new in changes:
-                if old.plugin is not new.plugin:
-                    for other in _delegation.having(self, old):
-                        other.unregister(old.plugin)
-                _delegation.register(self, new)
+        return PreparedSwap(self, pairs, generation, owners, marked)
 
     def _specified_by(self, owners: Iterable[Any]) -> set[Caller]:
         """Return the hooks that earlier generations of *owners* have specified."""
-        if not self._specs:
-            return set()
         units = {owner.unit for owner in owners}
         with self._policy.lock:
             return {
@@ -944,13 +895,16 @@ class PluginManager(pluggy.PluginManager):
         """Return (present registration, next one) of *pairs*; see `_prepare`."""
         changes: list[tuple[Registration, Registration]] = []
         with self._policy.lock:
+            seen: set[int] = set()
             for old, plugin in pairs:
                 present = self._registered(old)
-                if any(o is present or n.plugin is plugin for o, n in changes):
+                ids = {id(present.plugin), id(plugin)}
+                if not seen.isdisjoint(ids):
                     raise ValueError(
                         f"{old!r} or {plugin!r} is in two pairs of one swap"
                     )
-                if plugin is not present.plugin and self.is_registered(plugin):
+                seen |= ids
+                if plugin is not present.plugin and id(plugin) in self._by_id:
                     raise ValueError(f"plugin {plugin!r} is registered already")
                 number = present.generation + 1 if generation is None else generation
                 name, rank = present.name, present.rank

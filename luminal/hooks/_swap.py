@@ -10,13 +10,15 @@ While calls from before the swap are under way, calls of the swapped hooks go th
 the time when that call began.
 """
 
+# ruff: noqa: SLF001 - a part of the manager
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from luminal.hooks import _delegation
 from luminal.hooks._calls import CallSnapshot, outermost, own_calls
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     from luminal.hooks._caller import Caller
     from luminal.hooks._errors import Policy
     from luminal.hooks._impl import Tally
-    from luminal.hooks._manager import Registration
+    from luminal.hooks._manager import PluginManager
     from luminal.hooks._order import Order
+    from luminal.hooks._registration import Marked, Registration
     from luminal.hooks._totals import Total
     from luminal.hooks.records import HookComparison, HookStatistics, HookTotal
 
@@ -77,7 +80,7 @@ def _flow() -> Callable[[], int]:
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return thread
-    running, task_of = asyncio._get_running_loop, asyncio.current_task  # noqa: SLF001
+    running, task_of = asyncio._get_running_loop, asyncio.current_task
 
     def flow() -> int:
         loop = running()
@@ -186,22 +189,29 @@ class CallBarrier:
 class PreparedSwap:
     """A swap of which everything is prepared: orders, snapshots and barriers.
 
-    It is made, committed and finished, or undone, while the manager's lock is held.
+    The manager's lock is held meanwhile.
+
+    It is a context manager: everything is prepared when its block begins. A block that
+    ends without having called `commit` leaves everything as it was.
 
     Args:
-        policy: What the hooks share.
-        callers: Those of all hooks of the manager.
-        find: Finds or makes the caller of a hook.
+        manager: Where the plugins are registered.
+        pairs: (registered plugin or its name, the next one).
+        generation: Of the next ones; None for one more than that of the plugin before.
+        owners: Generations of photons' code, whose specifications come into force.
+        marked: Id of a new plugin → its implementations, where they are known.
+
+    Attributes:
         changes: (old registration, new one, which is verified), one pair a photon.
-        specs: Caller → the specification that comes into force.
-        delegated: Swaps of other managers that are part of it.
+        is_done: It has been committed.
     """
 
     __slots__ = (
         "_barriers",
-        "_callers",
         "_delegated",
         "_epoch",
+        "_given",
+        "_manager",
         "_policy",
         "_specs",
         "changes",
@@ -210,29 +220,77 @@ class PreparedSwap:
 
     def __init__(
         self,
-        policy: Policy,
-        callers: Collection[Caller],
-        find: Callable[[str], Caller],
-        changes: Sequence[tuple[Registration, Registration]],
-        specs: Mapping[Caller, Any],
-        delegated: Sequence[PreparedSwap] = (),
+        manager: PluginManager,
+        pairs: Iterable[tuple[object, object]],
+        generation: int | None,
+        owners: Collection[Any],
+        marked: Mapping[int, Iterable[Marked]],
     ) -> None:
-        self._delegated = delegated
-        self.changes = changes
-        self.is_done = False
-        self._specs = specs
-        self._policy = policy
-        self._callers = callers
-        orders = _new_orders(policy, find, changes)
-        for caller in specs:
-            if caller not in orders:
-                orders[caller] = caller.order.copy()
-        # If no hook changes, no call can tell the new generation from the old one.
-        self._epoch = policy.epoch + 1 if orders else policy.epoch
+        self._manager = manager
+        self._policy: Policy = manager._policy
+        self._given = pairs, generation, owners, marked
+        self._delegated: list[PreparedSwap] = []
+        self._specs: dict[Caller, Any] = {}
         # (caller, its new order, the barrier before, the barrier)
         self._barriers: list[tuple[Caller, Order, CallBarrier | None, CallBarrier]] = []
-        for caller, order in orders.items():
-            self._put_barrier(caller, order)
+        self.is_done = False
+
+    def __enter__(self) -> Self:
+        manager = self._manager
+        pairs, generation, owners, marked = self._given
+        changing = manager._specified_by(owners) if manager._specs else set()
+        self.changes = changes = manager._prepare_changes(
+            pairs, generation, changing, marked
+        )
+        manager._repeat_history(changes)  # takes the lock
+        try:
+            manager._check_orders(changes)
+            for owner in owners if manager._specs else ():
+                for caller, spec in manager._specs.get(owner, {}).items():
+                    if caller.spec is not spec:
+                        self._specs[caller] = spec
+            for caller in changing | self._specs.keys():
+                spec = self._specs.get(caller, caller.spec)
+                manager._verify_swapped(caller, spec, changes)
+            for other in _delegation.swaps(manager, changes):
+                self._delegated.append(other.__enter__())
+            orders = _new_orders(self._policy, manager._caller, changes)
+            for caller in self._specs:
+                if caller not in orders:
+                    orders[caller] = caller.order.copy()
+            # If no hook changes, no call can tell the new generation from the old one.
+            self._epoch = self._policy.swaps.number + bool(orders)
+            for caller, order in orders.items():
+                self._put_barrier(caller, order)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        manager = self._manager
+        try:
+            if self.is_done:
+                self._finish()
+                for old, new in self.changes:
+                    manager._end(old)
+                    manager._by_id[id(new.plugin)] = new
+                    manager._name2plugin[new.name] = new.plugin
+                    manager._forget(old)
+            else:
+                self._undo()
+        finally:
+            for other in reversed(self._delegated):
+                other.__exit__()
+            self._policy.lock.release()
+        if not self.is_done:
+            return
+        for old, new in self.changes:
+            if old.delegated and old.plugin is not new.plugin:
+                for manages in _delegation.having(manager, old):
+                    manages.unregister(old.plugin)
+            if new.delegated:
+                _delegation.register(manager, new)
 
     def _put_barrier(self, caller: Caller, order: Order) -> None:
         """Let calls go through a barrier, which still shows the old generation."""
@@ -254,7 +312,7 @@ class PreparedSwap:
         self._policy.swaps.number = self._epoch  # this one store
         self.is_done = True
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Do what is left to do after the commit."""
         for caller, spec in self._specs.items():
             caller.take_specification(spec)
@@ -269,7 +327,7 @@ class PreparedSwap:
         if not self._barriers:
             return
         swapped = {id(caller) for caller, _, _, _ in self._barriers}
-        for caller in self._callers:
+        for caller in self._manager._callers.values():
             # Calls that are under way now may have begun before the commit.
             if id(caller) not in swapped and caller.snapshot.under_way:
                 caller.split(self._epoch - 1)
@@ -278,7 +336,7 @@ class PreparedSwap:
             barrier.keep(under_way)
         self._policy.forget_ended()
 
-    def undo(self) -> None:
+    def _undo(self) -> None:
         """Give up a swap that was not committed."""
         for caller, _, last, _ in self._barriers:
             caller.barrier = last
@@ -295,6 +353,8 @@ def _new_orders(
     orders: dict[Caller, Order] = {}
     totals = policy.totals
     for old, new in changes:
+        if not (old.positions or new.implementations):
+            continue
         chosen = [(find(name), impl) for name, impl, _ in new.implementations]
         for caller in (*old.callers(), *dict.fromkeys(c for c, _ in chosen)):
             if caller not in orders:
@@ -537,7 +597,7 @@ def begin_anew(policy: Policy, callers: Iterable[Caller]) -> None:
     """Let all totals begin at zero, in a process that was just forked."""
     lock: Any = policy.lock
     if not lock.acquire(blocking=False):  # a thread held it that does not exist here
-        lock._at_fork_reinit()  # noqa: SLF001 - as the standard library does
+        lock._at_fork_reinit()
         lock.acquire()
     try:
         policy.totals.places = {}

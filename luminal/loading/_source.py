@@ -147,7 +147,7 @@ class CodeCache:
         self.limit = limit
         # (path, digest) → code. The path is part of it: tracebacks name it.
         self._codes: dict[tuple[str, str], CodeType] = {}
-        # Path → digests of its versions in `_codes` that were compiled here.
+        # Path → digests of its versions in `_codes`.
         self._versions: dict[str, list[str]] = {}
         # Directory → path → (digest, marshalled code), as on disk.
         self._kept: dict[str, _Kept] = {}
@@ -175,27 +175,25 @@ class CodeCache:
         code = self._codes.get(key)
         if code is not None:
             return code
-        with phase("compile"):
+        before = enter("compile")
+        try:
             code = None if is_new else self._from_disk(source)
             if code is None:
                 code, packed = compile_source(source)
                 if not is_new:
                     self._keep(source, code, packed)
-                self._forget_older(source)
-        if len(self._codes) >= self.limit:
-            with self._lock:
-                while len(self._codes) >= self.limit:
-                    del self._codes[next(iter(self._codes))]
-        self._codes[key] = code
-        return code
-
-    def _forget_older(self, source: SourceFile) -> None:
-        """Drop all but the latest versions: a roll-back may return to these."""
+        finally:
+            enter(before)
         with self._lock:
+            # A roll-back may return to the latest versions.
             versions = self._versions.setdefault(source.path, [])
             versions.append(source.checksum)
             if len(versions) > VERSIONS:
                 self._codes.pop((source.path, versions.pop(0)), None)
+            while len(self._codes) >= self.limit:
+                del self._codes[next(iter(self._codes))]
+            self._codes[key] = code
+        return code
 
     def _read(self, directory: str) -> _Kept:
         kept = self._kept.get(directory)
