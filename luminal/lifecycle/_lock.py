@@ -81,7 +81,12 @@ class CrossLoopLock:
 
     async def __aenter__(self) -> None:
         inside = _holders.get()
-        if not self._take(inside):
+        with self._lock:
+            is_free = self._holder is None
+            if is_free:
+                self._holder = _Holder()
+                self._holder.forks = _forks
+        if not is_free and not self._take(inside):
             loop = await reach_loop()
             waiter = (loop, loop.create_future())
             if not self._take(inside, waiter):
@@ -131,7 +136,12 @@ class CrossLoopLock:
             _holders.set(inside[:-1])
         else:
             _holders.set(tuple(h for h in inside if h is not own))
-        self._pass_on()
+        with self._lock:
+            is_wanted = bool(self._waiting)
+            if not is_wanted:
+                self._holder = None
+        if is_wanted:
+            self._pass_on()
 
     def _pass_on(self) -> None:
         """Hand the lock to the next waiter whose loop can still run it."""

@@ -74,20 +74,6 @@ class _Lines(UserList[str]):
                 alive.append(read_source(self.path))
         return list({s.checksum: s for s in reversed(alive)}.values())
 
-    def add(
-        self, generation: Generation, source: SourceFile, *, is_current: bool
-    ) -> None:
-        """Note that *generation* executes *source*."""
-        others = self.texts
-        if others:
-            others = tuple([pair for pair in others if pair[0]() is not generation])
-        known = ref(generation, self._forget)
-        if is_current:
-            self.current = known
-            self.texts = (*others, (known, source))
-        else:
-            self.texts = ((known, source), *others)
-
     def _forget(self, gone: ref[Generation]) -> None:
         """Forget a generation that has been collected."""
         self.texts = tuple([pair for pair in self.texts if pair[0] is not gone])
@@ -107,7 +93,7 @@ _shown: dict[str, _Lines] = {}
 def show_lines(generation: Generation) -> None:
     """Let tracebacks show the lines of *generation*, which runs from now on."""
     for source in _executed(generation):
-        _show(generation, source, is_current=True)
+        show_late_lines(generation, source, is_current=True)
 
 
 def show_late_lines(
@@ -120,15 +106,20 @@ def show_late_lines(
         source: What is executed.
         is_current: Whether that one is what runs for all.
     """
-    _show(generation, source, is_current=is_current)
-
-
-def _show(generation: Generation, source: SourceFile, *, is_current: bool) -> None:
     path = source.path
     lines = _shown.get(path)
     if lines is None:
         lines = _shown.setdefault(path, _Lines(path))
-    lines.add(generation, source, is_current=is_current)
+    others = lines.texts
+    for pair in others:
+        if pair[0]() is generation:
+            others = tuple([each for each in others if each is not pair])
+    known = ref(generation, lines._forget)  # noqa: SLF001 - our own
+    if is_current:
+        lines.current = known
+        lines.texts = (*others, (known, source))
+    else:
+        lines.texts = ((known, source), *others)
     # An entry without a modification time is never compared with the file.
     shown: Any = lines
     linecache.cache[path] = (len(source.data), None, shown, path)

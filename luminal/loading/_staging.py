@@ -51,14 +51,14 @@ from luminal.loading._world import World, forget_registrations, is_same
 from luminal.supervise import may_register, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
-    from contextlib import AbstractContextManager
     from types import CodeType
 
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._roots import Roots
     from luminal.loading._source import SourceFile
+    from luminal.loading._world import Publication
     from luminal.trust import Judge
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
@@ -705,8 +705,9 @@ class Stage:
         """Let new code import from the new generations of *units* only."""
         self.replacing.update(units)
         serving = self.world.generations
-        commits = [serving[u].commit for u in units if u in serving]
-        self.since = min([self.since, *commits])
+        for unit in units:
+            if unit in serving:
+                self.since = min(self.since, serving[unit].commit)
 
     def end_replacing(self, units: Iterable[str]) -> None:
         """Let new code import again from what serves of *units*."""
@@ -720,19 +721,17 @@ class Stage:
         Args:
             staged: The new code.
         """
-        late = [generation for generation in staged if generation.late_units]
-        if not late:
-            return set()
-        serving = self.world.generations
-        return {
-            unit
-            for generation in late
-            for unit, files in tuple(generation.late_units.items())
-            if unit in serving
-            and unit not in self.ready
-            and unit not in self.replacing
-            and not is_same(files.sources, serving[unit].sources)
-        }
+        serving, found = self.world.generations, set()
+        for generation in staged:
+            for unit, files in tuple(generation.late_units.items()):
+                if (
+                    unit in serving
+                    and unit not in self.ready
+                    and unit not in self.replacing
+                    and not is_same(files.sources, serving[unit].sources)
+                ):
+                    found.add(unit)
+        return found
 
     def entered(self, attempt: Attempt | None) -> _Within:
         """Run a block as part of the transaction: it sees what is ready.
@@ -783,18 +782,20 @@ class Stage:
             user: The code that it was staged for. Where that serves no more, all of it
                 is discarded: what serves now may have another text.
         """
-        with self.committing() as store:
+        with self.committing() as publication:
             is_wanted = user is None or not is_superseded(user)
             if is_wanted:
-                store()
+                publication.commit()
                 self.forget()
         if not is_wanted:
             self.discard()
 
-    def committing(self) -> AbstractContextManager[Callable[[], None]]:
-        """Prepare what `commit` does, but for `forget`; see `World.accepting`."""
-        serving = self.world.generations
-        self.earlier = {u: serving[u] for u in self.replacing if u in serving}
+    def committing(self) -> Publication:
+        """Prepare what `commit` does, but for `forget`."""
+        serving, self.earlier = self.world.generations, {}
+        for unit in self.replacing:
+            if unit in serving:
+                self.earlier[unit] = serving[unit]
         return self.world.accepting(self.ready, self.replacing, self._release)
 
     def _release(self) -> None:

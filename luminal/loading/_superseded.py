@@ -34,6 +34,9 @@ class Superseded:
         world: Where it served.
         generation: The generation.
         commit: Number of the commit that ended it.
+        serving: What served until then.
+
+    Attributes:
         linked: Unit → the generation of it that this one imports from. Those that
             served until then and that it had imported or named, and those executed for
             it since.
@@ -44,27 +47,17 @@ class Superseded:
         world: World,
         generation: Generation,
         commit: int,
-        linked: dict[str, Generation],
+        serving: Mapping[str, Generation],
     ) -> None:
         self.world = world
         self.generation = generation
         self.commit = commit
-        self.linked = linked
+        self.linked: dict[str, Generation] = {generation.unit: generation}
+        # Copies: a late import in another thread may add to them.
+        for unit in (*tuple(generation.needs), *tuple(generation.late_units)):
+            if unit in serving:
+                self.linked.setdefault(unit, serving[unit])
         self._lock: threading.Lock = threading.Lock()
-
-    @classmethod
-    def of(
-        cls,
-        generation: Generation,
-        world: World,
-        commit: int,
-        serving: Mapping[str, Generation],
-    ) -> Superseded:
-        """Return the host of *generation*, which was one of *serving*."""
-        units = (*tuple(generation.needs), *tuple(generation.late_units))
-        linked = {u: serving[u] for u in units if u in serving}
-        linked[generation.unit] = generation
-        return cls(world, generation, commit, linked)
 
     @property
     def roots(self) -> Roots:

@@ -4,14 +4,14 @@ It replaces them with one store, and keeps right what follows from them: `sys.mo
 the lines in tracebacks, and which unit imports from which.
 """
 
+# ruff: noqa: SLF001 - `Publication` is a part of `World`
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import remove_from_finder
@@ -25,7 +25,7 @@ from luminal.loading._workers import WorkerThread
 from luminal.supervise import may_register, take_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from collections.abc import Set as AbstractSet
     from types import CodeType
 
@@ -50,59 +50,111 @@ __all__ = [
 
 
 class Publication:
-    """What is stored in `sys.modules` and elsewhere when some generations serve.
+    """Lets some generations serve, in the place of those before.
 
-    It is collected before, so that to store it takes no time.
+    It is a context manager: what is to be stored is collected when its block begins, so
+    that to store it takes some microseconds. If the block ends without calling
+    `commit`, everything stays as it was.
 
-    Attributes:
-        generations: Those that have modules of their own.
-        modules: Full name → module.
-        gone: Full names of modules that only the generations before had.
-        leaves: (package, attribute, root module to set it to).
+    Args:
+        world: Where they are to serve.
+        staged: Unit → its new generation.
+        replaced: Units that serve no more in any case. One of which *staged* has no
+            generation is a helper that no new code has imported.
+        release: Called once they serve.
     """
 
-    def __init__(self, generations: tuple[Generation, ...]) -> None:
-        self.generations = generations
-        self.modules: dict[str, ModuleType] = {}
-        self.gone: list[str] = []
-        self.leaves: list[tuple[ModuleType, str, ModuleType]] = []
+    def __init__(
+        self,
+        world: World,
+        staged: Mapping[str, Generation],
+        replaced: Iterable[str],
+        release: Callable[[], object],
+    ) -> None:
+        self._world = world
+        self._staged = staged
+        self._replaced = replaced
+        self._release = release
+        self._is_done = False
+        # Those that have modules of their own.
+        self._generations: list[Generation] = []
+        # Full name → module; and the full names that only those before had.
+        self._modules: dict[str, ModuleType] = {}
+        self._gone: list[str] = []
+        # (package, attribute, root module to set it to).
+        self._leaves: list[tuple[ModuleType, str, ModuleType]] = []
+        # What serves no more, and what it may import from then on.
+        self._ended: list[Superseded] = []
 
-    @classmethod
-    def of(
-        cls,
-        staged: Iterable[Generation],
-        before: Mapping[str, Generation],
-        dropped: Iterable[str] = (),
-    ) -> Publication:
-        """Return what is to be stored when *staged* replace those in *before*.
+    def __enter__(self) -> Self:
+        self._world._commit_lock.acquire()
+        try:
+            self._collect()
+        except BaseException:
+            self._world._commit_lock.release()
+            raise
+        return self
 
-        Args:
-            staged: What is to serve.
-            before: Unit → what serves now.
-            dropped: Units of *before* that nothing replaces.
-        """
-        found = cls(tuple([g for g in staged if not g.borrowed]))
-        for unit in dropped:
-            found.gone.extend(before[unit].modules)
-        for generation in found.generations:
-            old = before.get(generation.unit)
-            if old is not None:
-                found.gone.extend(old.modules.keys() - generation.modules.keys())
-            found.modules.update(generation.modules)
-            for fullname, module in generation.roots.items():
+    def _collect(self) -> None:
+        world, staged = self._world, self._staged
+        before = world.generations
+        self._number = world._commits = world._commits + 1
+        self._after = after = {**before, **staged}
+        self._origins = {**world._origins, **_tops(staged.values())}
+        for unit in self._replaced:
+            if unit in before and unit not in staged:
+                old = after.pop(unit)
+                self._gone.extend(old.modules)
+                self._ended.append(Superseded(world, old, self._number, before))
+        for unit, generation in staged.items():
+            ended = before.get(unit)
+            if ended is not None:
+                self._ended.append(Superseded(world, ended, self._number, before))
+            if generation.borrowed:
+                continue
+            self._generations.append(generation)
+            modules = generation.modules
+            if ended is not None:
+                self._gone.extend(ended.modules.keys() - modules.keys())
+            self._modules.update(modules)
+            for fullname in generation.origin.roots_of(unit):
                 parent, _, leaf = fullname.rpartition(".")
-                if parent:
+                if parent and fullname in modules:
                     above = public_namespace(parent, generation.origin)
-                    found.leaves.append((above, leaf, module))
-        return found
+                    self._leaves.append((above, leaf, modules[fullname]))
 
-    def store(self) -> None:
-        """Store the modules."""
-        for fullname in self.gone:
+    def commit(self) -> None:
+        """Let them serve."""
+        world = self._world
+        world.generations, world._origins = self._after, self._origins
+        for old in self._ended:
+            old.generation.host = old
+        for generation in self._staged.values():
+            generation.host, generation.commit = world, self._number
+        for fullname in self._gone:
             sys.modules.pop(fullname, None)
-        sys.modules.update(self.modules)
-        for above, leaf, root in self.leaves:
+        sys.modules.update(self._modules)
+        for above, leaf, root in self._leaves:
             setattr(above, leaf, root)
+        self._is_done = True
+        self._release()
+
+    def __exit__(self, *_: object) -> None:
+        world = self._world
+        world._commit_lock.release()
+        if not self._is_done:
+            return
+        for old in self._ended:
+            world.edges.drop(old.generation)
+            end_lines(old.generation)
+        for unit, generation in self._staged.items():
+            world.numbers[unit] = max(generation.number, world.numbers.get(unit, 0))
+            world.edges.add(generation)
+        for generation in self._generations:
+            show_lines(generation)
+            _end_stand_ins(generation)  # it serves again
+        if self._ended:
+            world.worker.start()
 
 
 def public_namespace(fullname: str, origin: Origin) -> ModuleType:
@@ -168,8 +220,6 @@ def _is_below(fullname: str, packages: Container[str]) -> bool:
 
 def _folders(generation: Generation) -> AbstractSet[str]:
     """Return where the data files are that *generation* declares."""
-    if not generation.patterns:
-        return frozenset()
     return {os.path.dirname(location) for location, _ in tuple(generation.patterns)}
 
 
@@ -200,21 +250,23 @@ class Edges:
             self.users.setdefault(needed, set()).add(unit)
         for path in tuple(generation.files):
             self.readers.setdefault(path, set()).add(unit)
-        for folder in _folders(generation):
+        for folder in _folders(generation) if generation.patterns else ():
             self.declarers.setdefault(folder, set()).add(unit)
 
     def drop(self, generation: Generation) -> None:
         """Forget the edges of *generation*, which serves no more."""
-        edges: tuple[tuple[Iterable[str], dict[str, set[str]]], ...] = (
+        unit = generation.unit
+        edges: list[tuple[Iterable[str], dict[str, set[str]]]] = [
             (generation.needs, self.users),
             (generation.late_units, self.users),
             (generation.files, self.readers),
-            (_folders(generation), self.declarers),
-        )
+        ]
+        if generation.patterns:
+            edges.append((_folders(generation), self.declarers))
         for names, backwards in edges:
             for name in tuple(names):
                 units = backwards.get(name, set())
-                units.discard(generation.unit)
+                units.discard(unit)
                 if not units:
                     backwards.pop(name, None)
 
@@ -444,66 +496,17 @@ class World:
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
         """Let *staged* serve from now on, each instead of the one before it."""
-        with self.accepting(staged) as store:
-            store()
+        with self.accepting(staged) as publication:
+            publication.commit()
 
-    @contextmanager
     def accepting(
         self,
         staged: Mapping[str, Generation],
         replaced: Iterable[str] = (),
         release: Callable[[], object] = int,
-    ) -> Iterator[Callable[[], None]]:
-        """Prepare what `accept` does; the block decides when.
-
-        Args:
-            staged: Unit → its new generation.
-            replaced: Units that serve no more in any case. One of which *staged* has
-                no generation is a helper that no new code has imported.
-            release: Called once they serve.
-
-        Yields:
-            A function that lets them serve, in some microseconds. If the block ends
-            without calling it, everything stays as it was.
-        """
-        with self._commit_lock:
-            before = self.generations
-            after = {**before, **staged}
-            dropped = [u for u in replaced if u in before and u not in staged]
-            for unit in dropped:
-                del after[unit]
-            origins = {**self._origins, **_tops(staged.values())}
-            public = Publication.of(staged.values(), before, dropped)
-            commit = self._commits = self._commits + 1
-            previous = [before[unit] for unit in (*staged, *dropped) if unit in before]
-            ended = [Superseded.of(old, self, commit, before) for old in previous]
-
-            def store() -> None:
-                self.generations, self._origins = after, origins
-                for old in ended:
-                    old.generation.host = old
-                for generation in staged.values():
-                    generation.host, generation.commit = self, commit
-                public.store()
-                release()
-
-            yield store
-            if self.generations is not after:
-                return
-        for unit in dropped:
-            self.edges.drop(before[unit])
-        for unit, generation in staged.items():
-            self.numbers[unit] = max(generation.number, self.numbers.get(unit, 0))
-            if unit in before:
-                self.edges.drop(before[unit])
-            self.edges.add(generation)
-        for old in previous:
-            end_lines(old)
-        for generation in public.generations:
-            show_lines(generation)
-            _end_stand_ins(generation)  # it serves again
-        if not before.keys().isdisjoint(staged):
-            self.worker.start()
+    ) -> Publication:
+        """Prepare what `accept` does; see `Publication` for the arguments."""
+        return Publication(self, staged, replaced, release)
 
     def retire(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]
@@ -523,7 +526,7 @@ class World:
             if retired:
                 self._commits += 1
                 for old in retired:
-                    old.host = Superseded.of(old, self, self._commits, self.generations)
+                    old.host = Superseded(self, old, self._commits, self.generations)
                 serving = dict(self.generations)
                 for unit in gone:
                     del serving[unit]
@@ -570,9 +573,15 @@ def is_same(read: Mapping[str, SourceFile], serves: Mapping[str, SourceFile]) ->
 
 
 def _tops(generations: Iterable[Generation]) -> dict[str, Origin]:
-    # Most of a thousand units have one origin.
-    origins = {id(g.origin): g.origin for g in generations if not g.borrowed}
-    return {top: origin for origin in origins.values() for top in origin.tops}
+    tops: dict[str, Origin] = {}
+    seen = set()
+    for generation in generations:
+        origin = generation.origin
+        # Most of a thousand units have one origin.
+        if not generation.borrowed and id(origin) not in seen:
+            seen.add(id(origin))
+            tops.update(dict.fromkeys(origin.tops, origin))
+    return tops
 
 
 def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:

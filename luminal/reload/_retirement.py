@@ -379,12 +379,15 @@ class Retirements:
     ) -> list[Retirement]:
         if not self._under_way:
             return []
-        self._under_way = [r for r in self._under_way if not r.is_over]
-        found = [
-            retirement
-            for retirement in self._under_way
-            if names is None or any(h.name in names for h in retirement.handlers)
-        ]
-        for retirement in found if is_shortened else ():
-            retirement.shorten()
+        left: list[Retirement] = []
+        found: list[Retirement] = []
+        for retirement in self._under_way:
+            if retirement.is_over:
+                continue
+            left.append(retirement)
+            if names is None or any(h.name in names for h in retirement.handlers):
+                found.append(retirement)
+                if is_shortened:
+                    retirement.shorten()
+        self._under_way = left
         return found

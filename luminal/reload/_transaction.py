@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     )
     from contextlib import AbstractContextManager
 
+    from luminal.hooks import PluginManager
     from luminal.hooks._swap import PreparedSwap
-    from luminal.lifecycle import CrossLoopLock, Registry, Runtime
-    from luminal.loading import Generation, World
+    from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
+    from luminal.loading import Generation, SourceFile, World
+    from luminal.loading._world import Publication
     from luminal.reload._plan import Change
 
 __all__ = ["Exchange", "Transaction"]
@@ -245,11 +247,15 @@ class Transaction:
         Returns:
             None; or a swap that cannot be committed, and why. Then nothing was.
         """
-        olds = [p.old for swap in self.prepared for p in swap.pairs if p.old]
-        await self.retire_earlier({old.name for old in olds})
+        olds: dict[str, Handler] = {}
+        for swap in self.prepared:
+            for pair in swap.pairs:
+                if pair.old is not None:
+                    olds[pair.old.name] = pair.old
+        await self.retire_earlier(olds)
         held: list[CrossLoopLock] = []
         try:
-            for old in olds:
+            for old in olds.values():
                 await old._lock.__aenter__()
                 held.append(old._lock)
             failed = self._check()
@@ -276,7 +282,7 @@ class Transaction:
 
     def _check(self) -> tuple[Swap, Exception] | None:
         """Return a swap that cannot be committed, and why; None for none."""
-        replaced = {unit for swap in self.prepared for unit in swap.units}
+        replaced = set[str]().union(*[swap.units for swap in self.prepared])
         for swap in self.prepared:
             try:
                 swap.check(replaced)
@@ -335,22 +341,24 @@ def changed_files(
         before: Unit → what is replaced.
         after: Unit → what replaces it.
     """
-    old = {p: s for g in before.values() for p, s in g.sources.items()}
-    new = {p: s for g in after.values() for p, s in g.sources.items()}
-    changes = [
-        FileChange(path, a.data if a else None, b.data if b else None)
-        for path in dict.fromkeys((*old, *new))
-        if (a := old.get(path)) is not (b := new.get(path))
-        and (a is None or b is None or a.checksum != b.checksum)
-    ]
-    read = {p: s.checksum for g in before.values() for p, s in g.data.items()}
-    if read:
-        changes += [
-            FileChange(path, b"", b"", is_text=False)
-            for generation in after.values()
-            for path, source in generation.data.items()
-            if path in read and read[path] != source.checksum
-        ]
+    old: dict[str, SourceFile] = {}
+    new: dict[str, SourceFile] = {}
+    read: dict[str, SourceFile] = {}
+    for generation in before.values():
+        old.update(generation.sources)
+        read.update(generation.data)
+    for generation in after.values():
+        new.update(generation.sources)
+    changes = []
+    for path in dict.fromkeys((*old, *new)):
+        was, now = old.get(path), new.get(path)
+        if was is None or now is None or was.checksum != now.checksum:
+            texts = was.data if was else None, now.data if now else None
+            changes.append(FileChange(path, *texts))
+    for generation in after.values() if read else ():
+        for path, source in generation.data.items():
+            if path in read and read[path].checksum != source.checksum:
+                changes.append(FileChange(path, b"", b"", is_text=False))
     return tuple(changes)
 
 
@@ -368,19 +376,27 @@ class Exchange:
         self._began = began
         self._stage = stage
         self._runtime = runtime
-        self._staged = staged = [swap.staged for swap in swaps]
-        self._owners = [g for generations in staged for g in generations.values()]
-        self._pairs = pairs = [pair for swap in swaps for pair in swap.pairs]
-        self._coming = [
-            Placeholder.of(p.new)
-            for p in pairs
-            if p.new and p.registered is None and p.new.state is State.RUNNING
-        ]
-        self._going = [
-            Placeholder.of(p.old)
-            for p in pairs
-            if p.old and not p.new and p.registered is not None
-        ]
+        # The new generations of each swap; the stage forgets what it has committed.
+        self._staged: list[dict[str, Generation]] = []
+        self._owners: list[Generation] = []
+        self._replacements: list[tuple[object, object]] = []
+        self._coming: list[Placeholder] = []
+        self._going: list[Placeholder] = []
+        for swap in swaps:
+            self._staged.append(staged := swap.staged)
+            self._owners.extend(staged.values())
+            for pair in swap.pairs:
+                new, registered = pair.new, pair.registered
+                if registered is not None and new is not None:
+                    self._replacements.append((registered, new._life.instance))
+                elif registered is not None and pair.old is not None:
+                    self._going.append(Placeholder.of(pair.old))
+                elif new is not None and new.state is State.RUNNING:
+                    self._coming.append(Placeholder.of(new))
+        for each in self._coming:
+            self._replacements.append((each, each.handler.instance))
+        for each in self._going:
+            self._replacements.append((each.handler.instance, each))
 
     def prepared(self) -> AbstractContextManager[PreparedSwap]:
         """Prepare the exchange of hook implementations.
@@ -392,15 +408,9 @@ class Exchange:
         Raises:
             BaseException: It cannot be made.
         """
-        plugins = self._runtime.plugins
-        replacements: list[tuple[object, object]] = [
-            (pair.registered, pair.new.instance)
-            for pair in self._pairs
-            if pair.registered is not None and pair.new is not None
-        ]
-        replacements += [(each, each.handler.instance) for each in self._coming]
-        replacements += [(each.handler.instance, each) for each in self._going]
-        exchange = plugins.swapping(replacements, owners=self._owners)
+        exchange = self._runtime.plugins.swapping(
+            self._replacements, owners=self._owners
+        )
         return self._with_places(exchange) if self._coming else exchange
 
     @contextmanager
@@ -427,80 +437,88 @@ class Exchange:
             registry: The Handlers of the host.
         """
         enter("commit")
-        self._hooks = [self._hooks_of(pair.registered) for pair in self._pairs]
-        # Now: the stage forgets what it has committed.
-        self._changes = [
-            changed_files(swap.before, staged)
-            for swap, staged in zip(self._swaps, self._staged, strict=True)
-        ]
-        for pair in self._pairs:
-            if pair.old is not None:
-                pair.retiring = pair.old._detached() if pair.new else pair.old
+        plugins = self._runtime.plugins
+        hooks: list[tuple[str, ...]] = []  # of each pair, before
+        for swap in self._swaps:
+            for pair in swap.pairs:
+                hooks.append(_hooks_of(pair.registered, plugins))
+                if pair.old is not None:
+                    pair.retiring = pair.old._detached() if pair.new else pair.old
         try:
-            with self.prepared() as exchange, self._stage.committing() as commit:
-                self._switch(exchange.commit, commit)
+            with self.prepared() as exchange, self._stage.committing() as publication:
+                self._switch(exchange, publication)
                 self._stage.forget()
         except BaseException:
             for placeholder in self._coming:
                 self._runtime.unregister(placeholder.handler)
             raise
         for placeholder in self._going:
-            self._runtime.plugins.unregister(placeholder)
-        registry.remove([p.old for p in self._pairs if p.old and not p.new])
-        registry.add([p.new for p in self._pairs if p.new and not p.old])
-        for pair in self._pairs:
-            if pair.old is not None and pair.new is not None:
-                registry.refile(pair.old)
+            plugins.unregister(placeholder)
+        for swap in self._swaps:
+            for pair in swap.pairs:
+                if pair.old is None and pair.new is not None:
+                    registry.add([pair.new])
+                elif pair.new is None and pair.old is not None:
+                    registry.remove([pair.old])
+                elif pair.old is not None:
+                    registry.refile(pair.old)
         enter("")
-        self._emit_results()
+        self._emit_results(hooks)
 
-    def _switch(self, *steps: Callable[[], None]) -> None:
-        """Make the new generation visible.
+    def _switch(self, exchange: PreparedSwap, publication: Publication) -> None:
+        """Make the new generations visible: hook implementations, modules, lives."""
+        exchange.commit()
+        publication.commit()
+        for swap in self._swaps:
+            for pair in swap.pairs:
+                if pair.old is not None and pair.new is not None:
+                    pair.old._adopt(pair.new)
+
+    def _emit_results(self, hooks: Iterable[tuple[str, ...]]) -> None:
+        """Tell what was replaced.
 
         Args:
-            *steps: Make hook implementations and modules visible.
+            hooks: Of each pair, what was implemented before.
         """
-        for step in steps:
-            step()
-        for pair in self._pairs:
-            if pair.old is not None and pair.new is not None:
-                pair.old._adopt(pair.new)
-
-    def _hooks_of(self, registered: object) -> tuple[str, ...]:
-        if type(registered) is Placeholder:
-            return registered.hooks
-        return self._runtime.plugins.hook_names(registered)
-
-    def _emit_results(self) -> None:
         seconds = time.perf_counter() - self._began
         phases = phases_so_far()
-        self._runtime.events.count_phases("swap", phases)
-        told: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-        for swap, changes in zip(self._swaps, self._changes, strict=True):
-            numbers = {p.old.name: p.old.number for p in swap.pairs if p.old and p.new}
-            paths = tuple([change.path for change in changes])
-            told |= dict.fromkeys(map(id, swap.pairs), (paths, tuple(numbers)))
+        runtime, hooks = self._runtime, iter(hooks)
+        runtime.events.count_phases("swap", phases)
+        results = []
+        for swap, staged in zip(self._swaps, self._staged, strict=True):
+            changes = changed_files(swap.before, staged)
+            numbers = {}
+            for pair in swap.pairs:
+                if pair.old is not None and pair.new is not None:
+                    numbers[pair.old.name] = pair.old.number
             if changes and numbers:
-                self._runtime.changes.append(SwapChanges(numbers, changes))
-        for pair, before in zip(self._pairs, self._hooks, strict=True):
-            files, names = told[id(pair)]
-            after = self._hooks_of(pair.new.instance) if pair.new else ()
-            hooks = tuple(sorted({*before, *after}))
-            if pair.old is None and pair.new is not None:
-                pair.new._life.phases = phases
-                self._runtime.emit(
-                    EventKind.LOADED, pair.new, hooks=hooks, phases=phases
-                )
-            elif pair.new is None and pair.old is not None:
-                self._runtime.emit(EventKind.UNLOADED, pair.old, hooks=hooks)
-            elif pair.old is not None:
-                pair.old._life.phases = phases
-                self._runtime.emit(
-                    EventKind.SWAPPED,
-                    pair.old,
-                    seconds=seconds,
-                    hooks=hooks,
-                    files=files,
-                    photons=names,
-                    phases=phases,
-                )
+                runtime.changes.append(SwapChanges(numbers, changes))
+            results.append((swap, tuple([each.path for each in changes]), numbers))
+        for swap, files, numbers in results:
+            for pair in swap.pairs:
+                old, new, names = pair.old, pair.new, next(hooks)
+                if new is not None:
+                    now = _hooks_of(new._life.instance, runtime.plugins)
+                    names = tuple(sorted({*names, *now})) if names != now else now
+                    new._life.phases = phases
+                if old is None and new is not None:
+                    runtime.emit(EventKind.LOADED, new, hooks=names, phases=phases)
+                elif new is None and old is not None:
+                    runtime.emit(EventKind.UNLOADED, old, hooks=names)
+                elif old is not None:
+                    runtime.emit(
+                        EventKind.SWAPPED,
+                        old,
+                        seconds=seconds,
+                        hooks=names,
+                        files=files,
+                        photons=tuple(numbers),
+                        phases=phases,
+                    )
+
+
+def _hooks_of(registered: object, plugins: PluginManager) -> tuple[str, ...]:
+    """Return the names of the hooks that a photon, or its placeholder, implements."""
+    if type(registered) is Placeholder:
+        return registered.hooks
+    return plugins.hook_names(registered)
