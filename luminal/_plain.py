@@ -97,10 +97,14 @@ def attribute_of(thing: object, name: str, default: Any = None) -> Any:
             returned itself.
         default: Returned where there is none.
     """
-    if issubclass(type(thing), type):
-        return static_of(thing, name, default)  # type: ignore[arg-type]
-    own = own_values_of(thing)
-    return own[name] if name in own else static_of(type(thing), name, default)
+    is_class = issubclass(type(thing), type)
+    if not is_class and name in (own := own_values_of(thing)):
+        return own[name]
+    for part in mro_of(thing if is_class else type(thing)):  # type: ignore[arg-type]
+        values = namespace_of(part)
+        if name in values:
+            return values[name]
+    return default
 
 
 def attributes_of(thing: object, names: Iterable[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from luminal.lifecycle._runtime import Runtime
 from luminal.lifecycle._steps import is_containable
 from luminal.loading import BundleOrigin, reach_loop
 from luminal.model import (
+    TABLE,
     EventKind,
     Outcome,
     OutcomeResult,
@@ -375,16 +376,15 @@ class Handler:
                 )
             scope = self._begin()
             began = time.perf_counter()
+            policy = self._runtime.interpreter_policy
             try:
-                tracking = self._runtime.tracking_changes(
-                    self._changes, self._name, self._life.filepath
-                )
-                with scope.in_step(), tracking:
-                    self._life.instance = await self._runtime.create(self)
-                    self._runtime.check_hooks(self)
-                    if prepare is not None:
-                        await prepare(self)
-                    await self._runtime.start(self)
+                with scope.in_step():
+                    if policy is None:
+                        await self._make(prepare)
+                    else:
+                        where = self._name, self._life.filepath
+                        with policy.tracking(self._changes, *where):
+                            await self._make(prepare)
                     scope.mark_started()
                 if register is not None:
                     register(self)
@@ -403,6 +403,16 @@ class Handler:
                 self._note_start(seconds)
             if prepare is not None or register is not None:
                 self._tell_of_start(seconds)
+
+    async def _make(
+        self, prepare: Callable[[Handler], Awaitable[object]] | None
+    ) -> None:
+        """Create the photon and start it; see `_start`."""
+        self._life.instance = await self._runtime.create(self)
+        self._runtime.check_hooks(self)
+        if prepare is not None:
+            await prepare(self)
+        await self._runtime.step("photon_start", self)
 
     def _tell_of_start(self, seconds: float) -> None:
         self._runtime.emit(
@@ -445,7 +455,8 @@ class Handler:
 
     def _go(self, step: Step) -> None:
         life = self._life
-        life.state = advance(life.state, step, photon=self._name)
+        after = TABLE.get((life.state, step))
+        life.state = after or advance(life.state, step, photon=self._name)
         life.since = time.time()
 
     async def _fail(self, error: BaseException) -> None:
@@ -559,7 +570,7 @@ class Handler:
     async def _finalize(self) -> bool:
         scope = self._life.scope
         with scope.in_step() if scope is not None else nullcontext():
-            return await self._runtime.finalize(self) is not False
+            return await self._runtime.step("photon_finalize", self) is not False
 
     async def _close_scope(self, is_forced: bool) -> Problem | None:
         """End what the photon has started; return what raised or could not be ended."""

@@ -466,10 +466,11 @@ class Runtime:
 
     def new_context(self, name: str) -> PhotonContext:
         """Return a context for the photon *name*."""
-        table: Any = self.settings.get(name, {})
+        table: Any = self.settings.get(name)
         # What is no table is said when the photon is created: it alone fails then.
-        settings = dict(table) if isinstance(table, Mapping) else {}
-        return PhotonContext(name, MappingProxyType(settings), runtime=self)
+        is_table = table is not None and isinstance(table, Mapping)
+        settings = MappingProxyType(dict(table) if is_table else {})
+        return PhotonContext(name, settings, runtime=self)
 
     async def create(self, handler: Subject) -> object:
         """Return the photon, created where there is no instance yet.
@@ -478,8 +479,10 @@ class Runtime:
             PhotonSettingsError: What is set for it is not what it declares.
         """
         handler.context.settings = await self.settings_of(handler)
-        self._follow_required(handler)
-        return await self._step("photon_create", handler)
+        candidate = handler.candidate
+        if candidate is not None and candidate.requirements:
+            self._follow_required(handler, candidate.requirements)
+        return await self.step("photon_create", handler)
 
     async def settings_of(self, handler: Subject) -> Any:
         """Return the settings of a photon; as its own class where it declares one.
@@ -507,7 +510,9 @@ class Runtime:
         Raises:
             PhotonSettingsError: It is no table.
         """
-        table: Any = self.settings.get(name, {})
+        table: Any = self.settings.get(name)
+        if table is None and name not in self.settings:
+            return {}
         if isinstance(table, Mapping):
             found: Mapping[str, Any] = table
             return found
@@ -517,12 +522,9 @@ class Runtime:
             hint=f"give a mapping of names to values, such as {{{name!r}: {{...}}}}",
         )
 
-    def _follow_required(self, handler: Subject) -> None:
+    def _follow_required(self, handler: Subject, required: Iterable[str]) -> None:
         """Let calls of a photon see one generation of each photon that it requires."""
-        candidate = handler.candidate
-        if candidate is None or not candidate.requirements:
-            return
-        names = [split_requirement(each)[0] for each in candidate.requirements]
+        names = [split_requirement(each)[0] for each in required]
         handler.context.requires = tuple(names)
         for name in names:
             self.plugins.follow(self._name_of(name))
@@ -591,18 +593,6 @@ class Runtime:
                 raise unknown
             warnings.warn(LuminalWarning(str(unknown)), stacklevel=2)
 
-    async def start(self, handler: Subject) -> None:
-        """Start the photon."""
-        await self._step("photon_start", handler)
-
-    async def reload(self, handler: Subject, previous: object) -> None:
-        """Pass what the generation before has left to the photon."""
-        await self._step("photon_reload", handler, previous=previous)
-
-    async def finalize(self, handler: Subject) -> object:
-        """Finalize the photon; return whether that went well."""
-        return await self._step("photon_finalize", handler)
-
     def needs_finalize(self, handler: Subject) -> bool:
         """Whether there is anything to call when the photon ends."""
         return (
@@ -610,8 +600,14 @@ class Runtime:
             or len(self.lifecycle._name2plugin) > 1  # noqa: SLF001 - pluggy's
         )
 
-    async def _step(self, hook: str, handler: Subject, **given: object) -> Any:
-        """Call a hook of the lifecycle."""
+    async def step(self, hook: str, handler: Subject, **given: object) -> Any:
+        """Call a hook of the lifecycle.
+
+        Args:
+            hook: Its name, such as ``photon_start``.
+            handler: The photon's.
+            **given: Further arguments of the hook.
+        """
         # Most hosts have no other plugin there: then nothing is asked of the hook.
         if len(self.lifecycle._name2plugin) == 1:  # noqa: SLF001 - pluggy's
             return await getattr(_OWN, hook)(handler, **given)

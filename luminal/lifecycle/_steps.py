@@ -230,9 +230,15 @@ class DefaultLifecycle:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
             _set_context(created, handler)
             return created
-        made_by = attributes_of(factory, ("__init__", "__new__"))  # `object` has both
-        init, new = made_by["__init__"], made_by["__new__"]
+        made_by = attributes_of(factory, ("__init__", "__new__", "context"))
+        init, new = made_by["__init__"], made_by["__new__"]  # `object` has both
         is_plain = init is vars(object)["__init__"]
+        is_new = new is vars(object)["__new__"]
+        if is_plain and is_new:  # nothing of the author's runs
+            created = object.__new__(factory)
+            if "context" not in made_by:
+                _store_context(created, handler)
+            return created
         is_async = type(init) is FunctionType and iscoroutinefunction(init)
 
         def create() -> object:
@@ -243,9 +249,6 @@ class DefaultLifecycle:
                     instance.__init__()
             return instance
 
-        is_new = new is vars(object)["__new__"]
-        if is_plain and is_new:
-            return create()  # nothing of the author's runs
         created = await self._run(handler, create)
         if is_async and _is_of(created, factory):
             await self._run(handler, MethodType(init, created))
@@ -350,8 +353,11 @@ def _is_of(instance: object, cls: type) -> bool:
 
 def _set_context(instance: object, handler: Subject) -> None:
     """Set ``context``, unless the photon's class defines that name itself."""
-    if static_of(type(instance), "context", _NOTHING) is not _NOTHING:
-        return
+    if static_of(type(instance), "context", _NOTHING) is _NOTHING:
+        _store_context(instance, handler)
+
+
+def _store_context(instance: object, handler: Subject) -> None:
     try:
         # Without the author's __setattr__, which may expect a finished instance.
         object.__setattr__(instance, "context", handler.context)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal._phases import Stopwatch, phase
-from luminal._plain import attribute_of, plain
 from luminal.discovery import (
     candidates_of,
     discover,
@@ -70,7 +69,7 @@ if TYPE_CHECKING:
         World,
     )
     from luminal.model import Candidate
-    from luminal.reload._swap import Pair
+    from luminal.reload._swap import Pair, Swap
 
     Edges = Callable[[str], AbstractSet[str]]
 
@@ -593,27 +592,32 @@ class Unmet:
 
 
 def find_unmet(
-    pairs: Sequence[Pair], registry: Registry, settled: Iterable[Pair] = ()
+    pairs: Sequence[Pair], registry: Registry, settled: Sequence[Swap] = ()
 ) -> Unmet | None:
     """Return the first requirement, of a new photon or of others, that is not met.
 
     A requirement that was not met before the swap is no reason to reject it.
 
     Args:
-        pairs: Of the swap, not started yet; their candidates are updated to what the
-            new classes require.
+        pairs: Of the swap, not started yet.
         registry: The photons of the host, the old ones of *pairs* among them.
-        settled: Of swaps that are committed in the same step.
+        settled: Swaps that are committed in the same step.
     """
-    asking = [pair.new for pair in pairs if pair.new and _update_requirements(pair.new)]
-    updated = [
-        (p.old, p.new)
-        for p in pairs
-        if p.old and p.new and _version(p.old) != _version(p.new)
-    ]
+    asking: list[Handler] = []
+    updated: list[tuple[Handler, Handler]] = []
+    for pair in pairs:
+        old, new = pair.old, pair.new
+        now = new._life.candidate if new is not None else None
+        if new is None or now is None:
+            continue
+        if now.requirements:
+            asking.append(new)
+        was = old._life.candidate if old is not None else None
+        if old is not None and now.version != (was.version if was is not None else ""):
+            updated.append((old, new))
     if not asking and not updated:
         return None
-    after = _After(registry, lambda: (*settled, *pairs))
+    after = _After(registry, [*(p for s in settled for p in s.pairs), *pairs])
     unmet = _unmet_of_others(updated, pairs, after) if updated else None
     if unmet is not None or not asking:
         return unmet
@@ -680,14 +684,14 @@ class _After:
     """The photons of the host once the swap is made."""
 
     registry: Registry
-    # Returns the photons before and after.
-    _pairs: Callable[[], Iterable[Pair]]
+    # The photons before and after.
+    _pairs: Sequence[Pair]
 
     @functools.cached_property
     def changed(self) -> Mapping[str, Handler | None]:
         """Folded name → the new photon of that name; None where it is unloaded."""
         changed: dict[str, Handler | None] = {}
-        for pair in self._pairs():
+        for pair in self._pairs:
             if pair.old is not None:
                 changed.setdefault(fold(pair.old.name), None)
             if pair.new is not None:
@@ -737,19 +741,6 @@ class _After:
             handlers = map(self.get, [*keys[at:], *keys[: at + 1]])
             return [handler.name for handler in handlers if handler is not None]
         return []
-
-
-def _update_requirements(new: Handler) -> bool:
-    """Note what the new class requires; return whether there is anything."""
-    life = new._life
-    if life.candidate is None:
-        return False
-    asked = attribute_of(life.factory, "photon_requires")
-    if type(asked) in (list, tuple):
-        said = tuple([plain(each) for each in asked if issubclass(type(each), str)])
-        if said != life.candidate.requirements and (said or not life.candidate.group):
-            life.candidate = attrs.evolve(life.candidate, requirements=said)
-    return bool(life.candidate.requirements)
 
 
 def _requirements(candidate: Candidate | None) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from copy import deepcopy
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from luminal._phases import phase
+from luminal._phases import enter
 from luminal._plain import attribute_of, attributes_of, error_text, plain
 from luminal.discovery import fold
 from luminal.errors import LuminalError, PhotonConflictError, PhotonReloadError
@@ -67,7 +68,9 @@ __all__ = [
 
 _NOTHING = nullcontext()
 _SAID = {f"photon_{key}": key for key in ("author", "version", "description")}
+_ASKED = ("photon_tags", "photon_requires", *_SAID)
 _FACTS = tuple(attribute.name for attribute in attrs.fields(Candidate))
+_facts_of = attrgetter(*_FACTS)
 
 
 @attrs.define(eq=False)
@@ -100,16 +103,11 @@ class Pair:
         return self.state is not State.RUNNING
 
     @property
-    def is_to_start(self) -> bool:
-        """Whether the new photon is started: the old one ran, or failed to start."""
-        return self.old is None or self.state in (State.RUNNING, State.FAILED)
-
-    @property
     def is_exclusive(self) -> bool:
         """Whether the old photon must stop before the new one can start."""
         if self.old is None or self.state is not State.RUNNING:
             return False
-        value = attribute_of(self.old.instance, "photon_exclusive", False)
+        value = attribute_of(self.old._life.instance, "photon_exclusive", False)
         return type(value) in (bool, int) and bool(value)
 
 
@@ -128,18 +126,20 @@ def pair_up(
         known: What discovery knows of the new photons, where it was asked.
     """
     facts = {fold(candidate.name): candidate for candidate in known} if known else {}
-    by_name = {fold(chosen.name): chosen for chosen in selected}
+    by_name: dict[str, Selected] = {}
+    for chosen in selected:
+        by_name[fold(chosen.name)] = chosen
     pairs: list[Pair] = []
     for old in handlers:
-        name = old.name
+        name, life = old.name, old._life
         key = fold(name)
-        chosen = by_name.pop(key, None)
+        found = by_name.pop(key, None)
         new = None
-        if chosen is not None:
-            new = _successor(chosen, old, runtime, facts.get(key))
+        if found is not None:
+            new = _successor(found, old, runtime, facts.get(key))
         plugin = runtime.plugins.get_plugin(name)
-        registered = plugin if plugin is old.instance else None
-        pairs.append(Pair(old, new, old.state, registered))
+        registered = plugin if plugin is life.instance else None
+        pairs.append(Pair(old, new, life.state, registered))
     if not by_name:
         return pairs
     by_unit = {h.generation.unit: h for h in handlers if h.generation is not None}
@@ -170,39 +170,66 @@ def _successor(
         checksum,
         chosen.obj,
         generation=chosen.generation,
-        candidate=fact or _updated(life.candidate, chosen, filepath, checksum),
+        candidate=_updated(life.candidate, fact, chosen, filepath, checksum),
         choice=like._choice,
         runtime=runtime,
     )
 
 
 def _updated(
-    candidate: Candidate | None, chosen: Selected, filepath: str, checksum: str
+    candidate: Candidate | None,
+    fact: Candidate | None,
+    chosen: Selected,
+    filepath: str,
+    checksum: str,
 ) -> Candidate | None:
-    """Return *candidate* with the metadata of the new class."""
-    if candidate is None:
+    """Return *candidate* with the metadata of the new class.
+
+    Args:
+        candidate: What discovery knew of the photon before.
+        fact: What it knows of the new one, where it was asked.
+        chosen: The new one.
+        filepath: Of its file.
+        checksum: Of its text.
+    """
+    known = fact or candidate
+    if known is None:
         return None
-    metadata: dict[str, Any] = {"checksum": checksum}
-    if filepath != candidate.location and candidate.location:
-        metadata["location"] = filepath
-    snapshot = chosen.generation.snapshot
-    if snapshot is not None and candidate.distribution and snapshot.unit.version:
-        # After a roll-back it is not the installed version.
-        metadata["version"] = snapshot.unit.version
-        metadata["origin"] = f"{candidate.distribution} {snapshot.unit.version}"
-    said = attributes_of(chosen.obj, ("photon_tags", *_SAID))
-    tags = said.pop("photon_tags", ())
-    for name, value in said.items():
-        if type(value) is str and not value:
-            continue
-        if issubclass(type(value), str) and (text := plain(value)):
-            metadata[_SAID[name]] = text
-    if type(tags) in (list, tuple):
-        texts = [plain(tag) for tag in tags if issubclass(type(tag), str)]
-        metadata["tags"] = tuple(texts)
+    said = attributes_of(chosen.obj, _ASKED)
+    required, metadata = said.pop("photon_requires", None), dict[str, Any]()
+    is_class = issubclass(type(chosen.obj), type)
+    if is_class and type(required) in (list, tuple):
+        texts = _texts(required)
+        if texts or not known.group:
+            metadata["requirements"] = texts
+    if fact is None:
+        metadata["name"], metadata["checksum"] = chosen.name, checksum
+        if filepath != known.location and known.location:
+            metadata["location"] = filepath
+        snapshot = chosen.generation.snapshot
+        if snapshot is not None and known.distribution and snapshot.unit.version:
+            # After a roll-back it is not the installed version.
+            metadata["version"] = snapshot.unit.version
+            metadata["origin"] = f"{known.distribution} {snapshot.unit.version}"
+        tags = said.pop("photon_tags", ())
+        for name, value in said.items():
+            if type(value) is str and not value:
+                continue
+            if issubclass(type(value), str) and (text := plain(value)):
+                metadata[_SAID[name]] = text
+        if type(tags) in (list, tuple):
+            metadata["tags"] = _texts(tags) if tags else ()
+    if not metadata:
+        return known
     # `attrs.evolve` takes three times as long, in each reload.
-    known = {name: getattr(candidate, name) for name in _FACTS}
-    return Candidate(**{**known, "name": chosen.name, **metadata})
+    values = dict(zip(_FACTS, _facts_of(known), strict=True))
+    values.update(metadata)
+    return Candidate(**values)
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    """Return those of *values* that are texts."""
+    return tuple([plain(each) for each in values if issubclass(type(each), str)])
 
 
 @attrs.frozen
@@ -241,7 +268,7 @@ async def hand_over(old: Handler, new: Handler) -> tuple[Previous, tuple[Problem
     Raises:
         PhotonReloadError: The data cannot be copied.
     """
-    life, context = old._life, new.context
+    life, context = old._life, new._life.context
     data = life.context.data
 
     def copy() -> tuple[Problem, ...]:
@@ -265,7 +292,8 @@ async def hand_over(old: Handler, new: Handler) -> tuple[Previous, tuple[Problem
         warnings = copied.value or ()
     context.shared = life.context.shared
     version = life.candidate.version if life.candidate is not None else ""
-    return Previous(version, old.number, life.instance, context.data), warnings
+    number = life.generation.number if life.generation is not None else 0
+    return Previous(version, number, life.instance, context.data), warnings
 
 
 @attrs.define(eq=False)
@@ -309,7 +337,8 @@ async def restart_exclusive(placeholder: Placeholder, runtime: Runtime) -> None:
     async def prepare(again: Handler) -> None:
         again.context.data.update(data)
         version = again.candidate.version if again.candidate is not None else ""
-        await runtime.reload(again, Previous(version, again.number, None, data))
+        previous = Previous(version, again.number, None, data)
+        await runtime.step("photon_reload", again, previous=previous)
 
     try:
         await handler._start(
@@ -429,7 +458,7 @@ class LateDependencies:
             )
 
     def check_requirements(
-        self, pairs: Sequence[Pair], registry: Registry, prepared: Iterable[Swap]
+        self, pairs: Sequence[Pair], registry: Registry, prepared: Sequence[Swap]
     ) -> None:
         """Reject photons whose requirements, or those of others, would not be met.
 
@@ -441,7 +470,7 @@ class LateDependencies:
         Raises:
             PhotonDependencyError: Names what is missing, or the photons of a cycle.
         """
-        unmet = find_unmet(pairs, registry, (p for s in prepared for p in s.pairs))
+        unmet = find_unmet(pairs, registry, prepared)
         if unmet is None:
             return
         for name in unmet.others:
@@ -511,12 +540,15 @@ class Swap:
     _stopped: list[Placeholder] = attrs.Factory(list)
 
     def __attrs_post_init__(self) -> None:
-        self.before = {unit: self.world.generations[unit] for unit in self.units}
+        serving = self.world.generations
+        self.before, self._chosen_by = {}, {}
+        for unit in self.units:
+            self.before[unit] = serving[unit]
         # The host's lock is held until the swap is over: none is added or removed.
         self.concerned = self.registry.of_units(self.units)
-        self._chosen_by = {
-            h.generation.unit: h._choice for h in self.concerned if h.generation
-        }
+        for handler in self.concerned:
+            if (generation := handler._life.generation) is not None:
+                self._chosen_by[generation.unit] = handler._choice
 
     @property
     def staged(self) -> dict[str, Generation]:
@@ -540,14 +572,23 @@ class Swap:
     async def _prepare(self) -> None:
         """Stage the new photons, and start them beside the old ones."""
         selected = await self._select()
-        while unstable := [h for h in self.concerned if h.state in _IN_BETWEEN]:
-            async with unstable[0]._lock:
-                pass
-        self._check_each_once(selected)
-        known = [c for r in self.change.upgrades.values() for c in r.candidates]
+        is_stable = False
+        while not is_stable:
+            is_stable = True
+            for handler in self.concerned:
+                if handler._life.state in _IN_BETWEEN:
+                    is_stable = False
+                    async with handler._lock:
+                        pass
+        if len(selected) > 1:
+            self._check_each_once(selected)
+        known: list[Candidate] = []
+        for upgrade in self.change.upgrades.values():
+            known += upgrade.candidates
         known += self.change.candidates
         self.pairs = pair_up(selected, self.concerned, self.runtime, known)
-        self._check_names()
+        if len(self.pairs) > len(self.concerned):
+            self._check_names()
         self.late.check_requirements(self.pairs, self.registry, self.prepared)
         for pair in self.pairs if self._import_changes else ():
             if pair.new is not None and pair.new.generation is not None:
@@ -555,13 +596,10 @@ class Swap:
                 pair.new._changes.absorb(changes or InterpreterChanges())
         for pair in self.pairs:
             await self._start(pair)
-        self._check_late()
-        if self.world.examine is not None:
-            self.news = tuple(n for g in self.staged.values() for n in g.news)
-
-    def _check_late(self) -> None:
         if self.late.others:
             self.late.check(self.staged)
+        if self.world.examine is not None:
+            self.news = tuple(n for g in self.staged.values() for n in g.news)
 
     async def _select(self) -> list[Selected]:
         """Stage the units, and choose their photons."""
@@ -572,7 +610,8 @@ class Swap:
         if result.error is not None:
             raise _not_cancelled(result.error)
         self.failed_unit = ""
-        self._check_late()
+        if self.late.others:
+            self.late.check(self.staged)
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
@@ -656,8 +695,6 @@ class Swap:
         Raises:
             PhotonConflictError: Names both files; the one that had it before keeps it.
         """
-        if len(selected) < 2:
-            return
         had = {fold(h.name): h.generation.unit for h in self.concerned if h.generation}
         known: dict[str, Selected] = {}
         for chosen in selected:
@@ -679,8 +716,6 @@ class Swap:
     def _check_names(self) -> None:
         """Reject names that photons outside of the swap have, or will have."""
         added = [pair.new for pair in self.pairs if pair.new and pair.old is None]
-        if not added:
-            return
         claimed = {
             fold(pair.new.name): pair.new.filepath
             for swap in self.prepared
@@ -695,8 +730,10 @@ class Swap:
     async def _start(self, pair: Pair) -> None:
         """Start a new photon beside the old one, or after an exclusive one."""
         old, new = pair.old, pair.new
-        if new is None or not pair.is_to_start:
+        if new is None:
             return
+        if old is not None and pair.state not in (State.RUNNING, State.FAILED):
+            return  # the old one does not run, and has not failed to
         if old is not None and pair.is_exclusive:
             placeholder = Placeholder.of(old)
             self._stopped.append(placeholder)
@@ -705,13 +742,18 @@ class Swap:
 
         async def prepare(handler: Handler) -> None:
             if old is not None:
-                await self.runtime.reload(handler, previous)
+                step = self.runtime.step
+                await step("photon_reload", handler, previous=previous)
 
         previous: Any = None
         if old is not None:
             previous, pair.warnings = await hand_over(old, new)
-        with self.stage.entered(self._attempt), phase("start"):
-            await new._start(prepare=prepare)
+        before = enter("start")
+        try:
+            with self.stage.entered(self._attempt):
+                await new._start(prepare=prepare)
+        finally:
+            enter(before)
 
     def check(self, replaced: AbstractSet[str]) -> None:
         """Reject a commit after which not all would be of one generation.

@@ -119,8 +119,10 @@ def add_scope(scope: Scope) -> None:
         _scopes[scope] = None
         if code is None:
             return
-        _ended.discard(code)
-        code.scopes = (*(s for s in code.scopes if not s.is_closed), scope)
+        if code.scopes:
+            _ended.discard(code)
+            code.scopes = tuple([s for s in code.scopes if not s.is_closed])
+        code.scopes += (scope,)
         if code.borrowed and code not in _borrowed:
             _borrowed = (code, *_borrowed)
 
