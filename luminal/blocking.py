@@ -183,10 +183,10 @@ class Loader:
 
     def _call_on_worker(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Do what `call` does; the loop runs only what needs a loop."""
-        thread = self._own_thread()
-        if thread.is_here:
+        thread = self._thread
+        if thread is not None and thread.is_here:
             return thread.run(coroutine)  # raises
-        return self.loader._run_from_thread(coroutine, thread.run)  # noqa: SLF001
+        return self.loader._run_from_thread(coroutine, self.call)  # noqa: SLF001
 
     def _own_thread(self) -> LoopThread:
         with self._lock:

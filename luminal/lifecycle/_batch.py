@@ -859,8 +859,10 @@ class Registry:
 
     def of_units(self, units: Iterable[str]) -> list[Handler]:
         """Return the Handlers of the photons of *units*, in the order of loading."""
-        found = [h for unit in units for h in self._by_unit.get(unit, ())]
-        return self.in_order(found)
+        found: list[Handler] = []
+        for unit in units:
+            found.extend(self._by_unit.get(unit, ()))
+        return self.in_order(found) if len(found) > 1 else found
 
     def of_distribution(self, name: str) -> list[Handler]:
         """Return the Handlers of the photons of an installed distribution."""
@@ -931,12 +933,11 @@ class Registry:
             known = self.get(os.fspath(photon))
             path = os.path.abspath(photon) if known is None else known.filepath
             found = self.of_file(path) or self.of_file(os.path.realpath(path))
-            label = os.fspath(photon)
         else:
             entry = self._entries.get(photon)
             found = list(self._by_file.get(entry[1], ())) if entry is not None else []
-            label = photon.name
         if not found:
+            label = photon.name if isinstance(photon, Handler) else os.fspath(photon)
             raise PhotonNotFoundError(
                 "is not loaded",
                 photon=label,

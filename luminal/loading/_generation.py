@@ -50,6 +50,8 @@ known_generations: WeakValueDictionary[Key, Generation] = WeakValueDictionary()
 
 _numbers = itertools.count(1)
 
+_INIT = os.sep + "__init__.py"
+
 
 def namespace(fullname: str, directory: str) -> ModuleType:
     """Return *directory* as a package without code; `sys.modules` is left alone."""
@@ -652,7 +654,7 @@ class Generation:
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(location.path)]
             names["__path__"] = spec.submodule_search_locations
-        elif os.path.basename(location.path) == "__init__.py":
+        elif location.path.endswith(_INIT):
             # Of a directory of photons, see `_show_init`: it may list its modules.
             names["__path__"] = [os.path.dirname(location.path)]
         return module

@@ -81,6 +81,7 @@ class ModuleProxy(ModuleType):
         unit: Unit that it belongs to.
         serving: What was in `sys.modules`; None for a name that leads nowhere by now.
         attempt: The `Attempt` that stages the new generation; None once it serves.
+        has_earlier: Calls of a generation before the serving one may be under way.
     """
 
     def __init__(
@@ -89,12 +90,13 @@ class ModuleProxy(ModuleType):
         unit: str,
         serving: ModuleType | None,
         attempt: Attempt | None,
+        *,
+        has_earlier: bool = False,
     ) -> None:
         super().__init__(name)
         own = _own(self, "__dict__")
         own["_module"], own["_unit"], own["_attempt"] = serving, unit, attempt
-        # Calls of a generation before the serving one may be under way.
-        own["_earlier"] = is_stand_in(sys.modules.get(name))
+        own["_earlier"] = has_earlier
 
     def __getattribute__(self, name: str) -> Any:
         if name in _PASSIVE:

@@ -122,7 +122,7 @@ def select_classes(
         PhotonValidationError: There is none, one is abstract, or one of *others* is
             missing.
     """
-    module = generation.root
+    module = generation.modules[generation.unit]
     found = dict.fromkeys(_deriving(module, generation, base))
     for name in others:
         extra = vars(module).get(name)

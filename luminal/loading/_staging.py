@@ -150,24 +150,29 @@ class Attempt:
         Raises:
             BaseException: Whatever the unit's code raised.
         """
-        generation = self.pending.get(unit) or self.stage.ready.get(unit)
-        if generation is None:
+        stage = self.stage
+        generation = self.pending.get(unit) or stage.ready.get(unit)
+        if generation is None and unit not in stage.replacing:
             generation = self._serving(unit)
         if generation is None:
-            number = self.stage.world.numbers.get(unit, 0) + 1
+            number = stage.world.numbers.get(unit, 0) + 1
             generation = Generation(unit, origin, number, self)
-            generation.borrowed = self._is_imported_by_host(unit, origin)
+            serving = stage.world.generations.get(unit)
+            if serving is not None:
+                generation.borrowed = serving.borrowed
+            else:
+                generation.borrowed = self._is_imported_by_host(unit, origin)
             location = self._take_files(generation, location)
             self.pending[unit] = generation
             # For `importlib.import_module` and its like.
             for top in origin.tops:
-                self.stage.origins.setdefault(top, origin)
+                stage.origins.setdefault(top, origin)
             above = unit.rpartition(".")[0]
-            if origin.owns(above):
+            if above not in sys.modules and origin.owns(above):
                 self.share(above, origin)
             generation.require(unit, location)
             if self.is_kept:  # imported by `start`, say
-                self.stage.ready[unit] = generation
+                stage.ready[unit] = generation
         return generation
 
     def _take_files(
@@ -197,7 +202,7 @@ class Attempt:
                 pinned = read_unit(unit, location, self.read)
         if pinned is not None and pinned.snapshot is None:
             pinned = add_owned(unit, pinned, self.read)
-        judge = self.judge
+        judge = self.stage.world.judge
         if judge is not None:
             from luminal.loading._judging import CORE, judged
 
@@ -253,10 +258,7 @@ class Attempt:
         return generation
 
     def _is_imported_by_host(self, unit: str, origin: Origin) -> bool:
-        """Whether other code of the program has imported *unit* before."""
-        serving = self.stage.world.generations.get(unit)
-        if serving is not None:
-            return serving.borrowed
+        """Whether the program has imported *unit*, of which no generation serves."""
         # What stands for modules of old calls is not the host's.
         roots: Iterable[str] = (unit,)
         if isinstance(origin, DistributionOrigin):
@@ -331,10 +333,11 @@ class Attempt:
 
     def _cover(self, fullname: str, unit: str, present: ModuleType | None) -> None:
         """Put a proxy into the place of *present*, or of a name that leads nowhere."""
-        proxy = ModuleProxy(fullname, unit, present, self)
-        self._proxies[fullname] = unit, proxy
         before = sys.modules.get(fullname)
-        self._replaced.append((fullname, before if is_stand_in(before) else present))
+        has_earlier = is_stand_in(before)
+        proxy = ModuleProxy(fullname, unit, present, self, has_earlier=has_earlier)
+        self._proxies[fullname] = unit, proxy
+        self._replaced.append((fullname, before if has_earlier else present))
         taken[fullname] = self
         sys.modules[fullname] = proxy
 
@@ -357,8 +360,10 @@ class Attempt:
             generation = serving[unit]
             if generation.borrowed:
                 continue
-            for root in generation.roots:
+            for root in generation.origin.roots_of(unit):
                 location = generation.locations.get(root)
+                if root not in generation.modules:
+                    continue
                 if location is None or location.kind == "package":
                     packages.append(root + ".")
             for fullname in list(generation.modules):
@@ -464,7 +469,8 @@ class Attempt:
 
     def compile(self, source: SourceFile) -> CodeType:
         """Compile *source*, or return what it compiled to before."""
-        return self.stage.world.compile(source, is_new=bool(self.stage.replacing))
+        stage = self.stage
+        return stage.world.codes.compile(source, is_new=bool(stage.replacing))
 
     def discard(self) -> None:
         """Forget the units, and leave `sys.modules` as it was."""
@@ -552,8 +558,11 @@ class Attempt:
         if not self.stage.replacing:
             # A reload needs it until its photons have been started.
             self.keep_others()
-        self.stage.world.outside.note(self.pending.values())
-        self.stage.keep(self)
+        stage = self.stage
+        stage.world.outside.note(self.pending.values())
+        # Without those that have raised: whoever imported them did without.
+        stage.ready.update(self.staged)
+        stage.attempts.append(self)
         self.is_kept = True
         notify_waiting()
         # Last: the import may be given up at any moment.
@@ -698,7 +707,8 @@ class Stage:
     origins: dict[str, Origin] = attrs.Factory(dict)
     # Unit → what serves until the commit.
     earlier: dict[str, Generation] = attrs.Factory(dict)
-    _attempts: list[Attempt] = attrs.Factory(list)
+    # Those that are kept.
+    attempts: list[Attempt] = attrs.Factory(list)
     _has_begun: bool = False
 
     def begin_replacing(self, units: Iterable[str]) -> None:
@@ -756,7 +766,7 @@ class Stage:
         if not self._has_begun:
             self._has_begun = True
             add_to_finder(self.world)
-        for earlier in self._attempts[-1:]:
+        for earlier in self.attempts[-1:]:
             # What is in `sys.modules` by now is not from that one alone.
             earlier.keep_others()
         return Attempt(self)
@@ -767,7 +777,7 @@ class Stage:
         Args:
             location: Where its root module lies.
         """
-        path = os.path.dirname(location.path)
+        path = location.path.rpartition(os.sep)[0] or os.sep
         if location.kind == "package":
             path = os.path.dirname(path)
         found = self._directories.get(path)
@@ -799,19 +809,19 @@ class Stage:
         return self.world.accepting(self.ready, self.replacing, self._release)
 
     def _release(self) -> None:
-        for attempt in self._attempts:
+        for attempt in self.attempts:
             attempt.release()
 
     def give_up(self, attempt: Attempt) -> None:
         """Forget the units of *attempt* alone."""
         attempt.discard()
-        if attempt in self._attempts:
-            self._attempts.remove(attempt)
+        if attempt in self.attempts:
+            self.attempts.remove(attempt)
 
     def discard(self) -> None:
         """Forget all of it."""
         self.is_over = True  # first: an attempt that is kept just now checks it
-        for attempt in reversed(self._attempts):
+        for attempt in reversed(self.attempts):
             attempt.discard()
         self.forget()
 
@@ -821,13 +831,7 @@ class Stage:
             remove_from_finder(self.world)
         self.is_over = True
         self.ready, self.earlier = {}, {}
-        for attempt in self._attempts:
+        for attempt in self.attempts:
             attempt.forget()
-        self._attempts.clear()
+        self.attempts.clear()
         notify_waiting()
-
-    def keep(self, attempt: Attempt) -> None:
-        """Take over the units of *attempt*, to be committed with the rest."""
-        # Without those that have raised: whoever imported them did without.
-        self.ready.update(attempt.staged)
-        self._attempts.append(attempt)

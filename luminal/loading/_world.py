@@ -350,14 +350,15 @@ class World:
             units: Units.
         """
         serving = self.generations
-        queue = [unit for unit in units if unit in serving]
-        found = dict.fromkeys(queue)
+        found: dict[str, Generation] = {}
+        queue = list(units)
         while queue:
-            for unit in tuple(serving[queue.pop()].needs):
-                if unit in serving and unit not in found:
-                    found[unit] = None
-                    queue.append(unit)
-        return [serving[unit] for unit in found]
+            unit = queue.pop()
+            generation = serving.get(unit)
+            if generation is not None and unit not in found:
+                found[unit] = generation
+                queue.extend(tuple(generation.needs))
+        return list(found.values())
 
     def copies_of_host(self, unit: str) -> tuple[Problem, ...]:
         """Return which modules that *unit* uses the host has imported for itself."""

@@ -1370,14 +1370,18 @@ class Loader:
     ) -> None:
         """Refuse to change here alone what a fleet decides; see `Handler`."""
         for photon in photons:
-            with suppress(PhotonNotFoundError):  # it is told later, with all that is
-                for handler in self._registry.find(photon):
-                    handler.refuse_if_of_fleet(what)
+            try:
+                found = self._registry.find(photon)
+            except PhotonNotFoundError:
+                continue  # it is told later, with all that is
+            for handler in found:
+                handler.refuse_if_of_fleet(what)
 
     def _registered(self, photons: Iterable[Handler | _Path]) -> list[Handler]:
-        return [
-            handler for photon in photons for handler in self._registry.find(photon)
-        ]
+        found: list[Handler] = []
+        for photon in photons:
+            found.extend(self._registry.find(photon))
+        return found
 
     def _conclude(self, done: Reloaded) -> None:
         """Remember the outcomes of a reload, and raise its error."""

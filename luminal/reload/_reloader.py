@@ -188,9 +188,14 @@ class Reloader:
             policy: What is rejected together.
         """
         asked = list(handlers)
-        known = [h._life.generation for h in asked]
-        units = {generation.unit for generation in known if generation is not None}
-        is_installed = any(map(distribution_of, asked))
+        units: set[str] = set()
+        is_installed = False
+        for handler in asked:
+            life = handler._life
+            if life.generation is not None:
+                units.add(life.generation.unit)
+            if life.candidate is not None and life.candidate.distribution:
+                is_installed = True
         if not is_installed and reachable(units, self.world.needs) == units:
             return await self.replace(Change(units), policy)
         result = await run_in_thread(
@@ -230,7 +235,7 @@ class Reloader:
         self,
         groups: list[set[str]],
         change: Change,
-        spare: Iterable[set[str]] = (),
+        spare: Sequence[set[str]] = (),
         gate: Callable[[], Awaitable[None]] | None = None,
     ) -> Reloaded:
         """Replace what can be replaced of *groups* in one step, and report the rest.
@@ -241,8 +246,16 @@ class Reloader:
             spare: Likewise, but replaced only where one of *groups* needs them.
             gate: See `replace`.
         """
-        self._keep_bytes_of_fleet(change, groups)
-        await self._include_bundles(change)
+        serving = self.world.generations
+        has_bundles = False
+        for unit in set[str]().union(*groups, *spare):
+            origin = serving[unit].origin
+            if type(origin) is BundleOrigin:
+                has_bundles = True
+                if origin.fleet:  # what it uses is replaced: it keeps its bytes
+                    change.pinned.setdefault(unit, Pinned.of(serving[unit]))
+        if has_bundles:
+            await self._include_bundles(change)
         transaction = Transaction(
             self.world,
             self.registry,
@@ -268,14 +281,6 @@ class Reloader:
             done.append(Reloaded(cancelled=transaction.cancelled))
         return functools.reduce(operator.add, done) if done else Reloaded()
 
-    def _keep_bytes_of_fleet(self, change: Change, groups: Iterable[set[str]]) -> None:
-        """Let units of a fleet keep their bytes, where what they use is replaced."""
-        serving = self.world.generations
-        for unit in (unit for group in groups for unit in group):
-            origin = serving[unit].origin
-            if isinstance(origin, BundleOrigin) and origin.fleet:
-                change.pinned.setdefault(unit, Pinned.of(serving[unit]))
-
     async def _include_bundles(self, change: Change) -> None:
         """Read the bundles of *change*, for what they say about their photons."""
         serving = self.world.generations
@@ -286,8 +291,6 @@ class Reloader:
             and unit in serving
             and serving[unit].bundle is not None
         ]
-        if not units:
-            return
 
         def read() -> None:
             for unit in units:

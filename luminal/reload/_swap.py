@@ -8,7 +8,6 @@ leaves the host as it was.
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from copy import deepcopy
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,10 +44,9 @@ if TYPE_CHECKING:
         Sequence,
     )
     from collections.abc import Set as AbstractSet
-    from contextlib import AbstractContextManager
 
     from luminal.lifecycle import Registry, Runtime
-    from luminal.loading import Choice, Generation, World
+    from luminal.loading import Choice, Generation, ModuleLocation, Origin, World
     from luminal.model import Problem
     from luminal.reload._plan import Change
 
@@ -66,7 +64,6 @@ __all__ = [
 ]
 
 
-_NOTHING = nullcontext()
 _SAID = {f"photon_{key}": key for key in ("author", "version", "description")}
 _ASKED = ("photon_tags", "photon_requires", *_SAID)
 _FACTS = tuple(attribute.name for attribute in attrs.fields(Candidate))
@@ -649,13 +646,12 @@ class Swap:
             selected += self._move(unit, attempt, self._chosen_by[unit])
         if unit in self.change.gone:
             return selected
-        with self._tracking(unit):
-            if upgrade is not None:
-                generation = attempt.provide(unit, upgrade.origin)
-            else:
-                is_pinned = unit in self.change.pinned
-                known = None if is_pinned else running.locations.get(unit)
-                generation = attempt.provide(unit, running.origin, known)
+        if upgrade is not None:
+            generation = self._provide(attempt, unit, upgrade.origin)
+        else:
+            is_pinned = unit in self.change.pinned
+            known = None if is_pinned else running.locations.get(unit)
+            generation = self._provide(attempt, unit, running.origin, known)
         choice = upgrade.choice if upgrade else self._chosen_by.get(unit)
         if choice is not None:
             chosen = choice.select(generation)
@@ -674,20 +670,27 @@ class Swap:
         selected: list[Selected] = []
         for target, (origin, location) in self.change.moves[unit].items():
             numbers[target] = max(numbers.get(target, 0), running.number)
-            with self._tracking(target):
-                generation = attempt.provide(target, origin, location)
+            generation = self._provide(attempt, target, origin, location)
             if choice is not None:
                 selected += choice.select(generation)
         return selected
 
-    def _tracking(self, unit: str) -> AbstractContextManager[None]:
-        """Note what the import of *unit* changes, for its first photon."""
-        if self.runtime.interpreter_policy is None:
-            return _NOTHING
+    def _provide(
+        self,
+        attempt: Attempt,
+        unit: str,
+        origin: Origin,
+        location: ModuleLocation | None = None,
+    ) -> Generation:
+        """Stage *unit*, and note what its import changes, for its first photon."""
+        policy = self.runtime.interpreter_policy
+        if policy is None:
+            return attempt.provide(unit, origin, location)
         changes = self._import_changes[unit] = InterpreterChanges()
         of = self.registry.of_units([unit])
         name = (of[0].name, of[0].filepath) if of else (unit, "")
-        return self.runtime.tracking_changes(changes, *name)
+        with policy.tracking(changes, *name):
+            return attempt.provide(unit, origin, location)
 
     def _check_each_once(self, selected: Sequence[Selected]) -> None:
         """Reject a photon whose name another new one has.
