@@ -21,6 +21,7 @@ from luminal.interfaces import IPhoton
 from luminal.loading import BundleOrigin, files_of_bundle
 from luminal.model import Report, State
 from luminal.reload._plan import Change, bundle_upgrade
+from luminal.reload._reloader import Reloaded
 from luminal.reload._swap import shield_until_done
 from luminal.supervise import unowned
 
@@ -76,9 +77,14 @@ class Prepared:
     _is_ready: asyncio.Future[None] = attrs.field(init=False)
     # Whether to commit.
     _decision: asyncio.Future[bool] = attrs.field(init=False)
+    # Calls reach the new photons.
+    _is_serving: asyncio.Future[None] = attrs.field(init=False)
+    # `commit` has returned, so what was replaced may be retired: that takes longer.
+    _is_answered: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def __attrs_post_init__(self) -> None:
         self._is_ready = self.loop.create_future()
+        self._is_serving = self.loop.create_future()
         self._decision = self.loop.create_future()
         with unowned():
             self._task = self.loop.create_task(self._run(), name="luminal-prepare")
@@ -96,25 +102,32 @@ class Prepared:
             BaseException: Likewise.
         """
         try:
-            await asyncio.wait(
-                {self._task, self._is_ready}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await self._wait_for(self._is_ready)
         except asyncio.CancelledError:
             await self.undo()
             raise
-        if not self._is_ready.done():
-            self._task.result()
-            raise asyncio.CancelledError  # it was undone meanwhile
 
     async def commit(self) -> None:
         """Let calls reach the new photons; return when they do.
+
+        What they have replaced is retired after that.
 
         Raises:
             LuminalError: It could not be done after all. Everything is as it was.
         """
         if not self._decision.done():
             self._decision.set_result(True)
-        await asyncio.shield(self._task)
+        try:
+            await self._wait_for(self._is_serving)
+        finally:  # what the caller says first goes out before that begins
+            self.loop.call_soon(self._is_answered.set)
+
+    async def _wait_for(self, step: asyncio.Future[None]) -> None:
+        """Wait for a step; raise what has ended the task before it."""
+        await asyncio.wait({self._task, step}, return_when=asyncio.FIRST_COMPLETED)
+        if not step.done():
+            self._task.result()
+            raise asyncio.CancelledError  # it was undone meanwhile
 
     async def undo(self) -> None:
         """End what was started; return when everything is as it was."""
@@ -131,6 +144,7 @@ class Prepared:
             raise _Undone
 
     async def _run(self) -> None:
+        done = Reloaded()
         try:
             async with self.lock:
                 origin = BundleOrigin(
@@ -143,9 +157,12 @@ class Prepared:
                     await self._load(origin)
                 else:
                     self._check_origin(origin, serving.origin)
-                    await self._swap(origin)
+                    done = await self._swap(origin)
         except _Undone:
-            pass
+            return
+        self._is_serving.set_result(None)
+        await self._is_answered.wait()
+        await done.ensure_retired()
 
     def _handlers(self, origin: BundleOrigin) -> list[Handler]:
         return self.batch_loader.registry.of_units([origin.root])
@@ -167,8 +184,8 @@ class Prepared:
             hint="let the fleet alone load it, or unload it here first",
         )
 
-    async def _swap(self, origin: BundleOrigin) -> None:
-        """Replace what runs of the bundle.
+    async def _swap(self, origin: BundleOrigin) -> Reloaded:
+        """Replace what runs of the bundle; return what is to be retired.
 
         Raises:
             LuminalError: It was rejected.
@@ -184,7 +201,7 @@ class Prepared:
         self.report = done.report
         if done.errors:
             raise done.errors[0]
-        await done.ensure_retired()
+        return done
 
     async def _load(self, origin: BundleOrigin) -> None:
         """Load and start what does not run here yet; its hooks wait for the decision.

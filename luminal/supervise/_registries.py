@@ -321,6 +321,7 @@ def _used_by(code: OldCode) -> Iterator[dict[str, Any]]:
             if type(name) is str:
                 tops.add(name.partition(".")[0])
     tops -= sys.stdlib_module_names
+    tops -= {"luminal"}  # it has no generic function, and many names
     tops |= {"__main__"}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in tops and type(module) is types.ModuleType:

@@ -25,7 +25,7 @@ from luminal.model import Deadlines, EventKind
 from luminal.reload import Prepared, fleet_path
 from luminal.trust import Bundle, SecretKey, open_bundle, sign
 from tests.reload.conftest import Host, text
-from tests.waiting import DEADLINE, brief
+from tests.waiting import DEADLINE, async_wait_until, brief
 
 
 def bundle_of(directory: Path, name: str = "geo") -> Bundle:
@@ -59,6 +59,24 @@ async def test_hooks_answer_as_before_until_the_decision(tmp_path: Path) -> None
         await second.commit()
         assert host.answers() == [("geo", 2)]
         assert host.photons["geo"].fleet == "geo"
+
+
+async def test_it_is_committed_before_what_it_replaces_is_retired(
+    tmp_path: Path,
+) -> None:
+    """A fleet waits for the slowest member: it is to hear first that calls reach it."""
+    async with Host() as host:
+        await commit(host, write(tmp_path / "a", 1))
+        await commit(host, write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 2)]
+        assert host.happened(EventKind.DRAINED) == []
+        await async_wait_until(lambda: host.happened(EventKind.DRAINED))
+        third = await host._prepare_for_fleet(write(tmp_path / "c", 3))
+        committing = asyncio.ensure_future(third.commit())
+        await asyncio.sleep(0)
+        committing.cancel()  # what is decided is done all the same
+        await async_wait_until(lambda: len(host.happened(EventKind.DRAINED)) == 2)
+        assert host.answers() == [("geo", 3)]
 
 
 async def test_what_was_decided_against_leaves_no_trace(tmp_path: Path) -> None:
