@@ -196,13 +196,13 @@ NO = {
     "import": "import not_there_at_all",
     "start raises": "def start(self): raise ValueError('no')",
     "start hangs": "async def start(self): await asyncio.sleep(1000)",
-    "start blocks": "def start(self): time.sleep(1)",
+    "start blocks": "def start(self): time.sleep(1.5)",
 }
 
 
 @pytest.mark.parametrize("how", NO)
 async def test_it_votes_against_what_cannot_run(tmp_path: Path, how: str) -> None:
-    limits = attrs.evolve(PATIENT, start=brief(0.2))
+    limits = attrs.evolve(PATIENT, start=brief(0.05))  # at most a second
     async with member(tmp_path, deadlines=limits) as fleet:
         one = fleet.add(1)
         fleet.decide(1, one)
