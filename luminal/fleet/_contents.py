@@ -35,10 +35,14 @@ class Contents:
 
     Args:
         directory: Absolute path. It is made when something is put in.
+
+    Attributes:
+        latest: Digest and bytes of what was put in or read last: many ask for the same.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory: str = os.path.abspath(directory)
+        self.latest: tuple[str, bytes] = ("", b"")
 
     def _path(self, digest: str) -> str:
         return os.path.join(self.directory, f"{digest}.photon")
@@ -56,6 +60,7 @@ class Contents:
         else:
             with suppress(OSError):  # it is the newest again
                 os.utime(self._path(digest))
+        self.latest = digest, data
         return digest
 
     def make_durable(self, digest: str) -> None:
@@ -76,7 +81,10 @@ class Contents:
                 data = file.read()
         except OSError:
             return None
-        return data if digest_of(data) == digest else None
+        if digest_of(data) != digest:
+            return None
+        self.latest = digest, data
+        return data
 
     def keep(self, digests: Collection[str]) -> None:
         """Remove all but *digests*, and the latest few others."""

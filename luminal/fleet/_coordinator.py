@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from luminal.errors import FleetError
-from luminal.fleet._contents import digest_of
 from luminal.fleet._journal import Entry
 from luminal.fleet._protocol import (
     Abort,
@@ -317,23 +316,23 @@ class CoordinatorDriver:
             return await self._canary(data, first, health, by, source)
         if mode not in ("immediate", "barrier"):
             raise ValueError(f"mode={mode!r} is none of immediate, barrier, canary")
-        unit = await asyncio.to_thread(self._take, data)
-        return await self._decide(unit, digest_of(data), members, mode, by, source)
+        unit, digest = await asyncio.to_thread(self._take, data)
+        return await self._decide(unit, digest, members, mode, by, source)
 
-    def _take(self, data: bytes) -> str:
-        """Keep a bundle; return its name. In a thread."""
+    def _take(self, data: bytes) -> tuple[str, str]:
+        """Keep a bundle; return its name and digest. In a thread."""
         from luminal.trust import open_bundle
 
         name = open_bundle(data).manifest.name
         try:
-            self.contents.put(data)
+            digest = self.contents.put(data)
         except OSError as error:
             raise FleetError(
                 f"the bytes of {name!r} cannot be kept",
                 file=self.contents.directory,
                 why=str(error),
             ) from error
-        return name
+        return name, digest
 
     async def _decide(
         self,
@@ -455,8 +454,8 @@ class CoordinatorDriver:
             if base:
                 wanted[unit] = base[-1].digest
         for data in bundles:
-            unit = await asyncio.to_thread(self._take, data)
-            wanted[unit] = digest_of(data)
+            unit, digest = await asyncio.to_thread(self._take, data)
+            wanted[unit] = digest
         if not wanted:
             raise FleetError(
                 "there is nothing to decide",
@@ -542,7 +541,7 @@ class CoordinatorDriver:
         """Let some members run a bundle first, and all once these were healthy."""
         if self._figures is None:
             raise FleetError("canaries need figures, which this fleet does not have")
-        unit = await asyncio.to_thread(self._take, data)
+        unit, digest = await asyncio.to_thread(self._take, data)
         there = sorted(self._infos)
         names = there[:first] if isinstance(first, int) else list(first)
         if unknown := sorted(set(names) - set(there)):
@@ -550,7 +549,6 @@ class CoordinatorDriver:
                 f"{unknown[0]!r} is no member of the fleet",
                 hint=f"members: {', '.join(there) or 'none'}",
             )
-        digest = digest_of(data)
         base = [d for d in self._rules.log.table.get(unit, ()) if d.members is None]
         if not names or not base or set(names) == set(there):
             return await self._decide(unit, digest, None, "canary", by, source)

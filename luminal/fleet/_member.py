@@ -151,6 +151,12 @@ class MemberDriver:
             _current = None
             self.loader._fleet_view = None  # noqa: SLF001 - its member
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it lives on."""
+        assert self._loop is not None  # noqa: S101 - for type checkers
+        return self._loop
+
     def __repr__(self) -> str:
         return f"<MemberDriver {self.name!r} runs={self._member.runs}>"
 

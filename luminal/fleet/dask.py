@@ -36,6 +36,8 @@ from luminal.model import Probation
 try:
     import click
     from distributed import Scheduler, SchedulerPlugin, Worker, WorkerPlugin
+    from distributed.comm.core import connect
+    from distributed.core import ConnectionPool, Status
 except ImportError as _error:
     raise MissingExtraError(
         "this needs the libraries of the extra 'dask'",
@@ -57,6 +59,8 @@ __all__ = ["DaskFleet", "FleetScheduler", "FleetWorker", "dask_setup"]
 
 _log = logging.getLogger("luminal.fleet")
 
+_connect: Any = connect  # it is untyped
+
 _NAME = "luminal-fleet"
 
 _PAUSE = 3.0
@@ -75,7 +79,8 @@ _MOST_BYTES = 2**20
 """Larger bundles are not sent with a message: workers ask for them."""
 
 _ASK_SECONDS = 20.0
-"""How long a worker waits for a message before it asks again."""
+"""After how long without a message an empty one is sent: a connection that was lost
+without a sign is noticed by that."""
 
 
 class FleetScheduler(SchedulerPlugin):
@@ -96,8 +101,6 @@ class FleetScheduler(SchedulerPlugin):
         self.loader = loader
         self.driver: CoordinatorDriver | None = None
         self._contents: Contents | None = None
-        # Digest and bytes of what was sent last.
-        self._latest: tuple[str, bytes] = ("", b"")
         self._scheduler: Scheduler | None = None
         self._started: asyncio.Event = asyncio.Event()
         # Addresses of the workers that registered before they could get the plugin.
@@ -118,8 +121,7 @@ class FleetScheduler(SchedulerPlugin):
         scheduler.handlers.update(
             {
                 "luminal_fleet_join": self._join,
-                "luminal_fleet_next": self._next,
-                "luminal_fleet_state": self._take_state,
+                "luminal_fleet_talk": self._talk,
                 "luminal_fleet_bytes": self._bytes_of,
                 "luminal_fleet_ask": self._ask,
             }
@@ -203,31 +205,48 @@ class FleetScheduler(SchedulerPlugin):
             del self._boxes[name]
             raise
 
-    async def _next(self, worker: str, name: str) -> dict[str, Any]:
-        """Return the messages for a member, as soon as there are any.
+    async def _talk(self, comm: Any, worker: str, name: str) -> Status:
+        """Carry messages to a member and from it, until its connection ends.
 
-        Workers ask for them, as a worker takes no calls before its set-up is over.
-
-        Returns:
-            ``messages``; and as ``contents`` digest → bytes that are to be prepared,
-            which saves the worker from asking for these.
+        Workers connect for that, as a worker takes no calls before its set-up is over.
         """
         box = self._boxes.get(name)
-        if box is None or box.owner != worker:
-            raise PhotonStateError(f"{name!r} at {worker} is no member of the fleet")
-        messages = await box.take(_ASK_SECONDS)
-        contents: dict[str, bytes] = {}
-        for message in messages:
-            if isinstance(message, Prepare) and message.digest != self._sent.get(name):
-                data = await self._bytes_of(message.digest)
-                if data is not None and len(data) <= _MOST_BYTES:
-                    contents[message.digest] = data
-                    self._sent[name] = message.digest
-        return {"messages": [*map(encode, messages)], "contents": contents}
-
-    async def _take_state(self, worker: str, name: str, state: bytes) -> None:
-        box = self._boxes.get(name)
         if box is not None and box.owner == worker:
+            telling = asyncio.create_task(self._tell(comm, name, box))
+            with suppress(OSError):  # it has ended, or is being closed
+                while True:
+                    self._take_state(box, name, await comm.read())
+            telling.cancel()
+        comm.abort()  # one that is there still joins anew
+        return Status.dont_reply
+
+    async def _tell(
+        self, comm: Any, name: str, box: Mailbox[Prepare | Decided]
+    ) -> None:
+        """Send a member its messages, as soon as there are any.
+
+        The bytes that are to be prepared go with them, which saves it from asking.
+        """
+        try:
+            while True:
+                messages = await box.take(_ASK_SECONDS)
+                contents: dict[str, bytes] = {}
+                for digest in (m.digest for m in messages if isinstance(m, Prepare)):
+                    if digest == self._sent.get(name):
+                        continue
+                    data = await self._bytes_of(digest)
+                    if data is not None and len(data) <= _MOST_BYTES:
+                        contents[digest] = data
+                        self._sent[name] = digest
+                encoded = [*map(encode, messages)]
+                await comm.write({"messages": encoded, "contents": contents})
+        finally:
+            comm.abort()
+
+    def _take_state(
+        self, box: Mailbox[Prepare | Decided], name: str, states: list[bytes]
+    ) -> None:
+        for state in states if self._boxes.get(name) is box else ():
             message: Any = decode(state)
             self._coordinator.received(name, message)
 
@@ -239,12 +258,10 @@ class FleetScheduler(SchedulerPlugin):
 
     async def _bytes_of(self, digest: str) -> bytes | None:
         assert self._contents is not None  # noqa: S101 - it has started
-        if self._latest[0] != digest:  # all workers ask for the same
-            data = await asyncio.to_thread(self._contents.get, digest)
-            if data is None:
-                return None
-            self._latest = digest, data
-        return self._latest[1]
+        latest, data = self._contents.latest  # all workers ask for the same
+        if latest == digest:
+            return data
+        return await asyncio.to_thread(self._contents.get, digest)
 
     async def _ask(self, what: str, **options: Any) -> bytes:
         """Do what `DaskFleet` asks for, and return the answer pickled."""
@@ -310,7 +327,7 @@ class FleetWorker(WorkerPlugin):
         driver, self.driver = self.driver, None
         if driver is not None:
             if self._link is not None:
-                self._link.end()
+                await _on_loop_of(driver, self._link.end())
             await driver.close(is_unloading=True)
             _one_worker.release()
 
@@ -334,7 +351,7 @@ class FleetWorker(WorkerPlugin):
         link.driver = driver
         worker.handlers["luminal_fleet_figures"] = driver.figures
         self._link = link
-        await link.join()
+        await _on_loop_of(driver, link.join())
         await driver.wait_current()
 
     def _made_loader(self) -> luminal.Loader:
@@ -345,52 +362,54 @@ class FleetWorker(WorkerPlugin):
         return made
 
 
+async def _on_loop_of(driver: MemberDriver, work: Coroutine[Any, Any, None]) -> None:
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, driver.loop))
+
+
 class _Link:
     """Carries messages between a member and the scheduler of its worker.
+
+    It lives on the loop of the member, with connections of its own: what goes from one
+    to the other waits for no other thread of the worker, whose tasks hold the GIL.
 
     Attributes:
         name: Of the member: that of the worker, which its nanny keeps.
         driver: Of the member.
-        is_over: Whether the worker ends.
     """
 
     driver: MemberDriver
-    is_over: bool = False
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: Any = ConnectionPool(connection_args=worker.connection_args)
+        self._scheduler: Any = self._connections(worker.scheduler.address)
+        self._states: Mailbox[MemberState] = Mailbox(worker.address)
+        self._talking: asyncio.Task[None] | None = None
         # Digest → bytes that came with a message.
         self._contents: dict[str, bytes] = {}
         self.name = str(worker.name)
 
     async def join(self) -> None:
-        """Tell the scheduler that the member is there, and listen to it.
+        """Tell the scheduler that the member is there, and talk to it from then on.
 
         Raises:
             Exception: It is refused, or the scheduler does not coordinate.
         """
+        await self._connections.start()
         await self._join()
-        self._begin(self._listen())
+        self._talking = asyncio.create_task(self._talk(), name="luminal-fleet")
 
     async def _join(self) -> None:
         about = MemberInfo.of_this_process(self.name)
-        await self._worker.scheduler.luminal_fleet_join(
+        await self._scheduler.luminal_fleet_join(
             worker=self._worker.address, name=self.name, about=attrs.asdict(about)
         )
 
-    async def _listen(self) -> None:
-        """Take the messages of the coordinator, until the worker ends."""
-        while not self.is_over:
+    async def _talk(self) -> None:
+        """Carry messages to the coordinator and from it, until the worker ends."""
+        while True:
             try:
-                answer = await self._worker.scheduler.luminal_fleet_next(
-                    worker=self._worker.address, name=self.name
-                )
-                self._contents = answer["contents"] or self._contents
-                for message in answer["messages"]:
-                    received: Any = decode(message)
-                    self.driver.received(received)
+                await self._connect()
             except Exception as error:  # noqa: BLE001 - the scheduler has gone, mostly
                 _log.warning("member %r does not hear its fleet: %r", self.name, error)
                 self.driver.lost()
@@ -398,42 +417,54 @@ class _Link:
                 with suppress(Exception):  # it may not know the worker any more
                     await self._join()
 
-    def end(self) -> None:
-        """Listen no more."""
-        self.is_over = True
-        for task in self._tasks:
-            task.cancel()
+    async def _connect(self) -> None:
+        """Connect to the scheduler, and talk to it until the connection is lost.
+
+        Raises:
+            OSError: It is lost.
+        """
+        comm = await _connect(self._scheduler.address, **self._worker.connection_args)
+        telling = None
+        try:
+            own = {"worker": self._worker.address, "name": self.name}
+            await comm.write({"op": "luminal_fleet_talk", **own})
+            telling = asyncio.create_task(self._tell(comm))
+            while True:
+                answer = await comm.read()
+                self._contents = answer["contents"] or self._contents
+                for message in answer["messages"]:
+                    received: Any = decode(message)
+                    self.driver.received(received)
+        finally:
+            if telling is not None:
+                telling.cancel()
+            comm.abort()
+
+    async def _tell(self, comm: Any) -> None:
+        with suppress(OSError):  # it is told again
+            while True:
+                states = await self._states.take(_ASK_SECONDS)
+                await comm.write([*map(encode, states)])
+
+    async def end(self) -> None:
+        """Talk no more."""
+        if self._talking is not None:
+            self._talking.cancel()
+        await self._connections.close()
 
     def send(self, state: MemberState) -> None:
-        """Send the state of the member; called on its own loop."""
-        self._loop.call_soon_threadsafe(self._begin, self._deliver(state))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _deliver(self, state: MemberState) -> None:
-        try:
-            await self._worker.scheduler.luminal_fleet_state(
-                worker=self._worker.address, name=self.name, state=encode(state)
-            )
-        except OSError:
-            self.driver.lost()
-        except Exception:  # noqa: BLE001 - it tells its state again
-            _log.exception("the state of member %r was not taken", self.name)
+        """Send the state of the member."""
+        self._states.put(state)
 
     async def fetch(self, digest: str) -> bytes:
-        """Return the bytes with *digest*; awaited on the member's own loop.
+        """Return the bytes with *digest*.
 
         Raises:
             PhotonStateError: The coordinator does not have them.
         """
-        sent = self._contents.pop(digest, None)
-        if sent is not None:
-            return sent
-        asking = asyncio.run_coroutine_threadsafe(self._ask_for(digest), self._loop)
-        data: bytes | None = await asyncio.wrap_future(asking)
+        data: bytes | None = self._contents.pop(digest, None)
+        if data is None:
+            data = await self._scheduler.luminal_fleet_bytes(digest=digest)
         if data is None:
             raise PhotonStateError(
                 "the coordinator does not have the bytes that were decided",
@@ -441,12 +472,6 @@ class _Link:
                 hint="restore that directory, or swap the photon again",
             )
         return data
-
-    async def _ask_for(self, digest: str) -> bytes | None:
-        found: bytes | None = await self._worker.scheduler.luminal_fleet_bytes(
-            digest=digest
-        )
-        return found
 
 
 # --- Preload -------------------------------------------------------------------------
@@ -576,8 +601,9 @@ class DaskFleet:
         version: str,
         options: dict[str, Any],
     ) -> Any:
-        data = await asyncio.to_thread(bytes_of, source, name, version)
-        return await self._ask("swap", data=data, **options)
+        if not isinstance(source, bytes):
+            source = await asyncio.to_thread(bytes_of, source, name, version)
+        return await self._ask("swap", data=source, **options)
 
     async def _recover(self, sources: Iterable[Source], by: str) -> Any:
         packed = [await asyncio.to_thread(bytes_of, each) for each in sources]
