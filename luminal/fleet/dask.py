@@ -501,7 +501,8 @@ def dask_setup(server: Scheduler | Worker, journal: str, loader: str) -> None:
     # preload raises is only logged.
     plugin = FleetScheduler(journal, loader)
     server.add_plugin(plugin, idempotent=True, name=_NAME)
-    plugin.receive_from(server)
+    if server.plugins[_NAME] is plugin:  # else a preload is named twice
+        plugin.receive_from(server)
 
 
 # --- A client ------------------------------------------------------------------------
