@@ -379,12 +379,15 @@ async def run(options: argparse.Namespace, directory: Path) -> int:
             start = time.perf_counter()
             await soak.client.run(noop, on_error="ignore")
             soak.noops.append(time.perf_counter() - start)
+            seconds = time.monotonic() - began
             if number % 50 == 0:
-                print(f"{number} swaps in {time.monotonic() - began:.0f} s", flush=True)
+                print(f"{number} swaps in {seconds:.0f} s", flush=True)
+            if seconds > options.minutes * 60:
+                break
         soak.is_over = True
         await asyncio.wait([load], timeout=PATIENCE)
         wrong = soak.undecided_calls()
-    banner(f"{options.swaps} swaps on {options.workers} Dask workers")
+    banner(f"{number} swaps on {options.workers} Dask workers")
     print(f"swaps: {dict(soak.made)}; scheduler killed {soak.restarts} times")
     print(f"calls: {len(soak.calls):,}; failed tasks: {dict(soak.failed)}")
     print("split decisions: 0; left prepared: 0 (looked at after each swap)")
@@ -405,6 +408,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--swaps", type=int, help="by default 30, or 1000 if full")
+    parser.add_argument("--minutes", type=float, default=120, help="and no longer")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-faults", action="store_true")
