@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from luminal.discovery._files import is_checkers_copy as is_checkers_copy
     from luminal.discovery._files import is_data as is_data
     from luminal.discovery._files import is_data_file as is_data_file
+    from luminal.discovery._files import modules_around as modules_around
     from luminal.discovery._files import read_bytes as read_bytes
     from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
@@ -51,6 +52,7 @@ __getattr__, __dir__ = lazy_attributes(
             "is_data_file",
             "is_checkers_copy",
             "is_data",
+            "modules_around",
             "read_bytes",
             "stamp_of",
         ),

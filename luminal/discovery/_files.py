@@ -39,6 +39,7 @@ __all__ = [
     "is_data",
     "is_data_file",
     "list_directory",
+    "modules_around",
     "read_bytes",
     "settled",
     "stamp_of",
@@ -475,6 +476,35 @@ def files_of(location: str) -> dict[str, bytes]:
         except LuminalError:
             return {}
         return {p: d for p, d in packed.items() if p.endswith(_MODULE_ENDINGS)}
+    top, paths = _unit_of(location)
+    return {
+        os.path.relpath(path, top).replace(os.sep, "/"): data
+        for path, data in _read_modules(paths).items()
+    }
+
+
+def modules_around(location: str, *, is_alone: bool = False) -> dict[str, bytes]:
+    """Return the modules of a photon's unit, and all others of its directory.
+
+    So also the helpers that its text may import. The same is left out as for
+    `files_of`; hidden directories are, too.
+
+    Args:
+        location: A file of it, which is no bundle.
+        is_alone: Whether only those of the unit are wanted.
+
+    Returns:
+        Absolute path → bytes, as they are on disk now.
+    """
+    top, paths = _unit_of(location)
+    if not is_alone:
+        folder = top if paths == [location] else os.path.dirname(top)
+        paths = [*dict.fromkeys((*paths, *_walk(folder)))]
+    return _read_modules(paths)
+
+
+def _unit_of(location: str) -> tuple[str, list[str]]:
+    """Return the directory of the unit that a file is in, and the files in it."""
     top = os.path.dirname(location)
     is_package = False
     while os.path.isfile(os.path.join(top, "__init__.py")):
@@ -483,14 +513,22 @@ def files_of(location: str) -> dict[str, bytes]:
         if not os.path.isfile(os.path.join(above, "__init__.py")):
             break
         top = above
-    paths = [location] if location else []
     if is_package:
-        paths = []
-        for folder, folders, names in os.walk(top):
-            folders[:] = sorted(name for name in folders if name != "__pycache__")
-            paths += [os.path.join(folder, name) for name in sorted(names)]
-            if len(paths) > _MOST_FILES:
-                break
+        return top, _walk(top)
+    return top, [location] if location else []
+
+
+def _walk(top: str) -> list[str]:
+    paths: list[str] = []
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(n for n in folders if n != "__pycache__" and n[0] != ".")
+        paths += [os.path.join(folder, name) for name in sorted(names)]
+        if len(paths) > _MOST_FILES:
+            break
+    return paths
+
+
+def _read_modules(paths: list[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     size = 0
     for path in paths[:_MOST_FILES]:
@@ -501,7 +539,7 @@ def files_of(location: str) -> dict[str, bytes]:
         with contextlib.suppress(OSError), open(path, "rb") as file:
             data = file.read(_MOST_BYTES)
             size += len(data)
-            found[os.path.relpath(path, top).replace(os.sep, "/")] = data
+            found[path] = data
     return found
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from luminal.errors import LuminalError
+from luminal.errors import LuminalError, PhotonUnreadableError
 from luminal.loading._importer import _NEVER_OURS
 from luminal.loading._origin import ModuleLocation
 from luminal.loading._source import Pinned, SourceFile
@@ -117,7 +117,7 @@ def read_unit(
     for fullname, found in _modules(unit, location):
         if len(sources) >= MOST_FILES or size >= MOST_BYTES:
             break
-        with suppress(LuminalError):
+        with suppress(PhotonUnreadableError):
             source = sources[found.path] = read(found.path)
             locations[fullname] = found
             size += len(source.data)

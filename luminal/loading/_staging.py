@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal._phases import phase
-from luminal.errors import PhotonConflictError, PhotonUnreadableError
+from luminal.errors import (
+    PhotonConflictError,
+    PhotonUnreadableError,
+    SecondFactorError,
+)
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
     PhotonLoader,
@@ -202,6 +206,8 @@ class Attempt:
                 pinned = read_unit(unit, location, self.read)
         if pinned is not None and pinned.snapshot is None:
             pinned = add_owned(unit, pinned, self.read)
+        if pinned is not None and unit in self.stage.pinned:
+            self._check_pinned(pinned)
         judge = self.stage.world.judge
         if judge is not None:
             from luminal.loading._judging import CORE, judged
@@ -220,6 +226,14 @@ class Attempt:
             with phase("scan"):
                 examine(generation, serving, bool(self.stage.replacing))
         return location
+
+    def _check_pinned(self, pinned: Pinned) -> None:
+        """Refuse files that were read elsewhere, and that nobody has approved."""
+        if pinned.bundle is not None:
+            self.stage.check_approved(pinned.bundle.path, pinned.bundle.checksum)
+            return
+        for path, source in pinned.sources.items():
+            self.stage.check_approved(path, source.checksum)
 
     def _open_bundle(
         self, generation: Generation, origin: BundleOrigin, pinned: Pinned | None
@@ -450,8 +464,11 @@ class Attempt:
 
         Raises:
             PhotonUnreadableError: It cannot be read.
+            SecondFactorError: It is not what was approved.
         """
-        return self.stage.snapshot.get(path) or read_source(path)
+        source = self.stage.snapshot.get(path) or read_source(path)
+        self.stage.check_approved(path, source.checksum)
+        return source
 
     def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:
         """Return the files of *unit*, for imports that functions make later."""
@@ -683,6 +700,8 @@ class Stage:
             looked for.
         patience: Seconds that other code waits for a name that is loaded for the first
             time.
+        approved: Path → SHA-512 of all that may be executed, as somebody has approved
+            it from outside; None where nobody was asked.
 
     Attributes:
         replacing: Units that new code must not import the serving generation of.
@@ -696,6 +715,7 @@ class Stage:
     pinned: dict[str, Pinned] = attrs.Factory(dict)
     successors: Mapping[str, Origin] = attrs.Factory(dict)
     patience: float = 30.0
+    approved: Mapping[str, str] | None = None
     is_over: bool = False
     since: int = attrs.field(default=sys.maxsize, init=False)
     ready: dict[str, Generation] = attrs.Factory(dict)
@@ -722,6 +742,26 @@ class Stage:
     def end_replacing(self, units: Iterable[str]) -> None:
         """Let new code import again from what serves of *units*."""
         self.replacing.difference_update(units)
+
+    def check_approved(self, path: str, checksum: str) -> None:
+        """Refuse a file that is not as it was when somebody approved the operation.
+
+        Args:
+            path: Of the file.
+            checksum: SHA-512 of its bytes.
+
+        Raises:
+            SecondFactorError: It is not.
+        """
+        if self.approved is None or self.approved.get(path) == checksum:
+            return
+        why = "it has changed since" if path in self.approved else "it was not there"
+        raise SecondFactorError(
+            "is not what was approved",
+            file=path,
+            why=f"{why}, or lies elsewhere than the photon",
+            hint="ask for the operation again",
+        )
 
     def outdated(self, staged: Iterable[Generation]) -> set[str]:
         """Return units that serve with another text than new code has read of them.

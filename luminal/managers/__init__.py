@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from luminal.managers._client import sockets as sockets
     from luminal.managers._client import speak as speak
     from luminal.managers._guard import OperationGuard as OperationGuard
+    from luminal.managers._guard import Permit as Permit
     from luminal.managers._locking import FoundUnit as FoundUnit
     from luminal.managers._locking import accept_units as accept_units
     from luminal.managers._locking import ask_hosts as ask_hosts
@@ -54,7 +55,7 @@ __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
         "luminal.lifecycle": ("Handler",),
-        "_guard": ("OperationGuard",),
+        "_guard": ("OperationGuard", "Permit"),
         "_client": ("socket_directory", "socket_of", "sockets", "speak"),
         "_locking": ("FoundUnit", "accept_units", "ask_hosts", "find_units"),
         "control": ("Control",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
+from hashlib import sha512
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,13 +18,26 @@ if TYPE_CHECKING:
     from luminal.managers.loader import Loader
     from luminal.trust import AuditLog, SecondFactor, Subject
 
-__all__ = ["OPERATIONS", "OperationGuard"]
+__all__ = ["OPERATIONS", "OperationGuard", "Permit"]
 
 OPERATIONS = ("reload", "unload", "disable", "enable")
 """Requests of the socket that change what runs; the page has ``roll-back`` as well."""
 
 _OF_FILES = ("reload", "enable")
 """Those that run what is on the disk."""
+
+
+@attrs.frozen
+class Permit:
+    """What may be done of what was asked for.
+
+    Attributes:
+        challenge: It has to be answered first; None to go on.
+        files: Path → SHA-512 of all that may be executed; None where nobody was asked.
+    """
+
+    challenge: dict[str, Any] | None = None
+    files: Mapping[str, str] | None = None
 
 
 @attrs.define(eq=False)
@@ -56,8 +69,8 @@ class OperationGuard:
 
     def hold(
         self, operation: str, names: Sequence[str], answer: Mapping[str, Any] | None
-    ) -> dict[str, Any] | None:
-        """Return a challenge that has to be answered first; None to go on.
+    ) -> Permit:
+        """Return a challenge that has to be answered first, or what may be done.
 
         Reads files and writes the log: not to be called on an event loop.
 
@@ -71,21 +84,24 @@ class OperationGuard:
             AuditLogError: The log cannot be written: the operation must not be done.
         """
         if self._factor is None and self._log is None:
-            return None
-        subjects = self._subjects(operation, names)
+            return Permit()
+        about = _About()
+        subjects = self._subjects(operation, names, about)
         by = self.by
         if self._factor is not None:
             if answer is None:
-                return self._factor.challenge(operation, subjects)
+                return Permit(self._factor.challenge(operation, subjects))
             by = (
                 f"{self._factor.kind} {self._factor.check(operation, subjects, answer)}"
             )
         if self._log is not None:
             rows = [(each.name, each.generation, each.digest) for each in subjects]
             self._log.append(operation, rows, by)
-        return None
+        return Permit(None, about.digests if self._factor is not None else None)
 
-    def _subjects(self, operation: str, names: Sequence[str]) -> list[Subject]:
+    def _subjects(
+        self, operation: str, names: Sequence[str], about: _About
+    ) -> list[Subject]:
         """Return what an operation is about, as everything is now."""
         from luminal.trust import Subject
 
@@ -100,13 +116,13 @@ class OperationGuard:
                 handlers = loader._registry.find(name)  # noqa: SLF001 - its own package
             except PhotonNotFoundError:
                 file = disabled.get(name, "")
-                digest = self._digest_of(file) if operation in _OF_FILES else ""
+                digest = self._digest_of(about, file) if operation in _OF_FILES else ""
                 found[name] = Subject(name, 0, digest)
                 continue
             for each in handlers:
                 digest = each.checksum
                 if operation in _OF_FILES:
-                    digest = self._digest_of(each.filepath, each.generation)
+                    digest = self._digest_of(about, each.filepath, each.generation)
                 elif operation == "roll-back":
                     digest = self._digest_before(each)
                 found[each.name] = Subject(each.name, each.number, digest)
@@ -124,31 +140,74 @@ class OperationGuard:
         }
         return tree_of(files).digest
 
-    def _digest_of(self, file: str, generation: Generation | None = None) -> str:
-        """Return the digest of what would be loaded from *file* now.
+    def _digest_of(
+        self, about: _About, file: str, generation: Generation | None = None
+    ) -> str:
+        """Return the digest of all that would be read if *file* were loaded now.
 
         Args:
+            about: What was read for the operation; this adds to it.
             file: Of a photon, or empty.
-            generation: What runs of it; the helpers that it imports from count, too.
+            generation: What runs of it; what it imports from and what imports from it
+                counts, too, as a reload may replace that.
         """
-        from luminal.discovery import files_of
+        from luminal.loading import DistributionOrigin
         from luminal.trust import tree_of
 
-        if not file:
-            return ""
-        files = files_of(file)
-        if file.endswith(".photon"):  # also its data files and signatures
-            with suppress(OSError), open(file, "rb") as archive:
-                files = {os.path.basename(file): archive.read()}
         world = self.loader._world  # noqa: SLF001 - its own package
+        files: dict[str, bytes] = {}
+        if file and generation is None:
+            files |= about.read(file, is_alone=False)
         known = {generation.unit} if generation is not None else set()
         queue = set(known)
         while queue:
-            queue = {u for unit in queue for u in world.needs(unit)} - known
+            near = {
+                u for unit in queue for u in (*world.needs(unit), *world.users(unit))
+            }
+            queue = near - known
             known |= queue
-            for unit in queue & world.generations.keys():
-                location = world.generations[unit].locations.get(unit)
-                if location is not None and not world.generations[unit].borrowed:
-                    found = files_of(location.path)
-                    files |= {f"{unit}/{path}": data for path, data in found.items()}
+        for unit in known & world.generations.keys():
+            each = world.generations[unit]
+            if each.borrowed:
+                continue
+            is_alone = type(each.origin) is DistributionOrigin
+            for fullname, location in tuple(each.locations.items()):
+                if location.path not in files:  # also libraries that it owns
+                    is_other = is_alone or fullname != unit
+                    files |= about.read(location.path, is_alone=is_other)
         return tree_of(files).digest
+
+
+@attrs.define(eq=False)
+class _About:
+    """The files that an operation is about, each read once.
+
+    Attributes:
+        digests: Path → SHA-512.
+    """
+
+    digests: dict[str, str] = attrs.Factory(dict)
+    _read: dict[str, dict[str, bytes]] = attrs.Factory(dict)
+
+    def read(self, file: str, *, is_alone: bool) -> dict[str, bytes]:
+        """Return path → bytes of what may be executed where *file* is loaded.
+
+        Args:
+            file: A module, or one in a bundle.
+            is_alone: Whether what lies beside its unit is of others.
+        """
+        from luminal.discovery import modules_around
+        from luminal.trust import bundle_around
+
+        file = bundle_around(file) or file
+        if file not in self._read:
+            files: dict[str, bytes] = {}
+            if not file.endswith(".photon"):
+                files = modules_around(file, is_alone=is_alone)
+            else:  # also its data files and signatures
+                with suppress(OSError), open(file, "rb") as archive:
+                    files = {file: archive.read()}
+            digests = {path: sha512(data).hexdigest() for path, data in files.items()}
+            self.digests.update(digests)
+            self._read[file] = files
+        return self._read[file]

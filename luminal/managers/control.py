@@ -31,7 +31,9 @@ from luminal.supervise import unowned
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
+    from luminal.managers._guard import Permit
     from luminal.managers.loader import Loader
 
 __all__ = ["Control"]
@@ -176,11 +178,14 @@ class Control:
                 return {"photons": []}
         if ask in OPERATIONS:
             held = self._hold(str(ask), names, request)
-            if held is not None:
+            if isinstance(held, dict):
                 return held
-        if ask == "reload":
-            answer: dict[str, Any] = self._runner.run(lambda: self._reload(names))
-            return answer
+            if ask == "reload":
+                approved = held.files
+                answer: dict[str, Any] = self._runner.run(
+                    lambda: self._reload(names, approved)
+                )
+                return answer
         if ask == "log":
             return log_of(self.loader, str(request.get("photon") or ""))
         if ask in ("unload", "disable", "enable"):
@@ -192,16 +197,18 @@ class Control:
 
     def _hold(
         self, ask: str, names: list[str], request: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """Return what to answer to who may not do this yet; None where he may."""
+    ) -> dict[str, Any] | Permit:
+        """Return what to answer to who may not do this yet, or what he may do."""
         answer = request.get("answer")
         try:
-            challenge = self._guard.hold(
+            permit = self._guard.hold(
                 ask, names, answer if isinstance(answer, dict) else None
             )
         except LuminalError as error:
             return {"photons": [], "failures": _failures(error, ask)}
-        return None if challenge is None else {"photons": [], "challenge": challenge}
+        if permit.challenge is not None:
+            return {"photons": [], "challenge": permit.challenge}
+        return permit
 
     async def _switch(self, ask: str, names: list[str]) -> dict[str, Any]:
         """Unload, disable or enable photons, and report."""
@@ -236,14 +243,20 @@ class Control:
         ]
         return {"photons": rows, "failures": failures}
 
-    async def _reload(self, names: list[str]) -> dict[str, Any]:
+    async def _reload(
+        self, names: list[str], approved: Mapping[str, str] | None
+    ) -> dict[str, Any]:
         """Reload photons, or without names all of them, and report."""
         before = self.loader.report
         policy = "all" if names else "component"
         failures: list[dict[str, Any]] = []
         known = list(self.loader.photons)
         try:
-            await self.loader.reload_photons(names or known, policy)  # type: ignore[arg-type]
+            await self.loader._reload(  # noqa: SLF001 - its own package
+                names or known,
+                policy,  # type: ignore[arg-type]
+                approved,
+            )
         except PhotonNotFoundError:
             return {"photons": [], "unknown": True, "known": known}
         except LuminalError as error:

@@ -877,11 +877,20 @@ class Loader:
             PhotonStateError: A fleet decides what runs of one; likewise.
             LuminalError: New generations were rejected.
         """
+        return await self._reload(photons, policy)
+
+    async def _reload(
+        self,
+        photons: Iterable[Handler | _Path],
+        policy: Policy = "all",
+        approved: Mapping[str, str] | None = None,
+    ) -> list[Handler]:
+        """Do what `reload_photons` says, with what a second factor has *approved*."""
         photons = list(photons)
         self._refuse_those_of_fleet(photons, "be reloaded")
         async with self._free_lock():
             asked = self._registered(photons)
-            done = await self._reloader.reload(asked, policy)
+            done = await self._reloader.reload(asked, policy, approved)
         await done.settle()
         self._conclude(done)
         files = {handler.filepath for handler in asked}

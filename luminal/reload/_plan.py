@@ -228,6 +228,7 @@ class Change:
         gone: Units whose file has gone, and whose photons have moved.
         extended: Units that declare a data file which is new.
         candidates: What discovery knows of these photons.
+        approved: See `Stage`.
         stopwatch: Measures the phases of the swap, also what was read before it.
     """
 
@@ -240,6 +241,7 @@ class Change:
     gone: set[str] = attrs.Factory(set)
     extended: set[str] = attrs.Factory(set)
     candidates: list[Candidate] = attrs.Factory(list)
+    approved: Mapping[str, str] | None = None
     stopwatch: Stopwatch = attrs.Factory(Stopwatch)
 
     def differs(self, upgrade: Upgrade, running: Generation) -> bool:

@@ -177,7 +177,10 @@ class Reloader:
         self.retirements = Retirements(self.runtime, self.world.worker)
 
     async def reload(
-        self, handlers: Iterable[Handler], policy: Policy = "all"
+        self,
+        handlers: Iterable[Handler],
+        policy: Policy = "all",
+        approved: Mapping[str, str] | None = None,
     ) -> Reloaded:
         """Replace the units of *handlers*, and all that their changed helpers affect.
 
@@ -186,6 +189,7 @@ class Reloader:
         Args:
             handlers: Of photons that are loaded.
             policy: What is rejected together.
+            approved: All that may be executed, see `Stage`.
         """
         asked = list(handlers)
         units: set[str] = set()
@@ -197,13 +201,15 @@ class Reloader:
             if life.candidate is not None and life.candidate.distribution:
                 is_installed = True
         if not is_installed and reachable(units, self.world.needs) == units:
-            return await self.replace(Change(units), policy)
+            return await self.replace(Change(units, approved=approved), policy)
         result = await run_in_thread(
             lambda: self._read(asked), self.runtime.deadlines.load, "luminal-read"
         )
         if result.error is not None:
             raise result.error
-        return await self.replace(result.value or Change(), policy)
+        change = result.value or Change()
+        change.approved = approved
+        return await self.replace(change, policy)
 
     async def replace(
         self,

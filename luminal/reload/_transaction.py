@@ -101,6 +101,7 @@ class Transaction:
             dict(self.change.pinned),
             {unit: new.origin for unit, new in self.change.upgrades.items()},
             self.runtime.deadlines.load,
+            self.change.approved,
         )
 
     async def run(self) -> None:

@@ -22,7 +22,7 @@ import attrs
 
 from luminal._plain import to_json
 from luminal.errors import LuminalError
-from luminal.managers import OperationGuard
+from luminal.managers import OperationGuard, Permit
 from luminal.managers.status import keep_records, report_of
 from luminal.metrics import create_app as create_metrics_app
 from luminal.reload import LoopRunner
@@ -160,12 +160,12 @@ def create_app(
 
         before = life.number
         held = await run_in_threadpool(_held, guard, name, photon, request.headers)
-        if held is not None:
+        if isinstance(held, tuple):
             return PlainTextResponse(held[0], status_code=held[1])
 
         async def work() -> None:
             if name == "reload":
-                await loader.reload_photon(photon)
+                await loader._reload([photon], approved=held.files)  # noqa: SLF001
             else:
                 await loader.roll_back(photon)
 
@@ -307,18 +307,19 @@ def _why_not_done(error: LuminalError | CancelledError) -> tuple[str, int]:
 
 def _held(
     guard: OperationGuard, action: str, photon: str, headers: Any
-) -> tuple[str, int] | None:
-    """Return what to answer to who may not do this yet, and the status; else None."""
+) -> tuple[str, int] | Permit:
+    """Return what to answer to who may not do this, and the status; else a permit."""
     answer = None
     if "x-luminal-nonce" in headers:
         code = headers.get("x-luminal-code", "")
         answer = {"nonce": headers["x-luminal-nonce"], "code": code}
     try:
-        asked = guard.hold(action, [photon], answer)
+        permit = guard.hold(action, [photon], answer)
     except LuminalError as error:
         return f"{error.what}: {error.why}", 403
+    asked = permit.challenge
     if asked is None:
-        return None
+        return permit
     if asked["kind"] != "totp":
         return f"this host asks for a {asked['kind']}: use luminal in a terminal", 403
     return to_json({"nonce": asked["nonce"], "seconds": asked["seconds"]}), 401

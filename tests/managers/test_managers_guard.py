@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from luminal import Loader, discover
 from luminal.discovery import files_of, pack
 from luminal.managers import Control, speak
 from luminal.managers._guard import OperationGuard
-from luminal.trust import Factors
-from tests.distributions import photon_text
+from luminal.trust import AuditLog, Factors, SecretKey
+from tests.distributions import photon_text, put
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix", reason="hosts are asked on Unix sockets"
@@ -99,7 +100,7 @@ async def test_a_roll_back_is_approved_for_the_files_that_it_returns_to(
         guard = OperationGuard(loader, "page")
 
         def asked() -> str:
-            challenge = guard.hold("roll-back", ["geo"], None)
+            challenge = guard.hold("roll-back", ["geo"], None).challenge
             assert challenge is not None
             [subject] = challenge["photons"]
             assert subject["digest"] != loader.photons["geo"].checksum
@@ -116,3 +117,115 @@ async def test_a_roll_back_is_approved_for_the_files_that_it_returns_to(
         assert asked() == digests[-1]  # what is on the disk does not run
         await loader.roll_back("geo")  # to 3, so that 2 is what would run next
         assert asked() == digests[1]
+
+
+HELPER = "import sys\nsys.planted = 'ran'\nVALUE = 2\n"
+
+
+def beside(place: Path) -> None:
+    (place / "photons" / "helper.py").write_text(HELPER)
+
+
+def in_the_photon(place: Path) -> None:
+    (place / "photons" / "geo.py").write_text(HELPER + HELPED)
+
+
+def in_a_bundle(place: Path) -> None:
+    (place / "photons" / "blue.photon").write_bytes(packed(place, HELPER))
+
+
+def in_a_distribution(place: Path) -> None:
+    text = HELPER + photon_text("sun", "2.0")
+    put(place / "site", "sun", "2.0", files={"sun/__init__.py": text})
+
+
+def of_a_new_helper(place: Path) -> None:
+    (place / "photons" / "newer.py").write_text(HELPER)
+
+
+def by_a_new_link(place: Path) -> None:
+    (place / "photons" / "helper.py").unlink()
+    (place / "other.py").write_text(HELPER)
+    os.symlink(place / "other.py", place / "photons" / "helper.py")
+
+
+def reloaded(path: str, names: list[str], secret: SecretKey) -> dict[str, Any]:
+    """Ask for a reload, and answer its challenge."""
+    request: dict[str, Any] = {"ask": "reload", "photons": names}
+    asked = (speak(path, request) or {})["challenge"]
+    signature = secret.sign(bytes.fromhex(asked["digest"]))
+    request["answer"] = {"nonce": asked["nonce"], "signature": signature}
+    return speak(path, request) or {}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (beside, "geo", "helper.py"),
+        (in_the_photon, "geo", "geo.py"),
+        (in_a_bundle, "blue", "blue.photon"),
+        (in_a_distribution, "sun", "__init__.py"),
+        (of_a_new_helper, "geo", "newer.py"),
+        (by_a_new_link, "geo", "helper.py"),
+        (None, "geo", ""),
+        (None, "blue", ""),
+        (None, "sun", ""),
+        (None, "all", ""),
+    ],
+)
+async def test_a_file_that_changes_after_the_approval_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, str, str]
+) -> None:
+    exchange, name, file = case
+    monkeypatch.delattr(sys, "planted", raising=False)
+    photons, site = tmp_path / "photons", tmp_path / "site"
+    photons.mkdir()
+    site.mkdir()
+    put(site, "sun", "1.0")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
+    (photons / "helper.py").write_text("VALUE = 1\n")
+    (photons / "geo.py").write_text(HELPED)
+    (photons / "user.py").write_text(HELPED.replace("geo", "user"))
+    (photons / "blue.photon").write_bytes(packed(tmp_path, "1.0"))
+    secret = SecretKey.new()
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": secret.public}).write()
+    trust = {"second-factor": "key", "factor": factors}
+    append = AuditLog.append
+
+    def approved(self: AuditLog, *arguments: Any) -> None:
+        append(self, *arguments)
+        if exchange is not None:
+            exchange(tmp_path)
+
+    monkeypatch.setattr(AuditLog, "append", approved)
+    with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
+        monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
+        async with Loader(trust=trust) as loader:
+            found = discover(photons, path=[site], index=False)
+            assert len((await loader.load(found)).loaded) == 4
+            control = Control(loader)
+            path = control.start(asyncio.get_running_loop())
+            # All change before they are approved; a new helper is imported as well.
+            (photons / "newer.py").write_text("VALUE = 3\n")
+            (photons / "geo.py").write_text("from .newer import VALUE\n" + HELPED)
+            (photons / "helper.py").write_text("VALUE = 2\n")
+            (photons / "blue.photon").write_bytes(packed(tmp_path, "2.0"))
+            put(site, "sun", "1.1")
+            names = [] if name == "all" else [name]
+            answer = await asyncio.to_thread(reloaded, path, names, secret)
+            control.stop()
+            numbers = {n: handler.number for n, handler in loader.photons.items()}
+    assert not hasattr(sys, "planted")
+    if exchange is None:
+        assert not answer["failures"], answer
+        wanted = {"all": ["blue", "geo", "sun", "user"], "geo": ["geo", "user"]}
+        assert sorted(n for n in numbers if numbers[n] == 2) == wanted.get(name, [name])
+    else:
+        [failure] = answer["failures"]
+        problem = failure["problem"]
+        assert problem["code"] == "LUM136", problem
+        assert problem["file"].endswith(file)
+        assert "not what was approved" in problem["what"]
+        assert set(numbers.values()) == {1}
