@@ -253,6 +253,6 @@ def _read(texts: dict[str, bytes]) -> tuple[list[Any], list[Any]]:
     # Texts have one expression in some four bytes, and each is read once or twice.
     reader = Reader(trees, note, 100_000 + 10 * sum(map(len, texts.values())))
     reader.read()
-    unread |= dict.fromkeys(reader.too_deep, "too deep to read")
+    unread |= reader.unread
     rows = [[str(kind), when, *place] for (kind, when), place in first.items()]
     return rows, [[path, why] for path, why in unread.items()]

@@ -64,6 +64,9 @@ _LARGEST_CONSTANT = 4096
 """Characters of a text that is put together from parts."""
 
 
+_TOO_DEEP = "too deep to read"
+
+
 class TooDeepError(Exception):
     """A text is nested too deeply to be read."""
 
@@ -116,7 +119,7 @@ class Reader:
         self._depth = self._importing = 0
         # Functions that are called too deep in the text to be read at once.
         self._later: list[tuple[Function, list[Values], bool]] = []
-        self.too_deep: set[str] = set()
+        self.unread: dict[str, str] = {}
 
     def read(self) -> None:
         """Read everything: what runs at import first, then the other functions."""
@@ -138,7 +141,7 @@ class Reader:
                 self._guarded(function.module, partial(self._run, function, []))
             self._read_later()
         if self._left < 0:  # nobody knows what the rest says
-            self.too_deep.update(self._modules)
+            self.unread |= dict.fromkeys(self._modules, _TOO_DEEP)
 
     def _read_later(self) -> None:
         while self._later and self._left >= 0:
@@ -146,13 +149,16 @@ class Reader:
             self._guarded(function.module, partial(self._run, function, arguments))
 
     def _guarded(self, module: Module, read: Callable[[], object]) -> None:
-        """Read a part of *module*; note where it is too deep."""
+        """Read a part of *module*; note where that fails."""
         saved = self._module, self._scope, self._returned, self._owner, self._is_import
         depth = self._depth
         try:
             read()
         except (RecursionError, TooDeepError):
-            self.too_deep.add(self._module.path or module.path)
+            self.unread[self._module.path or module.path] = _TOO_DEEP
+        except Exception as error:  # noqa: BLE001 - a hostile text has found a fault
+            why = f"it cannot be followed: {type(error).__name__}: {error}"
+            self.unread.setdefault(self._module.path or module.path, why)
         (self._module, self._scope, self._returned, self._owner, self._is_import) = (
             saved
         )
@@ -670,7 +676,8 @@ class Reader:
             elif receiver == "sys.modules" and type(key) is str:
                 found = union(found, (self._own_module(key) or canonical(key),))
             elif type(receiver) is Constant and _is_reversal(node.slice):
-                found = union(found, (Constant(receiver.value[::-1]),))
+                if type(receiver.value) in (str, bytes):
+                    found = union(found, (Constant(receiver.value[::-1]),))
         return found
 
     def _operation(self, node: ast.BinOp) -> Values:

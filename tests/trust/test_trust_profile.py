@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luminal.trust import Kind, Profile, drift, profile_of
+from luminal.trust._reader import Reader
 from tests.trust.planted import BASE, GENERATED, MISSED, WRITTEN
 
 
@@ -222,6 +223,25 @@ _PIECES = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 def test_no_text_raises(text: str) -> None:
     profile_of({"p.py": text.encode()})
+
+
+@pytest.mark.parametrize("value", ["5", "None", "1.5", "True", "...", "1j", "b'a'"])
+def test_a_constant_of_any_kind_is_reversed_or_ignored(value: str) -> None:
+    text = f"import os\n{value}[::-1]\nx = {value}\nx[::-1]\nos.system('')\n"
+    assert profile_of({"p.py": text.encode()}).keys == ("process:import",)
+
+
+def test_a_text_on_which_reading_fails_is_unread_and_never_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: Reader, *_: object) -> None:
+        raise KeyError("a fault of the reader")
+
+    monkeypatch.setattr(Reader, "_joined", fails)
+    files = {"bad.py": b"'a' + 'b'\n", "good.py": b"import os\nos.system('')\n"}
+    profile = profile_of(files)
+    assert profile.keys == ("process:import", "unread:bad.py")
+    assert "KeyError" in profile.unread[0][1]
 
 
 def test_every_kind_has_a_meaning() -> None:
