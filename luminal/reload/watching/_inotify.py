@@ -33,7 +33,8 @@ ONLYDIR, MASK_ADD = 0x01000000, 0x20000000
 
 _NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE
 _APPEARED, _WENT = MOVED_TO | CREATE, MOVED_FROM | DELETE
-_TREE = _NAMES | MODIFY | ATTRIB | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+_LINK = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+_TREE = _LINK | ATTRIB
 
 # One read takes so many bytes; an event has 16 and its name. Small enough for the
 # allocator not to ask the system for it each time.
@@ -122,7 +123,7 @@ class InotifySource:
             # A real directory has a watch; its parent may be as busy as /tmp.
             is_plain = not os.path.islink(path) and os.path.isdir(path)
             for folder, name in way[:-1] if is_plain else way:
-                wd = self._add(folder, _NAMES | MODIFY | CLOSE_WRITE)
+                wd = self._add(folder, _LINK)
                 if wd is not None:
                     self._watches[wd].pivots.setdefault(name, set()).add(path)
                     pairs.append((wd, name))
@@ -233,6 +234,9 @@ class InotifySource:
                 what = FileEvent.TOUCHED if mask & ATTRIB else FileEvent.RELIST
                 for folder in watch.folders:
                     add(events, folder, what)
+                if not mask & ATTRIB:  # what links lead to goes with it
+                    for path in set().union(*watch.pivots.values()):
+                        add(events, path, FileEvent.RELINKED)
             elif watch.git and name in GIT_LOCKS:
                 lock = os.path.join(watch.git, name)
                 add(

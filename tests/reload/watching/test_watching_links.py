@@ -175,6 +175,42 @@ def test_a_lost_link_is_a_lost_directory(inbox, tmp_path):
     assert inbox.next().created == {str(current / "a.py")}
 
 
+@pytest.mark.parametrize("kind", ["file", "directory"])
+@pytest.mark.parametrize("way", ["deleted", "emptied", "renamed", "replaced"])
+def test_the_directory_that_a_link_leads_into_goes_and_returns(
+    inbox, root, tmp_path, way, kind
+):
+    """It is outside of what is watched, so only the link tells what is in it."""
+    outside = tmp_path / "outside"
+    release(outside, 1, "p/a.py")
+    target = outside / "releases" / "1"
+    if kind == "file":
+        seen = root / "a.py"
+        seen.symlink_to(target / "p" / "a.py")
+        target = target / "p"
+    else:
+        seen = root / "p" / "a.py"
+        seen.parent.symlink_to(target / "p")
+    inbox.watch()
+    fresh = tmp_path / "fresh"
+    shutil.copytree(target, fresh)
+    if way == "emptied":
+        seen.resolve().unlink()
+        assert inbox.next().deleted == {str(seen)}
+    if way in ("deleted", "emptied"):
+        shutil.rmtree(target)
+    else:
+        target.rename(tmp_path / "away")
+    if way in ("deleted", "renamed"):
+        assert inbox.next().deleted == {str(seen)}
+    fresh.rename(target)
+    inbox.until(seen)
+    assert seen.exists()
+    inbox.rest()
+    seen.write_text("edited")
+    assert inbox.next().changed == {str(seen)}
+
+
 def test_a_link_in_a_circle_hides_nothing_beside_it(inbox, root, tmp_path):
     (root / "circle").symlink_to("circle")
     inbox.watch()
