@@ -73,6 +73,12 @@ _PHASE = "watch"
 _LAST_LOOK = 0.25
 """Seconds after which it is checked whether files that were found still exist."""
 
+_COMPLETE_AFTER = 2.0
+"""Seconds after which a directory that is back has its files again, or never.
+
+It may be copied file by file.
+"""
+
 _SECOND_LOOK = 0.005
 """Seconds after which a file that looks half-written is read again."""
 
@@ -504,6 +510,8 @@ class DirectoryWatch:
         """Log a note of the watcher; in its thread."""
         _note_log.warning("%s", note)
         self._unreachable.on_note(note)
+        if note.code is NoteCode.RETURNED:
+            self._watcher.call_later(_COMPLETE_AFTER, self._look_again)
 
     def _retry(self) -> None:
         """Try again what has failed; in the watcher's thread."""

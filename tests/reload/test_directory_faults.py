@@ -645,6 +645,28 @@ async def test_a_file_that_changes_while_it_runs_is_what_was_hashed(
         assert checksums == list(zip((2, 3), digests, strict=True))
 
 
+async def test_a_file_that_does_not_return_with_its_directory_is_deleted(
+    make_host, photons, quick
+):
+    """What is not back after a while was deleted; what is back late stays."""
+    root, away = photons.path / "photons", photons.path / "away"
+    root.mkdir()
+    for name in "abc":
+        (root / f"{name}.py").write_text(text(name, 1))
+    async with watching(make_host(), root, ("a", 1), ("b", 1), ("c", 1)) as host:
+        instance = host.photons["b"].instance
+        root.rename(away)
+        await host.until(lambda: problem(host, "c"))
+        root.mkdir()
+        (away / "a.py").rename(root / "a.py")
+        await host.until(lambda: problem(host, "a") is None)
+        (away / "b.py").rename(root / "b.py")
+        await shows(host, ("a", 1), ("b", 1))
+        assert host.photons["b"].instance is instance
+        (told,) = host.happened(EventKind.UNLOADED)
+        assert told.photon == "c"
+
+
 async def test_a_directory_without_photons_goes_and_only_the_log_says_so(
     make_host, photons, quick, caplog
 ):
