@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import banner
+from benchmarks.memory import bytes_held, bytes_in_use
 from benchmarks.soak_callers import NAMES, Counts
 from benchmarks.soak_peer import with_importlib
 from luminal import Loader, hookspec
@@ -194,7 +195,7 @@ class Levels:
 
     Python takes memory from the system by the megabyte, and gives a piece back when
     nothing is left in it. So what the process holds grows by steps. Whether something
-    is kept shows in the number of blocks that are in use.
+    is kept shows in the bytes and the number of blocks that are in use.
     """
 
     def __init__(self) -> None:
@@ -204,10 +205,12 @@ class Levels:
     @staticmethod
     def _now() -> dict[str, int]:
         collect()
-        with open("/proc/self/statm", encoding="ascii") as stream:
-            pages = int(stream.read().split()[1])
+        of_python, of_c = bytes_in_use()
         return {
-            "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+            "held": bytes_held(),
+            "in use": of_python + of_c,
+            "in use by Python's allocator": of_python,
+            "in use by the C library's": of_c,
             "blocks": sys.getallocatedblocks(),
             "threads": threading.active_count(),
             "descriptors": len(os.listdir("/proc/self/fd")),
@@ -221,8 +224,9 @@ class Levels:
     def show(self, swaps: int) -> None:
         """Print the growth since `settle`."""
         now, last = self._now(), swaps - self.at
-        grown = (now["memory"] - self.base["memory"]) / 1024
-        print(f"memory: {grown / last:+.3f} KB a swap over the last {last}")
+        for name in ("held", *(name for name in now if name.startswith("in use"))):
+            grown = (now[name] - self.base[name]) / 1024 / last
+            print(f"memory {name}: {grown:+.3f} KB a swap over the last {last}")
         for name in ("blocks", "threads", "descriptors", "modules"):
             print(f"{name}: {self.base[name]} -> {now[name]}")
 
