@@ -173,6 +173,7 @@ class Generation:
         borrowed: The host had imported the root module before; its modules are the
             interpreter's own and cannot be replaced.
         has_extension: A compiled extension is among the modules.
+        proxies: Those that its code may have weak references to.
         stand_ins: Proxies that are in `sys.modules` until it is retired.
         key: No other generation has it, in this process or in one that it is sent to.
         packed: How it was last sent to another process, and of what that was made.
@@ -204,6 +205,7 @@ class Generation:
     borrowed: bool = False
     has_extension: bool = False
     stand_ins: list[Any] = attrs.Factory(list)
+    proxies: list[Any] = attrs.Factory(list)
     key: Key = attrs.field(init=False)
     packed: tuple[object, bytes] | None = None
     scopes: tuple[Scope, ...] = ()
@@ -364,12 +366,7 @@ class Generation:
             module = self.modules.get(fullname) or self.views.get(fullname)
             if module is not None:
                 return module
-            location = (
-                location
-                or self.locations.get(fullname)
-                or self.late_location(fullname)
-                or self.find(fullname)
-            )
+            location = location or self.locate(fullname)
             if location is None:
                 raise ModuleNotFoundError(
                     f"No module named {fullname!r}", name=fullname
@@ -406,6 +403,31 @@ class Generation:
         if origin is not self.origin:
             self.others[fullname.partition(".")[0]] = origin
         return self.require(fullname)
+
+    def locate(self, fullname: str) -> ModuleLocation | None:
+        """Return where *fullname* was found, or lies now; None for no such module.
+
+        A package may have changed its ``__path__``.
+        """
+        known = self.locations.get(fullname) or self.late_location(fullname)
+        above, _, leaf = fullname.rpartition(".")
+        lies, path = self.locations.get(above), None
+        if lies is not None:
+            path = getattr(self.modules.get(above), "__path__", [lies.directory])
+        elif known is None and above.startswith(f"{self.unit}."):
+            lies = self.locate(above)
+            path = [lies.directory] if lies is not None else None
+        if lies is None or path is None:
+            return known or self.find(fullname)
+        for directory in path:
+            found = (
+                (known or self.find(fullname)) if directory == lies.directory else None
+            )
+            if found is None and type(directory) is str:
+                found = find_below(directory, [leaf], self.unit)
+            if found is not None:
+                return found
+        return None
 
     def find(self, fullname: str) -> ModuleLocation | None:
         """Return where *fullname* lies, or None where there is no such module."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from luminal.loading._world import World
 
 __all__ = [
+    "PhotonFinder",
     "PhotonLoader",
     "add_to_finder",
     "current_attempt",
@@ -85,8 +86,10 @@ class PhotonLoader:
         return f"<PhotonLoader {self.name} #{self.generation.number}>"
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the generation's module *spec.name*, executing it if need be."""
-        return self.generation.require(spec.name)
+        """Return what stands for *spec.name* in `sys.modules`, executed."""
+        from luminal.loading._proxies import importable
+
+        return importable(self.generation, spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: `create_module` returns modules that have been executed."""
@@ -216,6 +219,21 @@ def _make_gcd_import(replaced: _Import) -> _Import:
     return _gcd_import
 
 
+def _make_reload(replaced: _Import) -> _Import:
+    """Return what is to stand for `importlib.reload` instead of *replaced*.
+
+    That refuses a module that is not the very object in `sys.modules`. A photon's is as
+    its generation has it; Luminal reloads it.
+    """
+
+    def reload(module: ModuleType) -> Any:
+        if type(getattr(module, "__loader__", None)) is PhotonLoader:
+            return module
+        return replaced(module)
+
+    return reload
+
+
 def _admit(name: str) -> None:
     """Let the caller import *name*, of which an attempt may have taken a part."""
     end = 0
@@ -265,7 +283,18 @@ def _import(
         if level == 0:
             _note_outside(generation, name, top, fromlist)
         return found if type(found) is ModuleType else _resolved(found)
-    module = generation.require(start + name[len(top) :])
+    return _import_own(generation, start, start + name[len(top) :], fromlist)
+
+
+def _import_own(
+    generation: Generation, start: str, fullname: str, fromlist: Sequence[str] | None
+) -> Any:
+    """Import *fullname*, whose first part leads to *start*, from *generation*."""
+    if fromlist == [] and is_superseded(generation):  # as above
+        from luminal.loading._proxies import importable
+
+        return importable(generation, fullname)
+    module = generation.require(fullname)
     if fromlist:
         if hasattr(module, "__path__"):
             _import_submodules(generation, module, fromlist)
@@ -442,7 +471,7 @@ def known_worlds() -> tuple[World, ...]:
     return _worlds
 
 
-class _PhotonFinder:
+class PhotonFinder:
     """A meta path finder (PEP 451)."""
 
     @staticmethod
@@ -463,20 +492,19 @@ class _PhotonFinder:
                 origin: Origin | None = generation.origin
             else:
                 origin = resolver.origin(fullname)
-            location = generation.locations.get(fullname) if generation else None
-            if location is None and origin is not None:
-                location = (generation or origin).find(fullname)
+            if origin is not None and attempt is None:
+                old = _old_importer(fullname)
+                if old is not None:
+                    return _spec_for_old(fullname, old)
+            location = None
+            if generation is not None:
+                location = generation.locate(fullname)
+            elif origin is not None:
+                location = origin.find(fullname)
             if origin is not None and location is not None:
-                if attempt is None:
-                    _refuse_superseded(origin, location)
                 if generation is not None:
-                    file = location.path
-                    if location.kind == "namespace":
-                        # Resources are looked for beside the file of a package.
-                        file = os.path.join(file, "__init__.py")
-                    loader: Any = PhotonLoader(fullname, file, generation)
-                else:
-                    loader = _LateLoader(origin, location, resolver)
+                    return _spec_of(fullname, location, generation)
+                loader = _LateLoader(origin, location, resolver)
                 return _spec(fullname, location, loader)
             if origin is not None:
                 _refuse_sourceless(fullname, path or ())
@@ -551,7 +579,9 @@ class _LateLoader:
         generation = self.resolver.provide(unit, self.origin, user=importer)
         if importer is not None and importer is not generation:
             importer.need(unit)
-        return generation.require(spec.name)
+        from luminal.loading._proxies import importable
+
+        return importable(generation, spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Give the module its own specification back."""
@@ -580,20 +610,33 @@ def is_superseded(generation: Generation) -> bool:
     return hasattr(generation.host, "refusal")
 
 
-def _refuse_superseded(origin: Origin, location: ModuleLocation) -> None:
-    """Refuse what code that serves no more looks for, other than by an import.
-
-    It would be put into `sys.modules`, and into the package that serves.
-
-    Raises:
-        ImportError: The caller is such code.
-    """
+def _old_importer(fullname: str) -> Generation | None:
+    """Return the generation that looks for *fullname*, if that serves no more."""
     importer = importing_generation()
-    if importer is None or importer.origin is not origin:
-        return
-    host: Any = importer.host
-    if is_superseded(importer):
-        raise host.refusal(location.path)
+    if importer is None or not is_superseded(importer):
+        return None
+    return importer if importer.origin.owns(fullname) else None
+
+
+def _spec_for_old(fullname: str, old: Generation) -> ModuleSpec | None:
+    """Return the specification of a module as *old*, which serves no more, knows it."""
+    location = old.locate(fullname)
+    if location is None:
+        return None
+    host: Any = old.host
+    is_others = location.unit and location.unit != old.unit
+    generation = host.provide(location.unit, old.origin) if is_others else old
+    return _spec_of(fullname, location, generation)
+
+
+def _spec_of(
+    fullname: str, location: ModuleLocation, generation: Generation
+) -> ModuleSpec:
+    file = location.path
+    if location.kind == "namespace":
+        # Resources are looked for beside the file of a package.
+        file = os.path.join(file, "__init__.py")
+    return _spec(fullname, location, PhotonLoader(fullname, file, generation))
 
 
 def _spec(fullname: str, location: ModuleLocation, loader: Any) -> ModuleSpec:
@@ -724,6 +767,7 @@ _places = (
     _Place(builtins, "__import__", _make_import, _usual_import()),
     # What `importlib.import_module` calls, whoever has it under which name.
     _Place(_bootstrap, "_gcd_import", _make_gcd_import, _gcd_import),
+    _Place(importlib, "reload", _make_reload, importlib.reload),
 )
 
 
@@ -742,15 +786,14 @@ def add_to_finder(world: World) -> None:
     ours is put over that one. It is a new one each time, so that none calls itself.
     """
     global _worlds
-    statements, modules = _places
-    is_on_top = statements.is_taken and modules.is_taken
-    if world in _worlds and is_on_top and _PhotonFinder in sys.meta_path:
+    is_on_top = all(place.is_taken for place in _places)
+    if world in _worlds and is_on_top and PhotonFinder in sys.meta_path:
         return
     with _lock:
         if world not in _worlds:
             _worlds = (*_worlds, world)
-        if not any(finder is _PhotonFinder for finder in sys.meta_path):
-            sys.meta_path.insert(0, _PhotonFinder)
+        if not any(finder is PhotonFinder for finder in sys.meta_path):
+            sys.meta_path.insert(0, PhotonFinder)
         record()
         for place in _places:
             place.take()
@@ -770,7 +813,7 @@ def remove_from_finder(world: World) -> None:
         if _worlds:
             return
         stop_recording()
-        sys.meta_path[:] = [f for f in sys.meta_path if f is not _PhotonFinder]
+        sys.meta_path[:] = [f for f in sys.meta_path if f is not PhotonFinder]
         for place in _places:
             place.leave()
     if "luminal.loading._sending" in sys.modules:

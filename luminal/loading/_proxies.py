@@ -16,10 +16,12 @@ import threading
 import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from luminal.loading._generation import Generation
 from luminal.loading._importer import (
+    PhotonFinder,
+    PhotonLoader,
     importing_generation,
     is_superseded,
     staging_context,
@@ -32,13 +34,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ModuleProxy",
     "StagedModule",
+    "drop",
     "end_stand_ins",
     "hide",
+    "importable",
     "is_inside",
     "is_stand_in",
     "notify_waiting",
     "plain",
     "publish",
+    "put",
     "resolve",
     "serve",
     "settle",
@@ -53,6 +58,41 @@ _PASSIVE = frozenset(
     {"__class__", "__doc__", "__file__", "__loader__", "__name__", "__package__"}
     | {"__version__", "__warningregistry__"}
 )
+
+
+def put(fullname: str, module: ModuleType, *, is_new: bool = False) -> None:
+    """Put *module* into `sys.modules`, and into the package above where all share that.
+
+    What walks along attributes, as `pydoc.locate` does, finds there what an import
+    does. Packages of photons have their own modules.
+
+    Args:
+        fullname: Its name there.
+        module: A module, or what stands for it.
+        is_new: Also where the package above has none so far.
+    """
+    sys.modules[fullname] = module
+    names, leaf = _shared_names(fullname)
+    if is_new or leaf in names:
+        names[leaf] = module
+
+
+def drop(fullname: str) -> None:
+    """Undo what `put` did with a new name."""
+    sys.modules.pop(fullname, None)
+    names, leaf = _shared_names(fullname)
+    names.pop(leaf, None)
+
+
+def _shared_names(fullname: str) -> tuple[dict[str, Any], str]:
+    """Return the names of the package above, if all share it, and the last part."""
+    above, _, leaf = fullname.rpartition(".")
+    shared = sys.modules.get(above)
+    if type(shared) is ModuleType:
+        names = shared.__dict__
+        if type(names.get("__loader__")) is not PhotonLoader:
+            return names, leaf
+    return {}, leaf
 
 
 def is_inside(stage: Stage) -> bool:
@@ -106,7 +146,9 @@ class ModuleProxy(ModuleType):
                 return _own(self, name)
             if own["_earlier"]:
                 known = _of_caller(own, is_asked=False) or own["_module"]
-                if known is None or type(known) is Generation:
+                if type(known) is Generation:
+                    known = known.modules.get(own["__name__"])
+                if known is None:
                     return _own(self, name)
                 return getattr(known, name)
         # Every import asks for `__spec__`, in Python and in C. Whatever is raised here
@@ -160,9 +202,20 @@ def resolve(module: Any, *, is_import: bool = False) -> Any:
         if earlier is not None:
             return earlier
     if found is None:
-        fullname = own["__name__"]
-        raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        return _import_anew(own["__name__"], is_import=is_import)
     return found.require(own["__name__"]) if type(found) is Generation else found
+
+
+def _import_anew(fullname: str, *, is_import: bool) -> ModuleType:
+    """Return what serves under a name that so far only old code has imported.
+
+    Raises:
+        ModuleNotFoundError: Nothing does, or no import asks.
+    """
+    spec = PhotonFinder.find_spec(fullname) if is_import else None
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+    return cast("ModuleType", spec.loader.create_module(spec))
 
 
 def _of_caller(own: dict[str, Any], *, is_asked: bool = True) -> ModuleType | None:
@@ -196,8 +249,40 @@ def stand_in(proxy: ModuleProxy, old: Generation) -> None:
     """
     own = _own(proxy, "__dict__")
     own["_earlier"] = True
-    sys.modules[own["__name__"]] = proxy
+    put(own["__name__"], proxy)
     old.stand_ins.append(proxy)
+
+
+def importable(generation: Generation, fullname: str) -> ModuleType:
+    """Return what an import of a module of *generation* may put into `sys.modules`.
+
+    That is the module. While calls of old code may go on, it is what stands for a
+    module of each.
+
+    Args:
+        generation: Whose module it is. It is executed if need be.
+        fullname: Its full name.
+
+    Raises:
+        ImportError: It is of old code that was retired: nothing would take it away.
+        BaseException: Whatever the module's code raised.
+    """
+    module = generation.require(fullname)
+    present = sys.modules.get(fullname)
+    if is_stand_in(present):
+        return cast("ModuleProxy", present)
+    if not is_superseded(generation):
+        return module
+    host: Any = generation.host
+    if not host.is_ending:
+        raise ImportError(
+            f"{fullname!r} is of a generation that was retired: it is found by import "
+            f"statements in its own code only",
+            name=fullname,
+        )
+    proxy = ModuleProxy(fullname, generation.unit, plain(present), None)
+    stand_in(proxy, host.generation)
+    return proxy
 
 
 def is_stand_in(module: Any) -> bool:
@@ -209,7 +294,7 @@ def serve(proxy: Any, module: ModuleType) -> None:
     """Let *proxy*, which stands for a module of old calls, be *module* for others."""
     own = _own(proxy, "__dict__")
     own["_module"] = module
-    sys.modules[own["__name__"]] = proxy
+    put(own["__name__"], proxy)
 
 
 def plain(module: Any) -> Any:
@@ -232,9 +317,9 @@ def end_stand_ins(old: Generation) -> None:
         if type(module) is Generation:  # it has no such module, or nobody asked for it
             module = module.modules.get(fullname)
         if module is None:
-            del sys.modules[fullname]
+            drop(fullname)
         else:
-            sys.modules[fullname] = module
+            put(fullname, module)
     old.stand_ins.clear()
 
 

@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
+from weakref import getweakrefcount
 
 import attrs
 
@@ -38,12 +39,14 @@ from luminal.loading._owned import add_owned
 from luminal.loading._proxies import (
     ModuleProxy,
     StagedModule,
+    drop,
     hide,
     is_inside,
     is_stand_in,
     notify_waiting,
     plain,
     publish,
+    put,
     serve,
     settle,
     stand_in,
@@ -309,7 +312,7 @@ class Attempt:
                 taken[fullname] = self
                 if type(vars(module)["__loader__"]) is PhotonLoader:
                     hide(module)  # an extension is whole in a moment
-                sys.modules[fullname] = module
+                put(fullname, module, is_new=True)
         self._check()  # a `discard` in the meantime has not restored this one
 
     def executing(self, generation: Generation, source: SourceFile) -> None:  # noqa: ARG002
@@ -325,7 +328,7 @@ class Attempt:
         """Undo what `expose` did; what covers a serving module stays."""
         if self._staged.pop(fullname, None) is not None:
             taken.pop(fullname, None)
-            sys.modules.pop(fullname, None)
+            drop(fullname)
 
     def executed(
         self,
@@ -353,7 +356,7 @@ class Attempt:
         self._proxies[fullname] = unit, proxy
         self._replaced.append((fullname, before if has_earlier else present))
         taken[fullname] = self
-        sys.modules[fullname] = proxy
+        put(fullname, proxy)
 
     def cover(self, replacing: AbstractSet[str]) -> None:
         """Put proxies into the places of all modules that are to be replaced.
@@ -499,10 +502,10 @@ class Attempt:
                 fullname, present = self._replaced.pop()
                 taken.pop(fullname, None)
                 if present is None:
-                    sys.modules.pop(fullname, None)
+                    drop(fullname)
                 else:
                     ended = not is_stand_in(present)
-                    sys.modules[fullname] = plain(present) if ended else present
+                    put(fullname, plain(present) if ended else present)
         before, self._before = self._before, None
         if before is not None:
             _restore_others(before)
@@ -530,6 +533,9 @@ class Attempt:
                     modules = generation.views
                 module = modules.get(fullname)
             serving = settle(proxy, generation if module is None else module)
+            if getweakrefcount(proxy):  # they are to live as long as who has made them
+                for each in self.pending.values():
+                    each.proxies.append(proxy)
             old = self.stage.earlier.get(unit)
             if old is not None and generation is not None:
                 stand_in(proxy, old)
@@ -539,7 +545,7 @@ class Attempt:
                 # Calls of an earlier generation still find their own there.
                 serve(replaced[fullname], module)
             elif module is None and sys.modules.get(fullname) is proxy:
-                sys.modules[fullname] = serving
+                put(fullname, serving)
         for fullname, module in self._staged.items():
             taken.pop(fullname, None)
             publish(module)

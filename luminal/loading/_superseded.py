@@ -60,6 +60,11 @@ class Superseded:
         self._lock: threading.Lock = threading.Lock()
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the generation is not retired yet: calls of it may go on."""
+        return self.world.ending.get(self.generation.unit) is self.generation
+
+    @property
     def roots(self) -> Roots:
         """The directories whose modules are the photons' own."""
         return self.world.roots

@@ -129,6 +129,7 @@ class Publication:
         world.generations, world._origins = self._after, self._origins
         for old in self._ended:
             old.generation.host = old
+            world.ending[old.generation.unit] = old.generation
         for generation in self._staged.values():
             generation.host, generation.commit = world, self._number
         for fullname in self._gone:
@@ -172,6 +173,8 @@ def public_namespace(fullname: str, origin: Origin) -> ModuleType:
 
 def withdraw(generation: Generation) -> None:
     """Take the modules of *generation* out of `sys.modules` again."""
+    from luminal.loading._proxies import plain
+
     for fullname, module in generation.modules.items():
         if sys.modules.get(fullname) is module:
             del sys.modules[fullname]
@@ -183,7 +186,7 @@ def withdraw(generation: Generation) -> None:
     for root, module in roots.items():
         parent, _, leaf = root.rpartition(".")
         above = sys.modules.get(parent)
-        if above is not None and vars(above).get(leaf) is module:
+        if above is not None and plain(vars(above).get(leaf)) is module:
             delattr(above, leaf)
     end_lines(generation)
 
@@ -286,6 +289,7 @@ class World:
         roots: The directories whose modules are the photons' own.
         outside: What photons have imported of others.
         owned: Names of modules of libraries that some units own, or did.
+        ending: Unit → the generation before, until that is retired.
         judge: Decides what may run; None where no lock is in force.
         examine: Called with a generation whose files have been read, before its first
             line runs, with the one that serves, and with whether it is of a swap. What
@@ -301,6 +305,7 @@ class World:
         self.roots: Roots = Roots(self)
         self.outside: Outside = Outside()
         self.owned: set[str] = set()
+        self.ending: dict[str, Generation] = {}
         self.judge: Judge | None = None
         self.examine: Callable[[Generation, Generation | None, bool], object] | None = (
             None
@@ -443,16 +448,29 @@ class World:
 
     def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
         """Put a module that is imported late into `sys.modules`, if *owner* serves."""
-        if self.generations.get(owner.unit) is owner:
+        if self.generations.get(owner.unit) is not owner:
+            return
+        from luminal.loading._proxies import ModuleProxy, is_stand_in, serve, stand_in
+
+        old = self.ending.get(owner.unit)
+        present = sys.modules.get(fullname)
+        if is_stand_in(present):
+            serve(present, module)
+        elif old is None:
             sys.modules[fullname] = module
+        else:  # its calls, which go on, do not find this one
+            stand_in(ModuleProxy(fullname, owner.unit, module, None), old)
 
     def executed(
         self, fullname: str, module: ModuleType, owner: Generation
     ) -> ModuleType:
         """Return what a module that was imported late has put into its place."""
-        if self.generations.get(owner.unit) is not owner:
+        from luminal.loading._proxies import is_stand_in
+
+        present = sys.modules.get(fullname)
+        if present is None or self.generations.get(owner.unit) is not owner:
             return module
-        return sys.modules.get(fullname) or module
+        return module if is_stand_in(present) else present
 
     def take_texts(
         self, generation: Generation, texts: Mapping[str, SourceFile]
@@ -472,7 +490,9 @@ class World:
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
         """Remove the module of a late import that failed."""
-        if sys.modules.get(fullname) is module:
+        from luminal.loading._proxies import plain
+
+        if plain(sys.modules.get(fullname)) is module:
             del sys.modules[fullname]
 
     def read(self, path: str) -> SourceFile:
@@ -619,6 +639,9 @@ def forget_registrations(ended: Iterable[Generation]) -> list[Leftover]:
 
 
 def _end_stand_ins(generation: Generation) -> None:
+    host = generation.host
+    if type(host) is Superseded and host.is_ending:
+        del host.world.ending[generation.unit]
     if generation.stand_ins:
         from luminal.loading._proxies import end_stand_ins
 

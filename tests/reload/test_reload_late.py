@@ -59,6 +59,64 @@ async def test_a_module_of_the_package_is_the_one_that_was_staged(make_host, pho
         assert sys.modules[name].L == 2
 
 
+# How code of others imports a module whose name it is given: → its L.
+INDIRECTLY = {
+    "exec": "names = {}; exec(f'from {NAME}.late import L', names); return names['L']",
+    "exec, dotted": (
+        "names = {}; exec(f'import {NAME}.late; L = {NAME}.late.L', names)"
+        "; return names['L']"
+    ),
+    "pickle": "return pickle.loads(b'c' + NAME.encode() + b'.late\\nL\\n.')",
+    "dictConfig": (
+        "return logging.config.BaseConfigurator({}).resolve(NAME + '.late.L')"
+    ),
+    "pydoc": "return pydoc.locate(NAME + '.late.L')",
+    "runpy": "return runpy.run_module(NAME + '.late')['L']",
+    "find_spec": (
+        "spec = importlib.util.find_spec(NAME + '.late')"
+        "; return int(spec.loader.get_source(spec.name).split()[2])"
+    ),
+    "by hand": (
+        "spec = importlib.util.find_spec(NAME + '.late')"
+        "; return importlib.util.module_from_spec(spec).L"
+    ),
+}
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+@pytest.mark.parametrize("way", INDIRECTLY)
+async def test_code_of_others_imports_for_an_old_call(
+    make_host, photons, way, is_imported
+):
+    """Whether or not a new call has imported it already."""
+    body = f"def late():\n            {INDIRECTLY[way]}\n        return TEXT, late()"
+    head = (
+        "import importlib.util, logging.config, pickle, pydoc, runpy\nNAME=__name__\n"
+    )
+
+    def save(number):
+        photons.write("pk/late.py", f"L = {number}\n")
+        text = HEAD.format(number=number, body=body)
+        return photons.write("pk/__init__.py", head + text)
+
+    path = save(1)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+
+        async def change():
+            save(2)
+            await host.reload_photon(p)
+            if is_imported:
+                assert host.answers() == [(2, 2)]
+
+        assert await call_across(host, change) == (1, 1)
+        assert host.answers() == [(2, 2)]
+        await host.until(lambda: host.happened(EventKind.RETIRED))
+        assert host.answers() == [(2, 2)]
+        names = [n for n, m in sys.modules.items() if "Proxy" in type(m).__name__]
+        assert not names
+
+
 POOLS = """
 import functools, importlib, pkgutil, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -261,6 +319,29 @@ COMPUTED = (
     "import importlib; n = 'la' + 'te'\n"
     "        late = __import__(n, globals()); return TEXT, late.L"
 )
+
+
+async def test_new_calls_import_what_only_old_ones_have_imported(make_host, photons):
+    """A helper by a computed name, while an old call is under way."""
+    body = "return TEXT, importlib.import_module(f'{__package__}.late').L"
+
+    def save(number):
+        photons.write("late.py", f"L = {number}\n")
+        text = HEAD.format(number=number, body=body)
+        return photons.write("p.py", "import importlib\n" + text)
+
+    path = save(1)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        assert host.answers() == [(1, 1)]
+
+        async def change():
+            save(2)
+            await host.reload_photon(p)
+            assert host.answers() == [(2, 2)]
+
+        assert await call_across(host, change) == (1, 1)
+        assert host.answers() == [(2, 2)]
 
 
 @pytest.mark.parametrize("is_changed", [False, True])

@@ -17,6 +17,7 @@ import pytest
 
 from luminal import discover
 from luminal.errors import LuminalError
+from luminal.model import EventKind
 
 PHOTON = """
 {head}
@@ -173,6 +174,69 @@ NAME = __name__
 """,
         "self.V",
     ),
+    "a dotted name, as dictConfig resolves it": (
+        """
+import logging.config
+resolve = logging.config.BaseConfigurator({}).resolve
+V = resolve(__name__ + ".one.V")
+""",
+        START.format("self.W = resolve(__name__ + '.one.V')"),
+        "(V if V == self.W == resolve(__name__ + '.one.V') else (V, self.W))",
+    ),
+    "text that is executed with names of its own": (
+        """
+def read():
+    names = {}
+    exec(f"import {__name__}.one\\nimport {__name__}.one as o", names)
+    exec(f"V = {__name__}.one.V", names)
+    return names["V"] if names["V"] == names["o"].V else names
+V = read()
+""",
+        "",
+        "(V if V == read() else (V, read()))",
+    ),
+    "runpy": (
+        "import runpy\nV = runpy.run_module(__name__ + '.one')['V']",
+        "",
+        "(V if V == runpy.run_module(__name__ + '.one')['V'] else V)",
+    ),
+    "find_spec": (
+        """
+from importlib.util import find_spec, module_from_spec
+V = find_spec(__name__ + ".one").loader.get_source(__name__ + ".one")
+""",
+        "",
+        "int(V.split()[2])",
+    ),
+    "reload": (
+        """
+import importlib
+from importlib import reload
+from . import one
+V = importlib.reload(one).V
+""",
+        "",
+        "(V if V == reload(one).V else (V, one.V))",
+    ),
+    "a folder that is added to __path__": (
+        """
+import importlib, os
+__path__.append(os.path.join(__path__[0], "plain"))
+__path__.append(os.path.join(__path__[0], "sub"))
+from .deep import V
+""",
+        "",
+        "(V if V == importlib.import_module('.deep', __name__).V else 0)",
+    ),
+    "a folder that comes first in __path__": (
+        """
+import os
+__path__.insert(0, os.path.join(__path__[0], "folder"))
+from .sub.deep import V
+""",
+        "",
+        "V",
+    ),
     "import_module in on_reload": (
         "import importlib\nNAME = __name__",
         """
@@ -198,6 +262,8 @@ async def test_a_package_finds_its_own_submodule(make_host, photons, way):
         photons.write("pk/sub/__init__.py", "")
         photons.write("pk/sub/deep.py", text)
         photons.write("pk/plain/deep.py", text)
+        photons.write("pk/folder/sub/__init__.py", "")
+        photons.write("pk/folder/sub/deep.py", text)
 
     save(1)
     async with make_host() as host:
@@ -243,18 +309,43 @@ async def test_a_module_that_looks_itself_up(make_host, photons):
         await host.until(lambda: gc.collect() < 0 or not [o for o in old if o()])
 
 
+async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
+    """Also those that were made while it was staged."""
+    head = """
+import sys, weakref
+THIS, ENDED = weakref.ref(sys.modules[__name__]), []
+weakref.finalize(sys.modules[__name__], ENDED.append, 1).atexit = False
+VALUE = {}
+"""
+    answer = "(THIS().VALUE if THIS() else 'ended', ENDED)"
+
+    def save(number):
+        return photons.write("p.py", lone(answer, head.format(number)))
+
+    async with make_host() as host:
+        (p,) = await host.run(save(1))
+        for number in (2, 3):
+            save(number)
+            await host.reload_photon(p)
+            await host.until(lambda: host.happened(EventKind.RETIRED))
+            gc.collect()
+            assert host.answers() == [(number, [])]
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_old_generations_are_freed(make_host, photons, way):
     head, body, answer = WAYS[way]
     head += "\nimport sys\nthis = sys.modules[__name__]"
     photons.write("pk/__init__.py", lone(answer, head, body))
     photons.write("pk/sub/__init__.py", "")
+    photons.write("pk/folder/sub/__init__.py", "")
     async with make_host() as host:
         p, old = None, []
         for number in range(1, 11):
             photons.write("pk/one.py", f"V = {number}\n")
             photons.write("pk/sub/deep.py", f"V = {number}\n")
             photons.write("pk/plain/deep.py", f"V = {number}\n")
+            photons.write("pk/folder/sub/deep.py", f"V = {number}\n")
             if p is None:
                 (p,) = await host.run(photons.path / "pk" / "__init__.py")
             else:
