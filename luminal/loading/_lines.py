@@ -5,6 +5,10 @@ of an earlier generation go on. So it gets what is right for all of them, which 
 new text up to the first statement in which they differ, and nothing after it. Equal
 lines further on are left out as well, since `inspect` takes whole blocks of lines. When
 the earlier generations have been collected, all lines are shown.
+
+Code that is being staged gets its own lines when it asks: libraries compile functions
+from their source, or read what is written in it. When it is rejected, its text counts
+as that of an earlier generation.
 """
 
 from __future__ import annotations
@@ -18,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from luminal.errors import LuminalError
+from luminal.loading._importer import current_attempt
 from luminal.loading._source import SourceFile, read_source
 
 if TYPE_CHECKING:
     from luminal.loading._generation import Generation
 
-__all__ = ["end_lines", "show_late_lines", "show_lines"]
+__all__ = ["end_lines", "show_late_lines", "show_lines", "show_staged_lines"]
 
 _LARGEST = 200_000
 """Characters of a text in which statements are looked for; of a larger one that differs
@@ -51,6 +56,12 @@ class _Lines(UserList[str]):
     @property
     def data(self) -> list[str]:  # type: ignore[override]
         """The lines; `UserList` asks for nothing else."""
+        attempt = current_attempt()
+        if attempt is not None:
+            for known, source in self.texts:
+                host = getattr(known(), "host", None)
+                if getattr(host, "stage", None) is attempt.stage:
+                    return _common_lines([source])
         texts = self._living()
         key = tuple(source.checksum for source in texts)
         if len(texts) > 1 and key != self._was_collected_for and gc.isenabled():
@@ -94,6 +105,17 @@ def show_lines(generation: Generation) -> None:
     """Let tracebacks show the lines of *generation*, which runs from now on."""
     for source in _executed(generation):
         show_late_lines(generation, source, is_current=True)
+
+
+def show_staged_lines(generation: Generation, source: SourceFile) -> None:
+    """Note that *generation* executes *source*, where others have executed its path.
+
+    Args:
+        generation: It does not serve yet.
+        source: What is executed.
+    """
+    if source.path in _shown:
+        _show(generation, source, is_current=False)
 
 
 def show_late_lines(

@@ -34,6 +34,7 @@ from luminal.loading._importer import (
     taken,
 )
 from luminal.loading._late import Directory, read_unit
+from luminal.loading._lines import show_staged_lines
 from luminal.loading._origin import BundleOrigin, DistributionOrigin
 from luminal.loading._owned import add_owned
 from luminal.loading._proxies import (
@@ -315,12 +316,13 @@ class Attempt:
                 put(fullname, module, is_new=True)
         self._check()  # a `discard` in the meantime has not restored this one
 
-    def executing(self, generation: Generation, source: SourceFile) -> None:  # noqa: ARG002
+    def executing(self, generation: Generation, source: SourceFile) -> None:
         """Note what there is before code is executed that may replace it."""
         if may_register(source.data):
             remember()
+        show_staged_lines(generation, source)
         # Most code does not, and to copy a thousand modules takes as long as to
-        # compile it. Until the commit, the lines are those of what runs.
+        # compile it.
         if self._restores_others and self._before is None and _WORD in source.data:
             self._before = sys.modules.copy()
 

@@ -10,6 +10,7 @@ import traceback
 
 import pytest
 
+from luminal.errors import LuminalError
 from luminal.managers.excerpt import lines_of
 from luminal.model import EventKind
 
@@ -104,6 +105,45 @@ async def test_old_code_never_shows_a_line_of_the_new(make_host, photons, extra)
         assert "# after 2" in inspect.getsource(
             sys.modules[type(p.instance).__module__]
         )
+
+
+REJECTED = """
+import inspect, sys, traceback
+def fail(_self=None):
+    raise ValueError("raised")  # the new line
+try:
+    fail()
+except ValueError:
+    sys.seen = inspect.getsource(fail), traceback.format_exc()
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["fail()", "class Photon(Photon): start = fail"])
+async def test_code_that_is_rejected_shows_no_line_of_what_runs(
+    make_host, photons, end, monkeypatch
+):
+    """While it is staged it finds its own lines."""
+    path = write(photons, 1)
+    monkeypatch.setattr(sys, "seen", (), raising=False)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        path.write_text("\n\n" + path.read_text() + REJECTED.format(end=end))
+        new = path.read_text().splitlines()
+        with pytest.raises(LuminalError) as caught:
+            await host.reload_photon(p)
+        assert all("# the new line" in seen for seen in sys.seen)
+        error, frames = caught.value, []
+        while error is not None:
+            frames += traceback.extract_tb(error.__traceback__)
+            error = error.__cause__
+        mine = [frame for frame in frames if frame.filename == str(path)]
+        assert mine
+        for frame in mine:
+            assert frame.line in ("", None, new[frame.lineno - 1].strip())
+        caught.value.__cause__ = None
+        del caught, error, frames, mine, frame
+        await host.until(lambda: gc.collect() < 0 or source_of(type(p.instance)))
 
 
 async def test_new_code_shows_its_lines_after_an_ordinary_swap(make_host, photons):
