@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -28,7 +29,7 @@ from luminal.loading._source import SourceFile
 from luminal.supervise import take_back
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from types import CodeType
 
     from luminal.loading._judging import Snapshot
@@ -70,6 +71,26 @@ def _executed(module: ModuleType) -> ModuleType:
     if type(loader) is PhotonLoader:
         return loader.generation.require(module.__name__)
     return module
+
+
+def _run(code: CodeType, names: dict[str, Any]) -> Generator[None, None, None]:
+    """Execute *code*; until the generator is resumed, no caller of its frame is known.
+
+    An exception that a module keeps leads to its frame, and from there to that of each
+    caller, with all local variables: to the generation that is replaced, for one.
+    """
+    exec(code, names)  # noqa: S102 - running photons is the purpose
+    yield
+
+
+def _unheld() -> int:
+    """Return the number of references to a frame that nothing but its generator has."""
+    run = _run(compile("", "", "exec"), {})
+    next(run)
+    return sys.getrefcount(run.gi_frame)
+
+
+_UNHELD = _unheld()
 
 
 class Host(Protocol):
@@ -223,6 +244,8 @@ class Generation:
     # Held while a module executes: other threads wait until that is done.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
+    # Suspended, where the module has kept its frame; see `_run`.
+    _runs: list[Generator[None, None, None]] = attrs.Factory(list)
     # Full name → whose module it is, where that is another unit. Old code goes on
     # finding what it was linked to; when that is replaced, so are all its users.
     _foreign: dict[str, Generation] = attrs.Factory(dict)
@@ -642,7 +665,10 @@ class Generation:
         self.host.executing(self, source)
         before = enter("execute")
         try:
-            exec(code, names)  # noqa: S102 - running photons is the purpose
+            run = _run(code, names)
+            next(run)
+            if sys.getrefcount(run.gi_frame) > _UNHELD:
+                self._runs.append(run)
         except BaseException:
             del self.modules[fullname]
             self.host.withdraw(fullname, module)

@@ -154,6 +154,15 @@ KINDS = {
         + "first = answer()\n"
         + BODY,
     },
+    "kept exception": {
+        "a/__init__.py": HEAD
+        + "try:\n    import kinds_of_nothing\nexcept ImportError as missing:\n"
+        + "    error = missing\n"
+        + "from . import part\n"
+        + "def answer(): return part.frame.f_globals['VALUE']\n"
+        + BODY,
+        "a/part.py": PARTS + "import sys\nframe = sys._getframe()\n",
+    },
     "deleted helper": {
         "a/__init__.py": HEAD
         + "from . import part{number} as part\n"
