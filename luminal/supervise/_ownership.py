@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 import sys
 import threading
 import types
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Code",
     "add_scope",
+    "add_task",
     "awaited_imports",
     "by_rule",
     "called",
@@ -108,6 +110,8 @@ _scopes: dict[Scope, None] = {}
 _borrowed: tuple[Code, ...] = ()
 # Code of photons that have ended, for as long as something keeps it in memory.
 _ended: weakref.WeakSet[Any] = weakref.WeakSet()
+# Task → the scope that owns it.
+_task_owners: weakref.WeakKeyDictionary[Any, Scope] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -288,7 +292,44 @@ def find_owner(*runs: Any, is_direct: bool = False) -> Scope | None:
             and name.partition(".")[0] not in passed_over
         ):
             return None
+        if (owner := _owner_of_step(frame)) is not None:
+            return owner
         frame = frame.f_back
+    return _owner_of_thread(shared)
+
+
+def add_task(task: Any, owner: Scope) -> None:
+    """Note that *task* is *owner*'s: so is what its coroutine starts.
+
+    That coroutine may be the standard library's.
+    """
+    _task_owners[task] = owner
+
+
+def _owner_of_step(frame: types.FrameType) -> Scope | None:
+    """Return the owner of the task of which *frame* is the outermost, if it has one."""
+    if not frame.f_code.co_flags & inspect.CO_COROUTINE or not _task_owners:
+        return None
+    import asyncio
+
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs here
+        return None
+    if task is None or getattr(task.get_coro(), "cr_frame", None) is not frame:
+        return None
+    return _task_owners.get(task)
+
+
+def _owner_of_thread(shared: Code | None) -> Scope | None:
+    """Return the owner of a thread with only the standard library's code on its stack.
+
+    Args:
+        shared: There is a module that photons share, too.
+    """
+    code = _explicit.code
+    if code is not None and code.scopes:
+        return _choose(code.scopes)
     if shared is None:
         return None
     users = tuple(

@@ -9,6 +9,7 @@ itself.
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import threading
 import weakref
@@ -182,7 +183,7 @@ def _unwrap(key: tuple[str, str]) -> None:
             setattr(holder, attribute, before)
 
 
-# Executor → the scope that made it. A pool of the host's is not in here.
+# Executor or queue → the scope that made it. One of the host's is not in here.
 _makers: weakref.WeakKeyDictionary[Any, Scope] = weakref.WeakKeyDictionary()
 
 
@@ -214,6 +215,13 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+_SERVING = frozenset({"asyncio.unix_events", "multiprocessing.resource_sharer"})
+"""Where the standard library has threads that serve all, or a loop: nobody's.
+
+One waits for the end of a child and tells the loop; the other hands out connections.
+"""
+
+
 def _owner_of_thread(thread: Any) -> Scope | None:
     target = getattr(thread, "_target", None)
     args = getattr(thread, "_args", ())
@@ -222,6 +230,8 @@ def _owner_of_thread(thread: Any) -> Scope | None:
         # A worker is the executor's, whoever submits the work for which it is started.
         executor = args[0]() if type(args[0]) is weakref.ref else None
         return _makers.get(executor) if executor is not None else None
+    if module in _SERVING:
+        return None
     run = vars(thread).get("run", type(thread).run)
     return find_owner(run, called(target, args), getattr(thread, "function", None))
 
@@ -286,7 +296,7 @@ def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any) -> None:
         owner = None
         # The workers of a pool belong to the pool, which would replace them.
-        if "Pool" not in self.name:
+        if getattr(self._target, "__module__", None) != "multiprocessing.pool":
             run = vars(self).get("run", type(self).run)
             owner = find_owner(run, self._target)
         start(self)
@@ -310,6 +320,25 @@ def _executor_init(init: Callable[..., Any]) -> Callable[..., Any]:
         if owner is not None:
             _makers[self] = owner
             owner.adopt(OwnedExecutor(self))
+
+    return wrapper
+
+
+def _queue_init(init: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        owner = find_owner()
+        if owner is not None:
+            _makers[self] = owner
+
+    return wrapper
+
+
+def _queue_thread(start: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any) -> None:
+        # It sends what is put into the queue, whoever is the first to do that.
+        with started_for(_makers.get(self)):
+            start(self)
 
     return wrapper
 
@@ -351,10 +380,9 @@ def _late_executors(get: Callable[[str], Any]) -> Callable[[str], Any]:
     return wrapper
 
 
-def _late_pool(make: Callable[..., Any]) -> Callable[..., Any]:
+def _late(module: str, make: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        import multiprocessing.pool  # noqa: F401 - as the original will
-
+        importlib.import_module(module)  # as the original will
         refresh()
         return make(*args, **kwargs)
 
@@ -535,9 +563,21 @@ _PATCHES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("socket", "socket.bind", _socket_bind),
     ("subprocess", "Popen.__init__", _popen_init),
     ("multiprocessing.process", "BaseProcess.start", _process_start),
-    ("multiprocessing", "Pool", _late_pool),
-    ("multiprocessing.context", "BaseContext.Pool", _late_pool),
+    *(
+        (module, f"{path}{name}", functools.partial(_late, imported))
+        for name, imported in (
+            ("Pool", "multiprocessing.pool"),
+            ("Queue", "multiprocessing.queues"),
+            ("JoinableQueue", "multiprocessing.queues"),
+        )
+        for module, path in (
+            ("multiprocessing", ""),
+            ("multiprocessing.context", "BaseContext."),
+        )
+    ),
     ("multiprocessing.pool", "Pool.__init__", _pool_init),
+    ("multiprocessing.queues", "Queue.__init__", _queue_init),
+    ("multiprocessing.queues", "Queue._start_thread", _queue_thread),
     ("concurrent.futures.thread", "ThreadPoolExecutor.__init__", _executor_init),
     ("concurrent.futures.process", "ProcessPoolExecutor.__init__", _executor_init),
     ("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),

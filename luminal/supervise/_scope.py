@@ -26,6 +26,7 @@ from luminal.supervise._entries import Entries, put_entry
 from luminal.supervise._halting import Leftover
 from luminal.supervise._ownership import (
     Code,
+    add_task,
     in_step,
     is_shared,
     started_for,
@@ -375,6 +376,7 @@ class Scope:
         """
         owned = OwnedTask(task) if where is None else OwnedTask(task, where)
         self.adopt(owned)
+        add_task(task, self)
 
         def forget(task: Task[Any]) -> None:
             with self._lock:

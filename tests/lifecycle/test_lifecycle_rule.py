@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # A module of the host's. What is alive is asked of what `keep` was given; of a
 # `started`, a photon has started several things one after the other.
 HOST = """
-import asyncio, codecs, logging, subprocess, sys, threading
+import asyncio, codecs, logging, multiprocessing, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 
 alive = []
@@ -103,6 +103,15 @@ def use_child():
     keep(lambda: child.poll() is None)
     ends.append(child)
 
+def use_queue():
+    new_queue().put(0)
+
+def new_queue():
+    queue = multiprocessing.Queue()
+    ends.append(queue)
+    keep(lambda: [queue.put(1), queue.get(timeout=60)])
+    return queue
+
 def use_codec():
     codecs.register(wait)
     codecs.unregister(wait)
@@ -119,7 +128,7 @@ def shared_pool():
 
 def end():
     for one in ends:
-        for name in ("set", "kill"):
+        for name in ("set", "kill", "close"):
             getattr(one, name, int)()
     for one in ends:
         if hasattr(one, "shutdown"):
@@ -239,6 +248,24 @@ OWNED = {
         p = multiprocessing.get_context("fork").Process(target=wait); p.start()
         keep(p.is_alive)
         """,
+    "process of any name": """
+        p = multiprocessing.get_context("fork").Process(target=wait, name="Pool")
+        p.start(); keep(p.is_alive)
+        """,
+    "child by a thread of library code": """
+        c = subprocess.Popen.__new__(subprocess.Popen)
+        t = threading.Thread(target=c.__init__, args=(SLEEPER,)); t.start(); t.join()
+        keep(lambda: c.poll() is None)
+        """,
+    "thread by a timer of library code": """
+        t = threading.Thread(target=threading.Event().wait)
+        timer = threading.Timer(0, t.start); timer.start(); timer.join()
+        keep(t.is_alive)
+        """,
+    "child by library code in an executor": """
+        c = ThreadPoolExecutor(1).submit(subprocess.Popen, SLEEPER).result()
+        keep(lambda: c.poll() is None)
+        """,
     "log handler": """
         h = logging.NullHandler(); logging.getLogger("owner").addHandler(h)
         keep(lambda: h in logging.getLogger("owner").handlers)
@@ -276,6 +303,31 @@ OWNED_BY_LOOP = {
             keep(lambda: c.returncode is None)
         self.task = asyncio.create_task(run())
         """,
+    "child by a task of library code": """
+        async def run():
+            (c,) = await asyncio.gather(asyncio.create_subprocess_exec(*SLEEPER))
+            keep(lambda: c.returncode is None)
+        self.task = asyncio.create_task(run())
+        """,
+    "child by exec within a time": """
+        async def run():
+            c = await asyncio.wait_for(asyncio.create_subprocess_exec(*SLEEPER), 60)
+            keep(lambda: c.returncode is None)
+        self.task = asyncio.create_task(run())
+        """,
+    "child by library code in the loop's executor": """
+        async def run():
+            c = await asyncio.to_thread(subprocess.Popen, SLEEPER)
+            keep(lambda: c.poll() is None)
+        self.task = asyncio.create_task(run())
+        """,
+    "child by library code in a task": """
+        async def run():
+            starting = asyncio.to_thread(subprocess.Popen, SLEEPER)
+            c = await asyncio.create_task(starting)
+            keep(lambda: c.poll() is None)
+        self.task = asyncio.create_task(run())
+        """,
     "child by shell": """
         async def run():
             c = await asyncio.create_subprocess_shell("exec sleep 600")
@@ -308,7 +360,7 @@ OWNED_BY_LOOP = {
         """,
     "call_later by the host": "host.run_later(functools.partial(self.wait))",
 }
-NOT_OWNED = ["thread", "pool", "log", "child"]
+NOT_OWNED = ["thread", "pool", "log", "child", "queue"]
 NOT_OWNED_BY_LOOP = ["task", "timer", "subprocess"]
 RUNNERS = ["asyncio", "uvloop"]
 
@@ -405,6 +457,27 @@ def test_what_a_photon_starts_on_a_loop_ends_with_its_generation(
     run_on(runner, lambda: started_twice(host, path, where))
 
 
+STUBBORN = """
+async def run():
+    c = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import signal, time;"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print(flush=True); time.sleep(600)", stdout=subprocess.PIPE)
+    await c.stdout.readline()
+    keep(lambda: c.returncode is None)
+self.task = asyncio.create_task(run())
+"""
+
+
+async def test_a_loop_is_told_when_a_child_has_ended_that_had_to_be_killed(
+    host: Any, tmp_path: Path
+) -> None:
+    """The thread that waits for it is asyncio's, and ends with the child."""
+    path = tmp_path / "owner.py"
+    path.write_text(text(STUBBORN))
+    await started_twice(host, path, "hook")
+
+
 @pytest.mark.parametrize("where", ["task", "timer", "long timer", "thread"])
 @pytest.mark.parametrize("kind", ["thread", "executor", "child", "log handler"])
 async def test_tasks_timers_and_threads_of_a_photon_own_nothing_themselves(
@@ -443,6 +516,16 @@ def test_what_a_module_of_the_host_starts_on_a_loop_lives_on(
             await host.end_children()
 
     run_on(runner, main)
+
+
+@pytest.mark.parametrize("where", ["start", "hook", "thread"])
+async def test_a_queue_of_the_hosts_outlives_the_photon_that_is_the_first_to_use_it(
+    host: Any, tmp_path: Path, where: str
+) -> None:
+    """The thread that sends what is put into it is the queue's."""
+    path = tmp_path / "owner.py"
+    path.write_text(text("host.new_queue().put(0)", where))
+    await started_twice(host, path, where, is_owned=False)
 
 
 async def test_a_loader_of_somebody_elses_is_no_photons(
@@ -933,6 +1016,12 @@ LATE_STATEMENTS = [
     """
         import multiprocessing
         sys.kept = multiprocessing.Pool(1)
+    """,
+    """
+        import multiprocessing
+        sys.kept = multiprocessing.Queue()
+        import multiprocessing.queues
+        sys.kept.put(1)
     """,
 ]
 
