@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -81,16 +80,6 @@ def _run(code: CodeType, names: dict[str, Any]) -> Generator[None, None, None]:
     """
     exec(code, names)  # noqa: S102 - running photons is the purpose
     yield
-
-
-def _unheld() -> int:
-    """Return the number of references to a frame that nothing but its generator has."""
-    run = _run(compile("", "", "exec"), {})
-    next(run)
-    return sys.getrefcount(run.gi_frame)
-
-
-_UNHELD = _unheld()
 
 
 class Host(Protocol):
@@ -244,7 +233,7 @@ class Generation:
     # Held while a module executes: other threads wait until that is done.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
-    # Suspended, where the module has kept its frame; see `_run`.
+    # Suspended, as the module may have kept its frame; see `_run`.
     _runs: list[Generator[None, None, None]] = attrs.Factory(list)
     # Full name → whose module it is, where that is another unit. Old code goes on
     # finding what it was linked to; when that is replaced, so are all its users.
@@ -667,8 +656,7 @@ class Generation:
         try:
             run = _run(code, names)
             next(run)
-            if sys.getrefcount(run.gi_frame) > _UNHELD:
-                self._runs.append(run)
+            self._runs.append(run)
         except BaseException:
             del self.modules[fullname]
             self.host.withdraw(fullname, module)

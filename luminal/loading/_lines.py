@@ -115,7 +115,7 @@ def show_staged_lines(generation: Generation, source: SourceFile) -> None:
         source: What is executed.
     """
     if source.path in _shown:
-        _show(generation, source, is_current=False)
+        show_late_lines(generation, source, is_current=False)
 
 
 def show_late_lines(

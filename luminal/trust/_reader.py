@@ -675,9 +675,12 @@ class Reader:
                 found = union(found, (f"builtins.{key}",))
             elif receiver == "sys.modules" and type(key) is str:
                 found = union(found, (self._own_module(key) or canonical(key),))
-            elif type(receiver) is Constant and _is_reversal(node.slice):
-                if type(receiver.value) in (str, bytes):
-                    found = union(found, (Constant(receiver.value[::-1]),))
+            elif (
+                type(receiver) is Constant
+                and type(receiver.value) in (str, bytes)
+                and _is_reversal(node.slice)
+            ):
+                found = union(found, (Constant(receiver.value[::-1]),))
         return found
 
     def _operation(self, node: ast.BinOp) -> Values:
