@@ -112,7 +112,8 @@ def phases_so_far() -> dict[str, float]:
     stopwatch = _current.get()
     if stopwatch is None or not stopwatch.uses:
         return {}
-    enter(stopwatch.phase)
+    if stopwatch.phase:
+        enter(stopwatch.phase)
     return stopwatch.seconds()
 
 

@@ -100,13 +100,16 @@ def swaps(
     delegating = [pair for pair in changes if pair[1].delegated]
     if not delegating:
         return []
+    from luminal.hooks._swap import PreparedSwap
+
     for _, new in delegating:
         check(manager, new)
     found: list[PreparedSwap] = []
     for other in tuple(manager._delegates):
         chosen = [(o, n) for o, n in delegating if other in having(manager, o)]
         if chosen:
-            swap = other._swapping(
+            swap = PreparedSwap(
+                other,
                 [(old.plugin, new.plugin) for old, new in chosen],
                 chosen[0][1].generation,
                 (),

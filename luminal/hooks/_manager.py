@@ -9,7 +9,6 @@ handlers nor reloads.
 from __future__ import annotations
 
 import itertools
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -21,10 +20,9 @@ import pluggy
 
 from luminal._forks import begin_anew_in_forks
 from luminal._weak import members_of
-from luminal.errors import PhotonReloadError, did_you_mean, nearest
+from luminal.errors import did_you_mean, nearest
 from luminal.hooks import _delegation, _presence
 from luminal.hooks._caller import Caller, SubsetCaller
-from luminal.hooks._calls import has_gil
 from luminal.hooks._errors import Policy, Quarantines
 from luminal.hooks._impl import (
     Implementation,
@@ -38,7 +36,6 @@ from luminal.hooks._registration import Marked, Registration
 
 if TYPE_CHECKING:
     from collections.abc import (
-        Collection,
         Container,
         Iterator,
         Mapping,
@@ -838,25 +835,9 @@ class PluginManager(pluggy.PluginManager):
             pluggy.PluginValidationError: Likewise.
             PhotonReloadError: Python runs without the GIL.
         """
-        if not (has_gil() or os.environ.get("LUMINAL_SWAP_WITHOUT_GIL")):
-            raise PhotonReloadError(
-                "photons cannot be swapped while Python runs without the GIL",
-                why="this is not tested enough on free-threaded builds",
-                hint="set PYTHON_GIL=1, or LUMINAL_SWAP_WITHOUT_GIL=1 to try it",
-            )
-        return self._swapping(pairs, generation, tuple(owners), {})
-
-    def _swapping(
-        self,
-        pairs: Iterable[tuple[object, object]],
-        generation: int | None,
-        owners: Collection[Any],
-        marked: Mapping[int, Iterable[Marked]],
-    ) -> PreparedSwap:
-        """Return a swap; see `swapping`, and `PreparedSwap` for the arguments."""
         from luminal.hooks._swap import PreparedSwap
 
-        return PreparedSwap(self, pairs, generation, owners, marked)
+        return PreparedSwap(self, pairs, generation, tuple(owners), {})
 
     def _specified_by(self, owners: Iterable[Any]) -> set[Caller]:
         """Return the hooks that earlier generations of *owners* have specified."""

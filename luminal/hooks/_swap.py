@@ -13,13 +13,15 @@ the time when that call began.
 # ruff: noqa: SLF001 - a part of the manager
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from luminal.errors import PhotonReloadError
 from luminal.hooks import _delegation
-from luminal.hooks._calls import CallSnapshot, outermost, own_calls
+from luminal.hooks._calls import CallSnapshot, has_gil, outermost, own_calls
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -236,6 +238,12 @@ class PreparedSwap:
         self.is_done = False
 
     def __enter__(self) -> Self:
+        if not (has_gil() or os.environ.get("LUMINAL_SWAP_WITHOUT_GIL")):
+            raise PhotonReloadError(
+                "photons cannot be swapped while Python runs without the GIL",
+                why="this is not tested enough on free-threaded builds",
+                hint="set PYTHON_GIL=1, or LUMINAL_SWAP_WITHOUT_GIL=1 to try it",
+            )
         manager = self._manager
         pairs, generation, owners, marked = self._given
         changing = manager._specified_by(owners) if manager._specs else set()

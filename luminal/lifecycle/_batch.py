@@ -899,7 +899,7 @@ class Registry:
     def refile(self, handler: Handler) -> None:
         """Note the file that the photon of *handler* has now; a swap may change it."""
         entry = self._entries[handler]
-        if handler.filepath != entry[1]:
+        if handler._life.filepath != entry[1]:
             self._unfile(handler, entry)
             self._file(handler, entry[0])
 

@@ -24,12 +24,10 @@ from luminal.model import Event, EventKind, Failure, FailureKind, Problem
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
     from types import FrameType
 
     from luminal.errors import LuminalError
     from luminal.hooks.records import HookFailure
-    from luminal.interfaces import Subject
     from luminal.lifecycle._runtime import Events
 
 __all__ = ["INTERVAL", "Failures"]
@@ -175,25 +173,33 @@ class Failures:
         file = (error.file or "") if error is not None else ""
         self.events.emit(Event(kind, photon, generation, file, problem=problem))
 
-    def reporter(self, handler: Subject) -> Callable[[str, BaseException, str], None]:
-        """Return a function that reports what the photon of *handler* has raised.
+    def report(
+        self,
+        photon: str,
+        generation: int,
+        file: str,
+        kind: str,
+        error: BaseException,
+        name: str,
+    ) -> None:
+        """Report what code of a photon has raised; see `contain`.
 
-        It takes a value of `luminal.model.FailureKind`, the exception, and the name of
-        what has raised it. It refers to nothing of the photon.
+        Args:
+            photon: Its name.
+            generation: Its generation.
+            file: Its file.
+            kind: A value of `luminal.model.FailureKind`.
+            error: The exception.
+            name: Name of what has raised it.
         """
-        photon, generation, file = handler.name, handler.number, handler.filepath
-
-        def report(kind: str, error: BaseException, name: str) -> None:
-            self.contain(
-                FailureKind(kind),
-                error,
-                photon=photon,
-                generation=generation,
-                file=file,
-                name=name,
-            )
-
-        return report
+        self.contain(
+            FailureKind(kind),
+            error,
+            photon=photon,
+            generation=generation,
+            file=file,
+            name=name,
+        )
 
     def of(self, photon: str, generation: int) -> tuple[Failure, ...]:
         """Return the latest failures of a generation, one of each kind and place.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -402,7 +403,7 @@ class Handler:
             if prepare is None:  # no swap, which counts its own
                 self._note_start(seconds)
             if prepare is not None or register is not None:
-                self._tell_of_start(seconds)
+                self._tell_of_start(seconds, is_called=register is not None)
 
     async def _make(
         self, prepare: Callable[[Handler], Awaitable[object]] | None
@@ -414,12 +415,13 @@ class Handler:
             await prepare(self)
         await self._runtime.step("photon_start", self)
 
-    def _tell_of_start(self, seconds: float) -> None:
+    def _tell_of_start(self, seconds: float, *, is_called: bool = True) -> None:
+        hook_names = self._runtime.plugins.hook_names
         self._runtime.emit(
             EventKind.STARTED,
             self,
             seconds=seconds,
-            hooks=self._runtime.plugins.hook_names(self._life.instance),
+            hooks=hook_names(self._life.instance) if is_called else (),
             phases={"start": seconds},
         )
 
@@ -449,7 +451,10 @@ class Handler:
         life.leftovers = ()
         number = life.generation.number if life.generation is not None else 0
         self._runtime.failures.forget(self._name, number)
-        report = self._runtime.failures.reporter(self)
+        # It refers to nothing of the photon.
+        report = partial(
+            self._runtime.failures.report, self._name, number, life.filepath
+        )
         life.scope = life.context.scope = Scope(self._name, life.generation, report)
         return life.scope
 

@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from luminal._plain import (
+    attribute_of,
     attributes_of,
     class_name,
     has_simple_text,
@@ -306,10 +307,10 @@ def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
     cls = type(instance)
     if not issubclass(cls, IPhoton) and handler.factory is None:
         return None
-    own = own_values_of(instance)
-    value = own[name] if name in own else static_of(cls, name)
+    value = attribute_of(instance, name)
     if value is None:
         return None
+    own = own_values_of(instance)
     function = value.__func__ if type(value) in _METHODS else value
     if type(function) is not FunctionType:
         kind = type(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
+from _thread import RLock
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
@@ -231,7 +231,7 @@ class Generation:
     # First part of a name → another directory that this one imports from.
     others: dict[str, Origin] = attrs.Factory(dict)
     # Held while a module executes: other threads wait until that is done.
-    _lock: threading.RLock = attrs.field(factory=threading.RLock, alias="lock")
+    _lock: RLock = attrs.field(factory=RLock, alias="lock")
     _executing: set[str] = attrs.Factory(set)
     # Suspended, as the module may have kept its frame; see `_run`.
     _runs: list[Generator[None, None, None]] = attrs.Factory(list)

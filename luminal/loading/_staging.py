@@ -55,7 +55,12 @@ from luminal.loading._proxies import (
 )
 from luminal.loading._source import Pinned, read_bundle_files, read_source
 from luminal.loading._workers import has_loop
-from luminal.loading._world import World, forget_registrations, is_same
+from luminal.loading._world import (
+    Publication,
+    World,
+    forget_registrations,
+    is_same,
+)
 from luminal.supervise import may_register, remember
 
 if TYPE_CHECKING:
@@ -66,7 +71,6 @@ if TYPE_CHECKING:
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._roots import Roots
     from luminal.loading._source import SourceFile
-    from luminal.loading._world import Publication
     from luminal.trust import Judge
 
 __all__ = ["Attempt", "Stage", "is_in_transaction"]
@@ -675,7 +679,14 @@ class _Staging:
         self._replacing = replacing
 
     def __enter__(self) -> Attempt:
-        self._attempt = attempt = self._stage.begin()
+        stage = self._stage
+        if not stage.has_begun:
+            stage.has_begun = True
+            add_to_finder(stage.world)
+        for earlier in stage.attempts[-1:]:
+            # What is in `sys.modules` by now is not from that one alone.
+            earlier.keep_others()
+        self._attempt = attempt = Attempt(stage)
         self._token = staging_context.set(attempt)
         try:
             if self._replacing:
@@ -737,7 +748,7 @@ class Stage:
     earlier: dict[str, Generation] = attrs.Factory(dict)
     # Those that are kept.
     attempts: list[Attempt] = attrs.Factory(list)
-    _has_begun: bool = False
+    has_begun: bool = False
 
     def begin_replacing(self, units: Iterable[str]) -> None:
         """Let new code import from the new generations of *units* only."""
@@ -809,16 +820,6 @@ class Stage:
         """
         return _Staging(self, replacing)
 
-    def begin(self) -> Attempt:
-        """Return a new attempt; see `attempt`."""
-        if not self._has_begun:
-            self._has_begun = True
-            add_to_finder(self.world)
-        for earlier in self.attempts[-1:]:
-            # What is in `sys.modules` by now is not from that one alone.
-            earlier.keep_others()
-        return Attempt(self)
-
     def look(self, location: ModuleLocation) -> Directory:
         """Return the directory that a unit is read from.
 
@@ -854,7 +855,7 @@ class Stage:
         for unit in self.replacing:
             if unit in serving:
                 self.earlier[unit] = serving[unit]
-        return self.world.accepting(self.ready, self.replacing, self._release)
+        return Publication(self.world, self.ready, self.replacing, self._release)
 
     def _release(self) -> None:
         for attempt in self.attempts:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
     from types import FrameType
 
+    from luminal.model import Deadlines
+
     _Work = tuple[Callable[[], object], Callable[[], object]]
 
 __all__ = [
@@ -507,7 +509,7 @@ def _resumed(
 
 
 def run_on_worker(
-    worker: WorkerThread, coroutine: Coroutine[Any, Any, T], patience: float
+    worker: WorkerThread, coroutine: Coroutine[Any, Any, T], deadlines: Deadlines
 ) -> Coroutine[Any, Any, T]:
     """Run *coroutine* as a `WorkerTask` as far as possible, the rest on this loop.
 
@@ -515,13 +517,15 @@ def run_on_worker(
         worker: See `WorkerTask`. Where no loop runs here, a worker runs the caller, and
             the coroutine with it.
         coroutine: Likewise.
-        patience: Likewise.
+        deadlines: The shortest one is the task's patience.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled; so was the coroutine.
         BaseException: Whatever it raised.
     """
-    return _from_loop(worker, coroutine, patience) if has_loop() else coroutine
+    if not has_loop():
+        return coroutine
+    return _from_loop(worker, coroutine, deadlines.shortest)
 
 
 async def _from_loop(

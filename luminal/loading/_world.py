@@ -68,8 +68,8 @@ class Publication:
         self,
         world: World,
         staged: Mapping[str, Generation],
-        replaced: Iterable[str],
-        release: Callable[[], object],
+        replaced: Iterable[str] = (),
+        release: Callable[[], object] = int,
     ) -> None:
         self._world = world
         self._staged = staged
@@ -89,13 +89,13 @@ class Publication:
     def __enter__(self) -> Self:
         self._world._commit_lock.acquire()
         try:
-            self._collect()
+            return self._collected()
         except BaseException:
             self._world._commit_lock.release()
             raise
-        return self
 
-    def _collect(self) -> None:
+    def _collected(self) -> Self:
+        """Collect what is to be stored; return this."""
         world, staged = self._world, self._staged
         before = world.generations
         self._number = world._commits = world._commits + 1
@@ -122,6 +122,7 @@ class Publication:
                 if parent and fullname in modules:
                     above = public_namespace(parent, generation.origin)
                     self._leaves.append((above, leaf, modules[fullname]))
+        return self
 
     def commit(self) -> None:
         """Let them serve."""
@@ -517,17 +518,8 @@ class World:
 
     def accept(self, staged: Mapping[str, Generation]) -> None:
         """Let *staged* serve from now on, each instead of the one before it."""
-        with self.accepting(staged) as publication:
+        with Publication(self, staged) as publication:
             publication.commit()
-
-    def accepting(
-        self,
-        staged: Mapping[str, Generation],
-        replaced: Iterable[str] = (),
-        release: Callable[[], object] = int,
-    ) -> Publication:
-        """Prepare what `accept` does; see `Publication` for the arguments."""
-        return Publication(self, staged, replaced, release)
 
     def retire(
         self, units: Iterable[str], is_wanted: Callable[[str], bool]

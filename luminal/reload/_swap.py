@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from luminal.reload._plan import Change
 
 __all__ = [
-    "LateDependencies",
     "Pair",
     "Placeholder",
     "Previous",
@@ -387,96 +386,6 @@ async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-@attrs.define(eq=False)
-class LateDependencies:
-    """Dependencies of new code that are known only once it was imported.
-
-    New code must not be linked to an earlier generation of a unit that changes as well
-    but is replaced by a swap of its own.
-
-    Args:
-        others: Units that change as well: in a later swap, or in one that was rejected.
-
-    Attributes:
-        found: Those of *others* that the new code depends on.
-        users: Units that have begun meanwhile to import from what is replaced.
-    """
-
-    others: AbstractSet[str] = frozenset()
-    found: set[str] = attrs.Factory(set)
-    users: set[str] = attrs.Factory(set)
-
-    def collect(self, staged: Mapping[str, Generation]) -> None:
-        """Note what the generations in *staged* have imported from so far."""
-        for generation in list(staged.values()):
-            self.found |= self.others & generation.needs
-
-    def check(self, staged: Mapping[str, Generation]) -> None:
-        """Reject new code that would be linked to an earlier generation.
-
-        Raises:
-            PhotonReloadError: It imports from a unit that changes apart from it.
-        """
-        self.collect(staged)
-        if self.found:
-            names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.found))
-            raise PhotonReloadError(
-                "would be mixed with an earlier generation",
-                why=f"it imports from {names}, whose next generation was rejected",
-                hint="fix that one",
-            )
-
-    def check_users(
-        self,
-        units: Iterable[str],
-        replaced: AbstractSet[str],
-        world: World,
-        outdated: Iterable[str] = (),
-    ) -> None:
-        """Reject a swap after which other code would be linked to what it replaces.
-
-        Args:
-            units: What is replaced.
-            replaced: All that is replaced in the same step.
-            world: Where they serve.
-            outdated: Units that running code has imported with an earlier text than
-                the new code has read.
-
-        Raises:
-            PhotonReloadError: Running code has imported from it in the meantime.
-        """
-        self.users = reachable(units, world.users).difference(replaced).union(outdated)
-        if self.users:
-            names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
-            raise PhotonReloadError(
-                "was imported by other code while its next generation was started",
-                why=f"{names} has imported from it",
-                hint="reload it again",
-            )
-
-    def check_requirements(
-        self, pairs: Sequence[Pair], registry: Registry, prepared: Sequence[Swap]
-    ) -> None:
-        """Reject photons whose requirements, or those of others, would not be met.
-
-        Args:
-            pairs: Of the swap.
-            registry: The Handlers of the host.
-            prepared: Swaps that are committed in the same step.
-
-        Raises:
-            PhotonDependencyError: Names what is missing, or the photons of a cycle.
-        """
-        unmet = find_unmet(pairs, registry, prepared)
-        if unmet is None:
-            return
-        for name in unmet.others:
-            other = registry.get(name)
-            if other is not None and other.generation is not None:
-                self.found |= self.others & {other.generation.unit}
-        raise unmet.error
-
-
 _IN_BETWEEN = (State.STARTING, State.STOPPING)
 
 
@@ -503,9 +412,13 @@ class Swap:
         change: What replaces them.
         stage: Where they are staged.
         prepared: Swaps that are committed in the same step.
-        late: Units that change as well, and must not be mixed with these.
+        others: Units that change as well: in a later swap, or in one that was rejected.
+            New code must not be linked to an earlier generation of one.
 
     Attributes:
+        found: Those of *others* that the new code depends on; known once it was
+            imported.
+        users: Units that have begun meanwhile to import from what is replaced.
         before: Unit → the generation that serves.
         concerned: Handlers of the photons that are to be replaced.
         pairs: The photons; ``retiring`` of each pair is to be retired after the commit.
@@ -519,7 +432,9 @@ class Swap:
     change: Change
     stage: Stage
     prepared: Sequence[Swap] = ()
-    late: LateDependencies = attrs.Factory(LateDependencies)
+    others: AbstractSet[str] = frozenset()
+    found: set[str] = attrs.Factory(set)
+    users: set[str] = attrs.Factory(set)
     before: dict[str, Generation] = attrs.field(init=False)
     concerned: list[Handler] = attrs.field(init=False)
     pairs: list[Pair] = attrs.Factory(list)
@@ -560,10 +475,10 @@ class Swap:
         """
         try:
             await run_on_worker(
-                self.world.worker, self._prepare(), self.runtime.deadlines.shortest
+                self.world.worker, self._prepare(), self.runtime.deadlines
             )
         except BaseException:
-            self.late.collect(self.staged)
+            self._collect(self.staged)
             raise
 
     async def _prepare(self) -> None:
@@ -586,17 +501,52 @@ class Swap:
         self.pairs = pair_up(selected, self.concerned, self.runtime, known)
         if len(self.pairs) > len(self.concerned):
             self._check_names()
-        self.late.check_requirements(self.pairs, self.registry, self.prepared)
+        self._check_requirements()
         for pair in self.pairs if self._import_changes else ():
             if pair.new is not None and pair.new.generation is not None:
                 changes = self._import_changes.get(pair.new.generation.unit)
                 pair.new._changes.absorb(changes or InterpreterChanges())
         for pair in self.pairs:
             await self._start(pair)
-        if self.late.others:
-            self.late.check(self.staged)
+        if self.others:
+            self._check_others()
         if self.world.examine is not None:
             self.news = tuple(n for g in self.staged.values() for n in g.news)
+
+    def _collect(self, staged: Mapping[str, Generation]) -> None:
+        """Note what the generations in *staged* have imported from so far."""
+        for generation in list(staged.values()):
+            self.found |= self.others & generation.needs
+
+    def _check_others(self) -> None:
+        """Reject new code that would be linked to an earlier generation.
+
+        Raises:
+            PhotonReloadError: It imports from a unit that changes apart from it.
+        """
+        self._collect(self.staged)
+        if self.found:
+            names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.found))
+            raise PhotonReloadError(
+                "would be mixed with an earlier generation",
+                why=f"it imports from {names}, whose next generation was rejected",
+                hint="fix that one",
+            )
+
+    def _check_requirements(self) -> None:
+        """Reject photons whose requirements, or those of others, would not be met.
+
+        Raises:
+            PhotonDependencyError: Names what is missing, or the photons of a cycle.
+        """
+        unmet = find_unmet(self.pairs, self.registry, self.prepared)
+        if unmet is None:
+            return
+        for name in unmet.others:
+            other = self.registry.get(name)
+            if other is not None and other.generation is not None:
+                self.found |= self.others & {other.generation.unit}
+        raise unmet.error
 
     async def _select(self) -> list[Selected]:
         """Stage the units, and choose their photons."""
@@ -607,8 +557,8 @@ class Swap:
         if result.error is not None:
             raise _not_cancelled(result.error)
         self.failed_unit = ""
-        if self.late.others:
-            self.late.check(self.staged)
+        if self.others:
+            self._check_others()
         seconds = time.perf_counter() - began
         selected = result.value or []
         for chosen in selected:
@@ -630,8 +580,8 @@ class Swap:
                     for chosen in self._stage_unit(unit, attempt)
                 ]
             finally:
-                if self.late.others:
-                    self.late.collect(attempt.pending)
+                if self.others:
+                    self._collect(attempt.pending)
 
     def _stage_unit(self, unit: str, attempt: Attempt) -> list[Selected]:
         """Stage one unit; return its photons, and those that have moved from it."""
@@ -768,7 +718,7 @@ class Swap:
             PhotonReloadError: Something has changed since the swap was prepared.
         """
         for pair in self.pairs:
-            if pair.old is not None and pair.old.state is not pair.state:
+            if pair.old is not None and pair.old._life.state is not pair.state:
                 raise PhotonReloadError(
                     "changed its state while its next generation was started",
                     photon=pair.old.name,
@@ -776,8 +726,17 @@ class Swap:
                     why=f"it was {pair.state} and is {pair.old.state}",
                     hint="reload it again",
                 )
+        # Units that running code has imported with an earlier text than the new code.
         outdated = self.stage.outdated(self.staged.values())
-        self.late.check_users(self.units, replaced, self.world, outdated)
+        users = reachable(self.units, self.world.users)
+        self.users = users.difference(replaced).union(outdated)
+        if self.users:
+            names = ", ".join(repr(u.rpartition(".")[2]) for u in sorted(self.users))
+            raise PhotonReloadError(
+                "was imported by other code while its next generation was started",
+                why=f"{names} has imported from it",
+                hint="reload it again",
+            )
 
     async def undo(self) -> None:
         """Finalize what was started, forget what was staged, restart what was stopped.

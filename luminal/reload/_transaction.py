@@ -17,11 +17,12 @@ import attrs
 
 from luminal._phases import enter, phases_so_far
 from luminal.errors import PhotonConflictError
+from luminal.hooks._swap import PreparedSwap
 from luminal.lifecycle import is_containable
 from luminal.loading import Stage, reach_loop, run_on_worker
 from luminal.model import EventKind, FileChange, State, SwapChanges
 from luminal.reload._plan import components, in_order, reachable
-from luminal.reload._swap import LateDependencies, Placeholder, Swap, shield_until_done
+from luminal.reload._swap import Placeholder, Swap, shield_until_done
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     )
     from contextlib import AbstractContextManager
 
-    from luminal.hooks import PluginManager
-    from luminal.hooks._swap import PreparedSwap
     from luminal.lifecycle import CrossLoopLock, Handler, Registry, Runtime
     from luminal.loading import Generation, SourceFile, World
     from luminal.loading._world import Publication
@@ -116,7 +115,7 @@ class Transaction:
                 failed = await run_on_worker(
                     self.world.worker,
                     self._prepare_and_commit(),
-                    self.runtime.deadlines.shortest,
+                    self.runtime.deadlines,
                 )
                 if failed is None:
                     return
@@ -158,7 +157,7 @@ class Transaction:
             self.change,
             self._stage,
             self.prepared,
-            LateDependencies(self._apart),
+            self._apart,
         )
         self._trying = swap
         try:
@@ -183,7 +182,7 @@ class Transaction:
         is_to_wait = any(group & giver for group in self.groups) and (
             self._waiting.isdisjoint(giver.union(failed.units))
         )
-        connected = failed.late.found | (set() if is_to_wait else giver)
+        connected = failed.found | (set() if is_to_wait else giver)
         causes = [s for s in self.prepared if not connected.isdisjoint(s.units)]
         undone = self._with_users([failed, *causes])
         self.prepared = [swap for swap in self.prepared if swap not in undone]
@@ -198,8 +197,8 @@ class Transaction:
         if is_to_wait:  # what becomes of the giver tells whether the name is free
             self._waiting.update(failed.units)
             self.groups.append(set(failed.units))
-        elif joining or failed.late.users:
-            whole = failed.late.users.union(failed.units, *joining)
+        elif joining or failed.users:
+            whole = failed.users.union(failed.units, *joining)
             self.groups.insert(0, whole)
         else:
             self.rejected.append((failed, error))
@@ -283,7 +282,9 @@ class Transaction:
 
     def _check(self) -> tuple[Swap, Exception] | None:
         """Return a swap that cannot be committed, and why; None for none."""
-        replaced = set[str]().union(*[swap.units for swap in self.prepared])
+        replaced: set[str] = set()
+        for swap in self.prepared:
+            replaced.update(swap.units)
         for swap in self.prepared:
             try:
                 swap.check(replaced)
@@ -409,9 +410,8 @@ class Exchange:
         Raises:
             BaseException: It cannot be made.
         """
-        exchange = self._runtime.plugins.swapping(
-            self._replacements, owners=self._owners
-        )
+        plugins, owners = self._runtime.plugins, self._owners
+        exchange = PreparedSwap(plugins, self._replacements, None, owners, {})
         return self._with_places(exchange) if self._coming else exchange
 
     @contextmanager
@@ -442,7 +442,11 @@ class Exchange:
         hooks: list[tuple[str, ...]] = []  # of each pair, before
         for swap in self._swaps:
             for pair in swap.pairs:
-                hooks.append(_hooks_of(pair.registered, plugins))
+                was = pair.registered
+                if type(was) is Placeholder:
+                    hooks.append(was.hooks)
+                else:
+                    hooks.append(plugins.hook_names(was))
                 if pair.old is not None:
                     pair.retiring = pair.old._detached() if pair.new else pair.old
         try:
@@ -487,8 +491,7 @@ class Exchange:
         runtime.events.count_phases("swap", phases)
         results = []
         for swap, staged in zip(self._swaps, self._staged, strict=True):
-            changes = changed_files(swap.before, staged)
-            numbers = {}
+            changes, numbers = changed_files(swap.before, staged), dict[str, int]()
             for pair in swap.pairs:
                 if pair.old is not None and pair.new is not None:
                     numbers[pair.old.name] = pair.old.number
@@ -499,7 +502,7 @@ class Exchange:
             for pair in swap.pairs:
                 old, new, names = pair.old, pair.new, next(hooks)
                 if new is not None:
-                    now = _hooks_of(new._life.instance, runtime.plugins)
+                    now = runtime.plugins.hook_names(new._life.instance)
                     names = tuple(sorted({*names, *now})) if names != now else now
                     new._life.phases = phases
                 if old is None and new is not None:
@@ -516,10 +519,3 @@ class Exchange:
                         photons=tuple(numbers),
                         phases=phases,
                     )
-
-
-def _hooks_of(registered: object, plugins: PluginManager) -> tuple[str, ...]:
-    """Return the names of the hooks that a photon, or its placeholder, implements."""
-    if type(registered) is Placeholder:
-        return registered.hooks
-    return plugins.hook_names(registered)

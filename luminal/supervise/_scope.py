@@ -480,7 +480,8 @@ class Scope:
         Raises:
             PhotonStateError: The scope has been closed.
         """
-        self._check_open()
+        if self.is_closed:
+            self._check_open()
         _patches.refresh()
         return in_step(self)
 
