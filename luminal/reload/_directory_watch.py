@@ -543,7 +543,8 @@ class DirectoryWatch:
     def _bring_up_to_date(self, batch: Batch, is_new: bool) -> None:
         look_at_writes()
         self._unreachable.on_batch(batch)
-        time.sleep(self._storms.delay(batch.began))
+        if delay := self._storms.delay(batch.began):  # even 0 lets other threads run
+            time.sleep(delay)
         # Files are read in this thread: to change threads takes time in a busy host.
         unknown = {path for path in batch.deleted if self._unreachable.covers(path)}
         paths = batch.paths - unknown
