@@ -336,7 +336,9 @@ def _print_report(report: SwapReport) -> None:
     if not report.number:
         click.echo(f"{unit}: {clean(report.why) or 'nothing to do'}")
         return
-    if report.is_committed:
+    if report.is_committed and not report.votes:
+        click.echo(f"{unit}: decision {report.number}; {clean(report.why)}")
+    elif report.is_committed:
         agreed = [name for name, why in report.votes.items() if not why]
         click.echo(
             f"{unit}: swapped by decision {report.number}; {len(agreed)} members, "
@@ -349,5 +351,11 @@ def _print_report(report: SwapReport) -> None:
             print_message(f"  because: {clean(report.why)}")
     if report.returned:
         print_message(f"  the first members were returned: #{report.returned}")
+    if report.undrained:
+        calls = [f"{name} ({count})" for name, count in report.undrained.items()]
+        print_message(
+            f"  calls that went on when the drain limit was over: "
+            f"{clean(', '.join(calls))}"
+        )
     if report.behind:
         print_message(f"  behind, and will follow: {clean(', '.join(report.behind))}")

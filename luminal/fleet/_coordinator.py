@@ -69,6 +69,7 @@ class _UnderWay:
         source: Where the bytes are from.
         number: Of the decision, once it has begun.
         votes: Member → why not, or empty.
+        undrained: Member → how many of its calls have not ended in time.
         first: When the first member was seen to run it, of the monotonic clock.
         latest: When one was seen to run it last.
         keeping: Makes its bytes durable, while members vote.
@@ -81,6 +82,7 @@ class _UnderWay:
     source: str = ""
     number: int = 0
     votes: dict[str, str] = attrs.Factory(dict)
+    undrained: dict[str, int] = attrs.Factory(dict)
     first: float = 0.0
     latest: float = 0.0
     keeping: asyncio.Task[None] | None = None
@@ -227,6 +229,8 @@ class CoordinatorDriver:
                 swap.votes[member] = ""
             elif state.refused == swap.number:
                 swap.votes[member] = state.why
+            if state.held == swap.number and state.undrained:
+                swap.undrained[member] = state.undrained
             if state.runs.get(swap.unit) == swap.number:
                 swap.first = swap.first or now
                 swap.latest = now
@@ -376,6 +380,7 @@ class CoordinatorDriver:
             mixed_seconds=_mixed(swap),
             votes=dict(swap.votes),
             behind=finished.behind,
+            undrained=dict(swap.undrained),
         )
 
     async def _finish(
@@ -411,6 +416,8 @@ class CoordinatorDriver:
                 "mixed_seconds": round(_mixed(swap), 6),
                 "votes": dict(swap.votes),
                 "behind": list(finished.behind),
+                "undrained": dict(swap.undrained),
+                "why": finished.why,
             }
             self._spawn(asyncio.to_thread(self._note, self._latest))
         return finished
@@ -613,7 +620,8 @@ class CoordinatorDriver:
                     dict(state.runs),
                     state.prepared,
                     self._rules.is_behind(name),
-                    state.why if state.refused == log.highest else "",
+                    state.problem
+                    or (state.why if state.refused == log.highest else ""),
                 )
             )
         return FleetStatus(
@@ -683,6 +691,8 @@ class CoordinatorDriver:
                 change = {key: about[key] for key in ("seconds", "mixed_seconds")}
                 change["votes"] = about["votes"]
                 change["behind"] = tuple(about["behind"])
+                change["undrained"] = about.get("undrained", {})
+                change["why"] = about.get("why", known.why)
             found[known.number] = attrs.evolve(known, **change)
         return tuple(found.values())
 

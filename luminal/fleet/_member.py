@@ -201,9 +201,27 @@ class MemberDriver:
 
     def _ask(self) -> None:
         """Tell the state again, where an answer may be lost."""
+        self._notice_ends()
         if not self.is_current or self._member.undecided is not None:
             self._tell(self._member.state())
         self._plan_ask()
+
+    def _notice_ends(self) -> None:
+        """Tell of bundles that run no more as decided: a kill list has ended them."""
+        for name, unit in list(self._units.items()):
+            is_at_rest = unit.last is None or unit.last.done()
+            if is_at_rest and unit.digest and self._digest_here(name) != unit.digest:
+                unit.digest = ""
+                why = f"what was decided of {name!r} was ended in this process"
+                self._perform(self._member.ended(name, why))
+
+    def _digest_here(self, name: str) -> str:
+        """Return the digest of the bytes that run of a bundle; empty where none do."""
+        for handler in self.loader.photons.values():
+            generation = handler.generation
+            if handler.fleet == name and generation and generation.bundle:
+                return generation.bundle.checksum
+        return ""
 
     # --- What it runs ----------------------------------------------------------------
 
@@ -375,7 +393,7 @@ class MemberDriver:
             Exception: It cannot run here. Everything is as it was.
         """
         unit.prepared = None
-        if digest != unit.digest or not self._is_there(name):
+        if digest != unit.digest or digest != self._digest_here(name):
             data = await self._fetch(digest)
             bundle = await self._open(data, name, digest)
             unit.prepared = await self.loader._prepare_for_fleet(  # noqa: SLF001
@@ -387,10 +405,6 @@ class MemberDriver:
         if self._own is not None:  # nothing else waits for this loop
             return _opened(data, name, digest)
         return await asyncio.to_thread(_opened, data, name, digest)
-
-    def _is_there(self, name: str) -> bool:
-        """Whether a photon of the bundle is loaded: a kill list may have ended it."""
-        return any(h.fleet == name for h in self.loader.photons.values())
 
     async def _commit(self, unit: _Unit, commits: CommitPrepared) -> None:
         why = await self._commit_prepared(unit, commits.unit)
@@ -446,15 +460,16 @@ class MemberDriver:
     async def _drain(self, number: int) -> None:
         drained = asyncio.wrap_future(self._calls.hold())
         done, _ = await asyncio.wait({drained}, timeout=self._drain_seconds)
-        if not done:
+        undrained = 0 if done else self._calls.count
+        if undrained:
             _log.warning(
                 "member %r: %d calls have not ended within %g s; "
                 "they end on the generation that they began on",
                 self.name,
-                self._calls.count,
+                undrained,
                 self._drain_seconds,
             )
-        self._perform(self._member.drained(number))
+        self._perform(self._member.drained(number, undrained))
 
     def _release(self) -> None:
         hold, self._hold = self._hold, None

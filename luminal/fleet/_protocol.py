@@ -218,6 +218,9 @@ class MemberState:
         held: The number whose calls it holds, drained, 0 for none.
         refused: Number of what it has voted against, 0 for none.
         why: The reason.
+        undrained: Of what is held: how many calls have not ended in time.
+        problem: Why it does not run what is decided; empty where it does, or where it
+            has not tried yet.
     """
 
     sequence: int
@@ -228,6 +231,8 @@ class MemberState:
     held: int = 0
     refused: int = 0
     why: str = ""
+    undrained: int = 0
+    problem: str = ""
 
 
 Message = Prepare | Decided | MemberState
@@ -259,7 +264,7 @@ class Finished:
     Attributes:
         number: Of the decision; 0 where none was needed.
         is_committed: How it was decided.
-        why: Why it was not, or why none was needed.
+        why: Why it was not, why none was needed, or that nobody has voted.
         behind: Members that did not agree by then; they converge later.
     """
 
@@ -613,6 +618,8 @@ class Coordinator:
         if not swap.agreed and swap.asked:
             swap.why = "no member has voted in time"
             return self._write(Abort(number, swap.why))
+        if not swap.asked:
+            swap.why = "no member was there to vote: who joins runs it"
         return self._write(Commit(number))
 
     def _conclude(self, now: float, *, is_late: bool = False) -> list[Effect]:
@@ -631,8 +638,8 @@ class Coordinator:
         if self._behind and not is_late:
             return []
         self._swap = None
-        why = "" if swap.is_committed else swap.why
-        return [Finished(number, swap.is_committed, why, tuple(sorted(self._behind)))]
+        behind = tuple(sorted(self._behind))
+        return [Finished(number, swap.is_committed, swap.why, behind)]
 
     def tick(self, now: float) -> list[Effect]:
         """Send again what was not answered, and end what has waited long enough.
@@ -692,6 +699,9 @@ class Member:
         self._refused = (0, "")
         self._held = 0
         self._holding = 0
+        self._undrained = 0
+        # Unit → why what is decided does not run here.
+        self._problems: dict[str, str] = {}
         # Photons of which something is being committed or loaded → its digest.
         self._busy: dict[str, str] = {}
         # Unit → digest of what runs. A journal that was put back may give a number
@@ -722,13 +732,17 @@ class Member:
             self._held,
             number,
             why,
+            self._undrained if self._held else 0,
+            "; ".join(self._problems.values()),
         )
 
     def received(self, message: Prepare | Decided) -> list[Effect]:
         """Go on after a message of the coordinator."""
         if isinstance(message, Decided):
             return [*self._learn(message), self.state()]
-        effects = self._learn(message.decided)
+        # What it is behind with of this unit is not loaded any more: it would be busy
+        # with that, and could not vote.
+        effects = self._learn(message.decided, but=message.unit)
         number = message.number
         if number <= self.decided.closed or number < self.promised:
             return [*effects, self.state()]  # an older coordinator, or an old message
@@ -740,7 +754,7 @@ class Member:
         self._staging = Stage(number, message.unit, message.digest)
         return [*effects, self._staging]
 
-    def _learn(self, decided: Decided) -> list[Effect]:
+    def _learn(self, decided: Decided, but: str = "") -> list[Effect]:
         if decided.closed < self.decided.closed:
             return []
         is_held_again = (
@@ -749,7 +763,7 @@ class Member:
         if is_held_again and not self.decided.held and self._has_ended(decided.held):
             return []  # it was let go already
         self.decided = decided
-        return self._converge()
+        return self._converge(but)
 
     def _has_ended(self, number: int) -> bool:
         return self._prepared is None or self._prepared.number != number
@@ -763,8 +777,12 @@ class Member:
             return None
         return decision
 
-    def _converge(self) -> list[Effect]:
-        """Return what leads from what it runs to what is decided."""
+    def _converge(self, but: str = "") -> list[Effect]:
+        """Return what leads from what it runs to what is decided.
+
+        Args:
+            but: A unit that is not loaded now.
+        """
         effects: list[Effect] = []
         staging, prepared = self._staging, self._prepared
         if staging is not None and staging.number <= self.decided.closed:
@@ -792,7 +810,7 @@ class Member:
         for unit in self.decided.table:
             decision = self._wanted(unit)
             held = self._prepared or self._staging
-            if decision is None or unit in self._busy:
+            if decision is None or unit in self._busy or unit == but:
                 continue
             if held is not None and held.unit == unit:
                 continue  # not before it is known what becomes of that
@@ -816,11 +834,16 @@ class Member:
             self._prepared = stage
         return [*self._converge(), self.state()]
 
-    def drained(self, number: int) -> list[Effect]:
-        """Tell that no call is under way, and none begins."""
+    def drained(self, number: int, undrained: int = 0) -> list[Effect]:
+        """Tell that no call begins, and none is under way that is waited for.
+
+        Args:
+            number: Of the decision.
+            undrained: How many calls have not ended in time.
+        """
         if self._holding != number:
             return []
-        self._held = number
+        self._held, self._undrained = number, undrained
         return [self.state()]
 
     def committed(self, unit: str, number: int, why: str = "") -> list[Effect]:
@@ -835,8 +858,23 @@ class Member:
         digest = self._busy.pop(unit, "")
         if not why:
             self.runs[unit], self._digests[unit] = number, digest
+            self._problems.pop(unit, None)
             return [*self._converge(), self.state()]
+        self._problems[unit] = why
         return [self.state()]
+
+    def ended(self, unit: str, why: str) -> list[Effect]:
+        """Note that a unit does not run any more, though nobody has decided that.
+
+        Args:
+            unit: Name of the unit.
+            why: What has happened.
+        """
+        if unit in self._busy or self.runs.pop(unit, None) is None:
+            return []
+        self._digests.pop(unit, None)
+        self._problems[unit] = why
+        return [*self._converge(), self.state()]
 
     def lost(self) -> list[Effect]:
         """Note that the coordinator cannot be reached.

@@ -53,7 +53,8 @@ class SwapReport:
         digest: Of the bytes.
         is_committed: Whether it was decided. Then all members run it, but those that
             are behind, which converge.
-        why: Why it was not decided, or why no decision was needed.
+        why: Why it was not decided, why no decision was needed, or that nobody was
+            there to vote.
         by: Who has asked for it.
         mode: ``immediate``, ``barrier`` or ``canary``.
         began: When it was asked for, in seconds since 1970.
@@ -62,6 +63,8 @@ class SwapReport:
             the coordinator has seen them: so long, two generations have answered.
         votes: Member → empty for yes, or why not.
         behind: Members that had not done it by then.
+        undrained: Of ``barrier``: member → how many of its calls had not ended when the
+            drain limit was over. They end on the generation on which they began.
         returned: Where canaries were not healthy: the number of the decision that has
             returned them; 0 for none.
     """
@@ -79,6 +82,7 @@ class SwapReport:
     votes: Mapping[str, str] = attrs.Factory(dict)
     behind: tuple[str, ...] = ()
     returned: int = 0
+    undrained: Mapping[str, int] = attrs.Factory(dict)
 
 
 @attrs.frozen
@@ -90,7 +94,8 @@ class MemberStatus:
         runs: Name of each bundle → number of the decision that it runs.
         prepared: Number of what it has prepared, and which is not decided; or 0.
         is_behind: Whether it does not run what is decided.
-        why: Why it has voted against the latest swap, if it has.
+        why: Why it does not run what is decided, as far as it has said; or why it has
+            voted against the latest swap.
     """
 
     info: MemberInfo

@@ -1358,6 +1358,7 @@ class Loader:
             if self._prepared is prepared:
                 self._prepared = None
             raise
+        self._watch_kill_list()
         return prepared
 
     async def _undo_prepared(self) -> None:

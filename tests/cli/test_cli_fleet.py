@@ -137,6 +137,27 @@ def test_a_missing_extra_is_named(terminal: Terminal) -> None:
     assert "luminal-photons[ray]" in said.err
 
 
+def test_a_swap_for_which_nobody_could_vote_says_so(terminal: Terminal) -> None:
+    distributed = pytest.importorskip("distributed")
+    preload = {
+        "preload": ["luminal.fleet.dask"],
+        "preload_argv": [["--journal", str(terminal.place.parent / "journal")]],
+    }
+    write(terminal, "one")
+    with distributed.LocalCluster(
+        n_workers=0,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs=preload,
+    ) as cluster:
+        own = ("--dask", cluster.scheduler_address)
+        said = terminal.luminal("fleet", "swap", "geo.py", *own)
+        assert said.code == 0
+        assert said.out.startswith("geo: decision 1; no member was there to vote")
+        said = terminal.luminal("fleet", "history", *own)
+        assert "no member was there to vote" in said.out
+
+
 def test_who_is_no_coordinator_is_told(terminal: Terminal) -> None:
     distributed = pytest.importorskip("distributed")
     options = {"processes": True, "dashboard_address": ":0"}

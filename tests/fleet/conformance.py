@@ -291,6 +291,8 @@ class Conformance:
         fleet.until_reached("b", f"old{unit}.call")
         report = fleet.swap(fleet.write(unit, f"new{unit}"), mode="barrier")
         assert report.is_committed
+        assert report.undrained == {"b": 1}
+        assert fleet.ask("history")[-1].number == report.number
         assert not call.done()
         flag.unlink()
         assert call.result(DEADLINE) == f"old{unit}"

@@ -198,6 +198,16 @@ async def test_roll_back_returns_to_what_was_decided_before(tmp_path: Path) -> N
             await it.driver.roll_back("goe")
 
 
+async def test_a_report_says_that_nobody_could_vote(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        report = await it.driver.swap(it.bundle(1))
+        assert report.is_committed
+        assert "no member" in report.why
+        await async_wait_until(lambda: "no member" in it.driver.history()[-1].why)
+        it.add("a")
+        assert (await it.driver.swap(it.bundle(2))).why == ""
+
+
 async def test_a_member_that_joins_later_runs_what_is_decided(tmp_path: Path) -> None:
     async with world(tmp_path, "a") as it:
         await it.driver.swap(it.bundle(1))

@@ -23,6 +23,7 @@ from luminal.fleet._member import MemberDriver
 from luminal.fleet._protocol import Decided, Decision, MemberState, Prepare
 from luminal.model import Deadlines
 from luminal.reload import Prepared
+from luminal.trust import Kill, KillList, SecretKey, open_bundle, sign
 from tests.waiting import DEADLINE, async_wait_until, brief
 
 TEXT = """
@@ -130,8 +131,9 @@ async def member(
         fetched.append(digest)
         return contents[digest]
 
-    deadlines = options.pop("deadlines", PATIENT)
-    loader = Loader(hookspecs=[Specs], deadlines=deadlines, unknown_hooks="ignore")
+    of_loader = {key: options.pop(key) for key in ("lock",) if key in options}
+    of_loader["deadlines"] = options.pop("deadlines", PATIENT)
+    loader = Loader(hookspecs=[Specs], unknown_hooks="ignore", **of_loader)
     loop = asyncio.get_running_loop() if is_on_this_loop else None
     driver = MemberDriver(
         loader, "a", fetch=fetch, send=states.append, loop=loop, **options
@@ -540,3 +542,44 @@ async def test_a_process_that_was_forked_is_no_member(tmp_path: Path) -> None:
                 os._exit(1)
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
         assert os.waitstatus_to_exitcode(status) == 7
+
+
+async def test_what_a_kill_list_ends_is_not_reported_as_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path / "state"))
+    anna = SecretKey.new()
+    lock = tmp_path / "luminal.lock"
+    lock.write_text(
+        'version = 1\nmode = "signed"\nthreshold = 1\n\n[keys]\n'
+        f'anna = "{anna.public}"\n'
+    )
+    async with member(tmp_path, lock=lock, ask_seconds=0.05) as fleet:
+
+        def signed(number: int) -> str:
+            (tmp_path / "geo.py").write_text(
+                TEXT.format(answer=number, body="pass").replace("1.0", f"{number}.0")
+            )
+            data = sign(open_bundle(pack(tmp_path / "geo.py").data()), anna).data()
+            digest = sha512(data).hexdigest()
+            fleet.contents[digest] = data
+            return digest
+
+        for number in (1, 2):
+            fleet.decide(number, signed(number))
+            await fleet.runs(number)
+        killing = KillList().adding(Kill("geo", "==2.0", why="it leaks")).signed(anna)
+        new = tmp_path / "new.json"
+        new.write_bytes(killing.data())
+        new.replace(tmp_path / "kill-list.json")
+        await async_wait_until(lambda: "it leaks" in fleet.states[-1].problem)
+        assert "geo" not in fleet.states[-1].runs
+        assert not fleet.driver.is_current
+        assert not fleet.answers()
+        three = signed(3)
+        fleet.prepare(3, three)
+        assert await fleet.voted(3) == ""
+        fleet.decide(3, three)
+        await fleet.runs(3)
+        await async_wait_until(lambda: not fleet.states[-1].problem)
+        assert fleet.answers() == [3]

@@ -306,8 +306,20 @@ class World:
             self.start(name)
         elif choice < 0.6:
             self.crash(name)
+        elif choice < 0.7:
+            self.end_unit(self.processes[name])
         else:
             self.cut(name)
+
+    def end_unit(self, process: Process) -> None:
+        """Let something else end what runs, as a kill list does."""
+        for unit in [*process.member.runs]:
+            is_at_rest = all(job.unit != unit for job in process.jobs)
+            if is_at_rest and unit not in process.ready:
+                self.counts["units ended"] += 1
+                del process.runs[unit]
+                self.act(process, process.member.ended(unit, "killed"))
+                return
 
     def settle(self) -> None:
         """End all faults, and let everything come to rest.
