@@ -561,7 +561,7 @@ class DirectoryWatch:
         change.units |= self._unstarted
         self._forget_rejections(self._rejected - change.units)
         new = {path for path in paths - known - deleted if _may_be_photon(path)}
-        self._delay_self_writers(change, new)
+        self._delay_self_writers(change, new, batch.began)
         is_new = is_new or bool(new)
         if not change.units:
             for handler in self.reloader.end_undone(paths):
@@ -585,12 +585,13 @@ class DirectoryWatch:
             self._plan_report()
             self._plan_retry()
 
-    def _delay_self_writers(self, change: Change, new: set[str]) -> None:
+    def _delay_self_writers(self, change: Change, new: set[str], began: float) -> None:
         """Take out of *change* and *new* what photons write themselves too often.
 
         Args:
             change: Units that have changed.
             new: Files that are not loaded.
+            began: When the first change was seen.
         """
         world, registry = self.batch_loader.world, self.batch_loader.registry
         self._delayed.clear()
@@ -603,13 +604,13 @@ class DirectoryWatch:
                 if path in files and files[path].checksum != source.checksum
             }
             users = reachable([unit], world.users)
-            delay = self._self_writers.delay(unit, changed, users)
+            delay = self._self_writers.delay(unit, changed, users, began)
             if delay is not None:
                 change.units.discard(unit)
                 self._delayed.add(unit)
                 self._throttle([*changed][-1], registry.of_units(users), delay)
         for path in sorted(new):
-            delay = self._self_writers.delay(path, {path: _changed(path)}, None)
+            delay = self._self_writers.delay(path, {path: _changed(path)}, None, began)
             if delay is not None:
                 new.discard(path)
                 self._throttle(path, [], delay)
@@ -619,11 +620,18 @@ class DirectoryWatch:
         self._watcher.call_later(delay.seconds, self._retry)
         if not delay.is_new:
             return
+        write = delay.write
+        why = f"it has written {path!r} again after it was reloaded because of that"
+        if write is None:
+            why = (
+                f"{path!r} changes after each reload, and only then: a child process "
+                "or a library writes it"
+            )
         error = PhotonReloadError(
             "writes its own files",
-            file=delay.write.file,
-            line=delay.write.line,
-            why=f"it has written {path!r} again after it was reloaded because of that",
+            file=write.file if write else path,
+            line=write.line if write else None,
+            why=why,
             hint="write to another place, or write only what differs",
         )
         error.consequence = (

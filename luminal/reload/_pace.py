@@ -37,6 +37,15 @@ _FIRST, _LONGEST = 5.0, 300.0
 """Seconds from a reload to one that the photon itself has caused: the first time, and
 when it was too early again and again."""
 
+_IN_A_ROW = 10
+"""After so many reloads right upon each other it is found out what causes them."""
+
+_REST = 0.3
+"""Seconds without a reload, for that: who saves without a pause goes on meanwhile."""
+
+_RESTS = 3
+"""After so many rests the reload itself is the cause."""
+
 
 @attrs.define
 class Storms:
@@ -73,12 +82,12 @@ class Delay:
     """Why a change is not followed yet.
 
     Attributes:
-        write: The latest one by the photon itself.
+        write: The latest one by the photon itself; None where that was not seen.
         seconds: How long it is not followed.
         is_new: Whether this has not been said before.
     """
 
-    write: Write
+    write: Write | None
     seconds: float
     is_new: bool
 
@@ -101,25 +110,61 @@ class _Turn:
 
 
 @attrs.define
+class _Row:
+    """Reloads of one thing right upon each other, by writes that were not seen.
+
+    Attributes:
+        count: How many there were.
+        rests: So many times there was no change while nothing was reloaded.
+        wait: Seconds for which a change is not followed once its cause is known.
+        files: What the change is that is not followed; None where all are.
+        until: When that ends, in seconds of the monotonic clock.
+    """
+
+    count: int = 0
+    rests: int = 0
+    wait: float = attrs.Factory(lambda: _FIRST)
+    files: Mapping[str, object] | None = None
+    until: float = 0.0
+
+    def delay(self, seconds: float, files: Mapping[str, object]) -> Delay:
+        """Do not follow a change for some seconds."""
+        is_new = seconds == _FIRST
+        self.files, self.until = files, time.monotonic() + seconds
+        return Delay(None, seconds, is_new)
+
+
+@attrs.define
 class SelfWriters:
     """Delays reloads of what writes its own files.
 
     The first such change is followed at once. The next one has to wait, and each time
     that one comes too early, the wait is doubled. A change by anybody else is followed
     at once.
+
+    Writes of child processes are not seen. But they come right after each reload, and
+    none comes while nothing is reloaded; saves of others do.
     """
 
     # Unit, or file that could not be loaded → when its latest try has ended.
     _tried: dict[str, float] = attrs.Factory(dict)
+    # When the latest try of anything has ended: photons may write each other's files.
+    _latest: float = float("-inf")
     _turns: dict[str, _Turn] = attrs.Factory(dict)
+    _rows: dict[str, _Row] = attrs.Factory(dict)
 
     def note_tried(self, names: Iterable[str]) -> None:
         """Note that units, or files that are not loaded, have been tried just now."""
         look_at_writes()
-        self._tried.update(dict.fromkeys(names, time.monotonic()))
+        self._latest = time.monotonic()
+        self._tried.update(dict.fromkeys(names, self._latest))
 
     def delay(
-        self, name: str, files: Mapping[str, object], units: AbstractSet[str] | None
+        self,
+        name: str,
+        files: Mapping[str, object],
+        units: AbstractSet[str] | None,
+        changed: float,
     ) -> Delay | None:
         """Return why a change is not to be followed now; None where it is.
 
@@ -129,6 +174,7 @@ class SelfWriters:
                 change.
             units: Whose code writes for itself: what this change would reload. None
                 for what could not be loaded: its unit does not serve.
+            changed: When the change was seen first, in seconds of the monotonic clock.
         """
         passed = time.monotonic() - self._tried.get(name, float("-inf"))
         turn = self._turns.get(name)
@@ -145,7 +191,7 @@ class SelfWriters:
                 record_writes()
             if passed < _QUICK or turn is not None:
                 self._turns[name] = _Turn()
-            return None
+            return self._delay_row(name, files, changed)
         if turn is None:
             self._turns[name] = _Turn()
             return None
@@ -157,3 +203,26 @@ class SelfWriters:
         turn.wait = min(2 * turn.wait, _LONGEST) if turn.is_early else _FIRST
         turn.is_early, turn.files = False, {}
         return None
+
+    def _delay_row(
+        self, name: str, files: Mapping[str, object], changed: float
+    ) -> Delay | None:
+        """Return what `delay` does, where nobody is known to have written *files*."""
+        now, row = time.monotonic(), self._rows.get(name) or _Row()
+        if row.files is not None and row.files == files:
+            if now < row.until:
+                return Delay(None, row.until - now, is_new=False)
+            row.files, row.rests = None, row.rests + 1
+            return None
+        is_quick = changed < self._latest + _PAUSE
+        if row.files is not None or not is_quick:  # somebody else saves
+            self._rows.pop(name, None)
+            return None
+        self._rows[name] = row
+        row.count += 1
+        if row.count <= _IN_A_ROW:
+            return None
+        if row.rests < _RESTS:
+            return row.delay(_REST, files)
+        seconds, row.wait = row.wait, min(2 * row.wait, _LONGEST)
+        return row.delay(seconds, files)

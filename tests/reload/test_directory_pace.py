@@ -107,6 +107,44 @@ async def test_a_photon_that_writes_its_own_files_is_followed_once(
         await host.until(lambda: host.answers() == [4])
 
 
+CHILD = """
+import subprocess
+command = 'echo AT = $(date +%s%N) > "$0"'
+subprocess.run(["sh", "-c", command, str(HERE.parent / {target!r})], check=True)
+"""
+HELPER = "from . import gen"
+DATA = """
+from importlib import resources
+(resources.files(__name__) / "d.txt").read_text()
+"""
+BY_CHILD = {
+    "a helper": (HELPER, {"p": "gen.py"}),
+    "data": (DATA, {"p": "d.txt"}),
+    "each other's": (HELPER, {"p": "../q/gen.py", "q": "../p/gen.py"}),
+}
+
+
+@pytest.mark.parametrize("written", BY_CHILD)
+async def test_what_child_processes_of_photons_write_is_not_followed_for_ever(
+    make_host, photons, written
+):
+    """Nobody sees who writes. But it is after each reload, and at no other time."""
+    head, targets = BY_CHILD[written]
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        for name in targets:
+            photons.write(f"{name}/gen.py", "")
+            photons.write(f"{name}/d.txt", "")
+        for name, target in targets.items():
+            code = text(1, head=head, tail=CHILD.format(target=target))
+            photons.write(f"{name}/__init__.py", code.replace('"p"', repr(name)))
+        (told, *_) = await host.until(lambda: host.happened(EventKind.THROTTLED))
+        assert "child process" in told.problem.why
+        assert len(host.happened(EventKind.SWAPPED)) < 50
+        photons.write("p/__init__.py", text(2, head=head))
+        await host.until(lambda: 2 in host.answers())
+
+
 async def test_what_waits_is_followed_later(make_host, photons, monkeypatch):
     """And less and less often."""
     monkeypatch.setattr(_pace, "_FIRST", 0.5)
