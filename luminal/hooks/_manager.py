@@ -669,7 +669,8 @@ class PluginManager(pluggy.PluginManager):
                     caller.changed()
                     if caller.is_orphaned:
                         caller.orphan()
-                self._end(registration)
+                registration.is_gone = True
+                del self._by_id[id(plugin)]
                 self._policy.totals.end(registration.name)
                 self._forget(registration)
                 for other in _delegation.having(self, registration):
@@ -677,10 +678,6 @@ class PluginManager(pluggy.PluginManager):
             if self._name2plugin.get(name) is not None:
                 del self._name2plugin[name]
         return plugin
-
-    def _end(self, registration: Registration) -> None:
-        registration.is_gone = True
-        del self._by_id[id(registration.plugin)]
 
     def _forget(self, registration: Registration) -> None:
         """Forget what is of *registration*'s plugin alone, or would keep it alive."""

@@ -260,8 +260,11 @@ class PreparedSwap:
             for caller in changing | self._specs.keys():
                 spec = self._specs.get(caller, caller.spec)
                 manager._verify_swapped(caller, spec, changes)
-            for other in _delegation.swaps(manager, changes):
-                self._delegated.append(other.__enter__())
+            for _, new in changes:
+                if new.delegated:
+                    for other in _delegation.swaps(manager, changes):
+                        self._delegated.append(other.__enter__())
+                    break
             orders = _new_orders(self._policy, manager._caller, changes)
             for caller in self._specs:
                 if caller not in orders:
@@ -281,7 +284,8 @@ class PreparedSwap:
             if self.is_done:
                 self._finish()
                 for old, new in self.changes:
-                    manager._end(old)
+                    old.is_gone = True
+                    del manager._by_id[id(old.plugin)]
                     manager._by_id[id(new.plugin)] = new
                     manager._name2plugin[new.name] = new.plugin
                     manager._forget(old)

@@ -291,19 +291,31 @@ class Events:
             count, seconds = self.counts.get(key, (0, 0.0))
             self.counts[key] = (count + 1, seconds + event.seconds)
         for subscriber in self._subscribers:
-            self._call(subscriber, event)
+            try:
+                subscriber(event)
+            except BaseException as error:
+                if is_real_interrupt(error):
+                    raise
+                self._failed(subscriber, event, error)
 
     def _call(self, subscriber: Callable[[Event], object], event: Event) -> None:
+        """Call a subscriber that has a queue, in the thread of that."""
         try:
             subscriber(event)
-        except BaseException as error:
-            if is_real_interrupt(error):
-                raise
-            self.failures += 1
-            # A report is an event too, at which the subscriber may fail again.
-            is_report = event.problem and event.problem.phase == "subscriber"
-            if self.report_failure is not None and not is_report:
-                self.report_failure(subscriber, error)
+        except BaseException as error:  # noqa: BLE001 - reported
+            self._failed(subscriber, event, error)
+
+    def _failed(
+        self,
+        subscriber: Callable[[Event], object],
+        event: Event,
+        error: BaseException,
+    ) -> None:
+        self.failures += 1
+        # A report is an event too, at which the subscriber may fail again.
+        is_report = event.problem and event.problem.phase == "subscriber"
+        if self.report_failure is not None and not is_report:
+            self.report_failure(subscriber, error)
 
 
 class _Queue:

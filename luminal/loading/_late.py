@@ -213,7 +213,9 @@ def _imported(
     stack = [code]
     while stack:
         code = stack.pop()
-        stack += [each for each in code.co_consts if type(each) is CodeType]
+        for each in code.co_consts:
+            if type(each) is CodeType:
+                stack.append(each)  # noqa: PERF401 - looked at in each reload
         if not is_whole and not code.co_flags & CO_NEWLOCALS:
             continue
         steps = code.co_code

@@ -18,7 +18,7 @@ from luminal._plain import (
 from luminal.errors import PhotonValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
 
     from luminal.loading._generation import Generation
@@ -123,7 +123,7 @@ def select_classes(
             missing.
     """
     module = generation.modules[generation.unit]
-    found = dict.fromkeys(_deriving(module, generation, base))
+    found = _deriving(module, generation, base)
     for name in others:
         extra = vars(module).get(name)
         if not isinstance(extra, type):
@@ -158,8 +158,12 @@ def _has_implementations(module: ModuleType) -> bool:
     return False
 
 
-def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterator[type]:
+def _deriving(
+    module: ModuleType, generation: Generation, base: type
+) -> dict[type, None]:
+    """Return the classes of *module* that derive from *base*, each once."""
     unit = generation.unit
+    found: dict[type, None] = {}
     for name, value in list(vars(module).items()):
         if name.startswith("_"):
             continue
@@ -173,7 +177,7 @@ def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterato
             continue
         try:
             if issubclass(value, base):
-                yield value
+                found[value] = None
         except BaseException as error:
             raise PhotonValidationError(
                 "has a class that cannot be looked at",
@@ -181,6 +185,7 @@ def _deriving(module: ModuleType, generation: Generation, base: type) -> Iterato
                 why=error_text(error),
                 hint="correct the metaclass",
             ) from error
+    return found
 
 
 def _is_only_a_base(cls: type, found: dict[type, None]) -> bool:

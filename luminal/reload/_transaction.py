@@ -94,11 +94,14 @@ class Transaction:
     def __attrs_post_init__(self) -> None:
         self._began = time.perf_counter()
         self._apart = set().union(*self.groups, *self.spare)
+        successors = {}
+        for unit, upgrade in self.change.upgrades.items():
+            successors[unit] = upgrade.origin
         self._stage = Stage(
             self.world,
             self.change.snapshot,
             dict(self.change.pinned),
-            {unit: new.origin for unit, new in self.change.upgrades.items()},
+            successors,
             self.runtime.deadlines.load,
             self.change.approved,
         )
