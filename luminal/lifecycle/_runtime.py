@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from luminal.hooks.records import HookFailure
-    from luminal.interfaces import Subject
     from luminal.lifecycle._batch import Registry
     from luminal.lifecycle._footprint import InterpreterChanges, InterpreterPolicy
     from luminal.lifecycle._handler import Handler
@@ -210,7 +209,20 @@ class Events:
                 return
         if self._deferred:
             self._emit_deferred()
-        self._emit(event)
+        self.journal.append(event)
+        key = (event.kind, event.photon)
+        with self._lock:
+            if key not in self.counts and len(self.counts) >= _MOST_COUNTED:
+                key = (event.kind, "")
+            count, seconds = self.counts.get(key, (0, 0.0))
+            self.counts[key] = (count + 1, seconds + event.seconds)
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except BaseException as error:
+                if is_real_interrupt(error):
+                    raise
+                self._failed(subscriber, event, error)
 
     @contextmanager
     def holding(self) -> Iterator[list[Event]]:
@@ -225,8 +237,9 @@ class Events:
         try:
             yield held.events
         except BaseException:
+            held.is_over = True
             for event in held.events:
-                self._emit(event)
+                self.emit(event)
             raise
         finally:
             held.is_over = True
@@ -275,28 +288,12 @@ class Events:
                     total.time(int(seconds * 1e9), 1)
 
     def _emit_deferred(self) -> None:
-        while self._deferred:
-            try:
-                event = self._deferred.popleft()
-            except IndexError:  # another thread has taken it
-                return
-            self._emit(event)
-
-    def _emit(self, event: Event) -> None:
-        self.journal.append(event)
-        key = (event.kind, event.photon)
-        with self._lock:
-            if key not in self.counts and len(self.counts) >= _MOST_COUNTED:
-                key = (event.kind, "")
-            count, seconds = self.counts.get(key, (0, 0.0))
-            self.counts[key] = (count + 1, seconds + event.seconds)
-        for subscriber in self._subscribers:
-            try:
-                subscriber(event)
-            except BaseException as error:
-                if is_real_interrupt(error):
-                    raise
-                self._failed(subscriber, event, error)
+        waiting = []
+        with suppress(IndexError):
+            while True:
+                waiting.append(self._deferred.popleft())
+        for event in waiting:
+            self.emit(event)
 
     def _call(self, subscriber: Callable[[Event], object], event: Event) -> None:
         """Call a subscriber that has a queue, in the thread of that."""
@@ -484,25 +481,26 @@ class Runtime:
         settings = MappingProxyType(dict(table) if is_table else {})
         return PhotonContext(name, settings, runtime=self)
 
-    async def create(self, handler: Subject) -> object:
+    async def create(self, handler: Handler) -> object:
         """Return the photon, created where there is no instance yet.
 
         Raises:
             PhotonSettingsError: What is set for it is not what it declares.
         """
-        handler.context.settings = await self.settings_of(handler)
-        candidate = handler.candidate
+        life = handler._life
+        life.context.settings = await self.settings_of(handler)
+        candidate = life.candidate
         if candidate is not None and candidate.requirements:
             self._follow_required(handler, candidate.requirements)
         return await self.step("photon_create", handler)
 
-    async def settings_of(self, handler: Subject) -> Any:
+    async def settings_of(self, handler: Handler) -> Any:
         """Return the settings of a photon; as its own class where it declares one.
 
         Raises:
             PhotonSettingsError: They do not fit.
         """
-        name, factory = handler.name, handler.factory
+        name, factory = handler._name, handler._life.factory
         table = self.table_of(name)
         is_class = issubclass(type(factory), type)  # no metaclass of it is asked
         declared = static_of(factory, "photon_settings") if is_class else None
@@ -534,7 +532,7 @@ class Runtime:
             hint=f"give a mapping of names to values, such as {{{name!r}: {{...}}}}",
         )
 
-    def _follow_required(self, handler: Subject, required: Iterable[str]) -> None:
+    def _follow_required(self, handler: Handler, required: Iterable[str]) -> None:
         """Let calls of a photon see one generation of each photon that it requires."""
         names = [split_requirement(each)[0] for each in required]
         handler.context.requires = tuple(names)
@@ -580,7 +578,7 @@ class Runtime:
 
         return find
 
-    def check_hooks(self, handler: Subject) -> None:
+    def check_hooks(self, handler: Handler) -> None:
         """Refuse a photon that implements a hook which the host does not have.
 
         Raises:
@@ -588,7 +586,7 @@ class Runtime:
         """
         if self.unknown_hooks == "ignore":
             return
-        for name, function, nearest in self.plugins.unspecified(handler.instance):
+        for name, function, nearest in self.plugins.unspecified(handler._life.instance):
             if self.unknown_hooks is None and not nearest:
                 continue
             code = getattr(function, "__code__", None)
@@ -605,14 +603,14 @@ class Runtime:
                 raise unknown
             warnings.warn(LuminalWarning(str(unknown)), stacklevel=2)
 
-    def needs_finalize(self, handler: Subject) -> bool:
+    def needs_finalize(self, handler: Handler) -> bool:
         """Whether there is anything to call when the photon ends."""
         return (
             method_of(handler, "finalize") is not None
             or len(self.lifecycle._name2plugin) > 1  # noqa: SLF001 - pluggy's
         )
 
-    async def step(self, hook: str, handler: Subject, **given: object) -> Any:
+    async def step(self, hook: str, handler: Handler, **given: object) -> Any:
         """Call a hook of the lifecycle.
 
         Args:
@@ -628,7 +626,7 @@ class Runtime:
             await reach_loop()
         return await getattr(self.lifecycle.ahook, hook)(handler=handler, **given)
 
-    def register(self, handler: Subject) -> None:
+    def register(self, handler: Handler) -> None:
         """Let the photon's hook implementations be called from now on.
 
         Raises:
@@ -649,7 +647,7 @@ class Runtime:
             self.unregister(handler)  # a host's own `register` may do more, and raise
             raise
 
-    def unregister(self, handler: Subject) -> bool:
+    def unregister(self, handler: Handler) -> bool:
         """Let them be called no more; return whether they were called until now."""
         is_called = self.plugins.get_plugin(handler.name) is handler.instance
         if is_called:
@@ -723,7 +721,7 @@ class Runtime:
             phases: Seconds of each phase of it.
         """
         # Not by the Handler's properties: each reload emits several events.
-        name, life = handler.name, handler._life
+        name, life = handler._name, handler._life
         if number is None:
             number = life.generation.number if life.generation is not None else 0
         self.events.emit(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import FrameType
 
-    from luminal.interfaces import Subject
+    from luminal.lifecycle._handler import Handler
 
 __all__ = [
     "DefaultLifecycle",
@@ -221,11 +221,12 @@ class DefaultLifecycle:
     """Calls the photon's own methods, after all other implementations of a hook."""
 
     @hookimpl(trylast=True)
-    async def photon_create(self, handler: Subject) -> object:
+    async def photon_create(self, handler: Handler) -> object:
         """Create the photon, its context in place before ``__init__`` runs."""
-        factory = handler.factory
+        life = handler._life
+        factory = life.factory
         if factory is None:
-            return handler.instance
+            return life.instance
         # On the loop, nothing is asked that the class or its metaclass may define.
         if static_of(type(factory), "__call__") is not vars(type)["__call__"]:
             created = await self._run(handler, lambda: factory())  # noqa: PLW0108
@@ -256,19 +257,19 @@ class DefaultLifecycle:
         return created
 
     @hookimpl(trylast=True)
-    async def photon_start(self, handler: Subject) -> object:
+    async def photon_start(self, handler: Handler) -> object:
         """Call ``start``, if the photon has one."""
         start = method_of(handler, "start")
         if start is not None:
             await self._run(handler, start)
         # Here, as a wrapper of this hook may still raise.
-        scope = handler.context.scope
+        scope = handler._life.context.scope
         if scope is not None:
             scope.mark_started()
         return True
 
     @hookimpl(trylast=True)
-    async def photon_reload(self, handler: Subject, previous: object) -> object:
+    async def photon_reload(self, handler: Handler, previous: object) -> object:
         """Call ``on_reload`` with what came before, if the photon has one."""
         on_reload = method_of(handler, "on_reload")
         if on_reload is not None:
@@ -276,7 +277,7 @@ class DefaultLifecycle:
         return True
 
     @hookimpl(trylast=True)
-    async def photon_finalize(self, handler: Subject) -> object:
+    async def photon_finalize(self, handler: Handler) -> object:
         """Call ``finalize``; None and true values say that it went well."""
         finalize = method_of(handler, "finalize")
         if finalize is None:
@@ -290,22 +291,22 @@ class DefaultLifecycle:
 
     @staticmethod
     async def _run(
-        handler: Subject, function: Callable[..., Any], *args: object
+        handler: Handler, function: Callable[..., Any], *args: object
     ) -> Any:
         deadline = handler.deadlines.start
         name = f"start {handler.name}"
         return await run_step(function, *args, deadline=deadline, name=name)
 
 
-def method_of(handler: Subject, name: str) -> Callable[..., Any] | None:
+def method_of(handler: Handler, name: str) -> Callable[..., Any] | None:
     """Return the lifecycle method *name* of a photon, or None.
 
     An object that is no instance of a photon's class (a module that an entry point
     names, say) has no lifecycle. A method that implements a hook does not count.
     """
-    instance = handler.instance
+    instance = handler._life.instance
     cls = type(instance)
-    if not issubclass(cls, IPhoton) and handler.factory is None:
+    if not issubclass(cls, IPhoton) and handler._life.factory is None:
         return None
     value = attribute_of(instance, name)
     if value is None:
@@ -352,15 +353,15 @@ def _is_of(instance: object, cls: type) -> bool:
     return False
 
 
-def _set_context(instance: object, handler: Subject) -> None:
+def _set_context(instance: object, handler: Handler) -> None:
     """Set ``context``, unless the photon's class defines that name itself."""
     if static_of(type(instance), "context", _NOTHING) is _NOTHING:
         _store_context(instance, handler)
 
 
-def _store_context(instance: object, handler: Subject) -> None:
+def _store_context(instance: object, handler: Handler) -> None:
     try:
         # Without the author's __setattr__, which may expect a finished instance.
-        object.__setattr__(instance, "context", handler.context)
+        object.__setattr__(instance, "context", handler._life.context)
     except (AttributeError, TypeError):
         return  # it has slots: such a photon gets no context

@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import os
 from _thread import RLock
+from functools import partial
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakValueDictionary
+from weakref import ref
 
 import attrs
 
@@ -40,17 +41,35 @@ if TYPE_CHECKING:
     from luminal.supervise import Scope
     from luminal.trust import Bundle, Judge, Verdict
 
-__all__ = ["Generation", "Host", "Key", "known_generations", "namespace"]
+__all__ = [
+    "Generation",
+    "Host",
+    "Key",
+    "known_generation",
+    "known_generations",
+    "namespace",
+]
 
 Key = tuple[int, int]
 """Process that made a generation, and which one of that process it is."""
 
-known_generations: WeakValueDictionary[Key, Generation] = WeakValueDictionary()
+_known: dict[Key, ref[Generation]] = {}
 """Key → generation, of all that are alive in this process."""
 
 _numbers = itertools.count(1)
 
 _INIT = os.sep + "__init__.py"
+
+
+def known_generation(key: Key) -> Generation | None:
+    """Return the generation of that key, if it is alive in this process."""
+    known = _known.get(key)
+    return known() if known is not None else None
+
+
+def known_generations() -> list[Generation]:
+    """Return all that are alive in this process."""
+    return [one for known in list(_known.values()) if (one := known()) is not None]
 
 
 def namespace(fullname: str, directory: str) -> ModuleType:
@@ -277,7 +296,8 @@ class Generation:
     def take_key(self, key: Key) -> None:
         """Be known as *key*: another process has sent it under this one."""
         self.key = key
-        known_generations[key] = self
+        # One that takes over a key drops the reference before, which calls nothing.
+        _known[key] = ref(self, partial(_known.pop, key))
 
     def executes(self, fullname: str) -> bool:
         """Whether the module *fullname* is being executed."""

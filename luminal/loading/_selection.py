@@ -133,7 +133,11 @@ def select_classes(
                 hint="correct the name in 'other_classes'",
             )
         found[extra] = None
-    chosen = [cls for cls in found if not _is_only_a_base(cls, found)]
+    chosen = [
+        cls
+        for cls in found
+        if not (_flags_of(cls) & _IS_ABSTRACT and _is_only_a_base(cls, found))
+    ]
     if not chosen and _has_implementations(module):
         name = module.__name__.rpartition(".")[2]
         return [Selected(name, module, generation)]
@@ -189,8 +193,7 @@ def _deriving(
 
 
 def _is_only_a_base(cls: type, found: dict[type, None]) -> bool:
-    if not _flags_of(cls) & _IS_ABSTRACT:
-        return False
+    """Whether an abstract class is a base of another one; else it raises."""
     if any(other is not cls and issubclass(other, cls) for other in found):
         return True
     missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))

@@ -27,7 +27,7 @@ import attrs
 
 from luminal.errors import PhotonSendError
 from luminal.interfaces.context import PhotonContext
-from luminal.loading._generation import known_generations
+from luminal.loading._generation import known_generation, known_generations
 from luminal.loading._importer import (
     is_superseded,
     known_worlds,
@@ -172,7 +172,7 @@ def _reduce(thing: Any) -> Any:
 def _candidates(fullname: str, *first: Generation | None) -> Iterator[Generation]:
     """Yield the generations that may have defined a thing of the module *fullname*."""
     yield from (generation for generation in first if generation is not None)
-    for generation in list(known_generations.values()):
+    for generation in known_generations():
         if generation not in first and _is_below(fullname, generation):
             yield generation
 
@@ -352,7 +352,7 @@ def receive(
         generation does: a worker of a pool that fails to read its work ends, and the
         whole pool with it.
     """
-    generation = known_generations.get(key)
+    generation = known_generation(key)
     if generation is None and _is_for_us(key, fullname):
         try:
             generation = _load(key, pickle.loads(zlib.decompress(packed)))  # noqa: S301 - of `multiprocessing`
@@ -410,7 +410,7 @@ def _load(key: Key, parcel: _Parcel) -> Generation:
     with world.lock:
         world.roots.adopt(parcel.directories, parcel.declared)
         world.judge = parcel.judge
-        here = {u.unit: known_generations.get(u.key) for u in parcel.units}
+        here = {u.unit: known_generation(u.key) for u in parcel.units}
         new = [each for each in parcel.units if here[each.unit] is None]
         stage = Stage(world, pinned={each.unit: each.files for each in new})
         stage.ready.update((u, g) for u, g in here.items() if g is not None)
@@ -432,4 +432,7 @@ def _load(key: Key, parcel: _Parcel) -> Generation:
             generation.take_key(own_key)
         for old in before:
             end_stand_ins(old)  # a worker has no calls of it under way
-    return known_generations[key]
+    loaded = known_generation(key)
+    if loaded is None:
+        raise KeyError(key)
+    return loaded

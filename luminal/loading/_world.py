@@ -154,7 +154,8 @@ class Publication:
             world.edges.add(generation)
         for generation in self._generations:
             show_lines(generation)
-            _end_stand_ins(generation)  # it serves again
+            if generation.stand_ins:  # it serves again
+                _end_stand_ins(generation)
         if self._ended:
             world.worker.start()
 

@@ -127,7 +127,7 @@ def pair_up(
         by_name[fold(chosen.name)] = chosen
     pairs: list[Pair] = []
     for old in handlers:
-        name, life = old.name, old._life
+        name, life = old._name, old._life
         key = fold(name)
         found = by_name.pop(key, None)
         new = None

@@ -254,7 +254,7 @@ class Transaction:
         for swap in self.prepared:
             for pair in swap.pairs:
                 if pair.old is not None:
-                    olds[pair.old.name] = pair.old
+                    olds[pair.old._name] = pair.old
         await self.retire_earlier(olds)
         held: list[CrossLoopLock] = []
         try:
@@ -497,7 +497,7 @@ class Exchange:
             changes, numbers = changed_files(swap.before, staged), dict[str, int]()
             for pair in swap.pairs:
                 if pair.old is not None and pair.new is not None:
-                    numbers[pair.old.name] = pair.old.number
+                    numbers[pair.old._name] = pair.old.number
             if changes and numbers:
                 runtime.changes.append(SwapChanges(numbers, changes))
             results.append((swap, tuple([each.path for each in changes]), numbers))
