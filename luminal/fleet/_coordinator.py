@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from luminal.errors import FleetError
-from luminal.fleet._journal import Entry
+from luminal.fleet._journal import Entry, committed_before
 from luminal.fleet._protocol import (
     Abort,
     Begin,
@@ -524,16 +524,9 @@ class CoordinatorDriver:
         base = [d.digest for d in decisions if d.members is None]
         if len(decisions) > len(base) and base:
             return base[-1]
-        begun: dict[int, Begin] = {}
-        found = ""
-        for row in self.journal.rows:
-            if type(row) is Begin:
-                begun[row.number] = row
-            elif type(row) is Commit:
-                begin = begun[row.number]
-                if begin.unit == unit and begin.digest != decisions[-1].digest:
-                    found = begin.digest
-        return found
+        rows = self.journal.rows
+        before = committed_before(rows, unit, decisions[-1].digest)
+        return before.digest if before is not None else ""
 
     # --- Canaries --------------------------------------------------------------------
 

@@ -3,12 +3,16 @@
 A row is a line of JSON behind its CRC-32. A last line that is not whole was torn by a
 crash: whoever wrote it has told nobody of it, so it counts as not written. Whoever has
 the journal open decides for the fleet; the lock on the file keeps everybody else out.
+
+A long journal is replaced when it is opened, by what of it is still needed: the new
+file is durable before it gets the name, so a crash leaves the one or the other.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import threading
 import time
@@ -20,12 +24,24 @@ import attrs
 
 from luminal._forks import begin_anew_in_forks
 from luminal.errors import FleetError
-from luminal.fleet._protocol import Abort, Begin, Commit
+from luminal.fleet._protocol import Abort, Begin, Commit, Log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from luminal.fleet._protocol import Row
 
-__all__ = ["Entry", "Journal", "JournalBusyError", "make_durable", "read_journal"]
+__all__ = [
+    "Entry",
+    "Journal",
+    "JournalBusyError",
+    "committed_before",
+    "compacted",
+    "make_durable",
+    "read_journal",
+]
+
+_log = logging.getLogger("luminal.fleet")
 
 _KINDS: Final = {"begin": Begin, "commit": Commit, "abort": Abort}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
@@ -33,6 +49,12 @@ _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 _MOST_OF_ONE: Final = 8
 """More entries than there are of one swap: its begin, its end, and notes."""
+
+_MOST_BYTES: Final = 2**20
+"""A longer journal is compacted when it is opened: that is some 1,500 swaps."""
+
+_KEPT: Final = 200
+"""Swaps that a compacted journal keeps for the history, though nothing needs them."""
 
 
 class JournalBusyError(FleetError):
@@ -117,6 +139,48 @@ def _parse(data: bytes, path: str) -> tuple[list[Entry], int]:
     return entries, whole
 
 
+def committed_before(rows: Iterable[Row], unit: str, digest: str) -> Begin | None:
+    """Return what was committed last of *unit* with other bytes than *digest*."""
+    begun: Begin | None = None
+    found: Begin | None = None
+    is_other = False
+    for row in rows:
+        if type(row) is Begin:
+            begun = row
+            is_other = row.unit == unit and row.digest != digest
+        elif type(row) is Commit and is_other:
+            found = begun
+    return found
+
+
+def compacted(entries: Sequence[Entry], kept: int = _KEPT) -> list[Entry]:
+    """Return those of *entries* that are still needed.
+
+    They lead to the same `Log`, to the same roll-back of each unit, and have the latest
+    swaps.
+
+    Args:
+        entries: Of a journal.
+        kept: How many of the latest swaps are kept in any case; at least two are: one
+            that is open, and the last one that was decided.
+    """
+    rows = [entry.row for entry in entries if entry.row is not None]
+    needed = {row.number for row in rows if type(row) is Begin}
+    needed = {*sorted(needed)[-max(kept, 2) :]}
+    for unit, decisions in Log(rows).table.items():
+        needed.update(decision.number for decision in decisions)
+        before = committed_before(rows, unit, decisions[-1].digest)
+        if before is not None:
+            needed.add(before.number)
+    return [entry for entry in entries if _number_of(entry) in needed]
+
+
+def _number_of(entry: Entry) -> int:
+    """Return the number of the decision that an entry is about."""
+    row = entry.row
+    return row.number if row is not None else int(entry.about.get("number", 0))
+
+
 def read_journal(path: str) -> list[Entry]:
     """Return what is in the journal at *path*, also while another has it open.
 
@@ -146,24 +210,27 @@ class Journal:
 
     Args:
         path: Of the file. It is made if it does not exist, with its directories.
+        most_bytes: A longer one is compacted, see `compacted`.
 
     Raises:
         JournalBusyError: Another process has it open.
         FleetError: It cannot be opened or is damaged, or its file system has no locks.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, most_bytes: int = _MOST_BYTES
+    ) -> None:
         self.path: str = os.path.abspath(path)
         self._descriptor = -1
         self._lock_of_writes: threading.Lock = threading.Lock()
         directory = os.path.dirname(self.path)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._descriptor = os.open(self.path, flags, 0o600)
-            self._lock()
+            self._open()
             begin_anew_in_forks(self)
             self._entries, self._size = self._read()
+            if self._size > most_bytes:
+                self._compact()
             make_durable(directory)
         except OSError as error:
             self.close()
@@ -172,17 +239,61 @@ class Journal:
             self.close()
             raise
 
-    def _lock(self) -> None:
-        """Take the lock, which the process keeps until it closes the file or ends."""
+    def _open(self) -> None:
+        """Open the file that has the path, and lock it."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        while True:
+            self._descriptor = os.open(self.path, flags, 0o600)
+            self._lock(self._descriptor)
+            if _is_at(self.path, self._descriptor):
+                return
+            # Another process has compacted it meanwhile, and ended.
+            self._close()
+
+    def _compact(self) -> None:
+        """Replace the file by a shorter one; where that fails, it goes on as it is.
+
+        Raises:
+            OSError: It is not known whether the shorter one would be there after a loss
+                of power.
+        """
+        entries = compacted(self._entries)
+        data = b"".join(map(_line, entries))
+        path = os.path.realpath(self.path)  # a symbolic link stays one
+        beside = f"{path}.new"
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+        descriptor = -1
+        try:
+            descriptor = os.open(beside, flags, 0o600)
+            self._lock(descriptor)  # before anybody can open it by its name
+            written = 0
+            while written < len(data):
+                written += os.pwrite(descriptor, data[written:], written)
+            os.fsync(descriptor)
+            os.replace(beside, path)
+        except (OSError, FleetError) as error:
+            _log.warning("the journal %s stays as long as it is: %s", path, error)
+            if descriptor >= 0:
+                os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(beside)
+            return
+        os.close(self._descriptor)
+        self._descriptor, self._size = descriptor, len(data)
+        self._entries = entries
+        make_durable(os.path.dirname(path))
+
+    def _lock(self, descriptor: int) -> None:
+        """Take a lock, which the process keeps until it closes the file or ends."""
         try:
             if os.name == "nt":
                 import msvcrt
 
-                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
             else:
                 import fcntl
 
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 raise JournalBusyError(
@@ -297,6 +408,14 @@ class Journal:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Whether the open file is the one that has *path*."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def make_durable(path: str) -> None:

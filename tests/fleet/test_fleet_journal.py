@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from luminal.errors import FleetError
 from luminal.fleet import Journal, JournalBusyError, read_journal
+from luminal.fleet._journal import Entry, _line, committed_before, compacted
 from luminal.fleet._protocol import Abort, Begin, Commit, Log, Row
 
 ROWS: list[Row] = [
@@ -172,3 +177,142 @@ def test_rows_that_cannot_follow_one_another_are_an_error() -> None:
     ):
         with pytest.raises(ValueError, match="row"):
             Log(rows)
+
+
+# --- Compaction ----------------------------------------------------------------------
+
+
+@st.composite
+def journals(draw: Any) -> list[Entry]:
+    """Return entries of a journal: swaps of two units, for all or for some members."""
+    entries: list[Entry] = []
+    number = 0
+    for _ in range(draw(st.integers(1, 30))):
+        number += draw(st.integers(1, 3))
+        unit = draw(st.sampled_from(["geo", "rain"]))
+        members = draw(st.sampled_from([None, frozenset({"a"}), frozenset({"b"})]))
+        begin = Begin(number, unit, draw(st.sampled_from("xyz")), members)
+        end = draw(st.sampled_from([Commit(number), Abort(number, "no")]))
+        entries += [Entry(begin, 1.0, {"by": "me"}), Entry(end, 2.0, {})]
+        if draw(st.booleans()):
+            entries.append(Entry(None, 3.0, {"number": number, "seconds": 0.1}))
+    if draw(st.booleans()):
+        entries.append(Entry(Begin(number + 1, "geo", "open"), 4.0, {}))
+    return entries
+
+
+def rows_of(entries: list[Entry]) -> list[Row]:
+    return [entry.row for entry in entries if entry.row is not None]
+
+
+@given(entries=journals(), kept=st.integers(0, 5))
+@settings(deadline=None, database=None, max_examples=50)
+def test_what_is_compacted_leads_to_the_same(entries: list[Entry], kept: int) -> None:
+    left = compacted(entries, kept)
+    assert left == [entry for entry in entries if entry in left]
+    before, after = Log(rows_of(entries)), Log(rows_of(left))
+    assert vars(after) == vars(before)
+    for unit, decisions in before.table.items():
+        ask = (unit, decisions[-1].digest)
+        found = committed_before(rows_of(entries), *ask)
+        assert committed_before(rows_of(left), *ask) == found
+    begun = [row for row in rows_of(entries) if type(row) is Begin]
+    assert {*begun[len(begun) - kept :]} <= {*rows_of(left)}
+    assert compacted(left, kept) == left
+
+
+def fill(path: Path, count: int) -> Journal:
+    journal = Journal(path)
+    for number in range(1, count + 1):
+        journal._entries += [
+            Entry(Begin(number, "geo", f"{number:0128}"), 1.0, {}),
+            Entry(Commit(number), 1.0, {}),
+        ]
+    path.write_bytes(b"".join(map(_line, journal.entries)))
+    journal.close()
+    return journal
+
+
+def test_a_long_journal_is_compacted_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    whole = fill(tmp_path / "target", 1000)
+    path.symlink_to(tmp_path / "target")
+    journal = Journal(path, most_bytes=1000)
+    assert path.is_symlink()
+    assert len(journal.entries) == 400
+    assert journal.rows == whole.rows[-400:]
+    assert [e.row for e in read_journal(str(path))] == journal.rows
+    with pytest.raises(JournalBusyError):
+        Journal(path)
+    journal.append(Begin(1001, "geo", "x"))
+    journal.close()
+    again = Journal(path)
+    assert again.rows == [*whole.rows[-400:], Begin(1001, "geo", "x")]
+    again.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["journal", "target"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+def test_a_crash_while_it_is_compacted_leaves_the_one_or_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    path = tmp_path / "journal"
+    whole = fill(path, 300).rows
+    data = path.read_bytes()
+    seen = []
+    steps = ("open", "pwrite", "fsync", "replace", "close", "unlink")
+    for at in range(30):
+        path.write_bytes(data)
+        count, opened = 0, []
+
+        def counted(
+            step: str, of: Any, at: int = at, opened: list[int] = opened
+        ) -> Any:
+            def call(*args: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == at + 1:
+                    seen.append(step)
+                    raise kind(errno.EIO, "crash")
+                result = of(*args)
+                if step == "open":
+                    opened.append(result)
+                return result
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for step in steps:
+                patch.setattr(os, step, counted(step, getattr(os, step)))
+            with contextlib.suppress(FleetError, OSError, KeyboardInterrupt):
+                Journal(path, most_bytes=1000).close()
+            is_over = count <= at
+        for descriptor in opened:  # a process that has ended holds none
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        journal = Journal(path)
+        assert journal.rows in (whole, whole[-400:])
+        journal.append(Begin(301, "geo", "x"))
+        journal.close()
+        if is_over:
+            break
+    assert {"open", "pwrite", "fsync", "replace"} <= {*seen}
+
+
+def test_a_journal_that_was_compacted_while_it_was_opened_is_opened_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a file that has no name any more keeps nobody out."""
+    lock, new = Journal._lock, path.with_name("other")
+    new.write_bytes(path.read_bytes())
+
+    def late(self: Journal, descriptor: int) -> None:
+        if new.exists():
+            new.replace(path)
+        lock(self, descriptor)
+
+    monkeypatch.setattr(Journal, "_lock", late)
+    journal = Journal(path)
+    with pytest.raises(JournalBusyError):
+        Journal(path)
+    journal.close()

@@ -12,7 +12,7 @@ from random import Random
 
 import attrs
 
-from luminal.fleet._journal import Entry, _line, _parse
+from luminal.fleet._journal import Entry, _line, _parse, compacted
 from luminal.fleet._protocol import (
     Begin,
     Commit,
@@ -54,6 +54,8 @@ class World:
         self.random = random
         self.now = 0.0
         self.journal: list[Row] = []
+        # What is left of it, where it was compacted.
+        self.file: list[Row] = []
         # The part of a row that a crash has left behind those of the journal.
         self.torn = b""
         self.writing: Row | None = None
@@ -76,12 +78,17 @@ class World:
     # What may happen.
 
     def start_coordinator(self) -> None:
-        data = b"".join(_line(Entry(row, 0.0, {})) for row in self.journal)
+        data = b"".join(_line(Entry(row, 0.0, {})) for row in self.file)
         entries, whole = _parse(data + self.torn, "journal")
-        assert [entry.row for entry in entries] == self.journal
+        assert [entry.row for entry in entries] == self.file
         assert whole == len(data)
         self.torn, self.writing = b"", None
-        self.coordinator = Coordinator(Log(self.journal))
+        if self.random.random() < 0.3:
+            entries = compacted(entries, self.random.randint(1, 3))
+            self.counts["journals compacted"] += 1
+        self.file = [entry.row for entry in entries]
+        assert vars(Log(self.file)) == vars(Log(self.journal))
+        self.coordinator = Coordinator(Log(self.file))
         self.messages = []
         self.do(self.coordinator.begin())
         for name in list(self.processes):
@@ -94,7 +101,7 @@ class World:
             line = _line(Entry(row, 0.0, {}))
             whole = self.random.randint(0, len(line))
             if whole == len(line):
-                self.journal.append(row)
+                self.append(row)
             else:
                 self.counts["rows torn"] += 1
                 self.torn = line[:whole]
@@ -102,6 +109,10 @@ class World:
         self.messages = []
         for process in self.processes.values():
             self.act(process, process.member.lost())
+
+    def append(self, row: Row) -> None:
+        self.journal.append(row)
+        self.file.append(row)
 
     def start(self, name: str) -> None:
         self.processes[name] = Process(Member(name))
@@ -179,7 +190,7 @@ class World:
         self.writing = None
         is_written = chance > 0.15
         if is_written:
-            self.journal.append(row)
+            self.append(row)
             self.counts[type(row).__name__] += 1
             if isinstance(row, Begin):
                 self.begun_at = self.now
