@@ -20,6 +20,7 @@ import pytest
 
 from luminal import Loader
 from luminal.errors import LuminalError
+from luminal.model import Probation
 from tests.waiting import DEADLINE, async_wait_until
 
 distributed = pytest.importorskip("distributed")
@@ -70,6 +71,12 @@ def call(_: int) -> int:
 
 def ended(_: int) -> tuple[int, int]:
     return os.getpid(), call(0)
+
+
+def cut_connections(dask_scheduler: Any) -> None:
+    for comm, operation in list(dask_scheduler._comms.items()):
+        if operation == "luminal_fleet_talk":
+            comm.abort()
 
 
 def make_point(x: int) -> bytes:
@@ -180,6 +187,58 @@ async def test_workers_run_what_is_decided(tmp_path: Path) -> None:
 
         history = await fleet.history()
         assert [each.is_committed for each in history[:4]] == [True, True, False, True]
+
+        # Some run it first, for a while in which they stay well.
+        health = Probation(seconds=0.2, interval=0.1)
+        canary = await fleet.swap(
+            write(tmp_path, 5), mode="canary", first=names[1:2], health=health
+        )
+        assert canary.is_committed
+        assert await answers(client) == {5}
+
+        # A connection that is lost is made anew.
+        await client.run_on_scheduler(cut_connections)
+        assert (await fleet.swap(write(tmp_path, 6))).is_committed
+        assert await answers(client) == {6}
+
+
+@pytest.mark.slow
+async def test_workers_that_adaptive_scaling_starts_and_ends(tmp_path: Path) -> None:
+    """Each answers what was decided, while swaps happen, and one is refused."""
+    from luminal.fleet.dask import DaskFleet
+
+    async with cluster_of(tmp_path, 1) as (cluster, client):
+        fleet = DaskFleet(client)
+        assert (await fleet.swap(write(tmp_path, 1))).is_committed
+        decided = 1
+        seen: dict[int, set[int]] = {}  # process → what it has answered
+
+        async def work() -> None:
+            """Give more work than one worker has time for."""
+            least = decided
+            futures = client.map(ended, range(40), pure=False)
+            rows = await asyncio.wait_for(client.gather(futures), DEADLINE)
+            for pid, answer in rows:
+                seen.setdefault(pid, set()).add(answer)
+                assert least <= answer <= asked
+
+        cluster.adapt(minimum=1, maximum=3, interval="100ms", target_duration="2s")
+        asked = 1
+        while len(seen) < 3:
+            asked += 1
+            working = asyncio.ensure_future(work())
+            report = await fleet.swap(write(tmp_path, asked))
+            assert report.is_committed
+            decided = asked
+            bad = await fleet.swap(write(tmp_path, 10**6, "import not_there_at_all"))
+            assert not bad.is_committed
+            await working
+        await async_wait_until(lambda: len(cluster.scheduler.workers) == 1)
+        asked += 1
+        assert (await fleet.swap(write(tmp_path, asked))).is_committed
+        assert await answers(client) == {asked}
+        (member,) = (await fleet.status()).members
+        assert not member.is_behind
 
 
 @pytest.mark.slow
