@@ -580,6 +580,11 @@ _STATES = {
 @click.option(
     "--scan", is_flag=True, help="Show high scores of a scanner, see `luminal scan`."
 )
+@click.option(
+    "--novelty",
+    is_flag=True,
+    help="Scan, and compare with the photons that luminal.lock lists.",
+)
 @deny_option
 @discovery_options
 def check_command(
@@ -587,6 +592,7 @@ def check_command(
     strict: bool,
     timeout: float,
     scan: bool,
+    novelty: bool,
     deny: tuple[str, ...],
     as_json: bool,
 ) -> Exit:
@@ -611,10 +617,10 @@ def check_command(
     with contextlib.redirect_stdout(sys.stderr):  # data of ours only goes to stdout
         settings = trust_settings(deny)
         scanned = None  # before anything of it runs
-        if scan or (settings is not None and settings.scan):
+        if scan or novelty or (settings is not None and settings.scan):
             from luminal.cli._scan import Scan
 
-            scanned = Scan.of(wanted, settings)
+            scanned = Scan.of(wanted, settings, novelty=novelty)
         report, repeated = _load(_with_required(wanted, found), timeout, settings)
     positions = {candidate.name: at for at, candidate in enumerate(wanted)}
     outcomes = [outcome for outcome in report if outcome.photon in positions]
@@ -641,6 +647,7 @@ def check_command(
                 "reload_issues": issues[outcome.photon],
                 **_says(wanted[positions[outcome.photon]]),
                 **({"scan": scanned.to_json(outcome.photon)} if scanned else {}),
+                **(scanned.novelty_to_json(outcome.photon) if scanned else {}),
             }
             for outcome in outcomes
         ]
@@ -652,6 +659,7 @@ def check_command(
                 print_message(f"{short(candidate.name)}: its text {clean(line)}")
         if scanned is not None:
             scanned.print_reported()
+            scanned.print_novelties()
     exit_after_timeout(code)
     return code
 

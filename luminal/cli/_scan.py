@@ -12,6 +12,7 @@ from luminal.cli._options import (
     DiscoveryOptions,
     command,
     discovery_options,
+    lock_setting,
     trust_settings,
 )
 from luminal.cli._output import (
@@ -27,10 +28,10 @@ from luminal.discovery import files_of
 from luminal.trust import TrustSettings, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from luminal.model import Candidate
-    from luminal.trust import FileScore
+    from luminal.trust import FileScore, Novelty
 
 __all__ = ["Scan", "scan_command"]
 
@@ -42,20 +43,32 @@ class Scan:
     Args:
         scores: Name of a photon → the scores of its files.
         settings: What is reported, and what was accepted.
+        novelties: Name of a photon → how unlike the operator's own it is; empty where
+            that was not asked for.
     """
 
     scores: dict[str, list[FileScore]]
     settings: TrustSettings
+    novelties: dict[str, Novelty] = attrs.Factory(dict)
 
     @classmethod
     def of(
-        cls, candidates: Iterable[Candidate], settings: TrustSettings | None
+        cls,
+        candidates: Sequence[Candidate],
+        settings: TrustSettings | None,
+        *,
+        novelty: bool = False,
     ) -> Scan:
-        """Scan the files of *candidates*."""
+        """Scan the files of *candidates*.
+
+        Args:
+            candidates: The photons.
+            settings: What is reported, and what was accepted.
+            novelty: Whether they are compared with the photons of the lock, too.
+        """
         chosen = settings or TrustSettings()
-        return cls(
-            {each.name: scan(files_of(each.location)) for each in candidates}, chosen
-        )
+        scores = {each.name: scan(files_of(each.location)) for each in candidates}
+        return cls(scores, chosen, _novelties(candidates) if novelty else {})
 
     def reported(self, name: str) -> list[FileScore]:
         """Return the files of a photon that a person should look at.
@@ -85,6 +98,23 @@ class Scan:
         """Return the scores of a photon as values of JSON."""
         return [attrs.asdict(each) for each in self.scores[name]]
 
+    def novelty_to_json(self, name: str) -> dict[str, Any]:
+        """Return the key ``novelty`` of a photon, where that was asked for."""
+        if name not in self.novelties:
+            return {}
+        found = self.novelties[name]
+        return {"novelty": {**attrs.asdict(found), "rate": found.rate}}
+
+    def print_novelties(self) -> None:
+        """Print how unlike the operator's own photons each is, and by what."""
+        for name, found in self.novelties.items():
+            print_message(f"{short(name)}: {clean(found.text)}")
+            for each in found.unusual:
+                print_message(
+                    f"  {clean(each.file)}:{each.line}: {clean(each.feature)}, as "
+                    f"{each.of_own} of {found.own} of your own"
+                )
+
     def print_reported(self) -> None:
         """Print the files that a person should look at, and why."""
         for name in self.scores:
@@ -109,6 +139,24 @@ class Scan:
                 )
 
 
+def _novelties(candidates: Sequence[Candidate]) -> dict[str, Novelty]:
+    """Return how unlike the photons that the lock lists each of some photons is."""
+    from luminal.managers import find_units
+    from luminal.trust import LOCK_NAME, Judge, Mode, NoveltyModel, own_photons
+
+    setting = lock_setting()
+    is_path = setting is not None and setting not in list(Mode)
+    judge = Judge(os.path.abspath(setting if setting and is_path else LOCK_NAME))
+    own = own_photons(judge) if os.path.lexists(judge.path) else {}
+    model = NoveltyModel(own)
+    found = {}
+    for each in candidates:
+        units = [unit.unit for unit in find_units(judge, [each]) if unit.unit]
+        files, name = (units[0].files, units[0].name) if units else ({}, "")
+        found[each.name] = model.score(files, name)
+    return found
+
+
 @command("scan")
 @click.option(
     "--threshold",
@@ -116,16 +164,22 @@ class Scan:
     metavar="SCORE",
     help="Report files with this score or a higher one; by default 0.3.",
 )
+@click.option(
+    "--novelty",
+    is_flag=True,
+    help="Compare them with the photons that luminal.lock lists.",
+)
 @discovery_options
 def scan_command(
-    options: DiscoveryOptions, threshold: float | None, as_json: bool
+    options: DiscoveryOptions, threshold: float | None, novelty: bool, as_json: bool
 ) -> Exit:
     """Give the files of photons scores of a scanner of hostile code.
 
     It has learned from hostile packages. Nothing is imported. A high score is a reason
     to read a file, and a low one is no promise. The exit code is 4 where a file has a
     high score, and 1 where one was not scanned. The scanner is the extra
-    `luminal-photons[scan]`.
+    `luminal-photons[scan]`. A novelty changes no exit code: it says how many of your
+    own photons would be called new by it.
     """
     found = options.find()
     if not found:
@@ -136,13 +190,18 @@ def scan_command(
     settings = trust_settings() or TrustSettings()
     if threshold is not None:
         settings = attrs.evolve(settings, scan_threshold=threshold)
-    done = Scan.of(found, settings)
+    done = Scan.of(found, settings, novelty=novelty)
     code = Exit.REFUSED if done.has_reported else Exit.FINE
     if done.has_unscanned:
         code = Exit.FAILED
     if as_json:
         rows = [
-            {"name": c.name, "file": c.location, "files": done.to_json(c.name)}
+            {
+                "name": c.name,
+                "file": c.location,
+                "files": done.to_json(c.name),
+                **done.novelty_to_json(c.name),
+            }
             for c in found
         ]
         print_json("scan", code, threshold=settings.scan_threshold, photons=rows)
@@ -150,6 +209,7 @@ def scan_command(
     headings = ("NAME", "FILE", "FILES", "HIGHEST SCORE")
     print_table(headings, [_cells(c, done.scores[c.name]) for c in found])
     done.print_reported()
+    done.print_novelties()
     return code
 
 

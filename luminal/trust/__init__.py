@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from luminal.trust._kinds import Kind
     from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
+    from luminal.trust._novelty import Novelty, NoveltyModel, Unusual, own_photons
     from luminal.trust._profile import (
         Capability,
         Drift,
@@ -99,6 +100,8 @@ __all__ = [
     "LockFile",
     "Manifest",
     "Mode",
+    "Novelty",
+    "NoveltyModel",
     "Profile",
     "Rotation",
     "Rule",
@@ -110,6 +113,7 @@ __all__ = [
     "Tree",
     "TrustSettings",
     "Unit",
+    "Unusual",
     "Vault",
     "Verdict",
     "Verified",
@@ -135,6 +139,7 @@ __all__ = [
     "normal_key",
     "open_bundle",
     "open_judge",
+    "own_photons",
     "plain_name",
     "profile_of",
     "read_bundle",
@@ -202,6 +207,12 @@ __getattr__, __dir__ = lazy_attributes(
             "LockFile",
             "Mode",
             "updating",
+        ),
+        "_novelty": (
+            "Novelty",
+            "NoveltyModel",
+            "Unusual",
+            "own_photons",
         ),
         "_profile": (
             "Capability",

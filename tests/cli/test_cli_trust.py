@@ -91,3 +91,29 @@ def test_scan_names_high_scores_and_what_was_not_scanned(
     terminal.write({"pyproject.toml": f"{settings}scanned = ['{digest}']\n"})
     said = terminal.luminal("check", "photons")
     assert (said.code, "geo.py: score 0." in said.err) == (0, False)
+
+
+def test_novelty_is_told_with_the_rate_of_false_alarms_on_the_own_photons(
+    terminal: Terminal,
+) -> None:
+    terminal.env["LUMINAL_STATE_DIR"] = str(terminal.place / "state")
+    text = (
+        "import json\nfrom luminal import IPhoton\nclass {}(IPhoton):\n    A = json\n"
+    )
+    own = {f"photons/own{n}.py": text.format(f"Own{n}") for n in range(21)}
+    terminal.write(own)
+    scanned = "photons/own3.py", "photons/own4.py", "--no-installed", "--novelty"
+    assert terminal.luminal("lock", "photons", "--no-installed").code == 0
+    quiet = "def never():\n    " + HOSTILE["ssh keys"].replace("\n", "\n    ")
+    terminal.write({"photons/own3.py": own["photons/own3.py"] + quiet + "\n"})
+    said = terminal.luminal("scan", *scanned, "--json")
+    rows = {row["name"]: row["novelty"] for row in said.json()["photons"]}
+    assert rows["Own4"]["own"] == 20
+    assert rows["Own4"]["rate"] == 1.0
+    assert rows["Own3"]["score"] > rows["Own4"]["score"]
+    assert (rows["Own3"]["as_new"], rows["Own3"]["rate"]) == (0, 0.0)
+    said = terminal.luminal("check", scanned[0], *scanned[2:])
+    words = "of 20 of your own photons would be called new by this"
+    assert f"0 {words}: 0%, and with so few up to 14%" in said.err
+    assert "Own3: novelty" in said.err
+    assert "as 0 of 20 of your own" in said.err
