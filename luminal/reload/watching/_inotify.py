@@ -33,7 +33,8 @@ ONLYDIR, MASK_ADD = 0x01000000, 0x20000000
 
 _NAMES = MOVED_FROM | MOVED_TO | CREATE | DELETE
 _APPEARED, _WENT = MOVED_TO | CREATE, MOVED_FROM | DELETE
-_LINK = _NAMES | MODIFY | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+_SELF = DELETE_SELF | MOVE_SELF
+_LINK = _NAMES | MODIFY | CLOSE_WRITE | _SELF
 _TREE = _LINK | ATTRIB
 
 # One read takes so many bytes; an event has 16 and its name. Small enough for the
@@ -50,7 +51,8 @@ class _Watch:
 
     # The paths of this directory in the tree; links may give it several.
     folders: set[str] = attrs.field(factory=set)
-    # Name in this directory → the tree's paths that depend on what it leads to.
+    # Name in this directory → the tree's paths that depend on what it leads to. The
+    # empty name has those that depend on this directory alone.
     pivots: dict[str, set[str]] = attrs.field(factory=dict)
     # Its path where it is a git directory.
     git: str | None = None
@@ -79,6 +81,8 @@ class InotifySource:
         self._watches: dict[int, _Watch] = {}
         self._folders: dict[str, int] = {}
         self._links: dict[str, list[tuple[int, str]]] = {}
+        # Directories around these that need no further watch; until one is moved.
+        self._around: dict[str, int] = {}
         self._full = False
         # `wake` must not write into a descriptor that was closed and is used anew.
         self._closing = threading.Lock()
@@ -111,7 +115,10 @@ class InotifySource:
             self._drop_idle(wd)
 
     def add_link(self, path: str) -> None:
-        """Watch the directory of each link on the way to *path*, and its end."""
+        """Watch the directory of each link on the way to *path*, and its end.
+
+        Of the directories above these it is watched whether they are moved.
+        """
         way: list[tuple[str, str]] = []
         # A link may change before its directory is watched, so it is read again.
         for _ in range(_ATTEMPTS):
@@ -122,9 +129,13 @@ class InotifySource:
             pairs = self._links[path] = []
             # A real directory has a watch; its parent may be as busy as /tmp.
             is_plain = not os.path.islink(path) and os.path.isdir(path)
-            for folder, name in way[:-1] if is_plain else way:
-                wd = self._add(folder, _LINK)
+            wanted = [(*pair, _LINK) for pair in (way[:-1] if is_plain else way)]
+            wanted += [(folder, "", _SELF) for folder in _directories_around(way)]
+            for folder, name, mask in wanted:
+                wd = self._around.get(folder) if mask == _SELF else None
+                wd = self._add(folder, mask) if wd is None else wd
                 if wd is not None:
+                    self._around[folder] = wd
                     self._watches[wd].pivots.setdefault(name, set()).add(path)
                     pairs.append((wd, name))
 
@@ -213,6 +224,7 @@ class InotifySource:
     def _drop_idle(self, wd: int) -> None:
         if self._watches[wd].is_idle:
             del self._watches[wd]
+            self._around.clear()
             try:
                 self._kernel.rm_watch(wd)
             except OSError:
@@ -235,6 +247,7 @@ class InotifySource:
                 for folder in watch.folders:
                     add(events, folder, what)
                 if not mask & ATTRIB:  # what links lead to goes with it
+                    self._around.clear()
                     for path in set().union(*watch.pivots.values()):
                         add(events, path, FileEvent.RELINKED)
             elif watch.git and name in GIT_LOCKS:
@@ -253,9 +266,21 @@ class InotifySource:
 
     def _forget(self, wd: int) -> None:
         watch = self._watches.pop(wd)
+        self._around.clear()
         for folder in watch.folders:
             if self._folders.get(folder) == wd:
                 del self._folders[folder]
+
+
+def _directories_around(way: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the directories of a *way* and all that they are in."""
+    found: set[str] = set()
+    for here, _ in way:
+        folder = here
+        while folder not in found and folder != os.sep:
+            found.add(folder)
+            folder = os.path.dirname(folder)
+    return found
 
 
 def _event_of(mask: int) -> FileEvent:

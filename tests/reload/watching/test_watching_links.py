@@ -211,6 +211,36 @@ def test_the_directory_that_a_link_leads_into_goes_and_returns(
     assert inbox.next().changed == {str(seen)}
 
 
+@pytest.mark.parametrize("is_linked", [False, True], ids=["plain", "linked"])
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_directory_above_the_watched_one_is_exchanged(
+    inbox, tmp_path, level, is_linked
+):
+    """As in ``mv app old; mv new app``, which changes no name in what is watched."""
+    top = tmp_path / "top"
+    place = top / "app" / "x" / "photons"
+    place.mkdir(parents=True)
+    (place / "a.py").write_text("old")
+    inbox.root = seen = place
+    if is_linked:
+        inbox.root = seen = tmp_path / "watched"
+        seen.symlink_to(place)
+    moved = place.parents[level - 1]
+    inbox.watch(seen)
+    for turn in ("first", "second"):
+        fresh = tmp_path / f"fresh {turn}"
+        shutil.copytree(top, fresh)
+        (fresh / place.relative_to(top) / "a.py").write_text(turn)
+        moved.rename(tmp_path / f"before {turn}")
+        (fresh / moved.relative_to(top)).rename(moved)
+        inbox.until(seen / "a.py")
+        while (seen / "a.py").read_text() != turn:
+            inbox.until(seen / "a.py")
+        inbox.rest(seen)
+        (seen / "a.py").write_text("edited")
+        assert str(seen / "a.py") in inbox.next().paths
+
+
 def test_a_link_in_a_circle_hides_nothing_beside_it(inbox, root, tmp_path):
     (root / "circle").symlink_to("circle")
     inbox.watch()
