@@ -786,7 +786,8 @@ def add_to_finder(world: World) -> None:
     ours is put over that one. It is a new one each time, so that none calls itself.
     """
     global _worlds
-    is_on_top = all(place.is_taken for place in _places)
+    statements, modules, reloads = _places
+    is_on_top = statements.is_taken and modules.is_taken and reloads.is_taken
     if world in _worlds and is_on_top and PhotonFinder in sys.meta_path:
         return
     with _lock:
