@@ -23,7 +23,7 @@ from luminal.model import Source
 from luminal.trust import read_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from luminal.model import Candidate
 
@@ -450,7 +450,10 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
 # --- Pairs of entries ----------------------------------------------------------------
 
 _BEGINS = ("__init__", "on_reload", "start")
-_FORGETS = ("pop", "__delitem__")
+_PUTS = ("", "setdefault", "__setitem__")
+"""Ways to put an entry into a mapping: by a subscript, and by these methods."""
+_FORGETS = ("", "pop", "__delitem__")
+_HOST = "self.context.host"
 _COUNTERPARTS = (
     ("register", "unregister"),
     ("register", "deregister"),
@@ -488,10 +491,10 @@ class _Change:
             return False
         if self.is_literal and other.is_literal and self.key != other.key:
             return False
-        if not self.method:
-            return not other.method or other.method in _FORGETS
-        if self.method == "setdefault":
-            return not other.method or other.method in _FORGETS
+        if self.method in _PUTS:
+            return other.method in _FORGETS
+        if self.method == "setattr":
+            return other.method == "delattr"
         return any(
             self.method.startswith(begin)
             and other.method == end + self.method[len(begin) :]
@@ -528,15 +531,17 @@ def entry_pairs(tree: ast.Module, path: str) -> Iterator[ReloadIssue]:
             first = next((each for each in begun if each.is_undone_by(end)), None)
             if first is None:
                 continue
-            what = f"{end.holder}[{end.key}]"
+            what, where = f"{end.holder}[{end.key}]", ""
             if first.method:
                 what = f"{end.key} of {end.holder}"
+            if first.method == "setattr":
+                where = f"(vars({end.holder}), …)"
             yield ReloadIssue(
                 path,
                 end.line,
                 f"takes {what} away, which line {first.line} has put there: after a "
                 "reload that is the entry of the next generation",
-                "put it there with self.context.put, which takes back only the "
+                f"put it there with self.context.put{where}, which takes back only the "
                 "photon's own entry, or set photon_exclusive = True",
             )
 
@@ -606,12 +611,17 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def _is_own(node: ast.expr, own: Container[str]) -> bool:
+    """Whether *node* is reached from one of the names in *own*, and not the host's."""
+    return _root(node) in own and not ast.unparse(node).startswith(_HOST)
+
+
 def _aliases_of_self(method: ast.AST) -> set[str]:
     """Return local names for something that is reached from ``self``."""
     return {
         target.id
         for node in ast.walk(method)
-        if isinstance(node, ast.Assign) and _root(node.value) == "self"
+        if isinstance(node, ast.Assign) and _is_own(node.value, {"self"})
         for target in node.targets
         if isinstance(target, ast.Name)
     }
@@ -648,10 +658,32 @@ class _Changes(ast.NodeVisitor):
             self._note(node.value, node.slice, "", node.lineno, self.undone)
         self.generic_visit(node)
 
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """Note an assignment or a ``del``."""
+        name = ast.Constant(node.attr)
+        if isinstance(node.ctx, ast.Store):
+            self._note(node.value, name, "setattr", node.lineno, self.begun)
+        elif isinstance(node.ctx, ast.Del) and self.is_ending:
+            self._note(node.value, name, "delattr", node.lineno, self.undone)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        """Note what is set to None at the end."""
+        if self.is_ending and ast.unparse(node.value) == "None":
+            for target in node.targets:
+                if isinstance(target, ast.Attribute | ast.Subscript):
+                    target.ctx = ast.Del()
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         """Note a call with a name; functions for ``on_close`` run at the end."""
         function = node.func
         if not isinstance(function, ast.Attribute):
+            name, changes = ast.unparse(function), self.begun
+            if name == "delattr" and self.is_ending:
+                changes = self.undone
+            if name in ("setattr", "delattr") and len(node.args) > 1:
+                self._note(node.args[0], node.args[1], name, node.lineno, changes)
             self.generic_visit(node)
             return
         if function.attr == "on_close":
@@ -659,11 +691,14 @@ class _Changes(ast.NodeVisitor):
             self.generic_visit(node)
             self.is_ending = before
             return
-        if node.args:
+        if function.attr == "update":
+            for given in _keys_of_update(node):
+                self._note(function.value, given, "", node.lineno, self.begun)
+        elif node.args:
             method, key = function.attr, node.args[0]
             if self.is_ending and (method in _FORGETS or _is_text(key)):
                 self._note(function.value, key, method, node.lineno, self.undone)
-            elif method == "setdefault" or (_is_text(key) and not self.is_ending):
+            elif method in _PUTS or (_is_text(key) and not self.is_ending):
                 self._note(function.value, key, method, node.lineno, self.begun)
         self.generic_visit(node)
 
@@ -677,12 +712,20 @@ class _Changes(ast.NodeVisitor):
     ) -> None:
         root = _root(holder)
         # What is filed under the photon itself is no successor's.
-        if not root or root in self.own or ast.unparse(key) in _UNIQUE:
+        if not root or _is_own(holder, self.own) or ast.unparse(key) in _UNIQUE:
             return
         is_literal = isinstance(key, ast.Constant)
         changes.append(
             _Change(ast.unparse(holder), ast.unparse(key), is_literal, method, line)
         )
+
+
+def _keys_of_update(node: ast.Call) -> Iterator[ast.expr]:
+    """Yield the keys that are written out in a call of ``update``."""
+    for given in node.args:
+        if isinstance(given, ast.Dict):
+            yield from (key for key in given.keys if key is not None)
+    yield from (ast.Constant(each.arg) for each in node.keywords if each.arg)
 
 
 _UNIQUE = frozenset({"self", "id(self)", "type(self)", "self.__class__"})

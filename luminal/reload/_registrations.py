@@ -210,7 +210,17 @@ def _may_take_away(code: CodeType) -> bool:
     # Most photons end here, so nothing is parsed for them.
     if any(name.startswith(_TAKES_AWAY) for name in code.co_names):
         return True
-    step = dis.opmap["DELETE_SUBSCR"]
-    return step in code.co_code[::2] or any(
-        inspect.iscode(c) and _may_take_away(c) for c in code.co_consts
-    )
+    steps, arguments = code.co_code[::2], code.co_code[1::2]
+    if not _DELETES.isdisjoint(steps):
+        return True
+    for at in range(1, len(steps)):
+        # Setting an attribute to None is one way; the photon's own do not count.
+        if steps[at] == _SETS:
+            is_loaded = dis.opname[steps[at - 1]].startswith("LOAD_FAST")
+            if not is_loaded or arguments[at - 1]:
+                return True
+    return any(inspect.iscode(c) and _may_take_away(c) for c in code.co_consts)
+
+
+_DELETES = {dis.opmap["DELETE_SUBSCR"], dis.opmap["DELETE_ATTR"]}
+_SETS = dis.opmap["STORE_ATTR"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,6 +157,14 @@ TAKEN = {
         f"{TABLE}['x'] = 1; self.context.on_close(lambda: {TABLE}.pop('x', 0))",
         "pass",
     ),
+    "update": (f"{TABLE}.update(x=1)", f"{TABLE}.pop('x')"),
+    "attribute": ("some_metrics.x = 1", "del some_metrics.x"),
+    "None": ("some_metrics.x = self", "some_metrics.x = None"),
+    "setattr": ("setattr(some_metrics, 'x', 1)", "delattr(some_metrics, 'x')"),
+    "host": (
+        "self.context.host.some_metrics['x'] = 1",
+        "self.context.host.some_metrics.pop('x')",
+    ),
     "method": ("some_metrics.register('x', 1)", "some_metrics.unregister('x')"),
 }
 
@@ -172,7 +181,8 @@ async def test_the_report_names_what_finalize_takes_from_the_next(metrics, way):
     def plain(number, also=""):
         return PLAIN.format(start=start, end=end, head=f"number = {number}{also}")
 
-    async with AsyncHost() as host:
+    given = SimpleNamespace(some_metrics={})
+    async with AsyncHost(host=given) as host:
         host.write("p.py", plain(1))
         await host.run()
         host.write("p.py", plain(2))
