@@ -31,6 +31,7 @@ __all__ = [
     "SIMPLE",
     "attribute_of",
     "attributes_of",
+    "cause_of",
     "class_name",
     "error_text",
     "has_simple_text",
@@ -48,6 +49,7 @@ __all__ = [
     "static_of",
     "steps_of",
     "to_json",
+    "traceback_of",
 ]
 
 MOST = 2000
@@ -76,6 +78,12 @@ _values_of_error: Callable[[BaseException], dict[str, Any]] = BaseException.__di
 ].__get__
 _args_of_error: Callable[[BaseException], tuple[Any, ...]] = BaseException.__dict__[
     "args"
+].__get__
+traceback_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__[
+    "__traceback__"
+].__get__
+cause_of: Callable[[BaseException], BaseException | None] = BaseException.__dict__[
+    "__cause__"
 ].__get__
 
 
@@ -272,7 +280,7 @@ def steps_of(error: BaseException) -> Iterator[tuple[FrameType, int]]:
     An endless recursion may have left a million of them: of a long traceback only the
     beginning and the end are yielded.
     """
-    steps = _steps(error.__traceback__)
+    steps = _steps(traceback_of(error))
     first = list(islice(steps, _FIRST))
     for step in (*first, *deque(steps, _LAST)):
         yield step.tb_frame, step.tb_lineno or 0

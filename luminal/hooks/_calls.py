@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from luminal._plain import traceback_of
 from luminal.hooks._compile import EPOCH, KEPT
 from luminal.hooks._errors import COMPILED, leave_out
 from luminal.hooks._execution import part_of
@@ -291,7 +292,8 @@ class CallSnapshot:
 
 
 def _line(error: BaseException) -> int:
-    return error.__traceback__.tb_lineno if error.__traceback__ is not None else 0
+    trace = traceback_of(error)
+    return trace.tb_lineno if trace is not None else 0
 
 
 # The calls on the stack of the running thread, task or greenlet.

@@ -16,7 +16,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any, Final
 
-from luminal._plain import class_name
+from luminal._plain import class_name, traceback_of
 from luminal.hooks._totals import Totals
 
 if TYPE_CHECKING:
@@ -88,12 +88,13 @@ if hasattr(os, "register_at_fork"):  # a thread may hold it that the child has n
 
 def _is_own(error: BaseException) -> bool:
     """Return whether *error* is an implementation's failure, not a cancellation."""
-    return isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
+    # Its class may be the photon's, and say of its objects what it likes.
+    return issubclass(type(error), (Exception, SystemExit, KeyboardInterrupt))
 
 
 def _where_raised(error: BaseException, impl: Implementation) -> str:
     """Return ``file:line`` of the photon's frame that is outermost in the traceback."""
-    step = error.__traceback__
+    step = traceback_of(error)
     while step is not None:
         name = step.tb_frame.f_code.co_filename
         if not name.startswith((ENGINE, COMPILED)):
@@ -319,7 +320,7 @@ class Policy:
         """
         if not _is_own(error):
             return False
-        spared = isolated and not isinstance(error, KeyboardInterrupt)
+        spared = isolated and not issubclass(type(error), KeyboardInterrupt)
         self._record(hook, implementations[index], error, (), spared=spared)
         return spared
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from luminal._forks import begin_anew_in_forks
-from luminal._plain import class_name, error_text, plain, steps_of
+from luminal._plain import class_name, error_text, note_text, plain, steps_of
 from luminal.errors import PhotonQuarantinedError, PhotonRaisedError
 from luminal.lifecycle._failures import error_position, frames_of, suggestion
 from luminal.loading import PhotonLoader
@@ -131,6 +131,7 @@ class Failures:
                     return
                 told.at = now
         # Not under the lock: this asks the photon's exception for its text.
+        note_text(error)  # once
         count = told.failure.count if told else 1
         failure = _failure(key, error, name, file or where, count)
         with self._lock:

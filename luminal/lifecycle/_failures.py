@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, cast
 
 import pluggy
 
-from luminal._plain import error_text, names_of, namespace_of, plain, steps_of
+from luminal._plain import (
+    cause_of,
+    error_text,
+    names_of,
+    namespace_of,
+    plain,
+    steps_of,
+    traceback_of,
+)
 from luminal.errors import (
     LockFileError,
     LuminalError,
@@ -162,7 +170,7 @@ def _field(cls: type[BaseException], name: str, error: BaseException) -> str:
 
 def _visible_names(error: BaseException) -> set[str]:
     """Return the names that the code could use which raised *error*."""
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None:
@@ -360,5 +368,5 @@ def error_position(error: BaseException, filepath: str) -> tuple[str, int | None
             name = frame.f_code.co_filename
             if name == filepath or name.startswith(directory):
                 found = (name, line)
-        cause = cause.__cause__
+        cause = cause_of(cause)
     return found

@@ -25,6 +25,7 @@ from luminal._plain import (
     note_text,
     own_values_of,
     static_of,
+    traceback_of,
 )
 from luminal.errors import PhotonTimeoutError
 from luminal.hooks._execution import awaited_by
@@ -68,7 +69,7 @@ def is_real_interrupt(error: BaseException) -> bool:
         return False
     if threading.current_thread() is not threading.main_thread():
         return False
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -165,7 +166,7 @@ def _value_of(result: Result[Any]) -> Any:
 
     if issubclass(type(error), CancelledError | StopIteration):
         disguised = RuntimeError(f"it raised {class_name(error)}")
-        raise disguised.with_traceback(error.__traceback__) from error
+        raise disguised.with_traceback(traceback_of(error)) from error
     raise error
 
 

@@ -626,7 +626,7 @@ class _Running:
         try:
             _serve(self.work)
         except BaseException as error:
-            if isinstance(error, Exception) or not self.is_given_up:
+            if issubclass(type(error), Exception) or not self.is_given_up:
                 self.has_failed = True
                 raise
 

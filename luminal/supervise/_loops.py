@@ -402,12 +402,13 @@ class SuperLoop(abc.ABC):
         self._owner = find_owner(self)
         try:
             answer = self.on_start(*args, **kwargs)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - told
             self._advance(Step.FAIL)
-            if not isinstance(error, Exception):
-                raise
             self._tell(error, "on_start raised, not started")
             return False
+        except BaseException:
+            self._advance(Step.FAIL)
+            raise
         # Only an explicit False cancels: a function that forgets to return does not.
         if answer is False:
             self._advance(Step.END)
@@ -449,7 +450,7 @@ class SuperLoop(abc.ABC):
             self._tell(error, f"{run.thread.name} ended by an exception")
         except BaseException as error:
             run.error = error
-            if not isinstance(error, SystemExit):
+            if not issubclass(type(error), SystemExit):
                 raise
         finally:
             self._ended(run)

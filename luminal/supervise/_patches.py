@@ -249,9 +249,18 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+_ENDINGS = frozenset(
+    f"{loop}.shutdown_{what}"
+    for loop in ("BaseEventLoop", "Loop")
+    for what in ("asyncgens", "default_executor")
+)
+"""Coroutines by which `asyncio.run` brings a loop of asyncio or uvloop to its end."""
+
+
 def _create_task(create: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, coro: Any, **kwargs: Any) -> Any:
-        owner = find_owner(coro)
+        name = getattr(coro, "__qualname__", None)
+        owner = None if name in _ENDINGS else find_owner(coro)
         with by_rule():  # an eager task runs at once
             task = create(self, coro, **kwargs)
         if owner is not None and not task.done():

@@ -150,6 +150,7 @@ class OwnedThread(OwnedResource):
     tell: Callable[[str, BaseException, str], object] | None = None
     code: Code | None = None
     _halt: Halt | None = None
+    _is_cancelled: bool = False
     _greenlet: Any = None
 
     def is_alive(self) -> bool:
@@ -158,6 +159,7 @@ class OwnedThread(OwnedResource):
 
     def cancel(self) -> None:
         """Set its ``halting`` flag; cancel it where it is a timer."""
+        self._is_cancelled = True
         if isinstance(self.thing, threading.Timer):
             self.thing.cancel()
         flag = getattr(self.thing, "halting", None)
@@ -173,9 +175,14 @@ class OwnedThread(OwnedResource):
             with running_for(self.code):
                 run()
         except BaseException as error:
-            if not isinstance(error, SystemExit) and not self.is_halted:
+            # What it has waited for may have been cancelled before it was halted.
+            if self._is_cancelled and is_cancellation(error):
+                return
+            # Its class may be the photon's, and say what it likes.
+            cls = type(error)
+            if not issubclass(cls, SystemExit) and not self.is_halted:
                 self.tell_of(error)
-            if isinstance(error, Exception) or not self.is_halted:
+            if issubclass(cls, Exception) or not self.is_halted:
                 raise
         finally:
             if is_noting:
@@ -245,6 +252,8 @@ class OwnedRawThread(OwnedThread):
         except SystemExit:
             pass  # as `_thread` itself would do
         except BaseException as error:
+            if self._is_cancelled and is_cancellation(error):
+                return
             if not self.is_halted:
                 self.tell_of(error)
             raise
@@ -272,6 +281,15 @@ class OwnedRawThread(OwnedThread):
                 wake=self.wake,
             )
         )
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether *error* says that what was waited for has been cancelled."""
+    import asyncio
+    import concurrent.futures
+
+    cancelled = (asyncio.CancelledError, concurrent.futures.CancelledError)
+    return issubclass(type(error), cancelled)
 
 
 def is_unretrieved(task: Any) -> bool:
@@ -531,7 +549,9 @@ class OwnedPool(OwnedResource):
     def kill(self) -> None:
         """Kill its workers."""
         for worker in self.thing._pool or ():  # noqa: SLF001
-            worker.kill()
+            # Those of a `ThreadPool` are threads, which are owned by themselves.
+            if not isinstance(worker, threading.Thread):
+                worker.kill()
 
 
 @attrs.define(eq=False, repr=False)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._plain import note_text
 from luminal.errors import PhotonStateError
 from luminal.supervise import _entries, _ownership, _patches
 from luminal.supervise._entries import Entries, put_entry
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
     from luminal.supervise._loops import SuperLoop
     from luminal.supervise._resources import OwnedResource
+    from luminal.supervise._spawned import Spawned
 
 __all__ = ["Scope", "own_task_of_step", "own_thread_of_step", "started_for_step"]
 
@@ -110,10 +112,14 @@ def _return_loop() -> None:
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+    """Run *loop* until it is stopped: what one photon's task raises ends no other's."""
+    while True:
+        try:
+            loop.run_forever()
+            break
+        except (SystemExit, KeyboardInterrupt):  # the scope tells of the task
+            continue
+    loop.close()
 
 
 def _tick(seconds: float, function: Callable[[], Any], scope: Scope) -> None:
@@ -131,8 +137,9 @@ def _tick(seconds: float, function: Callable[[], Any], scope: Scope) -> None:
                 import asyncio
 
                 asyncio.run(_wait_for(result))
-        except (Exception, SystemExit) as error:
-            if isinstance(error, SystemExit) and halting.is_set():
+        except BaseException as error:
+            # It is being ended: by a halt, or because a task was cancelled.
+            if halting.is_set() and not issubclass(type(error), Exception):
                 raise
             scope.tell("every", error, _name_of(function))
 
@@ -216,7 +223,9 @@ async def _contain(awaitable: Awaitable[Any], errors: list[BaseException]) -> No
         if current is not None and current.cancelling():
             raise
         errors.append(error)  # raised by the closer itself, of another task
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the others go on
         errors.append(error)
 
 
@@ -239,6 +248,7 @@ async def _call_in_thread(
         try:
             outcome.append(function())
         except BaseException as error:  # noqa: BLE001 - handed to the loop's thread
+            note_text(error)  # here: it may not return
             scope.errors.append(error)
         finally:
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
@@ -320,6 +330,8 @@ class Scope:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     # How many times Luminal's own loop has been borrowed.
     _borrowed: int = attrs.field(default=0, init=False)
+    # What runs there, and what was not asked for its result yet.
+    _spawned: list[Spawned] = attrs.field(factory=list, init=False)
     # In the order in which they were started; ended in reverse. A dict for its keys:
     # each one can be forgotten in the same time, however many there are.
     _owned: dict[OwnedResource, None] = attrs.field(factory=dict, init=False)
@@ -531,6 +543,8 @@ class Scope:
     ) -> Any:
         import asyncio
 
+        from luminal.supervise._spawned import run_on
+
         loop = _borrow_loop()
         with self._lock:
             is_late = self.is_closed
@@ -552,7 +566,11 @@ class Scope:
             is_owned.set()
             return await coroutine
 
-        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        label = getattr(coroutine, "__qualname__", "")
+        future = run_on(loop, run(), lambda error: self.tell("task", error, label))
+        with self._lock:
+            self._spawned = [one for one in self._spawned if one.tell is not None]
+            self._spawned.append(future)
         # A scope that closes at once must not miss it.
         is_owned.wait(_OWNED_SECONDS)
         return future
@@ -795,6 +813,9 @@ class Scope:
         self.code = None  # contexts of tasks may refer to this for long
         with self._lock:
             borrowed, self._borrowed = self._borrowed, 0
+            spawned, self._spawned = self._spawned, []
+        for one in spawned:
+            one.tell_unasked()
         for _ in range(borrowed):
             _return_loop()
 

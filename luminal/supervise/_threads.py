@@ -119,7 +119,7 @@ def _run_until_halted(thread: TracedThread, run: Callable[[], None]) -> None:
     except BaseException as error:
         # No excepthook is called for an end that was asked for; an event loop that is
         # halted ends with CancelledError.
-        if isinstance(error, Exception) or not thread.halting.is_set():
+        if issubclass(type(error), Exception) or not thread.halting.is_set():
             raise
     finally:
         # Left on, a trace would slow the other threads down on 3.12 and later.

@@ -8,6 +8,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,173 @@ async def test_a_contained_exception_is_told_everywhere(
     snapshot = snapshot_of(host)
     assert problem in [f.problem for f in snapshot.failures]
     assert "it went wrong" in render_page(snapshot)
+
+
+HOSTILE = """
+import asyncio
+from luminal import hookimpl
+
+class Ended(BaseException):
+    pass
+
+class Loud(Exception):
+    def __getattribute__(self, name):
+        raise SystemExit(name)
+    __eq__ = __hash__ = __bool__ = __str__ = __repr__ = __getattribute__
+
+def fail(*args):
+    raise {0}
+
+async def afail(*args):
+    fail()
+"""
+BY_OWN_LOOP = "def start(self):\n    self.kept = self.context.spawn(afail())"
+OTHERS = [
+    (FailureKind.HOOK, PROVOKED[FailureKind.HOOK], ["Loud()"]),
+    (FailureKind.TASK, PROVOKED[FailureKind.TASK], ["Ended()", "Loud()"]),
+    (FailureKind.TASK, BY_OWN_LOOP, ["ValueError()", "SystemExit()", "Loud()"]),
+    (FailureKind.THREAD, PROVOKED[FailureKind.THREAD], ["Ended()", "Loud()"]),
+    (
+        FailureKind.EVERY,
+        PROVOKED[FailureKind.EVERY],
+        ["Ended()", "Loud()", "asyncio.CancelledError()", "KeyboardInterrupt()"],
+    ),
+    (
+        FailureKind.EVERY,
+        PROVOKED[FailureKind.EVERY].replace("fail", "afail"),
+        ["Ended()", "asyncio.CancelledError()"],
+    ),
+    (FailureKind.FINALIZE, PROVOKED[FailureKind.FINALIZE], ["Ended()", "Loud()"]),
+    (FailureKind.ON_CLOSE, PROVOKED[FailureKind.ON_CLOSE], ["Ended()", "Loud()"]),
+    (
+        FailureKind.ON_CLOSE,
+        PROVOKED[FailureKind.ON_CLOSE].replace("fail", "afail"),
+        ["Ended()", "GeneratorExit()", "Loud()"],
+    ),
+    (FailureKind.SUBSCRIBER, PROVOKED[FailureKind.SUBSCRIBER], ["Ended()", "Loud()"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "error"),
+    [(kind, body, error) for kind, body, errors in OTHERS for error in errors],
+)
+async def test_whatever_is_raised_is_told(
+    kind: FailureKind,
+    body: str,
+    error: str,
+    host: Loader,
+    photons: Photons,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other classes than `Exception`, and one of whose objects nothing may be asked."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # pytest's own asks
+    path = photons.photon("bad", body, HOSTILE.format(error))
+    (handler,) = await host.load_photon(path)
+    await handler.start()
+    if kind is FailureKind.HOOK:
+        assert host.hook.on_message() == []
+    if kind in ENDS:
+        await handler.stop()
+    event = (await async_wait_until(lambda: raised(host)))[0]
+    assert event.photon == "bad"
+    assert event.problem is not None
+    assert event.problem.phase == str(kind)
+    assert error[:-2].rpartition(".")[2] in event.problem.why
+    assert handler.failures[-1].kind is kind
+    assert handler.problem is not None
+    if kind is FailureKind.EVERY:  # the next call comes in time
+        await async_wait_until(lambda: host.failures_of("bad")["every"] > 2)
+    other = await host.load_photon(photons.photon("other", OTHER))
+    await other[0].start()
+    photon: Any = other[0].instance
+    await async_wait_until(photon.result.done)
+    await host.close()
+
+
+OTHER = """
+def start(self):
+    self.result = self.context.spawn(self.work())
+
+async def work(self):
+    pass
+"""
+
+
+async def test_a_result_that_is_asked_for_is_not_reported(
+    host: Loader, photons: Photons
+) -> None:
+    """Of a coroutine that runs on Luminal's own loop."""
+    body = """
+def start(self):
+    try:
+        self.context.spawn(afail()).result()
+    except Bad:
+        self.kept = self.context.spawn(afail())
+"""
+    path = photons.photon("bad", body, HEAD)
+    (handler,) = await host.load_photon(path)
+    await handler.start()
+    await handler.stop()  # it has ended, nobody will ask
+    assert host.failures_of("bad") == {"task": 1}
+
+
+ENDING = """
+import asyncio, threading
+from luminal import hookimpl
+
+ended = []
+
+async def numbers():
+    try:
+        while True:
+            yield 1
+            await asyncio.sleep(0.001)
+    finally:
+        await asyncio.sleep(0.001)
+        ended.append("generator")
+
+async def count():
+    await asyncio.to_thread(int)
+    async for _ in numbers():
+        running.set()
+
+async def wait():
+    running.set()
+    await asyncio.sleep(3600)
+
+def ask(loop):
+    asyncio.run_coroutine_threadsafe(wait(), loop).result()
+
+running = threading.Event()
+"""
+ENDED = [
+    "threading.Thread(target=lambda: asyncio.run(count())).start()",
+    "threading.Thread(target=ask, args=(asyncio.get_running_loop(),)).start()",
+    "self.context.thread(lambda: asyncio.run(count()))",
+    "self.context.thread(ask, asyncio.get_running_loop())",
+]
+
+
+@pytest.mark.parametrize("line", ENDED)
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_what_luminal_cancels_at_the_end_is_no_failure(
+    line: str, host: Loader, photons: Photons, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threads that wait for it end as well, and a loop of theirs comes to its end."""
+    path = photons.photon(
+        "bad", f"async def start(self):\n    self.ended = ended\n    {line}", ENDING
+    )
+    (handler,) = await host.load_photon(path)
+    await handler.start()
+    photon: Any = handler.instance
+    module = sys.modules[type(photon).__module__]
+    await asyncio.to_thread(module.running.wait, DEADLINE)
+    await handler.stop()
+    assert handler.leftovers == ()
+    assert not raised(host)
+    assert photon.ended == ["generator"] * ("count" in line)
+    assert not [r for r in caplog.records if r.name in ("luminal.failures", "asyncio")]
 
 
 async def test_a_task_that_is_awaited_is_not_reported(

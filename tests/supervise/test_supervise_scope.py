@@ -146,6 +146,20 @@ async def test_a_multiprocessing_pool_is_ended_as_a_whole():
     assert not any(worker.is_alive() for worker in workers)
 
 
+def test_a_worker_of_a_pool_of_threads_that_does_not_end_is_named():
+    """Threads cannot be killed, and that is no error of anybody's."""
+    scope = Scope("pool", HERE)
+    pool = multiprocessing.pool.ThreadPool(1)
+    lock = threading.Lock()
+    lock.acquire()
+    pool.apply_async(lock.acquire)
+    wait_until(lambda: pool._taskqueue.empty() and pool._inqueue.empty())
+    left = scope.close_sync(0.5)
+    assert {one.kind for one in left} == {"thread", "pool"}
+    assert scope.errors == []
+    lock.release()
+
+
 def test_everything_is_put_back_after_the_last_scope():
     """Each wrapped function is the very object that it was before."""
 
