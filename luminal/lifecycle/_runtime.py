@@ -12,8 +12,8 @@ import warnings
 import weakref
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+from contextlib import nullcontext, suppress
+from contextvars import ContextVar, Token
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,7 +51,7 @@ from luminal.model import Deadlines, Event, EventKind, FailureKind, Problem
 from luminal.supervise import unowned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from luminal.hooks.records import HookFailure
@@ -92,15 +92,25 @@ class _Lifecycle(PluginManager):
 
 
 class _Held:
-    """Failures that were not emitted, see `Events.holding`.
+    """Failures that a ``with`` block causes, see `Events.holding`.
 
     A task that a photon has started meanwhile keeps the context after the end.
     """
 
-    def __init__(self, owner: Events, is_over: bool = False) -> None:
+    def __init__(self, owner: Events) -> None:
         self.owner = owner
         self.events: list[Event] = []
-        self.is_over = is_over
+        self.is_over = False
+
+    def __enter__(self) -> list[Event]:
+        self._token: Token[_Held | None] = _held.set(self)
+        return self.events
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.is_over = True
+        _held.reset(self._token)
+        for event in self.events if kind is not None else ():
+            self.owner.emit(event)
 
 
 _held: ContextVar[_Held | None] = ContextVar("luminal_held_failures", default=None)
@@ -224,26 +234,14 @@ class Events:
                     raise
                 self._failed(subscriber, event, error)
 
-    @contextmanager
-    def holding(self) -> Iterator[list[Event]]:
-        """Keep back the failures that the block causes, but not if it raises.
+    def holding(self) -> _Held:
+        """Keep back the failures that a ``with`` block causes, but not if it raises.
 
-        Yields:
-            These events. The caller emits them when it knows that no other try will
-            succeed.
+        Returns:
+            Gives these events to the block. The caller emits them when it knows that no
+            other try will succeed.
         """
-        held = _Held(self)
-        token = _held.set(held)
-        try:
-            yield held.events
-        except BaseException:
-            held.is_over = True
-            for event in held.events:
-                self.emit(event)
-            raise
-        finally:
-            held.is_over = True
-            _held.reset(token)
+        return _Held(self)
 
     def defer(
         self, event: Event, call_soon: Callable[[Callable[[], None]], object]

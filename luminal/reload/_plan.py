@@ -145,6 +145,8 @@ def in_order(units: AbstractSet[str], needs: Edges) -> list[str]:
 
 def components(units: AbstractSet[str], needs: Edges) -> list[set[str]]:
     """Split *units* into groups; no group imports from another one."""
+    if len(units) < 2:
+        return [set(units)] if units else []
     joined: dict[str, set[str]] = {unit: set() for unit in units}
     for unit in units:
         for other in tuple(needs(unit)):
@@ -198,6 +200,27 @@ def _is_same_code(one: object, other: object) -> bool:
         and one.co_exceptiontable == other.co_exceptiontable
         and all(map(_is_same_code, one.co_consts, other.co_consts))
     )
+
+
+def _are_same(
+    texts: Mapping[str, SourceFile], running: Mapping[str, SourceFile], world: World
+) -> bool:
+    """Whether *texts* compile to the code that runs.
+
+    Args:
+        texts: Path → what the file there is now.
+        running: Path → what was read of it for what runs.
+        world: Where that serves.
+
+    Raises:
+        PhotonSyntaxError: A text is no Python.
+    """
+    compiled = world.codes.compile
+    for path, source in texts.items():
+        new = compiled(source, is_new=True)
+        if not _is_same_code(new, compiled(running[path])):
+            return False
+    return True
 
 
 @attrs.frozen(eq=False)
@@ -265,10 +288,10 @@ class Change:
 
         Such a file may be in the middle of a save: truncated, and not yet written.
         """
-        return any(
-            not s.data.endswith(b"\n") and not s.path.endswith(".photon")
-            for s in self.snapshot.values()
-        )
+        for source in self.snapshot.values():
+            if not source.data.endswith(b"\n") and not source.path.endswith(".photon"):
+                return True
+        return False
 
     @property
     def has_empty(self) -> bool:
@@ -287,13 +310,11 @@ class Change:
             generation = running.get(unit)
             known = generation.files if generation else {}
             read = self.snapshot.keys() & known.keys()
-            if generation is None or (
-                read
-                and all(
-                    self.snapshot[path].checksum == known[path].checksum
-                    for path in read
-                )
-            ):
+            is_same = bool(read)
+            for path in read:
+                if self.snapshot[path].checksum != known[path].checksum:
+                    is_same = False
+            if generation is None or is_same:
                 self.units.discard(unit)
 
     def read(self, path: str) -> SourceFile:
@@ -330,7 +351,7 @@ class Change:
         A comment at the end of a line changes no code, for instance. One above a
         function does: it moves the lines that tracebacks name.
         """
-        found = []
+        found: list[SameCode] = []
         for unit, paths in self.edited.items():
             generation = world.generations.get(unit)
             if generation is None or unit in self.extended or unit not in self.units:
@@ -339,18 +360,11 @@ class Change:
                 continue  # what runs is what was accepted, comments included
             texts = {p: self.snapshot[p] for p in paths if p in self.snapshot}
             if len(texts) == len(paths) and paths.isdisjoint(generation.data):
-                files = generation.files
                 # Staging reports what is wrong.
                 with suppress(LuminalError), self.stopwatch.running():
-                    if all(
-                        _is_same_code(
-                            world.codes.compile(source, is_new=True),
-                            world.codes.compile(files[path]),
-                        )
-                        for path, source in texts.items()
-                    ):
+                    if _are_same(texts, generation.files, world):
                         found.append(SameCode(generation, texts))
-        self.units.difference_update(each.generation.unit for each in found)
+                        self.units.discard(unit)
         return found
 
 
