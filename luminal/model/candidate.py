@@ -126,7 +126,7 @@ class Problem:
         return error
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Candidate:
     """A photon as discovery sees it: static facts only, nothing imported.
 
