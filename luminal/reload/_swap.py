@@ -416,6 +416,7 @@ class Swap:
         found: Those of *others* that the new code depends on; known once it was
             imported.
         users: Units that have begun meanwhile to import from what is replaced.
+        checked: What was staged when the commit was checked.
         before: Unit → the generation that serves.
         concerned: Handlers of the photons that are to be replaced.
         pairs: The photons; ``retiring`` of each pair is to be retired after the commit.
@@ -432,6 +433,7 @@ class Swap:
     others: AbstractSet[str] = frozenset()
     found: set[str] = attrs.Factory(set)
     users: set[str] = attrs.Factory(set)
+    checked: Mapping[str, Generation] = attrs.Factory(dict)
     before: dict[str, Generation] = attrs.field(init=False)
     concerned: list[Handler] = attrs.field(init=False)
     pairs: list[Pair] = attrs.Factory(list)
@@ -724,7 +726,8 @@ class Swap:
                     hint="reload it again",
                 )
         # Units that running code has imported with an earlier text than the new code.
-        outdated = self.stage.outdated(self.staged.values())
+        self.checked = self.staged
+        outdated = self.stage.outdated(self.checked.values())
         users = reachable(self.units, self.world.users)
         self.users = users.difference(replaced).union(outdated)
         if self.users:

@@ -381,15 +381,12 @@ class Exchange:
         self._began = began
         self._stage = stage
         self._runtime = runtime
-        # The new generations of each swap; the stage forgets what it has committed.
-        self._staged: list[dict[str, Generation]] = []
         self._owners: list[Generation] = []
         self._replacements: list[tuple[object, object]] = []
         self._coming: list[Placeholder] = []
         self._going: list[Placeholder] = []
         for swap in swaps:
-            self._staged.append(staged := swap.staged)
-            self._owners.extend(staged.values())
+            self._owners.extend(swap.checked.values())
             for pair in swap.pairs:
                 new, registered = pair.new, pair.registered
                 if registered is not None and new is not None:
@@ -493,8 +490,8 @@ class Exchange:
         runtime, hooks = self._runtime, iter(hooks)
         runtime.events.count_phases("swap", phases)
         results = []
-        for swap, staged in zip(self._swaps, self._staged, strict=True):
-            changes, numbers = changed_files(swap.before, staged), dict[str, int]()
+        for swap in self._swaps:
+            changes, numbers = changed_files(swap.before, swap.checked), {}
             for pair in swap.pairs:
                 if pair.old is not None and pair.new is not None:
                     numbers[pair.old._name] = pair.old.number
