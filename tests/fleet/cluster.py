@@ -22,10 +22,13 @@ THIS = "tests.fleet.cluster"
 def dask_setup(server: Any) -> None:
     """Let scheduler and workers of Dask obey the tests."""
     import luminal
+    from luminal.fleet._member import MemberDriver
     from tests.fleet import faults
 
     if os.environ["FLEET_MEMBER"] == "coordinator":
         faults.install(Flags(os.environ["FLEET_FLAGS"]))
+    else:  # as the other adapters, which have an argument for it
+        MemberDriver.__init__.__kwdefaults__["drain_seconds"] = 2.0
     if version := os.environ.get("FLEET_LUMINAL"):
         luminal.__version__ = version
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from tests.fleet.conformance import Flags
+from tests.waiting import DEADLINE
 
 
 def _die_or_fail(flags: Flags, step: str) -> None:
@@ -47,7 +48,9 @@ def install(flags: Flags) -> None:
             if isinstance(message, Decided):
                 _die_or_fail(flags, "after-telling-one")
 
-        init(self, journal, contents, obedient_send, **options)
+        # On a busy machine a process may start for longer than votes are waited for.
+        patient = {"vote_seconds": 3 * DEADLINE, **options}
+        init(self, journal, contents, obedient_send, **patient)
 
     Journal.append = obedient_append  # type: ignore[method-assign]
     CoordinatorDriver.__init__ = obedient_init  # type: ignore[method-assign]
