@@ -90,6 +90,7 @@ def test_a_coordinator_with_an_old_journal_decides_nothing() -> None:
     world.settle()
     world.crash_coordinator()
     world.journal.clear()
+    world.file.clear()
     world.start_coordinator()
     for process in world.processes.values():
         world.act(process, [process.member.state()])
