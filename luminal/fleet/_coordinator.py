@@ -103,7 +103,8 @@ class CoordinatorDriver:
         figures: Awaited with the name of a member; returns its figures, for canaries.
         lost: Called when the journal cannot be used any more: nothing is decided here
             any more, and somebody should open it anew.
-        vote_seconds: How long votes are waited for.
+        vote_seconds: How long votes are waited for: longer than a member may take to
+            load and to start, so that one whose photon hangs can vote against it.
         agree_seconds: How long it is waited until all have done what was decided.
         again_seconds: When a message that was not answered is sent again.
     """
@@ -119,7 +120,7 @@ class CoordinatorDriver:
         figures: Callable[[str], Awaitable[Mapping[str, Mapping[str, float]]]]
         | None = None,
         lost: Callable[[], object] | None = None,
-        vote_seconds: float = 30.0,
+        vote_seconds: float = 75.0,
         agree_seconds: float = 10.0,
         again_seconds: float = 1.0,
     ) -> None:

@@ -363,7 +363,8 @@ class Coordinator:
 
     Args:
         log: What the journal says.
-        vote_seconds: How long votes are waited for.
+        vote_seconds: How long votes are waited for: longer than a member may take to
+            load and to start, so that one whose photon hangs can vote against it.
         agree_seconds: How long it is waited until all members have done what was
             decided; the swap is over then, and members that are behind converge later.
         again_seconds: When a message that was not answered is sent again.
@@ -373,7 +374,7 @@ class Coordinator:
         self,
         log: Log,
         *,
-        vote_seconds: float = 30.0,
+        vote_seconds: float = 75.0,
         agree_seconds: float = 10.0,
         again_seconds: float = 1.0,
     ) -> None:
@@ -616,7 +617,8 @@ class Coordinator:
         if swap.waited and not is_late:
             return []
         if not swap.agreed and swap.asked:
-            swap.why = "no member has voted in time"
+            how = "has voted in time" if is_late else "that was asked is there any more"
+            swap.why = f"no member {how}"
             return self._write(Abort(number, swap.why))
         if not swap.asked:
             swap.why = "no member was there to vote: who joins runs it"

@@ -135,6 +135,14 @@ class FleetScheduler(SchedulerPlugin):
             PhotonStateError: The journal is not named, or another scheduler has it.
             OSError: The journal cannot be read or written.
         """
+        try:
+            await self._start(scheduler)
+        except Exception as error:
+            # Dask says only that the scheduler has failed, and shows where.
+            _log.critical("the scheduler cannot coordinate its fleet: %s", error)
+            raise
+
+    async def _start(self, scheduler: Scheduler) -> None:
         if not self.journal:
             raise PhotonStateError(
                 "the scheduler cannot coordinate: its journal is not named",
