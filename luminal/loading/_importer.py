@@ -795,6 +795,11 @@ def add_to_finder(world: World) -> None:
             _worlds = (*_worlds, world)
         if not any(finder is PhotonFinder for finder in sys.meta_path):
             sys.meta_path.insert(0, PhotonFinder)
+        if world.judge is not None:
+            from luminal.loading._judged_path import path_hook
+
+            if path_hook not in sys.path_hooks:
+                sys.path_hooks.insert(0, path_hook)
         record()
         for place in _places:
             place.take()
@@ -817,6 +822,10 @@ def remove_from_finder(world: World) -> None:
         sys.meta_path[:] = [f for f in sys.meta_path if f is not PhotonFinder]
         for place in _places:
             place.leave()
+    if "luminal.loading._judged_path" in sys.modules:
+        from luminal.loading._judged_path import path_hook
+
+        sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not path_hook]
     if "luminal.loading._sending" in sys.modules:
         from luminal.loading._sending import restore_pickler
 

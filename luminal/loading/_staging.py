@@ -229,6 +229,10 @@ class Attempt:
         if pinned is not None:
             generation.take(pinned)
             self.stage.world.owned.update(generation.owned)
+            if pinned.snapshot is not None:
+                from luminal.loading._judged_path import let_hook_look
+
+                let_hook_look(pinned.snapshot)
         if (examine := self.stage.world.examine) is not None:
             serving = self.stage.world.generations.get(unit)
             with phase("scan"):
