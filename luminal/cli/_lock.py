@@ -32,11 +32,11 @@ from luminal.errors import (
 from luminal.managers import FoundUnit, accept_units, ask_hosts, find_units
 from luminal.model import Problem
 from luminal.trust import (
-    LOCK_NAME,
     Judge,
     Mode,
     capabilities_between,
     changes_between,
+    lock_asked_for,
     plain_name,
     tree_of,
     updating,
@@ -116,17 +116,12 @@ class _Project:
 
     @classmethod
     def open(cls, is_frozen: bool, *, must_exist: bool = False) -> _Project:
-        setting = lock_setting()
-        is_path = setting is not None and setting not in list(Mode)
-        path = os.path.abspath(setting if setting and is_path else LOCK_NAME)
+        asked = [str(Mode.FROZEN)] if is_frozen else []
+        path, strictest = lock_asked_for(lock_setting(), *asked)
         if must_exist and not os.path.lexists(path):
             raise PhotonNotFoundError(
                 "there is no lock", file=path, hint="write one with luminal lock"
             )
-        asked = os.environ.get("LUMINAL_LOCK", "")
-        modes = [Mode(each) for each in (asked, setting) if each in list(Mode)]
-        modes += [Mode.FROZEN] if is_frozen else []
-        strictest = max([Mode.OFF, *modes], key=lambda mode: mode.rank)
         return cls(Judge(path, strictest))
 
     def named(self, names: Iterable[str]) -> list[FoundUnit]:

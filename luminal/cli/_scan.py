@@ -142,11 +142,9 @@ class Scan:
 def _novelties(candidates: Sequence[Candidate]) -> dict[str, Novelty]:
     """Return how unlike the photons that the lock lists each of some photons is."""
     from luminal.managers import find_units
-    from luminal.trust import LOCK_NAME, Judge, Mode, NoveltyModel, own_photons
+    from luminal.trust import Judge, NoveltyModel, lock_asked_for, own_photons
 
-    setting = lock_setting()
-    is_path = setting is not None and setting not in list(Mode)
-    judge = Judge(os.path.abspath(setting if setting and is_path else LOCK_NAME))
+    judge = Judge(lock_asked_for(lock_setting())[0])
     own = own_photons(judge) if os.path.lexists(judge.path) else {}
     model = NoveltyModel(own)
     found = {}

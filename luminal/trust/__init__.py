@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         bundle_unit,
         capabilities_between,
         changes_between,
+        lock_asked_for,
         open_judge,
         plain_name,
     )
@@ -135,6 +136,7 @@ __all__ = [
     "known_kinds",
     "known_rotations",
     "learn_rotation",
+    "lock_asked_for",
     "names_of",
     "normal_key",
     "open_bundle",
@@ -185,6 +187,7 @@ __getattr__, __dir__ = lazy_attributes(
             "bundle_unit",
             "capabilities_between",
             "changes_between",
+            "lock_asked_for",
             "open_judge",
             "plain_name",
         ),

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from luminal.errors import LockFileError, PhotonVerificationError
+from luminal.errors import (
+    LockFileError,
+    PhotonVerificationError,
+    did_you_mean,
+    nearest,
+)
 from luminal.store import state_directory
 from luminal.trust._latest import Latest
 from luminal.trust._lock import LOCK_NAME, LockEntry, LockFile, Mode, updating
@@ -38,6 +43,7 @@ __all__ = [
     "bundle_unit",
     "capabilities_between",
     "changes_between",
+    "lock_asked_for",
     "open_judge",
     "plain_name",
 ]
@@ -359,7 +365,7 @@ def bundle_unit(path: str) -> Unit:
 
 def _names(verified: Verified | None, file: LockFile) -> tuple[str, ...]:
     """Return the names that *file* has for the keys that have signed."""
-    names = {key.casefold(): name for name, key in file.keys.items()}
+    names = {key.strip().casefold(): name for name, key in file.keys.items()}
     keys = verified.keys if verified is not None else ()
     return tuple(sorted(names.get(key.casefold(), key) for key in keys))
 
@@ -469,6 +475,39 @@ def _vault_directory() -> str | None:
     return os.path.join(state, "vault") if state is not None else None
 
 
+def lock_asked_for(chosen: str | None, *modes: str) -> tuple[str, Mode]:
+    """Return where a lock is, and the strictest mode that anybody asks for.
+
+    Args:
+        chosen: Path of the lock, or a mode; empty or None for neither.
+        *modes: Further modes. So is that of ``$LUMINAL_LOCK``.
+
+    Raises:
+        LockFileError: There is no such mode. A misspelt one must not be less strict.
+    """
+    known, asked = [*map(str, Mode)], [Mode.OFF]
+    rows = [("mode", mode) for mode in modes]
+    rows.append(("$LUMINAL_LOCK", os.environ.get("LUMINAL_LOCK", "")))
+    path = LOCK_NAME
+    if chosen in known:
+        asked.append(Mode(chosen))
+    elif chosen:
+        path = chosen
+        is_word = chosen.strip().isalpha() and not os.path.lexists(path)
+        if is_word and nearest(chosen.strip().casefold(), known):
+            rows.append(("the setting 'lock'", chosen))
+    for name, value in rows:
+        if value and value not in known:
+            like = did_you_mean(value.strip().casefold(), known, "; ")
+            raise LockFileError(
+                f"{name} is {value!r}",
+                why="there is no such mode",
+                hint=f"use one of off, pin, frozen and signed{like}",
+            )
+        asked += [Mode(value)] if value else []
+    return os.path.abspath(path), max(asked, key=lambda each: each.rank)
+
+
 def open_judge(
     lock: str | os.PathLike[str] | None = None, mode: str = ""
 ) -> Judge | None:
@@ -484,23 +523,8 @@ def open_judge(
         FileNotFoundError: There is no lock at the path that was given.
     """
     chosen = os.fspath(lock) if lock is not None else ""
+    path, strictest = lock_asked_for(chosen, mode)
     is_mode = chosen in list(Mode)
-    path = os.path.abspath(LOCK_NAME if is_mode or not chosen else chosen)
-    asked = [Mode.OFF]
-    for name, value in (
-        ("mode", mode),
-        ("$LUMINAL_LOCK", os.environ.get("LUMINAL_LOCK")),
-    ):
-        if value and value not in list(Mode):
-            raise LockFileError(
-                f"{name} is {value!r}",
-                why="there is no such mode",
-                hint="use one of off, pin, frozen and signed",
-            )
-        asked += [Mode(value)] if value else []
-    if is_mode:
-        asked.append(Mode(chosen))
-    strictest = max(asked, key=lambda each: each.rank)
     if not os.path.lexists(path):
         if chosen and not is_mode:
             raise LockFileError(

@@ -152,6 +152,28 @@ def test_mistakes_are_named(project: Terminal) -> None:
     assert lock.read_text().endswith("<<<<<<< ours\n")
 
 
+@pytest.mark.parametrize("word", ["frozn", "Frozen", "frozen "])
+def test_a_misspelt_mode_is_refused_and_never_less_strict(
+    project: Terminal, word: str
+) -> None:
+    assert rows(project)[0] == 0
+    before = sorted(project.place.iterdir())
+    commands = (("lock", "check"), ("lock",), ("run", "--once", "plugins"))
+    for name in ("$LUMINAL_LOCK", "the setting 'lock'"):
+        if name[0] == "$":
+            project.env["LUMINAL_LOCK"] = word
+        else:
+            del project.env["LUMINAL_LOCK"]
+            project.write({"pyproject.toml": f"[tool.luminal]\nlock = '{word}'\n"})
+            before = sorted(project.place.iterdir())
+        for words in commands:
+            said = project.luminal(*words)
+            assert said.code in (1, 2), said
+            assert f"{name} is {word!r}" in said.err
+            assert "did you mean 'frozen'?" in said.err
+    assert sorted(project.place.iterdir()) == before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")
 def test_frozen_refuses_what_is_not_listed(project: Terminal) -> None:
     project.env["LUMINAL_LOCK"] = "frozen"
