@@ -179,6 +179,7 @@ class Judge:
         if self._mode_of(file) is Mode.OFF:
             return False
         is_free = source in ("directory", "editable") and name not in file.units
+        is_free = is_free and _hidden_by(name) not in file.units
         return not is_free or self._mode_of(file) is not Mode.PIN
 
     def judge(self, unit: Unit) -> Verdict:
@@ -257,6 +258,9 @@ class Judge:
         if mode.rank >= Mode.FROZEN.rank:
             why = f"the lock does not list it, and its mode is {str(mode)!r}"
             return Verdict(Status.UNPINNED, why, False, accept)
+        if unit.source == "directory" and _hidden_by(unit.name) in file.units:
+            why = f"it hides {_hidden_by(unit.name)!r}, which the lock lists"
+            return Verdict(Status.MODIFIED, why, False, f"remove one; or, {accept}")
         if unit.source == "directory":
             return Verdict(Status.UNPINNED, "the lock does not list it")
         if unit.source == "editable":
@@ -397,6 +401,11 @@ def _verified(unit: Unit, file: LockFile) -> Verified | None:
         file=bundle.path,
         highest=None if unit.has_run else HighestVersions(),
     )
+
+
+def _hidden_by(name: str) -> str:
+    """Return the name of the module or package that a directory's unit may hide."""
+    return f"{name[:-1]}.py" if name.endswith("/") else f"{name.removesuffix('.py')}/"
 
 
 def _why_killed(unit: Unit, file: LockFile) -> str:

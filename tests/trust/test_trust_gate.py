@@ -337,3 +337,32 @@ async def test_a_lock_that_cannot_be_read_lets_nothing_new_run(case):
         assert who(loader) == [("geo", "1.0")]
     with pytest.raises(LuminalError, match="conflict"):
         luminal.Loader(lock=case.lock)
+
+
+@pytest.mark.parametrize("name", ["helper.py", "helper/__init__.py"])
+async def test_a_module_that_hides_one_that_is_listed_is_refused(
+    case, monkeypatch, name
+):
+    from tests.trust.test_trust_ways import lock_all
+
+    monkeypatch.delattr(sys, "planted", raising=False)
+    case.write(name, "VALUE = 'judged'\n")
+    text = photon_text("calc", "1").replace("'1'", "VALUE")
+    case.write("calc.py", "from .helper import VALUE\n" + text)
+    lock_all(case)
+    other = {"helper.py": "helper/__init__.py"}.get(name, "helper.py")
+    case.write(other, "import sys\nsys.planted = 'ran'\nVALUE = 'planted'\n")
+    async with case.host() as loader:
+        report = await case.load(loader, case.photons)
+        if name == "helper.py":  # a package hides a module
+            problem = report.failed[0].problem
+            assert "hides 'plugins/helper.py', which the lock lists" in problem.why
+            assert "luminal lock accept plugins/helper/" in problem.hint
+        else:
+            assert who(loader) == [("calc", "judged")]
+    assert not hasattr(sys, "planted")
+    lock_all(case)
+    async with case.host() as loader:
+        await case.load(loader, case.photons)
+        value = "planted" if name == "helper.py" else "judged"
+        assert who(loader) == [("calc", value)]
