@@ -81,6 +81,8 @@ class Publication:
         # Full name → module; and the full names that only those before had.
         self._modules: dict[str, ModuleType] = {}
         self._gone: list[str] = []
+        # Full name and root module of those that nothing replaces.
+        self._lost: list[tuple[str, ModuleType]] = []
         # (package, attribute, root module to set it to).
         self._leaves: list[tuple[ModuleType, str, ModuleType]] = []
         # What serves no more, and what it may import from then on.
@@ -104,8 +106,10 @@ class Publication:
         for unit in self._replaced:
             if unit in before and unit not in staged:
                 old = after.pop(unit)
-                self._gone.extend(old.modules)
                 self._ended.append(Superseded(world, old, self._number, before))
+                if not old.borrowed:  # else they are the host's as well
+                    self._gone.extend(old.modules)
+                    self._lost.extend(old.roots.items())
         for unit, generation in staged.items():
             ended = before.get(unit)
             if ended is not None:
@@ -135,6 +139,8 @@ class Publication:
             generation.host, generation.commit = world, self._number
         for fullname in self._gone:
             sys.modules.pop(fullname, None)
+        for fullname, root in self._lost:
+            _take_out(fullname, root)
         sys.modules.update(self._modules)
         for above, leaf, root in self._leaves:
             setattr(above, leaf, root)
@@ -175,8 +181,6 @@ def public_namespace(fullname: str, origin: Origin) -> ModuleType:
 
 def withdraw(generation: Generation) -> None:
     """Take the modules of *generation* out of `sys.modules` again."""
-    from luminal.loading._proxies import plain
-
     for fullname, module in generation.modules.items():
         if sys.modules.get(fullname) is module:
             del sys.modules[fullname]
@@ -186,11 +190,18 @@ def withdraw(generation: Generation) -> None:
         if fullname.startswith(inside):
             sys.modules.pop(fullname, None)
     for root, module in roots.items():
-        parent, _, leaf = root.rpartition(".")
-        above = sys.modules.get(parent)
-        if above is not None and plain(vars(above).get(leaf)) is module:
-            delattr(above, leaf)
+        _take_out(root, module)
     end_lines(generation)
+
+
+def _take_out(fullname: str, module: ModuleType) -> None:
+    """Take *module* out of the package that it is an attribute of."""
+    from luminal.loading._proxies import plain
+
+    parent, _, leaf = fullname.rpartition(".")
+    above = sys.modules.get(parent)
+    if above is not None and plain(vars(above).get(leaf)) is module:
+        delattr(above, leaf)
 
 
 def drop_empty_namespaces(

@@ -419,6 +419,32 @@ async def test_a_helper_that_breaks_and_is_mended(make_host, photons):
         await watched.show(("a", 3), ("b", 3))
 
 
+@pytest.mark.parametrize("what", ["photon", "helper"])
+async def test_nothing_stays_of_a_file_that_has_another_name_now(
+    make_host, photons, what
+):
+    """Not as an attribute of its package either: it would be found there."""
+    head = "from . import old" if what == "helper" else ""
+    photons.write("old.py", "" if what == "helper" else text("a", 1))
+    if what == "helper":
+        photons.write("a.py", text("a", 1, head=head))
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        watched = Watched(host, photons.path)
+        await watched.show(("a", 1))
+        package = sys.modules[host.photons["a"].generation.unit.rpartition(".")[0]]
+        assert hasattr(package, "old")
+        (photons.path / "old.py").rename(photons.path / "new.py")
+        if what == "helper":
+            photons.write("a.py", text("a", 2, head="from . import new"))
+        await host.until(lambda: host.happened(EventKind.SWAPPED, "a"))
+        await host.until(
+            lambda: host.happened(EventKind.RETIRED) or host.happened(EventKind.LEAKED)
+        )
+        assert not host.happened(EventKind.LEAKED)
+        assert not hasattr(package, "old")
+
+
 @pytest.mark.fault(31)
 async def test_the_directory_vanishes_and_returns(make_host, photons):
     """Its photons stay, and edits count again when it is back."""
