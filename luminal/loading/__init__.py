@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from luminal.loading._world import generation_of as generation_of
     from luminal.loading._world import namespaces_of as namespaces_of
     from luminal.loading._writes import Write as Write
+    from luminal.loading._writes import latest_start as latest_start
     from luminal.loading._writes import look_at_writes as look_at_writes
     from luminal.loading._writes import record_writes as record_writes
     from luminal.loading._writes import take_write as take_write
@@ -118,6 +119,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_writes": (
             "Write",
             "look_at_writes",
+            "latest_start",
             "record_writes",
             "take_write",
         ),

@@ -1,4 +1,4 @@
-"""Note which files the code of photons writes, see `record_writes`."""
+"""Note what files the code of photons writes, see `record_writes`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from luminal.loading._importer import PhotonLoader
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Write", "look_at_writes", "record_writes", "take_write"]
+__all__ = ["Write", "latest_start", "look_at_writes", "record_writes", "take_write"]
 
 _WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -25,6 +25,11 @@ _PATHS = {"open": 1, "os.remove": 1, "os.rename": 2, "os.link": 2, "os.symlink":
 Source: "Audit events table" of the Python documentation; ``os.replace`` raises
 ``os.rename``.
 """
+
+_STARTING = frozenset(
+    {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system"}
+)
+"""Audit events of a process that is started; the same source."""
 
 _MOST = 1000
 """Files of which the latest writes are remembered."""
@@ -46,6 +51,8 @@ _Stamp = tuple[int, int, int, int]
 @attrs.frozen
 class Write:
     """A file was opened for writing, moved or deleted by the code of a photon.
+
+    Or a process was started, which may write.
 
     Attributes:
         unit: The unit of that code.
@@ -79,6 +86,8 @@ class _Written:
 _writes: dict[str, _Written] = {}
 # Names of these files, the earliest first. Some may be of files that are known no more.
 _names: dict[str, None] = {}
+# The latest process that a photon has started: where, and `time.monotonic()` then.
+_start: tuple[Write, float] | None = None
 _lock = threading.Lock()
 _is_recording = False
 
@@ -88,7 +97,8 @@ def record_writes() -> None:
 
     Python offers this by an audit hook (PEP 578), which cannot be removed again: each
     audited call takes 0.1 µs more. So it is to be called only where it is needed.
-    What child processes and libraries in C write is not seen.
+    What child processes and libraries in C write is not seen; that a process is started
+    is, see `latest_start`.
     """
     global _is_recording
     with _lock:
@@ -99,37 +109,59 @@ def record_writes() -> None:
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     count = _PATHS.get(event)
-    if count is None:
+    if count is None and event not in _STARTING:
         return
     try:
-        if event != "open" or arguments[2] & _WRITING:
+        if count is None:
+            _note_start()
+        elif event != "open" or arguments[2] & _WRITING:
             _note_write(arguments[:count])
     except Exception:  # noqa: BLE001 - it would be raised by what the program calls
         return  # anybody may raise such an event, with any arguments
 
 
-def _note_write(paths: tuple[Any, ...]) -> None:
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
-    loader: Any = None
+def _writer() -> Write | None:
+    """Return where the code of a photon is that has raised an audit event."""
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented
     while frame is not None:
-        loader = frame.f_globals.get("__loader__")
+        loader: Any = frame.f_globals.get("__loader__")
         if type(loader) is PhotonLoader:
-            break
+            unit, file = loader.generation.unit, frame.f_code.co_filename
+            return Write(unit, file, frame.f_lineno or 0, time.time())
         frame = frame.f_back
-    if frame is None and not _writes:
+    return None
+
+
+def _note_start() -> None:
+    global _start
+    write = _writer()
+    if write is not None:
+        _start = write, time.monotonic()
+
+
+def latest_start(since: float) -> Write | None:
+    """Return where a photon has started a process last; None if that was earlier.
+
+    Args:
+        since: In seconds of the monotonic clock.
+    """
+    return _start[0] if _start is not None and _start[1] > since else None
+
+
+def _note_write(paths: tuple[Any, ...]) -> None:
+    write = _writer()
+    if write is None and not _writes:
         return
     for path in paths:
         try:
             plain = os.fsdecode(path)
-            if frame is None and not _may_be_known(plain):
+            if write is None and not _may_be_known(plain):
                 continue
             real = os.path.realpath(plain)
         except (OSError, TypeError, ValueError):
             continue  # an open file, or something that is about to be refused
         _writes.pop(real, None)
-        if frame is not None:
-            unit, file = loader.generation.unit, frame.f_code.co_filename
-            write = Write(unit, file, frame.f_lineno or 0, time.time())
+        if write is not None:
             _keep(_names, _name_of(real), None)
             _keep(_writes, real, _Written(write))
 

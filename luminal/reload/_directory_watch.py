@@ -384,6 +384,8 @@ class DirectoryWatch:
     _self_writers: SelfWriters = attrs.Factory(SelfWriters)
     # Units whose files differ from what runs, as they have written them themselves.
     _delayed: set[str] = attrs.Factory(set)
+    # Whether there are files likewise that are not loaded.
+    _is_new_delayed: bool = False
     # What could not be applied, and is to be tried again.
     _unapplied: Batch | None = None
     # What is installed; None while nothing has failed.
@@ -515,7 +517,7 @@ class DirectoryWatch:
 
     def _retry(self) -> None:
         """Try again what has failed; in the watcher's thread."""
-        self._on_batch(Batch(), is_new=self._is_waiting)
+        self._on_batch(Batch(), is_new=self._is_waiting or self._is_new_delayed)
 
     def _on_batch(self, batch: Batch, is_new: bool = False) -> None:
         """Bring the photons up to date; in the watcher's thread.
@@ -595,6 +597,7 @@ class DirectoryWatch:
         """
         world, registry = self.batch_loader.world, self.batch_loader.registry
         self._delayed.clear()
+        self._is_new_delayed = False
         for unit in sorted(change.units):
             generation = world.generations.get(unit)
             files = generation.files if generation else {}
@@ -613,6 +616,7 @@ class DirectoryWatch:
             delay = self._self_writers.delay(path, {path: _changed(path)}, None, began)
             if delay is not None:
                 new.discard(path)
+                self._is_new_delayed = True
                 self._throttle(path, [], delay)
 
     def _throttle(self, path: str, handlers: Sequence[Handler], delay: Delay) -> None:
@@ -620,17 +624,16 @@ class DirectoryWatch:
         self._watcher.call_later(delay.seconds, self._retry)
         if not delay.is_new:
             return
-        write = delay.write
         why = f"it has written {path!r} again after it was reloaded because of that"
-        if write is None:
+        if delay.is_by_child:
             why = (
-                f"{path!r} changes after each reload, and only then: a child process "
-                "or a library writes it"
+                f"{path!r} changes after each reload, and only then: the process that "
+                "is started here writes it"
             )
         error = PhotonReloadError(
             "writes its own files",
-            file=write.file if write else path,
-            line=write.line if write else None,
+            file=delay.write.file,
+            line=delay.write.line,
             why=why,
             hint="write to another place, or write only what differs",
         )

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from luminal.loading import Write, look_at_writes, record_writes, take_write
+from luminal.loading import (
+    Write,
+    latest_start,
+    look_at_writes,
+    record_writes,
+    take_write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,14 +88,16 @@ class Delay:
     """Why a change is not followed yet.
 
     Attributes:
-        write: The latest one by the photon itself; None where that was not seen.
+        write: The latest one by the photon itself.
         seconds: How long it is not followed.
         is_new: Whether this has not been said before.
+        is_by_child: Whether a process writes that was started there.
     """
 
-    write: Write | None
+    write: Write
     seconds: float
     is_new: bool
+    is_by_child: bool = False
 
 
 @attrs.define
@@ -111,9 +119,10 @@ class _Turn:
 
 @attrs.define
 class _Row:
-    """Reloads of one thing right upon each other, by writes that were not seen.
+    """Reloads of one thing right upon each other, by child processes perhaps.
 
     Attributes:
+        write: Where the latest one is started.
         count: How many there were.
         rests: So many times there was no change while nothing was reloaded.
         wait: Seconds for which a change is not followed once its cause is known.
@@ -121,6 +130,7 @@ class _Row:
         until: When that ends, in seconds of the monotonic clock.
     """
 
+    write: Write
     count: int = 0
     rests: int = 0
     wait: float = attrs.Factory(lambda: _FIRST)
@@ -129,9 +139,8 @@ class _Row:
 
     def delay(self, seconds: float, files: Mapping[str, object]) -> Delay:
         """Do not follow a change for some seconds."""
-        is_new = seconds == _FIRST
         self.files, self.until = files, time.monotonic() + seconds
-        return Delay(None, seconds, is_new)
+        return Delay(self.write, seconds, seconds == _FIRST, is_by_child=True)
 
 
 @attrs.define
@@ -142,21 +151,23 @@ class SelfWriters:
     that one comes too early, the wait is doubled. A change by anybody else is followed
     at once.
 
-    Writes of child processes are not seen. But they come right after each reload, and
-    none comes while nothing is reloaded; saves of others do.
+    Writes of child processes are not seen. But they come right after each reload that
+    has started one, and none comes while nothing is reloaded; saves of others do.
     """
 
     # Unit, or file that could not be loaded → when its latest try has ended.
     _tried: dict[str, float] = attrs.Factory(dict)
-    # When the latest try of anything has ended: photons may write each other's files.
+    # When the latest try of anything has ended, and the one before it: photons may
+    # write each other's files.
     _latest: float = float("-inf")
+    _earlier: float = float("-inf")
     _turns: dict[str, _Turn] = attrs.Factory(dict)
     _rows: dict[str, _Row] = attrs.Factory(dict)
 
     def note_tried(self, names: Iterable[str]) -> None:
         """Note that units, or files that are not loaded, have been tried just now."""
         look_at_writes()
-        self._latest = time.monotonic()
+        self._earlier, self._latest = self._latest, time.monotonic()
         self._tried.update(dict.fromkeys(names, self._latest))
 
     def delay(
@@ -207,19 +218,20 @@ class SelfWriters:
     def _delay_row(
         self, name: str, files: Mapping[str, object], changed: float
     ) -> Delay | None:
-        """Return what `delay` does, where nobody is known to have written *files*."""
-        now, row = time.monotonic(), self._rows.get(name) or _Row()
-        if row.files is not None and row.files == files:
+        """Return what `delay` does, where no photon was seen to write *files*."""
+        now, row = time.monotonic(), self._rows.get(name)
+        if row is not None and files and row.files == files:
             if now < row.until:
-                return Delay(None, row.until - now, is_new=False)
+                return Delay(row.write, row.until - now, is_new=False)
             row.files, row.rests = None, row.rests + 1
             return None
         is_quick = changed < self._latest + _PAUSE
-        if row.files is not None or not is_quick:  # somebody else saves
-            self._rows.pop(name, None)
+        start = latest_start(self._earlier) if is_quick and files else None
+        if start is None or (row is not None and row.files is not None):
+            self._rows.pop(name, None)  # somebody else saves
             return None
-        self._rows[name] = row
-        row.count += 1
+        row = self._rows[name] = row or _Row(start)
+        row.write, row.count = start, row.count + 1
         if row.count <= _IN_A_ROW:
             return None
         if row.rests < _RESTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
 import os
 import sys
@@ -139,10 +140,28 @@ async def test_what_child_processes_of_photons_write_is_not_followed_for_ever(
             code = text(1, head=head, tail=CHILD.format(target=target))
             photons.write(f"{name}/__init__.py", code.replace('"p"', repr(name)))
         (told, *_) = await host.until(lambda: host.happened(EventKind.THROTTLED))
-        assert "child process" in told.problem.why
+        assert "the process that is started here" in told.problem.why
+        assert "subprocess.run" in linecache.getline(
+            told.problem.file, told.problem.line
+        )
         assert len(host.happened(EventKind.SWAPPED)) < 50
         photons.write("p/__init__.py", text(2, head=head))
         await host.until(lambda: 2 in host.answers())
+
+
+async def test_saves_right_after_each_reload_are_followed(make_host, photons):
+    """As by a program that waits until a save is live, and then makes the next one."""
+    file = photons.path / "p.py"
+    async with make_host() as host:
+        await host.watch_photons(photons.path)
+        for number in range(50):
+            if number % 3:
+                file.write_text(text(number))
+            else:
+                file.unlink(missing_ok=True)
+            wanted = [number] if number % 3 else []
+            await host.until(lambda w=wanted: host.answers() == w)
+        assert not host.happened(EventKind.THROTTLED)
 
 
 async def test_what_waits_is_followed_later(make_host, photons, monkeypatch):
