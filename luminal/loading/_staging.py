@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import getweakrefcount
 
 import attrs
@@ -518,7 +518,7 @@ class Attempt:
                     put(fullname, plain(present) if ended else present)
         before, self._before = self._before, None
         if before is not None:
-            _restore_others(before)
+            _restore_others(before, self._is_own)
         ready = self.stage.ready
         forget_registrations(list(self.pending.values()))
         for unit, generation in list(self.pending.items()):
@@ -526,6 +526,17 @@ class Attempt:
                 ready.pop(unit, None)
         self.pending.clear()
         notify_waiting()
+
+    def _is_own(self, module: object) -> bool:
+        """Whether *module* is one that was staged, or stands for one."""
+        if any(module is proxy for _, proxy in list(self._proxies.values())):
+            return True
+        if not issubclass(type(module), ModuleType):
+            return False
+        names = ModuleType.__getattribute__(cast("ModuleType", module), "__dict__")
+        loader = names.get("__loader__")
+        pending = list(self.pending.values())
+        return type(loader) is PhotonLoader and loader.generation in pending
 
     def release(self) -> None:
         """Let everybody find the units that serve by now.
@@ -602,24 +613,37 @@ class Attempt:
         self._check()
 
 
-def _restore_others(before: Mapping[str, ModuleType]) -> None:
+def _restore_others(
+    before: Mapping[str, ModuleType], is_own: Callable[[object], bool]
+) -> None:
     """Undo what a photon that failed has put into `sys.modules`, or taken out.
 
-    Libraries that it has imported stay: some cannot be imported twice. Photons'
+    Libraries that it has imported stay: some cannot be imported twice. Other photons'
     modules are left alone: those of other loaders come and go at the same time.
+
+    Args:
+        before: What was there.
+        is_own: Whether a module is that photon's, put there under another name.
     """
+
+    def is_others(module: object) -> bool:
+        return _is_ours(module) and not is_own(module)
+
     now = sys.modules.copy()
     for fullname, module in before.items():
         present = now.get(fullname)
-        if present is not module and not (_is_ours(module) or _is_ours(present)):
+        if present is not module and not (_is_ours(module) or is_others(present)):
             sys.modules[fullname] = module
-    new = {n: m for n, m in now.items() if n not in before and not _is_ours(m)}
+    new = {n: m for n, m in now.items() if n not in before and not is_others(m)}
     # What `importlib` fails to import it takes away by itself. So what it has put there
     # is whole, or another thread imports it right now.
-    kept = {fullname for fullname, m in new.items() if _name_of(m) == fullname}
+    others = [(fullname, m) for fullname, m in new.items() if not is_own(m)]
+    kept = {fullname for fullname, m in others if _name_of(m) == fullname}
     for fullname, module in new.items():
         # A library may have put something else below itself, or under another name.
-        names = {fullname, fullname.rpartition(".")[0], _name_of(module)}
+        names = {fullname, fullname.rpartition(".")[0]}
+        if not is_own(module):
+            names.add(_name_of(module))
         if kept.isdisjoint(names):
             sys.modules.pop(fullname, None)
 

@@ -202,10 +202,12 @@ async def test_a_failed_import_leaves_no_entries(photons, tmp_path, monkeypatch,
         import luminal_test_library
         sys.modules["json"] = object()
         sys.modules["ghost"] = object()
+        sys.modules["alias"] = sys.modules["fractions"] = sys.modules[__name__]
         sys.modules["luminal_test_alias.below"] = object()
         del sys.modules["colorsys"]
         """
     import colorsys
+    import fractions
     import json
 
     head += "" if what == "a reload that starts" else "raise ValueError\n"
@@ -222,7 +224,9 @@ async def test_a_failed_import_leaves_no_entries(photons, tmp_path, monkeypatch,
                 await loader.reload_photon(p)
         assert sys.modules["json"] is json
         assert sys.modules["colorsys"] is colorsys
+        assert sys.modules["fractions"] is fractions
         assert "ghost" not in sys.modules
+        assert "alias" not in sys.modules
         assert "luminal_test_library" in sys.modules
         assert "luminal_test_alias" in sys.modules
     for name in [n for n in sys.modules if n.startswith("luminal_test_")]:
