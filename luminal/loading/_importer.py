@@ -214,6 +214,8 @@ def _make_gcd_import(replaced: _Import) -> _Import:
                     found = replaced(name, package, level)
                     generation.note_outside(fullname, ())
                     return found
+        if taken and not is_staged:
+            _admit(fullname)
         return replaced(name, package, level)
 
     return _gcd_import

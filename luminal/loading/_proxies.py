@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from luminal.loading._generation import Generation
+from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
     PhotonFinder,
     PhotonLoader,
@@ -47,6 +47,7 @@ __all__ = [
     "resolve",
     "serve",
     "settle",
+    "shared_namespace",
     "stand_in",
     "wait_until_visible",
 ]
@@ -60,7 +61,7 @@ _PASSIVE = frozenset(
 )
 
 
-def put(fullname: str, module: ModuleType, *, is_new: bool = False) -> None:
+def put(fullname: str, module: ModuleType) -> None:
     """Put *module* into `sys.modules`, and into the package above where all share that.
 
     What walks along attributes, as `pydoc.locate` does, finds there what an import
@@ -69,19 +70,35 @@ def put(fullname: str, module: ModuleType, *, is_new: bool = False) -> None:
     Args:
         fullname: Its name there.
         module: A module, or what stands for it.
-        is_new: Also where the package above has none so far.
     """
     sys.modules[fullname] = module
     names, leaf = _shared_names(fullname)
-    if is_new or leaf in names:
+    if leaf in names:
         names[leaf] = module
 
 
 def drop(fullname: str) -> None:
-    """Undo what `put` did with a new name."""
+    """Take a module away from both."""
     sys.modules.pop(fullname, None)
     names, leaf = _shared_names(fullname)
     names.pop(leaf, None)
+
+
+def shared_namespace(fullname: str, directory: str) -> ModuleType:
+    """Return *directory* as a package without code that all share.
+
+    What is loaded for the first time is an attribute of it for its own stage alone.
+    """
+    module = namespace(fullname, directory)
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - PEP 562
+        attempt = taken.get(f"{fullname}.{name}")
+        if attempt is not None and attempt.shows():
+            return sys.modules[f"{fullname}.{name}"]
+        raise AttributeError(f"module {fullname!r} has no attribute {name!r}")
+
+    vars(module)["__getattr__"] = __getattr__
+    return module
 
 
 def _shared_names(fullname: str) -> tuple[dict[str, Any], str]:

@@ -22,7 +22,7 @@ from luminal.errors import (
     PhotonUnreadableError,
     SecondFactorError,
 )
-from luminal.loading._generation import Generation, namespace
+from luminal.loading._generation import Generation
 from luminal.loading._importer import (
     PhotonLoader,
     add_to_finder,
@@ -50,6 +50,7 @@ from luminal.loading._proxies import (
     put,
     serve,
     settle,
+    shared_namespace,
     stand_in,
     wait_until_visible,
 )
@@ -144,7 +145,8 @@ class Attempt:
             if above:
                 self.share(above, origin)
             location = origin.find(fullname)
-            module = namespace(fullname, location.path if location is not None else "")
+            path = location.path if location is not None else ""
+            module = shared_namespace(fullname, path)
             self._replaced.append((fullname, None))
             sys.modules[fullname] = module
         return module
@@ -321,7 +323,7 @@ class Attempt:
                 taken[fullname] = self
                 if type(vars(module)["__loader__"]) is PhotonLoader:
                     hide(module)  # an extension is whole in a moment
-                put(fullname, module, is_new=True)
+                sys.modules[fullname] = module
         self._check()  # a `discard` in the meantime has not restored this one
 
     def executing(self, generation: Generation, source: SourceFile) -> None:

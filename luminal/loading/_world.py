@@ -13,7 +13,6 @@ import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
-from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import remove_from_finder
 from luminal.loading._late import read_unit
 from luminal.loading._lines import end_lines, show_late_lines, show_lines
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from types import CodeType
 
+    from luminal.loading._generation import Generation
     from luminal.loading._origin import Origin
     from luminal.loading._source import CodeCache, SourceFile
     from luminal.model import Problem
@@ -171,7 +171,10 @@ def public_namespace(fullname: str, origin: Origin) -> ModuleType:
     module = sys.modules.get(fullname)
     if module is None:
         location = origin.find(fullname)
-        module = namespace(fullname, location.path if location is not None else "")
+        from luminal.loading._proxies import shared_namespace
+
+        path = location.path if location is not None else ""
+        module = shared_namespace(fullname, path)
         sys.modules[fullname] = module
         above, _, leaf = fullname.rpartition(".")
         if above:

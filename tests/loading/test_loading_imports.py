@@ -38,14 +38,18 @@ class Photon(IPhoton):
 def install(site, name: str, text: str) -> None:
     """Write a distribution of one package, as pip does."""
     (site / name).mkdir(parents=True)
-    (site / name / "__init__.py").write_text(text)
+    texts = {"__init__": text, "below": "from . import X\n"}
     info = site / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {name}:Photon\n")
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
-    line = f"{name}/__init__.py,sha256={digest.decode().rstrip('=')},{len(text)}\n"
-    (info / "RECORD").write_text(line)
+    lines = ""
+    for stem, written in texts.items():
+        (site / name / f"{stem}.py").write_text(written)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(written.encode()).digest())
+        known = f"sha256={digest.decode().rstrip('=')},{len(written)}"
+        lines += f"{name}/{stem}.py,{known}\n"
+    (info / "RECORD").write_text(lines)
 
 
 @pytest.fixture
@@ -66,6 +70,7 @@ def dist(tmp_path, monkeypatch):
 
     yield write
     sys.modules.pop("luminal_test_dist", None)
+    sys.modules.pop("luminal_test_dist.below", None)
 
 
 class Asking(threading.Thread):
@@ -100,6 +105,7 @@ ASK = {
     "import": by_name,
     "import_module": lambda: importlib.import_module("luminal_test_dist").X,
     "builtin": lambda: __import__("luminal_test_dist").X,
+    "submodule": lambda: importlib.import_module("luminal_test_dist.below").X,
 }
 
 

@@ -183,6 +183,16 @@ V = resolve(__name__ + ".one.V")
         START.format("self.W = resolve(__name__ + '.one.V')"),
         "(V if V == self.W == resolve(__name__ + '.one.V') else (V, self.W))",
     ),
+    "its own dotted name": (
+        """
+import logging.config
+resolve = logging.config.BaseConfigurator({}).resolve
+from .one import V as VALUE
+V = resolve(__name__ + ".VALUE")
+""",
+        START.format("self.W = resolve(__name__ + '.VALUE')"),
+        "(V if V == self.W == resolve(__name__ + '.V') else (V, self.W))",
+    ),
     "text that is executed with names of its own": (
         """
 def read():
