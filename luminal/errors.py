@@ -445,7 +445,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return the one of *known* that is spelt most like *name*.
 
     Args:
-        name: A name that does not exist.
+        name: A name that does not exist, or is of something else.
         known: The names that exist.
 
     Returns:
@@ -453,7 +453,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     import difflib
 
-    return next(iter(difflib.get_close_matches(name, list(known), 1)), "")
+    others = [each for each in known if each != name]
+    return next(iter(difflib.get_close_matches(name, others, 1)), "")
 
 
 def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from luminal.discovery._bundles import candidates_of as candidates_of
     from luminal.discovery._bundles import pack
     from luminal.discovery._discover import absolute_roots as absolute_roots
+    from luminal.discovery._discover import archive_of as archive_of
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._distributions import canonical as canonical
     from luminal.discovery._files import Stamp as Stamp
@@ -41,6 +42,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_index": ("Discovered",),
         "_discover": (
             "absolute_roots",
+            "archive_of",
             "discover",
             "discover_file",
         ),

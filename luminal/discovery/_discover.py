@@ -21,6 +21,7 @@ __all__ = [
     "Request",
     "absolute",
     "absolute_roots",
+    "archive_of",
     "discover",
     "discover_file",
     "name_of_base",
@@ -313,7 +314,7 @@ def discover_file(
     file = absolute(path)
     is_directory = os.path.isdir(file)
     if is_directory or not os.path.lexists(file):
-        archive, remedy = _archive_of(file)
+        archive, remedy = archive_of(file)
         raise PhotonNotFoundError(
             f"{file!r} is not a file",
             file=file,
@@ -341,7 +342,7 @@ def _check_directory(path: str) -> None:
     if os.path.lexists(path):
         why = "it is a file"
     else:
-        archive, remedy = _archive_of(path)
+        archive, remedy = archive_of(path)
         why = archive or "it does not exist"
         hint = remedy or hint + _near(path)
     raise DirectoryNotFoundError(
@@ -349,7 +350,7 @@ def _check_directory(path: str) -> None:
     )
 
 
-def _archive_of(path: str) -> tuple[str, str]:
+def archive_of(path: str) -> tuple[str, str]:
     """Return why a path that does not exist may be part of a program, and the remedy.
 
     Both are empty where it is not: neither inside of a zipapp, nor of what PyInstaller

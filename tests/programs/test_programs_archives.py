@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipapp
+import zipfile
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import luminal
+from luminal import blocking
+from luminal.errors import LuminalError
 from tests.waiting import DEADLINE
 
 MAIN = """
@@ -124,6 +127,16 @@ def test_a_zipapp_runs_photons_beside_it_and_refuses_those_inside(
         assert path in refused
     assert refused.count(f"it lies inside of the archive {str(archive)!r}") == 2
     assert refused.count("beside the archive") == 2
+
+
+def test_a_watch_refuses_what_lies_inside_of_an_archive(tmp_path: Path) -> None:
+    archive = tmp_path / "host.pyz"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("photons/greet.py", "")
+    with blocking.Loader() as loader, pytest.raises(LuminalError) as caught:
+        loader.watch_photons(archive / "photons")
+    assert f"it lies inside of the archive {str(archive)!r}" in str(caught.value)
+    assert "beside the archive" in str(caught.value)
 
 
 @pytest.mark.slow

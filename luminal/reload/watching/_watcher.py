@@ -718,8 +718,12 @@ def _absolute(directory: str | os.PathLike[str]) -> str:
 
 def _require(directory: str) -> None:
     if not os.path.isdir(directory):
+        from luminal.discovery import archive_of
+
+        why, remedy = archive_of(directory)
         raise DirectoryNotFoundError(
             f"there is no directory {directory!r} to watch",
             file=directory,
-            hint="create it before the watch begins",
+            why=why,
+            hint=remedy or "create it before the watch begins",
         )
