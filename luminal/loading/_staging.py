@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from weakref import getweakrefcount
 
 import attrs
 
 from luminal._phases import phase
+from luminal._plain import own_values_of
 from luminal.errors import (
     PhotonConflictError,
     PhotonUnreadableError,
@@ -65,9 +65,9 @@ from luminal.loading._world import (
 from luminal.supervise import may_register, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
-    from types import CodeType
+    from types import CodeType, ModuleType
 
     from luminal.loading._origin import ModuleLocation, Origin
     from luminal.loading._roots import Roots
@@ -533,10 +533,7 @@ class Attempt:
         """Whether *module* is one that was staged, or stands for one."""
         if any(module is proxy for _, proxy in list(self._proxies.values())):
             return True
-        if not issubclass(type(module), ModuleType):
-            return False
-        names = ModuleType.__getattribute__(cast("ModuleType", module), "__dict__")
-        loader = names.get("__loader__")
+        loader = own_values_of(module).get("__loader__")
         pending = list(self.pending.values())
         return type(loader) is PhotonLoader and loader.generation in pending
 
@@ -572,7 +569,7 @@ class Attempt:
         for fullname, module in self._staged.items():
             taken.pop(fullname, None)
             publish(module)
-            loader = vars(module).get("__loader__")
+            loader = own_values_of(module).get("__loader__")
             unit = loader.generation.unit if type(loader) is PhotonLoader else ""
             old = self.stage.earlier.get(unit)
             if old is not None:  # its calls do not find this one
@@ -666,7 +663,7 @@ def _is_ours(module: object) -> bool:
     kind = type(module)
     if kind is ModuleProxy or kind is StagedModule:
         return True
-    names = vars(module) if isinstance(module, ModuleType) else {}
+    names = own_values_of(module)
     if type(names.get("__loader__")) is PhotonLoader:
         return True
     spec = names.get("__spec__")
@@ -675,7 +672,7 @@ def _is_ours(module: object) -> bool:
 
 def _name_of(module: object) -> str:
     """Return the name that `importlib` has loaded *module* under, if it has."""
-    names = vars(module) if isinstance(module, ModuleType) else {}
+    names = own_values_of(module)
     return str(getattr(names.get("__spec__"), "name", ""))
 
 

@@ -13,6 +13,7 @@ import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
+from luminal._plain import own_values_of
 from luminal.loading._importer import remove_from_finder
 from luminal.loading._late import read_unit
 from luminal.loading._lines import end_lines, show_late_lines, show_lines
@@ -658,7 +659,8 @@ def _end_stand_ins(generation: Generation) -> None:
 def namespaces_of(generations: Iterable[Generation]) -> list[dict[str, Any]]:
     """Return the dictionaries of the modules of *generations*."""
     return [
-        object.__getattribute__(module, "__dict__")  # also of one that is hidden
+        # Also of one that is hidden, or whose class hides it.
+        module.__dict__ if type(module) is ModuleType else own_values_of(module)
         for generation in generations
         for module in list(generation.modules.values())
         if issubclass(type(module), ModuleType)

@@ -319,6 +319,32 @@ async def test_a_module_that_looks_itself_up(make_host, photons):
         await host.until(lambda: gc.collect() < 0 or not [o for o in old if o()])
 
 
+async def test_a_module_whose_class_hides_what_is_in_it(make_host, photons):
+    """It is loaded for the first time by a swap, which commits nothing in part."""
+    hidden = """
+import sys, types
+class Hidden(types.ModuleType):
+    @property
+    def __dict__(self):
+        raise ValueError
+sys.modules[__name__].__class__ = Hidden
+V = {}
+"""
+    path = photons.write("p.py", lone(1))
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        for number in (2, 3):
+            photons.write("hidden.py", hidden.format(number))
+            photons.write("p.py", lone("V", "from hidden import V"))
+            await host.reload_photon(p)
+            assert host.answers() == [number]
+        photons.write("p.py", lone("V", "from hidden import V\nV = None\n1 / 0"))
+        photons.write("hidden.py", hidden.format(4))
+        with pytest.raises(LuminalError):
+            await host.reload_photon(p)
+        assert host.answers() == [3]
+
+
 async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
     """Also those that were made while it was staged."""
     head = """
@@ -337,8 +363,11 @@ VALUE = {}
         for number in (2, 3):
             save(number)
             await host.reload_photon(p)
-            await host.until(lambda: host.happened(EventKind.RETIRED))
-            gc.collect()
+            await host.until(
+                lambda n=number - 1: (
+                    gc.collect() < 0 or len(host.happened(EventKind.RETIRED)) == n
+                )
+            )
             assert host.answers() == [(number, [])]
 
 
