@@ -221,10 +221,12 @@ class FleetScheduler(SchedulerPlugin):
         box = self._boxes.get(name)
         if box is not None and box.owner == worker:
             telling = asyncio.create_task(self._tell(comm, name, box))
-            with suppress(OSError):  # it has ended, or is being closed
-                while True:
-                    self._take_state(box, name, await comm.read())
-            telling.cancel()
+            try:
+                with suppress(OSError):  # it has ended, or is being closed
+                    while self.driver is not None:
+                        self._take_states(box, name, await comm.read())
+            finally:
+                telling.cancel()
         comm.abort()  # one that is there still joins anew
         return Status.dont_reply
 
@@ -251,12 +253,14 @@ class FleetScheduler(SchedulerPlugin):
         finally:
             comm.abort()
 
-    def _take_state(
+    def _take_states(
         self, box: Mailbox[Prepare | Decided], name: str, states: list[bytes]
     ) -> None:
-        for state in states if self._boxes.get(name) is box else ():
+        if self.driver is None or self._boxes.get(name) is not box:
+            return  # it has ended, or the worker was started anew meanwhile
+        for state in states:
             message: Any = decode(state)
-            self._coordinator.received(name, message)
+            self.driver.received(name, message)
 
     async def _figures_of(self, member: str) -> dict[str, dict[str, float]]:
         assert self._scheduler is not None  # noqa: S101 - it has started
