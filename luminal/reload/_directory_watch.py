@@ -625,10 +625,10 @@ class DirectoryWatch:
         if not delay.is_new:
             return
         why = f"it has written {path!r} again after it was reloaded because of that"
-        if delay.is_by_child:
+        if delay.is_indirect:
             why = (
-                f"{path!r} changes after each reload, and only then: the process that "
-                "is started here writes it"
+                f"{path!r} changes after each reload, and only then, by the process "
+                "that is started here, or by what is written here"
             )
         error = PhotonReloadError(
             "writes its own files",

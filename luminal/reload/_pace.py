@@ -91,13 +91,14 @@ class Delay:
         write: The latest one by the photon itself.
         seconds: How long it is not followed.
         is_new: Whether this has not been said before.
-        is_by_child: Whether a process writes that was started there.
+        is_indirect: Whether a process writes that was started there, or what is written
+            there makes another photon write.
     """
 
     write: Write
     seconds: float
     is_new: bool
-    is_by_child: bool = False
+    is_indirect: bool = False
 
 
 @attrs.define
@@ -140,7 +141,7 @@ class _Row:
     def delay(self, seconds: float, files: Mapping[str, object]) -> Delay:
         """Do not follow a change for some seconds."""
         self.files, self.until = files, time.monotonic() + seconds
-        return Delay(self.write, seconds, seconds == _FIRST, is_by_child=True)
+        return Delay(self.write, seconds, seconds == _FIRST, is_indirect=True)
 
 
 @attrs.define
@@ -161,6 +162,8 @@ class SelfWriters:
     # write each other's files.
     _latest: float = float("-inf")
     _earlier: float = float("-inf")
+    # When the latest one has ended, as wall-clock time.
+    _ended_at: float = float("-inf")
     _turns: dict[str, _Turn] = attrs.Factory(dict)
     _rows: dict[str, _Row] = attrs.Factory(dict)
 
@@ -168,6 +171,7 @@ class SelfWriters:
         """Note that units, or files that are not loaded, have been tried just now."""
         look_at_writes()
         self._earlier, self._latest = self._latest, time.monotonic()
+        self._ended_at = time.time()
         self._tried.update(dict.fromkeys(names, self._latest))
 
     def delay(
@@ -191,18 +195,22 @@ class SelfWriters:
         turn = self._turns.get(name)
         before = turn.files if turn is not None else {}
         is_own, write = bool(files), None
+        others: Write | None = None
         for path, state in files.items():
             found = take_write(path)
             if found is not None and (units is None or found.unit in units):
                 write = found
-            elif before.get(path) != state:
+                continue
+            if found is not None and found.at <= self._ended_at:
+                others = found
+            if before.get(path) != state:
                 is_own = False
         if not is_own:
             if passed < _QUICK:  # it may be its own; the next one will be known
                 record_writes()
             if passed < _QUICK or turn is not None:
                 self._turns[name] = _Turn()
-            return self._delay_row(name, files, changed)
+            return self._delay_row(name, files, changed, others)
         if turn is None:
             self._turns[name] = _Turn()
             return None
@@ -216,9 +224,20 @@ class SelfWriters:
         return None
 
     def _delay_row(
-        self, name: str, files: Mapping[str, object], changed: float
+        self,
+        name: str,
+        files: Mapping[str, object],
+        changed: float,
+        others: Write | None,
     ) -> Delay | None:
-        """Return what `delay` does, where no photon was seen to write *files*."""
+        """Return what `delay` does, where *files* are not its own writes.
+
+        Args:
+            name: See `delay`.
+            files: Likewise.
+            changed: Likewise.
+            others: What another photon has written of them while it was tried.
+        """
         now, row = time.monotonic(), self._rows.get(name)
         if row is not None and files and row.files == files:
             if now < row.until:
@@ -226,7 +245,9 @@ class SelfWriters:
             row.files, row.rests = None, row.rests + 1
             return None
         is_quick = changed < self._latest + _PAUSE
-        start = latest_start(self._earlier) if is_quick and files else None
+        start = None
+        if is_quick and files:
+            start = others or latest_start(self._earlier)
         if start is None or (row is not None and row.files is not None):
             self._rows.pop(name, None)  # somebody else saves
             return None

@@ -113,15 +113,23 @@ import subprocess
 command = 'echo AT = $(date +%s%N) > "$0"'
 subprocess.run(["sh", "-c", command, str(HERE.parent / {target!r})], check=True)
 """
+OTHER = """
+(HERE.parent / {target!r}).write_text(f"AT = {{time.time_ns()}}")
+"""
 HELPER = "from . import gen"
 DATA = """
 from importlib import resources
 (resources.files(__name__) / "d.txt").read_text()
 """
 BY_CHILD = {
-    "a helper": (HELPER, {"p": "gen.py"}),
-    "data": (DATA, {"p": "d.txt"}),
-    "each other's": (HELPER, {"p": "../q/gen.py", "q": "../p/gen.py"}),
+    "a helper": (CHILD, HELPER, {"p": "gen.py"}),
+    "data": (CHILD, DATA, {"p": "d.txt"}),
+    "each other's": (CHILD, HELPER, {"p": "../q/gen.py", "q": "../p/gen.py"}),
+    "each other's, by themselves": (
+        OTHER,
+        HELPER,
+        {"p": "../q/gen.py", "q": "../p/gen.py"},
+    ),
 }
 
 
@@ -130,20 +138,19 @@ async def test_what_child_processes_of_photons_write_is_not_followed_for_ever(
     make_host, photons, written
 ):
     """Nobody sees who writes. But it is after each reload, and at no other time."""
-    head, targets = BY_CHILD[written]
+    code, head, targets = BY_CHILD[written]
     async with make_host() as host:
         await host.watch_photons(photons.path)
         for name in targets:
             photons.write(f"{name}/gen.py", "")
             photons.write(f"{name}/d.txt", "")
         for name, target in targets.items():
-            code = text(1, head=head, tail=CHILD.format(target=target))
-            photons.write(f"{name}/__init__.py", code.replace('"p"', repr(name)))
+            whole = text(1, head=head, tail=code.format(target=target))
+            photons.write(f"{name}/__init__.py", whole.replace('"p"', repr(name)))
         (told, *_) = await host.until(lambda: host.happened(EventKind.THROTTLED))
-        assert "the process that is started here" in told.problem.why
-        assert "subprocess.run" in linecache.getline(
-            told.problem.file, told.problem.line
-        )
+        assert "only then" in told.problem.why
+        line = linecache.getline(told.problem.file, told.problem.line)
+        assert ("subprocess.run" if code == CHILD else "write_text") in line
         assert len(host.happened(EventKind.SWAPPED)) < 50
         photons.write("p/__init__.py", text(2, head=head))
         await host.until(lambda: 2 in host.answers())
