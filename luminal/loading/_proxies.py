@@ -371,7 +371,8 @@ class StagedModule(ModuleType):
 
     def __getattribute__(self, name: str) -> Any:
         own = _own(self, "__dict__")
-        fullname = own["__spec__"].name
+        # A module may set either to something else.
+        fullname = getattr(own.get("__spec__"), "name", None) or str(own["__name__"])
         attempt: Attempt | None = taken.get(fullname)
         if name == "__class__" or (attempt is not None and attempt.shows()):
             return _own(self, name)

@@ -187,7 +187,7 @@ def withdraw(generation: Generation) -> None:
     """Take the modules of *generation* out of `sys.modules` again."""
     for fullname, module in generation.modules.items():
         if sys.modules.get(fullname) is module:
-            del sys.modules[fullname]
+            sys.modules.pop(fullname, None)  # it may have put None there
     roots = generation.roots
     inside = tuple([f"{root}." for root in roots])
     for fullname in generation.views:

@@ -345,6 +345,30 @@ V = {}
         assert host.answers() == [3]
 
 
+@pytest.mark.parametrize("line", ["__spec__ = None", "del __spec__, __loader__"])
+async def test_a_module_that_changes_its_own_attributes(make_host, photons, line):
+    """As plain modules may, also when they are loaded for the first time."""
+    path = photons.write("p.py", lone("V", "from odd import V"))
+    photons.write("odd.py", f"{line}\nV = 1\n")
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        for number in (2, 3):
+            photons.write("odd.py", f"{line}\nV = {number}\n")
+            await host.reload_photon(p)
+            assert host.answers() == [number]
+
+
+async def test_a_module_that_puts_none_in_its_place(make_host, photons):
+    """It cannot be imported then, and the photon can be unloaded."""
+    head = "import contextlib\nwith contextlib.suppress(ImportError):\n    import gone"
+    photons.write("gone.py", "import sys\nsys.modules[__name__] = None\n")
+    async with make_host() as host:
+        (p,) = await host.run(photons.write("p.py", lone(1, head)))
+        await host.reload_photon(p)
+        await host.unload_photon(p)
+        assert host.answers() == []
+
+
 async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
     """Also those that were made while it was staged."""
     head = """
