@@ -45,6 +45,7 @@ __all__ = [
     "mark_loaders",
     "owner_by_rule",
     "owner_name",
+    "reference_to",
     "remove_scope",
     "running_for",
     "started_for",
@@ -95,11 +96,12 @@ _NOBODY: Any = object()
 class _Explicit(threading.local):
     """For whom Luminal starts something just now in this thread; None: see the rule.
 
-    And whose the thread is.
+    And whose the thread is: by reference, as a thread that does not end must not keep
+    the code that it does not run.
     """
 
     owner: Any = None
-    code: Code | None = None
+    code: weakref.ref[Code] | None = None
 
 
 _explicit = _Explicit()
@@ -215,11 +217,11 @@ class running_for:  # noqa: N801 - used as a function, in a ``with`` statement
 
     __slots__ = ("_before", "_code")
 
-    def __init__(self, code: Code | None) -> None:
+    def __init__(self, code: weakref.ref[Code] | None) -> None:
         self._code = code
 
     def __enter__(self) -> None:
-        self._before = code_of_thread()
+        self._before = _explicit.code
         _explicit.code = self._code
 
     def __exit__(self, *_: object) -> None:
@@ -228,7 +230,13 @@ class running_for:  # noqa: N801 - used as a function, in a ``with`` statement
 
 def code_of_thread() -> Code | None:
     """Return the generation that owns the current thread, or what it works on."""
-    return _explicit.code
+    code = _explicit.code
+    return None if code is None else code()
+
+
+def reference_to(code: Code | None) -> weakref.ref[Code] | None:
+    """Return what `running_for` takes; None is nobody's code."""
+    return None if code is None else weakref.ref(code)
 
 
 # The rule -----------------------------------------------------------------------------
@@ -327,7 +335,7 @@ def _owner_of_thread(shared: Code | None) -> Scope | None:
     Args:
         shared: There is a module that photons share, too.
     """
-    code = _explicit.code
+    code = code_of_thread()
     if code is not None and code.scopes:
         return _choose(code.scopes)
     if shared is None:

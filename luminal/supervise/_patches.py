@@ -26,6 +26,7 @@ from luminal.supervise._ownership import (
     has_ended_code,
     has_scopes,
     owner_by_rule,
+    reference_to,
     remove_scope,
     running_for,
     started_for,
@@ -199,7 +200,7 @@ def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
         if owner is None:
             start(self)
             return
-        owned = OwnedThread(self, tell=owner.tell, code=owner.code)
+        owned = OwnedThread(self, tell=owner.tell, code=reference_to(owner.code))
         self.run = functools.partial(owned.run_until_halted, self.run)  # type: ignore[method-assign]
         # Owned before it runs: a scope that closes meanwhile must not miss it.
         owned.is_starting = True
@@ -241,7 +242,7 @@ def _raw_start(start: Callable[..., Any]) -> Callable[..., Any]:
         owner = find_owner(function)
         if owner is None:
             return start(function, args, *rest)
-        raw = OwnedRawThread(function, tell=owner.tell, code=owner.code)
+        raw = OwnedRawThread(function, tell=owner.tell, code=reference_to(owner.code))
         ident = start(raw.run, args, *rest)
         owner.adopt(raw)
         return ident
@@ -352,7 +353,9 @@ def _queue_thread(start: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _run_for(code: Code | None, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+def _run_for(
+    code: weakref.ref[Code] | None, function: Any, /, *args: Any, **kwargs: Any
+) -> Any:
     """Call *function* in a thread of the host, for a generation that wants it."""
     with running_for(code):
         return function(*args, **kwargs)
@@ -369,7 +372,7 @@ def _submit(submit: Callable[..., Any]) -> Callable[..., Any]:
         ):
             owner = owner_by_rule(called(fn, args))
             if owner is not None:
-                run = functools.partial(_run_for, owner.code, fn)
+                run = functools.partial(_run_for, reference_to(owner.code), fn)
         # The worker that this may start is the maker's, the work is the photon's.
         with started_for(maker):
             future = submit(self, run, *args, **kwargs)

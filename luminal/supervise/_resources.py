@@ -141,14 +141,14 @@ class OwnedThread(OwnedResource):
         is_starting: It is about to run.
         is_halted: Its halt has begun.
         tell: See `Scope.tell`.
-        code: The generation that has started it.
+        code: Refers to the generation that has started it.
     """
 
     kind = "thread"
     is_starting: bool = False
     is_halted: bool = False
     tell: Callable[[str, BaseException, str], object] | None = None
-    code: Code | None = None
+    code: weakref.ref[Code] | None = None
     _halt: Halt | None = None
     _is_cancelled: bool = False
     _greenlet: Any = None

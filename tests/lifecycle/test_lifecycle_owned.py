@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import textwrap
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import luminal
-from tests.waiting import DEADLINE, brief, wait_until
+from tests.waiting import DEADLINE, async_wait_until, brief, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,3 +144,46 @@ async def test_a_thread_is_woken_by_what_its_photon_owns(photon, wait):
     await loader.close()
     assert handler.leftovers == ()
     wait_until(lambda: "owner-work" not in [t.name for t in threading.enumerate()])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "threading.Thread(target=owners_host.lock.acquire).start()",
+        "self.context.thread(owners_host.lock.acquire)",
+        "owners_host.pool.submit(owners_host.lock.acquire)",
+        "self.context.executor(1).submit(owners_host.lock.acquire)",
+    ],
+)
+async def test_a_thread_that_does_not_end_keeps_no_code_that_it_does_not_run(
+    photon, program, start
+):
+    """Luminal itself must not keep it either, for what the thread may start."""
+    host = program("""
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        lock = threading.Lock()
+        lock.acquire()
+        pool = ThreadPoolExecutor(1)
+    """)
+    path = photon(f"""
+        import owners_host
+
+        class Owner(luminal.IPhoton):
+            async def start(self):
+                {start}
+    """)
+    loader = luminal.Loader(deadlines=luminal.Deadlines(close=0.3))
+    try:
+        (handler,) = await loader.load_photon(path)
+        await handler.start()
+        kept = weakref.ref(type(handler.instance))
+        await loader.unload_photon(handler)
+        assert handler.leftovers
+        del handler
+        await async_wait_until(lambda: gc.collect() is not None and kept() is None)
+        assert "leaked" not in [e.kind for e in loader.events.journal]
+    finally:
+        await loader.close()
+        host.lock.release()
+        host.pool.shutdown()
