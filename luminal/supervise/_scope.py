@@ -825,14 +825,20 @@ class Scope:
 
         result: list[tuple[Leftover, ...]] = []
 
-        def run() -> None:
-            result.append(asyncio.run(self.close(deadline)))
+        async def end() -> None:
+            result.append(await self.close(deadline))
 
-        thread = threading.Thread(target=run, name=f"{self.name}-close", daemon=True)
+        def run() -> None:
+            asyncio.run(end())  # may wait for its executor without end
+
+        name = f"{self.name}-close"
+        thread = threading.Thread(target=run, name=name, daemon=True)
         with unowned():
             thread.start()
         thread.join(deadline + 1.0)
-        return result[0] if result else ()
+        if result:
+            return result[0]
+        return (Leftover("thread", name, self.name, why="it still ends the others"),)
 
 
 def own_thread_of_step(thread: threading.Thread) -> None:

@@ -243,6 +243,21 @@ def test_a_closer_that_hangs_is_named_and_the_others_run():
     assert done == [1]
 
 
+def test_what_is_left_is_known_though_the_loop_of_the_end_does_not_end():
+    """`asyncio.run` waits for the threads of its executor without end."""
+    lock = threading.Lock()
+    lock.acquire()
+    scope = Scope("stuck")
+
+    async def wait():
+        await asyncio.to_thread(lock.acquire)
+
+    scope.on_close(wait)
+    (left,) = scope.close_sync(0.3)
+    assert left.kind == "callback"
+    lock.release()
+
+
 @pytest.mark.fault(23)
 def test_what_cannot_be_stopped_is_named_with_place_and_reason():
     """A thread in a C call that does not return is listed, not waited for."""
