@@ -160,6 +160,11 @@ class CoordinatorDriver:
         """Whether nothing is decided yet, so that members have nothing to run."""
         return not self._rules.log.table
 
+    @property
+    def has_voters(self) -> bool:
+        """Whether a member is there that has told its state, and so can vote."""
+        return bool(self._rules.members)
+
     async def close(self) -> None:
         """Decide nothing any more, and give the journal back.
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import pickle
 import threading
+import time
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,9 @@ without a limit of their own."""
 
 _MOST_BYTES = 2**20
 """Larger bundles are not sent with a message: workers ask for them."""
+
+_FIRST_SECONDS = 10.0
+"""How long a swap waits for the first worker that can vote, where some are there."""
 
 _ASK_SECONDS = 20.0
 """After how long without a message an empty one is sent: a connection that was lost
@@ -275,6 +279,18 @@ class FleetScheduler(SchedulerPlugin):
             return data
         return await asyncio.to_thread(self._contents.get, digest)
 
+    async def _wait_for_a_vote(self, driver: CoordinatorDriver) -> None:
+        """Wait where all workers are being set up, so that one of them can vote.
+
+        Dask counts them already. What nobody has tried might run on none of them.
+        """
+        assert self._scheduler is not None  # noqa: S101 - it has started
+        until = time.monotonic() + _FIRST_SECONDS
+        while self._scheduler.workers and not driver.has_voters:
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(0.02)
+
     async def _ask(self, what: str, **options: Any) -> bytes:
         """Do what `DaskFleet` asks for, and return the answer pickled."""
         await self._started.wait()
@@ -283,6 +299,7 @@ class FleetScheduler(SchedulerPlugin):
         if what == "swap":
             if health := options.pop("health", None):
                 options["health"] = Probation(**health)
+            await self._wait_for_a_vote(driver)
             answer = await driver.swap(**options)
         elif what == "roll_back":
             answer = await driver.roll_back(**options)

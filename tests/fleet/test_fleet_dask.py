@@ -207,9 +207,14 @@ async def test_workers_that_adaptive_scaling_starts_and_ends(tmp_path: Path) -> 
     """Each answers what was decided, while swaps happen, and one is refused."""
     from luminal.fleet.dask import DaskFleet
 
-    async with cluster_of(tmp_path, 1) as (cluster, client):
+    async with cluster_of(tmp_path, 0) as (cluster, client):
         fleet = DaskFleet(client)
-        assert (await fleet.swap(write(tmp_path, 1))).is_committed
+        cluster.scale(1)
+        await client.wait_for_workers(1, timeout=DEADLINE)
+        # It may not be set up yet, and votes all the same.
+        first = await fleet.swap(write(tmp_path, 1))
+        assert first.is_committed
+        assert [*first.votes.values()] == [""]
         decided = 1
         seen: dict[int, set[int]] = {}  # process → what it has answered
 
