@@ -138,7 +138,9 @@ class Judge:
     mode: Mode = Mode.OFF
     is_off: bool = False
     vault: Vault = attrs.Factory(lambda: Vault(_vault_directory()))
-    _latest: Latest[LockFile] = attrs.Factory(lambda: Latest(LockFile.read))
+    _latest: Latest[LockFile] = attrs.Factory(
+        lambda: Latest(LockFile.load, LockFile.parse)
+    )
     _is_seen: bool = False
 
     @property

@@ -22,7 +22,8 @@ from luminal.trust._latest import Latest
 from luminal.trust._signatures import (
     Verified,
     _locked,
-    read_state,
+    load_state,
+    parse_state,
     verify_signatures,
     write_state,
 )
@@ -248,14 +249,12 @@ def installed_kill_list(directory: str | None = None) -> KillList:
         return KillList()
 
 
-def _read_installed(path: str) -> KillList:
-    found = read_state(path)
-    if found is None:
-        raise FileNotFoundError(path)
-    return KillList.read(json.dumps(found).encode(), path)
+def _parse_installed(data: bytes, path: str) -> KillList:
+    parse_state(data, path)
+    return KillList.read(data, path)
 
 
-_installed = Latest(_read_installed)
+_installed = Latest(load_state, _parse_installed)
 
 
 def update_kill_list(
@@ -295,15 +294,15 @@ def update_kill_list(
     return new
 
 
-def _read_offered(path: str) -> KillList:
+def _load_offered(path: str) -> bytes:
     with open(path, "rb") as opened:
         data = opened.read(_LIMIT + 1)
     if len(data) > _LIMIT:
         raise _wrong(path, f"it has more than {_LIMIT:,} bytes")
-    return KillList.read(data, path)
+    return data
 
 
-_offered = Latest(_read_offered)
+_offered = Latest(_load_offered, KillList.read)
 
 
 def kill_list_files(lock: LockFile) -> tuple[str, str]:

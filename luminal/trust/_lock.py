@@ -111,6 +111,16 @@ class LockFile:
             LockFileError: It cannot be read, or holds what no lock holds; names the
                 line.
         """
+        return cls.parse(cls.load(path), path)
+
+    @staticmethod
+    def load(path: str) -> bytes:
+        """Return the bytes of the file at *path*.
+
+        Raises:
+            FileNotFoundError: There is none.
+            LockFileError: It cannot be read.
+        """
         try:
             with open(path, "rb") as file:
                 data = file.read(_LIMIT + 1)
@@ -120,6 +130,19 @@ class LockFile:
             raise _refusal(path, 0, f"cannot be read: {error.strerror}") from error
         if len(data) > _LIMIT:
             raise _refusal(path, 0, f"has more than {_LIMIT} bytes")
+        return data
+
+    @staticmethod
+    def parse(data: bytes, path: str) -> LockFile:
+        """Return the lock that *data* is.
+
+        Args:
+            data: Its bytes.
+            path: Of the file, for errors.
+
+        Raises:
+            LockFileError: It holds what no lock holds; names the line.
+        """
         return _Reader(path, data).read()
 
     def with_entry(self, entry: LockEntry) -> LockFile:

@@ -304,19 +304,48 @@ def read_state(path: str) -> Any:
         PhotonVerificationError: It cannot be read, or is damaged. What was seen is then
             not known, so nothing that depends on it is accepted.
     """
+    try:
+        return parse_state(load_state(path), path)
+    except FileNotFoundError:
+        return None
+
+
+def load_state(path: str) -> bytes:
+    """Return the bytes of a file in the state directory.
+
+    Raises:
+        FileNotFoundError: There is none.
+        PhotonVerificationError: As for `read_state`.
+    """
     from luminal.store._atomic import read_private
 
     try:
-        return json.loads(read_private(path, _LIMIT))
+        return read_private(path, _LIMIT)
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PhotonVerificationError(
-            "what this host has accepted before is not known",
-            file=path,
-            why=str(error),
-            hint="restore the file from a backup, or remove it to begin anew",
-        ) from None
+        raise
+    except OSError as error:
+        raise _unknown_state(path, error) from None
+
+
+def parse_state(data: bytes, path: str) -> Any:
+    """Return the value of such a file.
+
+    Raises:
+        PhotonVerificationError: As for `read_state`.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unknown_state(path, error) from None
+
+
+def _unknown_state(path: str, error: Exception) -> PhotonVerificationError:
+    return PhotonVerificationError(
+        "what this host has accepted before is not known",
+        file=path,
+        why=str(error),
+        hint="restore the file from a backup, or remove it to begin anew",
+    )
 
 
 def write_state(path: str, value: object) -> None:

@@ -108,14 +108,22 @@ def test_what_has_not_changed_is_read_once(tmp_path: Path, monkeypatch):
         done.append(arguments)
         return read(*arguments)
 
-    monkeypatch.setattr(kill_list.KillList, "read", counted)
+    monkeypatch.setattr(kill_list.KillList, "read", staticmethod(counted))
+    loaded = []
+    load = kill_list._installed._load
+
+    def counted_load(path):
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(kill_list._installed, "_load", counted_load)
     for _ in range(3):  # it was written within a tick of the clock, perhaps
         assert kill_list.installed_kill_list().number == 1
-    assert len(done) == 3
+    assert (len(done), len(loaded)) == (1, 3)
     monkeypatch.setattr(latest, "_MARGIN", 0)
     for _ in range(3):
         assert kill_list.installed_kill_list().number == 1
-    assert len(done) == (4 if os.name != "nt" else 6)
+    assert (len(done), len(loaded)) == (1, 4 if os.name != "nt" else 6)
     listed = KillList(2, (), (), {"number": 2, "kills": rows})
     new = tmp_path / "new"
     new.write_bytes(listed.data())
