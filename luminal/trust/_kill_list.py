@@ -200,6 +200,8 @@ class KillList:
             version: Its version.
             tree: Digest of its files.
         """
+        if not self.kills:
+            return None
         from packaging.utils import canonicalize_name
 
         named = self._by_name.get(canonicalize_name(name), ())
@@ -246,7 +248,10 @@ def installed_kill_list(directory: str | None = None) -> KillList:
     try:
         return _installed.of(_path(directory))
     except FileNotFoundError:
-        return KillList()
+        return _NONE
+
+
+_NONE = KillList()
 
 
 def _parse_installed(data: bytes, path: str) -> KillList:
