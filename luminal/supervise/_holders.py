@@ -235,7 +235,8 @@ class _Walk:
         if type(thing) is types.FrameType and id(thing) in self.calls:
             where = f"{thing.f_code.co_filename}:{thing.f_lineno}"
             return f"a call of {thing.f_code.co_qualname}", where, False
-        if type(thing) is dict and "__name__" in thing and "__spec__" in thing:
+        is_module = type(thing) is dict and "__name__" in thing and "__spec__" in thing
+        if is_module and "_attempt" not in thing:  # what stands for one is no holder
             name = self._path(child, thing)
             key = name[1:].partition(".")[0].partition("[")[0]
             line = line_of(thing, key)
