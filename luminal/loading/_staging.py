@@ -527,6 +527,9 @@ class Attempt:
             if ready.get(unit) is generation:
                 ready.pop(unit, None)
         self.pending.clear()
+        # Code that somebody keeps would keep what serves now.
+        self._proxies.clear()
+        self._staged.clear()
         notify_waiting()
 
     def _is_own(self, module: object) -> bool:

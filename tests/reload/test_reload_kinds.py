@@ -14,6 +14,7 @@ import weakref
 
 import pytest
 
+from luminal.errors import LuminalError
 from luminal.model import EventKind
 
 RELOADS = int(os.environ.get("LUMINAL_TEST_RELOADS", "8"))
@@ -222,3 +223,22 @@ async def test_old_generations_of_each_kind_are_freed(
             pytest.fail(f"{alive()} old generations; {[str(e) for e in named]}")
         assert not host.happened(EventKind.LEAKED)
         assert len([r for r in asyncio.all_tasks() if "luminal" in r.get_name()]) < 2
+
+
+async def test_rejected_code_that_is_kept_keeps_nothing_else(
+    make_host, photons, host_module
+):
+    """What served when it was rejected is freed once it serves no more."""
+    host_module.kept = []
+    text = HEAD + "def answer(): return {}\n" + BODY
+    async with make_host() as host:
+        (a,) = await host.run(photons.write("a.py", text.format(1)))
+        old = weakref.ref(a.generation)
+        photons.write("a.py", text.format(2) + "host.kept.append(answer)\n1 / 0\n")
+        with pytest.raises(LuminalError):
+            await host.reload_photon(a)
+        photons.write("a.py", text.format(3))
+        await host.reload_photon(a)
+        del a
+        await host.until(lambda: gc.collect() < 0 or old() is None)
+        assert [function() for function in host_module.kept] == [2]
