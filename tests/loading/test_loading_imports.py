@@ -303,7 +303,7 @@ async def test_an_import_hook_of_the_host_is_asked(photons, when):
 
 
 async def test_import_is_the_interpreters_again_after_the_last_unload(photons):
-    was = builtins.__import__
+    was, reload = builtins.__import__, importlib.reload
     path = photons.photon("p")
     async with Loader() as first, Loader() as second:
         await first.load_photon(path)
@@ -315,6 +315,7 @@ async def test_import_is_the_interpreters_again_after_the_last_unload(photons):
         assert builtins.__import__ is ours
         await second.unload_photon("p")
         assert builtins.__import__ is was
+        assert importlib.reload is reload
     with pytest.raises(LuminalError):
         await Loader().load_photon(photons.photon("q", "", "1 / 0\n"))
     assert builtins.__import__ is was
