@@ -318,7 +318,8 @@ class CoordinatorDriver:
             source: Where the bytes are from, for the journal.
 
         Raises:
-            FleetError: Nothing can be decided, or it is not known what was.
+            FleetError: Nothing can be decided, it is not known what was, or one of
+                *members* is no member.
             ValueError: There is no such mode.
             LuminalError: The bytes are no bundle.
         """
@@ -326,8 +327,27 @@ class CoordinatorDriver:
             return await self._canary(data, first, health, by, source)
         if mode not in ("immediate", "barrier"):
             raise ValueError(f"mode={mode!r} is none of immediate, barrier, canary")
+        if members is not None:
+            members = list(members)
+            self._check_known(members)
         unit, digest = await asyncio.to_thread(self._take, data)
         return await self._decide(unit, digest, members, mode, by, source)
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        """Refuse a decision for members that are not there.
+
+        Raises:
+            FleetError: One of *names* is no member.
+        """
+        from luminal.errors import did_you_mean
+
+        there = sorted(self._infos)
+        if unknown := sorted(set(names) - set(there)):
+            raise FleetError(
+                f"{unknown[0]!r} is no member of the fleet",
+                hint=f"members: {', '.join(there) or 'none'}"
+                + did_you_mean(unknown[0], there, "; "),
+            )
 
     def _take(self, data: bytes) -> tuple[str, str]:
         """Keep a bundle; return its name and digest. In a thread."""
@@ -550,11 +570,7 @@ class CoordinatorDriver:
         unit, digest = await asyncio.to_thread(self._take, data)
         there = sorted(self._infos)
         names = there[:first] if isinstance(first, int) else list(first)
-        if unknown := sorted(set(names) - set(there)):
-            raise FleetError(
-                f"{unknown[0]!r} is no member of the fleet",
-                hint=f"members: {', '.join(there) or 'none'}",
-            )
+        self._check_known(names)
         base = [d for d in self._rules.log.table.get(unit, ()) if d.members is None]
         if not names or not base or set(names) == set(there):
             return await self._decide(unit, digest, None, "canary", by, source)

@@ -208,6 +208,20 @@ async def test_a_report_says_that_nobody_could_vote(tmp_path: Path) -> None:
         assert (await it.driver.swap(it.bundle(2))).why == ""
 
 
+@pytest.mark.parametrize(
+    "options", [{"members": ["beta"]}, {"mode": "canary", "first": ["beta"]}]
+)
+async def test_nothing_is_decided_for_a_member_that_is_not_there(
+    tmp_path: Path, options: Any
+) -> None:
+    async with world(tmp_path, "alpha", "betta") as it:
+        await it.driver.swap(it.bundle(1))
+        with pytest.raises(FleetError, match="'betta'"):
+            await it.driver.swap(it.bundle(2), **options)
+        assert it.driver.status().number == 1
+        assert (await it.driver.swap(it.bundle(2), members=["alpha"])).is_committed
+
+
 async def test_a_member_that_joins_later_runs_what_is_decided(tmp_path: Path) -> None:
     async with world(tmp_path, "a") as it:
         await it.driver.swap(it.bundle(1))
