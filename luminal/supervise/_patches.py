@@ -296,8 +296,12 @@ def _loop_executor(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        _own(find_owner(), OwnedProcess, self)
+        try:
+            init(self, *args, **kwargs)
+        finally:
+            # The child may be there though a halt or a signal has ended this.
+            if getattr(self, "pid", None) is not None:
+                _own(find_owner(), OwnedProcess, self)
 
     return wrapper
 

@@ -244,6 +244,15 @@ OWNED = {
         keep(lambda: any(t.is_alive() for t in pool._threads))
         """,
     "child": "c = subprocess.Popen(SLEEPER); keep(lambda: c.poll() is None)",
+    "child whose start was interrupted": """
+        class Child(subprocess.Popen):
+            def _execute_child(self, *args):
+                super()._execute_child(*args)
+                keep(lambda: self.poll() is None)
+                raise KeyboardInterrupt
+        with contextlib.suppress(KeyboardInterrupt):
+            Child(SLEEPER)
+        """,
     "process": """
         p = multiprocessing.get_context("fork").Process(target=wait); p.start()
         keep(p.is_alive)
