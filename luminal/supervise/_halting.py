@@ -59,6 +59,7 @@ __all__ = [
     "Leftover",
     "abandoned_threads",
     "begin_halt",
+    "exit_if_halted",
     "halt_thread",
 ]
 
@@ -486,6 +487,19 @@ def begin_halt(halt: Halt) -> Halt:
                 _reaper.start()
         _changed.notify()
     return halt
+
+
+def exit_if_halted() -> None:
+    """End the calling thread where it is halted: it is about to start something.
+
+    A thread that does nothing else is hardly ever met at a safe point by others.
+
+    Raises:
+        SystemExit: It is halted.
+    """
+    for halt in tuple(_halts):
+        if halt.ident == threading.get_ident() and halt.may_raise():
+            raise exit_error(halt)
 
 
 def _begin_anew() -> None:

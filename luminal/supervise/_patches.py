@@ -16,6 +16,7 @@ import weakref
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+from luminal.supervise._halting import exit_if_halted
 from luminal.supervise._ownership import (
     add_scope,
     awaited_imports,
@@ -196,6 +197,7 @@ def _own(owner: Scope | None, kind: type[OwnedResource], *of: Any, **more: Any) 
 
 def _thread_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: threading.Thread) -> None:
+        exit_if_halted()
         owner = _owner_of_thread(self)
         if owner is None:
             start(self)
@@ -296,6 +298,7 @@ def _loop_executor(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        exit_if_halted()
         try:
             init(self, *args, **kwargs)
         finally:
@@ -308,6 +311,7 @@ def _popen_init(init: Callable[..., Any]) -> Callable[..., Any]:
 
 def _process_start(start: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any) -> None:
+        exit_if_halted()
         owner = None
         # The workers of a pool belong to the pool, which would replace them.
         if getattr(self._target, "__module__", None) != "multiprocessing.pool":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -1043,3 +1044,59 @@ def test_what_a_photon_is_the_first_to_import_is_watched_as_well(
     path.write_text(LATE.format(statement))
     command = [sys.executable, "-c", LATE_HOST, str(path)]
     subprocess.run(command, check=True, timeout=DEADLINE)
+
+
+STARTING = """
+import multiprocessing, subprocess, sys, threading
+import luminal
+
+def start():
+    {0}
+
+class Owner(luminal.IPhoton):
+    started = 0
+
+    def start(self):
+        threading.Thread(target=self.go_on).start()
+
+    def go_on(self):
+        while True:
+            start()
+            Owner.started += 1
+"""
+
+
+STARTING_HOST = """
+import sys, threading, luminal.blocking
+from tests.waiting import wait_until
+before = set(threading.enumerate())
+with luminal.blocking.Loader() as loader:
+    (handler,) = loader.load_photon(sys.argv[1])
+    handler.start()
+    wait_until(lambda: handler.instance.started > 3)
+    instance = handler.instance
+    loader.unload_photon(handler)
+    assert handler.leftovers == (), handler.leftovers
+    number = instance.started
+left = {t for t in threading.enumerate() if t not in before}
+assert not [t for t in left if not t.name.startswith("luminal")], left
+assert instance.started == number
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])',
+        'multiprocessing.get_context("fork").Process(target=input).start()',
+        "threading.Thread(target=threading.Event().wait).start()",
+    ],
+)
+def test_a_thread_that_starts_things_without_a_pause_ends(
+    tmp_path: Path, statement: str
+) -> None:
+    path = tmp_path / "owner.py"
+    path.write_text(STARTING.format(statement))
+    command = [sys.executable, "-c", STARTING_HOST, str(path)]
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    subprocess.run(command, check=True, timeout=DEADLINE, cwd=root)
