@@ -49,6 +49,7 @@ __all__ = [
     "settle",
     "shared_namespace",
     "stand_in",
+    "stands_for",
     "wait_until_visible",
 ]
 
@@ -320,6 +321,13 @@ def plain(module: Any) -> Any:
         return module
     own = _own(module, "__dict__")
     return own["_module"] if own["_attempt"] is None else module
+
+
+def stands_for(thing: Any, module: ModuleType) -> bool:
+    """Whether *thing* is *module*, or a proxy of it, settled or not."""
+    if type(thing) is ModuleProxy:
+        thing = _own(thing, "__dict__")["_module"]
+    return thing is module
 
 
 def end_stand_ins(old: Generation) -> None:

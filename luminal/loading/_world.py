@@ -200,11 +200,11 @@ def withdraw(generation: Generation) -> None:
 
 def _take_out(fullname: str, module: ModuleType) -> None:
     """Take *module* out of the package that it is an attribute of."""
-    from luminal.loading._proxies import plain
+    from luminal.loading._proxies import stands_for
 
     parent, _, leaf = fullname.rpartition(".")
     above = sys.modules.get(parent)
-    if above is not None and plain(vars(above).get(leaf)) is module:
+    if above is not None and stands_for(vars(above).get(leaf), module):
         delattr(above, leaf)
 
 
