@@ -509,7 +509,10 @@ def lock_asked_for(chosen: str | None, *modes: str) -> tuple[str, Mode]:
             rows.append(("the setting 'lock'", chosen))
     for name, value in rows:
         if value and value not in known:
-            like = did_you_mean(value.strip().casefold(), known, "; ")
+            plain = value.strip().casefold()
+            like = f"; did you mean {plain!r}?"
+            if plain not in known:
+                like = did_you_mean(plain, known, "; ")
             raise LockFileError(
                 f"{name} is {value!r}",
                 why="there is no such mode",

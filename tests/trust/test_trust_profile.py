@@ -228,7 +228,7 @@ def test_no_text_raises(text: str) -> None:
 @pytest.mark.parametrize("value", ["5", "None", "1.5", "True", "...", "1j", "b'a'"])
 def test_a_constant_of_any_kind_is_reversed_or_ignored(value: str) -> None:
     text = f"import os\n{value}[::-1]\nx = {value}\nx[::-1]\nos.system('')\n"
-    assert profile_of({"p.py": text.encode()}).keys == ("process:import",)
+    assert profile_of({"p.py": text.encode()}).keys == ("processes:import",)
 
 
 def test_a_text_on_which_reading_fails_is_unread_and_never_an_error(
@@ -240,7 +240,7 @@ def test_a_text_on_which_reading_fails_is_unread_and_never_an_error(
     monkeypatch.setattr(Reader, "_joined", fails)
     files = {"bad.py": b"'a' + 'b'\n", "good.py": b"import os\nos.system('')\n"}
     profile = profile_of(files)
-    assert profile.keys == ("process:import", "unread:bad.py")
+    assert profile.keys == ("processes:import", "unread:bad.py")
     assert "KeyError" in profile.unread[0][1]
 
 
