@@ -235,7 +235,8 @@ class PreparedSwap:
         self._specs: dict[Caller, Any] = {}
         # (caller, its new order, the barrier before, the barrier)
         self._barriers: list[tuple[Caller, Order, CallBarrier | None, CallBarrier]] = []
-        self.is_done = False
+        self.is_done: bool = False
+        self.changes: list[tuple[Registration, Registration]] = []
 
     def __enter__(self) -> Self:
         if not (has_gil() or os.environ.get("LUMINAL_SWAP_WITHOUT_GIL")):
@@ -247,9 +248,8 @@ class PreparedSwap:
         manager = self._manager
         pairs, generation, owners, marked = self._given
         changing = manager._specified_by(owners) if manager._specs else set()
-        self.changes = changes = manager._prepare_changes(
-            pairs, generation, changing, marked
-        )
+        changes = manager._prepare_changes(pairs, generation, changing, marked)
+        self.changes = changes
         manager._repeat_history(changes)  # takes the lock
         try:
             manager._check_orders(changes)

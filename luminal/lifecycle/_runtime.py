@@ -100,7 +100,7 @@ class _Held:
     def __init__(self, owner: Events) -> None:
         self.owner = owner
         self.events: list[Event] = []
-        self.is_over = False
+        self.is_over: bool = False
 
     def __enter__(self) -> list[Event]:
         self._token: Token[_Held | None] = _held.set(self)
