@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -77,6 +78,12 @@ def cut_connections(dask_scheduler: Any) -> None:
     for comm, operation in list(dask_scheduler._comms.items()):
         if operation == "luminal_fleet_talk":
             comm.abort()
+
+
+def work_long(number: int) -> tuple[int, int]:
+    """Take so long that a few of these are more than one worker has time for."""
+    time.sleep(0.2)
+    return ended(number)
 
 
 def make_point(x: int) -> bytes:
@@ -221,23 +228,24 @@ async def test_workers_that_adaptive_scaling_starts_and_ends(tmp_path: Path) -> 
         async def work() -> None:
             """Give more work than one worker has time for."""
             least = decided
-            futures = client.map(ended, range(40), pure=False)
+            futures = client.map(work_long, range(20), pure=False)
             rows = await asyncio.wait_for(client.gather(futures), DEADLINE)
             for pid, answer in rows:
                 seen.setdefault(pid, set()).add(answer)
                 assert least <= answer <= asked
 
-        cluster.adapt(minimum=1, maximum=3, interval="100ms", target_duration="2s")
+        cluster.adapt(minimum=1, maximum=3, interval="100ms", target_duration="500ms")
         asked = 1
-        while len(seen) < 3:
-            asked += 1
-            working = asyncio.ensure_future(work())
-            report = await fleet.swap(write(tmp_path, asked))
-            assert report.is_committed
-            decided = asked
-            bad = await fleet.swap(write(tmp_path, 10**6, "import not_there_at_all"))
-            assert not bad.is_committed
-            await working
+        async with asyncio.timeout(2 * DEADLINE):
+            while len(seen) < 3:
+                asked += 1
+                working = asyncio.ensure_future(work())
+                report = await fleet.swap(write(tmp_path, asked))
+                assert report.is_committed
+                decided = asked
+                bad = await fleet.swap(write(tmp_path, 0, "import not_there_at_all"))
+                assert not bad.is_committed
+                await working
         await async_wait_until(lambda: len(cluster.scheduler.workers) == 1)
         asked += 1
         assert (await fleet.swap(write(tmp_path, asked))).is_committed
