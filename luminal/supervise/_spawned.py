@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ class Spawned(Future[Any]):
     tell: Callable[[BaseException], object] | None = None
     _is_asked = False
     _is_late = False
+    # The thread that connects it with its task: that is no question.
+    _connecting = 0
 
     def result(self, timeout: float | None = None) -> Any:
         """Do what the base class does."""
@@ -38,7 +41,8 @@ class Spawned(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Do what the base class does."""
-        self._is_asked = True
+        if self._connecting != threading.get_ident():
+            self._is_asked = True
         super().add_done_callback(fn)
 
     def tell_unasked(self) -> None:
@@ -77,9 +81,10 @@ def run_on(
 
     def begin() -> None:
         task = asyncio.ensure_future(coroutine, loop=loop)
+        future._connecting = threading.get_ident()  # noqa: SLF001 - ours
         # As `asyncio.run_coroutine_threadsafe` does.
         asyncio.futures._chain_future(task, future)  # type: ignore[attr-defined]  # noqa: SLF001
-        future._is_asked = False  # noqa: SLF001 - by the line above
+        future._connecting = 0  # noqa: SLF001 - ours
         task.add_done_callback(end)
 
     def end(_: object) -> None:

@@ -505,7 +505,8 @@ def lock_asked_for(chosen: str | None, *modes: str) -> tuple[str, Mode]:
     elif chosen:
         path = chosen
         is_word = chosen.strip().isalpha() and not os.path.lexists(path)
-        if is_word and nearest(chosen.strip().casefold(), known):
+        word = chosen.strip().casefold()
+        if is_word and (word in known or nearest(word, known)):
             rows.append(("the setting 'lock'", chosen))
     for name, value in rows:
         if value and value not in known:

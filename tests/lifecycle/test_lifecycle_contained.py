@@ -253,6 +253,7 @@ def start(self):
     path = photons.photon("bad", body, HEAD)
     (handler,) = await host.load_photon(path)
     await handler.start()
+    await async_wait_until(handler.instance.kept.done)
     await handler.stop()  # it has ended, nobody will ask
     assert host.failures_of("bad") == {"task": 1}
 

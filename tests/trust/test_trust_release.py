@@ -98,6 +98,9 @@ async def test_what_is_killed_goes_back_to_the_newest_version_that_is_not(place)
         assert handler.candidate.version == "1.0"
         [_, seen] = next(a for a in loader.hook.who() if a[0] == "1.0")
         assert seen == ["1.0", "2.0", "3.0", "1.0"]  # its state was handed over
+        await async_wait_until(
+            lambda: any(e.kind is EventKind.ROLLED_BACK for e in events)
+        )
         [event] = [e for e in events if e.kind is EventKind.ROLLED_BACK]
         assert "it leaks" in event.problem.why
         # A list that is not good leaves the last good one in force.
