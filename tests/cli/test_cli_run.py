@@ -123,7 +123,8 @@ def test_a_second_signal_hurries_and_names_what_is_left(terminal: Terminal) -> N
 
 def test_a_third_signal_leaves_even_a_blocked_loop(terminal: Terminal) -> None:
     """Nothing that a photon does keeps the third Ctrl-C from ending the process."""
-    wait = "import time; time.sleep(1000)"
+    # In short pieces: a signal just before a long sleep would not end that.
+    wait = "import time; [time.sleep(0.01) for _ in range(100_000)]"
     terminal.write({"photons/stubborn.py": STUBBORN.format(wait=wait)})
     with terminal.start("run", "--no-installed", "photons") as process:
         wait_for(process, "stubborn  photons  running")
