@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ _SECONDS = 1.0
 class Spawned(Future[Any]):
     """The result of a coroutine on another thread's event loop.
 
+    To cancel it is to cancel the task.
+
+    Args:
+        running: What `asyncio.run_coroutine_threadsafe` has returned.
+
     Attributes:
         tell: Called with the exception if nobody asks for it; None afterwards.
     """
@@ -26,8 +31,15 @@ class Spawned(Future[Any]):
     tell: Callable[[BaseException], object] | None = None
     _is_asked = False
     _is_late = False
-    # The thread that connects it with its task: that is no question.
-    _connecting = 0
+
+    def __init__(self, running: Future[Any]) -> None:
+        super().__init__()
+        self._running = running
+
+    def cancel(self) -> bool:
+        """Do what the base class does; the task is cancelled as well."""
+        self._running.cancel()
+        return super().cancel()
 
     def result(self, timeout: float | None = None) -> Any:
         """Do what the base class does."""
@@ -41,8 +53,7 @@ class Spawned(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Do what the base class does."""
-        if self._connecting != threading.get_ident():
-            self._is_asked = True
+        self._is_asked = True
         super().add_done_callback(fn)
 
     def tell_unasked(self) -> None:
@@ -60,6 +71,18 @@ class Spawned(Future[Any]):
         if error is not None:
             tell(error)
 
+    def take(self, running: Future[Any]) -> None:
+        """Take over how *running* has ended."""
+        if running.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif self.set_running_or_notify_cancel():
+            error = running.exception()
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(running.result())
+
 
 def run_on(
     loop: asyncio.AbstractEventLoop,
@@ -74,24 +97,21 @@ def run_on(
         tell: See `Spawned`.
 
     Returns:
-        Its result; to cancel that is to cancel the task.
+        Its result.
     """
-    future = Spawned()
+    running = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    future = Spawned(running)
     future.tell = tell
 
-    def begin() -> None:
-        task = asyncio.ensure_future(coroutine, loop=loop)
-        future._connecting = threading.get_ident()  # noqa: SLF001 - ours
-        # As `asyncio.run_coroutine_threadsafe` does.
-        asyncio.futures._chain_future(task, future)  # type: ignore[attr-defined]  # noqa: SLF001
-        future._connecting = 0  # noqa: SLF001 - ours
-        task.add_done_callback(end)
-
     def end(_: object) -> None:
+        future.take(running)
         if future._is_late:  # noqa: SLF001 - ours
             future.tell_unasked()
         else:
-            loop.call_later(_SECONDS, future.tell_unasked)
+            with suppress(RuntimeError):  # the loop has ended: its scope asks
+                loop.call_soon_threadsafe(
+                    loop.call_later, _SECONDS, future.tell_unasked
+                )
 
-    loop.call_soon_threadsafe(begin)
+    running.add_done_callback(end)
     return future
