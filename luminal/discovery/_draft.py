@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from luminal.model import Candidate, Problem
 
-__all__ = ["BUNDLE", "DIRECTORY", "DISTRIBUTION", "Draft", "candidate_of", "draft_of"]
+__all__ = ["DIRECTORY", "DISTRIBUTION", "Draft", "candidate_of", "draft_of"]
 
 DIRECTORY = "directory"
 DISTRIBUTION = "distribution"
-BUNDLE = "bundle"
 
 
 class Draft(NamedTuple):
