@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import banner
-from luminal.discovery._files import MARGIN
+from luminal.store import MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

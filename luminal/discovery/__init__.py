@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from luminal.discovery._discover import archive_of as archive_of
     from luminal.discovery._discover import discover, discover_file
     from luminal.discovery._distributions import canonical as canonical
-    from luminal.discovery._files import Stamp as Stamp
     from luminal.discovery._files import files_of as files_of
     from luminal.discovery._files import find_data_files as find_data_files
     from luminal.discovery._files import is_checkers_copy as is_checkers_copy
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from luminal.discovery._files import is_data_file as is_data_file
     from luminal.discovery._files import modules_around as modules_around
     from luminal.discovery._files import read_bytes as read_bytes
-    from luminal.discovery._files import stamp_of as stamp_of
     from luminal.discovery._index import Discovered
     from luminal.discovery._manifest import table_of as table_of
     from luminal.discovery._metadata import EntryPoint as EntryPoint
@@ -48,7 +46,6 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "_distributions": ("canonical",),
         "_files": (
-            "Stamp",
             "files_of",
             "find_data_files",
             "is_data_file",
@@ -56,7 +53,6 @@ __getattr__, __dir__ = lazy_attributes(
             "is_data",
             "modules_around",
             "read_bytes",
-            "stamp_of",
         ),
         "_manifest": ("table_of",),
         "_metadata": ("EntryPoint", "entries_of"),

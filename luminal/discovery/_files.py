@@ -15,21 +15,19 @@ import os
 import stat
 from functools import partial
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from luminal.errors import LuminalError, PhotonUnreadableError
+from luminal.store import Stamp, settled, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
     "LIMIT",
-    "MARGIN",
     "Fingerprint",
     "Folder",
     "Listing",
-    "Stamp",
     "StatRecords",
     "are_unchanged",
     "files_of",
@@ -41,23 +39,11 @@ __all__ = [
     "list_directory",
     "modules_around",
     "read_bytes",
-    "settled",
-    "stamp_of",
     "stat_records",
 ]
 
 LIMIT = 16 * 1024 * 1024
 """Most bytes of a source or metadata file; a photon is text that people write."""
-
-MARGIN = 2_000_000_000
-"""Nanoseconds by which a file must be older than a look at it for its stamp to tell.
-
-Two writes within one tick of the file system's clock have one stamp. Ticks are
-nanoseconds to 10 ms on Linux, 1 s on HFS+, 2 s on FAT.
-"""
-
-Stamp = tuple[int, int, int, int, int, int]
-"""(mode, inode, device, size, ``mtime_ns``, ``ctime_ns``) of a file."""
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -75,26 +61,6 @@ _HINTS = {
     errno.ENOENT: "fix or remove the link: its target is gone",
     errno.ELOOP: "fix or remove the link: it leads back to itself",
 }
-
-
-stamp_of: Callable[[os.stat_result], Stamp] = attrgetter(
-    "st_mode", "st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns"
-)
-"""Return what changes whenever the file does, see `settled`."""
-
-
-def settled(stamp: Stamp, now: int) -> bool:
-    """Return whether an equal stamp later on proves that the file is unchanged.
-
-    It does where the file was already `MARGIN` old when it was looked at: any later
-    write gets a later ``ctime``, which no program can set back. Windows has no such
-    time, so there a stamp proves nothing.
-
-    Args:
-        stamp: The stamp that was seen.
-        now: The clock at or before that moment, in nanoseconds.
-    """
-    return os.name != "nt" and max(stamp[4], stamp[5]) + MARGIN <= now
 
 
 def read_bytes(

@@ -23,23 +23,22 @@ from luminal.discovery._files import (
     Fingerprint,
     Folder,
     Listing,
-    Stamp,
     list_directory,
     read_bytes,
-    settled,
-    stamp_of,
     stat_records,
 )
 from luminal.discovery._names import fold
 from luminal.discovery._order import arrange
 from luminal.discovery._static import ClassFacts, DepthError, ModuleFacts, facts_of
 from luminal.errors import PhotonSyntaxError, PhotonUnreadableError, nearest
+from luminal.store import settled, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from luminal.discovery._discover import Request
     from luminal.model import Problem
+    from luminal.store import Stamp
 
 __all__ = ["RecordingFileSystem", "find_candidates", "find_candidates_in_file"]
 

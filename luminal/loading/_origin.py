@@ -25,12 +25,12 @@ from zlib import crc32
 import attrs
 
 from luminal._weak import members_of
-from luminal.discovery import stamp_of
+from luminal.store import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from luminal.discovery import Stamp
+    from luminal.store import Stamp
     from luminal.trust import Bundle
 
 __all__ = [

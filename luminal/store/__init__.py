@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from luminal.store._directories import state_directory as state_directory
     from luminal.store._sealed import SealedStore as SealedStore
     from luminal.store._sealed import fingerprint as fingerprint
+    from luminal.store._stamps import MARGIN as MARGIN
+    from luminal.store._stamps import Stamp as Stamp
+    from luminal.store._stamps import settled as settled
+    from luminal.store._stamps import stamp_of as stamp_of
 
 __getattr__: Getter
 __dir__: Lister
@@ -27,5 +31,6 @@ __getattr__, __dir__ = lazy_attributes(
         "_atomic": ("lock_descriptor", "read_private", "write_atomically"),
         "_directories": ("cache_directory", "state_directory"),
         "_sealed": ("SealedStore", "fingerprint"),
+        "_stamps": ("MARGIN", "Stamp", "settled", "stamp_of"),
     },
 )

@@ -6,25 +6,24 @@ import os
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from luminal.store import settled, stamp_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from luminal.store import Stamp
 
 __all__ = ["Latest"]
 
 T = TypeVar("T")
 
-# Nanoseconds by which a file must be older than a look at it for its stamp to tell: two
-# writes within one tick of the file system's clock have one stamp.
-_MARGIN = 2_000_000_000
-
 
 class Latest(Generic[T]):
     """Reads files of one kind; what has not changed is read once.
 
-    It has not where its stamp is the same, and was old when the file was read: any
-    later write gets a later ``ctime``, which no program can set back. Windows has no
-    such time. What was written just now, and all on Windows, is read again, and parsed
-    again only where the bytes are others.
+    It has not where its stamp is the same, and proved something, see
+    `luminal.store.settled`. Other files are read again, and parsed again only where the
+    bytes are others.
 
     Args:
         load: Returns the bytes of the file at a path.
@@ -37,7 +36,7 @@ class Latest(Generic[T]):
         self._load = load
         self._parse = parse
         # Path → stamp, bytes and value; stored as one, as threads share it.
-        self._known: dict[str, tuple[tuple[int, ...], bytes, T]] = {}
+        self._known: dict[str, tuple[Stamp | None, bytes, T]] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return Latest, (self._load, self._parse)  # another process looks itself
@@ -53,15 +52,12 @@ class Latest(Generic[T]):
             Exception: What loading or parsing it raises.
         """
         now = time.time_ns()
-        status = os.stat(path)
-        changed = max(status.st_mtime_ns, status.st_ctime_ns)
-        stamp = status.st_dev, status.st_ino, status.st_size, changed
+        stamp = stamp_of(os.stat(path))
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[2]
         data = self._load(path)
         is_same = known is not None and known[1] == data
         value = known[2] if known is not None and is_same else self._parse(data, path)
-        is_old = changed + _MARGIN <= now and os.name != "nt"
-        self._known[path] = stamp if is_old else (), data, value
+        self._known[path] = stamp if settled(stamp, now) else None, data, value
         return value

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from luminal.discovery import _files, _scan
+from luminal.store import _stamps
 
 Write = Callable[..., Path]
 TICK = 20_000_000
@@ -78,6 +79,6 @@ class CoarseTimes:
 @pytest.fixture
 def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of 20 ms and a margin of 30 ms, so that some files are old enough."""
-    monkeypatch.setattr(_files, "MARGIN", 30_000_000)
+    monkeypatch.setattr(_stamps, "MARGIN", 30_000_000)
     for module in (_files, _scan):
         monkeypatch.setattr(module, "os", CoarseTimes())

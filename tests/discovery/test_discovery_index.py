@@ -23,6 +23,7 @@ import luminal
 from luminal.discovery import _files, _scan, discover
 from luminal.discovery._draft import Draft, candidate_of, draft_of
 from luminal.model import Candidate, Source
+from luminal.store import _stamps
 from tests.waiting import DEADLINE, wait_until
 
 Write = Callable[..., Path]
@@ -93,11 +94,11 @@ def test_an_old_file_is_trusted_by_its_stamp_only_when_it_is_old(
 ) -> None:
     """The margin is counted from the later of mtime and ctime."""
     path = write("a.py", GOOD.format("A"))
-    stamp = _files.stamp_of(path.stat())
+    stamp = _stamps.stamp_of(path.stat())
     changed = max(stamp[4], stamp[5])
-    assert not _files.settled(stamp, changed)
-    assert not _files.settled(stamp, changed + _files.MARGIN - 1)
-    assert _files.settled(stamp, changed + _files.MARGIN) == (os.name != "nt")
+    assert not _stamps.settled(stamp, changed)
+    assert not _stamps.settled(stamp, changed + _stamps.MARGIN - 1)
+    assert _stamps.settled(stamp, changed + _stamps.MARGIN) == (os.name != "nt")
 
 
 def test_young_evidence_is_refreshed_when_it_has_aged(
@@ -113,7 +114,7 @@ def test_young_evidence_is_refreshed_when_it_has_aged(
     )
     discover(folder, group=None)
     assert len(reads) == 1
-    now = time.time_ns() + 10 * _files.MARGIN
+    now = time.time_ns() + 10 * _stamps.MARGIN
     monkeypatch.setattr(time, "time_ns", lambda: now)
     for _ in range(3):
         discover(folder, group=None)
@@ -445,7 +446,7 @@ assert found[0].name == "A"
         group="luminal.photons" if is_warm else None,
     )
     # Only files that are older than the margin are trusted by their stamps.
-    wait_until(lambda: time.time_ns() >= path.stat().st_ctime_ns + _files.MARGIN)
+    wait_until(lambda: time.time_ns() >= path.stat().st_ctime_ns + _stamps.MARGIN)
     if is_warm:
         discover(folder, path=[folder])
     child = subprocess.run(

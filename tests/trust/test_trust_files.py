@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from luminal.store import _stamps
 from luminal.trust import KillList, Mode, open_judge
 from luminal.trust import _kill_list as kill_list
-from luminal.trust import _latest as latest
 from tests.distributions import photon_text, put
 from tests.trust.test_trust_gate import Case, who
 from tests.trust.test_trust_ways import lock_all
@@ -120,7 +120,7 @@ def test_what_has_not_changed_is_read_once(tmp_path: Path, monkeypatch):
     for _ in range(3):  # it was written within a tick of the clock, perhaps
         assert kill_list.installed_kill_list().number == 1
     assert (len(done), len(loaded)) == (1, 3)
-    monkeypatch.setattr(latest, "_MARGIN", 0)
+    monkeypatch.setattr(_stamps, "MARGIN", 0)
     for _ in range(3):
         assert kill_list.installed_kill_list().number == 1
     assert (len(done), len(loaded)) == (1, 4 if os.name != "nt" else 6)
