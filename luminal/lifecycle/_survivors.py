@@ -50,6 +50,7 @@ class _Ended:
     Attributes:
         generation: A weak reference.
         photon, number, file: For the event.
+        since: When, of the monotonic clock.
         collections: Number of full collections until its end.
     """
 
@@ -60,6 +61,7 @@ class _Ended:
         self.photon = photon
         self.number = number
         self.file = file
+        self.since: float = time.monotonic()
         self.collections: int = _full_collections()
 
 
@@ -147,8 +149,10 @@ class Survivors:
         Args:
             is_last: Report also that of which nothing is found that refers to it.
         """
+        until = time.monotonic() - PATIENCE  # what came later may still be letting go
         with self._lock:
-            ended, self._ended = self._ended, []
+            ended = [one for one in self._ended if one.since <= until]
+            self._ended = [one for one in self._ended if one.since > until]
         alive = _alive(ended)
         if alive and sys.getallocatedblocks() < _SMALL:
             gc.collect()

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Spawned", "run_on"]
 
-_SECONDS = 1.0
-"""How long after its end whoever wants the result has had the time to ask for it."""
+_SECONDS = 0.5
+"""How long after its end whoever wants the result has had the time to ask for it.
+
+Shorter than the time after which what keeps an ended photon's code alive is reported:
+an exception does, until it is told."""
 
 
 class Spawned(Future[Any]):
@@ -105,6 +108,8 @@ def run_on(
 
     def end(_: object) -> None:
         future.take(running)
+        if future.cancelled():
+            return  # nothing is to be told of it
         if future._is_late:  # noqa: SLF001 - ours
             future.tell_unasked()
         else:

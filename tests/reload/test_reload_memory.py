@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import sys
 import textwrap
+import time
 import types
 import typing
 import weakref
 
 import pytest
 
+import luminal.blocking
 from luminal.errors import PhotonImportError
-from tests.waiting import async_wait_until
+from luminal.lifecycle._survivors import PATIENCE
+from luminal.model import EventKind
+from tests.waiting import async_wait_until, wait_until
 
 
 async def test_compiled_code_does_not_pile_up(make_host, photons):
@@ -204,3 +208,40 @@ async def test_overloads_of_a_helper_and_of_rejected_code_are_forgotten(
             await host.reload_photon(a)
         await until_gone(classes[2])
         assert len(typing.get_overloads(classes[1]().f)) == 3
+
+
+def test_what_still_lets_go_is_not_reported_as_kept(tmp_path):
+    """A generation that ended a moment ago is garbage soon: ended tasks hold it."""
+    text = textwrap.dedent("""
+        import asyncio
+        from luminal import IPhoton
+
+        class Photon(IPhoton):
+            photon_name = "a"
+
+            def start(self):
+                self.context.spawn(self.beat())
+
+            async def beat(self):
+                while True:
+                    await asyncio.sleep(0.001)
+        """)
+    file = tmp_path / "a.py"
+    file.write_text(text)
+    events = []
+    with luminal.blocking.Loader() as loader:
+        (a,) = loader.load_photon(file)
+        loader.start()
+        loader.events.subscribe(events.append)
+        number, ends = 0, time.monotonic() + 2 * PATIENCE
+        while time.monotonic() < ends:  # some end just before others are looked at
+            number += 1
+            file.write_text(f"{text}\nNUMBER = {number}\n")
+            loader.reload_photon(a)
+
+        def retired():
+            gc.collect()
+            return [event for event in events if event.kind is EventKind.RETIRED]
+
+        wait_until(lambda: len(retired()) == number)
+        assert [event for event in events if event.kind is EventKind.LEAKED] == []
