@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from luminal._running_loop import running_loop
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -87,7 +89,7 @@ def _finish(future: Future[None]) -> None:
 
 def _may_wait() -> bool:
     """Whether this thread may block: the loop of a thread would stand still."""
-    return asyncio._get_running_loop() is None  # noqa: SLF001 - the other one raises
+    return running_loop() is None
 
 
 class Hooks:

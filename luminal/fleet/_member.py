@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal._forks import begin_anew_in_forks
+from luminal._running_loop import running_loop
 from luminal.errors import LuminalError, PhotonStateError, PhotonVerificationError
 from luminal.fleet._calls import AsyncHooks, CallCounter, Hooks
 from luminal.fleet._protocol import (
@@ -176,7 +177,7 @@ class MemberDriver:
     def _on_loop(self, function: Callable[..., object], *arguments: object) -> None:
         loop = self._loop
         assert loop is not None  # noqa: S101 - for type checkers
-        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - the other raises
+        if running_loop() is loop:
             function(*arguments)
         else:
             with suppress(RuntimeError):  # its loop has ended, and it with it

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pluggy
 
 from luminal._plain import error_text
+from luminal._running_loop import run_coroutine, running_loop
 from luminal.errors import PhotonTimeoutError
 from luminal.hooks._errors import COMPILED, ENGINE, ISOLATED, leave_out
 
@@ -352,16 +353,13 @@ def run_blocking(
         pluggy.HookCallError: This thread runs a loop, which would be blocked.
     """
     __tracebackhide__ = True
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
+    if running_loop() is not None:
         raise pluggy.HookCallError(
             f"hook {hook!r} must be awaited here: photon {photon!r} implements it with "
             f"'async def' and this thread runs an event loop\n"
             f"  try: await .ahook.{hook}(...)"
         )
-    import asyncio as aio
-
-    return aio.run(call())
+    return run_coroutine(call())
 
 
 # Wrappers: the first half runs before the call, the second half after it. Every second

@@ -19,6 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from luminal._running_loop import running_task
 from luminal.errors import PhotonReloadError
 from luminal.hooks import _delegation
 from luminal.hooks._calls import CallSnapshot, has_gil, outermost, own_calls
@@ -79,14 +80,11 @@ def _flow() -> Callable[[], int]:
         def thread() -> int:
             return id(current())
 
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    if "asyncio" not in sys.modules:
         return thread
-    running, task_of = asyncio._get_running_loop, asyncio.current_task
 
     def flow() -> int:
-        loop = running()
-        task = None if loop is None else task_of(loop)
+        task = running_task()
         return thread() if task is None else id(task)
 
     return flow

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from luminal.loading._workers import Result as Result
     from luminal.loading._workers import WorkerThread as WorkerThread
     from luminal.loading._workers import describe_position as describe_position
-    from luminal.loading._workers import has_loop as has_loop
     from luminal.loading._workers import reach_loop as reach_loop
     from luminal.loading._workers import run_each_in_thread as run_each_in_thread
     from luminal.loading._workers import run_from_thread as run_from_thread
@@ -103,7 +102,6 @@ __getattr__, __dir__ = lazy_attributes(
             "Result",
             "WorkerThread",
             "describe_position",
-            "has_loop",
             "reach_loop",
             "run_each_in_thread",
             "run_from_thread",

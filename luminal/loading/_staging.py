@@ -17,6 +17,7 @@ import attrs
 
 from luminal._phases import phase
 from luminal._plain import own_values_of
+from luminal._running_loop import running_loop
 from luminal.errors import (
     PhotonConflictError,
     PhotonUnreadableError,
@@ -55,7 +56,6 @@ from luminal.loading._proxies import (
     wait_until_visible,
 )
 from luminal.loading._source import Pinned, read_bundle_files, read_source
-from luminal.loading._workers import has_loop
 from luminal.loading._world import (
     Publication,
     World,
@@ -451,7 +451,7 @@ class Attempt:
         A thread that runs an event loop may be the one that commits it. It must not
         wait for itself.
         """
-        if self.is_kept and has_loop():
+        if self.is_kept and running_loop() is not None:
             return True
         return is_inside(self.stage)
 

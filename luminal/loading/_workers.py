@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from luminal._plain import note_text
+from luminal._running_loop import running_loop
 from luminal.errors import PhotonTimeoutError
 from luminal.supervise import (
     begin_noting,
@@ -44,7 +45,6 @@ __all__ = [
     "WorkerThread",
     "abandoned",
     "describe_position",
-    "has_loop",
     "reach_loop",
     "run_each_in_thread",
     "run_from_thread",
@@ -278,7 +278,7 @@ async def run_in_thread(
 
     For a coroutine that a worker runs, the worker calls the job, see `WorkerTask`.
     """
-    if has_loop():
+    if running_loop() is not None:
         return (await run_each_in_thread([job], deadline, name, is_owned=is_owned))[0]
     call = _Call(job, deadline, is_owned)
     await _leave(call)
@@ -292,13 +292,6 @@ def _forget_event_loop() -> None:
         asyncio.set_event_loop(None)
 
 
-def has_loop() -> bool:
-    """Whether an event loop runs in this thread."""
-    asyncio = sys.modules.get("asyncio")
-    # `get_running_loop` would raise.
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
-
-
 async def reach_loop() -> AbstractEventLoop:
     """Return the running event loop; a coroutine that a worker runs leaves it first.
 
@@ -307,7 +300,7 @@ async def reach_loop() -> AbstractEventLoop:
     """
     import asyncio
 
-    if not has_loop():
+    if running_loop() is None:
         await _leave(None)
     return asyncio.get_running_loop()
 
@@ -523,7 +516,7 @@ def run_on_worker(
         asyncio.CancelledError: The caller was cancelled; so was the coroutine.
         BaseException: Whatever it raised.
     """
-    if not has_loop():
+    if running_loop() is None:
         return coroutine
     return _from_loop(worker, coroutine, deadlines.shortest)
 

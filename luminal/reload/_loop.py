@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._running_loop import run_coroutine
 from luminal.loading import run_from_thread
 from luminal.supervise import unowned
 
@@ -164,7 +165,7 @@ class LoopRunner:
         if self._own is None:
             begun: Future[_Own] = Future()
             self._thread = threading.Thread(
-                target=lambda: asyncio.run(_serve(begun)),
+                target=lambda: run_coroutine(_serve(begun)),
                 name="luminal-loop",
                 daemon=True,
             )

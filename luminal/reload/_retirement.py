@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from luminal._running_loop import running_loop
 from luminal.errors import PhotonTimeoutError
 from luminal.lifecycle import namespaces_of, report_referrers
-from luminal.loading import forget_registrations, has_loop, reach_loop
+from luminal.loading import forget_registrations, reach_loop
 from luminal.model import Event, EventKind, Problem, State
 from luminal.reload._registrations import registration_error
 from luminal.supervise import unowned
@@ -72,7 +73,7 @@ class Retirement:
 
     def begin(self) -> None:
         """Start on the running loop; where none runs, see `ensure_begun`."""
-        if not has_loop():
+        if running_loop() is None:
             return
         self._is_short = self._has_nothing_to_do()
         if self._is_short or not self._take():
@@ -252,10 +253,8 @@ class Retirement:
             EventKind.RETIRED, handler.name, generation.number, handler.filepath
         )
         call_soon: Callable[[Callable[[], None]], object] = self.worker.call_soon
-        if has_loop():
-            import asyncio
-
-            call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        if (loop := running_loop()) is not None:
+            call_soon = loop.call_soon_threadsafe
         defer = self.runtime.events.defer
         weakref.finalize(generation, defer, event, call_soon).atexit = False
 

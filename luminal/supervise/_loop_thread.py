@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from luminal._running_loop import new_event_loop, run_coroutine
 from luminal.supervise._ownership import unowned
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ class LoopThread:
         name: str,
         make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        import asyncio
-
-        self.loop: asyncio.AbstractEventLoop = (make_loop or asyncio.new_event_loop)()
+        self.loop: asyncio.AbstractEventLoop = (make_loop or new_event_loop)()
         # What is handed to the loop is handed to it before its end, or refused.
         self._lock = threading.Lock()
         self._is_closed = False
@@ -85,8 +84,7 @@ class LoopThread:
             await self._over.wait()
 
         # It cancels tasks, and ends generators and the executor, when it is left.
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(stay())
+        run_coroutine(stay(), lambda: self.loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run *coroutine* to its end and return what it returns.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._running_loop import run_coroutine
 from luminal._weak import members_of
 from luminal.supervise._ownership import find_owner
 from luminal.supervise._threads import TracedThread
@@ -689,7 +690,7 @@ class AsyncLoop(SuperLoop):
         import asyncio
 
         try:
-            asyncio.run(self._cycles(run))
+            run_coroutine(self._cycles(run))
         except asyncio.CancelledError:
             if not run.asked:
                 raise RuntimeError("the cycle was cancelled") from None

@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from luminal._plain import mro_of, namespace_of
+from luminal._running_loop import running_task
 from luminal._weak import members_of
 
 if TYPE_CHECKING:
@@ -318,12 +319,7 @@ def _owner_of_step(frame: types.FrameType) -> Scope | None:
     """Return the owner of the task of which *frame* is the outermost, if it has one."""
     if not frame.f_code.co_flags & inspect.CO_COROUTINE or not _task_owners:
         return None
-    import asyncio
-
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no event loop runs here
-        return None
+    task = running_task()
     if task is None or getattr(task.get_coro(), "cr_frame", None) is not frame:
         return None
     return _task_owners.get(task)

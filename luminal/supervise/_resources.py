@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from luminal._running_loop import running_loop
 from luminal.supervise._halting import Halt, Leftover, begin_halt, halt_thread
 from luminal.supervise._ownership import running_for, unowned, user_frame
 from luminal.supervise._waits import begin_noting, end_noting
@@ -356,10 +357,7 @@ class OwnedHandle(OwnedResource):
 
 def _call_on(loop: Any, function: Callable[[], object]) -> None:
     """Call *function* in the thread of *loop* while that runs, else here."""
-    import asyncio
-
-    is_here = loop is asyncio._get_running_loop()  # noqa: SLF001 - documented
-    if is_here or not loop.is_running():
+    if loop is running_loop() or not loop.is_running():
         function()
         return
     with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile

@@ -21,6 +21,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal._plain import note_text
+from luminal._running_loop import (
+    alone_in_thread,
+    new_event_loop,
+    run_coroutine,
+    running_loop,
+    running_task,
+)
 from luminal.errors import PhotonStateError
 from luminal.supervise import _entries, _ownership, _patches
 from luminal.supervise._entries import Entries, put_entry
@@ -83,15 +90,13 @@ _process = 0
 
 def _borrow_loop() -> asyncio.AbstractEventLoop:
     """Return Luminal's own loop; each call needs one of `_return_loop` later."""
-    import asyncio
-
     global _borrowers, _loop, _process
     with _lock:
         if _process != os.getpid():  # the thread is not in a child after a fork
             _process, _borrowers, _loop = os.getpid(), 0, None
         _borrowers += 1
         if _loop is None:
-            _loop = asyncio.new_event_loop()
+            _loop = new_event_loop()
             # Every scope uses the thread, whichever asks for it first.
             with unowned():
                 threading.Thread(
@@ -115,7 +120,8 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Run *loop* until it is stopped: what one photon's task raises ends no other's."""
     while True:
         try:
-            loop.run_forever()
+            with alone_in_thread(loop):
+                loop.run_forever()
             break
         except (SystemExit, KeyboardInterrupt):  # the scope tells of the task
             continue
@@ -134,9 +140,7 @@ def _tick(seconds: float, function: Callable[[], Any], scope: Scope) -> None:
         try:
             result = function()
             if inspect.isawaitable(result):
-                import asyncio
-
-                asyncio.run(_wait_for(result))
+                run_coroutine(_wait_for(result))
         except BaseException as error:
             # It is being ended: by a halt, or because a task was cancelled.
             if halting.is_set() and not issubclass(type(error), Exception):
@@ -518,14 +522,11 @@ class Scope:
         Raises:
             PhotonStateError: The life has ended.
         """
-        import asyncio
-
         if self.is_closed:
             coroutine.close()  # it will never be awaited
         with self._starting():
-            try:
-                running = asyncio.get_running_loop()
-            except RuntimeError:
+            running = running_loop()
+            if running is None:
                 return self._spawn_on_own_loop(coroutine, name)
             task = running.create_task(coroutine, name=name)
         if not task.done() and not self._owns_latest(task):
@@ -776,12 +777,7 @@ class Scope:
         living = self.living()
         if not living:
             return living
-        import asyncio
-
-        try:
-            mine = {asyncio.current_task(), threading.current_thread()}
-        except RuntimeError:
-            mine = {None, threading.current_thread()}
+        mine = {running_task(), threading.current_thread()}
         return [one for one in living if one.thing not in mine]
 
     def _end_each(self, alive: list[OwnedResource], how: str) -> None:
@@ -821,18 +817,16 @@ class Scope:
 
     def close_sync(self, deadline: float = 5.0) -> tuple[Leftover, ...]:
         """Do what `close` does, from code that is not ``async``."""
-        import asyncio
-
         result: list[tuple[Leftover, ...]] = []
 
         async def end() -> None:
             result.append(await self.close(deadline))
 
-        def run() -> None:
-            asyncio.run(end())  # may wait for its executor without end
-
         name = f"{self.name}-close"
-        thread = threading.Thread(target=run, name=name, daemon=True)
+        # It may wait for its executor without end.
+        thread = threading.Thread(
+            target=lambda: run_coroutine(end()), name=name, daemon=True
+        )
         with unowned():
             thread.start()
         thread.join(deadline + 1.0)

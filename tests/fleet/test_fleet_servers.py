@@ -229,7 +229,7 @@ def swap(server: Server, before: str, word: str) -> Any:
     return report
 
 
-@pytest.mark.parametrize("kind", ["gthread", "uvicorn"])
+@pytest.mark.parametrize("kind", ["gthread", "gevent", "uvicorn"])
 def test_no_answer_is_of_what_is_not_decided(place: Path, kind: str) -> None:
     with served(place, kind, 2) as server:
         report = swap(server, "first", "second")
