@@ -78,7 +78,6 @@ class LocalServer:
         # Set once a worker can vote: a swap that nobody is asked about is not refused.
         self._has_member: asyncio.Event = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_closed: bool = False
         self.driver = CoordinatorDriver(
             journal,
             fleet.contents,
@@ -111,7 +110,6 @@ class LocalServer:
 
     async def close(self) -> None:
         """Stop to listen and to decide."""
-        self._is_closed = True
         if self._watcher is not None:
             await asyncio.to_thread(self._watcher.stop)
         if self._server is not None:
@@ -151,12 +149,10 @@ class LocalServer:
             elif "ask" in first:
                 peer.say(await self._answer(first))
                 await writer.drain()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # By `close`, or as the loop ends; asyncio 3.11 logs an error where the task
+            # of a connection is cancelled.
             pass
-        except asyncio.CancelledError:
-            # By `close`. Where its task is cancelled, asyncio 3.11 logs an error.
-            if not self._is_closed:
-                raise
         finally:
             peer.close()
 

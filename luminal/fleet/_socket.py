@@ -55,8 +55,9 @@ _BUFFER: Final = 1024 * 1024
 # --- Where things are ----------------------------------------------------------------
 
 
-def _check(name: str) -> None:
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
+def _check(name: Any) -> None:
+    is_text = isinstance(name, str) and bool(name)
+    if not is_text or name in (".", "..") or any(c in name for c in "/\\\0"):
         raise FleetError(f"{name!r} is no name of a fleet", why="it is no file's name")
 
 
@@ -101,7 +102,15 @@ def socket_path(name: str) -> str:
     if len(os.fsencode(path)) < 100:  # the system allows 104 to 108 bytes
         return path
     short = hashlib.sha256(os.fsencode(name)).hexdigest()[:24]
-    return os.path.join(socket_directory(), f"{_PREFIX}{short}.sock")
+    path = os.path.join(socket_directory(), f"{_PREFIX}{short}.sock")
+    if len(os.fsencode(path)) > 104:
+        raise FleetError(
+            "the socket of the fleet cannot be used",
+            file=path,
+            why="the system allows no path of this length for a socket",
+            hint="set LUMINAL_RUNTIME_DIR to a shorter path",
+        )
+    return path
 
 
 def local_fleets() -> list[str]:
@@ -215,6 +224,8 @@ class Peer:
 
 def plain_error(error: BaseException) -> dict[str, Any]:
     """Return *error* as values of JSON, of which `FleetError` can be made again."""
+    if type(error) is ValueError:  # of a wrong argument
+        return {"what": str(error)}
     if not isinstance(error, LuminalError):
         return {"what": f"{type(error).__name__}: {error}"}
     keys = ("what", "photon", "file", "line", "why", "hint")

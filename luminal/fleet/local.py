@@ -366,11 +366,6 @@ class LocalFleet(LocalClient):
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait({self._life})
-        await self._close_server()
-        if self._peer is not None:
-            self._peer.close()
-        if self._driver is not None:
-            await self._driver.close()
 
     async def _close_server(self) -> None:
         server, self._server = self._server, None
@@ -388,6 +383,21 @@ class LocalFleet(LocalClient):
         self._closing = asyncio.get_running_loop().create_task(self._close_server())
 
     async def _live(self) -> None:
+        """Be a member until `close`, or until the host's loop ends without it.
+
+        What is left open then would keep others from deciding as long as this process
+        lives.
+        """
+        try:
+            await self._follow_or_decide()
+        finally:
+            self._is_closed = True
+            await self._close_server()
+            if self._peer is not None:
+                self._peer.close()
+            await self._member.close()
+
+    async def _follow_or_decide(self) -> None:
         """Follow the coordinator, or become it, until the end."""
         pause = _FIRST_PAUSE
         while not self._is_closed:
@@ -414,7 +424,11 @@ class LocalFleet(LocalClient):
     def _fail(self, error: LuminalError) -> None:
         """Note why it cannot be a member now; it goes on to try."""
         if str(error) != str(self._error):
-            _log.error("fleet %r: %s", self.name, error, exc_info=error.__cause__)
+            cause = error.__cause__
+            is_told = cause is None or isinstance(cause, OSError)
+            _log.error(
+                "fleet %r: %s", self.name, error, exc_info=None if is_told else cause
+            )
         self._error = error
         self._has_failed.set()
 

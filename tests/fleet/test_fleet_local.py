@@ -18,9 +18,16 @@ from typing import Any
 import attrs
 import pytest
 
+import luminal
+import luminal.blocking
 from luminal.errors import FleetError, HostNotRunningError
 from luminal.fleet import Journal, JournalBusyError, SwapReport, read_journal
-from luminal.fleet.local import LocalClient, fleet_directory, local_fleets
+from luminal.fleet.local import (
+    LocalClient,
+    LocalFleet,
+    fleet_directory,
+    local_fleets,
+)
 from tests.waiting import DEADLINE, async_wait_until, wait_until
 
 TEXT = """
@@ -37,6 +44,11 @@ class Photon(IPhoton):
     def who(self):
         return {answer!r}
 """
+
+
+class Spec:
+    @luminal.hookspec(firstresult=True)
+    def who(self) -> Any: ...
 
 
 class Worker:
@@ -314,7 +326,29 @@ def test_a_child_does_not_keep_the_journal_locked(place: Place) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "a\0b"])
+def test_a_host_that_ends_without_leaving_lets_others_decide(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its process may live on, as that of a test or of a server that starts anew."""
+    for answer in ("one", "two"):
+        place.save(answer)
+        with luminal.blocking.Loader(hookspecs=[Spec]) as loader:
+            fleet = LocalFleet(loader.loader, "shop", place.source)
+            loader.call(fleet.join(DEADLINE / 2))
+            assert fleet.is_coordinator
+            assert fleet.hook.who() == "one"  # that was decided
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_directory_too_long_for_sockets_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMINAL_RUNTIME_DIR", str(place.directory / ("r" * 100)))
+    with pytest.raises(FleetError, match="LUMINAL_RUNTIME_DIR"):
+        await LocalClient("shop").status()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\0b", 5, None])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(FleetError, match="no name"):
         fleet_directory(name)
