@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def _has_greenlets() -> bool:
-    return "gevent.monkey" in sys.modules
+    return "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
