@@ -56,6 +56,35 @@ def running_task() -> asyncio.Task[Any] | None:
     return asyncio.current_task(loop)
 
 
+_Running = tuple["asyncio.AbstractEventLoop", "asyncio.Task[Any] | None"]
+
+
+def _take() -> _Running | None:
+    """Return the loop and the task that are noted as running, and note none."""
+    import asyncio
+
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - these are for makers of loops
+    if loop is None:
+        return None
+    task = asyncio.current_task(loop)
+    if task is not None:
+        asyncio._leave_task(loop, task)  # noqa: SLF001
+    asyncio._set_running_loop(None)  # noqa: SLF001
+    return loop, task
+
+
+def _put_back(running: _Running | None) -> None:
+    """Note what `_take` has returned as running."""
+    if running is None:
+        return
+    import asyncio
+
+    loop, task = running
+    asyncio._set_running_loop(loop)  # noqa: SLF001
+    if task is not None:
+        asyncio._enter_task(loop, task)  # noqa: SLF001
+
+
 class _Wait:
     """The ``select`` of a loop's selector: meanwhile other greenlets may run theirs.
 
@@ -63,23 +92,21 @@ class _Wait:
         select: The selector's own.
 
     Attributes:
-        others: The loop that is noted as running meanwhile: another greenlet's.
+        others: What another greenlet runs meanwhile, maybe in the middle of a task.
     """
 
     def __init__(self, select: Callable[[float | None], Any]) -> None:
         self._select = select
-        self.others: asyncio.AbstractEventLoop | None = None
+        self.others: _Running | None = None
 
     def __call__(self, timeout: float | None = None) -> Any:
-        import asyncio
-
-        own = asyncio._get_running_loop()  # noqa: SLF001 - made for who makes loops
-        asyncio._set_running_loop(self.others)  # noqa: SLF001
+        own = _take()
+        _put_back(self.others)
         try:
             return self._select(timeout)
         finally:
-            self.others = asyncio._get_running_loop()  # noqa: SLF001
-            asyncio._set_running_loop(own)  # noqa: SLF001
+            self.others = _take()
+            _put_back(own)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -104,17 +131,14 @@ def alone_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     if not _has_greenlets():
         yield
         return
-    import asyncio
-
     wait = getattr(getattr(loop, "_selector", None), "select", None)
     if type(wait) is not _Wait:  # made by somebody else
         wait = _Wait(lambda _: None)
-    wait.others = asyncio._get_running_loop()  # noqa: SLF001 - see `_Wait`
-    asyncio._set_running_loop(None)  # noqa: SLF001
+    wait.others = _take()
     try:
         yield
     finally:
-        asyncio._set_running_loop(wait.others)  # noqa: SLF001
+        _put_back(wait.others)
 
 
 def run_coroutine(
