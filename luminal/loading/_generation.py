@@ -22,7 +22,7 @@ import attrs
 
 from luminal._phases import enter, phase
 from luminal.errors import PhotonVerificationError
-from luminal.loading._importer import PhotonLoader
+from luminal.loading._importer import PhotonLoader, is_superseded
 from luminal.loading._late import read_late_units
 from luminal.loading._origin import ModuleLocation, find_below
 from luminal.loading._source import SourceFile
@@ -247,6 +247,10 @@ class Generation:
     external: set[str] = attrs.Factory(set)
     # What it has imported of others: (module, names from it).
     outside: set[tuple[str, tuple[str, ...]]] = attrs.Factory(set)
+    # Bare name → its module, where a folder of the unit is on `sys.path`.
+    bare: dict[str, str] = attrs.Factory(dict)
+    # Folder of the unit → its path without links.
+    _real: dict[str, str] = attrs.Factory(dict)
     # First part of a name → another directory that this one imports from.
     others: dict[str, Origin] = attrs.Factory(dict)
     # Held while a module executes: other threads wait until that is done.
@@ -373,6 +377,30 @@ class Generation:
                 return unit
         return None
 
+    def package_at(self, entry: object) -> str | None:
+        """Return the name of the unit's folder at *entry*; None for any other.
+
+        Args:
+            entry: Of `sys.path`.
+        """
+        if not isinstance(entry, str):
+            return None
+        for root in self.origin.roots_of(self.unit):
+            location = self.locations.get(root)
+            if location is None or location.kind != "package":
+                continue
+            folder = os.path.dirname(location.path)
+            if folder not in self._real:
+                self._real[folder] = os.path.realpath(folder)
+            for top in (folder, self._real[folder]):
+                if entry.startswith(top):
+                    inside = os.path.relpath(entry, top).split(os.sep)
+                    if inside == ["."]:
+                        return root
+                    if all(part.isidentifier() for part in inside):
+                        return ".".join((root, *inside))
+        return None
+
     def require(
         self, fullname: str, location: ModuleLocation | None = None
     ) -> ModuleType:
@@ -399,6 +427,8 @@ class Generation:
             if module is not None:
                 return module
             location = location or self.locate(fullname)
+            if location is None and (module := self._made(fullname)) is not None:
+                return module
             if location is None:
                 raise ModuleNotFoundError(
                     f"No module named {fullname!r}", name=fullname
@@ -424,6 +454,17 @@ class Generation:
         if fullname == location.unit:
             self._attach(fullname, module)
         return module
+
+    def _made(self, fullname: str) -> ModuleType | None:
+        """Return what the unit's code has put into `sys.modules`, if it has."""
+        if is_superseded(self):
+            return None
+        from luminal.loading._proxies import made_by
+
+        made: ModuleType | None = made_by(self, fullname)
+        if made is not None and fullname.startswith(f"{self.unit}."):
+            self.modules.setdefault(fullname, made)
+        return made
 
     def require_from(self, origin: Origin, fullname: str) -> ModuleType:
         """Return the module *fullname* of another directory than the unit's own.

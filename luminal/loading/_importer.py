@@ -89,6 +89,7 @@ class PhotonLoader:
         """Return what stands for *spec.name* in `sys.modules`, executed."""
         from luminal.loading._proxies import importable
 
+        _be_eager()
         return importable(self.generation, spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -210,6 +211,10 @@ def _make_gcd_import(replaced: _Import) -> _Import:
                 found = _import_from_root(fullname, generation, ("__name__",))
                 if found is not None:
                     return found
+                if not generation.origin.owns(fullname):
+                    start = _on_path(top, generation)
+                    if start is not None:
+                        return generation.require(start + fullname[len(top) :])
                 if is_staged and not generation.origin.owns(fullname):
                     found = replaced(name, package, level)
                     generation.note_outside(fullname, ())
@@ -281,7 +286,11 @@ def _import(
     if start is None:
         if taken and level == 0:
             _admit(name)
-        found = replaced(name, globals, locals, fromlist, level)
+        try:
+            found = replaced(name, globals, locals, fromlist, level)
+        except ImportError:
+            generation.external.discard(top)  # it may lie on `sys.path` later
+            raise
         if level == 0:
             _note_outside(generation, name, top, fromlist)
         return found if type(found) is ModuleType else _resolved(found)
@@ -388,9 +397,36 @@ def _neighbour(top: str, generation: Generation) -> str | None:
     start = generation.late_name(top)
     if start is None:
         start = generation.origin.neighbour(top, generation.unit)
+    if start is None:
+        start = _on_path(top, generation)
     if start is None and not generation.may_own(top):
         generation.external.add(top)
     return start
+
+
+def _on_path(top: str, generation: Generation) -> str | None:
+    """Return the full name of *top* in a folder of the unit that is on `sys.path`.
+
+    As ``sys.path.insert(0, os.path.dirname(__file__))`` puts it there. Otherwise the
+    module would be one for all generations.
+    """
+    known = generation.bare.get(top)
+    if known is not None:
+        return known
+    for at, entry in enumerate(sys.path):
+        package = generation.package_at(entry)
+        if package is None:
+            continue
+        location = generation.locate(f"{package}.{top}")
+        if location is None or location.kind == "namespace":
+            continue
+        # What the interpreter would find before stays what it is.
+        if top in sys.modules or PathFinder.find_spec(top, sys.path[:at]):
+            return None
+        for world in _worlds:
+            world.owned.add(top)
+        return generation.bare.setdefault(top, f"{package}.{top}")
+    return None
 
 
 def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:  # noqa: A002
@@ -574,6 +610,7 @@ class _LateLoader:
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module, executed."""
+        _be_eager()
         unit = self.location.unit
         if not unit:
             return self.resolver.share(spec.name, self.origin)
@@ -587,9 +624,25 @@ class _LateLoader:
 
     def exec_module(self, module: ModuleType) -> None:
         """Give the module its own specification back."""
-        loader = getattr(module, "__loader__", None)
-        if module.__spec__ is not None and type(loader) is PhotonLoader:
-            module.__spec__.loader = cast("Any", loader)
+        _give_loader_back(module)
+
+
+def _give_loader_back(module: ModuleType) -> None:
+    """Let the specification of a photon's module name its own loader."""
+    loader = getattr(module, "__loader__", None)
+    if module.__spec__ is not None and type(loader) is PhotonLoader:
+        module.__spec__.loader = cast("Any", loader)
+
+
+def _be_eager() -> None:
+    """Let `importlib.util.LazyLoader`, where it has called us, do nothing more.
+
+    Ours is executed by now. It would execute the module when an attribute is asked for,
+    and refuse it unless that very object is in `sys.modules`.
+    """
+    lazy: Any = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - documented
+    if type(lazy).__name__ == "LazyLoader":
+        lazy.exec_module = _give_loader_back
 
 
 def importing_generation() -> Generation | None:

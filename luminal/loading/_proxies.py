@@ -18,6 +18,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from luminal._plain import own_values_of
 from luminal.loading._generation import Generation, namespace
 from luminal.loading._importer import (
     PhotonFinder,
@@ -39,13 +40,16 @@ __all__ = [
     "hide",
     "importable",
     "is_inside",
+    "is_ours",
     "is_stand_in",
+    "made_by",
     "notify_waiting",
     "plain",
     "publish",
     "put",
     "resolve",
     "serve",
+    "serve_below",
     "settle",
     "shared_namespace",
     "stand_in",
@@ -308,11 +312,30 @@ def is_stand_in(module: Any) -> bool:
     return type(module) is ModuleProxy and _own(module, "__dict__")["_earlier"]
 
 
+def is_ours(module: object) -> bool:
+    """Whether *module* is a photon's, or a package without code."""
+    kind = type(module)
+    if kind is ModuleProxy or kind is StagedModule:
+        return True
+    names = own_values_of(module)
+    if type(names.get("__loader__")) is PhotonLoader:
+        return True
+    spec = names.get("__spec__")
+    return spec is not None and getattr(spec, "loader", module) is None
+
+
 def serve(proxy: Any, module: ModuleType) -> None:
     """Let *proxy*, which stands for a module of old calls, be *module* for others."""
     own = _own(proxy, "__dict__")
     own["_module"] = module
     put(own["__name__"], proxy)
+
+
+def serve_below(old: Generation, fullname: str, module: ModuleType) -> None:
+    """Let what stands for a module of calls of *old* be *module* for others."""
+    for proxy in old.stand_ins:
+        if _own(proxy, "__dict__")["__name__"] == fullname:
+            serve(proxy, module)
 
 
 def plain(module: Any) -> Any:
@@ -321,6 +344,27 @@ def plain(module: Any) -> Any:
         return module
     own = _own(module, "__dict__")
     return own["_module"] if own["_attempt"] is None else module
+
+
+def made_by(generation: Generation, fullname: str) -> Any:
+    """Return what code of *generation* has put into `sys.modules`; None for nothing.
+
+    That is something of its own under any name, or anything below its own name.
+
+    Args:
+        generation: One that is staged, or serves.
+        fullname: Under which name.
+    """
+    made: Any = sys.modules.get(fullname)
+    if type(made) is ModuleProxy:
+        own = _own(made, "__dict__")
+        is_own = own["_unit"] == generation.unit and own["__name__"] != fullname
+        return generation.modules.get(own["__name__"]) if is_own else None
+    loader = own_values_of(made).get("__loader__")
+    if type(loader) is PhotonLoader:
+        return made if loader.generation is generation else None
+    is_inside = fullname.startswith(f"{generation.unit}.")
+    return made if is_inside and not is_ours(made) else None
 
 
 def stands_for(thing: Any, module: ModuleType) -> bool:

@@ -44,7 +44,9 @@ from luminal.loading._proxies import (
     drop,
     hide,
     is_inside,
+    is_ours,
     is_stand_in,
+    made_by,
     notify_waiting,
     plain,
     publish,
@@ -121,12 +123,15 @@ class Attempt:
         """Return the new generation that *fullname* belongs to, or None."""
         unit = fullname
         while unit:
-            generation = self.pending.get(unit) or self.stage.ready.get(unit)
+            generation = self.new(unit)
             if generation is not None:
                 return generation
             unit = unit.rpartition(".")[0]
         origin = self.origin(fullname)
-        unit = origin.unit_of(fullname) if origin is not None else ""
+        return self.new(origin.unit_of(fullname) if origin is not None else "")
+
+    def new(self, unit: str) -> Generation | None:
+        """Return the new generation of *unit*, if there is one."""
         return self.pending.get(unit) or self.stage.ready.get(unit)
 
     def origin(self, fullname: str) -> Origin | None:
@@ -165,7 +170,7 @@ class Attempt:
             BaseException: Whatever the unit's code raised.
         """
         stage = self.stage
-        generation = self.pending.get(unit) or stage.ready.get(unit)
+        generation = self.new(unit)
         if generation is None and unit not in stage.replacing:
             generation = self._serving(unit)
         if generation is None:
@@ -346,7 +351,7 @@ class Attempt:
         self,
         fullname: str,
         module: ModuleType,
-        owner: Generation,  # noqa: ARG002 - protocol
+        owner: Generation,
     ) -> ModuleType:
         """Return what *module* has put into its place; others do not see it yet."""
         present = sys.modules.get(fullname, module)
@@ -354,11 +359,49 @@ class Attempt:
         if self.is_over:
             return module
         if covered is None:
-            return present
-        if present is covered[1]:
-            return module
-        sys.modules[fullname] = covered[1]
-        return present
+            result = present
+        elif present is covered[1]:
+            result = module
+        else:
+            sys.modules[fullname] = covered[1]
+            result = present
+        if self._before is not None:
+            owner.modules[fullname] = result
+            self._adopt(owner, self._before)
+        return result
+
+    def adopt(self) -> None:
+        """Likewise of what functions have put there since, those of ``start``."""
+        if self._before is not None:
+            for generation in list(self.pending.values()):
+                self._adopt(generation, self._before)
+
+    def _adopt(self, owner: Generation, before: Mapping[str, ModuleType]) -> None:
+        """Make modules of *owner* of what its code has put into `sys.modules`.
+
+        That is what it has put there under names below its own, and its own modules
+        under any name. Others do not see it before the commit, and it goes with the
+        generation.
+
+        Args:
+            owner: The generation.
+            before: What was there.
+        """
+        for fullname, (unit, proxy) in self._proxies.items():
+            is_own = unit == owner.unit and not owner.executes(fullname)
+            if is_own and sys.modules.get(fullname, proxy) is not proxy:
+                made = made_by(owner, fullname)
+                sys.modules[fullname] = proxy
+                if made is not None:
+                    owner.modules[fullname] = made
+        for fullname in sys.modules.keys() - before.keys() - self._proxies.keys():
+            made = made_by(owner, fullname)
+            known = owner.modules.get(fullname)
+            if made is None or made is known or owner.executes(fullname):
+                continue
+            owner.modules[fullname] = made
+            if fullname not in self._staged:
+                self._replaced.append((fullname, None))
 
     def _cover(self, fullname: str, unit: str, present: ModuleType | None) -> None:
         """Put a proxy into the place of *present*, or of a name that leads nowhere."""
@@ -425,13 +468,17 @@ class Attempt:
             BaseException: Whatever its code raised.
         """
         self._check()
-        serving = self.stage.world.generations.get(unit)
-        origin = self.stage.successors.get(unit)
-        if origin is None and serving is not None:
-            origin = serving.origin
-        if origin is None:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
-        generation = self.provide(unit, origin)
+        generation = self.new(unit)
+        if generation is None:
+            serving = self.stage.world.generations.get(unit)
+            origin = self.stage.successors.get(unit)
+            if origin is None and serving is not None:
+                origin = serving.origin
+            if origin is None:
+                raise ModuleNotFoundError(
+                    f"No module named {fullname!r}", name=fullname
+                )
+            generation = self.provide(unit, origin)
         if is_import:
             importer = importing_generation()
             if importer is not None and importer is not generation:
@@ -440,7 +487,7 @@ class Attempt:
 
     def has(self, fullname: str, unit: str) -> bool:
         """Whether `supply` has the module without executing anything."""
-        generation = self.pending.get(unit) or self.stage.ready.get(unit)
+        generation = self.new(unit)
         if generation is None:
             return unit not in self.stage.replacing
         return fullname in generation.modules or fullname in generation.views
@@ -488,7 +535,7 @@ class Attempt:
     def read_ahead(self, unit: str, origin: Origin) -> Pinned | None:
         """Return the files of *unit*, for imports that functions make later."""
         stage = self.stage
-        generation = self.pending.get(unit) or stage.ready.get(unit)
+        generation = self.new(unit)
         if generation is None:
             generation = self._serving(unit)
         if generation is not None:
@@ -629,12 +676,12 @@ def _restore_others(
     """
 
     def is_others(module: object) -> bool:
-        return _is_ours(module) and not is_own(module)
+        return is_ours(module) and not is_own(module)
 
     now = sys.modules.copy()
     for fullname, module in before.items():
         present = now.get(fullname)
-        if present is not module and not (_is_ours(module) or is_others(present)):
+        if present is not module and not (is_ours(module) or is_others(present)):
             sys.modules[fullname] = module
     new = {n: m for n, m in now.items() if n not in before and not is_others(m)}
     # What `importlib` fails to import it takes away by itself. So what it has put there
@@ -659,18 +706,6 @@ def _already_imported(unit: str, origin: BundleOrigin) -> PhotonConflictError:
         why=f"the host has imported a module of that name from {found}",
         hint="load bundles before the host imports it, or rename the package",
     )
-
-
-def _is_ours(module: object) -> bool:
-    """Whether *module* is a photon's, or a package without code."""
-    kind = type(module)
-    if kind is ModuleProxy or kind is StagedModule:
-        return True
-    names = own_values_of(module)
-    if type(names.get("__loader__")) is PhotonLoader:
-        return True
-    spec = names.get("__spec__")
-    return spec is not None and getattr(spec, "loader", module) is None
 
 
 def _name_of(module: object) -> str:
@@ -885,6 +920,8 @@ class Stage:
         for unit in self.replacing:
             if unit in serving:
                 self.earlier[unit] = serving[unit]
+        for attempt in self.attempts:
+            attempt.adopt()
         return Publication(self.world, self.ready, self.replacing, self._release)
 
     def _release(self) -> None:

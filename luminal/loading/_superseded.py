@@ -7,11 +7,15 @@ generation that serves.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
+from luminal._plain import own_values_of
 from luminal.loading._generation import Generation
+from luminal.loading._importer import PhotonLoader
 from luminal.loading._lines import show_late_lines
+from luminal.loading._proxies import ModuleProxy
 from luminal.loading._source import read_source
 
 if TYPE_CHECKING:
@@ -58,6 +62,8 @@ class Superseded:
             if unit in serving:
                 self.linked.setdefault(unit, serving[unit])
         self._lock: threading.Lock = threading.Lock()
+        # Full name of a module that executes → what serves under it.
+        self._serving: dict[str, ModuleType | None] = {}
 
     @property
     def is_ending(self) -> bool:
@@ -124,24 +130,45 @@ class Superseded:
         serving = self.world.generations
         return {u: serving[u] for u in tuple(generation.needs) if u in serving}
 
-    def expose(self, fullname: str, module: ModuleType, owner: Generation) -> None:
-        """Do nothing: `sys.modules` is left to what serves."""
+    def expose(
+        self,
+        fullname: str,
+        module: ModuleType,  # noqa: ARG002 - protocol
+        owner: Generation,  # noqa: ARG002 - protocol
+    ) -> None:
+        """Note what serves: `sys.modules` is left to that."""
+        self._serving[fullname] = sys.modules.get(fullname)
 
     def executed(
         self,
-        fullname: str,  # noqa: ARG002 - protocol
+        fullname: str,
         module: ModuleType,
-        owner: Generation,  # noqa: ARG002 - protocol
+        owner: Generation,
     ) -> ModuleType:
-        """Return *module*, which is in no place that it could have changed."""
-        return module
+        """Return what *module* has put into its place, where what serves is again."""
+        serving = self._serving.pop(fullname)
+        present = sys.modules.get(fullname)
+        loader = own_values_of(present).get("__loader__")
+        if (
+            present is None
+            or present is serving
+            or type(present) is ModuleProxy  # others have put these there
+            or (type(loader) is PhotonLoader and loader.generation is not owner)
+        ):
+            return module
+        if serving is None:
+            del sys.modules[fullname]
+        else:
+            sys.modules[fullname] = serving
+        return present
 
     def executing(self, generation: Generation, source: SourceFile) -> None:
         """Let tracebacks show no other text of that path than *source*."""
         show_late_lines(generation, source, is_current=False)
 
     def withdraw(self, fullname: str, module: ModuleType) -> None:
-        """Do nothing: nothing was put anywhere."""
+        """Put what serves back, if the module's code has put something there."""
+        self.executed(fullname, module, self.generation)
 
     def imports_changed(self, generation: Generation) -> None:
         """Do nothing: nobody reloads what serves no more."""

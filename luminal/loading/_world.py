@@ -482,12 +482,17 @@ class World:
         self, fullname: str, module: ModuleType, owner: Generation
     ) -> ModuleType:
         """Return what a module that was imported late has put into its place."""
-        from luminal.loading._proxies import is_stand_in
+        from luminal.loading._proxies import is_stand_in, serve_below
 
         present = sys.modules.get(fullname)
         if present is None or self.generations.get(owner.unit) is not owner:
             return module
-        return module if is_stand_in(present) else present
+        if is_stand_in(present):
+            return module
+        old = self.ending.get(owner.unit)
+        if old is not None:  # calls of it do not find this one
+            serve_below(old, fullname, present)
+        return present
 
     def take_texts(
         self, generation: Generation, texts: Mapping[str, SourceFile]

@@ -76,6 +76,12 @@ INDIRECTLY = {
         "spec = importlib.util.find_spec(NAME + '.late')"
         "; return int(spec.loader.get_source(spec.name).split()[2])"
     ),
+    "LazyLoader": (
+        "spec = importlib.util.find_spec(NAME + '.late')"
+        "; spec.loader = lazy = importlib.util.LazyLoader(spec.loader)"
+        "; late = importlib.util.module_from_spec(spec)"
+        "; lazy.exec_module(late); return late.L"
+    ),
     "by hand": (
         "spec = importlib.util.find_spec(NAME + '.late')"
         "; return importlib.util.module_from_spec(spec).L"
@@ -171,6 +177,66 @@ async def test_threads_of_old_code_that_run_none_of_it(make_host, photons):
         found, (number, _) = host.hook.visit(go=lambda _: pool)[0]
         assert (found, number) == ([2, 2, 2, 2], 2)
     pool.shutdown()
+
+
+REPLACES_ITSELF = "import sys\nclass Late:\n    L = {}\nsys.modules[__name__] = Late\n"
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+async def test_a_module_that_replaces_itself(make_host, photons, is_imported):
+    """The old call finds its own object, and what serves stays in its place."""
+    body = "from . import late; return TEXT, late.L, sys.modules[NAME].L"
+
+    def save(number):
+        photons.write("pk/late.py", REPLACES_ITSELF.format(number))
+        text = HEAD.format(number=number, body=body)
+        return photons.write(
+            "pk/__init__.py", f"import sys\nNAME = __name__ + '.late'\n{text}"
+        )
+
+    path = save(1)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+
+        async def change():
+            save(2)
+            await host.reload_photon(p)
+            if is_imported:
+                assert host.answers() == [(2, 2, 2)]
+
+        old = await call_across(host, change)
+        if is_imported:
+            assert old[:2] == (1, 1)
+            name = type(p.instance).__module__ + ".late"
+            assert sys.modules[name].L == 2
+        else:
+            assert isinstance(old, KeyError)  # it has not been put there for all
+        assert host.answers() == [(2, 2, 2)]
+
+
+async def test_a_new_call_imports_a_helper_that_old_code_had_imported(
+    make_host, photons
+):
+    """Code of others looks it up by name while it executes, as `pydantic` does."""
+    looks = "import sys\nL = {}\nassert vars(sys.modules[__name__])['L'] == L\n"
+    body = "from .late import L; return TEXT, L"
+
+    def save(number):
+        photons.write("late.py", looks.format(number))
+        return photon(photons, number, body, "p.py")
+
+    path = save(1)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        assert host.answers() == [(1, 1)]
+
+        async def change():
+            save(2)
+            await host.reload_photon(p)
+            assert host.answers() == [(2, 2)]
+
+        assert await call_across(host, change) == (1, 1)
+        assert host.answers() == [(2, 2)]
 
 
 @pytest.mark.parametrize("how", ["deleted", "package", "renamed"])

@@ -247,6 +247,78 @@ from .sub.deep import V
         "",
         "V",
     ),
+    "LazyLoader": (
+        """
+import importlib.util, sys
+def lazy(name):
+    spec = importlib.util.find_spec(name)
+    spec.loader = loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+one = lazy(__name__ + ".one")
+""",
+        "",
+        "(one.V if one.V == lazy(one.__name__).V else 0)",
+    ),
+    "its folder on sys.path": (
+        """
+import importlib, os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+import one
+from sub.deep import V
+""",
+        "",
+        "(V if V == one.V == importlib.import_module('one').V else (V, one.V))",
+    ),
+    "a folder without code on sys.path": (
+        """
+import importlib, sys
+from pathlib import Path
+sys.path.append(str(Path(__file__).resolve().parent / "plain"))
+V = importlib.import_module("deep").V
+""",
+        "",
+        "(V if V == __import__('deep').V else 0)",
+    ),
+    "a module made by hand": (
+        """
+import sys, types
+from .one import V
+made = sys.modules[__name__ + ".made"] = types.ModuleType(__name__ + ".made")
+made.V = V
+def read():
+    from .made import V
+    return V
+""",
+        "",
+        "(V if V == read() == sys.modules[made.__name__].V else (V, read()))",
+    ),
+    "a module made by hand in start": (
+        "import sys, types\nfrom .one import V\nNAME = __name__ + '.made'",
+        """
+    def start(self):
+        sys.modules[NAME] = types.ModuleType(NAME)
+        sys.modules[NAME].V = V
+    def read(self):
+        from .made import V
+        return V
+""",
+        "self.read()",
+    ),
+    "its own module under another name": (
+        """
+import sys
+from .one import V
+sys.modules["luminal_test_alias"] = sys.modules[__name__]
+import luminal_test_alias as alias
+def read():
+    import luminal_test_alias
+    return luminal_test_alias.V
+""",
+        "",
+        "(V if V == alias.V == read() else (V, alias.V, read()))",
+    ),
     "import_module in on_reload": (
         "import importlib\nNAME = __name__",
         """
@@ -259,6 +331,11 @@ from .sub.deep import V
         "self.V",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -367,6 +444,49 @@ async def test_a_module_that_puts_none_in_its_place(make_host, photons):
         await host.reload_photon(p)
         await host.unload_photon(p)
         assert host.answers() == []
+
+
+MADE = """
+import sys, types
+sys.modules["luminal_test_alias"] = sys.modules[__name__]
+made = sys.modules[__name__ + ".made"] = types.ModuleType(__name__ + ".made")
+made.V = V = {}
+{}
+"""
+
+
+async def test_what_a_photon_puts_into_sys_modules_is_swapped_with_it(
+    make_host, photons, monkeypatch
+):
+    """Others do not see it in `start`, but when it serves; it goes with the photon."""
+    path = photons.write("pk/__init__.py", lone(0, MADE.format(1, "")))
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        names = "luminal_test_alias", p.generation.unit + ".made"
+
+        def seen():
+            return [importlib.import_module(name).V for name in names]
+
+        assert seen() == [1, 1]
+        photons.write("pk/__init__.py", lone(0, MADE.format(2, "1 / 0")))
+        with pytest.raises(LuminalError):
+            await host.reload_photon(p)
+        assert seen() == [1, 1]
+        found = []
+
+        def look():
+            thread = threading.Thread(target=lambda: found.append(seen()))
+            thread.start()
+            thread.join()
+
+        monkeypatch.setitem(sys.modules, "test_made", SimpleNamespace(look=look))
+        start = START.format("from test_made import look; look()")
+        photons.write("pk/__init__.py", lone(0, MADE.format(2, ""), start))
+        await host.reload_photon(p)
+        assert found == [[1, 1]]
+        assert seen() == [2, 2]
+        await host.unload_photon(p)
+        assert not [name for name in names if name in sys.modules]
 
 
 async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
