@@ -401,11 +401,17 @@ class _Relay:
         self.function = None
 
 
-def _photon_of(thing: Any) -> Any:
+def _photon_of(thing: Any, *, is_direct: bool = True) -> Any:
     """Return the loader of the photon's module that registers *thing*; None for none.
 
-    That is the module of a function, else the nearest one on the stack that is neither
-    the standard library's nor ours.
+    That is the module of a function, else the nearest one on the stack that is not
+    ours.
+
+    Args:
+        thing: What is registered.
+        is_direct: What the standard library registers is nobody's: `random` and
+            `concurrent.futures` do so when they are imported, by a photon it may be.
+            Otherwise its modules are passed over.
     """
     function = getattr(thing, "__func__", thing)
     if type(function) is types.FunctionType:
@@ -415,7 +421,10 @@ def _photon_of(thing: Any) -> Any:
     frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
     while frame is not None:
         top = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if top not in sys.stdlib_module_names and top != "luminal":
+        is_standard = top in sys.stdlib_module_names
+        if is_standard and is_direct:
+            return None
+        if not is_standard and top != "luminal":
             loader = frame.f_globals.get("__loader__")
             return loader if is_photons(loader) else None
         frame = frame.f_back
@@ -523,7 +532,7 @@ def _exit_function(register: Any) -> Any:
 def _log_handler(add: Any) -> Any:
     def wrapper(self: logging.Logger, hdlr: logging.Handler) -> None:
         add(self, hdlr)
-        loader = _photon_of(hdlr)
+        loader = _photon_of(hdlr, is_direct=False)
         if loader is not None:
             _note("logging", hdlr, loader, self.removeHandler)
 

@@ -9,8 +9,10 @@ import contextlib
 import copyreg
 import functools
 import gc
+import importlib
 import logging
 import mimetypes
+import multiprocessing.util
 import os
 import sqlite3
 import sys
@@ -342,6 +344,30 @@ async def test_a_handler_of_codec_errors_comes_back(make_host, photons):
         gc.collect()
         with pytest.raises(LookupError):
             replaced()
+
+
+@pytest.mark.parametrize("where", ["module", "start"])
+async def test_what_the_standard_library_registers_is_its_own(
+    make_host, photons, monkeypatch, host_module, where
+):
+    """Also where a photon is the first to import what does so."""
+    names = ("random", "multiprocessing.util")
+    code = f"import sys; [sys.modules.pop(n) for n in {names}]; "
+    code += "import random; host.util = __import__('multiprocessing.util').util"
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+    monkeypatch.setattr(multiprocessing, "util", multiprocessing.util)
+    start = code if where == "start" else "pass"
+    head = HEAD + "# register" + ("" if where == "start" else "\n" + code)
+    path = photons.write("a.py", head + PHOTON.format(start=start))
+    async with make_host() as host:
+        (a,) = await host.run(path)
+        await host.reload_photon(a)
+        await host.unload_photon(a)
+        assert not host.happened(EventKind.SIDE_EFFECT)
+    registered = host_module.util._exit_function
+    assert registered in exit_functions()
+    atexit.unregister(registered)
 
 
 async def test_a_function_of_the_host_that_two_photons_have_called_at_exit(
