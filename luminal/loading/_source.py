@@ -372,12 +372,13 @@ def files_of_bundle(bundle: Bundle, origin: BundleOrigin) -> Pinned:
         kind = "package" if member.endswith("/__init__.py") else "module"
         locations[fullname] = ModuleLocation(kind, path, unit)  # type: ignore[arg-type]
         sources[path] = SourceFile(path, data, digests[member])
-    for fullname in list(locations):  # folders without an `__init__.py` (PEP 420)
-        above = fullname.rpartition(".")[0]
-        while origin.owns(above) and above not in locations:
-            folder = os.path.join(origin.path, *above.split("."))
-            locations[above] = ModuleLocation("namespace", folder, "")
-            above = above.rpartition(".")[0]
+    for member in bundle.files:  # folders without an `__init__.py` (PEP 420)
+        parts = member.split("/")[:-1]
+        while parts and origin.owns(above := ".".join(parts)):
+            if above not in locations and all(map(str.isidentifier, parts)):
+                folder = os.path.join(origin.path, *parts)
+                locations[above] = ModuleLocation("namespace", folder, "")
+            del parts[-1]
     return Pinned(locations, sources, bundle=bundle)
 
 

@@ -73,7 +73,7 @@ class Weather(IPhoton):
             pkgutil.get_data(__name__, "data/city.txt"),
             resources.files(deep).joinpath("note.txt").open().read(),
             (folder / "none.txt").is_file(), (folder / "data").is_dir(),
-            on_disk,
+            on_disk, resources.files("weather.data").joinpath("city.txt").read_text(),
         ]
 
     @hookimpl
@@ -173,7 +173,7 @@ async def test_a_bundle_is_loaded_from_memory(tmp_path, photons):
         text, data, names, *rest = call(loader, "data")
         assert (text, data) == ("Bonn v1\n", b"Bonn v1\n")
         assert names == ["__init__.py", "data", "deep", "later.py", "text.py"]
-        assert rest == [data, data, "note\n", False, True, text]
+        assert rest == [data, data, "note\n", False, True, text, text]
         # What shows code shows the code that runs.
         assert 'VERSION = "v1"' in inspect.getsource(sys.modules["weather"])
         assert "photon_author" in inspect.getsource(type(handler.instance))
