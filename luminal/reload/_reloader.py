@@ -297,6 +297,8 @@ class Reloader:
             and unit in serving
             and serving[unit].bundle is not None
         ]
+        if not units:  # a thread would be started for nothing
+            return
 
         def read() -> None:
             for unit in units:

@@ -7,6 +7,7 @@ import contextlib
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ async def test_it_is_committed_before_what_it_replaces_is_retired(
         committing.cancel()  # what is decided is done all the same
         await async_wait_until(lambda: len(host.happened(EventKind.DRAINED)) == 2)
         assert host.answers() == [("geo", 3)]
+
+
+async def test_no_thread_is_started_to_read_what_was_handed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    async with Host() as host:
+        await commit(host, write(tmp_path / "a", 1))
+        monkeypatch.setattr(threading.Thread, "start", noted)
+        await commit(host, write(tmp_path / "b", 2))
+        assert host.answers() == [("geo", 2)]
+    assert "luminal-read" not in started
 
 
 async def test_what_was_decided_against_leaves_no_trace(tmp_path: Path) -> None:
