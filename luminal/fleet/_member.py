@@ -410,7 +410,12 @@ class MemberDriver:
     async def _commit(self, unit: _Unit, commits: CommitPrepared) -> None:
         why = await self._commit_prepared(unit, commits.unit)
         self._release()
-        self._perform(self._member.committed(commits.unit, commits.number, why))
+        self._committed(commits, why)
+
+    def _committed(self, done: CommitPrepared | Load, why: str) -> None:
+        self._perform(self._member.committed(done.unit, done.number, why))
+        if not why:  # not before that was sent: all wait for the slowest member
+            self.loop.call_soon(self._count_anew, done.unit)
 
     async def _commit_prepared(self, unit: _Unit, name: str) -> str:
         prepared, unit.prepared = unit.prepared, None
@@ -425,7 +430,6 @@ class MemberDriver:
             unit.why = _reason(error)
             return unit.why
         unit.digest, unit.why, unit.failures = digest, "", 0
-        self._count_anew(name)
         return ""
 
     def _count_anew(self, name: str) -> None:
@@ -456,7 +460,7 @@ class MemberDriver:
                 pause = min(_FIRST_PAUSE * 2**unit.failures, _LONGEST_PAUSE)
                 unit.failures += 1
                 unit.not_before = time.monotonic() + pause
-        self._perform(self._member.committed(load.unit, load.number, why))
+        self._committed(load, why)
 
     async def _drain(self, number: int) -> None:
         drained = asyncio.wrap_future(self._calls.hold())

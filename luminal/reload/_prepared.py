@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "fleet_path"]
 
+_REST = 0.05
+"""Seconds after its commit until a process takes apart what was replaced, where nothing
+of a photon's is to be called for that: others on this machine commit just then."""
+
 
 def fleet_path(name: str) -> str:
     """Return the path under which the files of a fleet's bundle appear in tracebacks.
@@ -79,8 +83,8 @@ class Prepared:
     _decision: asyncio.Future[bool] = attrs.field(init=False)
     # Calls reach the new photons.
     _is_serving: asyncio.Future[None] = attrs.field(init=False)
-    # `commit` has returned, so what was replaced may be retired: that takes longer.
-    _is_answered: asyncio.Event = attrs.Factory(asyncio.Event)
+    # `commit` returned some time ago, so what was replaced may be taken apart.
+    _has_rested: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def __attrs_post_init__(self) -> None:
         self._is_ready = self.loop.create_future()
@@ -119,8 +123,8 @@ class Prepared:
             self._decision.set_result(True)
         try:
             await self._wait_for(self._is_serving)
-        finally:  # what the caller says first goes out before that begins
-            self.loop.call_soon(self._is_answered.set)
+        finally:
+            self.loop.call_later(_REST, self._has_rested.set)
 
     async def _wait_for(self, step: asyncio.Future[None]) -> None:
         """Wait for a step; raise what has ended the task before it."""
@@ -161,7 +165,7 @@ class Prepared:
         except _Undone:
             return
         self._is_serving.set_result(None)
-        await self._is_answered.wait()
+        await self._has_rested.wait()
         await done.ensure_retired()
 
     def _handlers(self, origin: BundleOrigin) -> list[Handler]:
