@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Survivors"]
 
 PATIENCE = 1.0
-"""Seconds after the end of a generation until it is looked at."""
+"""Seconds after the end of a generation until it is looked at. Where one after another
+ends, it is looked at all of them after the last one."""
 _LONGEST = 60.0
-"""Seconds between two looks, at most, while Python's own collection is waited for."""
+"""Seconds until it is looked at in any case; and between two looks, at most, while
+Python's own collection is waited for."""
 _SMALL = 500_000
-"""Memory blocks in use up to which we collect garbage ourselves. That takes some 20 ms,
-in which no other thread runs. A larger program waits for Python's own collections."""
+"""Memory blocks in use up to which we collect garbage ourselves: for 20 to 100 ms no
+other thread runs then. A larger program waits for Python's own collections."""
 
 
 def _full_collections() -> int:
@@ -50,7 +52,7 @@ class _Ended:
     Attributes:
         generation: A weak reference.
         photon, number, file: For the event.
-        since: When, of the monotonic clock.
+        at: When it has ended, of the monotonic clock.
         collections: Number of full collections until its end.
     """
 
@@ -61,7 +63,7 @@ class _Ended:
         self.photon = photon
         self.number = number
         self.file = file
-        self.since: float = time.monotonic()
+        self.at: float = time.monotonic()
         self.collections: int = _full_collections()
 
 
@@ -122,6 +124,10 @@ class Survivors:
                 self._loop.call_later(PATIENCE, self._begin)
 
     def _begin(self, wait: float = 0.0, delay: float = PATIENCE) -> None:
+        left = self._seconds_to_rest()
+        if left > 0 and self._loop is not None:
+            self._loop.call_later(left, self._begin, 0.0, delay)
+            return
         # Not on the loop: it looks at every object of the program.
         with unowned():
             thread = threading.Thread(
@@ -129,8 +135,18 @@ class Survivors:
             )
             thread.start()
 
+    def _seconds_to_rest(self) -> float:
+        """Return how long to wait, as the next generation may end in a moment."""
+        with self._lock:
+            if not self._ended:
+                return 0.0
+            first, last = self._ended[0].at, self._ended[-1].at
+        return min(last + PATIENCE, first + _LONGEST) - time.monotonic()
+
     def _look(self, wait: float, delay: float) -> None:
-        time.sleep(wait)
+        while wait > 0:
+            time.sleep(wait)
+            wait = self._seconds_to_rest()
         if not self._look_once(is_last=delay >= _LONGEST):
             return
         # It is looked at again: from the loop, or at the next end of a generation.
@@ -151,8 +167,8 @@ class Survivors:
         """
         until = time.monotonic() - PATIENCE  # what came later may still be letting go
         with self._lock:
-            ended = [one for one in self._ended if one.since <= until]
-            self._ended = [one for one in self._ended if one.since > until]
+            ended = [one for one in self._ended if one.at <= until]
+            self._ended = [one for one in self._ended if one.at > until]
         alive = _alive(ended)
         if alive and sys.getallocatedblocks() < _SMALL:
             gc.collect()

@@ -129,6 +129,54 @@ def told(host):
     return host.happened(EventKind.LEAKED)
 
 
+class Clock:
+    """Stands still until it is set; counts who asks."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.asked = 0
+
+    def monotonic(self):
+        self.asked += 1
+        return self.now
+
+
+async def test_where_reload_follows_reload_it_is_looked_after_the_last_one(
+    small_heap, make_host, photons, host_module, monkeypatch
+):
+    """A collection stops all threads: it is not to fall on the next reload."""
+    clock = Clock()
+    monkeypatch.setattr(_survivors, "time", clock)
+    monkeypatch.setattr(_survivors, "PATIENCE", 0.01)
+    monkeypatch.setattr(_survivors, "_LONGEST", 0.03)
+    gc.disable()  # nobody else collects
+    try:
+        async with make_host() as host:
+            (a,) = await host.run(photons.write("a.py", PHOTON.format("pass")))
+
+            async def reload_at(now):
+                """Reload, and wait until the clock has been looked at."""
+                clock.now = now
+                photons.write("a.py", PHOTON.format(f"self.x = {now}"))
+                await host.reload_photon(a)
+                asked = clock.asked
+                await host.until(lambda: clock.asked > asked + 2)
+
+            for now in (0.001, 0.009, 0.017):
+                await reload_at(now)
+                assert host.happened(EventKind.RETIRED) == []
+            clock.now = 0.028
+            await host.until(lambda: len(host.happened(EventKind.RETIRED)) == 3)
+            for now in (0.1, 0.109, 0.118, 0.127):
+                await reload_at(now)
+            photons.write("a.py", PHOTON.format("self.x = 0"))
+            clock.now = 0.1305  # the first one has waited for long enough
+            await host.reload_photon(a)
+            await host.until(lambda: len(host.happened(EventKind.RETIRED)) >= 7)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("habit", HELD)
 async def test_what_a_module_of_the_host_holds_is_named(
     small_heap, make_host, photons, host_module, habit
