@@ -19,8 +19,21 @@ VERSION: Final = 1
 """Of the messages. Members of another one are refused."""
 
 
+# What was encoded last: the coordinator sends the same message to all members.
+_latest: tuple[Message | None, bytes] = (None, b"")
+
+
 def encode(message: Message) -> bytes:
     """Return *message* as one line of JSON, without its end."""
+    global _latest
+    latest, data = _latest
+    if latest is not message:
+        data = _encoded(message)
+        _latest = message, data
+    return data
+
+
+def _encoded(message: Message) -> bytes:
     values: dict[str, Any]
     if isinstance(message, MemberState):
         values = {"kind": "state", **attrs.asdict(message)}

@@ -507,7 +507,8 @@ class Coordinator:
             if swap.begin.members is None or member in swap.begin.members:
                 swap.asked.add(member)
         self._note(swap.asked)
-        prepares = [self._prepare(m, swap.begin, now) for m in sorted(swap.asked)]
+        message = self._prepare(swap.begin)
+        prepares = [self._send(m, message, now) for m in sorted(swap.asked)]
         return [*prepares, *self._count_votes()]
 
     def _retried(self, row: Row) -> list[Effect]:
@@ -519,10 +520,12 @@ class Coordinator:
         self._is_recovering = True
         return []
 
-    def _prepare(self, member: str, begin: Begin, now: float) -> Send:
+    def _send(self, member: str, message: Prepare | Decided, now: float) -> Send:
         self._told[member] = now
-        decided = self._decided()
-        return Send(member, Prepare(begin.number, begin.unit, begin.digest, decided))
+        return Send(member, message)
+
+    def _prepare(self, begin: Begin) -> Prepare:
+        return Prepare(begin.number, begin.unit, begin.digest, self._decided())
 
     def _decided(self) -> Decided:
         swap = self._swap
@@ -530,11 +533,11 @@ class Coordinator:
         return Decided(self.log.closed, dict(self.log.table), held)
 
     def _tell(self, member: str, now: float) -> Send:
-        self._told[member] = now
-        return Send(member, self._decided())
+        return self._send(member, self._decided(), now)
 
     def _tell_all(self, now: float) -> list[Effect]:
-        return [self._tell(member, now) for member in sorted(self.members)]
+        decided = self._decided()  # one for all, so that it is encoded once
+        return [self._send(member, decided, now) for member in sorted(self.members)]
 
     def joined(self, member: str, now: float) -> list[Effect]:
         """Tell a member that is there, anew or again, what is decided.
@@ -669,7 +672,8 @@ class Coordinator:
                     state.refused,
                 )
                 if swap.until is not None and not has_voted:
-                    effects.append(self._prepare(member, swap.begin, now))
+                    prepare = self._prepare(swap.begin)
+                    effects.append(self._send(member, prepare, now))
             elif self.is_behind(member) or (
                 state is not None
                 and swap is not None
