@@ -72,7 +72,7 @@ class _UnderWay:
         undrained: Member → how many of its calls have not ended in time.
         first: When the first member was seen to run it, of the monotonic clock.
         latest: When one was seen to run it last.
-        keeping: Makes its bytes durable, while members vote.
+        keeping: Makes its begin and its bytes durable, while members vote.
     """
 
     unit: str
@@ -270,15 +270,19 @@ class CoordinatorDriver:
         task.add_done_callback(self._tasks.discard)
 
     async def _write(self, row: Row) -> None:
-        swap, about = self._swap, {}
-        if type(row) is Begin and swap is not None:
-            swap.number = row.number
-            about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
-        is_written = True
+        swap, is_written = self._swap, True
         try:
-            if type(row) is Commit and swap is not None and swap.keeping is not None:
-                await swap.keeping  # what is decided outlives a loss of power
-            await asyncio.to_thread(self.journal.append, row, **about)
+            if type(row) is Begin and swap is not None:
+                # It decides nothing: it gets durable while members vote.
+                about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
+                swap.number = row.number
+                self.journal.append(row, is_durable=False, **about)
+                keep = asyncio.to_thread(self._keep, row.digest)
+                swap.keeping = asyncio.get_running_loop().create_task(keep)
+            else:
+                if type(row) is Commit and swap is not None and swap.keeping:
+                    await swap.keeping  # what is decided outlives a loss of power
+                await asyncio.to_thread(self.journal.append, row)
         except FleetError as error:
             _log.critical("nothing more is decided here: %s", error)
             self._end()
@@ -290,6 +294,11 @@ class CoordinatorDriver:
             is_written = False
         now = time.monotonic()
         self._perform(self._rules.written(row, now, is_written=is_written))
+
+    def _keep(self, digest: str) -> None:
+        """Make durable what has begun, and its bytes. In a thread."""
+        self.contents.make_durable(digest)
+        self.journal.sync()
 
     # --- Swaps -----------------------------------------------------------------------
 
@@ -422,9 +431,6 @@ class CoordinatorDriver:
         try:
             effects = self._rules.request(
                 swap.unit, digest, members, mode, recovers=recovers
-            )
-            swap.keeping = asyncio.get_running_loop().create_task(
-                asyncio.to_thread(self.contents.make_durable, digest)
             )
             self._perform(effects)
             finished = await swap.done

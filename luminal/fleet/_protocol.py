@@ -252,7 +252,10 @@ class Send:
 
 @attrs.frozen
 class Write:
-    """Append *row* to the journal, durably, and report it by `Coordinator.written`."""
+    """Append *row* to the journal, and report it by `Coordinator.written`.
+
+    What ends a swap must be durable then; `Begin`, before its `Commit` is written.
+    """
 
     row: Row
 
@@ -474,7 +477,7 @@ class Coordinator:
         Args:
             row: Of an earlier `Write`.
             now: Seconds of a monotonic clock.
-            is_written: Whether it is durable; False only if it is certainly not there.
+            is_written: Whether it is there; False only if it certainly is not.
         """
         self._writing = None
         if is_written:
