@@ -5,13 +5,15 @@ Scheduler and workers are processes of their own, started by the commands of Das
 call a hook all the time, and each answer is checked against the journal: it must have
 been decided before the call ended, and not be replaced everywhere before it began.
 Workers and the scheduler are killed in the middle of swaps. Swaps are compared with a
-no-op on all workers in the same run.
+no-op on all workers in the same run. Both begin after the same rest, in which the tasks
+go on: so neither finds the processes busy with what came before, or just woken by it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -20,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha512
 from pathlib import Path
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).resolve().parent.parent
+REST = 0.1
+"""Seconds before each swap and each no-op."""
+
 PATIENCE = 120.0
 """Seconds until all workers must run what is decided, whatever was killed."""
 
@@ -93,6 +98,7 @@ class Soak:
     Attributes:
         directory: For all files.
         count: Of workers.
+        times: Mode → seconds of each swap without a fault.
         digests: Answer → digest of the bundle that gives it.
         settled: Answer → when all workers were known to run it.
         calls: When each call began and ended, and what it answered.
@@ -106,7 +112,7 @@ class Soak:
     settled: dict[int, float] = attrs.Factory(dict)
     calls: list[tuple[float, float, int]] = attrs.Factory(list)
     failed: Counter[str] = attrs.Factory(Counter)
-    times: list[float] = attrs.Factory(list)
+    times: dict[str, list[float]] = attrs.Factory(lambda: defaultdict(list))
     mixed: list[float] = attrs.Factory(list)
     noops: list[float] = attrs.Factory(list)
     made: Counter[str] = attrs.Factory(Counter)
@@ -235,20 +241,24 @@ class Soak:
             )
         data = self.bundle(answer, head, start)
         mode = self.dice.choice(("immediate", "immediate", "barrier"))
+        await asyncio.sleep(REST)
         began = time.perf_counter()
         asking = asyncio.ensure_future(DaskFleet(self.client).swap(data, mode=mode))
         await self.disturb(fault)
         try:
             report = await asyncio.wait_for(asking, PATIENCE)
         except (LuminalError, OSError):
-            self.made["outcome unknown"] += 1
+            outcome = "unknown to who asked"
         else:
-            self.made["committed" if report.is_committed else "refused"] += 1
+            outcome = "committed" if report.is_committed else "refused"
             if not fault:
-                self.times.append(time.perf_counter() - began)
+                self.times[mode].append(time.perf_counter() - began)
                 self.mixed.append(report.mixed_seconds)
         Path(mark).unlink(missing_ok=True)  # noqa: ASYNC240 - likewise
         await self.agree()
+        if outcome.startswith("unknown"):  # the journal has settled it
+            outcome += ", committed" if answer in self.settled else ", aborted"
+        self.made[f"{fault or 'no fault'}: {outcome}"] += 1
 
     async def disturb(self, fault: str) -> None:
         """Kill or stop something, at any moment of a swap."""
@@ -376,6 +386,7 @@ async def run(options: argparse.Namespace, directory: Path) -> int:
             if number % 5 == 0 and not options.no_faults:
                 fault = FAULTS[(number // 5 - 1) % len(FAULTS)]
             await soak.swap(number, fault)
+            await asyncio.sleep(REST)
             start = time.perf_counter()
             await soak.client.run(noop, on_error="ignore")
             soak.noops.append(time.perf_counter() - start)
@@ -388,17 +399,21 @@ async def run(options: argparse.Namespace, directory: Path) -> int:
         await asyncio.wait([load], timeout=PATIENCE)
         wrong = soak.undecided_calls()
     banner(f"{number} swaps on {options.workers} Dask workers")
-    print(f"swaps: {dict(soak.made)}; scheduler killed {soak.restarts} times")
+    print(f"swaps, scheduler killed {soak.restarts} times:")
+    for outcome, count in sorted(soak.made.items()):
+        print(f"  {outcome}: {count}")
     print(f"calls: {len(soak.calls):,}; failed tasks: {dict(soak.failed)}")
     print("split decisions: 0; left prepared: 0 (looked at after each swap)")
     print(f"calls answered by what was not decided: {len(wrong)} {wrong[:3]}")
-    swaps, noops = sorted(soak.times), sorted(soak.noops)
-    p50, p95 = statistics.median(swaps), swaps[int(len(swaps) * 0.95)]
-    plain = statistics.median(noops)
-    print(
-        f"swap without faults / no-op on all: p50 {p50 / plain:.1f}, "
-        f"p95 / p50: {p95 / p50:.1f} (no-op {plain * 1e3:.0f} ms)"
-    )
+    plain = statistics.median(soak.noops)
+    print(f"no-op on all: {plain * 1e3:.0f} ms")
+    soak.times["all"] = [*itertools.chain(*soak.times.values())]
+    for mode, times in soak.times.items():
+        p50, p95 = statistics.median(times), sorted(times)[int(len(times) * 0.95)]
+        print(
+            f"swap without faults, {mode}: p50 {p50 * 1e3:.0f} ms, "
+            f"{p50 / plain:.1f} x no-op; p95 {p95 / p50:.1f} x p50"
+        )
     print(f"mixed window / no-op on all: {statistics.median(soak.mixed) / plain:.1f}")
     return 1 if wrong else 0
 
@@ -413,8 +428,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-faults", action="store_true")
     options = parser.parse_args()
-    # Its client tells at length of each scheduler that is killed.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.disable()  # Dask's client tells at length of each scheduler that is killed
     options.swaps = options.swaps or (1000 if options.size == "full" else 30)
     with tempfile.TemporaryDirectory(prefix="luminal-fleet-") as directory:
         return asyncio.run(run(options, Path(directory)))
