@@ -470,3 +470,20 @@ def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
     """
     found = nearest(name, known)
     return f"{before}did you mean {found!r}?" if found else ""
+
+
+def did_you_mean_path(path: str | None) -> str:
+    """Return a question for the nearest existing name beside *path*.
+
+    Args:
+        path: A path that does not exist.
+    """
+    import os
+
+    directory, name = os.path.split((path or "").rstrip(os.sep))
+    try:
+        beside = os.listdir(directory or os.curdir)
+    except OSError:
+        is_relative = directory and directory != path
+        return did_you_mean_path(directory) if is_relative else ""
+    return did_you_mean(name, beside, "; ")

@@ -16,7 +16,6 @@ from luminal.cli._options import command
 from luminal.cli._output import (
     Exit,
     clean,
-    did_you_mean_path,
     print_json,
     print_message,
     print_table,
@@ -26,6 +25,7 @@ from luminal.errors import (
     LuminalError,
     PhotonNotFoundError,
     PhotonVerificationError,
+    did_you_mean_path,
 )
 
 if TYPE_CHECKING:

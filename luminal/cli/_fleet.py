@@ -339,9 +339,10 @@ def _print_report(report: SwapReport) -> None:
     if report.is_committed and not report.votes:
         click.echo(f"{unit}: decision {report.number}; {clean(report.why)}")
     elif report.is_committed:
-        agreed = [name for name, why in report.votes.items() if not why]
+        agreed = sum(not why for why in report.votes.values())
         click.echo(
-            f"{unit}: swapped by decision {report.number}; {len(agreed)} members, "
+            f"{unit}: swapped by decision {report.number}; "
+            f"{agreed} member{'s' * (agreed != 1)}, "
             f"{report.seconds:.3f} s, two versions answered for "
             f"{report.mixed_seconds * 1000:.0f} ms"
         )

@@ -14,7 +14,6 @@ import click
 from luminal._plain import may_be_secret
 from luminal.cli._output import (
     Exit,
-    did_you_mean_path,
     discard_output,
     exit_for,
     print_error,
@@ -30,6 +29,7 @@ from luminal.errors import (
     PhotonNotFoundError,
     TrustSettingsError,
     did_you_mean,
+    did_you_mean_path,
 )
 
 if TYPE_CHECKING:

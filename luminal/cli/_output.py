@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from luminal._plain import to_json
-from luminal.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -39,7 +38,6 @@ __all__ = [
     "clean",
     "clock",
     "count_states",
-    "did_you_mean_path",
     "discard_output",
     "exit_after_timeout",
     "exit_for",
@@ -173,21 +171,6 @@ def print_no_photons() -> None:
     print_message(
         "no photons found; pass a directory, or install a distribution that has some"
     )
-
-
-def did_you_mean_path(path: str | None) -> str:
-    """Return a question for the nearest existing name beside *path*.
-
-    Args:
-        path: A path that does not exist.
-    """
-    directory, name = os.path.split((path or "").rstrip(os.sep))
-    try:
-        beside = os.listdir(directory or os.curdir)
-    except OSError:
-        is_relative = directory and directory != path
-        return did_you_mean_path(directory) if is_relative else ""
-    return did_you_mean(name, beside, "; ")
 
 
 def count_states(states: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from luminal.errors import (
     PhotonUnreadableError,
     PhotonValidationError,
     PhotonVerificationError,
+    did_you_mean_path,
 )
 from luminal.model import Candidate, Problem, Source
 from luminal.trust import (
@@ -412,7 +413,8 @@ def _missing(source: str) -> PhotonNotFoundError:
     return PhotonNotFoundError(
         f"{source!r} is not there",
         why="no file, directory or installed distribution is called so",
-        hint="name a directory, a .whl file, or a distribution of this environment",
+        hint="name a photon's file or directory, a .whl file, or a distribution of "
+        f"this environment{did_you_mean_path(source)}",
     )
 
 

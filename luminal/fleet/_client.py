@@ -77,6 +77,8 @@ async def _connect_dask(address: str) -> AsyncIterator[Fleet]:
 
     client_class: Any = import_module("distributed").Client
     try:
+        # A client that cannot read its address leaves coroutines behind.
+        import_module("distributed.comm").resolve_address(address)
         await _check_port(address)
         client = await client_class(address, asynchronous=True, timeout=_SECONDS)
     except (OSError, ValueError) as error:

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from luminal.errors import FleetError
+from luminal.errors import FleetError, did_you_mean_path
 
 if TYPE_CHECKING:
     from luminal.trust import Bundle
@@ -43,7 +43,12 @@ def bytes_of(source: Source, name: str = "", version: str = "") -> bytes:
             with open(text, "rb") as file:
                 return file.read()
         except OSError as error:
-            raise FleetError("cannot be read", file=text, why=str(error)) from error
+            raise FleetError(
+                "cannot be read",
+                file=text,
+                why=error.strerror or str(error),
+                hint=did_you_mean_path(text).removeprefix("; "),
+            ) from error
     return pack(text, name=name, version=version, default_version="0").data()
 
 

@@ -158,6 +158,14 @@ def test_a_swap_for_which_nobody_could_vote_says_so(terminal: Terminal) -> None:
         assert "no member was there to vote" in said.out
 
 
+def test_a_bundle_that_is_misspelt_is_named(terminal: Terminal) -> None:
+    terminal.write({"geo.photon": "a bundle"})
+    with workers(terminal, "web-1"):
+        wait_until(lambda: terminal.luminal("fleet", "status").code == 0)
+        said = terminal.luminal("fleet", "swap", "gee.photon")
+    assert "did you mean 'geo.photon'?" in said.err
+
+
 def test_who_is_no_coordinator_is_told(terminal: Terminal) -> None:
     distributed = pytest.importorskip("distributed")
     options = {"processes": True, "dashboard_address": ":0"}
@@ -172,3 +180,8 @@ def test_who_is_no_coordinator_is_told(terminal: Terminal) -> None:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         said = terminal.luminal("fleet", "status", "--dask", f"tcp://{address}")
     assert said.code == 5
+    for address, why in (("here", "missing port"), ("http://here:1", "scheme 'http'")):
+        said = terminal.luminal("fleet", "status", "--dask", address)
+        assert said.code == 5
+        assert why in said.err
+        assert "never awaited" not in said.err
