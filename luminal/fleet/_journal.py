@@ -297,7 +297,9 @@ class Journal:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 raise JournalBusyError(
-                    "another process decides for this fleet", file=self.path
+                    "another process decides for this fleet",
+                    file=self.path,
+                    hint="end that one first, or name another journal",
                 ) from None
             raise FleetError(
                 "the journal of the fleet cannot be locked",

@@ -564,7 +564,8 @@ def _member() -> MemberDriver:
         raise PhotonStateError(
             "this process is no member of a fleet",
             why="no member was started in it, or it has left",
-            hint="start the worker with the fleet's preload or plugin",
+            hint="await LocalFleet.join() in it, or call luminal.fleet.ray.join; "
+            "with Dask, start the scheduler with --preload luminal.fleet.dask",
         )
     return _current
 

@@ -149,7 +149,7 @@ class FleetScheduler(SchedulerPlugin):
     async def _start(self, scheduler: Scheduler) -> None:
         if not self.journal:
             raise PhotonStateError(
-                "the scheduler cannot coordinate: its journal is not named",
+                "the journal of the fleet is not named",
                 why="without it nobody would know what was decided",
                 hint="--preload luminal.fleet.dask --journal PATH, on a volume that "
                 "outlives the scheduler",

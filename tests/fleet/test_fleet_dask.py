@@ -397,10 +397,11 @@ async def test_workers_that_were_there_before_their_coordinator(tmp_path: Path) 
 
 
 async def test_a_scheduler_without_its_journal_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError) as failed:
         async with distributed.Scheduler(
             port=0,
             dashboard_address="127.0.0.1:0",
             preload=["luminal.fleet.dask"],
         ):
             pass
+    assert "the journal of the fleet is not named" in str(failed.value.__cause__)
