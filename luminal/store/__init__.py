@@ -13,6 +13,7 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.store._atomic import lock_descriptor as lock_descriptor
     from luminal.store._atomic import read_private as read_private
+    from luminal.store._atomic import read_regular as read_regular
     from luminal.store._atomic import write_atomically as write_atomically
     from luminal.store._directories import cache_directory as cache_directory
     from luminal.store._directories import state_directory as state_directory
@@ -28,7 +29,12 @@ __dir__: Lister
 __getattr__, __dir__ = lazy_attributes(
     globals(),
     {
-        "_atomic": ("lock_descriptor", "read_private", "write_atomically"),
+        "_atomic": (
+            "lock_descriptor",
+            "read_private",
+            "read_regular",
+            "write_atomically",
+        ),
         "_directories": ("cache_directory", "state_directory"),
         "_sealed": ("SealedStore", "fingerprint"),
         "_stamps": ("MARGIN", "Stamp", "settled", "stamp_of"),

@@ -7,6 +7,7 @@ each has a file of its own until the move, and the last move wins.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -21,6 +22,7 @@ __all__ = [
     "create_once",
     "lock_descriptor",
     "read_private",
+    "read_regular",
     "sweep",
     "write_atomically",
 ]
@@ -28,7 +30,8 @@ __all__ = [
 _SUFFIX = ".tmp"
 _STALE = 3600.0  # seconds after which the file of a writer that was killed is litter
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_READ |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_READ |= getattr(os, "O_NONBLOCK", 0)
+_READ_ITSELF = _READ | getattr(os, "O_NOFOLLOW", 0)
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _WRITE |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -45,17 +48,40 @@ def read_private(path: str, limit: int, *, closed: int = 0o022) -> bytes:
         OSError: It cannot be read, is no regular file, is larger than *limit*,
             belongs to another user, or is open to one.
     """
-    descriptor = os.open(path, _READ)
+    descriptor = os.open(path, _READ_ITSELF)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(f"{path!r} is not a regular file")
-        if status.st_size > limit:
-            raise OSError(f"{path!r} has more than {limit} bytes")
         check_owner(path, status, closed)
-        return _read_all(descriptor, status.st_size)
+        return _read(path, descriptor, status, limit)
     finally:
         os.close(descriptor)
+
+
+def read_regular(path: str, limit: int) -> bytes:
+    """Return the bytes of a regular file that others may have written.
+
+    Nothing is waited for: a pipe or a device is refused.
+
+    Args:
+        path: Its path; links are followed.
+        limit: Most bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger than *limit*.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        return _read(path, descriptor, os.fstat(descriptor), limit)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str, descriptor: int, status: os.stat_result, limit: int) -> bytes:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
+    return _read_all(descriptor, status.st_size)
 
 
 def check_owner(path: str, status: os.stat_result, closed: int = 0o022) -> None:

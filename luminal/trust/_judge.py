@@ -178,11 +178,10 @@ class Judge:
         Otherwise it is ``unpinned``: a directory that the lock does not name.
         """
         file = self.file
-        if self._mode_of(file) is Mode.OFF:
-            return False
-        is_free = source in ("directory", "editable") and name not in file.units
-        is_free = is_free and _hidden_by(name) not in file.units
-        return not is_free or self._mode_of(file) is not Mode.PIN
+        mode = self._mode_of(file)
+        if mode is not Mode.PIN or source not in ("directory", "editable"):
+            return mode is not Mode.OFF
+        return name in file.units or _hidden_by(name) in file.units
 
     def judge(self, unit: Unit) -> Verdict:
         """Decide whether *unit* may run; what is used for the first time is pinned.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonVerificationError
+from luminal.store import read_regular
 from luminal.trust._bundle import Signature
 from luminal.trust._keys import SecretKey, state_path
 from luminal.trust._latest import Latest
@@ -280,7 +281,7 @@ def update_kill_list(
     try:
         new = _offered.of(file)
     except (OSError, ValueError) as error:
-        raise _wrong(file, str(error)) from None
+        raise _wrong(file, getattr(error, "strerror", "") or str(error)) from None
     known = installed_kill_list(directory)
     if known.number == new.number and known.fields == new.fields:
         return known
@@ -300,11 +301,7 @@ def update_kill_list(
 
 
 def _load_offered(path: str) -> bytes:
-    with open(path, "rb") as opened:
-        data = opened.read(_LIMIT + 1)
-    if len(data) > _LIMIT:
-        raise _wrong(path, f"it has more than {_LIMIT:,} bytes")
-    return data
+    return read_regular(path, _LIMIT)
 
 
 _offered = Latest(_load_offered, KillList.read)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError, did_you_mean
-from luminal.store import lock_descriptor
+from luminal.store import lock_descriptor, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -122,15 +122,11 @@ class LockFile:
             LockFileError: It cannot be read.
         """
         try:
-            with open(path, "rb") as file:
-                data = file.read(_LIMIT + 1)
+            return read_regular(path, _LIMIT)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise _refusal(path, 0, f"cannot be read: {error.strerror}") from error
-        if len(data) > _LIMIT:
-            raise _refusal(path, 0, f"has more than {_LIMIT} bytes")
-        return data
 
     @staticmethod
     def parse(data: bytes, path: str) -> LockFile:

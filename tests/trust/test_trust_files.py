@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from luminal.errors import LockFileError, PhotonVerificationError
 from luminal.store import _stamps
 from luminal.trust import KillList, Mode, open_judge
 from luminal.trust import _kill_list as kill_list
@@ -145,3 +146,15 @@ def test_a_lock_is_read_anew_in_another_process(tmp_path: Path):
     sent = pickle.dumps(judge)
     lock.write_text('version = 1\nmode = "signed"\n')
     assert pickle.loads(sent).present_mode is Mode.SIGNED
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has none")
+def test_a_lock_and_a_kill_list_that_are_pipes_are_not_waited_for(tmp_path: Path):
+    lock, kills = tmp_path / "luminal.lock", tmp_path / "kill-list.json"
+    for path in (lock, kills):
+        os.mkfifo(path)
+    with pytest.raises(LockFileError, match="not a regular file") as refused:
+        open_judge(lock)
+    assert str(refused.value.file) == str(lock)
+    with pytest.raises(PhotonVerificationError, match="not a regular file"):
+        kill_list.update_kill_list(str(kills), (), 1)
