@@ -198,12 +198,20 @@ def _identity(
     path = location.path
     if location.kind == "package":
         path = os.path.join(os.path.dirname(path), "")
-    try:
-        name = os.path.relpath(path, os.path.dirname(judge.path))
-    except ValueError:  # another drive
-        name = path
+    name = _relative(path, os.path.dirname(judge.path))
     name = name.replace(os.sep, "/")
     return name + "/" if location.kind == "package" else name, "directory", ""
+
+
+def _relative(path: str, directory: str) -> str:
+    """Return *path* as it is written from *directory*."""
+    start = os.path.join(directory, "")
+    if path.startswith(start) and os.path.normpath(path) == path:
+        return path[len(start) :]  # each save asks, and `relpath` takes long
+    try:
+        return os.path.relpath(path, directory)
+    except ValueError:  # another drive
+        return path
 
 
 def snapshot_of(
@@ -246,14 +254,17 @@ def snapshot_of(
         paths = chain(paths, _below(os.path.join(directory, top)))
     _read_all(paths, files, read, is_installed=source == "distribution")
     start = os.path.join(base, "")
-    width, contents, rows = len(start), {}, []
-    for path, each in files.items():
-        if path.startswith(start):
-            inside = path[width:].replace(os.sep, "/")
-        else:
-            inside = _name_outside(path, owned)
-        data = contents[inside] = each.data
-        rows.append(FileDigest(inside, len(data), each.checksum))
+    width = len(start)
+    names = [
+        path[width:].replace(os.sep, "/")
+        if path.startswith(start)
+        else _name_outside(path, owned)
+        for path in files
+    ]
+    every = [each.data for each in files.values()]
+    sums = [each.checksum for each in files.values()]
+    rows = sorted(map(FileDigest, names, map(len, every), sums))
+    contents = dict(zip(names, every, strict=True))
     if len(contents) < len(rows):
         raise PhotonVerificationError(
             f"has two files that a lock would list under one name, in {name!r}",
@@ -261,7 +272,6 @@ def snapshot_of(
             why="the digest of its tree would be of one of them",
             hint=f"rename what is called {_OWNED!r} in it",
         )
-    rows.sort()
     asked = Unit(name, source, version, contents, Tree(tuple(rows)), bundle=bundle)
     return Snapshot(asked, base, folder, files)
 
