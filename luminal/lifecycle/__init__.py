@@ -13,6 +13,7 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.lifecycle._batch import BatchLoader as BatchLoader
     from luminal.lifecycle._batch import BatchResult as BatchResult
+    from luminal.lifecycle._batch import Disabled as Disabled
     from luminal.lifecycle._batch import Registry as Registry
     from luminal.lifecycle._batch import check_names as check_names
     from luminal.lifecycle._batch import check_objects as check_objects
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_batch": (
             "BatchLoader",
             "BatchResult",
+            "Disabled",
             "Registry",
             "check_names",
             "check_objects",

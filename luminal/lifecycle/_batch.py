@@ -437,6 +437,7 @@ class BatchLoader:
         others: Sequence[str] = (),
         *,
         origin: BundleOrigin | None = None,
+        approved: Mapping[str, str] | None = None,
     ) -> BatchResult:
         """Load *candidates*, which are in load order.
 
@@ -445,20 +446,27 @@ class BatchLoader:
             base: What photons of directories derive from.
             others: Names of further classes that are wanted of each file.
             origin: Of *candidates*, where they are those of a fleet's bundle.
+            approved: All that may be executed, see `Stage`.
         """
         result = BatchResult()
         choice = Choice(base, tuple(others))
         units = self._group(candidates, choice, result, origin)
         with collecting_rarely() if len(units) >= _MANY else nullcontext():
-            await self._load(units, result)
+            await self._load(units, result, approved)
         self.world.codes.release()
         if self.world.codes.has_changed:
             await run_in_thread(self.world.codes.save, 60.0, "luminal-cache")
         return result
 
-    async def _load(self, units: list[_Unit], result: BatchResult) -> None:
+    async def _load(
+        self,
+        units: list[_Unit],
+        result: BatchResult,
+        approved: Mapping[str, str] | None,
+    ) -> None:
         """Stage *units* one by one, and commit together what could be staged."""
-        stage = Stage(self.world, patience=self.runtime.deadlines.load)
+        patience = self.runtime.deadlines.load
+        stage = Stage(self.world, patience=patience, approved=approved)
         accepted: dict[str, tuple[Selected, list[Candidate]]] = {}
         try:
             claimed = {fold(c.name): c.location for u in units for c in u.candidates}
@@ -822,6 +830,22 @@ def _give_up(unit: _Unit) -> None:
 _NO_ENTRY = (0, "", "", "")
 
 
+@attrs.frozen
+class Disabled:
+    """A photon that is not to be loaded.
+
+    Attributes:
+        file: Its file.
+        candidate: What discovery knew of it.
+        modules: Path of each module that imports connected with it when it ran →
+            whether what lies beside its unit is of others.
+    """
+
+    file: str
+    candidate: Candidate | None
+    modules: Mapping[str, bool] = attrs.Factory(dict)
+
+
 class Registry:
     """The Handlers of one host, by name, by file and by unit."""
 
@@ -834,8 +858,8 @@ class Registry:
         # file, its unit and its distribution.
         self._entries: dict[Handler, tuple[int, str, str, str]] = {}
         self._count: int = 0
-        # Photon that is not to be loaded → its file, and what discovery knew of it.
-        self.disabled: dict[str, tuple[str, Candidate | None]] = {}
+        # Photon that is not to be loaded → where it is.
+        self.disabled: dict[str, Disabled] = {}
         # The host's version of its API, as it has told it to discovery last.
         self.api_version: str | None = None
 

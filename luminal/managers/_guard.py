@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from hashlib import sha512
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonNotFoundError
+from luminal.loading import DistributionOrigin, accepted_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from luminal.lifecycle import Handler
-    from luminal.loading import Generation
+    from luminal.loading import Generation, World
     from luminal.managers.loader import Loader
     from luminal.trust import AuditLog, SecondFactor, Subject
 
-__all__ = ["OPERATIONS", "OperationGuard", "Permit"]
+__all__ = ["OPERATIONS", "OperationGuard", "Permit", "modules_near"]
 
 OPERATIONS = ("reload", "unload", "disable", "enable")
 """Requests of the socket that change what runs; the page has ``roll-back`` as well."""
@@ -103,7 +105,7 @@ class OperationGuard:
         self, operation: str, names: Sequence[str], about: _About
     ) -> list[Subject]:
         """Return what an operation is about, as everything is now."""
-        from luminal.trust import Subject
+        from luminal.trust import Subject, tree_of
 
         loader = self.loader
         running, disabled = loader.photons, loader.disabled_files
@@ -115,67 +117,103 @@ class OperationGuard:
             try:
                 handlers = loader._registry.find(name)  # noqa: SLF001 - its own package
             except PhotonNotFoundError:
-                file = disabled.get(name, "")
-                digest = self._digest_of(about, file) if operation in _OF_FILES else ""
+                digest = ""
+                if operation in _OF_FILES:
+                    digest = tree_of(self._files_of_disabled(about, name)).digest
                 found[name] = Subject(name, 0, digest)
                 continue
             for each in handlers:
                 digest = each.checksum
                 if operation in _OF_FILES:
-                    digest = self._digest_of(about, each.filepath, each.generation)
+                    digest = tree_of(self._files_of(about, each)).digest
                 elif operation == "roll-back":
-                    digest = self._digest_before(each)
+                    digest = tree_of(self._files_before(about, each)).digest
                 found[each.name] = Subject(each.name, each.number, digest)
         return [found[name] for name in sorted(found)]
 
-    def _digest_before(self, handler: Handler) -> str:
-        """Return the digest of what a roll-back would run, which is in memory."""
-        from luminal.trust import tree_of
-
-        reloader = self.loader._reloader  # noqa: SLF001 - its own package
-        files = {
-            f"{unit}/{path}": source.data
-            for unit, pinned in reloader.earlier(handler).items()
-            for path, source in pinned.sources.items()
-        }
-        return tree_of(files).digest
-
-    def _digest_of(
-        self, about: _About, file: str, generation: Generation | None = None
-    ) -> str:
-        """Return the digest of all that would be read if *file* were loaded now.
-
-        Args:
-            about: What was read for the operation; this adds to it.
-            file: Of a photon, or empty.
-            generation: What runs of it; what it imports from and what imports from it
-                counts, too, as a reload may replace that.
-        """
-        from luminal.loading import DistributionOrigin
-        from luminal.trust import tree_of
-
+    def _files_of(self, about: _About, handler: Handler) -> dict[str, bytes]:
+        """Return all that would be read if a photon were loaded now: path → bytes."""
+        if handler.generation is None:
+            return about.read(handler.filepath, is_alone=False)
         world = self.loader._world  # noqa: SLF001 - its own package
-        files: dict[str, bytes] = {}
-        if file and generation is None:
-            files |= about.read(file, is_alone=False)
-        known = {generation.unit} if generation is not None else set()
-        queue = set(known)
-        while queue:
-            near = {
-                u for unit in queue for u in (*world.needs(unit), *world.users(unit))
-            }
-            queue = near - known
-            known |= queue
-        for unit in known & world.generations.keys():
-            each = world.generations[unit]
-            if each.borrowed:
-                continue
-            is_alone = type(each.origin) is DistributionOrigin
-            for fullname, location in tuple(each.locations.items()):
-                if location.path not in files:  # also libraries that it owns
-                    is_other = is_alone or fullname != unit
-                    files |= about.read(location.path, is_alone=is_other)
-        return tree_of(files).digest
+        return about.read_all(modules_near(world, handler.generation))
+
+    def _files_of_disabled(self, about: _About, name: str) -> dict[str, bytes]:
+        """Return the same of a photon that is disabled, or does not run at all."""
+        known = self.loader._disabled.get(name)  # noqa: SLF001 - its own package
+        if known is None:
+            return {}
+        modules = dict(known.modules)
+        name = known.candidate.distribution if known.candidate is not None else ""
+        if not modules and known.file:
+            modules[known.file] = bool(name)
+        files, judge = about.read_all(modules), self.loader.judge
+        entry = accepted_entry(judge, name) if judge is not None else None
+        if judge is not None and entry is not None:
+            # It runs where what is installed was not accepted.
+            folder = judge.vault.folder(entry.tree)
+            kept = judge.vault.read(entry.tree) or {}
+            files |= about.add(
+                {os.path.join(folder, *p.split("/")): kept[p] for p in kept}
+            )
+        return files
+
+    def _files_before(self, about: _About, handler: Handler) -> dict[str, bytes]:
+        """Return what a roll-back would run: what is in memory, and what it imports.
+
+        Modules that are not loaded, and units that import from it and have no earlier
+        version, are read from the disk.
+        """
+        world = self.loader._world  # noqa: SLF001 - its own package
+        reloader = self.loader._reloader  # noqa: SLF001 - likewise
+        earlier = reloader.earlier(handler)
+        from_disk = reloader.affected(set(earlier)) - earlier.keys()
+        not_read = {
+            path
+            for unit, generation in [*world.generations.items()]
+            if unit not in from_disk
+            for path in generation.files
+        }
+        found = self._files_of(_About(), handler)
+        files = about.add({p: found[p] for p in found.keys() - not_read})
+        for unit, pinned in earlier.items():
+            for path, source in pinned.sources.items():
+                files[f"{unit}/{path}"] = source.data
+                about.digests[path] = source.checksum
+            if pinned.bundle is not None:
+                about.digests[pinned.bundle.path] = pinned.bundle.checksum
+        return files
+
+
+def modules_near(world: World, generation: Generation | None) -> dict[str, bool]:
+    """Return the modules of what runs, and of all that imports connect with it.
+
+    A reload may replace what it imports from, and what imports from it.
+
+    Args:
+        world: Of the host.
+        generation: What runs.
+
+    Returns:
+        Path of each module → whether what lies beside its unit is of others.
+    """
+    known = {generation.unit} if generation is not None else set()
+    queue = set(known)
+    while queue:
+        near = {u for unit in queue for u in (*world.needs(unit), *world.users(unit))}
+        queue = near - known
+        known |= queue
+    found: dict[str, bool] = {}
+    for unit in known & world.generations.keys():
+        each = world.generations[unit]
+        if each.borrowed:
+            continue
+        is_alone = type(each.origin) is DistributionOrigin
+        for fullname, location in tuple(each.locations.items()):
+            # Also libraries that it owns.
+            is_other = is_alone or fullname != unit
+            found[location.path] = found.get(location.path, True) and is_other
+    return found
 
 
 @attrs.define(eq=False)
@@ -188,6 +226,18 @@ class _About:
 
     digests: dict[str, str] = attrs.Factory(dict)
     _read: dict[str, dict[str, bytes]] = attrs.Factory(dict)
+
+    def read_all(self, modules: Mapping[str, bool]) -> dict[str, bytes]:
+        """Return path → bytes of what may be executed where *modules* are loaded.
+
+        Args:
+            modules: Path of each → whether what lies beside its unit is of others.
+        """
+        files: dict[str, bytes] = {}
+        for path in sorted(modules, key=lambda each: (modules[each], each)):
+            if path not in files:
+                files |= self.read(path, is_alone=modules[path])
+        return files
 
     def read(self, file: str, *, is_alone: bool) -> dict[str, bytes]:
         """Return path → bytes of what may be executed where *file* is loaded.
@@ -207,7 +257,11 @@ class _About:
             else:  # also its data files and signatures
                 with suppress(OSError), open(file, "rb") as archive:
                     files = {file: archive.read()}
-            digests = {path: sha512(data).hexdigest() for path, data in files.items()}
-            self.digests.update(digests)
-            self._read[file] = files
+            self._read[file] = self.add(files)
         return self._read[file]
+
+    def add(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        """Note that *files* may be executed, and return them."""
+        for path, data in files.items():
+            self.digests[path] = sha512(data).hexdigest()
+        return files

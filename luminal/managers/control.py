@@ -176,12 +176,13 @@ class Control:
             names = [*dict.fromkeys([*names, *(n for of in found for n in of)])]
             if not names:
                 return {"photons": []}
+        approved: Mapping[str, str] | None = None
         if ask in OPERATIONS:
             held = self._hold(str(ask), names, request)
             if isinstance(held, dict):
                 return held
+            approved = held.files
             if ask == "reload":
-                approved = held.files
                 answer: dict[str, Any] = self._runner.run(
                     lambda: self._reload(names, approved)
                 )
@@ -190,7 +191,7 @@ class Control:
             return log_of(self.loader, str(request.get("photon") or ""))
         if ask in ("unload", "disable", "enable"):
             changed: dict[str, Any] = self._runner.run(
-                lambda: self._switch(str(ask), names)
+                lambda: self._switch(str(ask), names, approved)
             )
             return changed
         return {"pid": os.getpid()} if ask == "ping" else {"refused": "unknown request"}
@@ -210,7 +211,9 @@ class Control:
             return {"photons": [], "challenge": permit.challenge}
         return permit
 
-    async def _switch(self, ask: str, names: list[str]) -> dict[str, Any]:
+    async def _switch(
+        self, ask: str, names: list[str], approved: Mapping[str, str] | None
+    ) -> dict[str, Any]:
         """Unload, disable or enable photons, and report."""
         loader = self.loader
         known = list(loader.disabled if ask == "enable" else loader.photons)
@@ -219,7 +222,7 @@ class Control:
         failures: list[dict[str, Any]] = []
         try:
             if ask == "enable":
-                await loader.enable_photons(names or known)
+                await loader._enable(names or known, approved)  # noqa: SLF001 - likewise
             elif ask == "disable":
                 await loader.disable_photons(names)
             else:

@@ -38,6 +38,7 @@ from luminal.lifecycle import (
     BatchLoader,
     BatchResult,
     CrossLoopLock,
+    Disabled,
     Events,
     Handler,
     InterpreterPolicy,
@@ -713,7 +714,7 @@ class Loader:
     @property
     def disabled_files(self) -> dict[str, str]:
         """Name of each photon that `disable_photons` has unloaded → its file."""
-        return {name: file for name, (file, _) in [*self._disabled.items()]}
+        return {name: each.file for name, each in [*self._disabled.items()]}
 
     async def disable_photons(
         self, photons: Iterable[Handler | Candidate | _Path]
@@ -733,20 +734,26 @@ class Loader:
         Raises:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
         """
-        known: dict[str, tuple[str, Candidate | None]] = {}
+        from luminal.managers._guard import modules_near
+
+        known: dict[str, Disabled] = {}
         found: list[str] = []
         for photon in photons:
             place: Handler | _Path
             if isinstance(photon, Candidate):
                 running = self._registry.get(photon.name)
                 if running is None or running.filepath != photon.location:
-                    known[photon.name] = photon.location, photon
+                    known[photon.name] = Disabled(photon.location, photon)
                     continue
                 place = running
             else:
                 place = photon
             for handler in self._registry.find(place):
-                known[handler.name] = handler.filepath, handler.candidate
+                known[handler.name] = Disabled(
+                    handler.filepath,
+                    handler.candidate,
+                    modules_near(self._world, handler.generation),
+                )
                 found.append(handler.name)
         self._disabled |= known  # before a watch can look
         try:
@@ -774,6 +781,12 @@ class Loader:
             LuminalError: One cannot be found or loaded, and stays disabled; or not be
                 started. The others run.
         """
+        return await self._enable(names)
+
+    async def _enable(
+        self, names: Iterable[str], approved: Mapping[str, str] | None = None
+    ) -> list[Handler]:
+        """Do what `enable_photons` says, with what a second factor has *approved*."""
         names = list(names)
         # Those that others need were disabled before these, in the order of loading.
         names.sort(key=lambda name: [*self._disabled, name].index(name))
@@ -785,9 +798,9 @@ class Loader:
                     photon=name,
                     hint=f"disabled: {', '.join(self._disabled) or 'none'}{nearest}",
                 )
-        wanted = {name: self._disabled[name][0] for name in names}
-        places = {self._disabled[name][0]: self._disabled[name][1] for name in names}
-        back = {n for n, (path, _) in self._disabled.items() if path in places}
+        wanted = {name: self._disabled[name].file for name in names}
+        places = {wanted[name]: self._disabled[name].candidate for name in names}
+        back = {n for n, each in self._disabled.items() if each.file in places}
         found: list[Candidate] = []
         errors: list[LuminalError] = []
         for path, candidate in places.items():
@@ -823,7 +836,7 @@ class Loader:
         known = {n: self._disabled.pop(n) for n in back if n in self._disabled}
         found = [each for each in found if each.name in known or each.problem]
         try:
-            batch = await self._load(found, IPhoton, [])
+            batch = await self._load(found, IPhoton, [], approved)
         finally:
             loaded = self._registry.all()
             self._disabled |= {n: of for n, of in known.items() if n not in loaded}
@@ -910,10 +923,16 @@ class Loader:
             PhotonRollbackError: It has had one generation only.
             PhotonStateError: A fleet decides what runs of it.
         """
+        return await self._roll_back(photon)
+
+    async def _roll_back(
+        self, photon: Handler | _Path, approved: Mapping[str, str] | None = None
+    ) -> list[Handler]:
+        """Do what `roll_back` says, with what a second factor has *approved*."""
         self._refuse_those_of_fleet([photon], "be rolled back")
         async with self._free_lock():
             asked = self._registered([photon])
-            done = await self._reloader.roll_back(asked[0])
+            done = await self._reloader.roll_back(asked[0], approved)
         await done.settle()
         self._conclude(done)
         return list(done.handlers)
@@ -1297,7 +1316,11 @@ class Loader:
         return candidates
 
     async def _load(
-        self, candidates: Iterable[Candidate], base: type, others: Sequence[str]
+        self,
+        candidates: Iterable[Candidate],
+        base: type,
+        others: Sequence[str],
+        approved: Mapping[str, str] | None = None,
     ) -> BatchResult:
         if isinstance(candidates, Discovered):
             if candidates.api_version is not None:
@@ -1308,7 +1331,9 @@ class Loader:
             for problem in candidates.warnings:
                 warnings.warn(LuminalWarning(str(problem.error(""))), stacklevel=3)
         async with self._free_lock():
-            batch = await self._batch_loader.load_batch(candidates, base, others)
+            batch = await self._batch_loader.load_batch(
+                candidates, base, others, approved=approved
+            )
         for handler in batch.handlers:
             self._disabled.pop(handler.name, None)
         self._watch_kill_list()

@@ -568,11 +568,14 @@ class Reloader:
             self.runtime.emit(EventKind.RECOVERED, handler, files=files, photons=names)
         return recovered
 
-    async def roll_back(self, handler: Handler) -> Reloaded:
+    async def roll_back(
+        self, handler: Handler, approved: Mapping[str, str] | None = None
+    ) -> Reloaded:
         """Return to the files of the earlier generation, as a new generation.
 
         Args:
             handler: Of a photon of the unit.
+            approved: All that may be executed, see `Stage`.
 
         Raises:
             PhotonRollbackError: There is no earlier generation.
@@ -590,7 +593,8 @@ class Reloader:
         whole, *others = [self.affected(group) for group in groups]
         # What was swapped with it is rolled back too only where one needs the other.
         others = [other - whole for other in others]
-        done = await self._run([whole], Change(pinned=before), others)
+        change = Change(pinned=before, approved=approved)
+        done = await self._run([whole], change, others)
         for back in done.handlers:
             self.runtime.emit(EventKind.ROLLED_BACK, back)
         return done

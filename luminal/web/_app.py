@@ -167,7 +167,7 @@ def create_app(
             if name == "reload":
                 await loader._reload([photon], approved=held.files)  # noqa: SLF001
             else:
-                await loader.roll_back(photon)
+                await loader._roll_back(photon, held.files)  # noqa: SLF001
 
         try:
             await (work() if run is None else run_in_threadpool(run, work))

@@ -13,6 +13,7 @@ import pytest
 
 from luminal import Loader, discover
 from luminal.discovery import files_of, pack
+from luminal.errors import SecondFactorError
 from luminal.managers import Control, speak
 from luminal.managers._guard import OperationGuard
 from luminal.trust import AuditLog, Factors, SecretKey
@@ -149,9 +150,11 @@ def by_a_new_link(place: Path) -> None:
     os.symlink(place / "other.py", place / "photons" / "helper.py")
 
 
-def reloaded(path: str, names: list[str], secret: SecretKey) -> dict[str, Any]:
-    """Ask for a reload, and answer its challenge."""
-    request: dict[str, Any] = {"ask": "reload", "photons": names}
+def reloaded(
+    path: str, names: list[str], secret: SecretKey, ask: str = "reload"
+) -> dict[str, Any]:
+    """Ask for an operation, and answer its challenge."""
+    request: dict[str, Any] = {"ask": ask, "photons": names}
     asked = (speak(path, request) or {})["challenge"]
     signature = secret.sign(bytes.fromhex(asked["digest"]))
     request["answer"] = {"nonce": asked["nonce"], "signature": signature}
@@ -229,3 +232,112 @@ async def test_a_file_that_changes_after_the_approval_is_refused_by_name(
         assert problem["file"].endswith(file)
         assert "not what was approved" in problem["what"]
         assert set(numbers.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (beside, "geo", "helper.py"),
+        (in_the_photon, "geo", "geo.py"),
+        (in_a_bundle, "blue", "blue.photon"),
+        (in_a_distribution, "sun", "__init__.py"),
+        (by_a_new_link, "geo", "helper.py"),
+        (None, "geo", ""),
+        (None, "blue", ""),
+        (None, "sun", ""),
+        (None, "own", ""),
+        (None, "all", ""),
+    ],
+)
+async def test_what_is_enabled_is_what_was_approved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, str, str]
+) -> None:
+    exchange, name, file = case
+    monkeypatch.delattr(sys, "planted", raising=False)
+    photons, site = tmp_path / "photons", tmp_path / "site"
+    photons.mkdir()
+    site.mkdir()
+    put(site, "sun", "1.0")
+    files = {"bridgelib/__init__.py": "VALUE = 1\n"}
+    put(site, "bridgelib", "1.0", files=files, entries="")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
+    (photons / "helper.py").write_text("VALUE = 1\n")
+    (photons / "geo.py").write_text(HELPED)
+    own = "import bridgelib\n" + photon_text("own", "1.0")
+    (photons / "own.py").write_text(own + "    photon_owns = ['bridgelib']\n")
+    (photons / "blue.photon").write_bytes(packed(tmp_path, "1.0"))
+    secret = SecretKey.new()
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": secret.public}).write()
+    append = AuditLog.append
+
+    def approved(self: AuditLog, *arguments: Any) -> None:
+        append(self, *arguments)
+        if exchange is not None:
+            exchange(tmp_path)
+
+    monkeypatch.setattr(AuditLog, "append", approved)
+    with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
+        monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
+        trust = {"second-factor": "key", "factor": factors}
+        async with Loader(trust=trust) as loader:
+            await loader.load(discover(photons, path=[site], index=False))
+            names = [*loader.photons]
+            assert sorted(names) == ["blue", "geo", "own", "sun"]
+            await loader.disable_photons(names)
+            control = Control(loader)
+            path = control.start(asyncio.get_running_loop())
+            asked = [] if name == "all" else [name]
+            answer = await asyncio.to_thread(reloaded, path, asked, secret, "enable")
+            control.stop()
+            running, disabled = set(loader.photons), set(loader.disabled)
+    assert not hasattr(sys, "planted")
+    if exchange is None:
+        assert not answer["failures"], answer
+        assert running == ({*names} if name == "all" else {name})
+    else:
+        [failure] = answer["failures"]
+        assert failure["problem"]["code"] == "LUM136", failure
+        assert failure["problem"]["file"].endswith(file)
+        assert (running, disabled) == (set(), {*names})
+
+
+@pytest.mark.parametrize("what", ["nothing", "swap", "user", "unloaded"])
+async def test_a_roll_back_returns_to_what_was_approved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.delattr(sys, "planted", raising=False)
+    geo, user = tmp_path / "geo.py", tmp_path / "user.py"
+    older, helper = tmp_path / "older.py", tmp_path / "helper.py"
+    older.write_text("VALUE = 0\n")
+    helper.write_text("VALUE = 1\n")
+    geo.write_text("from .older import VALUE\n" + photon_text("geo", "1"))
+    user.write_text("from .geo import VALUE\n" + photon_text("user", "1"))
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": "ab" * 32}).write()
+    trust = {"second-factor": "key", "factor": factors}
+    async with Loader(trust=trust) as loader:
+        await loader.load(discover(tmp_path, index=False))
+        await loader.start()
+        geo.write_text(HELPED)  # it needs no older.py any more
+        await loader.reload_photon("geo")
+        user.write_text("from .geo import VALUE\n" + photon_text("user", "2"))
+        await loader.reload_photon("user")
+        guard = OperationGuard(loader, "page")
+        # As for an answer that was right.
+        monkeypatch.setattr(type(guard._factor), "check", lambda *_: "ann")
+        permit = guard.hold("roll-back", ["geo"], {})
+        if what == "swap":
+            geo.write_text(HELPED.replace("VALUE\n", "VALUE as X\nVALUE = 4\n"))
+            await loader.reload_photon("geo")
+        elif what != "nothing":
+            {"user": user, "unloaded": older}[what].write_text(HELPER)
+        if what == "nothing":
+            await loader._roll_back("geo", permit.files)
+            assert loader.photons["geo"].number == 3
+        else:
+            with pytest.raises(SecondFactorError, match="not what was approved"):
+                await loader._roll_back("geo", permit.files)
+        assert loader.photons["user"].number >= 2
+    assert not hasattr(sys, "planted")
