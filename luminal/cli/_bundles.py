@@ -27,6 +27,7 @@ from luminal.errors import (
     PhotonVerificationError,
     did_you_mean_path,
 )
+from luminal.store import naming, replace_file
 
 if TYPE_CHECKING:
     from luminal.trust import Bundle, SecretKey, Verified
@@ -138,7 +139,7 @@ def key_command(
         raise click.UsageError("rotate needs --to KEY, the public key of the new one.")
     rotation = Rotation.make(_load_key(name), to)
     target = output or f"rotation-{rotation.old[:8]}.json"
-    _write(target, rotation.data())
+    replace_file(target, rotation.data())
     if as_json:
         print_json("key", Exit.FINE, **attrs.asdict(rotation), file=target)
     else:
@@ -196,21 +197,6 @@ def _read(path: str, what: str) -> bytes:
     return data
 
 
-def _write(path: str, data: bytes) -> None:
-    """Replace the file at *path*, whole or not at all; it can be read by others."""
-    from luminal.store._atomic import write_atomically
-
-    try:
-        mode = os.stat(path).st_mode & 0o777
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    path = os.path.realpath(path)
-    write_atomically(path, data)
-    os.chmod(path, mode)
-
-
 def _is_list(path: str) -> bool:
     return path.endswith(".json")
 
@@ -239,7 +225,7 @@ def sign_command(file: str, key: str, as_json: bool) -> Exit:
         bundle = sign(read_bundle(file), secret)
         data, count = bundle.data(), len(bundle.signatures)
         what = f"{bundle.manifest.name} {bundle.manifest.version}"
-    _write(file, data)
+    replace_file(file, data)
     if as_json:
         print_json("sign", Exit.FINE, file=file, key=secret.public, signatures=count)
     else:
@@ -407,7 +393,7 @@ def pack_command(
     data = seal(bundle, recipients) if recipients else bundle.data()
     if os.path.isdir(target):
         raise click.UsageError(f"{target} is a directory.")
-    _write(target, data)
+    replace_file(target, data)
     if as_json:
         print_json(
             "pack",
@@ -474,7 +460,7 @@ def unpack_command(file: str, to: str | None, as_json: bool) -> Exit:
         for member, data in bundle.files.items():
             path = os.path.join(folder, *member.split("/"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "xb") as opened:
+            with naming(os.path.join(target, member)), open(path, "xb") as opened:
                 opened.write(data)
         os.chmod(folder, 0o755)  # noqa: S103 - made for this user alone until now
         os.rename(folder, target)  # all of it, or nothing
@@ -559,7 +545,7 @@ def kill_command(what: str, file: str, why: str, key: str, as_json: bool) -> Exi
     name, versions = split_requirement(what)
     new = known.adding(Kill(name, versions.replace(" ", ""), why=why))
     new = KillList.read(new.data(), file).signed(_load_key(key))
-    _write(file, new.data())
+    replace_file(file, new.data())
     if as_json:
         print_json("kill", Exit.FINE, file=file, number=new.number)
     else:

@@ -156,9 +156,12 @@ class _Project:
         for found in self.found:
             row: dict[str, Any] = {"photons": list(found.photons)}
             if found.unit is None:
+                problem = found.problem
+                why = f"{problem.what}: {problem.why}" if problem else ""
+                hint = (problem.hint if problem else "") or ""
                 row |= {"unit": found.place, "status": "unreadable", "allowed": False}
-                row |= {"why": found.problem.what if found.problem else ""}
-                row |= {"version": "", "source": "", "hint": ""}
+                row |= {"why": why.removesuffix(": "), "version": "", "source": ""}
+                row |= {"hint": hint}
             else:
                 listed.pop(found.unit.name, None)
                 verdict = self.judge.look(found.unit)
@@ -187,6 +190,9 @@ def _write(
 ) -> Exit:
     judge = project.judge
     found = find_units(judge, attrs.evolve(options, paths=tuple(words)).find(), words)
+    for each in found:  # nothing is written where one cannot be
+        if each.unit is not None:
+            judge.check_name(each.unit)
     with updating(judge.path) as update:
         update(lambda file: attrs.evolve(file, mode=Mode(mode)) if mode else file)
     rows = []

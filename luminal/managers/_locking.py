@@ -129,13 +129,18 @@ def _place_of(
 
 
 def _units_in(
-    directory: str,
+    directory: str, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, tuple[Origin, ModuleLocation]]]:
     """Yield path and place of the root module of each unit in a directory of photons.
 
     An ``__init__.py`` of the directory itself is one among them: Luminal imports the
     others without it.
+
+    Args:
+        directory: Where to look.
+        above: What it lies in; a link that leads back is not followed.
     """
+    above = (*above, os.path.realpath(directory))
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
         init = os.path.join(path, "__init__.py")
@@ -144,7 +149,8 @@ def _units_in(
         if os.path.isfile(init):
             yield init, _place_of(init)
         elif os.path.isdir(path):
-            yield from _units_in(path)
+            if os.path.realpath(path) not in above:
+                yield from _units_in(path, above)
         elif name.endswith(".py"):
             yield path, _place_of(path, is_package=False)
 

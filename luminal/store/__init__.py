@@ -12,8 +12,10 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 
 if TYPE_CHECKING:
     from luminal.store._atomic import lock_descriptor as lock_descriptor
+    from luminal.store._atomic import naming as naming
     from luminal.store._atomic import read_private as read_private
     from luminal.store._atomic import read_regular as read_regular
+    from luminal.store._atomic import replace_file as replace_file
     from luminal.store._atomic import write_atomically as write_atomically
     from luminal.store._directories import cache_directory as cache_directory
     from luminal.store._directories import state_directory as state_directory
@@ -31,8 +33,10 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "_atomic": (
             "lock_descriptor",
+            "naming",
             "read_private",
             "read_regular",
+            "replace_file",
             "write_atomically",
         ),
         "_directories": ("cache_directory", "state_directory"),

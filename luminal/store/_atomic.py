@@ -21,8 +21,10 @@ __all__ = [
     "check_owner",
     "create_once",
     "lock_descriptor",
+    "naming",
     "read_private",
     "read_regular",
+    "replace_file",
     "sweep",
     "write_atomically",
 ]
@@ -115,6 +117,49 @@ def write_atomically(path: str, data: bytes) -> None:
         raise
 
 
+def replace_file(path: str, data: bytes) -> None:
+    """Put *data* at *path*, and on the disk; others may read it as before.
+
+    Its permissions stay, those of a new file are the user's usual ones. A link stays,
+    and what it leads to is replaced.
+
+    Raises:
+        OSError: As for `write_atomically`.
+    """
+    path = os.path.realpath(path)
+    with naming(path):
+        try:
+            mode = os.stat(path).st_mode & 0o777
+        except FileNotFoundError:
+            mode = 0o666 & ~_umask()
+        temporary = _write_beside(path, data, is_synced=True)
+        try:
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            _forget(temporary)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let errors of the system name *path*: those of a full disk name no file.
+
+    Raises:
+        OSError: The same, of the file that the user knows.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def create_once(path: str, data: bytes) -> None:
     """Put *data* at *path* unless something is there already; whole or not at all.
 
@@ -175,19 +220,22 @@ def sweep(directory: str) -> None:
                     os.unlink(entry.path)
 
 
-def _write_beside(path: str, data: bytes) -> str:
+def _write_beside(path: str, data: bytes, *, is_synced: bool = False) -> str:
     temporary = f"{path}.{os.getpid()}-{os.urandom(6).hex()}{_SUFFIX}"
-    descriptor = os.open(temporary, _WRITE, 0o600)
-    try:
+    with naming(path):
+        descriptor = os.open(temporary, _WRITE, 0o600)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        _forget(temporary)
-        raise
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+                if is_synced:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            _forget(temporary)
+            raise
     return temporary
 
 

@@ -295,6 +295,20 @@ class Judge:
         # Another host may have been faster, with other files.
         return attrs.evolve(self.look(unit), is_first=True)
 
+    def check_name(self, unit: Unit) -> None:
+        """Refuse a unit that no lock can list.
+
+        Raises:
+            LockFileError: Its name has characters that no text may have.
+        """
+        if not unit.name.isprintable():
+            raise LockFileError(
+                f"cannot list {unit.name!a}",
+                file=self.path,
+                why="a name in it has characters that no text may have",
+                hint="rename the file",
+            )
+
     def accept(self, unit: Unit, *, is_first: bool = False) -> LockEntry:
         """Write that the files of *unit* may run; what may run now is its ``previous``.
 
@@ -306,13 +320,7 @@ class Judge:
             OSError: The lock cannot be written.
             LockFileError: It cannot be read.
         """
-        if not unit.name.isprintable():
-            raise LockFileError(
-                f"cannot list {unit.name!a}",
-                file=self.path,
-                why="a name in it has characters that no text may have",
-                hint="rename the file",
-            )
+        self.check_name(unit)
         if not self.vault.keep(unit.files, unit.tree):
             logging.getLogger("luminal.trust").warning(
                 "the files of %r cannot be kept in %s: where another version is "
@@ -409,25 +417,18 @@ def _hidden_by(name: str) -> str:
     return f"{name[:-1]}.py" if name.endswith("/") else f"{name.removesuffix('.py')}/"
 
 
-def _why_killed(unit: Unit, file: LockFile) -> str:
-    """Return why a unit must not run by the kill list in force; empty where it may."""
-    from luminal.trust._kill_list import current_kill_list
-
-    try:
-        current_kill_list(file).check(unit.name, unit.version, unit.tree.digest)
-    except PhotonVerificationError as error:
-        return f"{error.what}: {error.why}"
-    return ""
-
-
 def _refused(unit: Unit, file: LockFile) -> Verdict | None:
     """Return that a unit is refused whoever has accepted it; None where it is not."""
     too_large = _too_large(unit)
     if too_large:
         return Verdict(Status.MODIFIED, too_large, False, "remove what is not its own")
-    killed = _why_killed(unit, file)
-    if killed:
-        return Verdict(Status.REVOKED, killed, False, "use another version")
+    from luminal.trust._kill_list import current_kill_list
+
+    try:
+        current_kill_list(file).check(unit.name, unit.version, unit.tree.digest)
+    except PhotonVerificationError as error:  # killed, or nobody knows
+        why = f"{error.what}: {error.why}"
+        return Verdict(Status.REVOKED, why, False, error.hint or "")
     return None
 
 

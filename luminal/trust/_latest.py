@@ -52,7 +52,13 @@ class Latest(Generic[T]):
             Exception: What loading or parsing it raises.
         """
         now = time.time_ns()
-        stamp = stamp_of(os.stat(path))
+        try:
+            stamp = stamp_of(os.stat(path))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            self._load(path)  # says what is wrong
+            raise
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[2]

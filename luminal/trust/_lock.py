@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import LockFileError, PhotonVerificationError, did_you_mean
-from luminal.store import lock_descriptor, read_regular
+from luminal.store import lock_descriptor, read_regular, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -180,42 +180,19 @@ class LockFile:
         return "\n".join(lines) + "\n"
 
     def write(self) -> None:
-        """Put the file in its place, as a whole or not at all.
+        """Put the file in its place, as a whole or not at all; see `replace_file`.
 
-        Its permissions stay as they are. Callers hold `updating`.
+        Callers hold `updating`.
 
         Raises:
             OSError: It cannot be written; what was there is there still.
         """
-        data = self.text().encode()
-        try:
-            mode = os.stat(self.path).st_mode & 0o777
-        except FileNotFoundError:
-            mode = 0o666 & ~_umask()
-        temporary = f"{self.path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, mode)
-            os.replace(temporary, self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        replace_file(self.path, self.text().encode())
 
 
 def _quoted(text: str) -> str:
     """Return *text* as a string of TOML; JSON's are such but for one character."""
     return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _refusal(path: str, line: int, why: str, hint: str = "") -> LockFileError:
@@ -381,8 +358,9 @@ def updating(
 ) -> Iterator[Callable[[Callable[[LockFile], LockFile]], LockFile]]:
     """Hold the lock at *path* against other processes, and change it.
 
-    The directory is what is locked (``flock``), as the file itself is replaced. What a
-    process that was killed has left there is removed.
+    The directory is what is locked (``flock``), as the file itself is replaced: that of
+    the file itself, where *path* is a link. What a process that was killed has left
+    there is removed.
 
     Yields:
         A function that reads the file, or begins one, lets its argument change it, and
@@ -392,7 +370,8 @@ def updating(
         OSError: It cannot be written.
         LockFileError: What is there cannot be read; it stays as it is.
     """
-    directory = os.path.dirname(path) or os.curdir
+    path = os.path.realpath(path)
+    directory = os.path.dirname(path)
     with contextlib.ExitStack() as stack:
         if sys.platform != "win32":
             descriptor = os.open(directory, os.O_RDONLY)

@@ -87,13 +87,13 @@ def bundle(version):
 
 
 def test_pack_and_sign(tmp_path):
-    from luminal.cli._bundles import _write
+    from luminal.store import replace_file
 
     path = tmp_path / "weather.photon"
     before, after = bundle("1.0"), sign(bundle("2.0"), KEY)
     at_every_step(
         lambda: path.write_bytes(before.data()),
-        lambda: _write(str(path), after.data()),
+        lambda: replace_file(str(path), after.data()),
         lambda: (
             read_bundle(str(path)).version,
             len(read_bundle(str(path)).signatures),
