@@ -20,7 +20,7 @@ import attrs
 
 from luminal.errors import AuditLogError
 from luminal.store import lock_descriptor, state_directory
-from luminal.trust._tree import canonical_json
+from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,7 +90,7 @@ class AuditRow:
             photons = tuple((str(n), int(g), str(d)) for n, g, d in values["photons"])
             row = cls(**{**values, "photons": photons})
             digest = row.digest()
-        except (TypeError, KeyError, ValueError, RecursionError):
+        except MALFORMED:
             raise ValueError("it is no record of an operation") from None
         if row.hash != digest:
             raise ValueError("its text is not what its hash was made of")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from luminal.errors import PhotonUnreadableError, PhotonVerificationError
-from luminal.trust._tree import Tree, canonical_json, tree_of
+from luminal.trust._tree import MALFORMED, Tree, canonical_json, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -197,7 +197,7 @@ class Manifest:
             )
             _check_manifest(manifest)
             is_same = manifest.data == data
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except MALFORMED as error:
             _refuse(path, f"its fields are not those of a manifest: {error}", MANIFEST)
         if not is_same:
             _refuse(path, "it is not in its canonical form", MANIFEST)
@@ -207,7 +207,7 @@ class Manifest:
 def _parsed(data: bytes, path: str, member: str) -> Any:
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except MALFORMED as error:
         _refuse(path, f"it is no JSON: {error}", member)
 
 
@@ -297,12 +297,13 @@ def _signatures(data: bytes, path: str) -> tuple[Signature, ...]:
     try:
         signatures = tuple(Signature(*row) for row in found["signatures"])
         is_same = _signatures_data(signatures) == data
-    except (TypeError, KeyError, ValueError) as error:
+    except MALFORMED as error:
         _refuse(path, f"it is no list of signatures: {error}", SIGNATURES)
     for each in signatures:
         for text, length in ((each.key, 64), (each.signature, 128)):
-            if len(text) != length or not set(text) <= set("0123456789abcdef"):
-                _refuse(path, f"{text[:70]!r} is not {length} digits", SIGNATURES)
+            is_text = type(text) is str and len(text) == length
+            if not is_text or not set(text) <= set("0123456789abcdef"):
+                _refuse(path, f"{str(text)[:70]!r} is not {length} digits", SIGNATURES)
     if not is_same:
         _refuse(path, "it is not in its canonical form", SIGNATURES)
     return signatures

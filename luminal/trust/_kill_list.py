@@ -28,7 +28,7 @@ from luminal.trust._signatures import (
     verify_signatures,
     write_state,
 )
-from luminal.trust._tree import canonical_json
+from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +126,7 @@ class KillList:
         Raises:
             PhotonVerificationError: It is none.
         """
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+        from packaging.specifiers import SpecifierSet
 
         try:
             document = json.loads(data)
@@ -138,6 +138,8 @@ class KillList:
             )
             signatures = tuple(Signature(*row) for row in document["signatures"])
             canonical_json(fields)
+            if not all(type(t) is str for s in signatures for t in attrs.astuple(s)):
+                raise ValueError("a signature is not made of texts")
             for kill in kills:
                 if (
                     not all(type(v) is str for v in attrs.astuple(kill))
@@ -145,10 +147,7 @@ class KillList:
                 ):
                     raise ValueError(f"a row is not made of texts: {kill}")
                 SpecifierSet(kill.versions)
-        except (
-            *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
-            InvalidSpecifier,
-        ) as error:
+        except MALFORMED as error:  # also `InvalidSpecifier`
             raise _wrong(file, f"{type(error).__name__}: {error}") from None
         if type(number) is not int or number < 1:
             raise _wrong(file, f"its number is {number!r}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonVerificationError
-from luminal.trust._tree import canonical_json
+from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def read_head(data: bytes, path: str = "") -> Head:
         head = Head(**json.loads(line))
         is_right = bool(end) and head.data == line + end
         is_right = is_right and head.name.isprintable() and head.version.isprintable()
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except MALFORMED:
         is_right = False
     if not is_right:
         raise PhotonVerificationError(

@@ -27,7 +27,7 @@ from luminal.store import (
     state_directory,
     write_atomically,
 )
-from luminal.trust._tree import canonical_json
+from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +52,7 @@ _TRIES = 5
 _STEP = 30
 _RP = "luminal.localhost"
 FIDO_ORIGIN = f"https://{_RP}"
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, *MALFORMED)
 _LIMIT = 2**20
 
 
@@ -166,7 +167,7 @@ class Factors:
             factors.failures = int(values["failures"])
         except FileNotFoundError:
             return factors
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise SecondFactorError(
                 "the registered second factors cannot be read",
                 file=factors.path,
@@ -283,11 +284,19 @@ class SecondFactor:
             raise _refused(_difference(asked.subjects, subjects))
         with self._lock, _alone_with(Factors.read(self.path).path):
             factors = Factors.read(self.path)
-            if self.kind == "key":
-                return _check_key(factors, asked, answer)
-            if self.kind == "fido":
-                return _check_fido(factors, asked, answer)
-            return self._check_code(factors, answer)
+            try:
+                if self.kind == "key":
+                    return _check_key(factors, asked, answer)
+                if self.kind == "fido":
+                    return _check_fido(factors, asked, answer)
+                return self._check_code(factors, answer)
+            except MALFORMED as error:
+                raise SecondFactorError(
+                    "the second factor was refused",
+                    file=factors.path,
+                    why=f"the answer, or what is registered, is malformed: {error}",
+                    hint="ask again; or register it again with luminal factor",
+                ) from error
 
     def _check_code(self, factors: Factors, answer: Mapping[str, Any]) -> str:
         """Check a code of TOTP; its step, or the failure, is written down first."""

@@ -23,7 +23,7 @@ from luminal.errors import PhotonVerificationError
 from luminal.store import lock_descriptor
 from luminal.trust._bundle import Bundle, Manifest, Signature
 from luminal.trust._keys import SecretKey, crypto, normal_key, state_path
-from luminal.trust._tree import canonical_json
+from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,7 +101,7 @@ class Rotation:
                 normal_key(fields["new"]),
                 str(fields["signature"]).casefold(),
             )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except MALFORMED as error:
             raise PhotonVerificationError(
                 "is no rotation of a key",
                 file=path,
@@ -335,7 +335,7 @@ def parse_state(data: bytes, path: str) -> Any:
     """
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except MALFORMED as error:
         raise _unknown_state(path, error) from None
 
 

@@ -17,7 +17,13 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["FileDigest", "Tree", "canonical_json", "tree_of"]
+__all__ = ["MALFORMED", "FileDigest", "Tree", "canonical_json", "tree_of"]
+
+MALFORMED: tuple[type[Exception], ...] = (
+    *(ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+"""What is raised where a document of JSON that others have written is taken apart."""
 
 # What a digest is of is a part of it: bytes that were digested for another purpose, or
 # by a later form of this format, never have the same digest.

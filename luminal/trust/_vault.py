@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import PhotonVerificationError
-from luminal.trust._tree import FileDigest, Tree, canonical_json
+from luminal.trust._tree import MALFORMED, FileDigest, Tree, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ _MOST_TREES = 200
 _MOST_BYTES = 2 * 2**30
 _STALE = 3600.0
 _TEMPORARY = ".tmp"
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, *MALFORMED)
 
 
 @attrs.frozen
@@ -113,7 +114,7 @@ class Vault:
             tree = Tree(tuple(FileDigest(*row) for row in rows))
             if tree.digest == digest:
                 return tree
-        except (OSError, ValueError, TypeError, RecursionError):
+        except _UNREADABLE:
             pass
         raise _damaged(path)
 
@@ -176,7 +177,7 @@ def _size_of(place: str) -> int:
     try:
         with open(os.path.join(place, "tree.json"), "rb") as file:
             return sum(row[1] for row in json.loads(file.read()))
-    except (OSError, ValueError, TypeError, LookupError):
+    except _UNREADABLE:
         return 0
 
 
