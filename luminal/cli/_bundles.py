@@ -88,7 +88,7 @@ def _load_key(name: str) -> SecretKey:
 
 @command("key")
 @click.argument("action", type=click.Choice(["new", "show", "rotate", "accept"]))
-@click.argument("name", default="default", metavar="[NAME]")
+@click.argument("name", default=None, required=False, metavar="[NAME]")
 @click.option("--host", is_flag=True, help="The key that opens sealed bundles.")
 @click.option("--passphrase", is_flag=True, help="Encrypt a new key.")
 @click.option("--to", "to", metavar="KEY", help="Public key that takes over.")
@@ -97,7 +97,7 @@ def _load_key(name: str) -> SecretKey:
 )
 def key_command(
     action: str,
-    name: str,
+    name: str | None,
     host: bool,
     passphrase: bool,
     to: str | None,
@@ -114,6 +114,9 @@ def key_command(
     rotate  lets the old key NAME hand over to the public key of --to
     accept  lets this user's hosts take such a rotation over; NAME is its file
     """  # noqa: D301 - click knows a paragraph that is not wrapped by this character
+    if action == "accept" and name is None:
+        raise click.UsageError("accept needs the file that 'luminal key rotate' made.")
+    name = "default" if name is None else name
     if action in ("new", "show"):
         public, path = _new_or_shown(action, name, host, passphrase)
         if as_json:
@@ -293,6 +296,8 @@ def verify_command(
                 f"Name trusted keys by --key; there is no {lock}."
             ) from None
         trusted = dict(known.keys)
+        if not trusted:
+            raise click.UsageError(f"Name trusted keys by --key; {lock} lists none.")
         threshold = threshold if threshold is not None else known.threshold
     needed = threshold if threshold is not None else len(trusted)
     what, verified = _verify(file, list(trusted.values()), needed)
@@ -455,7 +460,8 @@ def unpack_command(file: str, to: str | None, as_json: bool) -> Exit:
     if os.path.lexists(target):
         raise click.UsageError(f"{short(target)} exists.")
     above = os.path.dirname(target)
-    folder = tempfile.mkdtemp(prefix=".luminal-unpack-", dir=above)
+    with naming(above):
+        folder = tempfile.mkdtemp(prefix=".luminal-unpack-", dir=above)
     try:
         for member, data in bundle.files.items():
             path = os.path.join(folder, *member.split("/"))
@@ -514,6 +520,26 @@ def _day(seconds: int) -> str:
 # --- kill ----------------------------------------------------------------------------
 
 
+def _killed(what: str) -> tuple[str, str]:
+    """Return the name and the range of versions that ``luminal kill`` is asked for."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    from luminal.discovery import split_requirement
+
+    if not what:
+        raise click.UsageError("Name what must not run: luminal kill NAME==VERSION")
+    name, versions = split_requirement(what)
+    versions = versions.replace(" ", "")
+    try:
+        SpecifierSet(versions)
+    except InvalidSpecifier as error:
+        raise click.UsageError(f"{clean(what)!r}: {error}.") from None
+    # A name that no unit has would kill nothing.
+    if not re.fullmatch(r"[\w./-]+", name):
+        raise click.UsageError(f"{clean(what)!r} is not NAME or NAME==VERSION.")
+    return name, versions
+
+
 @command("kill")
 @click.argument("what", metavar="NAME[==VERSION]", default="")
 @click.option(
@@ -534,16 +560,13 @@ def kill_command(what: str, file: str, why: str, key: str, as_json: bool) -> Exi
     luminal sign. Hosts that trust enough of the keys take a list over when it lies
     beside their luminal.lock.
     """
-    from luminal.discovery import split_requirement
     from luminal.trust import Kill, KillList
 
-    if not what:
-        raise click.UsageError("Name what must not run: luminal kill NAME==VERSION")
+    name, versions = _killed(what)
     known = KillList()
     if os.path.lexists(file):
         known = KillList.read(_read(file, "kill list"), file)
-    name, versions = split_requirement(what)
-    new = known.adding(Kill(name, versions.replace(" ", ""), why=why))
+    new = known.adding(Kill(name, versions, why=why))
     new = KillList.read(new.data(), file).signed(_load_key(key))
     replace_file(file, new.data())
     if as_json:

@@ -51,6 +51,7 @@ __all__ = ["lock_command"]
 
 _MOST_LINES = 200
 _UNITS = ("list", "check")
+_CONTROLS = {*range(32)} - {*b"\t\n\r\f\x1b"}
 
 
 @command("lock")
@@ -130,9 +131,9 @@ class _Project:
         Raises:
             PhotonNotFoundError: There is none.
         """
-        chosen = []
-        for name in names:
-            exact = [f for f in self.found if f.unit and f.unit.name == name]
+        chosen: list[FoundUnit] = []
+        for name in dict.fromkeys(names):
+            exact = [f for f in self.found if f.unit and self._is_called(f.unit, name)]
             matching = exact or [f for f in self.found if name in f.photons]
             if not matching:
                 known = [f.unit.name for f in self.found if f.unit]
@@ -143,11 +144,18 @@ class _Project:
                     photon=name,
                     hint=f"luminal lock list shows them{nearest}",
                 )
-            chosen += matching
+            chosen += [each for each in matching if each not in chosen]
         for found in chosen:
             if found.problem is not None:
                 raise found.problem.error(", ".join(found.photons))
         return chosen
+
+    def _is_called(self, unit: Unit, name: str) -> bool:
+        """Whether *name* is that of a unit, or a path that leads to it."""
+        if unit.source not in ("directory", "editable"):
+            return unit.name == name
+        place = os.path.join(os.path.dirname(self.judge.path), unit.name)
+        return name == unit.name or os.path.abspath(name) == os.path.normpath(place)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each unit that is there or listed."""
@@ -189,6 +197,9 @@ def _write(
     as_json: bool,
 ) -> Exit:
     judge = project.judge
+    for word in words:
+        if os.path.isfile(word) and not word.endswith((".py", ".photon")):
+            raise click.UsageError(f"{short(word)} is no module and no bundle.")
     found = find_units(judge, attrs.evolve(options, paths=tuple(words)).find(), words)
     for each in found:  # nothing is written where one cannot be
         if each.unit is not None:
@@ -265,8 +276,9 @@ def _print_rows(
             [row["unit"], row["version"], row["status"], row["why"]] for row in rows
         ]
         print_table(("UNIT", "VERSION", "STATUS", "WHY"), cells)
-    if action == "check" and not rows:
-        print_message(f"{short(judge.path)}: mode {mode}, nothing would be refused")
+    if not rows:
+        nothing = "nothing would be refused" if action == "check" else "no units"
+        print_message(f"{short(judge.path)}: mode {mode}, {nothing}")
     for row in rows:
         if not row["allowed"] and row["hint"]:
             print_message(f"{clean(row['unit'])}: {row['hint']}")
@@ -317,7 +329,7 @@ def _diff_of(judge: Judge, unit: Unit) -> dict[str, Any]:
 
 
 def _lines(data: bytes) -> list[str]:
-    if b"\0" in data:
+    if not _CONTROLS.isdisjoint(data):
         return ["(not text)"]
     return data.decode(errors="replace").splitlines()
 

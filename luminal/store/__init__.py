@@ -13,6 +13,7 @@ from luminal._lazy import Getter, Lister, lazy_attributes
 if TYPE_CHECKING:
     from luminal.store._atomic import lock_descriptor as lock_descriptor
     from luminal.store._atomic import naming as naming
+    from luminal.store._atomic import open_regular as open_regular
     from luminal.store._atomic import read_private as read_private
     from luminal.store._atomic import read_regular as read_regular
     from luminal.store._atomic import replace_file as replace_file
@@ -34,6 +35,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_atomic": (
             "lock_descriptor",
             "naming",
+            "open_regular",
             "read_private",
             "read_regular",
             "replace_file",

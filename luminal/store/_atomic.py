@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ __all__ = [
     "create_once",
     "lock_descriptor",
     "naming",
+    "open_regular",
     "read_private",
     "read_regular",
     "replace_file",
@@ -71,16 +72,30 @@ def read_regular(path: str, limit: int) -> bytes:
     Raises:
         OSError: It cannot be read, is no regular file, or is larger than *limit*.
     """
-    descriptor = os.open(path, _READ)
-    try:
-        return _read(path, descriptor, os.fstat(descriptor), limit)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as file:
+        return _read(path, file.fileno(), os.fstat(file.fileno()), limit)
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open such a file, to read it in parts.
+
+    Raises:
+        OSError: As for `read_regular`.
+    """
+    file = open(path, "rb", opener=lambda name, _: os.open(name, _READ))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise _no_file(path)
+    return file
+
+
+def _no_file(path: str) -> OSError:
+    return OSError(errno.EINVAL, "it is not a regular file", path)
 
 
 def _read(path: str, descriptor: int, status: os.stat_result, limit: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file", path)
+        raise _no_file(path)
     if status.st_size > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
     return _read_all(descriptor, status.st_size)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from luminal.errors import AuditLogError
-from luminal.store import lock_descriptor, state_directory
+from luminal.store import lock_descriptor, open_regular, state_directory
 from luminal.trust._tree import MALFORMED, canonical_json
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class AuditLog:
         """
         number, previous = 0, _START
         try:
-            file = open(self.path, "rb")  # noqa: SIM115 - closed below
+            file = open_regular(self.path)
         except FileNotFoundError:
             return
         except OSError as error:

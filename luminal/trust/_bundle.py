@@ -350,7 +350,18 @@ def build_bundle(
         channel=channel,
         expires=expires,
     )
-    return open_bundle(Bundle(manifest, dict(files)).data(), f"{name}{ENDING}")
+    try:
+        return open_bundle(Bundle(manifest, dict(files)).data(), f"{name}{ENDING}")
+    except UnicodeEncodeError as error:
+        why, member = "its name is no text", repr(error.object)
+    except PhotonVerificationError as error:  # no host would open it
+        why, member = error.why or "", error.what.partition(": ")[2]
+    about = "" if member in ("", repr(MANIFEST)) else f": {member}"
+    raise PhotonVerificationError(
+        f"cannot be a bundle{about}",
+        why=why.removeprefix("its fields are not those of a manifest: "),
+        hint="rename or remove the file" if about else "correct it, and pack it again",
+    )
 
 
 def _local_header(name: bytes, data: bytes) -> bytes:

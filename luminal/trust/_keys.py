@@ -204,23 +204,31 @@ class SecretKey:
                 hint="make one: luminal key new",
             ) from None
         except OSError as error:
+            # No link is followed: what it leads to may be exchanged by others.
+            is_link = os.path.islink(path)
             raise PhotonVerificationError(
                 "the secret key is not used",
                 file=path,
-                why=str(error),
-                hint=f"chmod 600 {path}; if others may have read it, rotate the key",
+                why="it is a link" if is_link else str(error),
+                hint="name the file itself by its path"
+                if is_link
+                else f"chmod 600 {path}; if others may have read it, rotate the key",
             ) from None
         secret = None
         if b"ENCRYPTED" in data:
             secret = (ask(path) if ask is not None else "").encode()
         try:
             private = load_pem_private_key(data, secret or None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError):
             raise PhotonVerificationError(
                 "the secret key cannot be read",
                 file=path,
-                why="the passphrase is wrong" if secret is not None else str(error),
-                hint="LUMINAL_KEY_PASSPHRASE or the prompt gives the passphrase",
+                why="the passphrase is wrong, or it is damaged"
+                if secret is not None
+                else "it is no PEM file of a key, or is damaged",
+                hint="LUMINAL_KEY_PASSPHRASE or the prompt gives the passphrase"
+                if secret is not None
+                else "take it from a backup; or make one: luminal key new NAME",
             ) from None
         if not isinstance(private, ed25519.Ed25519PrivateKey):
             raise PhotonVerificationError("is no Ed25519 key", file=path)

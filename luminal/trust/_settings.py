@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,11 +22,16 @@ _SCANS = ("", "warn", "accept")
 _FACTORS = ("", "fido", "key", "totp")
 
 
+def _texts(value: Iterable[str], what: str) -> tuple[str, ...]:
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"is no list of {what}")
+    return tuple(value)
+
+
 def _kinds(value: Iterable[str]) -> tuple[str, ...]:
     """Check kinds of capabilities: each alone, or with ``:import``."""
-    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
-        raise ValueError("is no list of kinds of capabilities")
-    found = tuple(value)
+    found = _texts(value, "kinds of capabilities")
     for each in found:
         kind, colon, when = each.partition(":")
         if kind not in known_kinds or (colon and when != "import"):
@@ -46,6 +52,28 @@ def _accepted(value: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
 def _one_of(value: object, known: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"is none of {', '.join(map(repr, known[1:]))}")
+    return value
+
+
+def _digests(value: Iterable[str]) -> tuple[str, ...]:
+    found = _texts(value, "SHA-512 digests in hexadecimal")
+    for each in found:
+        if not re.fullmatch("[0-9a-fA-F]{128}", each):
+            raise ValueError(f"has {each[:40]!r}, which is no SHA-512 in hexadecimal")
+    return tuple(map(str.lower, found))
+
+
+def _score(value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("is no number")  # noqa: TRY004 - one error
+    if not 0 <= value <= 1:
+        raise ValueError(f"is {value}, and no score from 0 to 1")
+    return value
+
+
+def _path(value: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is no path of a file")  # noqa: TRY004 - one error
     return value
 
 
@@ -98,10 +126,10 @@ class TrustSettings:
         factory=dict, converter=_accepted
     )
     scan: str = attrs.field(default="", converter=_scan)
-    scan_threshold: float = 0.3
-    scanned: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    scan_threshold: float = attrs.field(default=0.3, converter=_score)
+    scanned: tuple[str, ...] = attrs.field(default=(), converter=_digests)
     second_factor: str = attrs.field(default="", converter=_factor)
-    factor: str = ""
+    factor: str = attrs.field(default="", converter=_path)
     audit: bool = attrs.field(default=False, converter=_flag)
     file: str = ""
 

@@ -83,8 +83,18 @@ class Rotation:
 
     @classmethod
     def make(cls, secret: SecretKey, new: str) -> Rotation:
-        """Return that the key of *secret* hands over to *new*."""
+        """Return that the key of *secret* hands over to *new*.
+
+        Raises:
+            PhotonVerificationError: *new* is no key, or the same.
+        """
         rotation = cls(secret.public, normal_key(new), "")
+        if rotation.new == rotation.old:
+            raise PhotonVerificationError(
+                "a key cannot hand over to itself",
+                why=f"{rotation.new[:8]}… is the key that signs",
+                hint="make a new one: luminal key new NAME",
+            )
         return attrs.evolve(rotation, signature=secret.sign(rotation.message))
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import sys
 from collections.abc import Callable
@@ -185,3 +186,58 @@ def test_a_kill_list_is_numbered_and_signed(weather: Here) -> None:
     (weather.place / "kill-list.json").write_text("<<<<<<<")
     assert weather.luminal("kill", "more").code == 1
     assert weather.luminal("kill").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ("key", 2, "Missing argument"),
+        ("key nwe", 2, "is not one of"),
+        ("key accept", 2, "needs the file"),
+        ("key accept rotation.json", 3, "is not there"),
+        ("key rotate anna", 2, "needs --to"),
+        ("key rotate anna --to ben", 1, "'ben' is no key"),
+        ("key rotate anna --to ANNA", 1, "hand over to itself"),
+        ("key new ''", 2, "use letters"),
+        ("key new anna", 1, "is a key already"),
+        ("key show linked", 1, "it is a link"),
+        ("key show broken", 1, "take it from a backup"),
+        ("sign weather.photon --key ana", 1, "there is no such key"),
+        ("sign weather.phton --key anna", 3, "did you mean 'weather.photon'"),
+        ("verify weather.photon", 2, "there is no luminal.lock"),
+        ("verify weather.photon --lock none.lock", 2, "none.lock lists none"),
+        ("verify weather.photon --key ANNA --threshold 2", 1, "1 different keys"),
+        ("verify weather.photon --key ANNA --threshold 0", 1, "the threshold is 0"),
+        ("pack weather --version one", 1, "Invalid version: 'one'"),
+        ("pack weather --name ../x", 1, "not fit for a file"),
+        ("pack weathr", 3, "is not there"),
+        ("pack weather --expires soon", 2, "does not match"),
+        ("unpack weather", 1, "Is a directory"),
+        ("kill", 2, "Name what must not run"),
+        ("kill weather==", 2, "Invalid specifier"),
+        ("kill weather=1", 2, "Invalid specifier"),
+        ("kill 'weather @ http://x'", 2, "is not NAME"),
+        ("kill weather[fast]==1", 2, "is not NAME"),
+    ],
+)
+def test_wrong_words_are_answered_in_a_line(
+    weather: Here, words: str, code: int, text: str
+) -> None:
+    anna = answer(weather, "key", "new", "anna")
+    assert weather.luminal("pack", "weather", "-o", "weather.photon").code == 0
+    keys = Path(anna["file"]).parent
+    (keys / "linked.key").symlink_to("anna.key")
+    (keys / "broken.key").write_text(Path(anna["file"]).read_text()[:40])
+    (keys / "broken.key").chmod(0o600)
+    (weather.place / "none.lock").write_text('version = 1\nmode = "pin"\n')
+
+    def present() -> dict[str, bytes]:
+        files = (each for each in weather.place.rglob("*") if each.is_file())
+        return {str(each): each.read_bytes() for each in files}
+
+    before = present()
+    said = weather.luminal(*shlex.split(words.replace("ANNA", anna["key"])))
+    assert said.code == code, said
+    assert text in said.err.replace("\n", " "), said.err
+    assert "Traceback" not in said.err
+    assert present() == before

@@ -136,3 +136,56 @@ def test_a_full_disk_names_the_file(project: Terminal) -> None:
     assert not [*project.place.glob("*.tmp"), *project.place.glob("w.photon*")]
     project.env.update(before)
     assert project.luminal(*accept).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ("lock plugins/notes.txt", 2, "is no module and no bundle"),
+        ("lock luminal.lock", 2, "is no module and no bundle"),
+        ("lock chek", 2, "did you mean 'check'"),
+        ("lock check calc", 2, "takes no names"),
+        ("lock accept", 2, "needs the name"),
+        ("lock diff clac", 3, "did you mean 'calc'"),
+        ("lock --mode frosen", 2, "is not one of"),
+        ("lock nowhere", 3, "does not exist"),
+        ("audit", 1, "not a regular file"),
+        ("audit --verify", 1, "not a regular file"),
+        ("pack plugins --name x --version 1 -o none/x.photon", 1, "none/x.photon"),
+        ("unpack small.photon --to none/below", 1, "none'"),
+    ],
+)
+def test_wrong_words_change_nothing(
+    project: Terminal, words: str, code: int, text: str
+) -> None:
+    project.write({"plugins/notes.txt": ""})
+    assert project.luminal(*LOCK).code == 0
+    pack = ("pack", "plugins", "--name", "x", "--version", "1", "-o", "small.photon")
+    assert project.luminal(*pack).code == 0
+    os.mkfifo(project.place / "state" / "audit.jsonl")
+    before = project.shell("ls -lR --time-style=+ . ; md5sum luminal.lock").out
+    said = project.luminal(*words.split())
+    assert said.code == code, said
+    assert text in said.err
+    assert "Traceback" not in said.err
+    assert project.shell("ls -lR --time-style=+ . ; md5sum luminal.lock").out == before
+
+
+@pytest.mark.parametrize("start", ["", "./", "plugins/../", "{place}/"])
+def test_a_unit_is_known_by_each_path_that_leads_to_it(
+    project: Terminal, start: str
+) -> None:
+    assert project.luminal(*LOCK).code == 0
+    project.write({"plugins/calc.py": photon_text("calc", "2")})
+    path = start.format(place=project.place) + "plugins/calc.py"
+    said = project.luminal("lock", "accept", path, path, "calc", "--no-installed")
+    assert said.code == 0
+    assert said.err.count("accepted plugins/calc.py") == 1
+    assert project.luminal("lock", "check", "--no-installed").code == 0
+
+
+def test_a_lock_without_units_is_said_to_have_none(project: Terminal) -> None:
+    project.env["LUMINAL_PATHS"] = ""
+    project.write({"luminal.lock": 'version = 1\nmode = "pin"\n'})
+    said = project.luminal("lock", "list", "--no-installed")
+    assert (said.code, said.err) == (3, "luminal.lock: mode pin, no units\n")

@@ -134,6 +134,15 @@ def test_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({"accept": {"geo": ["x"]}}, "'accept' has no kind 'x'"),
         ({"drift": 1}, "'drift' is neither"),
         ({"scan": "on"}, "'scan' is none of 'warn', 'accept'"),
+        ({"scan-threshold": "x"}, "'scan-threshold' is no number"),
+        ({"scan-threshold": True}, "'scan-threshold' is no number"),
+        ({"scan-threshold": 7}, "no score from 0 to 1"),
+        ({"scan-threshold": float("nan")}, "no score from 0 to 1"),
+        ({"scanned": "abc"}, "'scanned' is no list"),
+        ({"scanned": ["abc"]}, "no SHA-512"),
+        ({"factor": 5}, "'factor' is no path"),
+        ({"ask": 5}, "'ask' is no list"),
+        ({"accept": {"geo": 5}}, "'accept' is no list"),
         ({"second-factor": "sms"}, "'fido', 'key', 'totp'"),
     ):
         with pytest.raises(TrustSettingsError, match="trust") as caught:
