@@ -358,6 +358,7 @@ def _read_tree(directory: str) -> dict[str, bytes]:
 def _of_wheel(path: str) -> _Found:
     """Return what a wheel holds; it is unpacked to a private folder to be looked at."""
     import zipfile
+    import zlib
 
     from luminal.trust._bundle import LIMIT
 
@@ -381,7 +382,10 @@ def _of_wheel(path: str) -> _Found:
                     files[row.filename] = member.read(row.file_size + 1)
     except FileNotFoundError:
         raise _missing(path) from None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError),
+        *(NotImplementedError, RuntimeError),
+    ) as error:
         raise PhotonUnreadableError(
             "is no wheel", file=path, why=str(error), hint="build it again"
         ) from None
@@ -428,13 +432,21 @@ def _of_installed(files: dict[str, bytes], source: str) -> _Found:
     from luminal.discovery._discover import discover
 
     with tempfile.TemporaryDirectory(prefix="luminal-pack-") as folder:
-        for inside, data in files.items():
-            target = os.path.join(folder, *inside.split("/"))
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "xb") as file:
-                file.write(data)
+        try:
+            for inside, data in files.items():
+                target = os.path.join(folder, *inside.split("/"))
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with open(target, "xb") as file:
+                    file.write(data)
+        except OSError as error:
+            raise PhotonUnreadableError(
+                f"cannot be packed: {inside!r}",
+                file=source,
+                why=error.strerror or str(error),
+                hint="rename the file; or make room, where the disk is full",
+            ) from None
         found = discover(path=[folder], index=False)
-    candidates = [_without_order(c) for c in found]
+    candidates = [_blamed(_without_order(c), folder, source) for c in found]
     first = candidates[0] if candidates else None
     tops = {p.partition("/")[0] for p in files if p.endswith(".py")}
     tops = {top.removesuffix(".py") for top in tops if not top.endswith(".dist-info")}
@@ -448,6 +460,15 @@ def _of_installed(files: dict[str, bytes], source: str) -> _Found:
     root = _common_root(files, tops.pop()) if tops else ""
     name, _, version = first.origin.rpartition(" ") if first else ("", "", "")
     return _Found(files, root, candidates, name, version, is_installed=True)
+
+
+def _blamed(candidate: Candidate, folder: str, source: str) -> Candidate:
+    """Return *candidate*, whose problem is one of *source* and not of *folder*."""
+    problem = candidate.problem
+    if problem is None or not str(problem.file).startswith(folder):
+        return candidate
+    file = source + str(problem.file)[len(folder) :]
+    return attrs.evolve(candidate, problem=attrs.evolve(problem, file=file))
 
 
 def _common_root(files: Iterable[str], top: str) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import gc
 import inspect
+import io
 import multiprocessing
 import os
 import pickle
 import shutil
 import sys
+import tempfile
 import threading
 import traceback
 import weakref
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from luminal import discover
 from luminal.discovery import pack
@@ -27,7 +33,7 @@ from luminal.errors import (
 from luminal.managers import Loader
 from luminal.model import Source
 from luminal.trust import host_key_path, open_bundle, seal
-from tests.distributions import put
+from tests.distributions import photon_text, put
 from tests.waiting import async_wait_until
 
 WEATHER = {
@@ -468,6 +474,54 @@ def test_a_distribution_is_packed_with_its_metadata(tmp_path, monkeypatch):
     os.rename(wheel, wheel[:-3] + "whl")
     from_wheel = pack(wheel[:-3] + "whl")
     assert from_wheel.manifest.photons == bundle.manifest.photons
+
+
+def a_wheel(files=()):
+    """Return the bytes of a wheel with a photon, and with *files*."""
+    info = "geo-1.0.dist-info"
+    inside = {
+        "geo/__init__.py": photon_text("geo", "1.0"),
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: geo\nVersion: 1.0\n",
+        f"{info}/entry_points.txt": "[luminal.photons]\ngeo = geo:Photon\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\n",
+        **dict(files),
+    }
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in inside.items():
+            archive.writestr(path, text)
+    return data.getvalue()
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, len(a_wheel()) - 1), bit=st.integers(0, 7))
+def test_a_wheel_with_a_flipped_bit_is_packed_or_refused(at, bit):
+    data = bytearray(a_wheel())
+    data[at] ^= 1 << bit
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "geo-1.0-py3-none-any.whl"
+        path.write_bytes(data)
+        with suppress(LuminalError):
+            pack(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        ({"geo": "", "geo/x.txt": ""}, "geo"),
+        ({"../evil.py": ""}, r"'\.\.'"),
+        ({"geo/zero.bin": bytes(17 * 2**20)}, "too large"),
+        ({"geo-1.0.dist-info/entry_points.txt": b"\xff"}, r"whl.geo-1\.0\.dist-info"),
+        ({"geo-1.0.dist-info/entry_points.txt": "[luminal.photons]\n= x\n"}, "entry"),
+    ],
+)
+def test_a_hostile_wheel_is_named(tmp_path, files, word):
+    path = tmp_path / "geo-1.0-py3-none-any.whl"
+    path.write_bytes(a_wheel(files))
+    with pytest.raises(LuminalError, match=word) as refused:
+        pack(path)
+    assert str(refused.value.file).startswith(str(path))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(
