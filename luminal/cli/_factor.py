@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,28 @@ def answer_challenge(asked: dict[str, Any]) -> dict[str, Any]:
             f"  {clean(challenge.operation)} {name}, running generation {number}{files}"
         )
     if kind == "totp":
-        code = click.prompt("code", err=True)
-        return {"nonce": nonce, "code": str(code)}
+        return {"nonce": nonce, "code": _typed("code", "type it at a terminal")}
     if kind == "key":
         return {"nonce": nonce, "signature": _signed(challenge.digest)}
     return {"nonce": nonce, "assertion": _asserted(challenge.digest, asked)}
+
+
+def _typed(what: str, hint: str) -> str:
+    """Return what the user types.
+
+    Raises:
+        SecondFactorError: There is nobody to type it.
+    """
+    try:
+        return str(click.prompt(what, err=True))
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # it was interrupted
+        raise SecondFactorError(
+            f"nobody can be asked for the {what}",
+            why="standard input has ended, and is no terminal",
+            hint=hint,
+        ) from None
 
 
 def _signed(digest: bytes) -> str:
@@ -76,10 +94,12 @@ def _signed(digest: bytes) -> str:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     path = os.environ.get("LUMINAL_FACTOR_KEY", "")
-    path = path or click.prompt("file with the key", err=True)
+    path = path or _typed("file with the key", "name it in LUMINAL_FACTOR_KEY")
     try:
         with open(path, "rb") as file:
-            key = load_pem_private_key(file.read(), None)
+            data = file.read()
+        assert b"PRIVATE KEY" in data, "it is no PEM file of a key"  # noqa: S101
+        key = load_pem_private_key(data, None)
         assert isinstance(key, Ed25519PrivateKey), "it is no Ed25519 key"  # noqa: S101
         return key.sign(digest).hex()
     except (OSError, ValueError, TypeError, AssertionError) as error:

@@ -234,11 +234,10 @@ class Judge:
         accept = f"to run it: luminal lock accept {unit.name}"
         if mode is Mode.SIGNED and not signers:
             why = "it has no signatures; the mode 'signed' runs signed bundles only"
+            hint = "make a bundle of it: luminal pack; then sign it: luminal sign"
             if unsigned is not None:
-                why = f"{unsigned.what}: {unsigned.why}"
-            return Verdict(
-                Status.UNPINNED, why, False, "see luminal sign and luminal pack"
-            )
+                why, hint = f"{unsigned.what}: {unsigned.why}", unsigned.hint or ""
+            return Verdict(Status.UNPINNED, why, False, hint)
         is_signed = mode is Mode.SIGNED
         if entry and not (is_signed or self._is_accepted(unit, entry)):
             return Verdict(

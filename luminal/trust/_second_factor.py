@@ -171,7 +171,7 @@ class Factors:
             raise SecondFactorError(
                 "the registered second factors cannot be read",
                 file=factors.path,
-                why=str(error),
+                why=f"{type(error).__name__}: {error}",
                 hint="register them again with luminal factor",
             ) from error
         return factors

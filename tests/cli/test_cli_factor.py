@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ def test_a_key_approves_what_is_asked_of_a_host(terminal: Terminal) -> None:
         assert "no registered key has made the signature" in said.err
         terminal.env["LUMINAL_FACTOR_KEY"] = "none.pem"
         assert "the key cannot be used" in terminal.luminal("reload", "geo").err
+        terminal.env["LUMINAL_FACTOR_KEY"] = "pyproject.toml"
+        assert "is no PEM file" in terminal.luminal("reload", "geo").err
+        del terminal.env["LUMINAL_FACTOR_KEY"]
+        said = terminal.luminal("reload", "geo", stdin=subprocess.DEVNULL)
+        assert (said.code, "LUMINAL_FACTOR_KEY" in said.err) == (1, True), said
         # Whoever can write to the socket alone cannot do anything.
         for ask in ("reload", "unload", "disable", "enable"):
             answer: Any = speak(socket(terminal), {"ask": ask, "photons": ["geo"]})
@@ -51,10 +57,14 @@ def test_a_key_approves_what_is_asked_of_a_host(terminal: Terminal) -> None:
         assert "reload geo, running generation 1, files" in said.err
         assert "reloaded" in said.out
         assert terminal.luminal("top", "--once").code == 0, "reading needs none"
+        assert terminal.luminal("disable", "geo").code == 0
+        assert terminal.luminal("enable", "geo").code == 0
         assert terminal.luminal("unload", "geo").code == 0
     rows = terminal.luminal("audit", "--json").json()["rows"]
     assert [(row["operation"], row["by"]) for row in rows] == [
         ("reload", "key ann"),
+        ("disable", "key ann"),
+        ("enable", "key ann"),
         ("unload", "key ann"),
     ]
     assert rows[0]["photons"][0]["photon"] == "geo"
