@@ -807,7 +807,13 @@ class Loader:
             try:
                 if candidate is not None and candidate.group:
                     find = functools.partial(discover, group=candidate.group)
-                    now = [c for c in await self._find(find) if c.location == path]
+                    # It may lie elsewhere: a lock keeps what runs of it.
+                    now = [
+                        c
+                        for c in await self._find(find)
+                        if c.distribution == candidate.distribution
+                        and (c.name in back or c.location == path)
+                    ]
                 else:
                     find = functools.partial(
                         discover_file,

@@ -341,3 +341,39 @@ async def test_a_roll_back_returns_to_what_was_approved(
                 await loader._roll_back("geo", permit.files)
         assert loader.photons["user"].number >= 2
     assert not hasattr(sys, "planted")
+
+
+async def test_what_a_lock_keeps_is_enabled_where_another_version_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, lock = tmp_path / "site", tmp_path / "luminal.lock"
+    site.mkdir()
+    put(site, "sun", "1.0")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path / "state"))
+    lock.write_text('version = 1\nmode = "pin"\n')
+    async with Loader(lock=lock) as loader:
+        await loader.load(discover(path=[site], index=False))
+    put(site, "sun", "2.0")  # nobody has accepted it
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": "ab" * 32}).write()
+    trust = {"second-factor": "key", "factor": factors}
+    async with Loader(lock=lock, trust=trust) as loader:
+        await loader.load(discover(path=[site], index=False))
+        guard = OperationGuard(loader, "socket")
+        monkeypatch.setattr(type(guard._factor), "check", lambda *_: "ann")
+        kept = loader.photons["sun"].filepath
+        assert kept.startswith(str(tmp_path / "state"))
+        for _ in range(2):
+            await loader.disable_photons(["sun"])
+            permit = guard.hold("enable", ["sun"], {})
+            assert kept in (permit.files or {})
+            await loader._enable(["sun"], permit.files)
+            assert loader.photons["sun"].filepath == kept
+        await loader.disable_photons(["sun"])
+        with pytest.raises(SecondFactorError):
+            await loader._enable(["sun"], {})
+        await loader.enable_photons(["sun"])
+        candidate = loader.photons["sun"].candidate
+        assert candidate is not None
+        assert candidate.version == "1.0"
