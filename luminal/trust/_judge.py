@@ -202,8 +202,16 @@ class Judge:
         if verdict.verified is not None and unit.bundle is not None:
             from luminal.trust._signatures import HighestVersions
 
-            # No older version may run later.
-            HighestVersions().note(unit.bundle.manifest, verdict.verified)
+            highest = HighestVersions()
+            try:  # no older version may run later
+                highest.note(unit.bundle.manifest, verdict.verified)
+            except OSError as error:
+                raise PhotonVerificationError(
+                    f"{unit.name!r} cannot be accepted",
+                    file=highest.path,
+                    why=f"its version cannot be written down: {error}",
+                    hint="make room, or set LUMINAL_STATE_DIR to another directory",
+                ) from error
         return verdict
 
     def look(self, unit: Unit) -> Verdict:
@@ -236,7 +244,7 @@ class Judge:
             why = "it has no signatures; the mode 'signed' runs signed bundles only"
             hint = "make a bundle of it: luminal pack; then sign it: luminal sign"
             if unsigned is not None:
-                why, hint = f"{unsigned.what}: {unsigned.why}", unsigned.hint or ""
+                why, hint = _why(unsigned, unit), unsigned.hint or ""
             return Verdict(Status.UNPINNED, why, False, hint)
         is_signed = mode is Mode.SIGNED
         if entry and not (is_signed or self._is_accepted(unit, entry)):
@@ -426,9 +434,15 @@ def _refused(unit: Unit, file: LockFile) -> Verdict | None:
     try:
         current_kill_list(file).check(unit.name, unit.version, unit.tree.digest)
     except PhotonVerificationError as error:  # killed, or nobody knows
-        why = f"{error.what}: {error.why}"
-        return Verdict(Status.REVOKED, why, False, error.hint or "")
+        return Verdict(Status.REVOKED, _why(error, unit), False, error.hint or "")
     return None
+
+
+def _why(error: PhotonVerificationError, unit: Unit) -> str:
+    """Return what *error* says, with its file where that is none of the unit."""
+    own = unit.bundle.path if unit.bundle is not None else None
+    place = f"{error.file}: " if error.file not in (None, "", own) else ""
+    return f"{place}{error.what}: {error.why}"
 
 
 def _too_large(unit: Unit) -> str:

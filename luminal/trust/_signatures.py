@@ -344,9 +344,12 @@ def parse_state(data: bytes, path: str) -> Any:
         PhotonVerificationError: As for `read_state`.
     """
     try:
-        return json.loads(data)
+        found = json.loads(data)
     except MALFORMED as error:
         raise _unknown_state(path, error) from None
+    if found is None:  # as for no file, which may be
+        raise _unknown_state(path, ValueError("it holds nothing"))
+    return found
 
 
 def _unknown_state(path: str, error: Exception) -> PhotonVerificationError:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from luminal import discover
 from luminal.discovery import pack
 from luminal.errors import LuminalError
 from luminal.managers import Loader
@@ -203,3 +204,44 @@ def test_a_kill_list_is_whole_json(place):
     found = kill(place, ("weather", "==2.0"))
     assert json.loads((place / "kill-list.json").read_bytes())["list"]["number"] == 1
     assert KillList.read(found.data()).kills == found.kills
+
+
+def a_directory(path):
+    path.mkdir()
+
+
+def open_to_all(path):
+    path.write_text("{}")
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize("file", ["versions.json", "rotations.json", "kill-list.json"])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "null", "5", '[[["weather"]]]', "\0", a_directory, open_to_all]
+)
+async def test_damaged_state_lets_nothing_run_and_is_named(place, file, damage):
+    put(place, "1.0")
+    path = place / "state" / file
+    path.parent.mkdir(mode=0o700)
+    if callable(damage):
+        damage(path)
+    else:
+        path.write_text(damage)
+        path.chmod(0o600)
+    async with Loader(lock=place / "luminal.lock") as loader:
+        report = await loader.load(discover(place / "photons", group=None))
+    [failed] = report.failed
+    assert failed.problem.code == "LUM109"
+    assert str(path) in failed.problem.why
+    assert failed.problem.hint
+
+
+async def test_a_version_that_cannot_be_written_down_does_not_run(place):
+    put(place, "1.0")
+    (place / "state").mkdir(mode=0o700)
+    (place / "state" / "versions.json.lock").mkdir()
+    async with Loader(lock=place / "luminal.lock") as loader:
+        report = await loader.load(discover(place / "photons", group=None))
+    [failed] = report.failed
+    assert failed.problem.code == "LUM109"
+    assert "cannot be written down" in failed.problem.why
