@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luminal import discover
-from luminal.errors import LuminalError, SecondFactorError
+from luminal.errors import LockFileError, LuminalError, SecondFactorError
 from luminal.trust import (
     AuditLog,
     HighestVersions,
     Kill,
     KillList,
+    LockFile,
     Manifest,
     Rotation,
     SecondFactor,
@@ -249,3 +250,47 @@ def test_anything_in_any_place_is_read_or_refused(
             function(text, Path(name))
         except LuminalError as error:
             str(error).encode(errors="backslashreplace")
+
+
+LOCK = f"""\
+# ours
+version = 1
+mode = "pin"
+threshold = 1
+
+[keys]
+anna = "{ANNA.public}"
+
+[units.geo]
+capabilities = ["network", "writes"]
+keys = ["anna"]
+source = "distribution"
+tree = "{"ab" * 64}"
+version = "1.0"
+
+[units."plugins/calc.py"]
+source = "directory"
+tree = "{"cd" * 64}"
+""".encode()
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    at=st.integers(0, len(LOCK)),
+    length=st.integers(0, 30),
+    new=st.binary(max_size=4)
+    | st.text(max_size=3).map(lambda text: text.encode(errors="replace"))
+    | st.sampled_from([b'"', b"\n", b"\r\n", b"[units]\n", b"=", b"\n=======\n", b"1"]),
+)
+def test_a_lock_with_anything_in_it_is_refused_or_written_as_it_was_read(
+    at: int, length: int, new: bytes
+) -> None:
+    data = LOCK[:at] + new + LOCK[at + length :]
+    try:
+        found = LockFile.parse(data, "luminal.lock")
+    except LockFileError as refused:
+        lines = data.count(b"\n") + data.count(b"\r") + 2
+        if refused.line is not None and not 1 <= refused.line <= lines:
+            raise
+        return
+    assert LockFile.parse(found.text().encode(), "luminal.lock") == found
