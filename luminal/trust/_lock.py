@@ -335,6 +335,7 @@ class _Reader:
             if head := re.match(r"\s*\[+\s*(.*?)\s*\]+\s*(#.*)?$", line):
                 table = head[1]
                 is_it = _last_part(table) == (key if unit in ("", "units") else unit)
+                is_it = is_it or (not unit and table.partition(".")[0] == key)
                 start = start or (number if is_it else 0)
             is_here = not unit and not table
             is_here = is_here or (unit != "" and _last_part(table) == unit)

@@ -78,6 +78,7 @@ GOOD = f'version = 1\nmode = "pin"\n\n[units."geo"]\nsource = "bundle"\ntree = "
         (GOOD + "<<<<<<< ours\n", 7, "conflict"),
         (GOOD.replace("version = 1", "version = 2"), 1, "version 1"),
         (GOOD.replace('"pin"', '"pinn"'), 2, "did you mean 'pin'"),
+        (GOOD.replace("[units", "[unit"), 4, "did you mean 'units'"),
         (GOOD.replace("\n", "\nthreshold = -1\n", 1), 2, "there are 0 keys"),
         (GOOD.replace("\n", "\nthreshold = 1\n", 1), 2, "there are 0 keys"),
         (GOOD.replace('"pin"', "3"), 2, "must be a string"),
