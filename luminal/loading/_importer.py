@@ -635,14 +635,15 @@ def _give_loader_back(module: ModuleType) -> None:
 
 
 def _be_eager() -> None:
-    """Let `importlib.util.LazyLoader`, where it has called us, do nothing more.
+    """Let `importlib.util.LazyLoader` leave a photon's module alone, if that calls us.
 
-    Ours is executed by now. It would execute the module when an attribute is asked for,
-    and refuse it unless that very object is in `sys.modules`.
+    The module is executed by now. `LazyLoader` would do so when an attribute is asked
+    for, and then refuse a module that is not the very object in `sys.modules`.
     """
-    lazy: Any = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - documented
-    if type(lazy).__name__ == "LazyLoader":
-        lazy.exec_module = _give_loader_back
+    caller: Any = sys._getframe(2).f_locals.get("self")  # noqa: SLF001 - documented
+    lazy = getattr(sys.modules.get("importlib.util"), "LazyLoader", ())
+    if isinstance(caller, lazy):
+        caller.exec_module = _give_loader_back
 
 
 def importing_generation() -> Generation | None:

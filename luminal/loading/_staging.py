@@ -365,7 +365,8 @@ class Attempt:
         else:
             sys.modules[fullname] = covered[1]
             result = present
-        if self._before is not None:
+        source = owner.source_of(owner.locations[fullname].path)
+        if self._before is not None and _WORD in source.data:
             owner.modules[fullname] = result
             self._adopt(owner, self._before)
         return result
