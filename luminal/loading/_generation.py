@@ -462,7 +462,7 @@ class Generation:
         from luminal.loading._proxies import made_by
 
         made: ModuleType | None = made_by(self, fullname)
-        if made is not None and fullname.startswith(f"{self.unit}."):
+        if made is not None:
             self.modules.setdefault(fullname, made)
         return made
 

@@ -358,13 +358,35 @@ def made_by(generation: Generation, fullname: str) -> Any:
     made: Any = sys.modules.get(fullname)
     if type(made) is ModuleProxy:
         own = _own(made, "__dict__")
-        is_own = own["_unit"] == generation.unit and own["__name__"] != fullname
-        return generation.modules.get(own["__name__"]) if is_own else None
+        if own["_unit"] != generation.unit:
+            return None
+        if own["__name__"] == fullname:
+            return _made_before(own, generation)
+        return generation.modules.get(own["__name__"])
     loader = own_values_of(made).get("__loader__")
     if type(loader) is PhotonLoader:
         return made if loader.generation is generation else None
     is_inside = fullname.startswith(f"{generation.unit}.")
     return made if is_inside and not is_ours(made) else None
+
+
+def _made_before(own: dict[str, Any], generation: Generation) -> Any:
+    """Return what the generation before has put there, if it has no file.
+
+    It goes on where the next one does not make it anew, as in Python: a text may make
+    it only where there is none.
+    """
+    attempt: Attempt | None = own["_attempt"]
+    if attempt is None:
+        return None
+    serving, fullname = own["_module"], own["__name__"]
+    loader = own_values_of(serving).get("__loader__")
+    if type(loader) is PhotonLoader:
+        is_other = loader.name != fullname
+        return generation.modules.get(loader.name) if is_other else None
+    before = attempt.stage.world.generations.get(generation.unit)
+    has_file = before is None or fullname in before.locations
+    return None if has_file or is_ours(serving) else serving
 
 
 def stands_for(thing: Any, module: ModuleType) -> bool:

@@ -376,6 +376,12 @@ class Attempt:
         if self._before is not None:
             for generation in list(self.pending.values()):
                 self._adopt(generation, self._before)
+        for fullname, (unit, _) in self._proxies.items():
+            new = self.pending.get(unit)
+            if new is not None and fullname not in new.modules:
+                made = made_by(new, fullname)
+                if made is not None:
+                    new.modules[fullname] = made
 
     def _adopt(self, owner: Generation, before: Mapping[str, ModuleType]) -> None:
         """Make modules of *owner* of what its code has put into `sys.modules`.

@@ -489,6 +489,39 @@ async def test_what_a_photon_puts_into_sys_modules_is_swapped_with_it(
         assert not [name for name in names if name in sys.modules]
 
 
+ONCE = """
+import sys, types
+NAME = __name__ + ".made"
+if NAME not in sys.modules:
+    sys.modules[NAME] = types.ModuleType(NAME)
+sys.modules.setdefault("luminal_test_alias", sys.modules[__name__])
+V = {}
+def read():
+    from luminal_test_alias import V
+    return vars(sys.modules[NAME]).setdefault("V", 1), V
+{}
+"""
+
+
+@pytest.mark.parametrize("use", ["", "read()"])
+async def test_an_entry_that_is_made_where_there_is_none(make_host, photons, use):
+    """The next generation finds it there; what is its own by another name is new."""
+
+    def save(number):
+        return photons.write("pk/__init__.py", lone("read()", ONCE.format(number, use)))
+
+    async with make_host() as host:
+        (p,) = await host.run(save(1))
+        name = p.generation.unit + ".made"
+        for number in (1, 2, 3):
+            save(number)
+            await host.reload_photon(p)
+            assert host.answers() == [(1, number)]
+            assert number == importlib.import_module("luminal_test_alias").V
+        await host.unload_photon(p)
+        assert not {name, "luminal_test_alias"} & sys.modules.keys()
+
+
 async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
     """Also those that were made while it was staged."""
     head = """
