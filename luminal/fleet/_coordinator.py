@@ -85,7 +85,7 @@ class _UnderWay:
     undrained: dict[str, int] = attrs.Factory(dict)
     first: float = 0.0
     latest: float = 0.0
-    keeping: asyncio.Task[None] | None = None
+    keeping: asyncio.Future[Any] | None = None
 
 
 class CoordinatorDriver:
@@ -277,8 +277,10 @@ class CoordinatorDriver:
                 about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
                 swap.number = row.number
                 self.journal.append(row, is_durable=False, **about)
-                keep = asyncio.to_thread(self._keep, row.digest)
-                swap.keeping = asyncio.get_running_loop().create_task(keep)
+                swap.keeping = asyncio.gather(
+                    asyncio.to_thread(self.contents.make_durable, row.digest),
+                    asyncio.to_thread(self.journal.sync),
+                )
             else:
                 if type(row) is Commit and swap is not None and swap.keeping:
                     await swap.keeping  # what is decided outlives a loss of power
@@ -294,11 +296,6 @@ class CoordinatorDriver:
             is_written = False
         now = time.monotonic()
         self._perform(self._rules.written(row, now, is_written=is_written))
-
-    def _keep(self, digest: str) -> None:
-        """Make durable what has begun, and its bytes. In a thread."""
-        self.contents.make_durable(digest)
-        self.journal.sync()
 
     # --- Swaps -----------------------------------------------------------------------
 
