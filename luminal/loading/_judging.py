@@ -171,9 +171,9 @@ def judged(
     verdict = judge.judge(asked)
     if verdict.status == _UNPINNED and asked.source in ("directory", "editable"):
         # Its directory is being worked in; the next save is not held up.
-        return attrs.evolve(pinned, snapshot=None), verdict
+        return pinned.with_snapshot(None), verdict
     snapshot = Snapshot(known.unit, known.base, known.folder, known.files, verdict)
-    return attrs.evolve(pinned, snapshot=snapshot), verdict
+    return pinned.with_snapshot(snapshot), verdict
 
 
 _UNPINNED = Status.UNPINNED
@@ -318,7 +318,7 @@ def with_snapshot(
     snapshot = snapshot_of(judge, origin, location, pinned, read)
     before = pinned or Pinned({unit: location}, {})
     sources = {p: s for p, s in snapshot.files.items() if p.endswith(".py")}
-    return attrs.evolve(before, sources=sources, snapshot=snapshot)
+    return before.with_snapshot(snapshot, sources)
 
 
 def _installed(

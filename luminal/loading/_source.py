@@ -274,6 +274,21 @@ class Pinned:
     bundle: Bundle | None = None
     snapshot: Snapshot | None = None
 
+    def with_snapshot(
+        self,
+        snapshot: Snapshot | None,
+        sources: Mapping[str, SourceFile] | None = None,
+    ) -> Pinned:
+        """Return the same with *snapshot*, and with *sources* where they are given."""
+        return Pinned(
+            self.locations,
+            self.sources if sources is None else sources,
+            self.late_units,
+            self.owned,
+            self.bundle,
+            snapshot,
+        )
+
     @classmethod
     def of(cls, generation: Generation) -> Pinned:
         """Return the files of *generation*."""
