@@ -172,6 +172,8 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # it has a text of its own
+            raise
         raise OSError(error.errno, error.strerror, path) from error
 
 
