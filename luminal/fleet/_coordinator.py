@@ -72,7 +72,7 @@ class _UnderWay:
         undrained: Member → how many of its calls have not ended in time.
         first: When the first member was seen to run it, of the monotonic clock.
         latest: When one was seen to run it last.
-        keeping: Makes its begin and its bytes durable, while members vote.
+        keeping: Makes its bytes durable, while members vote.
     """
 
     unit: str
@@ -85,7 +85,7 @@ class _UnderWay:
     undrained: dict[str, int] = attrs.Factory(dict)
     first: float = 0.0
     latest: float = 0.0
-    keeping: asyncio.Future[Any] | None = None
+    keeping: asyncio.Task[None] | None = None
 
 
 class CoordinatorDriver:
@@ -270,21 +270,15 @@ class CoordinatorDriver:
         task.add_done_callback(self._tasks.discard)
 
     async def _write(self, row: Row) -> None:
-        swap, is_written = self._swap, True
+        swap, about = self._swap, {}
+        if type(row) is Begin and swap is not None:
+            swap.number = row.number
+            about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
+        is_written = True
         try:
-            if type(row) is Begin and swap is not None:
-                # It decides nothing: it gets durable while members vote.
-                about = {"by": swap.by, "mode": swap.mode, "source": swap.source}
-                swap.number = row.number
-                self.journal.append(row, is_durable=False, **about)
-                swap.keeping = asyncio.gather(
-                    asyncio.to_thread(self.contents.make_durable, row.digest),
-                    asyncio.to_thread(self.journal.sync),
-                )
-            else:
-                if type(row) is Commit and swap is not None and swap.keeping:
-                    await swap.keeping  # what is decided outlives a loss of power
-                await asyncio.to_thread(self.journal.append, row)
+            if type(row) is Commit and swap is not None and swap.keeping is not None:
+                await swap.keeping  # what is decided outlives a loss of power
+            await asyncio.to_thread(self.journal.append, row, **about)
         except FleetError as error:
             _log.critical("nothing more is decided here: %s", error)
             self._end()
@@ -428,6 +422,9 @@ class CoordinatorDriver:
         try:
             effects = self._rules.request(
                 swap.unit, digest, members, mode, recovers=recovers
+            )
+            swap.keeping = asyncio.get_running_loop().create_task(
+                asyncio.to_thread(self.contents.make_durable, digest)
             )
             self._perform(effects)
             finished = await swap.done

@@ -1,4 +1,4 @@
-"""The journal of a fleet: what was decided, in rows that are durable before it is told.
+"""The journal of a fleet: what was decided, in rows that are durable before they count.
 
 A row is a line of JSON behind its CRC-32. A last line that is not whole was torn by a
 crash: whoever wrote it has told nobody of it, so it counts as not written. Whoever has
@@ -347,14 +347,11 @@ class Journal:
         """What counts of it."""
         return [entry.row for entry in self._entries if entry.row is not None]
 
-    def append(self, row: Row, *, is_durable: bool = True, **about: object) -> None:
-        """Write a row.
+    def append(self, row: Row, **about: object) -> None:
+        """Write a row. It is durable when this returns, so it takes milliseconds.
 
         Args:
             row: The row.
-            is_durable: Whether it is on the disk when this returns, which takes
-                milliseconds. Else it may be lost with the power of the machine, until
-                `sync`, or a later row, makes it durable too.
             **about: Values of JSON that tell people more.
 
         Raises:
@@ -362,17 +359,7 @@ class Journal:
             FleetError: It is not known whether it is there: nothing more must be
                 decided with this object. To open the journal anew tells.
         """
-        self._write(Entry(row, time.time(), about), is_durable=is_durable)
-
-    def sync(self) -> None:
-        """Wait until all rows so far are durable.
-
-        Raises:
-            FleetError: It is not known whether they are; see `append`.
-        """
-        with self._lock_of_writes:
-            self._check_open()
-            self._sync()
+        self._write(Entry(row, time.time(), about), is_durable=True)
 
     def note(self, **about: object) -> None:
         """Write what nothing depends on, such as how long a swap took.
@@ -384,7 +371,8 @@ class Journal:
 
     def _write(self, entry: Entry, *, is_durable: bool) -> None:
         with self._lock_of_writes:
-            self._check_open()
+            if self._descriptor < 0:
+                raise FleetError("the journal of the fleet is closed", file=self.path)
             line = _line(entry)
             try:
                 written = 0
@@ -395,21 +383,14 @@ class Journal:
                 self._cut()
                 raise
             if is_durable:
-                self._sync()
+                try:
+                    os.fsync(self._descriptor)
+                except OSError as error:
+                    # The kernel may have dropped it, and says so only once.
+                    self._close()
+                    raise _unusable(self.path, error) from error
             self._size += len(line)
             self._entries.append(entry)
-
-    def _check_open(self) -> None:
-        if self._descriptor < 0:
-            raise FleetError("the journal of the fleet is closed", file=self.path)
-
-    def _sync(self) -> None:
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            # The kernel may have dropped it, and says so only once.
-            self._close()
-            raise _unusable(self.path, error) from error
 
     def _cut(self) -> None:
         """Take away the part of a line that was written."""

@@ -252,10 +252,7 @@ class Send:
 
 @attrs.frozen
 class Write:
-    """Append *row* to the journal, and report it by `Coordinator.written`.
-
-    What ends a swap must be durable then; `Begin`, before its `Commit` is written.
-    """
+    """Append *row* to the journal, durably, and report it by `Coordinator.written`."""
 
     row: Row
 
@@ -477,7 +474,7 @@ class Coordinator:
         Args:
             row: Of an earlier `Write`.
             now: Seconds of a monotonic clock.
-            is_written: Whether it is there; False only if it certainly is not.
+            is_written: Whether it is durable; False only if it is certainly not there.
         """
         self._writing = None
         if is_written:

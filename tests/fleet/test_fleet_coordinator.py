@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -264,45 +263,6 @@ async def test_a_full_disk_decides_nothing(
         assert it.numbers() == {0}
         monkeypatch.undo()
         assert (await it.driver.swap(it.bundle(3))).is_committed
-
-
-async def test_members_vote_while_the_begin_gets_durable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is decided before it is, though all have voted."""
-    async with world(tmp_path, "a", "b") as it:
-        is_on_disk = threading.Event()
-        sync = it.driver.journal.sync
-
-        def slow() -> None:
-            is_on_disk.wait(DEADLINE)
-            sync()
-
-        monkeypatch.setattr(it.driver.journal, "sync", slow)
-        swap = asyncio.ensure_future(it.driver.swap(it.bundle(1)))
-        await async_wait_until(
-            lambda: [each.prepared for each in it.driver.status().members] == [1, 1]
-        )
-        assert it.driver.status().number == 0
-        assert it.numbers() == {0}
-        is_on_disk.set()
-        assert (await swap).is_committed
-        assert it.numbers() == {1}
-
-
-async def test_a_begin_that_cannot_get_durable_is_not_decided(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with world(tmp_path, "a") as it:
-
-        def fail() -> None:
-            raise FleetError("the journal of the fleet cannot be used")
-
-        monkeypatch.setattr(it.driver.journal, "sync", fail)
-        with pytest.raises(FleetError, match="not known"):
-            await it.driver.swap(it.bundle(1))
-        assert it.lost == ["journal"]
-        assert it.numbers() == {0}
 
 
 async def test_a_journal_that_fails_ends_the_coordinator(
