@@ -79,6 +79,9 @@ _COMPLETE_AFTER = 2.0
 It may be copied file by file.
 """
 
+_MISSING_FOR = 0.02
+"""Seconds until photons are unloaded whose file is gone, and is found nowhere else."""
+
 _SECOND_LOOK = 0.005
 """Seconds after which a file that looks half-written is read again."""
 
@@ -386,6 +389,8 @@ class DirectoryWatch:
     _delayed: set[str] = attrs.Factory(set)
     # Whether there are files likewise that are not loaded.
     _is_new_delayed: bool = False
+    # Files of photons that were gone at the latest look, see `_look_for`.
+    _missing: set[str] = attrs.Factory(set)
     # What could not be applied, and is to be tried again.
     _unapplied: Batch | None = None
     # What is installed; None while nothing has failed.
@@ -549,7 +554,7 @@ class DirectoryWatch:
             time.sleep(delay)
         # Files are read in this thread: to change threads takes time in a busy host.
         unknown = {path for path in batch.deleted if self._unreachable.covers(path)}
-        paths = batch.paths - unknown
+        paths = batch.paths - unknown | self._missing
         change, known = self._read(paths)
         until = time.monotonic() + _EMPTY_FOR
         while change.may_be_half_written:
@@ -558,7 +563,9 @@ class DirectoryWatch:
             is_same = change.equals(before) and not change.has_empty
             if is_same or time.monotonic() > until:
                 break
-        deleted = {path for path in batch.deleted if self._unreachable.is_deleted(path)}
+        is_deleted = self._unreachable.is_deleted
+        deleted = {path for path in batch.deleted | self._missing if is_deleted(path)}
+        self._missing &= deleted
         same = change.take_same_code(self.batch_loader.world)
         change.units |= self._unstarted
         self._forget_rejections(self._rejected - change.units)
@@ -756,8 +763,8 @@ class DirectoryWatch:
             async with self.lock:
                 if change.units and (deleted or is_new):
                     moved = await self._find_moves(deleted, batch.paths, change)
-                if deleted - moved.keys():
-                    await self._unload(deleted - moved.keys(), is_forced=False)
+                if going := self._take_gone(deleted - moved.keys(), change):
+                    await self._unload(going, is_forced=False)
                 change.drop_unchanged(self.batch_loader.world.generations)
                 if change.units:
                     done = await self._reload(change)
@@ -765,7 +772,8 @@ class DirectoryWatch:
                 if moved:
                     self._end_moves(moved)
                     # What could not move goes.
-                    await self._unload(deleted & moved.keys(), is_forced=False)
+                    if going := self._take_gone(deleted & moved.keys(), change):
+                        await self._unload(going, is_forced=False)
                 is_loaded = False
                 # A deleted file may have had the name of one that could not be loaded.
                 if deleted or is_new or (change.units and self._is_waiting):
@@ -774,6 +782,37 @@ class DirectoryWatch:
             await done.ensure_retired()
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
         return is_new or is_loaded or bool(moved)
+
+    def _take_gone(self, deleted: set[str], change: Change) -> set[str]:
+        """Return what of *deleted* is to be unloaded; take the rest out of *change*.
+
+        Files move while they are looked at. One that is back keeps its photons. One
+        that is gone is looked for once more: where it is now may not be known yet.
+        """
+        gone = {path for path in deleted if self._unreachable.is_deleted(path)}
+        missing = gone - self._missing
+        self._missing -= gone
+        self._look_for(missing)
+        for path in deleted - gone | missing:
+            for handler in self.batch_loader.registry.of_file(path):
+                if handler.generation is not None:
+                    change.units.discard(handler.generation.unit)
+        return gone - missing
+
+    def _look_for(self, missing: set[str]) -> None:
+        """Look soon where the photons of files that are gone are now, then unload them.
+
+        Args:
+            missing: The files, which were there when it was looked before.
+        """
+        self._missing |= missing
+        if missing:
+            self._watcher.call_later(_MISSING_FOR, self._look_for_missing)
+
+    def _look_for_missing(self) -> None:
+        """Do what `_look_for` plans; where more is told soon, that batch does it."""
+        if self._missing and not self._watcher.is_collecting:
+            self._on_batch(Batch(deleted=frozenset(self._missing)), is_new=True)
 
     def _take_texts(self, same: Sequence[SameCode], reported: AbstractSet[str]) -> None:
         """Go on with other texts of the code that runs: nothing is started.
@@ -964,7 +1003,13 @@ class DirectoryWatch:
             if h and self._unreachable.is_deleted(h.filepath)
         }
         if moved:
-            await self._unload(moved, is_forced=False)
+            self._look_for(moved)
+            candidates = [
+                c
+                for c in candidates
+                if (holder := registry.get(c.name)) is None
+                or holder.filepath not in moved
+            ]
         batch = await self.batch_loader.load_batch(candidates, IPhoton)
         failed = {(o.file, o.photon): o for o in batch.report.failed}
         for file, photon in list(self._failures):

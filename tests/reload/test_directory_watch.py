@@ -20,6 +20,7 @@ import pytest
 
 from luminal.errors import DirectoryNotFoundError, ThreadManagerAlreadyRunningError
 from luminal.model import Deadlines, EventKind, Probation, State
+from luminal.reload import DirectoryWatch
 from luminal.testing import Save, save
 from tests.waiting import DEADLINE, tasks_left
 
@@ -218,6 +219,45 @@ class Counter(IPhoton):
         self.context.data["count"] += 1
         return ({0}, self.context.data["count"])
 """
+
+
+@pytest.mark.parametrize("is_found", [False, True], ids=["nowhere", "found"])
+@pytest.mark.parametrize("last", ["counter.py", "third.py"])
+async def test_a_photon_that_moves_again_while_it_is_looked_for_keeps_its_state(
+    make_host, photons, monkeypatch, last, is_found
+):
+    """It is in none of the places that a look has seen, and it has not gone."""
+    first, second = photons.path / "counter.py", photons.path / "second.py"
+    discover, looks = DirectoryWatch._discover, []
+
+    def look(watch):
+        if not second.exists() or looks:
+            return discover(watch)
+        looks.append(second)
+        if is_found:  # and it has moved on when it is to be loaded
+            found = discover(watch)
+            second.rename(photons.path / last)
+            return found
+        away = second.rename(photons.path.parent / "away.py")
+        found = discover(watch)
+        away.rename(photons.path / last)
+        return found
+
+    async with make_host() as host:
+        first.write_text(COUNTER.format(1))
+        await host.watch_photons(photons.path)
+        handler = host.photons["counter"]
+        await host.until(lambda: handler.state is State.RUNNING)
+        assert host.hook.who() == [(1, 1)]
+        monkeypatch.setattr(DirectoryWatch, "_discover", look)
+        first.rename(second)
+        await host.until(lambda: looks and (photons.path / last).exists())
+        (photons.path / last).write_text(COUNTER.format(2))
+        await host.until(lambda: host.hook.who()[0][0] == 2)
+        assert host.hook.who()[0][1] > 2
+        assert host.photons["counter"] is handler
+        assert handler.filepath == str(photons.path / last)
+        assert not host.happened(EventKind.UNLOADED, "counter")
 
 
 @pytest.mark.parametrize(
