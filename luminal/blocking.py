@@ -16,6 +16,7 @@ import attrs
 
 from luminal.managers.loader import Handlers as AsyncHandlers
 from luminal.managers.loader import Loader as AsyncLoader
+from luminal.managers.loader import each_of
 from luminal.supervise import LoopThread
 
 if TYPE_CHECKING:
@@ -333,7 +334,7 @@ class Loader:
         Returns:
             The paths of the files.
         """
-        wanted = [_unwrapped(photon) for photon in photons]
+        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
         return self.call(self.loader.unload_photons(wanted, force_stop))
 
     def disable_photons(
@@ -347,7 +348,7 @@ class Loader:
         Returns:
             The names of the photons that were unloaded.
         """
-        wanted = [_unwrapped(photon) for photon in photons]
+        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
         return self.call(self.loader.disable_photons(wanted))
 
     def reload_photon(
@@ -375,7 +376,7 @@ class Loader:
             photons: Handlers, names of photons, or files.
             policy: As for `luminal.Loader`.
         """
-        wanted = [_unwrapped(photon) for photon in photons]
+        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
         handlers = self.loader.reload_photons(wanted, policy)
         return PlainHandlers(self._call_on_worker(handlers), self.call)
 

@@ -162,6 +162,17 @@ class Handlers(list["Handler"]):
         )
 
 
+def each_of(argument: str, values: Iterable[T]) -> list[T]:
+    """Return *values* as a list.
+
+    Raises:
+        TypeError: It is one text, which would be read letter by letter.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{argument} is one text; write {argument}=[{values!r}]")
+    return list(values)
+
+
 async def _start_each(handlers: Iterable[Handler]) -> dict[str, LuminalError]:
     errors: dict[str, LuminalError] = {}
     for handler in handlers:
@@ -683,7 +694,7 @@ class Loader:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
             PhotonStateError: A fleet decides what runs of one; likewise.
         """
-        photons = list(photons)
+        photons = each_of("photons", photons)
         self._refuse_those_of_fleet(photons, "be unloaded")
         return await self._unload(photons, force_stop)
 
@@ -738,7 +749,7 @@ class Loader:
 
         known: dict[str, Disabled] = {}
         found: list[str] = []
-        for photon in photons:
+        for photon in each_of("photons", photons):
             place: Handler | _Path
             if isinstance(photon, Candidate):
                 running = self._registry.get(photon.name)
@@ -787,7 +798,7 @@ class Loader:
         self, names: Iterable[str], approved: Mapping[str, str] | None = None
     ) -> list[Handler]:
         """Do what `enable_photons` says, with what a second factor has *approved*."""
-        names = list(names)
+        names = each_of("names", names)
         # Those that others need were disabled before these, in the order of loading.
         names.sort(key=lambda name: [*self._disabled, name].index(name))
         for name in names:
@@ -905,7 +916,7 @@ class Loader:
         approved: Mapping[str, str] | None = None,
     ) -> list[Handler]:
         """Do what `reload_photons` says, with what a second factor has *approved*."""
-        photons = list(photons)
+        photons = each_of("photons", photons)
         self._refuse_those_of_fleet(photons, "be reloaded")
         async with self._free_lock():
             asked = self._registered(photons)

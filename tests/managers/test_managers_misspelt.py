@@ -10,11 +10,13 @@ from typing import Any, cast
 import pytest
 
 import luminal
+import luminal.blocking
 from luminal.errors import PhotonNotFoundError, PhotonValidationError
 from luminal.testing import Host
 
 GEO = """
 import luminal
+import luminal.blocking
 
 class Geo(luminal.IPhoton):
     photon_name = "geo"
@@ -83,3 +85,19 @@ async def test_a_misspelt_photon_that_the_host_must_have(tmp_path: Path) -> None
         await loader.load(luminal.discover(tmp_path, group=None))
         with pytest.raises(PhotonNotFoundError, match="did you mean 'geo'"):
             await loader.start()
+
+
+@pytest.mark.parametrize(
+    "method", ["reload_photons", "unload_photons", "disable_photons", "enable_photons"]
+)
+async def test_one_name_in_place_of_many_is_refused(
+    tmp_path: Path, method: str
+) -> None:
+    """It would be read letter by letter."""
+    async with luminal.Loader() as loader:
+        with pytest.raises(TypeError, match=r"=\['geo'\]"):
+            await getattr(loader, method)("geo")
+    with luminal.blocking.Loader() as plain:
+        if hasattr(plain, method):
+            with pytest.raises(TypeError, match=r"=\['geo'\]"):
+                getattr(plain, method)("geo")
