@@ -66,6 +66,8 @@ _lock = threading.RLock()
 # (module, path) → (holder, attribute, what was there, what we put there). What was
 # there is None for what is inherited.
 _wrapped: dict[tuple[str, str], tuple[Any, str, Any, Any]] = {}
+# Likewise of what could not be put back, as somebody else's wrapper was around ours.
+_left: dict[tuple[str, str], tuple[Any, str, Any, Any]] = {}
 _is_on = False
 # What could not be wrapped yet, because its module has not been imported, by module.
 _missing: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {}
@@ -131,6 +133,10 @@ def _wrap(module: str, path: str, make: Callable[[Any], Any]) -> bool:
     before = getattr(holder, attribute, None)
     if before is None:
         return False
+    left = _left.pop((module, path), None)
+    if left is not None and before is left[3]:  # ours has come back since
+        _wrapped[module, path] = left
+        return True
     after = make(before)
     after.__wrapped__ = before
     after.__name__ = getattr(before, "__name__", attribute)
@@ -183,6 +189,8 @@ def _unwrap(key: tuple[str, str]) -> None:
             delattr(holder, attribute)
         else:
             setattr(holder, attribute, before)
+    else:
+        _left[key] = holder, attribute, before, after
 
 
 # Executor or queue → the scope that made it. One of the host's is not in here.

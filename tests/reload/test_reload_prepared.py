@@ -90,9 +90,10 @@ async def test_no_thread_is_started_to_read_what_was_handed_in(
         started.append(thread.name)
         start(thread)
 
+    monkeypatch.setattr(threading.Thread, "start", noted)
     async with Host() as host:
         await commit(host, write(tmp_path / "a", 1))
-        monkeypatch.setattr(threading.Thread, "start", noted)
+        started.clear()
         await commit(host, write(tmp_path / "b", 2))
         assert host.answers() == [("geo", 2)]
     assert "luminal-read" not in started

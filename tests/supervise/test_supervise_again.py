@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from unittest import mock
 
 import luminal
 
@@ -31,3 +33,18 @@ async def test_threads_belong_to_a_photon_that_is_loaded_again(tmp_path: Path) -
             kept.append(handler.instance)
             scope = handler.context.scope
             assert [each.kind for each in scope.living()] == ["thread"]
+
+
+async def test_a_test_that_replaces_what_is_wrapped_meanwhile(tmp_path: Path) -> None:
+    """At its end it puts our wrapper back, after ours: that is not wrapped once more."""
+    (tmp_path / "geo.py").write_text(CODE)
+    with mock.patch.object(threading.Thread, "start", threading.Thread.start) as plain:
+        for _ in range(2):
+            async with luminal.Loader() as loader:
+                await (await loader.load_photons(tmp_path)).start()
+                scope = loader.photons["geo"].context.scope
+                assert [each.kind for each in scope.living()] == ["thread"]
+                patch = mock.patch.object(threading.Thread, "start", plain)
+                patch.start()
+            patch.stop()
+    assert threading.Thread.start is plain
