@@ -393,6 +393,8 @@ class DirectoryWatch:
     _missing: set[str] = attrs.Factory(set)
     # What could not be applied, and is to be tried again.
     _unapplied: Batch | None = None
+    # What is to be applied with the next batch, as files of it are missing.
+    _postponed: Batch | None = None
     # What is installed; None while nothing has failed.
     _installed: Installed | None = None
 
@@ -545,7 +547,7 @@ class DirectoryWatch:
             if before is None:
                 self._watcher.call_later(_INTERVAL, self._retry)
             raise
-        self._unapplied = None
+        self._unapplied, self._postponed = self._postponed, None
 
     def _bring_up_to_date(self, batch: Batch, is_new: bool) -> None:
         look_at_writes()
@@ -584,6 +586,8 @@ class DirectoryWatch:
                 self.batch_loader.runtime.deadlines.shortest,
             )
             self._storms.end()
+            if self._postponed is not None:
+                return
             self._self_writers.note_tried(change.units | new)
             if is_new:
                 serving = self.batch_loader.world.generations.keys()
@@ -763,7 +767,11 @@ class DirectoryWatch:
             async with self.lock:
                 if change.units and (deleted or is_new):
                     moved = await self._find_moves(deleted, batch.paths, change)
-                if going := self._take_gone(deleted - moved.keys(), change):
+                going = self._gone(deleted - moved.keys(), change)
+                if going is None:
+                    self._postponed = batch
+                    return is_new
+                if going:
                     await self._unload(going, is_forced=False)
                 change.drop_unchanged(self.batch_loader.world.generations)
                 if change.units:
@@ -772,7 +780,7 @@ class DirectoryWatch:
                 if moved:
                     self._end_moves(moved)
                     # What could not move goes.
-                    if going := self._take_gone(deleted & moved.keys(), change):
+                    if going := self._gone(deleted & moved.keys(), change):
                         await self._unload(going, is_forced=False)
                 is_loaded = False
                 # A deleted file may have had the name of one that could not be loaded.
@@ -783,21 +791,22 @@ class DirectoryWatch:
         _log.debug("%r applied in %.1f ms", batch, (time.perf_counter() - began) * 1e3)
         return is_new or is_loaded or bool(moved)
 
-    def _take_gone(self, deleted: set[str], change: Change) -> set[str]:
-        """Return what of *deleted* is to be unloaded; take the rest out of *change*.
+    def _gone(self, deleted: set[str], change: Change) -> set[str] | None:
+        """Return what of *deleted* is to be unloaded; None to look again first.
 
-        Files move while they are looked at. One that is back keeps its photons. One
-        that is gone is looked for once more: where it is now may not be known yet.
+        Files move while they are looked at. One that is back keeps its photons, and is
+        taken out of *change*. One that is gone is looked for once more: where it is now
+        may not be known yet.
         """
         gone = {path for path in deleted if self._unreachable.is_deleted(path)}
-        missing = gone - self._missing
-        self._missing -= gone
-        self._look_for(missing)
-        for path in deleted - gone | missing:
+        if gone - self._missing:
+            self._look_for(gone)
+            return None
+        for path in deleted - gone:
             for handler in self.batch_loader.registry.of_file(path):
                 if handler.generation is not None:
                     change.units.discard(handler.generation.unit)
-        return gone - missing
+        return gone
 
     def _look_for(self, missing: set[str]) -> None:
         """Look soon where the photons of files that are gone are now, then unload them.

@@ -212,6 +212,8 @@ class Machine(RuleBasedStateMachine):
         mark = str(self.root / f"mark_{self.marks}.txt")
         Path(mark).write_text("x")
         wait_until(lambda: any(mark in paths for paths in list(self.done)))
+        watch = self.host._directory_watch
+        wait_until(lambda: watch._unapplied is None)  # a deleted file is looked for
         self._foresee(touched, is_begin)
 
     def _foresee(self, touched, is_begin):
