@@ -36,7 +36,7 @@ async def test_threads_belong_to_a_photon_that_is_loaded_again(tmp_path: Path) -
 
 
 async def test_a_test_that_replaces_what_is_wrapped_meanwhile(tmp_path: Path) -> None:
-    """At its end it puts our wrapper back, after ours: that is not wrapped once more."""
+    """At its end it puts our wrapper back; that one is not wrapped once more."""
     (tmp_path / "geo.py").write_text(CODE)
     with mock.patch.object(threading.Thread, "start", threading.Thread.start) as plain:
         for _ in range(2):
