@@ -236,7 +236,7 @@ async def test_a_failed_import_leaves_no_entries(photons, tmp_path, monkeypatch,
         assert "luminal_test_library" in sys.modules
         assert "luminal_test_alias" in sys.modules
     for name in [n for n in sys.modules if n.startswith("luminal_test_")]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 async def test_patches_of_builtins_reach_photons(photons, loader, monkeypatch):

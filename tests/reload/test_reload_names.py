@@ -310,11 +310,11 @@ def read():
         """
 import sys
 from .one import V
-sys.modules["luminal_test_alias"] = sys.modules[__name__]
-import luminal_test_alias as alias
+sys.modules["luminal_test_second_name"] = sys.modules[__name__]
+import luminal_test_second_name as alias
 def read():
-    import luminal_test_alias
-    return luminal_test_alias.V
+    import luminal_test_second_name
+    return luminal_test_second_name.V
 """,
         "",
         "(V if V == alias.V == read() else (V, alias.V, read()))",
@@ -448,7 +448,7 @@ async def test_a_module_that_puts_none_in_its_place(make_host, photons):
 
 MADE = """
 import sys, types
-sys.modules["luminal_test_alias"] = sys.modules[__name__]
+sys.modules["luminal_test_second_name"] = sys.modules[__name__]
 made = sys.modules[__name__ + ".made"] = types.ModuleType(__name__ + ".made")
 made.V = V = {}
 {}
@@ -462,7 +462,7 @@ async def test_what_a_photon_puts_into_sys_modules_is_swapped_with_it(
     path = photons.write("pk/__init__.py", lone(0, MADE.format(1, "")))
     async with make_host() as host:
         (p,) = await host.run(path)
-        names = "luminal_test_alias", p.generation.unit + ".made"
+        names = "luminal_test_second_name", p.generation.unit + ".made"
 
         def seen():
             return [importlib.import_module(name).V for name in names]
@@ -494,10 +494,10 @@ import sys, types
 NAME = __name__ + ".made"
 if NAME not in sys.modules:
     sys.modules[NAME] = types.ModuleType(NAME)
-sys.modules.setdefault("luminal_test_alias", sys.modules[__name__])
+sys.modules.setdefault("luminal_test_second_name", sys.modules[__name__])
 V = {}
 def read():
-    from luminal_test_alias import V
+    from luminal_test_second_name import V
     return vars(sys.modules[NAME]).setdefault("V", 1), V
 {}
 """
@@ -517,9 +517,9 @@ async def test_an_entry_that_is_made_where_there_is_none(make_host, photons, use
             save(number)
             await host.reload_photon(p)
             assert host.answers() == [(1, number)]
-            assert number == importlib.import_module("luminal_test_alias").V
+            assert number == importlib.import_module("luminal_test_second_name").V
         await host.unload_photon(p)
-        assert not {name, "luminal_test_alias"} & sys.modules.keys()
+        assert not {name, "luminal_test_second_name"} & sys.modules.keys()
 
 
 async def test_weak_references_to_a_module_live_as_long_as_its_code(make_host, photons):
