@@ -410,12 +410,7 @@ class MemberDriver:
     async def _commit(self, unit: _Unit, commits: CommitPrepared) -> None:
         why = await self._commit_prepared(unit, commits.unit)
         self._release()
-        self._committed(commits, why)
-
-    def _committed(self, done: CommitPrepared | Load, why: str) -> None:
-        self._perform(self._member.committed(done.unit, done.number, why))
-        if not why:  # not before that was sent: all wait for the slowest member
-            self.loop.call_soon(self._count_anew, done.unit)
+        self._perform(self._member.committed(commits.unit, commits.number, why))
 
     async def _commit_prepared(self, unit: _Unit, name: str) -> str:
         prepared, unit.prepared = unit.prepared, None
@@ -430,6 +425,7 @@ class MemberDriver:
             unit.why = _reason(error)
             return unit.why
         unit.digest, unit.why, unit.failures = digest, "", 0
+        self._count_anew(name)
         return ""
 
     def _count_anew(self, name: str) -> None:
@@ -460,7 +456,7 @@ class MemberDriver:
                 pause = min(_FIRST_PAUSE * 2**unit.failures, _LONGEST_PAUSE)
                 unit.failures += 1
                 unit.not_before = time.monotonic() + pause
-        self._committed(load, why)
+        self._perform(self._member.committed(load.unit, load.number, why))
 
     async def _drain(self, number: int) -> None:
         drained = asyncio.wrap_future(self._calls.hold())
