@@ -16,6 +16,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from luminal._running_loop import running_loop
 from luminal.errors import PhotonStateError
 from luminal.loading import namespaces_of
 from luminal.model import Event, EventKind, Problem
@@ -112,12 +113,8 @@ class Survivors:
             if self._is_due and not is_lost:
                 return
             self._is_due = True
-        import asyncio
-
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = None
+        self._loop = running_loop()
+        if self._loop is None:
             self._begin(PATIENCE)
         else:
             with unowned():
