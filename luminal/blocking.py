@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 
+from luminal.discovery import several
 from luminal.managers.loader import Handlers as AsyncHandlers
 from luminal.managers.loader import Loader as AsyncLoader
-from luminal.managers.loader import each_of
 from luminal.supervise import LoopThread
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class Loader:
         Returns:
             The paths of the files.
         """
-        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
+        wanted = [_unwrapped(each) for each in several("photons", photons)]
         return self.call(self.loader.unload_photons(wanted, force_stop))
 
     def disable_photons(
@@ -348,7 +348,7 @@ class Loader:
         Returns:
             The names of the photons that were unloaded.
         """
-        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
+        wanted = [_unwrapped(each) for each in several("photons", photons)]
         return self.call(self.loader.disable_photons(wanted))
 
     def reload_photon(
@@ -376,7 +376,7 @@ class Loader:
             photons: Handlers, names of photons, or files.
             policy: As for `luminal.Loader`.
         """
-        wanted = [_unwrapped(each) for each in each_of("photons", photons)]
+        wanted = [_unwrapped(each) for each in several("photons", photons)]
         handlers = self.loader.reload_photons(wanted, policy)
         return PlainHandlers(self._call_on_worker(handlers), self.call)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from luminal.discovery._discover import absolute_roots as absolute_roots
     from luminal.discovery._discover import archive_of as archive_of
     from luminal.discovery._discover import discover, discover_file
+    from luminal.discovery._discover import several as several
     from luminal.discovery._distributions import canonical as canonical
     from luminal.discovery._files import files_of as files_of
     from luminal.discovery._files import find_data_files as find_data_files
@@ -40,6 +41,7 @@ __getattr__, __dir__ = lazy_attributes(
         "_index": ("Discovered",),
         "_discover": (
             "absolute_roots",
+            "several",
             "archive_of",
             "discover",
             "discover_file",

@@ -26,6 +26,7 @@ __all__ = [
     "discover_file",
     "name_of_base",
     "normal_request",
+    "several",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -101,7 +102,7 @@ def absolute_roots(roots: Iterable[PathLike]) -> tuple[str, ...]:
         TypeError: It is one string, or one of them is no path.
         DirectoryNotFoundError: One of them is missing or no directory.
     """
-    found = _absolute(_several("roots", roots))
+    found = _absolute(several("roots", roots))
     for directory in found:
         _check_directory(directory)
     return found
@@ -121,15 +122,23 @@ def name_of_base(photon_base: type | str) -> str:
 
 
 def _names(argument: str, values: Iterable[str]) -> tuple[str, ...]:
-    names = list(_several(argument, values))
+    names = list(several(argument, values))
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"{argument} holds {name!r}, not only names of photons")
     return tuple(sorted(names))
 
 
-def _several(argument: str, values: Iterable[_Value]) -> Iterable[_Value]:
-    """Refuse one string in place of many: it would be read letter by letter."""
+def several(argument: str, values: Iterable[_Value]) -> Iterable[_Value]:
+    """Return *values*, but refuse one string: it would be read letter by letter.
+
+    Args:
+        argument: Name of the argument that they were given for.
+        values: Names or paths.
+
+    Raises:
+        TypeError: It is one string.
+    """
     if isinstance(values, str | bytes):
         raise TypeError(f"{argument} is one string; write {argument}=[{values!r}]")
     return values
@@ -156,7 +165,7 @@ def _path(path: Iterable[PathLike] | None) -> tuple[str, ...]:
     if path is None:  # what is no path in there, imports pass over as well
         entries: list[object] = list(sys.path)
         path = [e for e in entries if isinstance(e, str | os.PathLike)]
-    return _absolute(entry or os.curdir for entry in _several("path", path))
+    return _absolute(entry or os.curdir for entry in several("path", path))
 
 
 def _absolute(paths: Iterable[PathLike]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from luminal.discovery import several
 from luminal.errors import FleetError
 from luminal.fleet._journal import Entry, committed_before
 from luminal.fleet._protocol import (
@@ -328,7 +329,7 @@ class CoordinatorDriver:
         if mode not in ("immediate", "barrier"):
             raise ValueError(f"mode={mode!r} is none of immediate, barrier, canary")
         if members is not None:
-            members = list(members)
+            members = list(several("members", members))
             self._check_known(members)
         unit, digest = await asyncio.to_thread(self._take, data)
         return await self._decide(unit, digest, members, mode, by, source)
@@ -569,7 +570,9 @@ class CoordinatorDriver:
             raise FleetError("canaries need figures, which this fleet does not have")
         unit, digest = await asyncio.to_thread(self._take, data)
         there = sorted(self._infos)
-        names = there[:first] if isinstance(first, int) else list(first)
+        names = (
+            there[:first] if isinstance(first, int) else list(several("first", first))
+        )
         self._check_known(names)
         base = [d for d in self._rules.log.table.get(unit, ()) if d.members is None]
         if not names or not base or set(names) == set(there):

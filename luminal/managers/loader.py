@@ -22,6 +22,7 @@ from luminal.discovery import (
     discover,
     discover_file,
     fold,
+    several,
 )
 from luminal.errors import (
     LuminalError,
@@ -160,17 +161,6 @@ class Handlers(list["Handler"]):
         raise PhotonBatchError(
             "several photons could not be started", [*errors.values()]
         )
-
-
-def each_of(argument: str, values: Iterable[T]) -> list[T]:
-    """Return *values* as a list.
-
-    Raises:
-        TypeError: It is one text, which would be read letter by letter.
-    """
-    if isinstance(values, str):
-        raise TypeError(f"{argument} is one text; write {argument}=[{values!r}]")
-    return list(values)
 
 
 async def _start_each(handlers: Iterable[Handler]) -> dict[str, LuminalError]:
@@ -694,7 +684,7 @@ class Loader:
             PhotonNotFoundError: One of them is not loaded; none is unloaded then.
             PhotonStateError: A fleet decides what runs of one; likewise.
         """
-        photons = each_of("photons", photons)
+        photons = list(several("photons", photons))
         self._refuse_those_of_fleet(photons, "be unloaded")
         return await self._unload(photons, force_stop)
 
@@ -749,7 +739,7 @@ class Loader:
 
         known: dict[str, Disabled] = {}
         found: list[str] = []
-        for photon in each_of("photons", photons):
+        for photon in several("photons", photons):
             place: Handler | _Path
             if isinstance(photon, Candidate):
                 running = self._registry.get(photon.name)
@@ -798,7 +788,7 @@ class Loader:
         self, names: Iterable[str], approved: Mapping[str, str] | None = None
     ) -> list[Handler]:
         """Do what `enable_photons` says, with what a second factor has *approved*."""
-        names = each_of("names", names)
+        names = list(several("names", names))
         # Those that others need were disabled before these, in the order of loading.
         names.sort(key=lambda name: [*self._disabled, name].index(name))
         for name in names:
@@ -916,7 +906,7 @@ class Loader:
         approved: Mapping[str, str] | None = None,
     ) -> list[Handler]:
         """Do what `reload_photons` says, with what a second factor has *approved*."""
-        photons = each_of("photons", photons)
+        photons = list(several("photons", photons))
         self._refuse_those_of_fleet(photons, "be reloaded")
         async with self._free_lock():
             asked = self._registered(photons)

@@ -241,6 +241,17 @@ async def test_the_next_coordinator_aborts_what_was_open(tmp_path: Path) -> None
         assert (report.number, report.is_committed) == (3, True)
 
 
+@pytest.mark.parametrize("wanted", [{"members": "a"}, {"mode": "canary", "first": "a"}])
+async def test_one_name_in_place_of_many_is_refused(
+    tmp_path: Path, wanted: dict[str, str]
+) -> None:
+    """It would be read letter by letter."""
+    async with world(tmp_path, "a") as it:
+        with pytest.raises(TypeError, match=r"=\['a'\]"):
+            await it.driver.swap(it.bundle(1), **wanted)  # type: ignore[arg-type]
+        assert it.numbers() == {0}
+
+
 async def test_a_full_disk_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
