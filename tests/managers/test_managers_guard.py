@@ -161,13 +161,53 @@ def reloaded(
     return speak(path, request) or {}
 
 
+def guarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Any
+) -> tuple[Path, Path, dict[str, str], SecretKey]:
+    """Make photons of a host with a second factor.
+
+    Args:
+        exchange: Called with *tmp_path* when an operation has been approved, or None.
+
+    Returns:
+        Their directory; another one for distributions; the host's settings; the key.
+    """
+    monkeypatch.delattr(sys, "planted", raising=False)
+    photons, site = tmp_path / "photons", tmp_path / "site"
+    photons.mkdir()
+    site.mkdir()
+    put(site, "sun", "1.0")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
+    (photons / "helper.py").write_text("VALUE = 1\n")
+    (photons / "geo.py").write_text(HELPED)
+    (photons / "blue.photon").write_bytes(packed(tmp_path, "1.0"))
+    secret = SecretKey.new()
+    factors = str(tmp_path / "factors.json")
+    Factors(factors, keys={"ann": secret.public}).write()
+    append = AuditLog.append
+
+    def approved(self: AuditLog, *arguments: Any) -> None:
+        append(self, *arguments)
+        if exchange is not None:
+            exchange(tmp_path)
+
+    monkeypatch.setattr(AuditLog, "append", approved)
+    return photons, site, {"second-factor": "key", "factor": factors}, secret
+
+
+EXCHANGED = [  # how, in which photon, and which file is named
+    (beside, "geo", "helper.py"),
+    (in_the_photon, "geo", "geo.py"),
+    (in_a_bundle, "blue", "blue.photon"),
+    (in_a_distribution, "sun", "__init__.py"),
+]
+
+
 @pytest.mark.parametrize(
     "case",
     [
-        (beside, "geo", "helper.py"),
-        (in_the_photon, "geo", "geo.py"),
-        (in_a_bundle, "blue", "blue.photon"),
-        (in_a_distribution, "sun", "__init__.py"),
+        *EXCHANGED,
         (of_a_new_helper, "geo", "newer.py"),
         (by_a_new_link, "geo", "helper.py"),
         (None, "geo", ""),
@@ -180,29 +220,8 @@ async def test_a_file_that_changes_after_the_approval_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, str, str]
 ) -> None:
     exchange, name, file = case
-    monkeypatch.delattr(sys, "planted", raising=False)
-    photons, site = tmp_path / "photons", tmp_path / "site"
-    photons.mkdir()
-    site.mkdir()
-    put(site, "sun", "1.0")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
-    (photons / "helper.py").write_text("VALUE = 1\n")
-    (photons / "geo.py").write_text(HELPED)
+    photons, site, trust, secret = guarded(tmp_path, monkeypatch, exchange)
     (photons / "user.py").write_text(HELPED.replace("geo", "user"))
-    (photons / "blue.photon").write_bytes(packed(tmp_path, "1.0"))
-    secret = SecretKey.new()
-    factors = str(tmp_path / "factors.json")
-    Factors(factors, keys={"ann": secret.public}).write()
-    trust = {"second-factor": "key", "factor": factors}
-    append = AuditLog.append
-
-    def approved(self: AuditLog, *arguments: Any) -> None:
-        append(self, *arguments)
-        if exchange is not None:
-            exchange(tmp_path)
-
-    monkeypatch.setattr(AuditLog, "append", approved)
     with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
         monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
         async with Loader(trust=trust) as loader:
@@ -237,10 +256,7 @@ async def test_a_file_that_changes_after_the_approval_is_refused_by_name(
 @pytest.mark.parametrize(
     "case",
     [
-        (beside, "geo", "helper.py"),
-        (in_the_photon, "geo", "geo.py"),
-        (in_a_bundle, "blue", "blue.photon"),
-        (in_a_distribution, "sun", "__init__.py"),
+        *EXCHANGED,
         (by_a_new_link, "geo", "helper.py"),
         (None, "geo", ""),
         (None, "blue", ""),
@@ -253,34 +269,13 @@ async def test_what_is_enabled_is_what_was_approved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, str, str]
 ) -> None:
     exchange, name, file = case
-    monkeypatch.delattr(sys, "planted", raising=False)
-    photons, site = tmp_path / "photons", tmp_path / "site"
-    photons.mkdir()
-    site.mkdir()
-    put(site, "sun", "1.0")
+    photons, site, trust, secret = guarded(tmp_path, monkeypatch, exchange)
     files = {"bridgelib/__init__.py": "VALUE = 1\n"}
     put(site, "bridgelib", "1.0", files=files, entries="")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("LUMINAL_STATE_DIR", str(tmp_path))
-    (photons / "helper.py").write_text("VALUE = 1\n")
-    (photons / "geo.py").write_text(HELPED)
     own = "import bridgelib\n" + photon_text("own", "1.0")
     (photons / "own.py").write_text(own + "    photon_owns = ['bridgelib']\n")
-    (photons / "blue.photon").write_bytes(packed(tmp_path, "1.0"))
-    secret = SecretKey.new()
-    factors = str(tmp_path / "factors.json")
-    Factors(factors, keys={"ann": secret.public}).write()
-    append = AuditLog.append
-
-    def approved(self: AuditLog, *arguments: Any) -> None:
-        append(self, *arguments)
-        if exchange is not None:
-            exchange(tmp_path)
-
-    monkeypatch.setattr(AuditLog, "append", approved)
     with tempfile.TemporaryDirectory(prefix="lum-") as sockets:
         monkeypatch.setenv("LUMINAL_RUNTIME_DIR", sockets)
-        trust = {"second-factor": "key", "factor": factors}
         async with Loader(trust=trust) as loader:
             await loader.load(discover(photons, path=[site], index=False))
             names = [*loader.photons]

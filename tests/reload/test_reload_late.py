@@ -40,6 +40,22 @@ def photon(photons, number, body=LATE, name="pk/__init__.py"):
     return photons.write(name, HEAD.format(number=number, body=body))
 
 
+async def assert_changes_across(make_host, save):
+    """Assert that a call across a swap stays on 1, and new ones are of 2."""
+    path = save(1)
+    async with make_host() as host:
+        (p,) = await host.run(path)
+        assert host.answers() == [(1, 1)]
+
+        async def change():
+            save(2)
+            await host.reload_photon(p)
+            assert host.answers() == [(2, 2)]
+
+        assert await call_across(host, change) == (1, 1)
+        assert host.answers() == [(2, 2)]
+
+
 async def test_a_module_of_the_package_is_the_one_that_was_staged(make_host, photons):
     """The old call gets the old text, the next call the new one."""
     path = photon(photons, 1)
@@ -225,18 +241,7 @@ async def test_a_new_call_imports_a_helper_that_old_code_had_imported(
         photons.write("late.py", looks.format(number))
         return photon(photons, number, body, "p.py")
 
-    path = save(1)
-    async with make_host() as host:
-        (p,) = await host.run(path)
-        assert host.answers() == [(1, 1)]
-
-        async def change():
-            save(2)
-            await host.reload_photon(p)
-            assert host.answers() == [(2, 2)]
-
-        assert await call_across(host, change) == (1, 1)
-        assert host.answers() == [(2, 2)]
+    await assert_changes_across(make_host, save)
 
 
 @pytest.mark.parametrize("how", ["deleted", "package", "renamed"])
@@ -396,18 +401,7 @@ async def test_new_calls_import_what_only_old_ones_have_imported(make_host, phot
         text = HEAD.format(number=number, body=body)
         return photons.write("p.py", "import importlib\n" + text)
 
-    path = save(1)
-    async with make_host() as host:
-        (p,) = await host.run(path)
-        assert host.answers() == [(1, 1)]
-
-        async def change():
-            save(2)
-            await host.reload_photon(p)
-            assert host.answers() == [(2, 2)]
-
-        assert await call_across(host, change) == (1, 1)
-        assert host.answers() == [(2, 2)]
+    await assert_changes_across(make_host, save)
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
